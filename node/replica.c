@@ -6,7 +6,7 @@
 #include <string.h>
 #include "key.h"
 #include "keyset.h"
-#include "limits.h"
+#include "limit.h"
 #include "object.h"
 #include "replica.h"
 
