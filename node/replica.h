@@ -20,6 +20,7 @@ struct replica;
 struct replica_options {
 	struct address self;
 	struct shard *shard;
+	uint32_t shard_count; /* partition mod shard_count is this replica's index, or the question is answered with an error */
 	struct ring_table *ring;
 	uint64_t seed;
 	uint32_t job_limit; /* background jobs out at once */

@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include "arena.h"
 #include "rpc.h"
-#include "limits.h"
+#include "limit.h"
 
 struct dot {
 	uint64_t actor;

@@ -1,6 +1,6 @@
 /* Limits: every bound of a node, with its unit and its reason. Reaching one is a clear REFUSED or an error that names it. */
-#ifndef KVRING_NODE_LIMITS_H
-#define KVRING_NODE_LIMITS_H
+#ifndef KVRING_NODE_LIMIT_H
+#define KVRING_NODE_LIMIT_H
 
 enum {
 	LIMIT_KEY_SIZE = 4096,                /* bytes; keys are compared and hashed everywhere */
