@@ -5,8 +5,9 @@
  * A step takes one event, which carries the time, and leaves effects. It may call down (ring view, engine); it never blocks on a
  * socket, reads a clock, draws from a global random source or takes a lock. Production and simulator drive the same steps.
  *
- * A driver: drains the mailbox and steps each message; then steps EVENT_BATCH_END; when effects.sync is set, commits
- * the shard and steps EVENT_SYNCED; then delivers effects.messages, runs jobs, and arms the timer.
+ * A driver: drains the mailbox and steps each message; then steps EVENT_BATCH_END and delivers effects.messages; when effects.sync
+ * is set it clears it, commits the shard, steps EVENT_SYNCED, and delivers again; then it hands out jobs and arms the timer. It routes a
+ * message to ACTOR_REPLICA by the partition of its key (node_shard_of), whatever index the sender guessed.
  */
 #ifndef KVRING_NODE_EVENT_H
 #define KVRING_NODE_EVENT_H
@@ -49,7 +50,7 @@ void effects_init(struct effects *, struct arena *);
 /* Appends; the message's `to` says where. */
 void effects_send(struct effects *, struct message *);
 
-/* Seeded generator (xoshiro-like; not for secrets), a field of each actor. */
+/* Seeded generator (xoshiro256**; not for secrets), a field of each actor. */
 struct prng {
 	uint64_t state[4];
 };

@@ -20,6 +20,7 @@ struct replica;
 struct replica_options {
 	struct address self;
 	struct shard *shard;
+	uint32_t shard_count; /* partition mod shard_count is this replica's index, or the question is answered with an error */
 	struct ring_table *ring;
 	uint64_t seed;
 	uint32_t job_limit; /* background jobs out at once */
@@ -28,6 +29,8 @@ struct replica_options {
 RPC_OK int replica_create(const struct replica_options *, struct replica **out, struct rpc_error *error_out);
 void replica_destroy(struct replica **);
 void replica_step(struct replica *, const struct event *, struct effects *out);
+/* Starts no background job from now on: the node is stopping. (any thread) */
+void replica_quiesce(struct replica *);
 
 /* Relaxed counters, readable from any thread. */
 struct replica_counters {
