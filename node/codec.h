@@ -1,5 +1,4 @@
 /* Codec: messages of actors <-> envelopes on the wire. The only place in node/ that knows the generated protobuf code, apart from
- * (Signatures laid down by the lead, who codes against them: keep them, or change them here and say so.)
  * the status codes.
  *
  *     codec_client.c   Kv: a client's request -> struct client_request, its results -> the response

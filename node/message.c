@@ -27,6 +27,8 @@ static void free_result(struct client_result *result)
 
 	result->held = NULL;
 	message_free(held);
+	arena_unref(result->pin);
+	result->pin = NULL;
 }
 
 static void free_results(struct client_request *request)

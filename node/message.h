@@ -107,7 +107,7 @@ struct client_request {
 	struct client_result *results;
 	uint32_t count;
 	uint32_t remaining; /* results still missing; the coordinator's */
-	uint32_t method;    /* how to encode the answer: enum client_method in codec.h */
+	uint32_t method;    /* how to encode the answer: enum method in codec.h */
 };
 
 struct message {
