@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 #include "engine.h"
-#include "limits.h"
+#include "limit.h"
 
 enum { KEY_SPACE_AT = 2, KEY_BUCKET_SIZE_AT = 3, KEY_HEAD_SIZE = 5 };
 
@@ -50,8 +50,8 @@ int key_decode(struct rpc_slice engine_key, uint16_t *partition_out, struct rpc_
 		return -EBADMSG;
 	*partition_out = key_partition(engine_key);
 	*bucket_out = (struct rpc_slice){bytes + KEY_HEAD_SIZE, bucket_size};
-	*key_out = (struct rpc_slice){bytes + KEY_HEAD_SIZE + bucket_size,
-				      engine_key.size - KEY_HEAD_SIZE - bucket_size};
+	*key_out =
+		(struct rpc_slice){bytes + KEY_HEAD_SIZE + bucket_size, engine_key.size - KEY_HEAD_SIZE - bucket_size};
 	return 0;
 }
 

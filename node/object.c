@@ -16,8 +16,8 @@
  *               when flagged: count (from 1) times a stamp, ascending by dot
  *               value: size, bytes
  *
- * One sibling by one actor costs 44 bytes beside its value. There is one way to write an object (O5), so that replicas which hold
- * the same hold the same bytes. No checksum: the engine's blocks and the transport have theirs.
+ * One sibling by one actor costs 43 bytes beside its value. There is one way to write an object (O5), so that replicas
+ * which hold the same hold the same bytes. No checksum: the engine's blocks and the transport have theirs.
  */
 #include "object.h"
 

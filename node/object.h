@@ -73,8 +73,9 @@ enum object_put_result {
 	OBJECT_PUT_SIBLING_LIMIT, /* would add a sibling past LIMIT_SIBLINGS, or an actor past LIMIT_CLOCK_ENTRIES: out is old */
 };
 
-/* Drops every sibling that context covers, adds the new one under sibling->dot (a counter never issued
- * before), takes the maximum of vector and context. *truncated_out counts dropped vector entries. */
+/* Drops every sibling that context covers, adds the new one under sibling->dot (a counter never issued before), takes the maximum
+ * of vector and context. *truncated_out counts dropped vector entries. -EEXIST: object or context cover that dot already, so
+ * others would take the write for superseded: the actor has lost its memory (or the context is forged) and needs a new id. */
 RPC_OK int object_put(const struct object *old, const struct context *, const struct sibling *, uint64_t now_ms, struct arena *,
 		      struct object *out, enum object_put_result *result_out, struct dot *dot_out, uint32_t *truncated_out);
 

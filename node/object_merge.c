@@ -134,8 +134,8 @@ struct survivors {
 	bool dropped_a;
 };
 
-/* sync(a, b): a dot that both have stays; one that only one has stays unless the other has seen it: then it was superseded
- * there. Siblings without aliases on both sides; in order of dots. */
+/* sync(a, b): a dot that both have stays; one that only one has stays unless the other has seen it: then it was
+ * superseded there. Siblings without aliases on both sides; in order of dots. */
 static int merge_siblings(const struct object *a, const struct object *b, struct arena *arena, struct object *out,
 			  struct survivors *found)
 {
@@ -220,7 +220,8 @@ static bool is_empty(const struct object *object)
 	return object->vector.count == 0 && object->seen_count == 0;
 }
 
-int object_merge(const struct object *a, const struct object *b, struct arena *arena, struct object *out, bool *changed_out)
+int object_merge(const struct object *a, const struct object *b, struct arena *arena, struct object *out,
+		 bool *changed_out)
 {
 	bool changed;
 
@@ -376,6 +377,8 @@ int object_put(const struct object *old, const struct context *context, const st
 		return 0;
 	}
 	*dot_out = sibling->dot;
+	if (object_covers(old, sibling->dot) || context_covers(context, sibling->dot))
+		return -EEXIST;
 	if (replace_siblings(old, context, sibling, arena, out) ||
 	    version_merge(&old->vector, &context->vector, now_ms, arena, &out->vector, &changed))
 		return -ENOMEM;

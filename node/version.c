@@ -84,7 +84,8 @@ int version_merge(const struct version *a, const struct version *b, uint64_t rai
 
 /* ---- context ------------------------------------------------------------------------------------------------ */
 
-__attribute__((format(printf, 3, 4))) static int refuse(struct rpc_error *error_out, size_t offset, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static int refuse(struct rpc_error *error_out, size_t offset, const char *format,
+							...)
 {
 	char what[128];
 	va_list args;
