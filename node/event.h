@@ -50,7 +50,7 @@ void effects_init(struct effects *, struct arena *);
 /* Appends; the message's `to` says where. */
 void effects_send(struct effects *, struct message *);
 
-/* Seeded generator (xoshiro-like; not for secrets), a field of each actor. */
+/* Seeded generator (xoshiro256**; not for secrets), a field of each actor. */
 struct prng {
 	uint64_t state[4];
 };

@@ -96,7 +96,9 @@ struct client_result {
 	struct rpc_slice context;
 	const struct client_sibling *siblings;
 	uint32_t sibling_count;
-	struct message *held; /* the message that owns the siblings' bytes, or NULL */
+	/* What keeps the bytes above alive, each may be NULL; dropped by message_free of the message with the request. */
+	struct message *held;
+	struct arena *pin;
 };
 
 /* One client call: operations and, in the same order, results. Lives in the arena of its message. */
@@ -105,7 +107,7 @@ struct client_request {
 	struct client_result *results;
 	uint32_t count;
 	uint32_t remaining; /* results still missing; the coordinator's */
-	uint32_t method;    /* how to encode the answer: enum client_method in codec.h */
+	uint32_t method;    /* how to encode the answer: enum method in codec.h */
 };
 
 struct message {

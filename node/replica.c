@@ -6,7 +6,7 @@
 #include <string.h>
 #include "key.h"
 #include "keyset.h"
-#include "limits.h"
+#include "limit.h"
 #include "object.h"
 #include "replica.h"
 
@@ -34,6 +34,7 @@ struct replica {
 	struct generation closing; /* a commit under way covers these */
 	bool syncing;
 	bool dead; /* the log failed: nothing can be acknowledged until a restart (engine E1) */
+	_Atomic bool quiet;
 	uint32_t jobs_out;
 	uint64_t maintain_after_us;
 	struct replica_counters counters;
@@ -506,7 +507,7 @@ static void on_synced(struct replica *self, int status, struct effects *out)
 
 static void maintain(struct replica *self, const struct event *event, struct effects *out)
 {
-	if (self->dead || event->now_us < self->maintain_after_us)
+	if (self->dead || atomic_load_explicit(&self->quiet, memory_order_relaxed) || event->now_us < self->maintain_after_us)
 		return;
 	while (self->jobs_out < self->options.job_limit && out->job_count < EFFECTS_JOBS_MAX) {
 		struct engine_job *job = NULL;
@@ -588,6 +589,11 @@ void replica_destroy(struct replica **self)
 	engine_batch_destroy(&(*self)->batch);
 	free(*self);
 	*self = NULL;
+}
+
+void replica_quiesce(struct replica *self)
+{
+	atomic_store_explicit(&self->quiet, true, memory_order_relaxed);
 }
 
 const struct replica_counters *replica_counters(const struct replica *self)

@@ -29,6 +29,8 @@ struct replica_options {
 RPC_OK int replica_create(const struct replica_options *, struct replica **out, struct rpc_error *error_out);
 void replica_destroy(struct replica **);
 void replica_step(struct replica *, const struct event *, struct effects *out);
+/* Starts no background job from now on: the node is stopping. (any thread) */
+void replica_quiesce(struct replica *);
 
 /* Relaxed counters, readable from any thread. */
 struct replica_counters {

@@ -29,6 +29,7 @@ enum {
 	RPC_OPERATION_ID_SIZE = 16,
 	RPC_CLIENT_MESSAGE_MAX = 17 * 1024 * 1024, /* bytes: a batch of 16 MiB and its envelope */
 	RPC_PEER_MESSAGE_MAX = 64 * 1024 * 1024,
+	RPC_CONNECTIONS_MAX = 4096, /* per server, unless it says otherwise */
 };
 
 struct rpc_slice {
@@ -88,21 +89,32 @@ struct rpc_call {
 	struct cds_wfcq_node mail; /* for the receiver's queue */
 	void *owner;               /* for the receiver */
 	uint64_t received_us;      /* CLOCK_MONOTONIC */
-	struct rpc_message *request;
+	struct rpc_message *request; /* freed with the call, unless the receiver takes it and leaves NULL */
 };
 
 struct rpc_server_options {
 	const char *address; /* HOST:PORT; port 0 takes a free one */
 	size_t message_max;  /* bytes; larger messages are refused and their connection closed */
-	uint32_t in_flight_max;
+	uint32_t in_flight_max;   /* calls not yet answered; beyond, requests wait in the connections */
+	uint32_t connections_max; /* more are closed at once; 0: RPC_CONNECTIONS_MAX */
 	void (*on_request)(void *arg, struct rpc_call *);
 	void *arg;
 };
 
 RPC_OK int rpc_server_open(const struct rpc_server_options *, struct rpc_server **out, struct rpc_error *error_out);
 uint16_t rpc_server_port(const struct rpc_server *);
-/* Calls not yet answered are dropped. */
+/* Calls not yet answered are dropped: answering them later is allowed and does nothing. on_request does not run after
+ * this. */
 void rpc_server_close(struct rpc_server **);
+
+struct rpc_server_counts {
+	uint64_t requests; /* since open */
+	uint64_t connections_refused;
+	uint32_t connections;
+	uint32_t in_flight;
+	uint32_t contexts; /* most requests that were ever in flight, 16 at least */
+};
+void rpc_server_counts(struct rpc_server *, struct rpc_server_counts *out);
 
 /* Consumes the call and the response. */
 void rpc_call_reply(struct rpc_call *, struct rpc_message *response);

@@ -1,6 +1,6 @@
 /* Limits: every bound of a node, with its unit and its reason. Reaching one is a clear REFUSED or an error that names it. */
-#ifndef KVRING_NODE_LIMITS_H
-#define KVRING_NODE_LIMITS_H
+#ifndef KVRING_NODE_LIMIT_H
+#define KVRING_NODE_LIMIT_H
 
 enum {
 	LIMIT_KEY_SIZE = 4096,                /* bytes; keys are compared and hashed everywhere */
@@ -18,6 +18,7 @@ enum {
 	LIMIT_OPERATIONS = 65536,             /* coordinator: operations in flight, per actor */
 	LIMIT_PEER_BATCH_SIZE = 4 * 1024 * 1024, /* bytes per message to a peer, unless one object is larger */
 	LIMIT_PEER_BATCH_OPERATIONS = 4096,
+	LIMIT_PEER_OUTSTANDING = 1024, /* batches under way to one peer */
 	LIMIT_OBJECT_SIZE = 48 * 1024 * 1024, /* bytes encoded: siblings together; fits one peer message */
 	LIMIT_DEADLINE_MS = 60000,            /* longest deadline a client may ask for */
 };
