@@ -40,8 +40,8 @@ struct position {
 	enum replica_status failure;
 	/* get only */
 	bool object_asked;
-	bool object_merged;
-	enum ask_state repair;
+	bool merged; /* what it holds is part of the operation's object */
+	enum ask_state repair; /* at most one under way: its answer says what the owner has now */
 	uint64_t digest;        /* of what it holds, 0 absent; valid when ask is ASK_OK */
 	uint64_t repair_digest; /* of what it was sent */
 };
