@@ -64,7 +64,7 @@ struct operation {
 	uint32_t position_count;
 	uint32_t needed;
 	bool maybe_written; /* some replica may hold the write */
-	struct message *held; /* put: COORDINATED; get: the FETCHED that `merged` points into, unless merge_arena does */
+	struct message *held; /* put: COORDINATED, until answered; get: the FETCHED that `merged` points into, unless merge_arena does */
 	/* get only */
 	bool has_object;
 	struct object merged;
