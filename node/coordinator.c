@@ -69,10 +69,21 @@ static int grow(struct coordinator *self)
 	return 0;
 }
 
+/* Makes sure that free_list has one. */
+static bool make_room(struct coordinator *self)
+{
+	if (self->free_list != NULL || grow(self) == 0)
+		return true;
+	if (cds_list_empty(&self->answered))
+		return false;
+	operation_finish(self, cds_list_first_entry(&self->answered, struct operation, answered));
+	return true;
+}
+
 /* NULL past LIMIT_OPERATIONS or when memory is out. */
 static struct operation *operation_begin(struct coordinator *self, uint64_t deadline_us)
 {
-	if (self->free_list == NULL && grow(self) < 0)
+	if (!make_room(self))
 		return NULL;
 	struct operation *operation = self->free_list;
 	uint64_t correlation = operation->correlation + (UINT64_C(1) << 32);
@@ -93,6 +104,8 @@ static struct operation *operation_begin(struct coordinator *self, uint64_t dead
 void operation_finish(struct coordinator *self, struct operation *operation)
 {
 	assert(operation->question == NULL);
+	if (operation->state == OPERATION_ANSWERED)
+		cds_list_del(&operation->answered);
 	message_free(operation->held);
 	arena_unref(operation->merge_arena);
 	arena_unref(operation->arena);
@@ -234,6 +247,7 @@ void operation_answer(struct coordinator *self, struct operation *operation, con
 	struct client_result result = *answer;
 	struct message *question = operation->question;
 	operation_move(operation, OPERATION_ANSWERED);
+	cds_list_add_tail(&operation->answered, &self->answered);
 	operation->question = NULL;
 	operation->ask = NULL;
 	count_outcome(self, result.outcome);
@@ -437,6 +451,7 @@ int coordinator_create(const struct coordinator_options *options, struct coordin
 	if (self == NULL)
 		return -ENOMEM;
 	self->options = *options;
+	CDS_INIT_LIST_HEAD(&self->answered);
 	prng_seed(&self->prng, options->seed);
 	*out = self;
 	return 0;

@@ -14,6 +14,7 @@
 #ifndef KVRING_NODE_OPERATION_H
 #define KVRING_NODE_OPERATION_H
 
+#include <urcu/list.h>
 #include "coordinator.h"
 #include "object.h"
 #include "timer_heap.h"
@@ -71,6 +72,7 @@ struct operation {
 	uint64_t merged_digest;
 	struct rpc_slice merged_bytes;
 	struct arena *merge_arena;
+	struct cds_list_head answered; /* in the coordinator's list, while state is ANSWERED */
 	struct operation *next_free;
 };
 
@@ -81,6 +83,7 @@ struct coordinator {
 	struct operation **slots;
 	uint32_t slot_count;
 	struct operation *free_list;
+	struct cds_list_head answered; /* oldest first; they only wait for late answers, and give way when there is no room */
 	uint32_t in_flight;
 	struct coordinator_counters counters;
 };
