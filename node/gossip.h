@@ -1,0 +1,68 @@
+/* Gossip: who is a member and who is heard; the only writer of the ring table (van Renesse 1998, Dynamo 4.8).
+ *
+ * Every round the actor raises its own heartbeat and sends its rows on the bus; every few rounds it exchanges rows with one random
+ * member by push-pull, which also joins halves that share no bus link. Epoch and hash of the ring document ride in every row; the
+ * document itself is pulled on a mismatch. A member whose heartbeat does not advance is published as UNREACHABLE.
+ *
+ * Threading   An actor: one thread at a time.
+ * Ownership   Borrows the ring table; owns rows and document.
+ * Errors      A document of another cluster is refused and reported, never installed.
+ * Invariants  G1 A document is on stable storage before it is published. G2 Epochs only rise. G3 Rows are ordered by
+ *             (incarnation, heartbeat); an older one never replaces a newer one.
+ */
+#ifndef KVRING_NODE_GOSSIP_H
+#define KVRING_NODE_GOSSIP_H
+
+#include "event.h"
+#include "home.h"
+
+struct gossip;
+
+/* What a node says of itself, or what another has heard of it. MemberRow of peer.proto. */
+struct gossip_row {
+	uint64_t node_id, incarnation, heartbeat;
+	uint64_t cluster_id, epoch, ring_hash;
+	char name[RING_NAME_MAX];
+	char client_address[RING_ADDRESS_MAX], peer_address[RING_ADDRESS_MAX], bus_address[RING_ADDRESS_MAX];
+	char datacenter[RING_NAME_MAX], rack[RING_NAME_MAX];
+	uint32_t weight, shard_count, load_permille;
+	uint64_t keys, disk_bytes, memory_bytes, puts, gets, started_ms;
+	char version[32];
+};
+
+/* Payload of BUS, GOSSIP and GOSSIPED. */
+struct gossip_rows {
+	uint64_t from, cluster_id, epoch, ring_hash;
+	struct gossip_row *rows;
+	uint32_t row_count;
+	struct rpc_slice document; /* encoded ring document, or empty */
+};
+
+struct gossip_options {
+	struct gossip_row self; /* heartbeat and load are filled in by the actor */
+	const char *const *seeds; /* peer addresses to ask before there is a document */
+	uint32_t seed_count;
+	struct home *home; /* where the document is kept */
+	struct ring_table *ring;
+	uint64_t seed;
+	uint32_t round_ms;   /* default 200 */
+	uint32_t timeout_ms; /* default 2000: no news for so long is unreachable */
+};
+
+RPC_OK int gossip_create(const struct gossip_options *, struct gossip **out, struct rpc_error *error_out);
+void gossip_destroy(struct gossip **);
+void gossip_step(struct gossip *, const struct event *, struct effects *out);
+
+/* What rides in the own row; set by the driver before a round, same thread. */
+struct gossip_load {
+	uint64_t keys, disk_bytes, memory_bytes, puts, gets;
+	uint32_t load_permille;
+};
+void gossip_set_load(struct gossip *, const struct gossip_load *);
+
+/* Who the bus should be connected to, and which peers exist: the driver dials. Valid until the next step. Same thread. */
+uint32_t gossip_rows(const struct gossip *, const struct gossip_row **rows_out);
+/* Row ids this node should hold a bus link to (k random members, redrawn slowly). */
+uint32_t gossip_bus_peers(const struct gossip *, uint64_t *ids_out, uint32_t max);
+
+#endif

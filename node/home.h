@@ -1,0 +1,35 @@
+/* Home: a node's data directory, apart from the engine's files.
+ *
+ *     DIR/lock       held while a process uses the directory
+ *     DIR/node       identity: node id, cluster id, start count; checksummed text, replaced atomically
+ *     DIR/ring       the encoded ring document, replaced atomically
+ *     DIR/engine/    the engine's directory
+ *
+ * Threading   open and close: one thread. home_*_store: the gossip thread.
+ * Ownership   Borrows the file system.
+ * Errors      -EWOULDBLOCK another process uses the directory; -EBADMSG a damaged file; -EPERM it belongs to another
+ *             cluster; others as the file system gives. error_out says which file and what to do next.
+ * Invariants  H1 A file is whole: old or new, never a mixture (write temporary, sync, rename, sync the directory).
+ */
+#ifndef KVRING_NODE_HOME_H
+#define KVRING_NODE_HOME_H
+
+#include "fs.h"
+#include "rpc.h"
+
+struct home;
+
+/* Creates what is missing. new_node_id: taken when the directory is new (random, chosen by the caller). */
+RPC_OK int home_open(const struct fs *, const char *directory, uint64_t new_node_id, struct home **out, struct rpc_error *error_out);
+void home_close(struct home **);
+uint64_t home_node_id(const struct home *);
+uint64_t home_cluster_id(const struct home *);  /* 0: in none yet */
+uint64_t home_incarnation(const struct home *); /* starts so far, this one included; durable */
+const char *home_engine_directory(const struct home *);
+/* Once set it cannot change: -EPERM. */
+RPC_OK int home_set_cluster(struct home *, uint64_t cluster_id, struct rpc_error *error_out);
+RPC_OK int home_ring_store(struct home *, struct rpc_slice document, struct rpc_error *error_out);
+/* 1 and the bytes (malloc'ed), 0 when there is none. */
+RPC_OK int home_ring_load(struct home *, uint8_t **bytes_out, size_t *size_out, struct rpc_error *error_out);
+
+#endif

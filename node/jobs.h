@@ -1,0 +1,28 @@
+/* Jobs: background threads that run flushes and compactions.
+ *
+ * Threading   jobs_submit: any thread. A job that has run is put into the submitter's mailbox as MAIL_JOB.
+ * Ownership   jobs_submit hands the job over; the mail hands it back.
+ * Errors      -ENOMEM.
+ */
+#ifndef KVRING_NODE_JOBS_H
+#define KVRING_NODE_JOBS_H
+
+#include "engine.h"
+#include "mailbox.h"
+#include "rpc.h"
+
+struct jobs;
+
+struct job_mail {
+	struct cds_wfcq_node mail;
+	struct engine_job *job;
+	struct mailbox *submitter;
+	struct job_mail *next; /* the queue's */
+};
+
+RPC_OK int jobs_start(uint32_t thread_count, struct jobs **out);
+/* Runs what is queued, then ends the threads. */
+void jobs_stop(struct jobs **);
+RPC_OK int jobs_submit(struct jobs *, struct engine_job *, struct mailbox *submitter);
+
+#endif

@@ -1,0 +1,49 @@
+/* Mailbox: what other threads leave for a worker.
+ *
+ * One wait-free queue per kind of mail (liburcu wfcqueue: many producers, one consumer), and a futex to sleep on. The queues are
+ * typed, so that no tag is needed; the order between kinds does not matter to anyone.
+ *
+ * Threading   mailbox_put and mailbox_wake: any thread. mailbox_take and mailbox_wait: the one consumer.
+ * Ownership   What is put belongs to the consumer.
+ * Errors      None: nodes are embedded in what is put.
+ */
+#ifndef KVRING_NODE_MAILBOX_H
+#define KVRING_NODE_MAILBOX_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <urcu/wfcqueue.h>
+
+enum mail_kind {
+	MAIL_MESSAGE, /* struct message, from an actor of this node */
+	MAIL_CALL,    /* struct rpc_call, from a client or a peer */
+	MAIL_PENDING, /* struct rpc_pending, the answer of a peer */
+	MAIL_JOB,     /* struct worker_job, has run */
+	MAIL_BUS,     /* struct bus_mail, heard on the bus */
+	MAIL_KINDS,
+};
+
+struct mail_queue {
+	struct cds_wfcq_tail tail;
+	struct __cds_wfcq_head head;
+};
+
+struct mailbox {
+	struct mail_queue queues[MAIL_KINDS];
+	int32_t asleep; /* futex: 1 while the consumer sleeps or is about to */
+	bool stopping;
+};
+
+void mailbox_init(struct mailbox *);
+/* Puts without waking: for many, followed by one mailbox_wake. */
+void mailbox_put(struct mailbox *, enum mail_kind, struct cds_wfcq_node *);
+void mailbox_wake(struct mailbox *);
+/* Moves everything of one kind to `taken` (initialized here); false when there is nothing. */
+bool mailbox_take(struct mailbox *, enum mail_kind, struct mail_queue *taken);
+struct cds_wfcq_node *mail_next(struct mail_queue *taken); /* NULL at the end */
+/* Sleeps until something is put, mailbox_wake, or until_us (CLOCK_MONOTONIC; UINT64_MAX for ever). */
+void mailbox_wait(struct mailbox *, uint64_t until_us);
+void mailbox_stop(struct mailbox *);
+bool mailbox_stopping(const struct mailbox *);
+
+#endif

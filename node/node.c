@@ -1,0 +1,176 @@
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "engine.h"
+#include "node.h"
+
+enum { JOBS_PER_SHARD_DEFAULT = 2, ROUND_MS_DEFAULT = 200, TIMEOUT_MS_DEFAULT = 2000 };
+
+/* Every actor draws from a generator of its own; the streams differ by who they are. */
+static uint64_t seed_for(const struct node_options *options, enum actor_kind kind, uint32_t index)
+{
+	struct prng prng;
+	prng_seed(&prng, options->seed + ((uint64_t)kind << 32) + index + 1);
+	return prng_next(&prng);
+}
+
+static int open_engine(struct node *self, const struct node_options *options, struct rpc_error *error_out)
+{
+	struct engine_options engine;
+	struct engine_error why = {""};
+	engine_options_default(&engine);
+	engine.fs = options->fs;
+	engine.directory = home_engine_directory(self->home);
+	engine.create_if_missing = true;
+	engine.shard_count = options->shard_count;
+	if (options->cache_bytes != 0)
+		engine.cache_bytes = options->cache_bytes;
+	if (options->memtable_bytes != 0)
+		engine.memtable_bytes = options->memtable_bytes;
+	int error = engine_open(&engine, &self->engine, &why);
+	if (error < 0) {
+		snprintf(error_out->text, sizeof error_out->text, "%s", why.text[0] ? why.text : strerror(-error));
+		return error;
+	}
+	self->shard_count = engine_shard_count(self->engine);
+	return 0;
+}
+
+static int open_replicas(struct node *self, const struct node_options *options, struct rpc_error *error_out)
+{
+	self->replicas = calloc(self->shard_count, sizeof *self->replicas);
+	if (self->replicas == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < self->shard_count; i++) {
+		struct replica_options replica = {
+			.self = {self->id, ACTOR_REPLICA, (uint16_t)i},
+			.shard = engine_shard(self->engine, i),
+			.shard_count = self->shard_count,
+			.ring = self->ring,
+			.seed = seed_for(options, ACTOR_REPLICA, i),
+			.job_limit = options->job_limit ? options->job_limit : JOBS_PER_SHARD_DEFAULT,
+		};
+		int error = replica_create(&replica, &self->replicas[i], error_out);
+		if (error < 0)
+			return error;
+	}
+	return 0;
+}
+
+static int open_coordinators(struct node *self, const struct node_options *options)
+{
+	self->coordinators = calloc(options->coordinator_count, sizeof *self->coordinators);
+	if (self->coordinators == NULL)
+		return -ENOMEM;
+	self->coordinator_count = options->coordinator_count;
+	for (uint32_t i = 0; i < self->coordinator_count; i++) {
+		struct coordinator_options coordinator = {
+			.self = {self->id, ACTOR_COORDINATOR, (uint16_t)i},
+			.shard_count = self->shard_count,
+			.ring = self->ring,
+			.seed = seed_for(options, ACTOR_COORDINATOR, i),
+		};
+		int error = coordinator_create(&coordinator, &self->coordinators[i]);
+		if (error < 0)
+			return error;
+	}
+	return 0;
+}
+
+static int open_gossip(struct node *self, const struct node_options *options, struct rpc_error *error_out)
+{
+	struct gossip_options gossip = {
+		.self = options->self,
+		.seeds = options->seeds,
+		.seed_count = options->seed_count,
+		.home = self->home,
+		.ring = self->ring,
+		.seed = seed_for(options, ACTOR_GOSSIP, 0),
+		.round_ms = options->round_ms ? options->round_ms : ROUND_MS_DEFAULT,
+		.timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS_DEFAULT,
+	};
+	gossip.self.node_id = self->id;
+	gossip.self.incarnation = home_incarnation(self->home);
+	gossip.self.cluster_id = home_cluster_id(self->home);
+	gossip.self.shard_count = self->shard_count;
+	return gossip_create(&gossip, &self->gossip, error_out);
+}
+
+static int open_all(struct node *self, const struct node_options *options, struct rpc_error *error_out)
+{
+	const struct fs *fs = options->fs ? options->fs : fs_posix();
+	int error = home_open(fs, options->directory, options->new_node_id, &self->home, error_out);
+	if (error < 0)
+		return error;
+	self->id = home_node_id(self->home);
+	error = open_engine(self, options, error_out);
+	if (error == 0)
+		error = ring_table_create(self->id, &self->ring);
+	if (error == 0)
+		error = open_replicas(self, options, error_out);
+	if (error == 0)
+		error = open_coordinators(self, options);
+	if (error == 0)
+		error = open_gossip(self, options, error_out);
+	return error;
+}
+
+int node_open(const struct node_options *options, struct node **out, struct rpc_error *error_out)
+{
+	error_out->text[0] = 0;
+	struct node *self = calloc(1, sizeof *self);
+	if (self == NULL)
+		return -ENOMEM;
+	int error = open_all(self, options, error_out);
+	if (error < 0) {
+		if (error_out->text[0] == 0)
+			snprintf(error_out->text, sizeof error_out->text, "%s: %s", options->directory, strerror(-error));
+		(void)!node_close(&self);
+		return error;
+	}
+	*out = self;
+	return 0;
+}
+
+int node_close(struct node **out)
+{
+	struct node *self = *out;
+	int error = 0;
+	if (self == NULL)
+		return 0;
+	gossip_destroy(&self->gossip);
+	for (uint32_t i = 0; i < self->coordinator_count; i++)
+		coordinator_destroy(&self->coordinators[i]);
+	for (uint32_t i = 0; self->replicas != NULL && i < self->shard_count; i++)
+		replica_destroy(&self->replicas[i]);
+	free(self->coordinators);
+	free(self->replicas);
+	ring_table_destroy(&self->ring);
+	if (self->engine != NULL)
+		error = engine_close(&self->engine);
+	home_close(&self->home);
+	free(self);
+	*out = NULL;
+	return error;
+}
+
+void node_step(struct node *self, enum actor_kind kind, uint32_t index, const struct event *event, struct effects *out)
+{
+	switch (kind) {
+	case ACTOR_COORDINATOR:
+		coordinator_step(self->coordinators[index], event, out);
+		break;
+	case ACTOR_REPLICA:
+		replica_step(self->replicas[index], event, out);
+		break;
+	default:
+		gossip_step(self->gossip, event, out);
+		break;
+	}
+}
+
+uint32_t node_shard_of(const struct node *self, uint16_t partition)
+{
+	return partition % self->shard_count;
+}

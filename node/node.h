@@ -1,0 +1,52 @@
+/* Node: all actors of one process and what they share, without a thread, a socket or a clock.
+ *
+ * node_open builds home, engine, ring table and actors over a file system; drivers (node/worker.c in production, tests/sim in the
+ * simulator) step them. The same code runs in both.
+ *
+ * Threading   open and close: one thread. node_step: one thread at a time per actor.
+ * Ownership   Owns everything it opened; borrows the file system.
+ * Errors      Negative errno and a text for the operator.
+ */
+#ifndef KVRING_NODE_NODE_H
+#define KVRING_NODE_NODE_H
+
+#include "coordinator.h"
+#include "gossip.h"
+#include "home.h"
+#include "replica.h"
+
+struct node_options {
+	const struct fs *fs; /* NULL: the real disk */
+	const char *directory;
+	struct gossip_row self; /* name, addresses, dc, rack, weight; ids and counts are filled in */
+	const char *const *seeds;
+	uint32_t seed_count;
+	uint32_t coordinator_count, shard_count;
+	uint64_t seed;        /* of every generator in the node */
+	uint64_t new_node_id; /* taken when the directory is new; random in production */
+	size_t cache_bytes, memtable_bytes;
+	uint32_t round_ms, timeout_ms; /* gossip; 0: defaults */
+	uint32_t job_limit;            /* per shard; 0: default */
+};
+
+struct node {
+	uint64_t id;
+	struct home *home;
+	struct engine *engine;
+	struct ring_table *ring;
+	struct coordinator **coordinators;
+	uint32_t coordinator_count;
+	struct replica **replicas;
+	uint32_t shard_count;
+	struct gossip *gossip;
+};
+
+RPC_OK int node_open(const struct node_options *, struct node **out, struct rpc_error *error_out);
+/* Flushes and syncs the engine. */
+int node_close(struct node **);
+/* Steps one actor. kind and index must exist. */
+void node_step(struct node *, enum actor_kind, uint32_t index, const struct event *, struct effects *out);
+/* The replica that owns a partition here. */
+uint32_t node_shard_of(const struct node *, uint16_t partition);
+
+#endif

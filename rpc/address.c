@@ -1,0 +1,140 @@
+/* "HOST:PORT" for people, URLs for NNG. */
+#include "internal.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A name or an IPv4 address: letters, digits, dots, hyphens, underscores (which some local resolvers allow). */
+static bool host_is_name(const char *host, size_t size)
+{
+	if (size == 0 || size > RPC_HOST_MAX)
+		return false;
+	for (size_t i = 0; i < size; i++) {
+		char c = host[i];
+		bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+			    c == '-' || c == '_';
+		if (!fine)
+			return false;
+	}
+	return true;
+}
+
+/* All digits and dots must be a complete IPv4 address: "10.0.0" would otherwise be looked up, and found. */
+static bool host_is_broken_ipv4(const char *host, size_t size)
+{
+	char text[RPC_HOST_MAX + 1];
+	if (strspn(host, "0123456789.") < size)
+		return false;
+	memcpy(text, host, size);
+	text[size] = '\0';
+	struct in_addr address;
+	return inet_pton(AF_INET, text, &address) != 1;
+}
+
+static bool host_is_ipv6(const char *host, size_t size)
+{
+	char text[INET6_ADDRSTRLEN + 1];
+	if (size < 2 || size > INET6_ADDRSTRLEN || host[0] != '[' || host[size - 1] != ']')
+		return false;
+	memcpy(text, host + 1, size - 2);
+	text[size - 2] = '\0';
+	struct in6_addr address;
+	return inet_pton(AF_INET6, text, &address) == 1;
+}
+
+static int parse_port(const char *text, bool listening)
+{
+	unsigned port = 0;
+	size_t length = strlen(text);
+	if (length == 0 || length > 5 || strspn(text, "0123456789") != length)
+		return -EINVAL;
+	for (size_t i = 0; i < length; i++)
+		port = port * 10 + (unsigned)(text[i] - '0');
+	if (port > UINT16_MAX || (port == 0 && !listening))
+		return -EINVAL;
+	return (int)port;
+}
+
+int address_to_url(const char *address, bool listening, char url_out[RPC_URL_MAX], struct rpc_error *error_out)
+{
+	const char *wanted = "write HOST:PORT, for example 127.0.0.1:7000, db1.example.org:7000 or [::1]:7000";
+	if (address == NULL || address[0] == '\0')
+		return error_set(error_out, -EINVAL, "the address is empty; %s", wanted);
+	const char *colon = strrchr(address, ':');
+	if (colon == NULL)
+		return error_set(error_out, -EINVAL, "address \"%.80s\" has no port; %s", address, wanted);
+	size_t host_size = (size_t)(colon - address);
+	bool bracketed = address[0] == '[';
+	if (bracketed ? !host_is_ipv6(address, host_size) : !host_is_name(address, host_size))
+		return error_set(error_out, -EINVAL, "address \"%.80s\": \"%.*s\" is no host; %s", address,
+				 (int)(host_size < 64 ? host_size : 64), address, wanted);
+	if (!bracketed && host_is_broken_ipv4(address, host_size))
+		return error_set(error_out, -EINVAL, "address \"%.80s\": \"%.*s\" is no IPv4 address", address,
+				 (int)(host_size < 64 ? host_size : 64), address);
+	int port = parse_port(colon + 1, listening);
+	if (port < 0)
+		return error_set(error_out, -EINVAL, "address \"%.80s\": the port must be a number from %d to 65535",
+				 address, listening ? 0 : 1);
+	snprintf(url_out, RPC_URL_MAX, "tcp://%.*s:%d", (int)host_size, address, port);
+	return 0;
+}
+
+static int listen_failed(int code, const char *address, struct rpc_error *error_out)
+{
+	switch (code) {
+	case NNG_EADDRINUSE:
+		return error_set(error_out, -EADDRINUSE,
+				 "cannot listen on %s: the address is in use by another process; stop it or choose "
+				 "another port",
+				 address);
+	case NNG_EADDRINVAL:
+		return error_set(error_out, -EADDRNOTAVAIL,
+				 "cannot listen on %s: the host is not an address of this machine, or its name does "
+				 "not resolve",
+				 address);
+	case NNG_EPERM:
+		return error_set(error_out, -EACCES,
+				 "cannot listen on %s: permission denied; ports below 1024 need a privilege", address);
+	default:
+		return error_set(error_out, error_from_nng(code), "cannot listen on %s: %s", address,
+				 nng_strerror(code));
+	}
+}
+
+int address_listen(nng_socket socket, const char *address, uint16_t *port_out, struct rpc_error *error_out)
+{
+	char url[RPC_URL_MAX];
+	int status = address_to_url(address, true, url, error_out);
+	if (status < 0)
+		return status;
+	nng_listener listener;
+	int code = nng_listen(socket, url, &listener, 0);
+	if (code != 0)
+		return listen_failed(code, address, error_out);
+	int port;
+	code = nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port);
+	if (code != 0)
+		return error_set(error_out, error_from_nng(code), "cannot tell the port of %s: %s", address,
+				 nng_strerror(code));
+	*port_out = (uint16_t)port;
+	return 0;
+}
+
+int socket_set_common(nng_socket socket, size_t message_max, struct rpc_error *error_out)
+{
+	/* NNG's default is no limit: 16 bytes from anyone made it reserve 16 GiB. */
+	int code = nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, message_max);
+	if (code == 0)
+		code = nng_socket_set_bool(socket, NNG_OPT_TCP_NODELAY, true);
+	if (code == 0)
+		code = nng_socket_set_bool(socket, NNG_OPT_TCP_KEEPALIVE, true);
+	if (code == 0)
+		code = nng_socket_set_ms(socket, NNG_OPT_RECONNMINT, RPC_RECONNECT_MIN_MS);
+	if (code == 0)
+		code = nng_socket_set_ms(socket, NNG_OPT_RECONNMAXT, RPC_RECONNECT_MAX_MS);
+	if (code != 0)
+		return error_set(error_out, error_from_nng(code), "cannot set a socket option: %s", nng_strerror(code));
+	return 0;
+}

@@ -1,0 +1,34 @@
+/* Arena: one message's memory, freed at once.
+ *
+ * A bump allocator with a cap and a reference count. A decoded request, the messages that a batch sends to another
+ * actor, a reply under construction: each lives in one arena and dies with its last reference.
+ *
+ * Threading   arena_alloc: one thread at a time. arena_ref / arena_unref: any thread.
+ * Ownership   Whoever holds a reference; memory from arena_alloc lives until the last one goes.
+ * Errors      arena_alloc returns NULL past the cap or when memory is out.
+ */
+#ifndef KVRING_RPC_ARENA_H
+#define KVRING_RPC_ARENA_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <protobuf-c/protobuf-c.h>
+
+struct arena;
+
+/* first_size: bytes in the first chunk; cap: bytes in all, SIZE_MAX for no cap. NULL when memory is out. */
+struct arena *arena_create(size_t first_size, size_t cap);
+struct arena *arena_ref(struct arena *); /* returns its argument */
+void arena_ref_many(struct arena *, unsigned count);
+void arena_unref(struct arena *); /* NULL is allowed */
+
+void *arena_alloc(struct arena *, size_t size); /* 16-byte aligned, not zeroed */
+void *arena_zalloc(struct arena *, size_t size);
+void *arena_copy(struct arena *, const void *data, size_t size);
+char *arena_printf(struct arena *, const char *format, ...) __attribute__((format(printf, 2, 3)));
+size_t arena_used(const struct arena *);
+
+/* For protobuf-c: allocates from the arena, frees nothing. The struct is part of the arena. */
+ProtobufCAllocator *arena_allocator(struct arena *);
+
+#endif

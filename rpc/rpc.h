@@ -1,0 +1,176 @@
+/* RPC: bytes <-> messages <-> NNG, in the manner of gRPC.
+ *
+ * Services are declared in proto/; this room carries their envelopes (Request / Response of kv.proto) over NNG request/reply, and
+ * events over NNG bus. NNG and its quirks are known nowhere else.
+ *
+ * Threading   Callbacks run on NNG's threads: they enqueue and return. open and close: main thread only, at start and stop or from
+ *             its control loop (NNG 1.5.2 races between open and close). Everything else: any thread.
+ * Ownership   struct rpc_message has one owner; functions that take one consume it, also when they fail.
+ * Errors      0 or negative errno; NNG's codes are translated in rpc/error.c and nowhere else: -ETIMEDOUT no answer in
+ *             time, -EHOSTUNREACH no connection (nothing was sent), -ECONNRESET lost after sending (may have been
+ *             executed), -EMSGSIZE over the limit, -EBADMSG bytes that do not decode, -EAGAIN too many outstanding.
+ * Invariants  W1 every rpc_call is answered or dropped exactly once.  W2 every rpc_link_call completes exactly once, never
+ *             inside the call itself.  W3 a request is sent at most once (NNG's resend is off).
+ */
+#ifndef KVRING_RPC_RPC_H
+#define KVRING_RPC_RPC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <urcu/wfcqueue.h>
+#include <protobuf-c/protobuf-c.h>
+#include "arena.h"
+
+#define RPC_OK __attribute__((warn_unused_result))
+
+enum {
+	RPC_PROTOCOL_VERSION = 1,
+	RPC_OPERATION_ID_SIZE = 16,
+	RPC_CLIENT_MESSAGE_MAX = 17 * 1024 * 1024, /* bytes: a batch of 16 MiB and its envelope */
+	RPC_PEER_MESSAGE_MAX = 64 * 1024 * 1024,
+	RPC_CONNECTIONS_MAX = 4096, /* per server, unless it says otherwise */
+};
+
+struct rpc_slice {
+	const uint8_t *data;
+	size_t size;
+};
+
+struct rpc_message; /* one NNG message */
+struct rpc_slice rpc_message_bytes(const struct rpc_message *);
+void rpc_message_free(struct rpc_message *); /* NULL is allowed */
+
+/* ---- envelope ----------------------------------------------------------------------------------------------- */
+
+/* kv.proto's Request. Decoded in place: method and body point into the message. */
+struct rpc_request {
+	uint32_t protocol_version;
+	struct rpc_slice method;
+	bool has_operation_id;
+	uint8_t operation_id[RPC_OPERATION_ID_SIZE];
+	uint32_t deadline_ms;
+	uint64_t ring_epoch;
+	uint64_t trace_id;
+	struct rpc_slice body;
+};
+
+/* kv.proto's Response. */
+struct rpc_response {
+	uint32_t protocol_version;
+	uint32_t code; /* enum Code of kv.proto: canonical gRPC numbers */
+	struct rpc_slice message;
+	uint64_t ring_epoch;
+	struct rpc_slice body;
+};
+
+/* -EBADMSG with text such as "request envelope: field 2 (method) at byte 7 runs past the end". */
+struct rpc_error {
+	char text[192];
+};
+
+RPC_OK int rpc_request_decode(struct rpc_slice bytes, struct rpc_request *out, struct rpc_error *error_out);
+RPC_OK int rpc_response_decode(struct rpc_slice bytes, struct rpc_response *out, struct rpc_error *error_out);
+/* Packs head (its body is ignored) and body into one new message, without a copy in between. body NULL: empty. */
+RPC_OK int rpc_request_encode(const struct rpc_request *head, const ProtobufCMessage *body, struct rpc_message **out);
+RPC_OK int rpc_response_encode(const struct rpc_response *head, const ProtobufCMessage *body, struct rpc_message **out);
+/* A bare message (bus). */
+RPC_OK int rpc_bare_encode(const ProtobufCMessage *, struct rpc_message **out);
+/* Decodes a body into the arena: bounded memory (the arena's cap), bounded depth, bounded repeated fields. NULL: error_out says why. */
+void *rpc_body_decode(const ProtobufCMessageDescriptor *, struct rpc_slice body, struct arena *, struct rpc_error *error_out);
+bool rpc_method_is(struct rpc_slice method, const char *name);
+
+/* ---- server ------------------------------------------------------------------------------------------------- */
+
+struct rpc_server;
+
+/* A request that has come in. */
+struct rpc_call {
+	struct cds_wfcq_node mail; /* for the receiver's queue */
+	void *owner;               /* for the receiver */
+	uint64_t received_us;      /* CLOCK_MONOTONIC */
+	struct rpc_message *request; /* freed with the call, unless the receiver takes it and leaves NULL */
+};
+
+struct rpc_server_options {
+	const char *address; /* HOST:PORT; port 0 takes a free one */
+	size_t message_max;  /* bytes; larger messages are refused and their connection closed */
+	uint32_t in_flight_max;   /* calls not yet answered; beyond, requests wait in the connections */
+	uint32_t connections_max; /* more are closed at once; 0: RPC_CONNECTIONS_MAX */
+	void (*on_request)(void *arg, struct rpc_call *);
+	void *arg;
+};
+
+RPC_OK int rpc_server_open(const struct rpc_server_options *, struct rpc_server **out, struct rpc_error *error_out);
+uint16_t rpc_server_port(const struct rpc_server *);
+/* Calls not yet answered are dropped: answering them later is allowed and does nothing. on_request does not run after
+ * this. */
+void rpc_server_close(struct rpc_server **);
+
+struct rpc_server_counts {
+	uint64_t requests; /* since open */
+	uint64_t connections_refused;
+	uint32_t connections;
+	uint32_t in_flight;
+	uint32_t contexts; /* most requests that were ever in flight, 16 at least */
+};
+void rpc_server_counts(struct rpc_server *, struct rpc_server_counts *out);
+
+/* Consumes the call and the response. */
+void rpc_call_reply(struct rpc_call *, struct rpc_message *response);
+/* Answers with a status and no body. */
+void rpc_call_refuse(struct rpc_call *, uint32_t code, uint64_t ring_epoch, const char *message);
+
+/* ---- link: the client's end ---------------------------------------------------------------------------------- */
+
+struct rpc_link;
+
+/* A request under way; embedded in the caller's own struct, which stays alive until done has run. */
+struct rpc_pending {
+	struct cds_wfcq_node mail; /* for the receiver's queue */
+	void (*done)(struct rpc_pending *);
+	int status;                   /* 0 or -errno, valid in done */
+	struct rpc_message *response; /* valid in done when status is 0; the caller's to free */
+};
+
+struct rpc_link_options {
+	const char *address; /* HOST:PORT; it may be down, and is dialled again until close */
+	size_t message_max;
+	uint32_t outstanding_max;
+	/* Optional, on an NNG thread: the connection came (true) or went. */
+	void (*on_connection)(void *arg, bool connected);
+	void *arg;
+};
+
+RPC_OK int rpc_link_open(const struct rpc_link_options *, struct rpc_link **out, struct rpc_error *error_out);
+/* Completes everything outstanding with -ECANCELED first. */
+void rpc_link_close(struct rpc_link **);
+bool rpc_link_connected(const struct rpc_link *);
+/* Sends and waits for the answer, at most timeout_ms. An error returned here means done will not run and nothing was sent:
+ * -EHOSTUNREACH when there is no connection, -EAGAIN when outstanding_max requests are under way. */
+RPC_OK int rpc_link_call(struct rpc_link *, struct rpc_message *request, uint32_t timeout_ms, struct rpc_pending *);
+
+/* ---- bus ---------------------------------------------------------------------------------------------------- */
+
+struct rpc_bus;
+
+struct rpc_bus_options {
+	const char *address; /* HOST:PORT to listen on; NULL: dial only */
+	size_t message_max;
+	void (*on_message)(void *arg, struct rpc_message *);
+	void *arg;
+};
+
+RPC_OK int rpc_bus_open(const struct rpc_bus_options *, struct rpc_bus **out, struct rpc_error *error_out);
+uint16_t rpc_bus_port(const struct rpc_bus *);
+void rpc_bus_close(struct rpc_bus **);
+/* Dials once more for each call with a new address; redials by itself. */
+RPC_OK int rpc_bus_dial(struct rpc_bus *, const char *address);
+void rpc_bus_hang_up(struct rpc_bus *, const char *address);
+/* Best effort, one hop; a peer whose queue is full misses it. */
+void rpc_bus_send(struct rpc_bus *, struct rpc_message *);
+
+/* Monotonic clock in microseconds, and Unix time in milliseconds: the only clocks of the house besides the drivers'. */
+uint64_t rpc_now_us(void);
+
+#endif

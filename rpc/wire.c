@@ -1,0 +1,94 @@
+#include "wire.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+enum {
+	VARINT32_MAX = 5, /* bytes: tags and lengths, as protobuf-c has it */
+	VARINT64_MAX = 10,
+};
+
+int wire_bad(const struct wire_reader *reader, size_t offset, const char *format, ...)
+{
+	struct rpc_error *error = reader->error_out;
+	if (error == NULL)
+		return -EBADMSG;
+	int length = snprintf(error->text, sizeof(error->text), "%s, byte %zu: ", reader->what, offset);
+	if (length < 0 || (size_t)length >= sizeof(error->text))
+		return -EBADMSG;
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(error->text + length, sizeof(error->text) - (size_t)length, format, arguments);
+	va_end(arguments);
+	return -EBADMSG;
+}
+
+/* False: cut off, or longer than size_max bytes. */
+static bool read_varint(struct wire_reader *reader, unsigned size_max, uint64_t *out)
+{
+	uint64_t value = 0;
+	for (unsigned shift = 0; shift < 7 * size_max; shift += 7) {
+		if (reader->at == reader->end)
+			return false;
+		uint8_t byte = *reader->at++;
+		value |= (uint64_t)(byte & 0x7f) << shift;
+		if (byte < 0x80) {
+			*out = value;
+			return true;
+		}
+	}
+	return false;
+}
+
+static int read_bytes(struct wire_reader *reader, struct wire_field *field)
+{
+	uint64_t size;
+	if (!read_varint(reader, VARINT32_MAX, &size))
+		return wire_bad(reader, field->offset, "the length of field %" PRIu32 " does not end", field->number);
+	size_t left = (size_t)(reader->end - reader->at);
+	if (size > left)
+		return wire_bad(reader, field->offset, "field %" PRIu32 " says %" PRIu64 " bytes, %zu are left",
+				field->number, size, left);
+	field->bytes = (struct rpc_slice){reader->at, (size_t)size};
+	reader->at += size;
+	return 1;
+}
+
+static int skip_fixed(struct wire_reader *reader, struct wire_field *field, size_t size)
+{
+	size_t left = (size_t)(reader->end - reader->at);
+	if (left < size)
+		return wire_bad(reader, field->offset, "field %" PRIu32 " needs %zu bytes, %zu are left", field->number,
+				size, left);
+	reader->at += size;
+	return 1;
+}
+
+int wire_next(struct wire_reader *reader, struct wire_field *field)
+{
+	if (reader->at == reader->end)
+		return 0;
+	field->offset = (size_t)(reader->at - reader->start);
+	uint64_t tag;
+	if (!read_varint(reader, VARINT32_MAX, &tag) || tag > UINT32_MAX || tag >> 3 == 0)
+		return wire_bad(reader, field->offset, "this is no field tag");
+	field->number = (uint32_t)(tag >> 3);
+	field->type = (enum wire_type)(tag & 7);
+	switch (field->type) {
+	case WIRE_VARINT:
+		if (!read_varint(reader, VARINT64_MAX, &field->value))
+			return wire_bad(reader, field->offset, "the number in field %" PRIu32 " does not end",
+					field->number);
+		return 1;
+	case WIRE_BYTES:
+		return read_bytes(reader, field);
+	case WIRE_FIXED64:
+		return skip_fixed(reader, field, 8);
+	case WIRE_FIXED32:
+		return skip_fixed(reader, field, 4);
+	}
+	return wire_bad(reader, field->offset, "field %" PRIu32 " has the unsupported wire type %u", field->number,
+			(unsigned)(tag & 7));
+}

@@ -1,0 +1,164 @@
+/* Client: how a program uses a kvring cluster.
+ *
+ * A client holds one connection to each node of its list. A call goes to one of them; when that node cannot be reached
+ * or answers UNAVAILABLE, the next one is asked, with the same operation id, until the deadline. Requests and answers
+ * are the messages of kv.proto; answers live in the reply until it is released.
+ *
+ *     struct client *client;
+ *     struct client_options options = {.endpoints = "10.0.0.1:7000,10.0.0.2:7000"};
+ *     struct rpc_error error;
+ *     if (client_open(&options, &client, &error) < 0) ... error.text
+ *
+ *     Kvring__V1__GetRequest request = KVRING__V1__GET_REQUEST__INIT;
+ *     request.key.data = key, request.key.len = key_size;
+ *     struct client_reply reply;
+ *     if (client_get(client, &request, &reply) < 0)
+ *             fprintf(stderr, "%s\n", reply.text);
+ *     else if (reply.get->outcome == KVRING__V1__OUTCOME__ABSENT)
+ *             ... no live value; reply.get->context still covers deletes
+ *     else
+ *             ... reply.get->siblings[0..n_siblings-1]->value, reply.get->context
+ *     client_reply_release(&reply);
+ *
+ * To supersede what a get returned, put with its context. Several siblings are concurrent writes: merge them, put with
+ * the context.
+ *
+ * Threading   client_open / client_close: one thread, and nothing else of the client at that time. Calls: any thread,
+ *             any number at once. done of a client_call runs on an NNG thread: it must not block, nor call the
+ *             synchronous functions; it may start calls, the finished one again included.
+ * Ownership   Requests are borrowed: until the return of a synchronous call, until done of an asynchronous one. A reply
+ *             owns its body; client_reply_release frees it.
+ * Errors      0 when a node answered with code OK; then the body is set, and says itself what became of each single
+ *             operation (outcome DONE, ABSENT, IN_DOUBT, REFUSED). Else negative errno, with reply.code (canonical
+ * code, also for errors of the transport), reply.text (whole sentence, names the node) and reply.in_doubt:
+ *                 -EHOSTUNREACH  UNAVAILABLE        no node of the list could be reached, or none can serve this
+ *                 -ETIMEDOUT     DEADLINE_EXCEEDED  no answer in time
+ *                 -ECONNRESET    UNKNOWN            the connection went while waiting, and the call may not be repeated
+ *                 -EAGAIN        RESOURCE_EXHAUSTED outstanding_max calls under way, or the node refused for load
+ *                 -EINVAL        INVALID_ARGUMENT   the request is wrong; -EMSGSIZE it is too large
+ *                 -EBADMSG       DATA_LOSS          the answer does not decode
+ *                 -EREMOTEIO     any other          the node answered with this code
+ * Invariants  C1 Retries of one operation carry the same operation id, so that a put cannot apply twice.
+ *             C2 A call that may have been executed is repeated only where the operation id makes that safe: puts,
+ *                deletes, and everything that only reads; never InitCluster.
+ *             C3 in_doubt is false only when the operation certainly had no effect, or its answer says what it had.
+ *             C4 Every client_call that client_start accepted runs done exactly once, never inside client_start.
+ */
+#ifndef KVRING_CLIENT_CLIENT_H
+#define KVRING_CLIENT_CLIENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "rpc.h"
+#include "kv.pb-c.h"
+
+struct client;
+
+struct client_options {
+	const char *endpoints;    /* "HOST:PORT,HOST:PORT", up to CLIENT_ENDPOINTS_MAX; the first is asked first */
+	uint32_t timeout_ms;      /* a whole call, retries included; 0: 5,000 */
+	uint32_t connect_ms;      /* of it, how long to wait while no node is connected; 0: 2,000 */
+	uint32_t outstanding_max; /* asynchronous calls under way per node; 0: 1,024 */
+	bool spread;              /* take turns among the connected nodes rather than stay with one */
+};
+
+enum {
+	CLIENT_ENDPOINTS_MAX = 64,
+	CLIENT_ANY_ENDPOINT = -1,
+};
+
+RPC_OK int client_open(const struct client_options *, struct client **out, struct rpc_error *error_out);
+/* Completes calls under way with -ECANCELED first. */
+void client_close(struct client **);
+
+unsigned client_endpoint_count(const struct client *);
+const char *client_endpoint(const struct client *, unsigned index); /* "HOST:PORT" */
+bool client_endpoint_connected(const struct client *, unsigned index);
+/* Waits until `count` endpoints are connected (more than there are: all). -ETIMEDOUT otherwise. */
+RPC_OK int client_wait_connected(struct client *, unsigned count, uint32_t timeout_ms);
+
+/* ---- replies -------------------------------------------------------------------------------------------------- */
+
+struct client_reply {
+	int status;    /* what the call returned */
+	uint32_t code; /* enum Code of kv.proto */
+	bool in_doubt; /* a write that may have been executed although no answer says so; see C3 */
+	uint8_t operation_id[RPC_OPERATION_ID_SIZE]; /* to repeat an operation in doubt, put it into the PutRequest */
+	unsigned attempts;
+	unsigned endpoint;   /* index of the node that answered, or was asked last */
+	uint64_t ring_epoch; /* of the node that answered */
+	char text[256];      /* for people; empty when status is 0 */
+	union {              /* NULL when none came */
+		const ProtobufCMessage *body;
+		const Kvring__V1__PutResponse *put; /* and of client_delete */
+		const Kvring__V1__GetResponse *get;
+		const Kvring__V1__BatchPutResponse *batch_put;
+		const Kvring__V1__BatchGetResponse *batch_get;
+		const Kvring__V1__InitResponse *init;
+		const Kvring__V1__NodeStatus *describe;
+		const Kvring__V1__StatusResponse *cluster;
+		const Kvring__V1__RingResponse *ring;
+		const Kvring__V1__HealthResponse *health;
+	};
+	struct arena *arena; /* holds the body */
+};
+
+/* Frees the body; status, code and text stay. Released twice is allowed. */
+void client_reply_release(struct client_reply *);
+
+/* ---- synchronous calls ---------------------------------------------------------------------------------------- */
+/* Each returns reply->status and always sets the reply. A PutRequest with an operation_id (16 bytes) uses that one. */
+
+RPC_OK int client_put(struct client *, const Kvring__V1__PutRequest *, struct client_reply *);
+RPC_OK int client_get(struct client *, const Kvring__V1__GetRequest *, struct client_reply *);
+RPC_OK int client_delete(struct client *, const Kvring__V1__PutRequest *, struct client_reply *);
+RPC_OK int client_batch_put(struct client *, const Kvring__V1__BatchPutRequest *, struct client_reply *);
+RPC_OK int client_batch_get(struct client *, const Kvring__V1__BatchGetRequest *, struct client_reply *);
+RPC_OK int client_status(struct client *, struct client_reply *);
+RPC_OK int client_ring(struct client *, const Kvring__V1__RingRequest *, struct client_reply *);
+RPC_OK int client_init_cluster(struct client *, const Kvring__V1__InitRequest *, struct client_reply *);
+/* Of one node: no failover. */
+RPC_OK int client_describe(struct client *, unsigned endpoint, struct client_reply *);
+RPC_OK int client_health(struct client *, unsigned endpoint, struct client_reply *);
+
+/* ---- asynchronous calls --------------------------------------------------------------------------------------- */
+
+enum client_method {
+	CLIENT_PUT,
+	CLIENT_GET,
+	CLIENT_DELETE,
+	CLIENT_BATCH_PUT,
+	CLIENT_BATCH_GET,
+	CLIENT_INIT_CLUSTER,
+	CLIENT_DESCRIBE,
+	CLIENT_STATUS,
+	CLIENT_RING,
+	CLIENT_HEALTH,
+	CLIENT_METHOD_COUNT,
+};
+
+/* A call under way; embedded in the caller's own struct, which stays alive until done has run. Fill in the first group,
+ * leave the rest alone. After done it may be started again. */
+struct client_call {
+	enum client_method method;
+	const ProtobufCMessage *request; /* of the method's type, unchanged until done */
+	int endpoint;                    /* CLIENT_ANY_ENDPOINT, or the index of the only node to ask */
+	uint32_t timeout_ms;             /* 0: the client's */
+	void (*done)(struct client_call *);
+
+	struct client_reply reply; /* valid in done; the caller's to release */
+
+	/* owned by the client */
+	struct client *client;
+	struct rpc_pending pending;
+	uint64_t deadline_us;
+	unsigned tried;
+	unsigned current;
+};
+
+/* Starts a call; unlike the synchronous ones it does not wait for a connection. An error returned here means that done
+ * will not run and nothing was sent: -EHOSTUNREACH no node is connected, -EAGAIN outstanding_max calls are under way at
+ * each, -EINVAL. */
+RPC_OK int client_start(struct client *, struct client_call *);
+
+#endif
