@@ -41,10 +41,12 @@ struct runtime {
 	struct jobs *jobs;
 	struct rpc_server *client_server, *peer_server;
 	struct rpc_bus *bus;
+	struct gossip_row self; /* what does not change of this node's row */
+	_Atomic uint32_t load_permille;
 	uint64_t started_us;
 	uint64_t operation_seed; /* for operation ids of clients that sent none */
 	_Atomic bool stopping;
-	_Atomic uint32_t next_coordinator;
+	_Atomic uint32_t next_coordinator, next_replica;
 
 	/* from the gossip worker to the main thread, under lock (rare: only when members or links change) */
 	pthread_mutex_t lock;
@@ -54,7 +56,7 @@ struct runtime {
 
 	/* owned by the gossip worker */
 	uint64_t wanted_hash;
-	uint64_t load_us, load_busy_us;
+	uint64_t load_us, *load_busy_us; /* when and what each worker's busy_us was */
 
 	/* owned by the main thread */
 	struct wanted_peer *dialled;
@@ -72,6 +74,8 @@ int runtime_close(struct runtime **);
 /* The worker of this node that takes the message. (any worker) */
 struct worker *runtime_worker_for(struct runtime *, const struct message *);
 struct worker *runtime_coordinator(struct runtime *, uint32_t index);
+/* This node's own row with current figures. (any worker) */
+void runtime_self(struct runtime *, struct gossip_row *row_out);
 /* Group commit of one shard. (its replica worker) */
 int runtime_commit(struct runtime *, uint32_t shard_index);
 /* Sends the rows on the bus and frees the message. (gossip worker) */

@@ -97,7 +97,7 @@ static void deliver_one(struct worker *self, struct message *message)
 	else if (message->type == MESSAGE_BUS)
 		runtime_broadcast(self->runtime, message);
 	else
-		outbound_add(&self->outbound, message);
+		outbound_add(self, message);
 }
 
 static void deliver(struct worker *self)
@@ -265,8 +265,22 @@ void worker_stop(struct worker *self)
 	self->started = false;
 }
 
+/* What came after the thread had ended: nobody is left to answer, but engine memory may hang on it. */
+static void discard_mail(struct worker *self)
+{
+	struct mail_queue taken;
+	struct cds_wfcq_node *node;
+	if (mailbox_take(&self->mailbox, MAIL_MESSAGE, &taken))
+		while ((node = mail_next(&taken)) != NULL)
+			message_free(caa_container_of(node, struct message, mail));
+	if (mailbox_take(&self->mailbox, MAIL_PENDING, &taken))
+		while ((node = mail_next(&taken)) != NULL)
+			outbound_discard(caa_container_of(node, struct rpc_pending, mail));
+}
+
 void worker_fini(struct worker *self)
 {
+	discard_mail(self);
 	outbound_fini(&self->outbound);
 	arena_unref(self->effects.arena);
 	free(self->to_wake);

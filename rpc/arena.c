@@ -60,7 +60,7 @@ struct arena *arena_create(size_t first_size, size_t cap)
 	a->free = a->first;
 	a->room = first_size;
 	a->used = 0;
-	a->cap = cap;
+	a->cap = cap < PTRDIFF_MAX ? cap : PTRDIFF_MAX; /* so that no sum below wraps */
 	a->chunk_size = first_size > ARENA_CHUNK_MIN ? first_size : ARENA_CHUNK_MIN;
 	a->chunks = NULL;
 	a->allocator = (ProtobufCAllocator){allocator_alloc, allocator_free, a};
@@ -125,10 +125,10 @@ static void *alloc_from_new_chunk(struct arena *a, size_t size)
 
 void *arena_alloc(struct arena *a, size_t size)
 {
-	if (size > a->cap - a->used) /* before rounding, which could wrap */
+	if (size > a->cap)
 		return NULL;
 	size_t rounded = round_up(size == 0 ? 1 : size);
-	if (rounded < size || rounded > a->cap - a->used)
+	if (rounded > a->cap - a->used)
 		return NULL;
 	void *memory;
 	if (rounded <= a->room) {

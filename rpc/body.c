@@ -19,8 +19,9 @@ enum {
 	BODY_MEMORY_FACTOR = 32,         /* and bytes per byte of it */
 
 	/* What protobuf-c spends besides the message structs, rounded up to the arena's alignment. */
-	COST_SCANNED_MEMBER = 64, /* bytes per field, slabs that double included */
-	COST_UNKNOWN_FIELD = 48,  /* bytes per unknown field, and its data */
+	COST_FREE_MEMBERS = 16,   /* fields of a message that it notes on its stack */
+	COST_SCANNED_MEMBER = 64, /* bytes per further field, slabs that double included */
+	COST_UNKNOWN_FIELD = 32,  /* bytes per unknown field, besides its data */
 	COST_ROUNDING = 16,       /* bytes per allocation */
 };
 
@@ -94,51 +95,57 @@ static int charge(struct scan *scan, const ProtobufCMessageDescriptor *type, siz
 
 static int scan_message(struct scan *, const ProtobufCMessageDescriptor *, struct rpc_slice, unsigned depth);
 
-static int scan_submessage(struct scan *scan, const ProtobufCMessageDescriptor *type,
-			   const ProtobufCFieldDescriptor *known, const struct wire_field *field, uint64_t *seen,
-			   unsigned depth)
+/* One message under way: what its fields have shown so far. */
+struct scan_frame {
+	const ProtobufCMessageDescriptor *type;
+	unsigned depth;
+	uint64_t fields;
+	uint64_t seen; /* bit per field of the descriptor: a message that may come once has come */
+};
+
+static int scan_submessage(struct scan *scan, struct scan_frame *frame, const ProtobufCFieldDescriptor *known,
+			   const struct wire_field *field)
 {
 	if (known->label != PROTOBUF_C_LABEL_REPEATED) {
-		uint64_t bit = UINT64_C(1) << (known - type->fields);
-		if ((*seen & bit) != 0)
-			return wire_bad(&scan->reader, field->offset, "%s: field %u (%s) comes twice", type->short_name,
-					field->number, known->name);
-		*seen |= bit;
+		uint64_t bit = UINT64_C(1) << (known - frame->type->fields);
+		if ((frame->seen & bit) != 0)
+			return wire_bad(&scan->reader, field->offset, "%s: field %u (%s) comes twice",
+					frame->type->short_name, field->number, known->name);
+		frame->seen |= bit;
 	}
-	if (depth == BODY_DEPTH_MAX)
+	if (frame->depth == BODY_DEPTH_MAX)
 		return wire_bad(&scan->reader, field->offset, "%s: field %u (%s) is nested more than %d deep",
-				type->short_name, field->number, known->name, BODY_DEPTH_MAX);
-	return scan_message(scan, known->descriptor, field->bytes, depth + 1);
+				frame->type->short_name, field->number, known->name, BODY_DEPTH_MAX);
+	return scan_message(scan, known->descriptor, field->bytes, frame->depth + 1);
 }
 
-static int scan_field(struct scan *scan, const ProtobufCMessageDescriptor *type, const struct wire_field *field,
-		      uint64_t *seen, unsigned depth)
+static int scan_field(struct scan *scan, struct scan_frame *frame, const struct wire_field *field)
 {
-	const ProtobufCFieldDescriptor *known = protobuf_c_message_descriptor_get_field(type, field->number);
-	uint64_t memory = COST_SCANNED_MEMBER;
-	if (known == NULL)
-		return charge(scan, type, field->offset, 1,
-			      memory + COST_UNKNOWN_FIELD + field->bytes.size + COST_ROUNDING);
-	bool repeated = known->label == PROTOBUF_C_LABEL_REPEATED;
-	if (field->type != WIRE_BYTES)
-		return charge(scan, type, field->offset, 1, memory + (repeated ? element_size(known->type) : 0));
-	if (repeated && is_packable(known->type)) {
-		uint64_t count = packed_count(known->type, field->bytes);
-		return charge(scan, type, field->offset, count, memory + count * element_size(known->type));
+	const ProtobufCFieldDescriptor *known = protobuf_c_message_descriptor_get_field(frame->type, field->number);
+	uint64_t elements = 1, memory = ++frame->fields > COST_FREE_MEMBERS ? COST_SCANNED_MEMBER : 0;
+	if (known == NULL) {
+		memory += COST_UNKNOWN_FIELD + field->bytes.size + COST_ROUNDING;
+	} else if (field->type != WIRE_BYTES) {
+		memory += element_size(known->type);
+	} else if (is_packable(known->type)) {
+		elements = packed_count(known->type, field->bytes);
+		memory += elements * element_size(known->type) + COST_ROUNDING;
+	} else {
+		memory += element_size(known->type);
+		if (known->type != PROTOBUF_C_TYPE_MESSAGE)
+			memory += field->bytes.size + 1 + COST_ROUNDING;
 	}
-	memory += repeated ? element_size(known->type) : 0;
-	if (known->type == PROTOBUF_C_TYPE_MESSAGE) {
-		int status = charge(scan, type, field->offset, 1, memory);
-		return status < 0 ? status : scan_submessage(scan, type, known, field, seen, depth);
-	}
-	return charge(scan, type, field->offset, 1, memory + field->bytes.size + COST_ROUNDING);
+	int status = charge(scan, frame->type, field->offset, elements, memory);
+	if (status == 0 && known != NULL && known->type == PROTOBUF_C_TYPE_MESSAGE && field->type == WIRE_BYTES)
+		status = scan_submessage(scan, frame, known, field);
+	return status;
 }
 
 static int scan_message(struct scan *scan, const ProtobufCMessageDescriptor *type, struct rpc_slice bytes,
 			unsigned depth)
 {
-	/* The bits of `seen`; our own schema, hence an assertion. */
-	assert(type->n_fields <= 64);
+	assert(type->n_fields <= 64); /* the bits of seen; our own schema, hence an assertion */
+	struct scan_frame frame = {.type = type, .depth = depth};
 	size_t offset = (size_t)(bytes.data - scan->reader.start);
 	int status = charge(scan, type, offset, 0, type->sizeof_message + COST_ROUNDING);
 	if (status < 0)
@@ -147,9 +154,8 @@ static int scan_message(struct scan *scan, const ProtobufCMessageDescriptor *typ
 	scan->reader.at = bytes.data;
 	scan->reader.end = bytes.data + bytes.size;
 	struct wire_field field;
-	uint64_t seen = 0;
 	while ((status = wire_next(&scan->reader, &field)) > 0) {
-		status = scan_field(scan, type, &field, &seen, depth);
+		status = scan_field(scan, &frame, &field);
 		if (status < 0)
 			return status;
 	}

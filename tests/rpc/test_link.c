@@ -47,13 +47,14 @@ static void on_request(void *arg, struct rpc_call *call)
 	struct desk *desk = arg;
 	assert_true(call->received_us > 0 && call->received_us <= rpc_now_us());
 	if (desk->echo) {
+		latch_raise(&desk->arrived);
 		answer(call);
-	} else {
-		pthread_mutex_lock(&desk->lock);
-		assert_true(desk->count < 4096);
-		desk->calls[desk->count++] = call;
-		pthread_mutex_unlock(&desk->lock);
+		return;
 	}
+	pthread_mutex_lock(&desk->lock);
+	assert_true(desk->count < 4096);
+	desk->calls[desk->count++] = call;
+	pthread_mutex_unlock(&desk->lock);
 	latch_raise(&desk->arrived);
 }
 

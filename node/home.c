@@ -1,0 +1,360 @@
+/* The identity file, DIR/node: five lines of text.
+ *
+ *     kvring node 1                 what it is, and the format
+ *     id 0123456789abcdef           node id
+ *     cluster 0123456789abcdef      cluster id, zeros for none
+ *     starts 12                     how often a process has opened the directory
+ *     checksum 0123456789abcdef     XXH3-64 of the lines above
+ *
+ * DIR/ring is the ring document as ring_document_encode makes it, with a checksum of its own.
+ */
+#include "home.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+enum {
+	IDENTITY_SIZE_MAX = 256,             /* bytes */
+	DOCUMENT_SIZE_MAX = 8 * 1024 * 1024, /* bytes; 65,536 partitions and 1,024 members need 2 MiB */
+};
+
+struct home {
+	const struct fs *fs;
+	char *directory, *lock_path, *node_path, *ring_path, *engine_path;
+	struct fs_file *lock;
+	uint64_t node_id, cluster_id, starts;
+};
+
+__attribute__((format(printf, 3, 4))) static int fail(struct rpc_error *error_out, int status, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(error_out->text, sizeof(error_out->text), format, args);
+	va_end(args);
+	return status;
+}
+
+static char *join(const char *directory, const char *name)
+{
+	char *path;
+
+	return asprintf(&path, "%s/%s", directory, name) < 0 ? NULL : path;
+}
+
+/* ---- whole files -------------------------------------------------------------------------------------------- */
+
+static int write_new(const struct fs *fs, const char *path, struct rpc_slice bytes)
+{
+	struct iovec part = {(void *)bytes.data, bytes.size};
+	struct fs_file *file;
+	int status = fs->unlink(fs, path); /* what a crash has left */
+
+	if (status && status != -ENOENT)
+		return status;
+	status = fs->open(fs, path, FS_OPEN_CREATE, &file);
+	if (status)
+		return status;
+	status = fs->append(file, &part, 1);
+	if (!status)
+		status = fs->sync(file);
+	fs->close(file);
+	return status;
+}
+
+/* H1: temporary file, sync, rename, sync the directory. */
+static int replace_file(const struct home *home, const char *path, struct rpc_slice bytes, struct rpc_error *error_out)
+{
+	const struct fs *fs = home->fs;
+	char *temporary;
+	int status;
+
+	if (asprintf(&temporary, "%s.new", path) < 0)
+		return -ENOMEM;
+	status = write_new(fs, temporary, bytes);
+	if (!status)
+		status = fs->rename(fs, temporary, path);
+	if (!status)
+		status = fs->sync_dir(fs, home->directory);
+	free(temporary);
+	if (status)
+		return fail(error_out, status, "%s: cannot be written: %s; see to the disk and start again", path,
+			    strerror(-status));
+	return 0;
+}
+
+static int read_open_file(const struct fs *fs, struct fs_file *file, size_t size_max, uint8_t **bytes_out,
+			  size_t *size_out)
+{
+	uint64_t size;
+	ssize_t got;
+	int status = fs->size(file, &size);
+
+	if (status)
+		return status;
+	if (size > size_max)
+		return -EBADMSG;
+	*bytes_out = malloc(size + 1);
+	if (!*bytes_out)
+		return -ENOMEM;
+	got = fs->pread(file, *bytes_out, size, 0);
+	if (got == (ssize_t)size) {
+		(*bytes_out)[size] = 0; /* texts end there */
+		*size_out = size;
+		return 1;
+	}
+	free(*bytes_out);
+	*bytes_out = NULL;
+	return got < 0 ? (int)got : -EIO;
+}
+
+/* 1 and the bytes, 0 when there is no such file. */
+static int read_file(const struct fs *fs, const char *path, size_t size_max, uint8_t **bytes_out, size_t *size_out,
+		     struct rpc_error *error_out)
+{
+	struct fs_file *file;
+	int status = fs->open(fs, path, FS_OPEN_READ, &file);
+
+	*bytes_out = NULL;
+	if (status == -ENOENT)
+		return 0;
+	if (!status) {
+		status = read_open_file(fs, file, size_max, bytes_out, size_out);
+		fs->close(file);
+	}
+	if (status == -EBADMSG)
+		return fail(error_out, status,
+			    "%s: larger than %zu bytes, so damaged: restore it or empty the directory", path, size_max);
+	if (status < 0)
+		return fail(error_out, status, "%s: cannot be read: %s", path, strerror(-status));
+	return status;
+}
+
+/* ---- identity ----------------------------------------------------------------------------------------------- */
+
+static size_t render_identity(const struct home *home, uint64_t cluster_id, uint64_t starts,
+			      char text[IDENTITY_SIZE_MAX])
+{
+	size_t size = (size_t)snprintf(text, IDENTITY_SIZE_MAX,
+				       "kvring node 1\nid %016" PRIx64 "\ncluster %016" PRIx64 "\nstarts %" PRIu64 "\n",
+				       home->node_id, cluster_id, starts);
+
+	size += (size_t)snprintf(text + size, IDENTITY_SIZE_MAX - size, "checksum %016" PRIx64 "\n",
+				 (uint64_t)XXH3_64bits(text, size));
+	return size;
+}
+
+static int store_identity(const struct home *home, uint64_t cluster_id, uint64_t starts, struct rpc_error *error_out)
+{
+	char text[IDENTITY_SIZE_MAX];
+	size_t size = render_identity(home, cluster_id, starts, text);
+
+	return replace_file(home, home->node_path, (struct rpc_slice){(uint8_t *)text, size}, error_out);
+}
+
+static int parse_identity(struct home *home, const char *text, struct rpc_error *error_out)
+{
+	char again[IDENTITY_SIZE_MAX];
+	unsigned format = 0;
+	int fields = sscanf(text, "kvring node %u\nid %16" SCNx64 "\ncluster %16" SCNx64 "\nstarts %" SCNu64 "\n",
+			    &format, &home->node_id, &home->cluster_id, &home->starts);
+
+	if (fields == 4) /* what was read must write the same bytes, checksum included */
+		render_identity(home, home->cluster_id, home->starts, again);
+	if (fields == 4 && home->node_id != 0 && strcmp(again, text) == 0)
+		return 0;
+	return fail(error_out, -EBADMSG,
+		    "%s: damaged, or written by a newer kvnode: restore the file, or empty the directory to start a "
+		    "new node",
+		    home->node_path);
+}
+
+static int note_data(void *arg, const char *name)
+{
+	const char **found = arg;
+
+	if (strcmp(name, "engine") == 0)
+		*found = "engine";
+	else if (strcmp(name, "ring") == 0)
+		*found = "ring";
+	return 0;
+}
+
+/* A directory with data but without identity must not become a new node silently. */
+static int check_unused(const struct home *home, struct rpc_error *error_out)
+{
+	const char *found = NULL;
+	int status = home->fs->list(home->fs, home->directory, note_data, &found);
+
+	if (status < 0)
+		return fail(error_out, status, "%s: cannot be listed: %s", home->directory, strerror(-status));
+	if (found)
+		return fail(error_out, -EBADMSG,
+			    "%s: missing, but %s/%s is there: restore the file, or empty the directory to start a new node",
+			    home->node_path, home->directory, found);
+	return 0;
+}
+
+static int load_identity(struct home *home, uint64_t new_node_id, struct rpc_error *error_out)
+{
+	uint8_t *text;
+	size_t size;
+	int status = read_file(home->fs, home->node_path, IDENTITY_SIZE_MAX, &text, &size, error_out);
+
+	if (status < 0)
+		return status;
+	if (status > 0) {
+		status = parse_identity(home, (const char *)text, error_out);
+		free(text);
+	} else {
+		home->node_id = new_node_id;
+		status = check_unused(home, error_out);
+	}
+	if (status)
+		return status;
+	home->starts++;
+	return store_identity(home, home->cluster_id, home->starts, error_out);
+}
+
+/* ---- open and close ----------------------------------------------------------------------------------------- */
+
+static int sync_parent(const struct fs *fs, const char *directory)
+{
+	char *parent = strdup(directory), *slash;
+	int status;
+
+	if (!parent)
+		return -ENOMEM;
+	for (size_t length = strlen(parent); length > 1 && parent[length - 1] == '/'; length--)
+		parent[length - 1] = 0;
+	slash = strrchr(parent, '/');
+	if (slash)
+		slash[slash == parent] = 0; /* "/data" -> "/" */
+	status = fs->sync_dir(fs, slash ? parent : ".");
+	free(parent);
+	return status;
+}
+
+static int make_directory(const struct home *home, struct rpc_error *error_out)
+{
+	int status = home->fs->mkdir(home->fs, home->directory);
+
+	if (!status)
+		status = sync_parent(home->fs, home->directory);
+	if (status && status != -EEXIST)
+		return fail(error_out, status,
+			    "%s: cannot be made: %s; make the directory above it, writable for this user",
+			    home->directory, strerror(-status));
+	return 0;
+}
+
+static int lock_directory(struct home *home, struct rpc_error *error_out)
+{
+	int status = home->fs->lock(home->fs, home->lock_path, &home->lock);
+
+	if (status == -EWOULDBLOCK)
+		return fail(error_out, status,
+			    "%s: another process uses this directory: stop it, or give this node its own",
+			    home->directory);
+	if (status)
+		return fail(error_out, status, "%s: cannot be locked: %s", home->lock_path, strerror(-status));
+	return 0;
+}
+
+int home_open(const struct fs *fs, const char *directory, uint64_t new_node_id, struct home **out,
+	      struct rpc_error *error_out)
+{
+	struct home *home = calloc(1, sizeof(*home));
+	int status;
+
+	*out = NULL;
+	if (!home)
+		return -ENOMEM;
+	home->fs = fs;
+	home->directory = strdup(directory);
+	home->lock_path = join(directory, "lock");
+	home->node_path = join(directory, "node");
+	home->ring_path = join(directory, "ring");
+	home->engine_path = join(directory, "engine");
+	if (!home->directory || !home->lock_path || !home->node_path || !home->ring_path || !home->engine_path)
+		status = -ENOMEM;
+	else
+		status = make_directory(home, error_out);
+	if (!status)
+		status = lock_directory(home, error_out);
+	if (!status)
+		status = load_identity(home, new_node_id, error_out);
+	if (status)
+		home_close(&home);
+	*out = home;
+	return status;
+}
+
+void home_close(struct home **home_in)
+{
+	struct home *home = *home_in;
+
+	*home_in = NULL;
+	if (!home)
+		return;
+	if (home->lock)
+		home->fs->close(home->lock);
+	free(home->directory);
+	free(home->lock_path);
+	free(home->node_path);
+	free(home->ring_path);
+	free(home->engine_path);
+	free(home);
+}
+
+uint64_t home_node_id(const struct home *home)
+{
+	return home->node_id;
+}
+
+uint64_t home_cluster_id(const struct home *home)
+{
+	return home->cluster_id;
+}
+
+uint64_t home_incarnation(const struct home *home)
+{
+	return home->starts;
+}
+
+const char *home_engine_directory(const struct home *home)
+{
+	return home->engine_path;
+}
+
+int home_set_cluster(struct home *home, uint64_t cluster_id, struct rpc_error *error_out)
+{
+	int status;
+
+	if (cluster_id == home->cluster_id)
+		return 0;
+	if (home->cluster_id != 0 || cluster_id == 0)
+		return fail(error_out, -EPERM,
+			    "%s: belongs to cluster %016" PRIx64 ", not %016" PRIx64
+			    ": give the node a directory of its own",
+			    home->directory, home->cluster_id, cluster_id);
+	status = store_identity(home, cluster_id, home->starts, error_out);
+	if (!status)
+		home->cluster_id = cluster_id;
+	return status;
+}
+
+int home_ring_store(struct home *home, struct rpc_slice document, struct rpc_error *error_out)
+{
+	return replace_file(home, home->ring_path, document, error_out);
+}
+
+int home_ring_load(struct home *home, uint8_t **bytes_out, size_t *size_out, struct rpc_error *error_out)
+{
+	return read_file(home->fs, home->ring_path, DOCUMENT_SIZE_MAX, bytes_out, size_out, error_out);
+}

@@ -1,0 +1,245 @@
+#include "document.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <xxhash.h>
+
+void ring_error_set(struct ring_error *error, const char *format, ...)
+{
+	va_list arguments;
+
+	if (!error)
+		return;
+	va_start(arguments, format);
+	vsnprintf(error->text, sizeof(error->text), format, arguments);
+	va_end(arguments);
+}
+
+bool name_is_valid(const char *text, size_t size)
+{
+	if (size == 0 || size >= RING_NAME_MAX)
+		return false;
+	for (size_t i = 0; i < size; i++) {
+		char c = text[i];
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+		      c == '_' || c == '-'))
+			return false;
+	}
+	return true;
+}
+
+bool address_is_valid(const char *text, size_t size)
+{
+	if (size == 0 || size >= RING_ADDRESS_MAX)
+		return false;
+	for (size_t i = 0; i < size; i++)
+		if (text[i] <= ' ' || text[i] > '~')
+			return false;
+	return true;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------ */
+
+static void free_tables(struct owner_table *tables, uint32_t count)
+{
+	if (!tables)
+		return;
+	for (uint32_t i = 0; i < count; i++)
+		free(tables[i].rows);
+	free(tables);
+}
+
+static void document_free(struct ring_document *document)
+{
+	free_tables(document->owners, document->datacenter_count);
+	free_tables(document->old_owners, document->datacenter_count);
+	free(document->datacenters);
+	free(document->members);
+	free(document->member_datacenter);
+	free(document->by_name);
+	free(document->replicas);
+	free(document->primaries);
+	free(document->holder_count);
+	free(document);
+}
+
+int document_create(uint32_t partition_count, uint32_t datacenter_count, uint32_t member_count,
+		    struct ring_document **out)
+{
+	struct ring_document *document = calloc(1, sizeof(*document));
+
+	if (!document)
+		return -ENOMEM;
+	atomic_init(&document->reference_count, 1);
+	document->partition_count = partition_count;
+	document->datacenter_count = datacenter_count;
+	document->member_count = member_count;
+	document->datacenters = calloc(datacenter_count, sizeof(*document->datacenters));
+	document->members = calloc(member_count, sizeof(*document->members));
+	document->member_datacenter = calloc(member_count, sizeof(*document->member_datacenter));
+	document->owners = calloc(datacenter_count, sizeof(*document->owners));
+	document->old_owners = calloc(datacenter_count, sizeof(*document->old_owners));
+	document->by_name = calloc(member_count, sizeof(*document->by_name));
+	document->replicas = calloc(member_count, sizeof(*document->replicas));
+	document->primaries = calloc(member_count, sizeof(*document->primaries));
+	document->holder_count = calloc(datacenter_count, sizeof(*document->holder_count));
+	if (!document->datacenters || !document->members || !document->member_datacenter || !document->owners ||
+	    !document->old_owners || !document->by_name || !document->replicas || !document->primaries ||
+	    !document->holder_count) {
+		document_free(document);
+		return -ENOMEM;
+	}
+	*out = document;
+	return 0;
+}
+
+int document_copy(const struct ring_document *from, struct ring_document **out)
+{
+	int rc = document_create(from->partition_count, from->datacenter_count, from->member_count, out);
+
+	if (rc)
+		return rc;
+	(*out)->cluster_id = from->cluster_id;
+	(*out)->epoch = from->epoch;
+	(*out)->parent_hash = from->parent_hash;
+	(*out)->hash_seed = from->hash_seed;
+	(*out)->transition = from->transition;
+	memcpy((*out)->datacenters, from->datacenters, from->datacenter_count * sizeof(*from->datacenters));
+	memcpy((*out)->members, from->members, from->member_count * sizeof(*from->members));
+	memcpy((*out)->member_datacenter, from->member_datacenter,
+	       from->member_count * sizeof(*from->member_datacenter));
+	return 0;
+}
+
+int owner_table_create(struct owner_table *table, uint32_t partition_count, uint32_t width)
+{
+	assert(!table->rows);
+	table->width = width;
+	if (width == 0)
+		return 0;
+	table->rows = malloc((size_t)partition_count * width * sizeof(*table->rows));
+	if (!table->rows) {
+		table->width = 0;
+		return -ENOMEM;
+	}
+	memset(table->rows, 0xff, (size_t)partition_count * width * sizeof(*table->rows)); /* RING_NOBODY */
+	return 0;
+}
+
+int owner_table_copy(struct owner_table *table, uint32_t partition_count, const struct owner_table *from)
+{
+	int rc = owner_table_create(table, partition_count, from->width);
+
+	if (!rc && from->width)
+		memcpy(table->rows, from->rows, (size_t)partition_count * from->width * sizeof(*table->rows));
+	return rc;
+}
+
+void ring_document_destroy(struct ring_document **document)
+{
+	if (!*document)
+		return;
+	if (atomic_fetch_sub_explicit(&(*document)->reference_count, 1, memory_order_acq_rel) == 1)
+		document_free(*document);
+	*document = NULL;
+}
+
+struct ring_document *ring_document_ref(const struct ring_document *document)
+{
+	struct ring_document *shared = (struct ring_document *)document; /* the count is not part of the document */
+
+	atomic_fetch_add_explicit(&shared->reference_count, 1, memory_order_relaxed);
+	return shared;
+}
+
+/* ---- sealing --------------------------------------------------------------------------------------------------- */
+
+static int compare_names(const void *a, const void *b, void *context)
+{
+	const struct ring_member *members = context;
+
+	return strcmp(members[*(const uint16_t *)a].name, members[*(const uint16_t *)b].name);
+}
+
+static void count_owners(struct ring_document *document, const struct owner_table *table)
+{
+	for (uint32_t partition = 0; partition < document->partition_count; partition++) {
+		const uint16_t *row = table->rows + (size_t)partition * table->width;
+		document->primaries[row[0]]++;
+		for (uint32_t i = 0; i < table->width; i++)
+			document->replicas[row[i]]++;
+	}
+}
+
+int document_seal(struct ring_document *document)
+{
+	uint8_t *bytes;
+	size_t size;
+	int rc;
+
+	document->partition_shift = 64 - (uint32_t)__builtin_ctz(document->partition_count);
+	for (uint32_t i = 0; i < document->member_count; i++)
+		document->by_name[i] = (uint16_t)i;
+	qsort_r(document->by_name, document->member_count, sizeof(*document->by_name), compare_names,
+		document->members);
+	for (uint32_t i = 0; i < document->datacenter_count; i++)
+		if (document->owners[i].width)
+			count_owners(document, &document->owners[i]);
+	for (uint32_t i = 0; i < document->member_count; i++)
+		document->holder_count[document->member_datacenter[i]] += document->replicas[i] > 0;
+
+	rc = ring_document_encode(document, &bytes, &size);
+	if (rc)
+		return rc;
+	document->hash = XXH3_64bits(bytes, size);
+	free(bytes);
+	return 0;
+}
+
+/* ---- fields ---------------------------------------------------------------------------------------------------- */
+
+uint64_t ring_cluster_id(const struct ring_document *document)
+{
+	return document->cluster_id;
+}
+
+uint64_t ring_epoch(const struct ring_document *document)
+{
+	return document->epoch;
+}
+
+uint64_t ring_hash(const struct ring_document *document)
+{
+	return document->hash;
+}
+
+uint64_t ring_parent_hash(const struct ring_document *document)
+{
+	return document->parent_hash;
+}
+
+enum ring_transition ring_transition(const struct ring_document *document)
+{
+	return document->transition;
+}
+
+uint32_t ring_partition_count(const struct ring_document *document)
+{
+	return document->partition_count;
+}
+
+uint32_t ring_datacenter_count(const struct ring_document *document)
+{
+	return document->datacenter_count;
+}
+
+const struct ring_datacenter *ring_datacenter(const struct ring_document *document, uint32_t datacenter_index)
+{
+	assert(datacenter_index < document->datacenter_count);
+	return &document->datacenters[datacenter_index];
+}

@@ -1,0 +1,68 @@
+/* Ring document in memory; private to ring/.
+ *
+ * Built in one thread by document_create(), filled with owners, then sealed: sealing computes everything that lookups
+ * need.
+ *
+ * Threading   mutable until document_seal(), immutable after it. The reference count is atomic.
+ * Ownership   one allocation per array, all freed with the last reference.
+ * Errors      -ENOMEM.
+ * Invariants  members ascend by id, datacenters by name (D1: one document, one encoding).
+ */
+#ifndef KVRING_RING_DOCUMENT_H
+#define KVRING_RING_DOCUMENT_H
+
+#include "ring.h"
+
+#include <stdatomic.h>
+
+enum { RING_NOBODY = 0xffff }; /* in a row of old owners: that owner is no member any more */
+
+/* One datacenter: partition_count rows of width member indexes, in order of preference. */
+struct owner_table {
+	uint32_t width;
+	uint16_t *rows;
+};
+
+struct ring_document {
+	atomic_uint reference_count;
+
+	uint64_t cluster_id;
+	uint64_t epoch;
+	uint64_t parent_hash;
+	uint64_t hash_seed;
+	uint32_t partition_count;
+	enum ring_transition transition;
+	uint32_t datacenter_count;
+	uint32_t member_count;
+	struct ring_datacenter *datacenters;
+	struct ring_member *members;
+	uint8_t *member_datacenter;
+	struct owner_table *owners;     /* by datacenter */
+	struct owner_table *old_owners; /* by datacenter; all of width 0 when STABLE */
+
+	/* computed by document_seal */
+	uint64_t hash;
+	uint32_t partition_shift; /* partition = hash >> shift */
+	uint16_t *by_name;        /* member indexes in order of name */
+	uint32_t *replicas;       /* by member */
+	uint32_t *primaries;      /* by member */
+	uint32_t *holder_count;   /* by datacenter: members with at least one replica */
+};
+
+/* An unsealed document with zeroed members and datacenters and no owners. */
+RING_OK int document_create(uint32_t partition_count, uint32_t datacenter_count, uint32_t member_count,
+			    struct ring_document **out);
+/* Everything but owners, hash and reference count. */
+RING_OK int document_copy(const struct ring_document *, struct ring_document **out);
+RING_OK int owner_table_create(struct owner_table *, uint32_t partition_count, uint32_t width);
+RING_OK int owner_table_copy(struct owner_table *, uint32_t partition_count, const struct owner_table *from);
+RING_OK int document_seal(struct ring_document *);
+
+/* A name is 1 to 63 letters, digits, '.', '_' or '-'; a rack may also be empty; an address is printable without blanks.
+ */
+bool name_is_valid(const char *text, size_t size);
+bool address_is_valid(const char *text, size_t size);
+
+__attribute__((format(printf, 2, 3))) void ring_error_set(struct ring_error *, const char *format, ...);
+
+#endif

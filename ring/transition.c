@@ -1,0 +1,133 @@
+#include "document.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+/* Takes over *document on success only; destroys it otherwise. */
+static int finish(struct ring_document *document, int rc, struct ring_document **out)
+{
+	if (!rc)
+		rc = document_seal(document);
+	if (rc)
+		ring_document_destroy(&document);
+	else
+		*out = document;
+	return rc;
+}
+
+static int copy_owners(struct ring_document *document, const struct ring_document *from)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < from->datacenter_count && !rc; i++)
+		rc = owner_table_copy(&document->owners[i], from->partition_count, &from->owners[i]);
+	return rc;
+}
+
+static int copy_old_owners(struct ring_document *document, const struct ring_document *from)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < from->datacenter_count && !rc; i++)
+		rc = owner_table_copy(&document->old_owners[i], from->partition_count, &from->old_owners[i]);
+	return rc;
+}
+
+static int find_datacenter(const struct ring_document *document, const char *name)
+{
+	for (uint32_t i = 0; i < document->datacenter_count; i++)
+		if (!strcmp(document->datacenters[i].name, name))
+			return (int)i;
+	return -1;
+}
+
+/* The rows of stable in the member indexes of document; who is no member there any more leaves no trace. */
+static int remember_owners(struct ring_document *document, uint32_t datacenter_index,
+			   const struct ring_document *stable, const struct owner_table *from)
+{
+	struct owner_table *table = &document->old_owners[datacenter_index];
+	int rc = owner_table_create(table, document->partition_count, from->width);
+
+	for (uint32_t partition = 0; partition < document->partition_count && !rc; partition++) {
+		const uint16_t *row = from->rows + (size_t)partition * from->width;
+		uint16_t *remembered = table->rows + (size_t)partition * from->width;
+
+		for (uint32_t i = 0; i < from->width; i++) {
+			int member = ring_member_find(document, stable->members[row[i]].id);
+			if (member >= 0 && document->member_datacenter[member] == datacenter_index)
+				*remembered++ = (uint16_t)member;
+		}
+	}
+	return rc;
+}
+
+int ring_transition_begin(const struct ring_document *stable, const struct ring_document *target,
+			  struct ring_document **out, struct ring_error *error_out)
+{
+	struct ring_document *document;
+	int rc;
+
+	if (stable->transition != RING_STABLE || target->transition != RING_STABLE ||
+	    target->parent_hash != stable->hash) {
+		ring_error_set(error_out,
+			       "the new ring (epoch %" PRIu64 ") was not made from the ring in force (epoch %" PRIu64
+			       "), or one of them is itself changing: plan again",
+			       target->epoch, stable->epoch);
+		return -EINVAL;
+	}
+	rc = document_copy(target, &document);
+	if (rc)
+		return rc;
+	document->transition = RING_WRITE_BOTH_READ_OLD;
+	rc = copy_owners(document, target);
+	for (uint32_t i = 0; i < document->datacenter_count && !rc; i++) {
+		int before = find_datacenter(stable, document->datacenters[i].name);
+		if (before >= 0 && stable->owners[before].width)
+			rc = remember_owners(document, i, stable, &stable->owners[before]);
+	}
+	return finish(document, rc, out);
+}
+
+int ring_transition_next(const struct ring_document *from, struct ring_document **out, struct ring_error *error_out)
+{
+	struct ring_document *document;
+	int rc;
+
+	if (from->transition == RING_STABLE) {
+		ring_error_set(error_out, "the ring (epoch %" PRIu64 ") is not changing", from->epoch);
+		return -EINVAL;
+	}
+	rc = document_copy(from, &document);
+	if (rc)
+		return rc;
+	document->epoch = from->epoch + 1;
+	document->parent_hash = from->hash;
+	document->transition = from->transition == RING_WRITE_BOTH_READ_OLD ? RING_WRITE_BOTH_READ_NEW : RING_STABLE;
+	rc = copy_owners(document, from);
+	if (!rc && document->transition != RING_STABLE)
+		rc = copy_old_owners(document, from);
+	return finish(document, rc, out);
+}
+
+int ring_transition_abort(const struct ring_document *from, const struct ring_document *stable,
+			  struct ring_document **out, struct ring_error *error_out)
+{
+	struct ring_document *document;
+	int rc;
+
+	/* Once reads go to the new owners an abort would be a second move, not a return. */
+	if (from->transition != RING_WRITE_BOTH_READ_OLD || from->parent_hash != stable->hash) {
+		ring_error_set(error_out,
+			       "the ring (epoch %" PRIu64 ") cannot go back to epoch %" PRIu64
+			       ": it is not that ring's change, or reads go to the new owners already",
+			       from->epoch, stable->epoch);
+		return -EINVAL;
+	}
+	rc = document_copy(stable, &document);
+	if (rc)
+		return rc;
+	document->epoch = from->epoch + 1;
+	document->parent_hash = from->hash;
+	return finish(document, copy_owners(document, stable), out);
+}

@@ -1,0 +1,183 @@
+#include "cluster.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct cluster cluster;
+
+static struct ring_document *stable_document(uint32_t nodes)
+{
+	cluster_init(&cluster, 64, 3);
+	for (uint32_t i = 0; i < nodes; i++)
+		cluster_add(&cluster, i, "", 100);
+	return cluster_claim(&cluster, NULL);
+}
+
+static struct ring_document *begin(const struct ring_document *stable, const struct ring_document *target)
+{
+	struct ring_document *document;
+
+	assert_int_equal(ring_transition_begin(stable, target, &document, NULL), 0);
+	return document;
+}
+
+static struct ring_document *next(struct ring_document *document)
+{
+	struct ring_document *after;
+
+	assert_int_equal(ring_transition_next(document, &after, NULL), 0);
+	assert_int_equal(ring_epoch(after), ring_epoch(document) + 1);
+	assert_int_equal(ring_parent_hash(after), ring_hash(document));
+	ring_document_destroy(&document);
+	return after;
+}
+
+static void same_owners(const struct ring_document *a, const struct ring_document *b)
+{
+	for (uint32_t partition = 0; partition < ring_partition_count(a); partition++) {
+		const uint16_t *left, *right;
+		uint32_t count = ring_owners(a, partition, 0, &left);
+
+		assert_int_equal(ring_owners(b, partition, 0, &right), count);
+		for (uint32_t i = 0; i < count; i++)
+			assert_int_equal(ring_member(a, left[i])->id, ring_member(b, right[i])->id);
+	}
+}
+
+static void old_owners_are(const struct ring_document *document, const struct ring_document *stable)
+{
+	for (uint32_t partition = 0; partition < ring_partition_count(document); partition++) {
+		const uint16_t *old, *before;
+		uint32_t count = ring_owners(stable, partition, 0, &before);
+
+		assert_int_equal(ring_old_owners(document, partition, 0, &old), count);
+		for (uint32_t i = 0; i < count; i++) {
+			assert_int_equal(ring_member(document, old[i])->id, ring_member(stable, before[i])->id);
+			assert_true(ring_owns(document, partition, old[i]));
+		}
+	}
+}
+
+static void test_transition_goes_through_all_steps(void **state)
+{
+	struct ring_document *stable = stable_document(4), *target, *document;
+	const uint16_t *old;
+
+	(void)state;
+	cluster_add(&cluster, 77, "", 100);
+	cluster.members[0].state = RING_MEMBER_LEAVING;
+	target = cluster_claim(&cluster, stable);
+
+	document = begin(stable, target);
+	assert_int_equal(ring_transition(document), RING_WRITE_BOTH_READ_OLD);
+	assert_int_equal(ring_epoch(document), 2);
+	assert_int_equal(ring_parent_hash(document), ring_hash(stable));
+	same_owners(document, target);
+	old_owners_are(document, stable);
+
+	document = next(document);
+	assert_int_equal(ring_transition(document), RING_WRITE_BOTH_READ_NEW);
+	same_owners(document, target);
+	old_owners_are(document, stable);
+
+	document = next(document);
+	assert_int_equal(ring_transition(document), RING_STABLE);
+	same_owners(document, target);
+	assert_int_equal(ring_old_owners(document, 0, 0, &old), 0);
+	assert_int_equal(ring_epoch(document), 4);
+
+	ring_document_destroy(&stable);
+	ring_document_destroy(&target);
+	ring_document_destroy(&document);
+}
+
+static void test_transition_forgets_removed_member(void **state)
+{
+	struct ring_document *stable = stable_document(5), *target, *document;
+	uint64_t removed = cluster.members[2].id;
+	uint32_t shorter = 0;
+
+	(void)state;
+	cluster_remove(&cluster, 2);
+	target = cluster_claim(&cluster, stable);
+	document = begin(stable, target);
+	for (uint32_t partition = 0; partition < 64; partition++) {
+		const uint16_t *old;
+		uint32_t count = ring_old_owners(document, partition, 0, &old);
+
+		assert_in_range(count, 2, 3);
+		shorter += count == 2;
+		for (uint32_t i = 0; i < count; i++)
+			assert_int_not_equal(ring_member(document, old[i])->id, removed);
+	}
+	assert_int_equal(shorter, ring_member_replicas(stable, (uint32_t)ring_member_find(stable, removed)));
+	ring_document_destroy(&stable);
+	ring_document_destroy(&target);
+	ring_document_destroy(&document);
+}
+
+static void test_transition_abort_returns(void **state)
+{
+	struct ring_document *stable = stable_document(4), *target, *document, *back;
+
+	(void)state;
+	cluster_add(&cluster, 77, "", 100);
+	target = cluster_claim(&cluster, stable);
+	document = begin(stable, target);
+	assert_int_equal(ring_transition_abort(document, stable, &back, NULL), 0);
+	assert_int_equal(ring_transition(back), RING_STABLE);
+	assert_int_equal(ring_epoch(back), 3);
+	assert_int_equal(ring_parent_hash(back), ring_hash(document));
+	assert_int_equal(ring_member_count(back), 4);
+	same_owners(back, stable);
+	ring_document_destroy(&stable);
+	ring_document_destroy(&target);
+	ring_document_destroy(&document);
+	ring_document_destroy(&back);
+}
+
+static void test_transition_refuses_what_does_not_follow(void **state)
+{
+	struct ring_document *stable = stable_document(4), *target, *after, *document, *none = NULL;
+	struct ring_error error;
+
+	(void)state;
+	target = cluster_claim(&cluster, stable);
+	after = cluster_claim(&cluster, target);
+	assert_int_equal(ring_transition_begin(stable, after, &none, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "plan again"));
+	assert_int_equal(ring_transition_next(stable, &none, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "(epoch 1) is not changing"));
+
+	document = begin(stable, target);
+	assert_int_equal(ring_transition_abort(document, after, &none, &error), -EINVAL);
+	assert_int_equal(ring_transition_begin(document, target, &none, &error), -EINVAL);
+	assert_int_equal(ring_claim(document, &cluster.plan, &none, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "one change at a time"));
+	document = next(document);
+	assert_int_equal(ring_transition_abort(document, stable, &none, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "reads go to the new owners already"));
+	assert_null(none);
+	ring_document_destroy(&stable);
+	ring_document_destroy(&target);
+	ring_document_destroy(&after);
+	ring_document_destroy(&document);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_transition_goes_through_all_steps),
+		cmocka_unit_test(test_transition_forgets_removed_member),
+		cmocka_unit_test(test_transition_abort_returns),
+		cmocka_unit_test(test_transition_refuses_what_does_not_follow),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,123 @@
+#include "harness.h"
+
+static void test_memory_is_aligned_distinct_and_counted(void **state)
+{
+	(void)state;
+	struct arena *arena = arena_create(64, SIZE_MAX);
+	uint8_t *pieces[200];
+	for (unsigned i = 0; i < 200; i++) {
+		pieces[i] = arena_alloc(arena, i);
+		assert_non_null(pieces[i]);
+		assert_int_equal((uintptr_t)pieces[i] % 16, 0);
+		memset(pieces[i], (int)i, i);
+	}
+	for (unsigned i = 0; i < 200; i++)
+		for (unsigned j = 0; j < i; j++)
+			assert_int_equal(pieces[i][j], i);
+	assert_true(arena_used(arena) >= 199 * 200 / 2);
+	arena_unref(arena);
+}
+
+static void test_zalloc_copy_and_printf_return_what_they_say(void **state)
+{
+	(void)state;
+	struct arena *arena = arena_create(0, SIZE_MAX);
+	uint8_t *zeros = arena_zalloc(arena, 5000);
+	for (unsigned i = 0; i < 5000; i++)
+		assert_int_equal(zeros[i], 0);
+	assert_memory_equal(arena_copy(arena, "abcdef", 6), "abcdef", 6);
+	assert_non_null(arena_copy(arena, NULL, 0));
+	assert_string_equal(arena_printf(arena, "%s-%d", "n", 42), "n-42");
+	arena_unref(arena);
+}
+
+static void test_the_cap_is_exact_and_final(void **state)
+{
+	(void)state;
+	struct arena *arena = arena_create(16, 1024);
+	assert_non_null(arena_alloc(arena, 1000));
+	assert_int_equal(arena_used(arena), 1008);
+	assert_null(arena_alloc(arena, 17));
+	assert_non_null(arena_alloc(arena, 16));
+	assert_null(arena_alloc(arena, 1));
+	assert_null(arena_alloc(arena, 0));
+	assert_null(arena_alloc(arena, SIZE_MAX)); /* and no wrap */
+	assert_null(arena_alloc(arena, SIZE_MAX - 15));
+	assert_int_equal(arena_used(arena), 1024);
+	arena_unref(arena);
+}
+
+static void test_absurd_sizes_are_refused_without_a_cap(void **state)
+{
+	(void)state;
+	struct arena *arena = arena_create(16, SIZE_MAX);
+	assert_null(arena_alloc(arena, SIZE_MAX));
+	assert_null(arena_alloc(arena, SIZE_MAX - 20));
+	assert_null(arena_alloc(arena, SIZE_MAX / 2));
+	assert_int_equal(arena_used(arena), 0);
+	arena_unref(arena);
+}
+
+static void test_a_large_piece_does_not_waste_the_current_chunk(void **state)
+{
+	(void)state;
+	struct arena *arena = arena_create(1024, SIZE_MAX);
+	uint8_t *before = arena_alloc(arena, 16);
+	assert_non_null(arena_alloc(arena, 1024 * 1024));
+	assert_ptr_equal(arena_alloc(arena, 16), before + 16);
+	arena_unref(arena);
+}
+
+static void *unref_many(void *arena)
+{
+	for (unsigned i = 0; i < 10000; i++)
+		arena_unref(arena);
+	return NULL;
+}
+
+/* ASan tells when the last reference does not free, or one before it does. */
+static void test_the_last_reference_on_any_thread_frees(void **state)
+{
+	(void)state;
+	struct arena *arena = arena_create(16, SIZE_MAX);
+	uint8_t *memory = arena_alloc(arena, 10000);
+	arena_ref_many(arena, 20000);
+	assert_ptr_equal(arena_ref(arena), arena);
+	pthread_t threads[2];
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, unref_many, arena), 0);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	memory[9999] = 1;
+	arena_unref(arena);
+	memory[9999] = 2;
+	arena_unref(arena);
+	arena_unref(NULL);
+}
+
+static void test_protobuf_allocates_from_it(void **state)
+{
+	(void)state;
+	struct arena *arena = arena_create(256, 512);
+	ProtobufCAllocator *allocator = arena_allocator(arena);
+	uint8_t *memory = allocator->alloc(allocator->allocator_data, 100);
+	memory[99] = 7;
+	allocator->free(allocator->allocator_data, memory);
+	assert_int_equal(memory[99], 7);
+	assert_null(allocator->alloc(allocator->allocator_data, 512));
+	arena_unref(arena);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_memory_is_aligned_distinct_and_counted),
+		cmocka_unit_test(test_zalloc_copy_and_printf_return_what_they_say),
+		cmocka_unit_test(test_the_cap_is_exact_and_final),
+		cmocka_unit_test(test_absurd_sizes_are_refused_without_a_cap),
+		cmocka_unit_test(test_a_large_piece_does_not_waste_the_current_chunk),
+		cmocka_unit_test(test_the_last_reference_on_any_thread_frees),
+		cmocka_unit_test(test_protobuf_allocates_from_it),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
