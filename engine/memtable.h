@@ -26,7 +26,7 @@ struct memtable_version {
 struct memtable {
 	struct pin pin;
 	struct art art;
-	struct arena arena;
+	struct region region;
 	uint64_t entry_count; /* versions */
 	uint64_t drop_id;     /* drops up to this one happened before anything in here */
 };
@@ -46,7 +46,7 @@ const struct memtable_version *memtable_leaf_version(const struct art_leaf *, ui
 
 static inline size_t memtable_bytes(const struct memtable *memtable)
 {
-	return memtable->arena.used;
+	return memtable->region.used;
 }
 
 #endif

@@ -324,6 +324,8 @@ uint32_t sst_find_block(const struct sst *sst, struct engine_slice key)
 	uint32_t base = 0, count = sst->block_count;
 
 	/* Keys outside the shared bytes are outside the table. */
+	if (sst->skip && key.size == 0)
+		return 0;
 	if (sst->skip) {
 		size_t shared = key.size < sst->skip ? key.size : sst->skip;
 		int order = memcmp(key.data, smallest.data, shared);
