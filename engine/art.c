@@ -80,7 +80,8 @@ static unsigned node_count(const struct node *node)
 	return atomic_load_explicit(&((struct node *)node)->count, memory_order_acquire);
 }
 
-/* Position of byte among the first eight of a word, or 8. The lowest match of this classic test is always a true one. */
+/* Position of byte among the first eight of a word, or 8. The lowest match of this classic test is always a true one.
+ */
 static unsigned word_find(uint64_t word, uint8_t byte)
 {
 	uint64_t x = word ^ (0x0101010101010101u * byte);
@@ -388,8 +389,8 @@ static void find_place(const struct art *art, struct engine_slice key, struct pl
 	}
 }
 
-int art_insert(struct art *art, struct region *region, struct engine_slice key, size_t spare, struct art_leaf **leaf_out,
-	       void **spare_out)
+int art_insert(struct art *art, struct region *region, struct engine_slice key, size_t spare,
+	       struct art_leaf **leaf_out, void **spare_out)
 {
 	struct place place;
 	struct art_leaf *leaf;

@@ -1,7 +1,7 @@
 /* Memtable: the newest entries of a shard, in memory, ordered.
  *
- * A radix tree of keys; each key has its versions, newest first. Each is the content of one log segment: what it holds is
- * in that segment, and it is dropped whole once a table holds it.
+ * A radix tree of keys; each key has its versions, newest first. Each is the content of one log segment: what it holds
+ * is in that segment, and it is dropped whole once a table holds it.
  *
  * Threading   One writer (the shard's owner), lock-free readers that hold a reference. A reader passes the sequence of
  *             its view and sees nothing newer.

@@ -147,7 +147,8 @@ static bool state_matches(struct world *world, const struct world_state *state)
 		int rc = shard_get(world->shard, world_key(i), &value);
 
 		assert_true(rc >= 0);
-		same = rc == state->values[i].is_present && (!rc || is_value(&state->values[i], value.data, value.size));
+		same = rc == state->values[i].is_present &&
+		       (!rc || is_value(&state->values[i], value.data, value.size));
 		engine_value_release(&value);
 	}
 	return same;
@@ -258,7 +259,8 @@ static void check_trees(struct world *world)
 				    engine_tree_leaf(world_key(j)) == engine_tree_leaf(world_key(i)))
 					leaf ^= value_hash(j, &world->now.values[j]);
 			}
-			assert_int_equal(shard_tree_node(world->shard, partition, 2, engine_tree_leaf(world_key(i))), leaf);
+			assert_int_equal(shard_tree_node(world->shard, partition, 2, engine_tree_leaf(world_key(i))),
+					 leaf);
 		}
 		assert_int_equal(shard_tree_node(world->shard, partition, 0, 0), root);
 	}
@@ -368,8 +370,9 @@ static void draw_value(struct world *world, struct world_value *out)
 	uint64_t kind = sim_random_below(&world->random, 20);
 
 	out->is_present = sim_random_below(&world->random, 4) != 0;
-	out->size = (uint32_t)(kind == 0 ? 0 : kind == 1 ? sim_random_below(&world->random, 9000)
-						 : sim_random_below(&world->random, 200));
+	out->size = (uint32_t)(kind == 0   ? 0
+			       : kind == 1 ? sim_random_below(&world->random, 9000)
+					   : sim_random_below(&world->random, 200));
 	out->seed = sim_random_next(&world->random);
 }
 
@@ -379,8 +382,9 @@ static void batch_add(struct world *world, uint32_t key, const struct world_valu
 	int rc;
 
 	fill_value(value, bytes);
-	rc = value->is_present ? engine_batch_put(world->batch, world_key(key), (struct engine_slice){bytes, value->size}, delta)
-			       : engine_batch_delete(world->batch, world_key(key), delta);
+	rc = value->is_present
+		     ? engine_batch_put(world->batch, world_key(key), (struct engine_slice){bytes, value->size}, delta)
+		     : engine_batch_delete(world->batch, world_key(key), delta);
 	free(bytes);
 	assert_int_equal(rc, 0);
 }

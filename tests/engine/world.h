@@ -1,7 +1,7 @@
 /* World: an engine of one shard on a simulated disk beside a model of what it must hold.
  *
- * The model is an array over a few hundred fixed keys, small enough to copy, so the state after every operation is kept:
- * after a crash the store must equal one of them, not older than the last that was acknowledged.
+ * The model is an array over a few hundred fixed keys, small enough to copy, so the state after every operation is
+ * kept: after a crash the store must equal one of them, not older than the last that was acknowledged.
  *
  * Threading   One thread.
  * Errors      Checks fail the cmocka test. world_step returns what the engine returned.
@@ -53,8 +53,8 @@ struct world {
 	uint64_t meta, meta_doubt;
 	struct engine_job *jobs[WORLD_JOBS];
 	struct world_held held[WORLD_HELD];
-	bool is_dead;     /* the shard said -EIO */
-	bool in_doubt;    /* the last operation may or may not have happened */
+	bool is_dead;  /* the shard said -EIO */
+	bool in_doubt; /* the last operation may or may not have happened */
 	uint32_t checkpoint_count;
 	bool without_trees;
 };
