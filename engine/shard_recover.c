@@ -172,7 +172,6 @@ static int memtable_for(struct shard *shard, uint64_t log, uint64_t drop_id, str
 
 	if (last && last->memtable->drop_id == drop_id &&
 	    memtable_bytes(last->memtable) < shard->options.memtable_bytes) {
-		last->last_log = log;
 		*out = last;
 		return 0;
 	}
@@ -233,6 +232,7 @@ static int replay_batches(struct replay *replay, const char *path, uint64_t log,
 			return log_damaged(replay, path, at, "a batch out of order");
 		rc = replay_batch(replay, retired->memtable, &batch);
 		retired->last_sequence = shard->sequence;
+		retired->last_log = log;
 		if (rc == -EBADMSG)
 			return log_damaged(replay, path, at, "a batch that cannot be read");
 	}
