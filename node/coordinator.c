@@ -69,10 +69,21 @@ static int grow(struct coordinator *self)
 	return 0;
 }
 
+/* Makes sure that free_list has one. */
+static bool make_room(struct coordinator *self)
+{
+	if (self->free_list != NULL || grow(self) == 0)
+		return true;
+	if (cds_list_empty(&self->answered))
+		return false;
+	operation_finish(self, cds_list_first_entry(&self->answered, struct operation, answered));
+	return true;
+}
+
 /* NULL past LIMIT_OPERATIONS or when memory is out. */
 static struct operation *operation_begin(struct coordinator *self, uint64_t deadline_us)
 {
-	if (self->free_list == NULL && grow(self) < 0)
+	if (!make_room(self))
 		return NULL;
 	struct operation *operation = self->free_list;
 	uint64_t correlation = operation->correlation + (UINT64_C(1) << 32);
@@ -93,6 +104,8 @@ static struct operation *operation_begin(struct coordinator *self, uint64_t dead
 void operation_finish(struct coordinator *self, struct operation *operation)
 {
 	assert(operation->question == NULL);
+	if (operation->state == OPERATION_ANSWERED)
+		cds_list_del(&operation->answered);
 	message_free(operation->held);
 	arena_unref(operation->merge_arena);
 	arena_unref(operation->arena);
@@ -143,7 +156,7 @@ struct message *operation_question(struct coordinator *self, struct operation *o
 static const char *failure_text(const struct position *position)
 {
 	if (position->ask == ASK_SENT)
-		return "no answer in time";
+		return "no answer so far";
 	switch (position->failure) {
 	case REPLICA_UNREACHABLE:
 		return "unreachable";
@@ -234,6 +247,7 @@ void operation_answer(struct coordinator *self, struct operation *operation, con
 	struct client_result result = *answer;
 	struct message *question = operation->question;
 	operation_move(operation, OPERATION_ANSWERED);
+	cds_list_add_tail(&operation->answered, &self->answered);
 	operation->question = NULL;
 	operation->ask = NULL;
 	count_outcome(self, result.outcome);
@@ -262,12 +276,19 @@ void operation_fail(struct coordinator *self, struct operation *operation, enum 
 
 /* ---- starting --------------------------------------------------------------------------------------------------- */
 
+static const char *text_or(const char *text, const char *without_memory)
+{
+	return text ? text : without_memory;
+}
+
 /* What is wrong with an operation before anything is sent, or NULL. */
 static const char *prepare(struct operation *operation, const struct ring_view *view,
 			   struct effects *out, uint32_t *code_out)
 {
 	const struct client_operation *ask = operation->ask;
-	*code_out = KVRING__V1__CODE__FAILED_PRECONDITION;
+	/* Who forwards a put here has a ring in which this node is an owner: it should try the next one. */
+	bool forwarded = operation->question->type == MESSAGE_FORWARD;
+	*code_out = forwarded ? KVRING__V1__CODE__ABORTED : KVRING__V1__CODE__FAILED_PRECONDITION;
 	if (view->document == NULL)
 		return "this node is in no cluster yet: form one with `kvctl cluster init`";
 	if (view->self < 0)
@@ -284,8 +305,9 @@ static const char *prepare(struct operation *operation, const struct ring_view *
 	operation->epoch = ring_epoch(view->document);
 	operation->needed = ask->quorum ? ask->quorum : count / 2 + 1;
 	if (operation->needed > count)
-		return arena_printf(out->arena, "%s=%u asks for more replicas than the N=%u there are",
-				    ask->kind == OPERATION_PUT ? "w" : "r", operation->needed, count);
+		return text_or(arena_printf(out->arena, "%s=%u asks for more replicas than the N=%u there are",
+					    ask->kind == OPERATION_PUT ? "w" : "r", operation->needed, count),
+			       "more replicas asked for than there are");
 	for (uint32_t i = 0; i < count; i++) {
 		struct position *position = &operation->positions[operation->position_count++];
 		position->member_index = owners[i];
@@ -294,7 +316,9 @@ static const char *prepare(struct operation *operation, const struct ring_view *
 	}
 	struct rpc_error why;
 	if (context_decode(ask->context, out->arena, &operation->context, &why) < 0)
-		return arena_printf(out->arena, "context refused: %s; pass a context exactly as a get or put returned it", why.text);
+		return text_or(arena_printf(out->arena, "context refused: %s; pass a context exactly as a get or put returned it",
+					    why.text),
+			       "context refused");
 	return NULL;
 }
 
@@ -427,6 +451,7 @@ int coordinator_create(const struct coordinator_options *options, struct coordin
 	if (self == NULL)
 		return -ENOMEM;
 	self->options = *options;
+	CDS_INIT_LIST_HEAD(&self->answered);
 	prng_seed(&self->prng, options->seed);
 	*out = self;
 	return 0;

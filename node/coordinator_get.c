@@ -38,20 +38,36 @@ static bool object_is_coming(const struct operation *operation)
 	return false;
 }
 
-static bool is_known(const struct operation *operation, const struct position *position)
+static bool is_merged(const struct operation *operation, const struct position *position)
 {
-	if (position->ask != ASK_OK)
-		return false;
-	if (position->digest == 0 || position->object_merged)
-		return true;
 	if (operation->has_object && position->digest == operation->merged_digest)
 		return true;
 	for (uint32_t i = 0; i < operation->position_count; i++) {
 		const struct position *other = &operation->positions[i];
-		if (other->ask == ASK_OK && other->object_merged && other->digest == position->digest)
+		if (other->ask == ASK_OK && other->merged && other->digest == position->digest)
 			return true;
 	}
 	return false;
+}
+
+/* Equal digests are equal objects: what one owner sent stands for all that hold the same. */
+static void mark_merged(struct operation *operation)
+{
+	for (uint32_t i = 0; i < operation->position_count; i++) {
+		struct position *position = &operation->positions[i];
+		if (position->ask == ASK_OK && is_merged(operation, position))
+			position->merged = true;
+	}
+}
+
+static bool is_known(const struct position *position)
+{
+	return position->ask == ASK_OK && (position->digest == 0 || position->merged);
+}
+
+static bool is_unknown(const struct position *position)
+{
+	return position->ask == ASK_OK && !is_known(position);
 }
 
 /* An answer whose object nobody has sent yet: get it from there, one at a time while another is on its way. */
@@ -61,9 +77,17 @@ static void ask_for_unknown(struct coordinator *self, struct operation *operatio
 		struct position *position = &operation->positions[i];
 		if (object_is_coming(operation))
 			return;
-		if (position->ask == ASK_OK && !is_known(operation, position))
+		if (is_unknown(position))
 			fetch(self, operation, position, true, out);
 	}
+}
+
+/* Somebody is slow: no longer one at a time. */
+static void hedge(struct coordinator *self, struct operation *operation, struct effects *out)
+{
+	for (uint32_t i = 0; i < operation->position_count; i++)
+		if (is_unknown(&operation->positions[i]))
+			fetch(self, operation, &operation->positions[i], true, out);
 }
 
 /* ---- merging ------------------------------------------------------------------------------------------------------ */
@@ -154,10 +178,10 @@ static void repair_stale(struct coordinator *self, struct operation *operation, 
 {
 	for (uint32_t i = 0; i < operation->position_count; i++) {
 		struct position *position = &operation->positions[i];
-		if (!is_known(operation, position) || is_current(operation, position))
+		if (!is_known(position) || is_current(operation, position) || position->repair == ASK_SENT)
 			continue;
-		bool sent = position->repair != ASK_IDLE && position->repair_digest == operation->merged_digest;
-		if (!sent)
+		bool tried = position->repair != ASK_IDLE && position->repair_digest == operation->merged_digest;
+		if (!tried)
 			repair(self, operation, position, out);
 	}
 }
@@ -194,9 +218,11 @@ static void hand_over_values(struct operation *operation, struct client_result *
 {
 	result->held = operation->held;
 	operation->held = NULL;
+	arena_unref(operation->merge_arena);
+	operation->merge_arena = NULL;
 	operation->has_object = false;
 	for (uint32_t i = 0; i < operation->position_count; i++)
-		operation->positions[i].object_merged = false;
+		operation->positions[i].merged = false;
 }
 
 static void answer_object(struct coordinator *self, struct operation *operation, const struct event *event,
@@ -238,12 +264,19 @@ static void answer_failed(struct coordinator *self, struct operation *operation,
 	operation_fail(self, operation, OUTCOME_REFUSED, code, text, out);
 }
 
+/* The next timer: after a while, or the deadline. */
+static void wake_after(struct coordinator *self, struct operation *operation, uint64_t now_us, uint64_t delay_us)
+{
+	uint64_t due_us = now_us + delay_us;
+	timer_heap_move(&self->timers, &operation->timer, due_us < operation->deadline_us ? due_us : operation->deadline_us);
+}
+
 static void answer_if_ready(struct coordinator *self, struct operation *operation, bool wait_for_repairs,
 			    const struct event *event, struct effects *out)
 {
 	uint32_t known = 0, current = 0;
 	for (uint32_t i = 0; i < operation->position_count; i++) {
-		known += is_known(operation, &operation->positions[i]);
+		known += is_known(&operation->positions[i]);
 		current += is_current(operation, &operation->positions[i]);
 	}
 	if (known < operation->needed) {
@@ -254,10 +287,7 @@ static void answer_if_ready(struct coordinator *self, struct operation *operatio
 		answer_object(self, operation, event, known, out);
 	} else if (operation->state == OPERATION_FETCHING) {
 		operation_move(operation, OPERATION_REPAIRING);
-		uint64_t until = event->now_us + REPAIR_WAIT_US;
-		if (until > operation->deadline_us)
-			until = operation->deadline_us;
-		timer_heap_move(&self->timers, &operation->timer, until);
+		wake_after(self, operation, event->now_us, REPAIR_WAIT_US);
 	}
 }
 
@@ -279,6 +309,7 @@ static bool owners_agree(const struct operation *operation)
 /* Looks at all that is known and does what follows from it: ask, repair, answer, end. */
 static void settle(struct coordinator *self, struct operation *operation, const struct event *event, struct effects *out)
 {
+	mark_merged(operation);
 	if (operation->state != OPERATION_ANSWERED || !owners_agree(operation))
 		ask_for_unknown(self, operation, out);
 	if (operation->has_object)
@@ -308,8 +339,7 @@ void get_start(struct coordinator *self, struct operation *operation, const stru
 		struct position *position = &operation->positions[i];
 		fetch(self, operation, position, position == source, out);
 	}
-	if (event->now_us + HEDGE_US < operation->deadline_us)
-		timer_heap_move(&self->timers, &operation->timer, event->now_us + HEDGE_US);
+	wake_after(self, operation, event->now_us, HEDGE_US);
 }
 
 static void on_fetched(struct operation *operation, struct message *answer, struct effects *out)
@@ -328,7 +358,7 @@ static void on_fetched(struct operation *operation, struct message *answer, stru
 	if (status == REPLICA_OK && has_bytes) {
 		bool first = !operation->has_object;
 		int error = first ? take_first(operation, answer, out) : merge_in(operation, answer, out);
-		position->object_merged = error == 0;
+		position->merged = error == 0;
 		if (error < 0) {
 			position->ask = ASK_FAILED;
 			position->failure = REPLICA_ERROR;
@@ -362,25 +392,20 @@ void get_on_message(struct coordinator *self, struct operation *operation, struc
 	settle(self, operation, event, out);
 }
 
-/* While fetching: first the hedge, then the deadline. While repairing: the answer has waited long enough. */
+/* While fetching: hedges, then the deadline. While repairing: the answer has waited long enough. */
 void get_on_timer(struct coordinator *self, struct operation *operation, const struct event *event, struct effects *out)
 {
-	if (operation->state == OPERATION_FETCHING && event->now_us < operation->deadline_us) {
-		timer_heap_move(&self->timers, &operation->timer, operation->deadline_us);
-		for (uint32_t i = 0; !operation->has_object && i < operation->position_count; i++)
-			if (operation->positions[i].ask == ASK_OK && !is_known(operation, &operation->positions[i]))
-				fetch(self, operation, &operation->positions[i], true, out);
+	bool expired = event->now_us >= operation->deadline_us;
+	if (operation->state == OPERATION_FETCHING && !expired) {
+		hedge(self, operation, out);
+		wake_after(self, operation, event->now_us, HEDGE_US);
 		return;
 	}
-	if (operation->state == OPERATION_FETCHING) {
+	if (operation->state == OPERATION_REPAIRING)
+		answer_if_ready(self, operation, false, event, out);
+	if (expired && operation->state != OPERATION_ANSWERED)
 		answer_failed(self, operation, KVRING__V1__CODE__DEADLINE_EXCEEDED, out);
-		operation_finish(self, operation);
-		return;
-	}
-	answer_if_ready(self, operation, false, event, out);
-	if (operation->state != OPERATION_ANSWERED)
-		answer_failed(self, operation, KVRING__V1__CODE__DEADLINE_EXCEEDED, out);
-	if (event->now_us >= operation->deadline_us)
+	if (expired)
 		operation_finish(self, operation);
 	else
 		timer_heap_move(&self->timers, &operation->timer, operation->deadline_us);

@@ -35,9 +35,14 @@ static void answer_in_doubt(struct coordinator *self, struct operation *operatio
 	operation_fail(self, operation, OUTCOME_IN_DOUBT, code, text, out);
 }
 
+/* An answered put only counts what is still to come: the object need not stay in memory for an owner that hangs. */
 static void finish_if_settled(struct coordinator *self, struct operation *operation)
 {
-	if (operation->state == OPERATION_ANSWERED && operation_count_asks(operation, ASK_SENT) == 0)
+	if (operation->state != OPERATION_ANSWERED)
+		return;
+	message_free(operation->held);
+	operation->held = NULL;
+	if (operation_count_asks(operation, ASK_SENT) == 0)
 		operation_finish(self, operation);
 }
 
@@ -77,7 +82,8 @@ static void on_stored(struct coordinator *self, struct operation *operation, con
 		      struct effects *out)
 {
 	struct position *position = operation_position(operation, answer->from.node_id);
-	if (position == NULL || position->ask != ASK_SENT || operation->held == NULL)
+	bool stored = operation->state == OPERATION_REPLICATING || operation->state == OPERATION_ANSWERED;
+	if (!stored || position == NULL || position->ask != ASK_SENT)
 		return;
 	position->ask = answer->stored.status == REPLICA_OK ? ASK_OK : ASK_FAILED;
 	position->failure = answer->stored.status;
@@ -112,8 +118,7 @@ static void on_coordinated(struct coordinator *self, struct operation *operation
 {
 	operation->held = answer;
 	operation->maybe_written = true;
-	if (operation->state == OPERATION_COORDINATING)
-		operation_move(operation, OPERATION_REPLICATING);
+	operation_move(operation, OPERATION_REPLICATING);
 	for (uint32_t i = 0; i < operation->position_count; i++)
 		if (operation->positions[i].ask == ASK_IDLE)
 			send_object(self, operation, &operation->positions[i], out);
@@ -123,11 +128,12 @@ static void on_coordinated(struct coordinator *self, struct operation *operation
 static void on_not_coordinated(struct coordinator *self, struct operation *operation, const struct message *answer,
 			       uint64_t now_us, struct effects *out)
 {
-	struct position *position = operation_position(operation, answer->from.node_id);
+	struct position *position = operation_position(operation, self->options.self.node_id);
 	if (answer->coordinated.status == REPLICA_SIBLING_LIMIT) {
 		const char *text = arena_printf(out->arena,
-						"the key has %u siblings already: get it, and put the resolved value with that context",
-						LIMIT_SIBLINGS);
+						"the key's siblings would pass the limit of %u, or of %u MiB together: "
+						"get it, and put the resolved value with that context",
+						LIMIT_SIBLINGS, LIMIT_OBJECT_SIZE >> 20);
 		operation_fail(self, operation, OUTCOME_REFUSED, KVRING__V1__CODE__FAILED_PRECONDITION, text, out);
 		operation_finish(self, operation);
 		return;
@@ -208,37 +214,75 @@ static void forward(struct coordinator *self, struct operation *operation, uint6
 	effects_send(out, question);
 }
 
-/* The other coordinator's result is this one's, unless it certainly or possibly did nothing and another owner may do better: the
- * operation id makes the second try safe. */
+/* Another owner may do better; the operation id makes the second try safe. */
+static bool worth_another_try(const struct client_result *result)
+{
+	switch (result->code) {
+	case KVRING__V1__CODE__UNAVAILABLE:
+	case KVRING__V1__CODE__ABORTED:
+	case KVRING__V1__CODE__RESOURCE_EXHAUSTED:
+	case KVRING__V1__CODE__DEADLINE_EXCEEDED: /* its share of it */
+		return result->outcome != OUTCOME_DONE;
+	default:
+		return false;
+	}
+}
+
+/* Why that owner did not do it, for the text. */
+static enum replica_status failure_of(const struct client_result *result)
+{
+	if (result->outcome == OUTCOME_IN_DOUBT)
+		return REPLICA_LOST;
+	switch (result->code) {
+	case KVRING__V1__CODE__ABORTED:
+		return REPLICA_NOT_OWNER;
+	case KVRING__V1__CODE__RESOURCE_EXHAUSTED:
+		return REPLICA_OVERLOADED;
+	default:
+		return REPLICA_UNREACHABLE;
+	}
+}
+
+/* The other coordinator's result is this one's. */
+static void answer_forwarded(struct coordinator *self, struct operation *operation, struct message *answer, struct effects *out)
+{
+	struct client_result *result = &answer->forwarded.result;
+	struct client_result mine = *result;
+	*result = (struct client_result){.held = result->held, .pin = result->pin};
+	mine.held = answer;
+	mine.pin = NULL;
+	mine.needed = operation->needed;
+	if (mine.outcome == OUTCOME_REFUSED && operation->maybe_written) {
+		mine.outcome = OUTCOME_IN_DOUBT;
+		mine.message = arena_printf(out->arena, "%s; an owner asked before may hold the write: safe to retry with the same operation id",
+					    mine.message ? mine.message : "refused");
+	}
+	operation_answer(self, operation, &mine, out);
+	operation_finish(self, operation);
+}
+
 static void on_forwarded(struct coordinator *self, struct operation *operation, struct message *answer, uint64_t now_us,
 			 struct effects *out)
 {
 	struct position *position = operation_position(operation, answer->from.node_id);
-	struct client_result *result = &answer->forwarded.result;
-	if (position == NULL || position->ask != ASK_SENT || operation->state != OPERATION_FORWARDED) {
+	const struct client_result *result = &answer->forwarded.result;
+	/* Owners whose share is over may still say that it is done. */
+	bool asked = position != NULL && operation->state == OPERATION_FORWARDED &&
+		     (position->ask == ASK_SENT || (position->ask == ASK_FAILED && result->outcome == OUTCOME_DONE));
+	if (!asked) {
 		message_free(answer);
 		return;
 	}
-	bool again = result->code == KVRING__V1__CODE__UNAVAILABLE || result->code == KVRING__V1__CODE__ABORTED ||
-		     result->code == KVRING__V1__CODE__RESOURCE_EXHAUSTED;
 	if (result->outcome == OUTCOME_IN_DOUBT)
 		operation->maybe_written = true;
-	if (result->outcome != OUTCOME_DONE && again && next_owner(self, operation) != NULL) {
+	if (worth_another_try(result) && next_owner(self, operation) != NULL) {
 		position->ask = ASK_FAILED;
-		position->failure = result->outcome == OUTCOME_IN_DOUBT ? REPLICA_LOST : REPLICA_UNREACHABLE;
+		position->failure = failure_of(result);
 		message_free(answer);
 		forward(self, operation, now_us, out);
 		return;
 	}
-	position->ask = ASK_OK;
-	struct client_result mine = *result;
-	if (mine.outcome == OUTCOME_REFUSED && operation->maybe_written)
-		mine.outcome = OUTCOME_IN_DOUBT;
-	*result = (struct client_result){.held = result->held, .pin = result->pin};
-	mine.held = answer;
-	mine.pin = NULL;
-	operation_answer(self, operation, &mine, out);
-	operation_finish(self, operation);
+	answer_forwarded(self, operation, answer, out);
 }
 
 /* ---- entry points -------------------------------------------------------------------------------------------------- */
@@ -264,7 +308,8 @@ void put_on_message(struct coordinator *self, struct operation *operation, struc
 		on_forwarded(self, operation, answer, now_us, out);
 		return;
 	}
-	if (answer->type == MESSAGE_COORDINATED && operation->state == OPERATION_COORDINATING) {
+	bool local = answer->from.node_id == self->options.self.node_id;
+	if (answer->type == MESSAGE_COORDINATED && operation->state == OPERATION_COORDINATING && local) {
 		if (answer->coordinated.status == REPLICA_OK) {
 			on_coordinated(self, operation, answer, out);
 			return;

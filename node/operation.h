@@ -14,6 +14,7 @@
 #ifndef KVRING_NODE_OPERATION_H
 #define KVRING_NODE_OPERATION_H
 
+#include <urcu/list.h>
 #include "coordinator.h"
 #include "object.h"
 #include "timer_heap.h"
@@ -40,8 +41,8 @@ struct position {
 	enum replica_status failure;
 	/* get only */
 	bool object_asked;
-	bool object_merged;
-	enum ask_state repair;
+	bool merged; /* what it holds is part of the operation's object */
+	enum ask_state repair; /* at most one under way: its answer says what the owner has now */
 	uint64_t digest;        /* of what it holds, 0 absent; valid when ask is ASK_OK */
 	uint64_t repair_digest; /* of what it was sent */
 };
@@ -64,13 +65,14 @@ struct operation {
 	uint32_t position_count;
 	uint32_t needed;
 	bool maybe_written; /* some replica may hold the write */
-	struct message *held; /* put: COORDINATED; get: the FETCHED that `merged` points into, unless merge_arena does */
+	struct message *held; /* put: COORDINATED, until answered; get: the FETCHED that `merged` points into, unless merge_arena does */
 	/* get only */
 	bool has_object;
 	struct object merged;
 	uint64_t merged_digest;
 	struct rpc_slice merged_bytes;
 	struct arena *merge_arena;
+	struct cds_list_head answered; /* in the coordinator's list, while state is ANSWERED */
 	struct operation *next_free;
 };
 
@@ -81,6 +83,7 @@ struct coordinator {
 	struct operation **slots;
 	uint32_t slot_count;
 	struct operation *free_list;
+	struct cds_list_head answered; /* oldest first; they only wait for late answers, and give way when there is no room */
 	uint32_t in_flight;
 	struct coordinator_counters counters;
 };

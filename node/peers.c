@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -47,6 +48,7 @@ static int retire(struct peers *self, struct rpc_link *link)
 
 int peers_set(struct peers *self, uint64_t node_id, const char *address, struct rpc_error *error_out)
 {
+	assert(node_id != 0);
 	struct peer *peer = find(self, node_id);
 	struct rpc_link *old = atomic_load(&peer->link);
 	if (old != NULL && strcmp(peer->address, address) == 0)
@@ -77,7 +79,10 @@ int peers_set(struct peers *self, uint64_t node_id, const char *address, struct 
 
 struct rpc_link *peers_link(struct peers *self, uint64_t node_id)
 {
-	return node_id == 0 ? NULL : atomic_load(&find(self, node_id)->link);
+	struct peer *peer = find(self, node_id);
+	/* The free slot may just be filled for another node: its link comes first, its id last. */
+	bool known = node_id != 0 && atomic_load_explicit(&peer->node_id, memory_order_acquire) == node_id;
+	return known ? atomic_load(&peer->link) : NULL;
 }
 
 void peers_close(struct peers **out)

@@ -17,7 +17,7 @@ struct peers;
 
 RPC_OK int peers_create(struct peers **out);
 void peers_close(struct peers **);
-/* Opens a link to this node, or a new one when its address has changed. node_id may be any key (seeds use small numbers). */
+/* Opens a link to this node, or a new one when its address has changed. node_id may be any key but 0 (seeds use small numbers). */
 RPC_OK int peers_set(struct peers *, uint64_t node_id, const char *address, struct rpc_error *error_out);
 /* NULL when unknown. */
 struct rpc_link *peers_link(struct peers *, uint64_t node_id);

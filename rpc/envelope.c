@@ -35,6 +35,9 @@ enum {
 
 static struct wire_reader reader_of(struct rpc_slice bytes, const char *what, struct rpc_error *error_out)
 {
+	static const uint8_t nothing[1];
+	if (bytes.size == 0)
+		bytes.data = nothing; /* NULL allows no arithmetic */
 	return (struct wire_reader){bytes.data, bytes.data, bytes.data + bytes.size, what, error_out};
 }
 

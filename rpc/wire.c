@@ -5,6 +5,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+enum {
+	VARINT32_MAX = 5, /* bytes: tags and lengths, as protobuf-c has it */
+	VARINT64_MAX = 10,
+};
+
 int wire_bad(const struct wire_reader *reader, size_t offset, const char *format, ...)
 {
 	struct rpc_error *error = reader->error_out;
@@ -20,10 +25,11 @@ int wire_bad(const struct wire_reader *reader, size_t offset, const char *format
 	return -EBADMSG;
 }
 
-bool wire_varint(struct wire_reader *reader, uint64_t *out)
+/* False: cut off, or longer than size_max bytes. */
+static bool read_varint(struct wire_reader *reader, unsigned size_max, uint64_t *out)
 {
 	uint64_t value = 0;
-	for (unsigned shift = 0; shift < 70; shift += 7) {
+	for (unsigned shift = 0; shift < 7 * size_max; shift += 7) {
 		if (reader->at == reader->end)
 			return false;
 		uint8_t byte = *reader->at++;
@@ -39,7 +45,7 @@ bool wire_varint(struct wire_reader *reader, uint64_t *out)
 static int read_bytes(struct wire_reader *reader, struct wire_field *field)
 {
 	uint64_t size;
-	if (!wire_varint(reader, &size))
+	if (!read_varint(reader, VARINT32_MAX, &size))
 		return wire_bad(reader, field->offset, "the length of field %" PRIu32 " does not end", field->number);
 	size_t left = (size_t)(reader->end - reader->at);
 	if (size > left)
@@ -66,13 +72,13 @@ int wire_next(struct wire_reader *reader, struct wire_field *field)
 		return 0;
 	field->offset = (size_t)(reader->at - reader->start);
 	uint64_t tag;
-	if (!wire_varint(reader, &tag) || tag > UINT32_MAX || tag >> 3 == 0)
+	if (!read_varint(reader, VARINT32_MAX, &tag) || tag > UINT32_MAX || tag >> 3 == 0)
 		return wire_bad(reader, field->offset, "this is no field tag");
 	field->number = (uint32_t)(tag >> 3);
 	field->type = (enum wire_type)(tag & 7);
 	switch (field->type) {
 	case WIRE_VARINT:
-		if (!wire_varint(reader, &field->value))
+		if (!read_varint(reader, VARINT64_MAX, &field->value))
 			return wire_bad(reader, field->offset, "the number in field %" PRIu32 " does not end",
 					field->number);
 		return 1;

@@ -33,8 +33,6 @@ struct wire_field {
 };
 
 RPC_OK int wire_next(struct wire_reader *, struct wire_field *out);
-/* Reads one varint. False: cut off or longer than ten bytes. */
-bool wire_varint(struct wire_reader *, uint64_t *out);
 /* Sets the text and returns -EBADMSG. */
 int wire_bad(const struct wire_reader *, size_t offset, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

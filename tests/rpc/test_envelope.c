@@ -191,7 +191,8 @@ static void test_bad_bytes_are_refused_with_their_place(void **state)
 		{"\x08\x01\x12\x05"
 		 "ab",
 		 6, "byte 2: field 2 says 5 bytes, 2 are left"},
-		{"\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11, "says 18446744073709551615 bytes"},
+		{"\x12\xff\xff\xff\xff\x0f", 6, "says 4294967295 bytes, 0 are left"},
+		{"\x12\xff\xff\xff\xff\xff\x01", 7, "the length of field 2 does not end"},
 		{"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 12, "does not end"},
 		{"\x00\x01", 2, "byte 0: this is no field tag"},
 		{"\xff\xff\xff\xff\xff\x01\x01", 7, "this is no field tag"},
