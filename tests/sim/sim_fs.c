@@ -618,15 +618,22 @@ void sim_fs_set_lying(struct sim_fs *fs, bool lying)
 	fs->lying = lying;
 }
 
-void sim_fs_crash(struct sim_fs *fs, const struct sim_crash *crash)
+void sim_fs_kill(struct sim_fs *fs)
 {
 	assert(!fs->is_down);
-	sim_disk_crash(&fs->disk, crash);
-	for (struct sim_node *node = fs->disk.nodes; node; node = node->next)
+	for (struct sim_node *node = fs->disk.nodes; node; node = node->next) {
 		node->locked = false;
+		node->handles = 0;
+	}
 	fs->generation++;
 	fs->is_down = true;
 	sim_fs_fail_never(fs);
+}
+
+void sim_fs_crash(struct sim_fs *fs, const struct sim_crash *crash)
+{
+	sim_fs_kill(fs);
+	sim_disk_crash(&fs->disk, crash);
 }
 
 void sim_fs_crash_at(struct sim_fs *fs, uint64_t index, const struct sim_crash *crash)
