@@ -364,6 +364,14 @@ static void actor_commit(void *world_arg, void *arg, uint64_t boot)
 /* ---- life ---------------------------------------------------------------------------------------------------------
  */
 
+static int tell_disk(void *arg, uint64_t index, enum sim_fs_call call, const char *path)
+{
+	struct machine *machine = arg;
+
+	world_line(machine->world, "%s disk %" PRIu64 ": %s %s", machine->name, index, sim_fs_call_name(call), path);
+	return 0;
+}
+
 void machine_init(struct world *world, uint32_t index)
 {
 	struct machine *machine = &world->machines[index];
@@ -377,6 +385,8 @@ void machine_init(struct world *world, uint32_t index)
 	snprintf(machine->address, sizeof(machine->address), "n%u:1", index + 1);
 	sim_fs_create(world_random(world, UINT64_MAX), &machine->disk);
 	sim_fs_count_only(machine->disk, SIM_FS_WRITES);
+	if (world->tracing && world->trace_key == ORACLE_NONE)
+		sim_fs_set_hook(machine->disk, tell_disk, machine);
 	sim_fs_set_lying(machine->disk, world->options->canary == CANARY_LYING_DISK);
 	machine->new_id = 1 + world_random(world, UINT64_MAX - 1);
 	machine->skew_ms =
