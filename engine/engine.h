@@ -164,9 +164,9 @@ void engine_job_run(struct engine_job *);
 ENGINE_OK int shard_install(struct shard *, struct engine_job **);
 /* 0 = idle, 1000 = writes are refused with -EAGAIN. Proportional to the debt in between: delay writers by it. */
 uint32_t shard_pressure(const struct shard *);
-/* Asks for everything to be flushed / merged into the last level by the jobs to come. */
-void shard_request_flush(struct shard *);
-void shard_request_compaction(struct shard *);
+/* Asks for everything to be flushed / merged into the last level by the jobs to come. -ENOSPC, -EIO as for a write. */
+ENGINE_OK int shard_request_flush(struct shard *);
+ENGINE_OK int shard_request_compaction(struct shard *);
 
 /* Hard links of everything durable, in a new directory that opens as a store. Shards are taken one by one. */
 ENGINE_OK int engine_checkpoint(struct engine *, const char *directory, struct engine_error *error_out);
@@ -199,5 +199,7 @@ struct shard_stats {
 	uint64_t torn_tail_bytes;   /* cut off at open: never acknowledged */
 };
 void shard_stats(const struct shard *, struct shard_stats *stats_out);
+/* What the last failed call on this shard found, for a person; empty when none failed. Valid until the next call. */
+const char *shard_error(const struct shard *);
 
 #endif

@@ -30,6 +30,7 @@ struct replica {
 	struct prng prng;
 	struct engine_batch *batch;
 	uint64_t actor, counter_next, counter_end;
+	bool actor_spent; /* must not issue another dot; a new one could not be made durable yet */
 	struct generation open;    /* the next commit covers these */
 	struct generation closing; /* a commit under way covers these */
 	bool syncing;
@@ -134,6 +135,7 @@ static int reserve_counters(struct replica *self, uint64_t actor, uint64_t first
 	self->actor = actor;
 	self->counter_next = first;
 	self->counter_end = first + COUNTER_BLOCK;
+	self->actor_spent = false;
 	return 0;
 }
 
@@ -154,7 +156,7 @@ static int load_actor(struct replica *self, struct rpc_error *error_out)
 	if (meta.size == 0)
 		return become_new_actor(self);
 	const uint8_t *bytes = meta.data;
-	if (meta.size != META_SIZE || bytes[0] != META_VERSION || get_u64(bytes + 4) == 0) {
+	if (meta.size != META_SIZE || bytes[0] != META_VERSION || get_u64(bytes + 4) == 0 || get_u64(bytes + 12) == 0) {
 		snprintf(error_out->text, sizeof error_out->text,
 			 "shard %u: its actor record has version %u and %zu bytes, this program knows version %d of %d bytes; "
 			 "run a program that wrote this directory, or at least as new a one",
@@ -167,6 +169,7 @@ static int load_actor(struct replica *self, struct rpc_error *error_out)
 
 static int next_dot(struct replica *self, struct dot *out)
 {
+	assert(!self->actor_spent);
 	if (self->counter_next == self->counter_end) {
 		int error = reserve_counters(self, self->actor, self->counter_end);
 		if (error < 0)
@@ -251,10 +254,22 @@ static void answer_stored(struct replica *self, const struct message *question, 
 	}
 }
 
-/* Whether the object claims counters of this actor which were never issued: local data went back in time. */
-static bool shows_unissued(const struct replica *self, const struct object *object)
+/* Somebody has seen a counter of this actor. When it was never issued, local data went back in time: a dot below it would look
+ * superseded to others. The new actor is durable before anything else is. */
+static int note_counter(struct replica *self, uint64_t counter)
 {
-	return object_actor_counter(object, self->actor) >= self->counter_next;
+	if (counter >= self->counter_next)
+		self->actor_spent = true;
+	return self->actor_spent ? become_new_actor(self) : 0;
+}
+
+static uint64_t context_actor_counter(const struct context *context, uint64_t actor)
+{
+	uint64_t counter = version_counter(&context->vector, actor);
+	for (uint32_t i = 0; i < context->dot_count; i++)
+		if (context->dots[i].actor == actor && context->dots[i].counter > counter)
+			counter = context->dots[i].counter;
+	return counter;
 }
 
 static enum replica_status merge_into_store(struct replica *self, const struct message *question, struct effects *out)
@@ -265,8 +280,9 @@ static enum replica_status merge_into_store(struct replica *self, const struct m
 	int error = object_decode(question->store.object, out->arena, &incoming, &why);
 	if (error < 0)
 		return REPLICA_ERROR;
-	if (shows_unissued(self, &incoming) && become_new_actor(self) < 0)
-		return REPLICA_ERROR;
+	error = note_counter(self, object_actor_counter(&incoming, self->actor));
+	if (error < 0)
+		return status_of(error);
 	int found = read_object(self, question->store.key, out->arena, &stored, &pinned);
 	if (found < 0)
 		return status_of(found);
@@ -342,7 +358,9 @@ static enum replica_status add_version(struct replica *self, const struct messag
 		.value = operation->tombstone ? (struct rpc_slice){0} : operation->value,
 	};
 	memcpy(sibling.operation_id, operation->operation_id, sizeof sibling.operation_id);
-	int error = next_dot(self, &sibling.dot);
+	int error = note_counter(self, context_actor_counter(&question->coordinate.context, self->actor));
+	if (error == 0)
+		error = next_dot(self, &sibling.dot);
 	if (error < 0)
 		return status_of(error);
 	struct object fresh;
@@ -362,6 +380,8 @@ static enum replica_status add_version(struct replica *self, const struct messag
 		count(&self->counters.truncations, truncated);
 		error = write_object(self, question->coordinate.key, stored, &fresh, out->arena, object_out);
 	}
+	if (error == -E2BIG)
+		return REPLICA_SIBLING_LIMIT; /* no single value is larger than an object may be */
 	return error < 0 ? status_of(error) : REPLICA_OK;
 }
 
@@ -374,9 +394,9 @@ static void on_coordinate(struct replica *self, struct message *question, uint64
 	enum replica_status status;
 	int found = read_object(self, question->coordinate.key, out->arena, &stored, &pinned);
 	if (found < 0) {
-		/* What this actor wrote under the key is unknown now, so it must not write under that name again. The put goes to
-		 * another owner; anti-entropy brings the key back. */
-		status = become_new_actor(self) < 0 ? REPLICA_ERROR : status_of(found);
+		/* The put goes to another owner. Nothing is ever written over what cannot be read, so the dots of this actor under
+		 * the key stay true; whatever drops damaged data has to begin a new actor. */
+		status = status_of(found);
 	} else {
 		status = add_version(self, question, &stored, now_ms, out, &object, &dot);
 		if (found > 0)

@@ -1,0 +1,367 @@
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "shard.h"
+
+/* STORE: a file header with a = number of shards. It is written last when a store is created: without it there is none. */
+
+enum { BLOCK_MIN = 4096, BLOCK_MAX = 65536 };
+
+struct engine {
+	struct engine_options options;
+	char directory[FILES_DIRECTORY_MAX];
+	struct fs_file *lock;
+	struct shard **shards;
+	uint32_t shard_count;
+};
+
+void engine_options_default(struct engine_options *options)
+{
+	*options = (struct engine_options){
+		.create_if_missing = true,
+		.shard_count = 0,
+		.cache_bytes = (size_t)256 << 20,
+		.memtable_bytes = (size_t)64 << 20,
+		.block_bytes = 8192,
+		.filter_bits_per_key = 10,
+		.compression_upper = ENGINE_COMPRESSION_LZ4,
+		.compression_last = ENGINE_COMPRESSION_ZSTD,
+	};
+}
+
+static int check_options(const struct engine_options *options, struct engine_error *error_out)
+{
+	if (!options->directory || strlen(options->directory) >= FILES_DIRECTORY_MAX)
+		return format_error(error_out, -EINVAL, "the directory's name is missing or longer than %d bytes",
+				    FILES_DIRECTORY_MAX - 1);
+	if (options->shard_count > ENGINE_SHARDS_MAX)
+		return format_error(error_out, -EINVAL, "%u shards, the most is %d", options->shard_count, ENGINE_SHARDS_MAX);
+	if (options->block_bytes < BLOCK_MIN || options->block_bytes > BLOCK_MAX)
+		return format_error(error_out, -EINVAL, "blocks of %zu bytes; choose %d to %d", options->block_bytes, BLOCK_MIN,
+				    BLOCK_MAX);
+	if (!options->memtable_bytes)
+		return format_error(error_out, -EINVAL, "memtables of 0 bytes; 64 MiB is usual");
+	if (options->filter_bits_per_key > 32)
+		return format_error(error_out, -EINVAL, "%u filter bits per key, the most is 32", options->filter_bits_per_key);
+	return 0;
+}
+
+/* ---- STORE --------------------------------------------------------------------------------------------------- */
+
+static void store_path(char out[FILES_PATH_MAX], const char *directory, const char *name)
+{
+	snprintf(out, FILES_PATH_MAX, "%s/%s", directory, name);
+}
+
+static int write_store(const struct fs *fs, const char *directory, uint32_t shard_count)
+{
+	struct format_header header = {.a = shard_count};
+	uint8_t bytes[FORMAT_HEADER_SIZE];
+	char path[FILES_PATH_MAX];
+
+	store_path(path, directory, "STORE");
+	format_header_write(bytes, FORMAT_STORE, &header);
+	return files_replace(fs, directory, path, bytes, sizeof(bytes));
+}
+
+/* -ENOENT: there is none. */
+static int read_store(const struct fs *fs, const char *directory, uint32_t *shard_count_out,
+		      struct engine_error *error_out)
+{
+	struct format_header header;
+	char path[FILES_PATH_MAX];
+	uint8_t *bytes;
+	size_t size;
+	int rc;
+
+	store_path(path, directory, "STORE");
+	rc = files_read(fs, path, 4096, &bytes, &size);
+	if (rc == -ENOENT)
+		return rc;
+	if (rc)
+		return format_error(error_out, rc, "%s: cannot read: %s", path, strerror(-rc));
+	rc = format_header_read(bytes, size, FORMAT_STORE, path, &header, error_out);
+	if (rc == 0 && (size != FORMAT_HEADER_SIZE || !header.a || header.a > ENGINE_SHARDS_MAX))
+		rc = format_error(error_out, -EBADMSG, "%s: damaged", path);
+	free(bytes);
+	*shard_count_out = rc ? 0 : (uint32_t)header.a;
+	return rc;
+}
+
+static int visit_is_data(void *arg, const char *name)
+{
+	uint64_t number;
+	enum file_kind kind = files_parse(name, &number);
+
+	(void)arg;
+	return kind == FILE_LOG || kind == FILE_TABLE || kind == FILE_TREE ? -EEXIST : 0;
+}
+
+/* A store without STORE but with data was not left by a crash while creating it. */
+static int check_no_data(const struct engine *engine, struct engine_error *error_out)
+{
+	for (uint32_t i = 0; i < ENGINE_SHARDS_MAX; i++) {
+		struct files files;
+		int rc;
+
+		files_init(&files, engine->options.fs, engine->directory, i);
+		rc = files.fs->list(files.fs, files.directory, visit_is_data, NULL);
+		if (rc == -ENOENT)
+			return 0;
+		if (rc == -EEXIST)
+			return format_error(error_out, -EBADMSG, "%s/STORE is missing, but %s holds data: restore STORE",
+					    engine->directory, files.directory);
+		if (rc)
+			return format_error(error_out, rc, "%s: cannot list: %s", files.directory, strerror(-rc));
+	}
+	return 0;
+}
+
+static int create_store(struct engine *engine, struct engine_error *error_out)
+{
+	int rc = check_no_data(engine, error_out);
+
+	if (!engine->options.shard_count)
+		engine->options.shard_count = 1;
+	for (uint32_t i = 0; rc == 0 && i < engine->options.shard_count; i++)
+		rc = shard_create_files(&engine->options, i, error_out);
+	if (rc)
+		return rc;
+	rc = engine->options.fs->sync_dir(engine->options.fs, engine->directory);
+	if (rc == 0)
+		rc = write_store(engine->options.fs, engine->directory, engine->options.shard_count);
+	if (rc)
+		format_error(error_out, rc, "%s: cannot create: %s", engine->directory, strerror(-rc));
+	return rc;
+}
+
+static int find_store(struct engine *engine, struct engine_error *error_out)
+{
+	uint32_t shard_count;
+	int rc = read_store(engine->options.fs, engine->directory, &shard_count, error_out);
+
+	if (rc == -ENOENT && engine->options.create_if_missing)
+		return create_store(engine, error_out);
+	if (rc == -ENOENT)
+		return format_error(error_out, rc, "%s: there is no store (no file STORE)", engine->directory);
+	if (rc)
+		return rc;
+	if (engine->options.shard_count && engine->options.shard_count != shard_count)
+		return format_error(error_out, -EINVAL,
+				    "%s has %u shards, %u were asked for: the number is fixed when a store is created",
+				    engine->directory, shard_count, engine->options.shard_count);
+	engine->options.shard_count = shard_count;
+	return 0;
+}
+
+/* ---- open and close ------------------------------------------------------------------------------------------ */
+
+static int lock_directory(struct engine *engine, struct engine_error *error_out)
+{
+	const struct fs *fs = engine->options.fs;
+	char path[FILES_PATH_MAX];
+	int rc = 0;
+
+	if (engine->options.create_if_missing)
+		rc = fs->mkdir(fs, engine->directory);
+	if (rc && rc != -EEXIST)
+		return format_error(error_out, rc, "%s: cannot create: %s", engine->directory, strerror(-rc));
+	store_path(path, engine->directory, "LOCK");
+	rc = fs->lock(fs, path, &engine->lock);
+	if (rc == -EWOULDBLOCK)
+		return format_error(error_out, rc, "%s: in use by another process (LOCK is held)", engine->directory);
+	if (rc)
+		return format_error(error_out, rc, "%s: cannot lock: %s", path, strerror(-rc));
+	return 0;
+}
+
+static int open_shards(struct engine *engine, struct engine_error *error_out)
+{
+	int rc = 0;
+
+	engine->shards = calloc(engine->options.shard_count, sizeof(struct shard *));
+	if (!engine->shards)
+		return -ENOMEM;
+	for (uint32_t i = 0; rc == 0 && i < engine->options.shard_count; i++) {
+		rc = shard_open(engine, &engine->options, i, &engine->shards[i], error_out);
+		engine->shard_count += rc == 0;
+	}
+	return rc;
+}
+
+int engine_open(const struct engine_options *options, struct engine **out, struct engine_error *error_out)
+{
+	struct engine *engine;
+	int rc;
+
+	if (error_out)
+		error_out->text[0] = '\0';
+	rc = check_options(options, error_out);
+	if (rc)
+		return rc;
+	engine = calloc(1, sizeof(*engine));
+	if (!engine)
+		return format_error(error_out, -ENOMEM, "out of memory");
+	engine->options = *options;
+	snprintf(engine->directory, sizeof(engine->directory), "%s", options->directory);
+	engine->options.directory = engine->directory;
+	if (!engine->options.fs)
+		engine->options.fs = fs_posix();
+	rc = lock_directory(engine, error_out);
+	if (rc == 0)
+		rc = find_store(engine, error_out);
+	if (rc == 0)
+		rc = open_shards(engine, error_out);
+	if (rc) {
+		if (error_out && !error_out->text[0])
+			format_error(error_out, rc, "%s: cannot open: %s", options->directory, strerror(-rc));
+		engine_close(&engine);
+		return rc;
+	}
+	*out = engine;
+	return 0;
+}
+
+int engine_close(struct engine **engine)
+{
+	struct engine *it = *engine;
+	int rc = 0;
+
+	*engine = NULL;
+	if (!it)
+		return 0;
+	for (uint32_t i = 0; i < it->shard_count; i++) {
+		int shard_rc = shard_close(&it->shards[i]);
+
+		rc = rc ? rc : shard_rc;
+	}
+	if (it->lock)
+		it->options.fs->close(it->lock);
+	free(it->shards);
+	free(it);
+	return rc;
+}
+
+uint32_t engine_shard_count(const struct engine *engine)
+{
+	return engine->shard_count;
+}
+
+struct shard *engine_shard(struct engine *engine, uint32_t shard_index)
+{
+	assert(shard_index < engine->shard_count);
+	return engine->shards[shard_index];
+}
+
+uint64_t shard_tree_node(const struct shard *shard, uint16_t partition, uint32_t level, uint32_t index)
+{
+	return hashtree_node(&shard->tree, partition, level, index);
+}
+
+/* ---- checkpoint ---------------------------------------------------------------------------------------------- */
+
+static int link_file(const struct files *from, const struct files *to, enum file_kind kind, uint64_t number)
+{
+	struct files_path source = files_path(from, kind, number), target = files_path(to, kind, number);
+
+	return from->fs->link(from->fs, source.text, target.text);
+}
+
+static int link_files(struct shard *shard, const struct files *to)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < shard->state.table_count; i++)
+		rc = link_file(&shard->files, to, FILE_TABLE, shard->state.tables[i]->meta.number);
+	if (rc == 0 && shard->state.tree.number)
+		rc = link_file(&shard->files, to, FILE_TREE, shard->state.tree.number);
+	for (size_t i = 0; rc == 0 && i < shard->retired_count; i++) {
+		const struct retired *retired = &shard->retired[i];
+
+		for (uint64_t log = retired->first_log; rc == 0 && log <= retired->last_log; log++) {
+			rc = link_file(&shard->files, to, FILE_LOG, log);
+			if (rc == -ENOENT && log != retired->first_log && log != retired->last_log)
+				rc = 0; /* numbers in between belong to other files */
+		}
+	}
+	return rc;
+}
+
+/* Everything up to now goes into closed segments and tables, which never change again and so can be shared by links. */
+int shard_checkpoint(struct shard *shard, const char *directory, struct engine_error *error_out)
+{
+	const struct fs *fs = shard->files.fs;
+	struct manifest *manifest;
+	struct files to;
+	int rc = shard->is_dead ? -EIO : shard_sync(shard);
+
+	files_init(&to, fs, directory, shard->files.shard_index);
+	if (rc == 0 && shard_memtable(shard)->entry_count)
+		rc = shard_rotate(shard);
+	if (rc == 0)
+		rc = shard_sync(shard);
+	if (rc == 0)
+		rc = fs->mkdir(fs, to.directory);
+	if (rc == 0)
+		rc = link_files(shard, &to);
+	if (rc == 0)
+		rc = manifest_create(&to, shard_new_number(shard), &shard->state, &manifest);
+	if (rc)
+		return format_error(error_out, rc, "%s: cannot write a checkpoint: %s", to.directory, strerror(-rc));
+	manifest_close(&manifest);
+	return 0;
+}
+
+static int remove_visit(void *arg, const char *name)
+{
+	const struct files *files = arg;
+	char path[FILES_PATH_MAX + 256];
+
+	snprintf(path, sizeof(path), "%s/%s", files->directory, name);
+	files_remove(files->fs, path);
+	return 0;
+}
+
+/* Takes away what an unfinished checkpoint left, as far as possible. */
+static void remove_checkpoint(const struct engine *engine, const char *directory)
+{
+	const struct fs *fs = engine->options.fs;
+
+	for (uint32_t i = 0; i < engine->shard_count; i++) {
+		struct files files;
+
+		files_init(&files, fs, directory, i);
+		(void)fs->list(fs, files.directory, remove_visit, &files);
+		(void)fs->rmdir(fs, files.directory);
+	}
+	(void)fs->rmdir(fs, directory);
+}
+
+int engine_checkpoint(struct engine *engine, const char *directory, struct engine_error *error_out)
+{
+	const struct fs *fs = engine->options.fs;
+	int rc;
+
+	if (strlen(directory) >= FILES_DIRECTORY_MAX)
+		return format_error(error_out, -EINVAL, "the directory's name is longer than %d bytes",
+				    FILES_DIRECTORY_MAX - 1);
+	rc = fs->mkdir(fs, directory);
+	if (rc)
+		return format_error(error_out, rc, "%s: cannot create: %s; a checkpoint needs a new directory", directory,
+				    strerror(-rc));
+	for (uint32_t i = 0; rc == 0 && i < engine->shard_count; i++)
+		rc = shard_checkpoint(engine->shards[i], directory, error_out);
+	if (rc == 0)
+		rc = fs->sync_dir(fs, directory);
+	if (rc == 0)
+		rc = write_store(fs, directory, engine->shard_count);
+	if (rc) {
+		if (error_out && !error_out->text[0])
+			format_error(error_out, rc, "%s: cannot write a checkpoint: %s", directory, strerror(-rc));
+		remove_checkpoint(engine, directory);
+	}
+	return rc;
+}

@@ -1,0 +1,532 @@
+#include "shard.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LOG_MAX ((uint64_t)1 << 32) /* bytes of one segment */
+
+/* What was found in the directory. */
+struct listing {
+	struct shard *shard;
+	uint64_t *logs;
+	size_t log_count;
+	char (*orphans)[FILES_PATH_MAX];
+	size_t orphan_count;
+	uint64_t largest;
+};
+
+static bool is_named(const struct manifest_state *state, enum file_kind kind, uint64_t number)
+{
+	if (kind == FILE_TREE)
+		return number == state->tree.number;
+	for (size_t i = 0; i < state->table_count; i++) {
+		if (state->tables[i]->meta.number == number)
+			return true;
+	}
+	return false;
+}
+
+static int add_orphan(struct listing *listing, const char *name)
+{
+	char(*grown)[FILES_PATH_MAX] = realloc(listing->orphans, (listing->orphan_count + 1) * sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	listing->orphans = grown;
+	snprintf(grown[listing->orphan_count++], FILES_PATH_MAX, "%s/%s", listing->shard->files.directory, name);
+	return 0;
+}
+
+static int add_log(struct listing *listing, uint64_t number)
+{
+	uint64_t *grown = realloc(listing->logs, (listing->log_count + 1) * sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	listing->logs = grown;
+	listing->logs[listing->log_count++] = number;
+	return 0;
+}
+
+static int visit_file(void *arg, const char *name)
+{
+	struct listing *listing = arg;
+	const struct manifest_state *state = &listing->shard->state;
+	uint64_t number;
+	enum file_kind kind = files_parse(name, &number);
+
+	if (number > listing->largest)
+		listing->largest = number;
+	switch (kind) {
+	case FILE_LOG:
+		return number >= state->log_floor ? add_log(listing, number) : add_orphan(listing, name);
+	case FILE_TABLE:
+	case FILE_TREE:
+		return is_named(state, kind, number) ? 0 : add_orphan(listing, name);
+	case FILE_TEMPORARY:
+		return add_orphan(listing, name);
+	case FILE_MANIFEST:
+	case FILE_OTHER:
+		return 0;
+	}
+	return 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int open_tables(struct shard *shard, struct engine_error *error_out)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < shard->state.table_count; i++) {
+		struct manifest_table *table = shard->state.tables[i];
+
+		rc = sst_open(&shard->files, shard->cache, &table->meta, &table->sst, error_out);
+	}
+	return rc;
+}
+
+/* ---- log replay ---------------------------------------------------------------------------------------------- */
+
+struct replay {
+	struct shard *shard;
+	struct engine_error *error_out;
+	uint64_t drop_id;      /* drops applied to the trees so far */
+	bool is_torn;          /* the log ended before its last byte: what follows was never acknowledged */
+	uint64_t torn_log;     /* the segment in which it ended ... */
+	uint64_t torn_at;      /* ... and where; 0: nothing of it counts */
+	uint64_t durable_seen; /* behind the tear */
+};
+
+/* The trees as they were when the drops up to this one had happened. */
+static void apply_drops(struct replay *replay, uint64_t drop_id)
+{
+	const struct manifest_state *state = &replay->shard->state;
+
+	for (size_t i = 0; i < state->drop_count; i++) {
+		const struct manifest_drop *drop = &state->drops[i];
+
+		if (drop->id > replay->drop_id && drop->id <= drop_id)
+			hashtree_zero_range(&replay->shard->tree, buffer_slice(&drop->begin), buffer_slice(&drop->end));
+	}
+	if (drop_id > replay->drop_id)
+		replay->drop_id = drop_id;
+}
+
+static int replay_entry(struct shard *shard, struct memtable *memtable, const struct wal_entry *entry)
+{
+	uint16_t partition = hashtree_partition(entry->key);
+	int rc = memtable_add(memtable, entry->key, entry->value, entry->type, shard->sequence + 1);
+
+	if (rc)
+		return rc;
+	if (entry->tree_delta) {
+		uint32_t leaf = engine_tree_leaf(entry->key);
+
+		rc = hashtree_prepare(&shard->tree, partition, leaf);
+		if (rc)
+			return rc;
+		hashtree_apply(&shard->tree, partition, leaf, entry->tree_delta);
+		shard->is_tree_changed = true;
+	}
+	shard->sequence++;
+	return 0;
+}
+
+static int replay_batch(struct replay *replay, struct memtable *memtable, const struct wal_batch *batch)
+{
+	const uint8_t *bytes = batch->entries.data;
+	struct reader reader = {bytes, bytes + batch->entries.size, false};
+	struct wal_entry entry;
+	int rc;
+
+	for (uint32_t i = 0; i < batch->count; i++) {
+		rc = wal_entry_next(&reader, &entry);
+		if (rc == 1)
+			rc = replay_entry(replay->shard, memtable, &entry);
+		else
+			rc = -EBADMSG;
+		if (rc)
+			return rc;
+	}
+	replay->shard->stats.recovered_batches++;
+	if (batch->durable_sequence > replay->shard->durable_sequence)
+		replay->shard->durable_sequence = batch->durable_sequence;
+	return reader.at == reader.end ? 0 : -EBADMSG;
+}
+
+/* The memtable that takes the segment's entries: the last one goes on while it is small and no drop came between. */
+static int memtable_for(struct shard *shard, uint64_t log, uint64_t drop_id, struct retired **out)
+{
+	struct retired *last = shard->retired_count ? &shard->retired[shard->retired_count - 1] : NULL;
+	struct retired *grown;
+	int rc;
+
+	if (last && last->memtable->drop_id == drop_id &&
+	    memtable_bytes(last->memtable) < shard->options.memtable_bytes) {
+		last->last_log = log;
+		*out = last;
+		return 0;
+	}
+	grown = realloc(shard->retired, (shard->retired_count + 1) * sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	shard->retired = grown;
+	last = &grown[shard->retired_count];
+	*last = (struct retired){.first_log = log, .last_log = log};
+	rc = memtable_create(drop_id, &last->memtable);
+	if (rc)
+		return rc;
+	shard->retired_count++;
+	*out = last;
+	return 0;
+}
+
+static int log_damaged(struct replay *replay, const char *path, uint64_t at, const char *what)
+{
+	return format_error(replay->error_out, -EBADMSG, "%s: %s at offset %" PRIu64
+			    "; acknowledged writes are lost: refill the shard from its replicas or a backup",
+			    path, what, at);
+}
+
+/* Notes that the log ends here, and what intact batches behind say. */
+static void note_tear(struct replay *replay, uint64_t log, struct wal_reader *reader)
+{
+	uint64_t durable;
+
+	if (!replay->is_torn) {
+		replay->is_torn = true;
+		replay->torn_log = log;
+		replay->torn_at = reader->at;
+	}
+	replay->shard->stats.torn_tail_bytes += reader->size - reader->at;
+	durable = wal_reader_resync(reader);
+	if (durable > replay->durable_seen)
+		replay->durable_seen = durable;
+}
+
+static int replay_batches(struct replay *replay, const char *path, uint64_t log, uint64_t drop_id,
+			  struct wal_reader *reader)
+{
+	struct shard *shard = replay->shard;
+	struct retired *retired = NULL;
+	struct wal_batch batch;
+	int rc = reader->at < reader->size ? memtable_for(shard, log, drop_id, &retired) : 0;
+
+	while (rc == 0 && reader->at < reader->size) {
+		uint64_t at = reader->at;
+
+		if (!wal_reader_next(reader, &batch)) {
+			note_tear(replay, log, reader);
+			break;
+		}
+		if (batch.first_sequence != shard->sequence + 1)
+			return log_damaged(replay, path, at, "a batch out of order");
+		rc = replay_batch(replay, retired->memtable, &batch);
+		retired->last_sequence = shard->sequence;
+		if (rc == -EBADMSG)
+			return log_damaged(replay, path, at, "a batch that cannot be read");
+	}
+	return rc;
+}
+
+/* The header as found, or a tear when it was never completely written. 1: read it, 0: torn, or an error. */
+static int read_log_header(struct replay *replay, const char *path, uint64_t log, struct wal_reader *reader,
+			   struct format_header *header)
+{
+	struct wal_reader behind = *reader;
+	struct wal_batch batch;
+	int rc = format_header_read(reader->data, reader->size, FORMAT_LOG, path, header, replay->error_out);
+
+	if (rc == 0 && (header->number != log || header->shard != replay->shard->files.shard_index))
+		return format_error(replay->error_out, -EBADMSG, "%s: is segment %" PRIu64 " of shard %u: files were mixed up",
+				    path, header->number, header->shard);
+	if (rc == 0) {
+		reader->at = FORMAT_HEADER_SIZE;
+		return 1;
+	}
+	if (rc != -EBADMSG)
+		return rc;
+	/* Header and first batch begin in one sector: the batch alone cannot have reached the disk. */
+	behind.at = FORMAT_HEADER_SIZE;
+	if (reader->size > FORMAT_HEADER_SIZE && wal_reader_next(&behind, &batch))
+		return log_damaged(replay, path, 0, "the file header is damaged");
+	reader->at = 0;
+	note_tear(replay, log, reader);
+	return 0;
+}
+
+static int replay_log(struct replay *replay, uint64_t log, uint8_t *data, size_t size)
+{
+	struct shard *shard = replay->shard;
+	struct files_path path = files_path(&shard->files, FILE_LOG, log);
+	struct wal_reader reader = {data, size, 0, log};
+	struct format_header header;
+	int rc;
+
+	if (replay->is_torn) {
+		note_tear(replay, log, &reader);
+		return 0;
+	}
+	rc = read_log_header(replay, path.text, log, &reader, &header);
+	if (rc <= 0)
+		return rc;
+	if (header.b > shard->state.last_drop_id)
+		return format_error(replay->error_out, -EBADMSG,
+				    "%s: knows of drop %" PRIu64 ", the manifest only of %" PRIu64
+				    ": the manifest is damaged; restore the shard",
+				    path.text, header.b, shard->state.last_drop_id);
+	if (header.a > shard->sequence + 1) {
+		/* The segment before ended early, at the end of a batch. */
+		reader.at = 0;
+		note_tear(replay, log, &reader);
+		return 0;
+	}
+	if (header.a != shard->sequence + 1)
+		return log_damaged(replay, path.text, 0, "a segment out of order");
+	apply_drops(replay, header.b);
+	return replay_batches(replay, path.text, log, header.b, &reader);
+}
+
+static int replay_logs(struct replay *replay, const struct listing *listing)
+{
+	struct shard *shard = replay->shard;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < listing->log_count; i++) {
+		struct files_path path = files_path(&shard->files, FILE_LOG, listing->logs[i]);
+		uint8_t *data;
+		size_t size;
+
+		rc = files_read(shard->files.fs, path.text, LOG_MAX, &data, &size);
+		if (rc)
+			return format_error(replay->error_out, rc, "%s: cannot read: %s", path.text, strerror(-rc));
+		rc = replay_log(replay, listing->logs[i], data, size);
+		free(data);
+	}
+	return rc;
+}
+
+/* Was anything lost that had been synced? */
+static int check_complete(struct replay *replay, uint64_t closed_sequence)
+{
+	struct shard *shard = replay->shard;
+	uint64_t acknowledged = replay->durable_seen;
+
+	if (closed_sequence > acknowledged)
+		acknowledged = closed_sequence;
+	if (shard->durable_sequence > acknowledged)
+		acknowledged = shard->durable_sequence;
+	if (acknowledged <= shard->sequence)
+		return 0;
+	return format_error(replay->error_out, -EBADMSG,
+			    "%s: the log is intact up to sequence %" PRIu64 " (segment %" PRIu64 ", offset %" PRIu64
+			    "), but %" PRIu64 " was synced; acknowledged writes are damaged: refill the shard from its "
+			    "replicas or a backup",
+			    shard->files.directory, shard->sequence, replay->torn_log, replay->torn_at, acknowledged);
+}
+
+/* Cuts the log where it was torn, so that it does not look damaged once more is written behind it. */
+static int cut_tear(struct replay *replay, const struct listing *listing)
+{
+	const struct fs *fs = replay->shard->files.fs;
+	struct fs_file *file;
+	int rc = 0;
+
+	if (!replay->is_torn)
+		return 0;
+	/* Later segments go first, the last one first: at no time is there a hole. */
+	for (size_t i = listing->log_count; rc == 0 && i-- > 0;) {
+		struct files_path path = files_path(&replay->shard->files, FILE_LOG, listing->logs[i]);
+
+		if (listing->logs[i] < replay->torn_log)
+			break;
+		if (listing->logs[i] > replay->torn_log || replay->torn_at <= FORMAT_HEADER_SIZE) {
+			rc = files_remove(fs, path.text);
+			continue;
+		}
+		rc = fs->open(fs, path.text, FS_OPEN_APPEND, &file);
+		if (rc)
+			break;
+		rc = fs->truncate(file, replay->torn_at);
+		if (rc == 0)
+			rc = fs->sync(file);
+		fs->close(file);
+	}
+	if (rc == 0)
+		rc = fs->sync_dir(fs, replay->shard->files.directory);
+	return rc;
+}
+
+/* What was replayed has been read from the disk, but need not be on it: sync before it counts as durable. */
+static int sync_replayed(struct replay *replay)
+{
+	struct shard *shard = replay->shard;
+	const struct fs *fs = shard->files.fs;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < shard->retired_count; i++) {
+		for (uint64_t log = shard->retired[i].first_log; rc == 0 && log <= shard->retired[i].last_log; log++) {
+			struct files_path path = files_path(&shard->files, FILE_LOG, log);
+			struct fs_file *file;
+
+			rc = fs->open(fs, path.text, FS_OPEN_APPEND, &file);
+			if (rc == -ENOENT) {
+				rc = 0;
+				continue;
+			}
+			if (rc)
+				break;
+			rc = fs->sync(file);
+			fs->close(file);
+		}
+	}
+	return rc;
+}
+
+/* Segments without an entry leave an empty memtable, which is nothing to flush. */
+static void drop_empty(struct shard *shard)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < shard->retired_count; i++) {
+		if (shard->retired[i].memtable->entry_count)
+			shard->retired[kept++] = shard->retired[i];
+		else
+			retired_fini(&shard->retired[i]);
+	}
+	shard->retired_count = kept;
+}
+
+static int save_tree(struct shard *shard)
+{
+	struct retired *last = shard->retired_count ? &shard->retired[shard->retired_count - 1] : NULL;
+
+	if (!last || !(shard->is_tree_changed || shard->state.tree.number))
+		return 0;
+	last->has_tree = true;
+	last->tree_drop_id = shard->state.last_drop_id;
+	shard->is_tree_changed = false;
+	return hashtree_save(&shard->tree, &last->tree);
+}
+
+static int replay_all(struct shard *shard, const struct listing *listing, struct engine_error *error_out)
+{
+	struct replay replay = {.shard = shard, .error_out = error_out, .drop_id = shard->state.tree.drop_id};
+	int rc = 0;
+
+	shard->sequence = shard->durable_sequence = shard->state.flushed_sequence;
+	if (shard->state.tree.number)
+		rc = job_read_tree(&shard->files, &shard->state.tree, &shard->tree, error_out);
+	if (rc == 0)
+		rc = replay_logs(&replay, listing);
+	if (rc == 0)
+		rc = check_complete(&replay, shard->state.closed_sequence);
+	if (rc)
+		return rc;
+	apply_drops(&replay, shard->state.last_drop_id);
+	drop_empty(shard);
+	rc = save_tree(shard);
+	if (rc == 0)
+		rc = cut_tear(&replay, listing);
+	if (rc == 0)
+		rc = sync_replayed(&replay);
+	if (rc)
+		return format_error(error_out, rc, "%s: cannot finish recovery: %s", shard->files.directory, strerror(-rc));
+	shard->durable_sequence = shard->sequence;
+	return 0;
+}
+
+/* ---- putting it together ------------------------------------------------------------------------------------- */
+
+/* Removes what no one names, once the manifest has reserved the numbers beyond them (E5). */
+static int remove_orphans(struct shard *shard, const struct listing *listing)
+{
+	const struct fs *fs = shard->files.fs;
+	uint64_t first_log = shard->retired_count ? shard->retired[0].first_log : UINT64_MAX;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < listing->orphan_count; i++)
+		rc = files_remove(fs, listing->orphans[i]);
+	for (size_t i = 0; rc == 0 && i < listing->log_count; i++) {
+		struct files_path path = files_path(&shard->files, FILE_LOG, listing->logs[i]);
+
+		if (listing->logs[i] < first_log)
+			rc = files_remove(fs, path.text);
+	}
+	return rc ? rc : fs->sync_dir(fs, shard->files.directory);
+}
+
+static int begin_writing(struct shard *shard)
+{
+	struct memtable *memtable;
+	struct version *version = NULL;
+	int rc = memtable_create(shard->state.last_drop_id, &memtable);
+
+	if (rc)
+		return rc;
+	rc = version_create(&shard->state, &version);
+	if (rc == 0)
+		rc = shard_make_view(shard, memtable, 0, version, &shard->view);
+	if (rc == 0)
+		rc = wal_create(&shard->files, shard_new_number(shard), shard->sequence + 1, shard->state.last_drop_id,
+				&shard->log);
+	if (version)
+		version_unref(&version);
+	memtable_unref(&memtable);
+	return rc;
+}
+
+static int recover(struct shard *shard, struct listing *listing, struct engine_error *error_out)
+{
+	int rc = shard->files.fs->list(shard->files.fs, shard->files.directory, visit_file, listing);
+
+	if (rc)
+		return format_error(error_out, rc, "%s: cannot list: %s", shard->files.directory, strerror(-rc));
+	if (listing->log_count)
+		qsort(listing->logs, listing->log_count, sizeof(*listing->logs), by_number);
+	if (listing->largest >= shard->state.next_number)
+		shard->state.next_number = listing->largest + 1;
+	atomic_init(&shard->next_number, shard->state.next_number);
+	rc = open_tables(shard, error_out);
+	if (rc == 0)
+		rc = replay_all(shard, listing, error_out);
+	if (rc)
+		return rc;
+	shard->state.closed_sequence = 0;
+	/* Where the log begins: the oldest segment that is still needed, or those to come. */
+	shard->state.log_floor = shard->retired_count ? shard->retired[0].first_log : atomic_load(&shard->next_number);
+	uint64_t number = shard_new_number(shard);
+
+	shard->state.next_number = shard_reserved_number(shard);
+	rc = manifest_create(&shard->files, number, &shard->state, &shard->manifest);
+	if (rc == 0)
+		rc = remove_orphans(shard, listing);
+	if (rc == 0)
+		rc = begin_writing(shard);
+	if (rc)
+		return format_error(error_out, rc, "%s: cannot begin writing: %s", shard->files.directory, strerror(-rc));
+	return 0;
+}
+
+int shard_recover(struct shard *shard, struct engine_error *error_out)
+{
+	struct listing listing = {.shard = shard};
+	uint64_t tail;
+	int rc = manifest_read(&shard->files, &shard->state, &tail, error_out);
+
+	if (rc)
+		return rc;
+	rc = recover(shard, &listing, error_out);
+	free(listing.logs);
+	free(listing.orphans);
+	return rc;
+}

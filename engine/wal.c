@@ -1,0 +1,180 @@
+#include "wal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+static const uint32_t batch_magic = 0x4257564b; /* "KVWB" */
+
+int wal_create(const struct files *files, uint64_t number, uint64_t first_sequence, uint64_t drop_id, struct wal **out)
+{
+	struct format_header header = {files->shard_index, number, first_sequence, drop_id};
+	struct files_path path = files_path(files, FILE_LOG, number);
+	struct wal *wal = calloc(1, sizeof(*wal));
+	uint8_t bytes[FORMAT_HEADER_SIZE];
+	struct iovec part = {bytes, sizeof(bytes)};
+	int rc;
+
+	if (!wal)
+		return -ENOMEM;
+	*wal = (struct wal){.files = files, .number = number, .drop_id = drop_id};
+	wal->last_sequence = first_sequence - 1;
+	rc = files->fs->open(files->fs, path.text, FS_OPEN_CREATE, &wal->file);
+	if (rc) {
+		free(wal);
+		return rc;
+	}
+	format_header_write(bytes, FORMAT_LOG, &header);
+	rc = files->fs->append(wal->file, &part, 1);
+	if (rc == 0)
+		rc = files->fs->sync_dir(files->fs, files->directory);
+	if (rc) {
+		wal_close(&wal);
+		files_remove(files->fs, path.text);
+		return rc;
+	}
+	wal->size = sizeof(bytes);
+	*out = wal;
+	return 0;
+}
+
+void wal_close(struct wal **wal)
+{
+	struct wal *it = *wal;
+
+	*wal = NULL;
+	if (!it)
+		return;
+	it->files->fs->close(it->file);
+	free(it);
+}
+
+int wal_append(struct wal *wal, uint8_t *batch, size_t size, uint64_t first_sequence, uint32_t count,
+	       uint64_t durable_sequence)
+{
+	struct iovec part = {batch, size};
+	int rc;
+
+	assert(size > WAL_BATCH_HEADER && count);
+	assert(first_sequence == wal->last_sequence + 1);
+	memset(batch, 0, WAL_BATCH_HEADER);
+	format_u32_put(batch, batch_magic);
+	format_u32_put(batch + 4, (uint32_t)(size - WAL_BATCH_HEADER));
+	format_u64_put(batch + 8, first_sequence);
+	format_u64_put(batch + 16, durable_sequence);
+	format_u32_put(batch + 24, count);
+	format_u64_put(batch + 32, format_checksum(batch, size, wal->number, wal->size));
+	rc = wal->files->fs->append(wal->file, &part, 1);
+	if (rc)
+		return wal->files->fs->truncate(wal->file, wal->size) ? -EIO : rc;
+	wal->size += size;
+	wal->last_sequence = first_sequence + count - 1;
+	wal->is_synced = false;
+	return 0;
+}
+
+int wal_sync(struct wal *wal)
+{
+	int rc;
+
+	if (wal->is_synced)
+		return 0;
+	rc = wal->files->fs->sync(wal->file);
+	wal->is_synced = rc == 0;
+	return rc;
+}
+
+/* Size of the intact batch at this offset, or 0. The checksum field counts as zero in the checksum. */
+static size_t verify_batch(const struct wal_reader *reader, size_t at)
+{
+	const uint8_t *batch = reader->data + at;
+	uint8_t header[WAL_BATCH_HEADER];
+	size_t left = reader->size - at, size;
+	uint8_t *whole;
+	bool good;
+
+	if (left < WAL_BATCH_HEADER || format_u32(batch) != batch_magic)
+		return 0;
+	size = WAL_BATCH_HEADER + (size_t)format_u32(batch + 4);
+	if (size > left || !format_u32(batch + 24))
+		return 0;
+	/* The data is the reader's own copy of the file: zero the field for the time of the check. */
+	whole = (uint8_t *)batch;
+	memcpy(header, batch, sizeof(header));
+	memset(whole + 32, 0, 8);
+	good = format_u64(header + 32) == format_checksum(whole, size, reader->number, at);
+	memcpy(whole + 32, header + 32, 8);
+	return good ? size : 0;
+}
+
+bool wal_reader_next(struct wal_reader *reader, struct wal_batch *out)
+{
+	const uint8_t *batch = reader->data + reader->at;
+	size_t size = verify_batch(reader, reader->at);
+
+	if (!size)
+		return false;
+	out->first_sequence = format_u64(batch + 8);
+	out->durable_sequence = format_u64(batch + 16);
+	out->count = format_u32(batch + 24);
+	out->entries = (struct engine_slice){batch + WAL_BATCH_HEADER, size - WAL_BATCH_HEADER};
+	reader->at += size;
+	return true;
+}
+
+uint64_t wal_reader_resync(struct wal_reader *reader)
+{
+	uint64_t durable = 0;
+	uint8_t magic[4];
+
+	format_u32_put(magic, batch_magic);
+	while (reader->at < reader->size) {
+		const uint8_t *from = reader->data + reader->at;
+		const uint8_t *hit = memmem(from, reader->size - reader->at, magic, sizeof(magic));
+		struct wal_batch batch;
+
+		if (!hit)
+			break;
+		reader->at = (size_t)(hit - reader->data);
+		if (!wal_reader_next(reader, &batch))
+			reader->at++;
+		else if (batch.durable_sequence > durable)
+			durable = batch.durable_sequence;
+	}
+	return durable;
+}
+
+uint8_t *wal_entry_put(uint8_t *out, const struct wal_entry *entry)
+{
+	*out++ = (uint8_t)(entry->type | (entry->tree_delta ? WAL_ENTRY_DELTA : 0));
+	out = format_varint_put(out, entry->key.size);
+	out = format_varint_put(out, entry->value.size);
+	if (entry->tree_delta) {
+		format_u64_put(out, entry->tree_delta);
+		out += 8;
+	}
+	memcpy(out, entry->key.data, entry->key.size);
+	out += entry->key.size;
+	if (entry->value.size)
+		memcpy(out, entry->value.data, entry->value.size);
+	return out + entry->value.size;
+}
+
+int wal_entry_next(struct reader *reader, struct wal_entry *out)
+{
+	uint64_t key_size, value_size;
+	uint8_t flags;
+
+	if (reader->at == reader->end)
+		return 0;
+	flags = *reader->at++;
+	key_size = reader_varint(reader);
+	value_size = reader_varint(reader);
+	if (key_size > ENGINE_KEY_MAX || value_size > ENGINE_VALUE_MAX || (flags & ~WAL_ENTRY_DELTA) > ENTRY_DELETE)
+		return -EBADMSG;
+	out->type = flags & ~WAL_ENTRY_DELTA;
+	out->tree_delta = flags & WAL_ENTRY_DELTA ? reader_u64(reader) : 0;
+	out->key = reader_bytes(reader, key_size);
+	out->value = reader_bytes(reader, value_size);
+	return reader->bad ? -EBADMSG : 1;
+}

@@ -1,0 +1,85 @@
+/* Log: what was written since the last flush, in segments. One segment holds what one memtable holds.
+ *
+ *     header     format.h, magic "kvr:log"; a = sequence of the first entry to come, b = drops that happened before
+ *     batches    0  magic          u32
+ *                4  length         u32, of the entries
+ *                8  first sequence u64
+ *                16 durable        u64, last sequence known to be on stable storage when this batch was written
+ *                24 count          u32, of entries, at least 1
+ *                28 zero           u32
+ *                32 checksum       u64, format_checksum of the whole batch with this field zero; the segment's number and the
+ *                                  offset are in it, so bytes left by another file never look valid
+ *                40 entries
+ *     entry      u8 enum entry_type | 4 when a tree delta follows, varint key size, varint value size, [u64 delta], key, value
+ *
+ * A batch that does not verify ends the log, unless a later one (here or in a later segment) says in `durable` that what is
+ * missing had been synced: then acknowledged data is damaged and the store does not open by itself.
+ *
+ * Threading   One user.
+ * Errors      What the file system returns. After a failed append the file is cut back to its last good batch; when that
+ *             fails too, or a sync fails, the log must not be used any more (the shard is dead).
+ */
+#ifndef KVRING_ENGINE_WAL_H
+#define KVRING_ENGINE_WAL_H
+
+#include "files.h"
+
+enum {
+	WAL_BATCH_HEADER = 40,
+	WAL_ENTRY_MAX = 1 + 3 + 5 + 8, /* bytes of an entry beside key and value */
+	WAL_ENTRY_DELTA = 4,
+};
+
+#define WAL_BATCH_BYTES_MAX ((size_t)1 << 30)
+
+struct wal {
+	const struct files *files;
+	struct fs_file *file;
+	uint64_t number;
+	uint64_t size;
+	uint64_t last_sequence; /* of what it holds, or before its first */
+	uint64_t drop_id;
+	bool is_synced;
+	struct wal *next; /* holder's list */
+};
+
+/* Creates the segment and syncs the directory. On an error nothing is left. */
+ENGINE_OK int wal_create(const struct files *, uint64_t number, uint64_t first_sequence, uint64_t drop_id,
+			 struct wal **out);
+void wal_close(struct wal **);
+/* batch begins with WAL_BATCH_HEADER bytes of room, the entries follow. 0, or an error with the file as before; -EIO when
+ * that could not be had. */
+ENGINE_OK int wal_append(struct wal *, uint8_t *batch, size_t size, uint64_t first_sequence, uint32_t count,
+			 uint64_t durable_sequence);
+ENGINE_OK int wal_sync(struct wal *);
+
+struct wal_batch {
+	uint64_t first_sequence, durable_sequence;
+	uint32_t count;
+	struct engine_slice entries;
+};
+
+struct wal_entry {
+	enum entry_type type;
+	uint64_t tree_delta;
+	struct engine_slice key, value;
+};
+
+/* Reads a segment that is in memory. */
+struct wal_reader {
+	const uint8_t *data;
+	size_t size, at;
+	uint64_t number;
+};
+
+/* True and moves on; false at the end or where the next batch does not verify (then at < size). */
+bool wal_reader_next(struct wal_reader *, struct wal_batch *out);
+/* Looks for intact batches behind a damaged place: the largest `durable` among them, 0 when there is none. */
+uint64_t wal_reader_resync(struct wal_reader *);
+
+/* Encodes an entry; room for WAL_ENTRY_MAX + key + value. Returns the end. */
+uint8_t *wal_entry_put(uint8_t *out, const struct wal_entry *);
+/* Next of a batch's entries. 1, 0 at the end, -EBADMSG. */
+ENGINE_OK int wal_entry_next(struct reader *, struct wal_entry *out);
+
+#endif
