@@ -59,7 +59,7 @@ static void test_wrong_text_is_refused_with_its_place(void **state)
 	static const struct {
 		const char *text;
 		size_t offset;
-	} WRONG[] = {{"Zm9*", 3}, {"Zm 9", 2}, {"Z", 1}, {"Zm9vZ", 5}, {"Z===", 2}};
+	} WRONG[] = {{"Zm9*", 3}, {"Zm 9", 2}, {"Z", 1}, {"Zm9vZ", 5}, {"Z===", 1}};
 	for (unsigned i = 0; i < sizeof WRONG / sizeof *WRONG; i++) {
 		uint8_t *decoded;
 		size_t size, offset = 99;

@@ -138,7 +138,7 @@ static void test_keys(void **state)
 	struct records *records;
 	struct record record;
 	struct rpc_error error;
-	write_temporary("a key\n\nb\r\nc", 12, &path);
+	write_temporary("a key\n\nb\r\nc", 11, &path);
 	assert_int_equal(records_open(path, RECORD_KEYS, 0, 0, &records, &error), 0);
 	for (const char *const *key = (const char *const[]){"a key", "b", "c", NULL}; *key; key++) {
 		assert_int_equal(records_next(records, &record, &error), 1);
