@@ -7,6 +7,7 @@
 #ifndef KVRING_TESTS_NODE_SCENE_H
 #define KVRING_TESTS_NODE_SCENE_H
 
+#include <stdlib.h>
 #include "operation.h"
 #include "support.h"
 
