@@ -12,6 +12,7 @@ static struct {
 	int fd;
 } out = {.lowest = LOG_LEVEL_INFO, .fd = STDERR_FILENO};
 
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
 static const char *const levels[] = {"DEBUG", "INFO", "WARN", "ERROR"};
 
 void log_open(const char *name, enum log_level lowest)
@@ -23,6 +24,11 @@ void log_open(const char *name, enum log_level lowest)
 void log_to(int fd)
 {
 	out.fd = fd;
+}
+
+const char *log_level_name(enum log_level level)
+{
+	return level_names[level];
 }
 
 bool log_level_parse(const char *text, enum log_level *level_out)

@@ -22,6 +22,7 @@ enum { LOG_LINE_MAX = 2048 }; /* bytes; longer lines are cut and end in "..." */
 void log_open(const char *name, enum log_level lowest);
 /* For tests: another file descriptor than stderr's. */
 void log_to(int fd);
+const char *log_level_name(enum log_level); /* "info" */
 bool log_level_parse(const char *text, enum log_level *out);
 void log_write(enum log_level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
