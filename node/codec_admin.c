@@ -1,104 +1,132 @@
-/* Operators: answers made of this node's ring view, without asking anyone. */
+/* Admin and Health: questions of operators, answered from a ring view and the node's own row. */
+#include "codec.h"
+
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include "codec.h"
 #include "kv.pb-c.h"
+#include "limit.h"
 
-enum { VIOLATIONS_MAX = 64, VIOLATION_SIZE = 256 };
+enum { FALLBACKS_SHOWN = 16, VIOLATIONS_SHOWN = 64, VIOLATION_TEXT_SIZE = 256 };
 
-static void *body(const struct rpc_request *request, const ProtobufCMessageDescriptor *descriptor, struct arena *arena,
-		  struct rpc_error *error_out)
+/* ---- InitCluster ----------------------------------------------------------------------------------------------------
+ */
+
+static int copy_text(const char *text, char *out, size_t size, size_t member, const char *field,
+		     struct rpc_error *error_out)
 {
-	return rpc_body_decode(descriptor, request->body, arena, error_out);
-}
+	size_t length = strlen(text);
 
-/* ---- cluster init ---------------------------------------------------------------------------------------------------- */
-
-/* A text from the request into a fixed field; -EINVAL names what is missing or too long. */
-static int take_text(char *into, size_t size, const char *from, const char *what, bool required, struct rpc_error *error_out)
-{
-	size_t length = strlen(from);
-	if ((required && length == 0) || length >= size) {
-		snprintf(error_out->text, sizeof error_out->text, "member's %s has %zu bytes: it must have %d to %zu", what, length,
-			 required ? 1 : 0, size - 1);
-		return -EINVAL;
+	if (length < size) {
+		memcpy(out, text, length + 1);
+		return 0;
 	}
-	memcpy(into, from, length + 1);
-	return 0;
+	snprintf(error_out->text, sizeof(error_out->text), "member %zu: its %s has %zu bytes, the limit is %zu", member,
+		 field, length, size - 1);
+	return -EINVAL;
 }
 
-static int take_member(const Kvring__V1__NodeStatus *from, struct ring_member *into, struct rpc_error *error_out)
+static int unpack_member(const Kvring__V1__NodeStatus *node, size_t index, struct ring_member *out,
+			 struct rpc_error *error_out)
 {
-	*into = (struct ring_member){
-		.id = from->node_id,
-		.weight = from->weight ? from->weight : RING_WEIGHT_DEFAULT,
-		.state = RING_MEMBER_ACTIVE,
-	};
-	int error = take_text(into->name, sizeof into->name, from->name, "name", true, error_out);
-	if (error == 0)
-		error = take_text(into->client_address, sizeof into->client_address, from->client_address, "client address", true,
-				  error_out);
-	if (error == 0)
-		error = take_text(into->peer_address, sizeof into->peer_address, from->peer_address, "peer address", true, error_out);
-	if (error == 0)
-		error = take_text(into->bus_address, sizeof into->bus_address, from->bus_address, "bus address", true, error_out);
-	if (error == 0)
-		error = take_text(into->datacenter, sizeof into->datacenter, from->datacenter, "datacenter", true, error_out);
-	if (error == 0)
-		error = take_text(into->rack, sizeof into->rack, from->rack, "rack", false, error_out);
-	return error;
+	*out = (struct ring_member){.id = node->node_id, .weight = node->weight, .state = RING_MEMBER_ACTIVE};
+	if (copy_text(node->name, out->name, sizeof(out->name), index, "name", error_out) ||
+	    copy_text(node->client_address, out->client_address, sizeof(out->client_address), index, "client address",
+		      error_out) ||
+	    copy_text(node->peer_address, out->peer_address, sizeof(out->peer_address), index, "peer address",
+		      error_out) ||
+	    copy_text(node->bus_address, out->bus_address, sizeof(out->bus_address), index, "bus address", error_out) ||
+	    copy_text(node->datacenter, out->datacenter, sizeof(out->datacenter), index, "datacenter", error_out) ||
+	    copy_text(node->rack, out->rack, sizeof(out->rack), index, "rack", error_out))
+		return -EINVAL;
+	return 0;
 }
 
 int codec_init_decode(const struct rpc_request *request, struct arena *arena, struct message **out,
 		      struct rpc_error *error_out)
 {
-	Kvring__V1__InitRequest *init = body(request, &kvring__v1__init_request__descriptor, arena, error_out);
-	if (init == NULL)
+	Kvring__V1__InitRequest *body =
+		rpc_body_decode(&kvring__v1__init_request__descriptor, request->body, arena, error_out);
+	struct ring_member *members;
+	struct message *message;
+
+	if (!body)
 		return -EBADMSG;
-	if (init->n_members == 0 || init->n_members > RING_MEMBERS_MAX) {
-		snprintf(error_out->text, sizeof error_out->text, "%zu members: a cluster has 1 to %d", init->n_members,
+	if (body->n_members > RING_MEMBERS_MAX) {
+		snprintf(error_out->text, sizeof(error_out->text), "%zu members, the limit is %d", body->n_members,
 			 RING_MEMBERS_MAX);
 		return -EINVAL;
 	}
-	struct ring_member *members = arena_alloc(arena, init->n_members * sizeof *members);
-	int error = members ? 0 : -ENOMEM;
-	for (size_t i = 0; error == 0 && i < init->n_members; i++)
-		error = take_member(init->members[i], &members[i], error_out);
-	struct message *message = error == 0 ? message_create(arena, MESSAGE_INIT_CLUSTER) : NULL;
-	if (message == NULL)
-		return error ? error : -ENOMEM;
+	members = arena_alloc(arena, (body->n_members + 1) * sizeof(*members));
+	if (!members)
+		return -ENOMEM;
+	for (size_t i = 0; i < body->n_members; i++)
+		if (unpack_member(body->members[i], i, &members[i], error_out))
+			return -EINVAL;
+	message = message_create(arena, MESSAGE_INIT_CLUSTER);
+	if (!message)
+		return -ENOMEM;
 	message->to.kind = ACTOR_GOSSIP;
 	message->init_cluster.members = members;
-	message->init_cluster.member_count = (uint32_t)init->n_members;
-	message->init_cluster.partition_count = init->partition_count;
-	message->init_cluster.replica_count = init->replica_count;
+	message->init_cluster.member_count = (uint32_t)body->n_members;
+	message->init_cluster.partition_count = body->partition_count;
+	message->init_cluster.replica_count = body->replica_count;
 	*out = message;
 	return 0;
 }
 
-int codec_init_encode(const struct message *inited, uint64_t ring_epoch, struct arena *scratch, struct rpc_message **out)
+static int encode_refusal(uint32_t code, const char *text, uint64_t ring_epoch, struct rpc_message **out)
 {
-	(void)scratch;
-	Kvring__V1__InitResponse init = KVRING__V1__INIT_RESPONSE__INIT;
-	const char *text = inited->cluster_inited.text ? inited->cluster_inited.text : "";
-	struct rpc_response head = {
-		.protocol_version = RPC_PROTOCOL_VERSION,
-		.code = inited->cluster_inited.code,
-		.message = {(const uint8_t *)text, strlen(text)},
-		.ring_epoch = ring_epoch,
-	};
-	init.cluster_id = inited->cluster_inited.cluster_id;
-	init.epoch = inited->cluster_inited.epoch;
-	return rpc_response_encode(&head, &init.base, out);
+	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION,
+				    .code = code,
+				    .message = {(const uint8_t *)text, strlen(text)},
+				    .ring_epoch = ring_epoch};
+
+	return rpc_response_encode(&head, NULL, out);
 }
 
-/* ---- one node --------------------------------------------------------------------------------------------------------- */
-
-static void fill_self(const struct gossip_row *self, const struct ring_view *view, uint64_t now_ms,
-		      Kvring__V1__NodeStatus *out)
+static int encode_answer(const ProtobufCMessage *body, uint64_t ring_epoch, struct rpc_message **out)
 {
+	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION, .ring_epoch = ring_epoch};
+
+	return rpc_response_encode(&head, body, out);
+}
+
+int codec_init_encode(const struct message *inited, uint64_t ring_epoch, struct arena *scratch,
+		      struct rpc_message **out)
+{
+	Kvring__V1__InitResponse body = KVRING__V1__INIT_RESPONSE__INIT;
+	const char *text = inited->cluster_inited.text;
+
+	(void)scratch;
+	if (inited->cluster_inited.code != KVRING__V1__CODE__OK)
+		return encode_refusal(inited->cluster_inited.code, text ? text : "out of memory", ring_epoch, out);
+	body.cluster_id = inited->cluster_inited.cluster_id;
+	body.epoch = inited->cluster_inited.epoch;
+	return encode_answer(&body.base, ring_epoch, out);
+}
+
+/* ---- Describe, Status -----------------------------------------------------------------------------------------------
+ */
+
+/* What an answer is made from. */
+struct scene {
+	const struct ring_view *view;
+	const struct ring_document *document; /* NULL: in no cluster yet */
+	const struct gossip_row *self;
+	uint64_t now_us, now_ms;
+	struct arena *scratch;
+};
+
+static uint64_t age(uint64_t now, uint64_t then)
+{
+	return then && now > then ? now - then : 0;
+}
+
+static void pack_self(const struct scene *scene, Kvring__V1__NodeStatus *out)
+{
+	const struct gossip_row *self = scene->self;
+
 	kvring__v1__node_status__init(out);
 	out->node_id = self->node_id;
 	out->name = (char *)self->name;
@@ -108,35 +136,42 @@ static void fill_self(const struct gossip_row *self, const struct ring_view *vie
 	out->datacenter = (char *)self->datacenter;
 	out->rack = (char *)self->rack;
 	out->weight = self->weight;
-	out->state = view->document ? "up" : "starting";
-	out->epoch = view->document ? ring_epoch(view->document) : 0;
-	out->cluster_id = view->document ? ring_cluster_id(view->document) : self->cluster_id;
+	out->state = scene->document ? "up" : "starting";
 	out->keys = self->keys;
 	out->disk_bytes = self->disk_bytes;
 	out->memory_bytes = self->memory_bytes;
 	out->puts = self->puts;
 	out->gets = self->gets;
 	out->load = self->load_permille / 1000.0;
-	out->uptime_ms = now_ms > self->started_ms ? now_ms - self->started_ms : 0;
+	out->uptime_ms = age(scene->now_ms, self->started_ms);
 	out->version = (char *)self->version;
 	out->shard_count = self->shard_count;
+	if (scene->document) {
+		out->cluster_id = ring_cluster_id(scene->document);
+		out->epoch = ring_epoch(scene->document);
+	} else {
+		out->cluster_id = self->cluster_id;
+	}
 }
 
-static const char *state_name(const struct ring_member_status *status)
+static const char *reachability_name(enum ring_reachability reachability)
 {
-	switch (status->reachability) {
+	switch (reachability) {
 	case RING_UP:
 		return "up";
 	case RING_UNREACHABLE:
 		return "unreachable";
-	default:
+	case RING_DOWN:
 		return "down";
 	}
+	return "unknown";
 }
 
-static void fill_member(const struct ring_member *member, const struct ring_member_status *status, uint64_t cluster_id,
-			uint64_t now_us, uint64_t now_ms, Kvring__V1__NodeStatus *out)
+static void pack_member(const struct scene *scene, uint32_t index, Kvring__V1__NodeStatus *out)
 {
+	const struct ring_member *member = ring_member(scene->document, index);
+	const struct ring_member_status *status = &scene->view->status[index];
+
 	kvring__v1__node_status__init(out);
 	out->node_id = member->id;
 	out->name = (char *)member->name;
@@ -146,223 +181,221 @@ static void fill_member(const struct ring_member *member, const struct ring_memb
 	out->datacenter = (char *)member->datacenter;
 	out->rack = (char *)member->rack;
 	out->weight = member->weight;
-	out->state = (char *)state_name(status);
+	out->state = (char *)reachability_name(status->reachability);
 	out->epoch = status->epoch;
-	out->cluster_id = cluster_id;
 	out->keys = status->keys;
 	out->disk_bytes = status->disk_bytes;
 	out->memory_bytes = status->memory_bytes;
 	out->puts = status->puts;
 	out->gets = status->gets;
 	out->load = status->load_permille / 1000.0;
-	out->uptime_ms = status->started_ms && now_ms > status->started_ms ? now_ms - status->started_ms : 0;
+	out->uptime_ms = age(scene->now_ms, status->started_ms);
 	out->version = (char *)status->version;
+	out->cluster_id = ring_cluster_id(scene->document);
 	out->shard_count = status->shard_count;
-	out->last_seen_ms = now_us > status->heard_us ? (now_us - status->heard_us) / 1000 : 0;
+	out->last_seen_ms = age(scene->now_us, status->heard_us) / 1000;
 }
 
-/* ---- answers ----------------------------------------------------------------------------------------------------------- */
-
-struct answer {
-	const struct rpc_request *request;
-	const struct ring_view *view;
-	const struct gossip_row *self;
-	uint64_t now_us, now_ms;
-	struct arena *scratch;
-	struct rpc_response head;
-	struct rpc_message **out;
-	struct rpc_error *error_out;
-};
-
-static int refuse(const struct answer *answer, uint32_t code, const char *text)
+static uint32_t own_datacenter(const struct scene *scene)
 {
-	struct rpc_response head = answer->head;
-	head.code = code;
-	head.message = (struct rpc_slice){(const uint8_t *)text, strlen(text)};
-	return rpc_response_encode(&head, NULL, answer->out);
+	return scene->view->self < 0 ? 0 : ring_member_datacenter(scene->document, (uint32_t)scene->view->self);
 }
 
-static int answer_no_cluster(const struct answer *answer)
+static uint32_t replica_count(const struct scene *scene)
 {
-	return refuse(answer, KVRING__V1__CODE__FAILED_PRECONDITION,
-		      "this node is in no cluster yet: form one with `kvctl cluster init`");
+	return ring_datacenter(scene->document, own_datacenter(scene))->replica_count;
 }
 
-static int answer_describe(const struct answer *answer)
+static int answer_describe(const struct scene *scene, struct rpc_message **out)
 {
-	Kvring__V1__NodeStatus status;
-	fill_self(answer->self, answer->view, answer->now_ms, &status);
-	return rpc_response_encode(&answer->head, &status.base, answer->out);
+	Kvring__V1__NodeStatus body;
+
+	pack_self(scene, &body);
+	return encode_answer(&body.base, body.epoch, out);
 }
 
-static int answer_health(const struct answer *answer)
+/* A node in no cluster shows itself alone. */
+static int answer_status(const struct scene *scene, struct rpc_message **out)
 {
-	Kvring__V1__HealthResponse health = KVRING__V1__HEALTH_RESPONSE__INIT;
-	health.serving = answer->view->document != NULL && answer->view->self >= 0;
-	if (!health.serving)
-		health.detail = answer->view->document ? "not a member of the cluster's ring" : "in no cluster yet";
-	return rpc_response_encode(&answer->head, &health.base, answer->out);
-}
+	Kvring__V1__StatusResponse body = KVRING__V1__STATUS_RESPONSE__INIT;
+	uint32_t count = scene->document ? ring_member_count(scene->document) : 1;
+	Kvring__V1__NodeStatus *members = arena_alloc(scene->scratch, count * sizeof(*members));
 
-static int answer_status(const struct answer *answer)
-{
-	const struct ring_document *document = answer->view->document;
-	if (document == NULL)
-		return answer_no_cluster(answer);
-	uint32_t count = ring_member_count(document);
-	Kvring__V1__NodeStatus *members = arena_alloc(answer->scratch, count * sizeof *members);
-	Kvring__V1__StatusResponse status = KVRING__V1__STATUS_RESPONSE__INIT;
-	status.members = arena_alloc(answer->scratch, count * sizeof *status.members);
-	if (members == NULL || status.members == NULL)
+	body.members = arena_alloc(scene->scratch, count * sizeof(*body.members));
+	if (!members || !body.members)
 		return -ENOMEM;
+	body.n_members = count;
 	for (uint32_t i = 0; i < count; i++) {
-		if ((int)i == answer->view->self)
-			fill_self(answer->self, answer->view, answer->now_ms, &members[i]);
+		if (!scene->document || (int)i == scene->view->self)
+			pack_self(scene, &members[i]);
 		else
-			fill_member(ring_member(document, i), &answer->view->status[i], ring_cluster_id(document), answer->now_us,
-				    answer->now_ms, &members[i]);
-		status.members[i] = &members[i];
+			pack_member(scene, i, &members[i]);
+		body.members[i] = &members[i];
 	}
-	status.n_members = count;
-	status.cluster_id = ring_cluster_id(document);
-	status.epoch = ring_epoch(document);
-	status.ring_hash = ring_hash(document);
-	status.partition_count = ring_partition_count(document);
-	status.replica_count = ring_datacenter(document, 0)->replica_count;
-	status.answered_by = answer->self->node_id;
-	return rpc_response_encode(&answer->head, &status.base, answer->out);
+	body.answered_by = scene->self->node_id;
+	if (scene->document) {
+		body.cluster_id = ring_cluster_id(scene->document);
+		body.epoch = ring_epoch(scene->document);
+		body.ring_hash = ring_hash(scene->document);
+		body.partition_count = ring_partition_count(scene->document);
+		body.replica_count = replica_count(scene);
+	}
+	return encode_answer(&body.base, body.epoch, out);
 }
 
-/* ---- the ring ----------------------------------------------------------------------------------------------------------- */
+/* ---- Ring -----------------------------------------------------------------------------------------------------------
+ */
 
-static int fill_ring_members(const struct answer *answer, Kvring__V1__RingResponse *ring)
+static uint64_t *ids_of(const struct scene *scene, const uint16_t *members, uint32_t count)
 {
-	const struct ring_document *document = answer->view->document;
-	uint32_t count = ring_member_count(document);
-	Kvring__V1__RingMember *members = arena_alloc(answer->scratch, count * sizeof *members);
-	ring->members = arena_alloc(answer->scratch, count * sizeof *ring->members);
-	if (members == NULL || ring->members == NULL)
+	uint64_t *ids = arena_alloc(scene->scratch, (count + 1) * sizeof(*ids));
+
+	for (uint32_t i = 0; ids && i < count; i++)
+		ids[i] = ring_member(scene->document, members[i])->id;
+	return ids;
+}
+
+static int show_key(const struct scene *scene, const Kvring__V1__RingRequest *ask, Kvring__V1__RingResponse *out)
+{
+	ProtobufCBinaryData bucket = ask->bucket.len ? ask->bucket : (ProtobufCBinaryData){7, (uint8_t *)"default"};
+	uint32_t datacenter = own_datacenter(scene);
+	uint16_t fallbacks[FALLBACKS_SHOWN];
+	const uint16_t *owners;
+
+	out->partition = ring_partition_of(scene->document, bucket.data, bucket.len, ask->key.data, ask->key.len);
+	out->n_preference = ring_owners(scene->document, out->partition, datacenter, &owners);
+	out->preference = ids_of(scene, owners, (uint32_t)out->n_preference);
+	out->n_fallbacks = ring_fallbacks(scene->document, out->partition, datacenter, fallbacks, FALLBACKS_SHOWN);
+	out->fallbacks = ids_of(scene, fallbacks, (uint32_t)out->n_fallbacks);
+	return out->preference && out->fallbacks ? 0 : -ENOMEM;
+}
+
+/* Row by row; 0 where there are fewer owners than replicas asked for. */
+static int show_owners(const struct scene *scene, Kvring__V1__RingResponse *out)
+{
+	uint32_t partitions = out->partition_count, replicas = out->replica_count;
+
+	out->owners = arena_zalloc(scene->scratch, (size_t)partitions * replicas * sizeof(*out->owners));
+	if (!out->owners)
 		return -ENOMEM;
+	out->n_owners = (size_t)partitions * replicas;
+	for (uint32_t p = 0; p < partitions; p++) {
+		const uint16_t *owners;
+		uint32_t count = ring_owners(scene->document, p, own_datacenter(scene), &owners);
+
+		for (uint32_t i = 0; i < count && i < replicas; i++)
+			out->owners[(size_t)p * replicas + i] = ring_member(scene->document, owners[i])->id;
+	}
+	return 0;
+}
+
+static int show_members(const struct scene *scene, Kvring__V1__RingResponse *out)
+{
+	uint32_t count = ring_member_count(scene->document);
+	Kvring__V1__RingMember *members = arena_alloc(scene->scratch, count * sizeof(*members));
+
+	out->members = arena_alloc(scene->scratch, count * sizeof(*out->members));
+	if (!members || !out->members)
+		return -ENOMEM;
+	out->n_members = count;
 	for (uint32_t i = 0; i < count; i++) {
-		const struct ring_member *member = ring_member(document, i);
+		const struct ring_member *member = ring_member(scene->document, i);
+
 		kvring__v1__ring_member__init(&members[i]);
 		members[i].node_id = member->id;
 		members[i].name = (char *)member->name;
 		members[i].datacenter = (char *)member->datacenter;
 		members[i].rack = (char *)member->rack;
 		members[i].weight = member->weight;
-		members[i].replicas = ring_member_replicas(document, i);
-		members[i].primaries = ring_member_primaries(document, i);
-		ring->members[i] = &members[i];
+		members[i].replicas = ring_member_replicas(scene->document, i);
+		members[i].primaries = ring_member_primaries(scene->document, i);
+		out->members[i] = &members[i];
 	}
-	ring->n_members = count;
 	return 0;
 }
 
-static int fill_violations(const struct answer *answer, Kvring__V1__RingResponse *ring)
+static int show_violations(const struct scene *scene, Kvring__V1__RingResponse *out)
 {
-	char text[VIOLATION_SIZE];
-	ring->violations = arena_alloc(answer->scratch, VIOLATIONS_MAX * sizeof *ring->violations);
-	if (ring->violations == NULL)
+	char text[VIOLATION_TEXT_SIZE];
+
+	out->violations = arena_alloc(scene->scratch, VIOLATIONS_SHOWN * sizeof(*out->violations));
+	if (!out->violations)
 		return -ENOMEM;
-	while (ring->n_violations < VIOLATIONS_MAX &&
-	       ring_violation(answer->view->document, (uint32_t)ring->n_violations, text, sizeof text)) {
-		char *copy = arena_copy(answer->scratch, text, strlen(text) + 1);
-		if (copy == NULL)
+	while (out->n_violations < VIOLATIONS_SHOWN &&
+	       ring_violation(scene->document, (uint32_t)out->n_violations, text, sizeof(text))) {
+		char *copy = arena_printf(scene->scratch, "%s", text);
+
+		if (!copy)
 			return -ENOMEM;
-		ring->violations[ring->n_violations++] = copy;
+		out->violations[out->n_violations++] = copy;
 	}
 	return 0;
 }
 
-/* Node ids of these members, appended. */
-static void append_ids(const struct ring_document *document, const uint16_t *members, uint32_t count, uint64_t *ids,
-		       size_t *id_count)
+static int answer_ring(const struct scene *scene, const struct rpc_request *request, struct rpc_message **out,
+		       struct rpc_error *error_out)
 {
-	for (uint32_t i = 0; i < count; i++)
-		ids[(*id_count)++] = ring_member(document, members[i])->id;
-}
+	Kvring__V1__RingResponse body = KVRING__V1__RING_RESPONSE__INIT;
+	Kvring__V1__RingRequest *ask =
+		rpc_body_decode(&kvring__v1__ring_request__descriptor, request->body, scene->scratch, error_out);
+	int status;
 
-static int fill_key(const struct answer *answer, uint32_t datacenter, const Kvring__V1__RingRequest *request,
-		    Kvring__V1__RingResponse *ring)
-{
-	const struct ring_document *document = answer->view->document;
-	const uint16_t *owners;
-	uint16_t fallbacks[RING_REPLICAS_MAX];
-	ring->partition = ring_partition_of(document, request->bucket.data, request->bucket.len, request->key.data, request->key.len);
-	uint32_t count = ring_owners(document, ring->partition, datacenter, &owners);
-	uint32_t fallback_count = ring_fallbacks(document, ring->partition, datacenter, fallbacks, RING_REPLICAS_MAX);
-	ring->preference = arena_alloc(answer->scratch, RING_REPLICAS_MAX * sizeof *ring->preference);
-	ring->fallbacks = arena_alloc(answer->scratch, RING_REPLICAS_MAX * sizeof *ring->fallbacks);
-	if (ring->preference == NULL || ring->fallbacks == NULL)
-		return -ENOMEM;
-	append_ids(document, owners, count, ring->preference, &ring->n_preference);
-	append_ids(document, fallbacks, fallback_count, ring->fallbacks, &ring->n_fallbacks);
-	return 0;
-}
-
-static int fill_owners(const struct answer *answer, uint32_t datacenter, Kvring__V1__RingResponse *ring)
-{
-	const struct ring_document *document = answer->view->document;
-	ring->owners = arena_alloc(answer->scratch, (size_t)ring->partition_count * RING_REPLICAS_MAX * sizeof *ring->owners);
-	if (ring->owners == NULL)
-		return -ENOMEM;
-	for (uint32_t partition = 0; partition < ring->partition_count; partition++) {
-		const uint16_t *owners;
-		uint32_t count = ring_owners(document, partition, datacenter, &owners);
-		append_ids(document, owners, count, ring->owners, &ring->n_owners);
-	}
-	return 0;
-}
-
-static int answer_ring(const struct answer *answer)
-{
-	const struct ring_document *document = answer->view->document;
-	if (document == NULL)
-		return answer_no_cluster(answer);
-	Kvring__V1__RingRequest *request =
-		body(answer->request, &kvring__v1__ring_request__descriptor, answer->scratch, answer->error_out);
-	if (request == NULL)
+	if (!ask)
 		return -EBADMSG;
-	Kvring__V1__RingResponse ring = KVRING__V1__RING_RESPONSE__INIT;
-	uint32_t datacenter = answer->view->self >= 0 ? ring_member_datacenter(document, (uint32_t)answer->view->self) : 0;
-	ring.epoch = ring_epoch(document);
-	ring.partition_count = ring_partition_count(document);
-	ring.replica_count = ring_datacenter(document, datacenter)->replica_count;
-	int error = fill_ring_members(answer, &ring);
-	if (error == 0)
-		error = fill_violations(answer, &ring);
-	if (error == 0)
-		error = request->key.len ? fill_key(answer, datacenter, request, &ring) : fill_owners(answer, datacenter, &ring);
-	return error < 0 ? error : rpc_response_encode(&answer->head, &ring.base, answer->out);
+	if (ask->key.len > LIMIT_KEY_SIZE || ask->bucket.len > LIMIT_BUCKET_SIZE) {
+		snprintf(error_out->text, sizeof(error_out->text), "key must have at most %d bytes, bucket at most %d",
+			 LIMIT_KEY_SIZE, LIMIT_BUCKET_SIZE);
+		return -EINVAL;
+	}
+	if (!scene->document)
+		return encode_refusal(KVRING__V1__CODE__FAILED_PRECONDITION,
+				      "this node is in no cluster yet: form one with `kvctl cluster init`", 0, out);
+	body.epoch = ring_epoch(scene->document);
+	body.partition_count = ring_partition_count(scene->document);
+	body.replica_count = replica_count(scene);
+	status = ask->key.len ? show_key(scene, ask, &body) : show_owners(scene, &body);
+	if (!status)
+		status = show_members(scene, &body);
+	if (!status)
+		status = show_violations(scene, &body);
+	return status ? status : encode_answer(&body.base, body.epoch, out);
+}
+
+/* ---- Health ---------------------------------------------------------------------------------------------------------
+ */
+
+static int answer_health(const struct scene *scene, struct rpc_message **out)
+{
+	Kvring__V1__HealthResponse body = KVRING__V1__HEALTH_RESPONSE__INIT;
+
+	if (!scene->document)
+		body.detail = "in no cluster yet";
+	else if (scene->view->self < 0)
+		body.detail = "not a member of its cluster's ring";
+	else
+		body.serving = true;
+	return encode_answer(&body.base, scene->document ? ring_epoch(scene->document) : 0, out);
 }
 
 int codec_admin_answer(enum method method, const struct rpc_request *request, const struct ring_view *view,
 		       const struct gossip_row *self, uint64_t now_us, uint64_t now_ms, struct arena *scratch,
 		       struct rpc_message **out, struct rpc_error *error_out)
 {
-	struct answer answer = {
-		.request = request,
-		.view = view,
-		.self = self,
-		.now_us = now_us,
-		.now_ms = now_ms,
-		.scratch = scratch,
-		.head = {.protocol_version = RPC_PROTOCOL_VERSION, .ring_epoch = view->document ? ring_epoch(view->document) : 0},
-		.out = out,
-		.error_out = error_out,
-	};
-	error_out->text[0] = 0;
+	struct scene scene = {view, view->document, self, now_us, now_ms, scratch};
+
 	switch (method) {
 	case METHOD_DESCRIBE:
-		return answer_describe(&answer);
+		return answer_describe(&scene, out);
 	case METHOD_STATUS:
-		return answer_status(&answer);
+		return answer_status(&scene, out);
 	case METHOD_RING:
-		return answer_ring(&answer);
+		return answer_ring(&scene, request, out, error_out);
 	case METHOD_HEALTH:
-		return answer_health(&answer);
+		return answer_health(&scene, out);
 	default:
+		snprintf(error_out->text, sizeof(error_out->text), "%.*s is not a method of this port",
+			 (int)(request->method.size < 64 ? request->method.size : 64),
+			 (const char *)request->method.data);
 		return -ENOSYS;
 	}
 }
