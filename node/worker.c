@@ -215,7 +215,8 @@ static void *worker_main(void *arg)
 	self->now_us = rpc_now_us();
 	self->now_ms = unix_ms();
 	renew_arena(self);
-	self->publish_us = self->now_us; /* the figures of what was there at start */
+	if (self->kind == ACTOR_REPLICA)
+		self->publish_us = self->now_us; /* the figures of what was there at start */
 	worker_step(self, EVENT_START, NULL);
 	commit_and_deliver(self);
 	runtime_after_batch(self->runtime, self);
