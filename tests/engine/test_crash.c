@@ -1,8 +1,9 @@
-/* Crash explorer: a scripted workload with flushes, compactions, drops and checkpoints loses power at every file operation, in
- * every way the simulated disk knows. What reopens is a prefix of the history that holds every synced batch, the hash trees
- * equal a recount, and no file is left behind.
+/* Crash explorer: a scripted workload with flushes, compactions, drops and checkpoints loses power at every file
+ * operation, in every way the simulated disk knows. What reopens is a prefix of the history that holds every synced
+ * batch, the hash trees equal a recount, and no file is left behind.
  *
- * KVRING_CRASH_STEPS=n makes the workload longer, KVRING_CRASH_NAMES=1 crosses every treatment of bytes with every one of names.
+ * KVRING_CRASH_STEPS=n makes the workload longer, KVRING_CRASH_NAMES=1 crosses every treatment of bytes with every one
+ * of names.
  */
 #include <stdarg.h>
 #include <setjmp.h>
@@ -50,7 +51,8 @@ static int script_step(struct world *world, unsigned i)
 	return world_write(world);
 }
 
-/* Runs the script until it ends or the power fails. Opening counts too, and so does closing and opening in the middle. */
+/* Runs the script until it ends or the power fails. Opening counts too, and so does closing and opening in the middle.
+ */
 static void run_script(struct world *world, unsigned steps)
 {
 	if (world_open(world, NULL))
@@ -170,7 +172,8 @@ static void test_every_operation(void **state)
 			}
 		}
 	}
-	print_message("%llu file operations, %llu crashes\n", (unsigned long long)index - 1, (unsigned long long)crashes);
+	print_message("%llu file operations, %llu crashes\n", (unsigned long long)index - 1,
+		      (unsigned long long)crashes);
 	assert_true(index > 200);
 }
 

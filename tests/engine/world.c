@@ -138,6 +138,15 @@ static bool is_value(const struct world_value *value, const void *data, size_t s
 	return same;
 }
 
+bool world_is_right(const struct world *world, uint32_t key, int rc, const struct engine_value *value)
+{
+	const struct world_value *expected = &world->now.values[key];
+
+	if (rc != 0 && rc != 1)
+		return false;
+	return rc == expected->is_present && (!rc || is_value(expected, value->data, value->size));
+}
+
 static bool state_matches(struct world *world, const struct world_state *state)
 {
 	bool same = true;
