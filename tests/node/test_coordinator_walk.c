@@ -18,10 +18,13 @@ enum {
 /* What goes wrong, in promille of the questions. */
 struct weather {
 	unsigned refused, unreachable, lost, silent, slow, twice;
+	uint64_t slow_us;
 };
 
-static const struct weather storm = {.refused = 30, .unreachable = 60, .lost = 40, .silent = 20, .slow = 60, .twice = 60};
-static const struct weather calm = {0};
+static const struct weather storm = {
+	.refused = 30, .unreachable = 60, .lost = 40, .silent = 20, .slow = 60, .twice = 60, .slow_us = 2 * SECOND_US};
+/* Slow at times, but a repair there and back is faster than a read waits for it. */
+static const struct weather haze = {.slow = 300, .slow_us = SECOND_US / 5};
 
 struct delivery {
 	uint64_t due_us, sequence;
@@ -130,7 +133,7 @@ static struct message *dequeue(struct walk *walk)
 static uint64_t delay(struct walk *walk)
 {
 	if (chance(walk, walk->weather->slow))
-		return 1000 + prng_below(&walk->prng, 2 * SECOND_US);
+		return 1000 + prng_below(&walk->prng, walk->weather->slow_us);
 	return 100 + prng_below(&walk->prng, 2000);
 }
 
@@ -360,12 +363,13 @@ static void check_get_done(struct walk *walk, const struct record *record, const
 	keep(key->context, &key->context_size, result->context);
 	if (result->needed < 2)
 		return;
-	/* In good weather no repair fails or takes long: quorum reads never go back in time. */
-	for (uint32_t i = 0; walk->weather == &calm && i < record->floor.vector.count; i++) {
+	/* When no repair fails or takes long, quorum reads never go back in time. */
+	for (uint32_t i = 0; walk->weather == &haze && i < record->floor.vector.count; i++) {
 		struct version_entry entry = record->floor.vector.entries[i];
 		assert_true(context_covers(&context, (struct dot){entry.actor, entry.counter}));
 	}
-	keep(key->read_context, &key->read_context_size, result->context);
+	if (walk->now_us < record->deadline_us) /* or it waited for no repair */
+		keep(key->read_context, &key->read_context_size, result->context);
 }
 
 static void on_result(struct walk *walk, struct record *record, const struct client_result *result)
@@ -608,17 +612,17 @@ static void test_walk_in_a_storm(void **state)
 	run(from_environment("WALK_SEED", 1), (unsigned)from_environment("WALK_OPERATIONS", 100000), &storm);
 }
 
-static void test_walk_in_calm(void **state)
+static void test_walk_in_haze(void **state)
 {
 	(void)state;
-	run(from_environment("WALK_SEED", 2), (unsigned)from_environment("WALK_OPERATIONS", 20000), &calm);
+	run(from_environment("WALK_SEED", 2), (unsigned)from_environment("WALK_OPERATIONS", 20000), &haze);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_walk_in_a_storm),
-		cmocka_unit_test(test_walk_in_calm),
+		cmocka_unit_test(test_walk_in_haze),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
