@@ -80,7 +80,8 @@ static unsigned node_count(const struct node *node)
 	return atomic_load_explicit(&((struct node *)node)->count, memory_order_acquire);
 }
 
-/* Position of byte among the first eight of a word, or 8. The lowest match of this classic test is always a true one. */
+/* Position of byte among the first eight of a word, or 8. The lowest match of this classic test is always a true one.
+ */
 static unsigned word_find(uint64_t word, uint8_t byte)
 {
 	uint64_t x = word ^ (0x0101010101010101u * byte);
@@ -213,9 +214,9 @@ static void node_set_prefix(struct node *node, const uint8_t *prefix, size_t siz
 	memcpy(node->prefix_head, prefix, size < sizeof(node->prefix_head) ? size : sizeof(node->prefix_head));
 }
 
-static struct node *node_new(struct arena *arena, enum node_kind kind)
+static struct node *node_new(struct region *region, enum node_kind kind)
 {
-	struct node *node = arena_alloc(arena, node_sizes[kind]);
+	struct node *node = region_alloc(region, node_sizes[kind]);
 
 	if (node) {
 		memset(node, 0, node_sizes[kind]);
@@ -247,9 +248,9 @@ static void node_add(struct node *node, uint8_t byte, uintptr_t child)
 }
 
 /* A copy of another kind that holds the same children, terminal and prefix. */
-static struct node *node_copy(struct arena *arena, const struct node *from, enum node_kind kind)
+static struct node *node_copy(struct region *region, const struct node *from, enum node_kind kind)
 {
-	struct node *to = node_new(arena, kind);
+	struct node *to = node_new(region, kind);
 
 	if (!to)
 		return NULL;
@@ -269,10 +270,10 @@ static struct node *node_copy(struct arena *arena, const struct node *from, enum
 	return to;
 }
 
-static struct art_leaf *leaf_new(struct arena *arena, struct engine_slice key, size_t spare, void **spare_out)
+static struct art_leaf *leaf_new(struct region *region, struct engine_slice key, size_t spare, void **spare_out)
 {
 	size_t size = (sizeof(struct art_leaf) + key.size + 7) & ~(size_t)7;
-	struct art_leaf *leaf = arena_alloc(arena, size + spare);
+	struct art_leaf *leaf = region_alloc(region, size + spare);
 
 	if (!leaf)
 		return NULL;
@@ -293,9 +294,9 @@ static void node_add_leaf(struct node *node, struct art_leaf *leaf, size_t depth
 }
 
 /* Two leaves that agree up to depth, at least: a new node takes the place of the old one. */
-static int split_leaf(struct arena *arena, art_link *link, struct art_leaf *old, struct art_leaf *leaf, size_t depth)
+static int split_leaf(struct region *region, art_link *link, struct art_leaf *old, struct art_leaf *leaf, size_t depth)
 {
-	struct node *node = node_new(arena, NODE4);
+	struct node *node = node_new(region, NODE4);
 	size_t common = format_common_prefix(art_leaf_key(old), art_leaf_key(leaf));
 
 	if (!node)
@@ -309,11 +310,11 @@ static int split_leaf(struct arena *arena, art_link *link, struct art_leaf *old,
 }
 
 /* The key leaves the node's prefix after `match` bytes: a new node above it. */
-static int split_prefix(struct arena *arena, art_link *link, const struct node *old, struct art_leaf *leaf,
+static int split_prefix(struct region *region, art_link *link, const struct node *old, struct art_leaf *leaf,
 			size_t depth, size_t match)
 {
-	struct node *node = node_new(arena, NODE4);
-	struct node *below = node ? node_copy(arena, old, old->kind) : NULL;
+	struct node *node = node_new(region, NODE4);
+	struct node *below = node ? node_copy(region, old, old->kind) : NULL;
 
 	if (!below)
 		return -ENOMEM;
@@ -325,10 +326,10 @@ static int split_prefix(struct arena *arena, art_link *link, const struct node *
 	return 0;
 }
 
-static int add_child(struct arena *arena, art_link *link, struct node *node, struct art_leaf *leaf, size_t depth)
+static int add_child(struct region *region, art_link *link, struct node *node, struct art_leaf *leaf, size_t depth)
 {
 	if (leaf->key_size > depth && node_count(node) == node_limits[node->kind]) {
-		node = node_copy(arena, node, node->kind + 1);
+		node = node_copy(region, node, node->kind + 1);
 		if (!node)
 			return -ENOMEM;
 		node_add_leaf(node, leaf, depth);
@@ -388,8 +389,8 @@ static void find_place(const struct art *art, struct engine_slice key, struct pl
 	}
 }
 
-int art_insert(struct art *art, struct arena *arena, struct engine_slice key, size_t spare, struct art_leaf **leaf_out,
-	       void **spare_out)
+int art_insert(struct art *art, struct region *region, struct engine_slice key, size_t spare,
+	       struct art_leaf **leaf_out, void **spare_out)
 {
 	struct place place;
 	struct art_leaf *leaf;
@@ -402,18 +403,18 @@ int art_insert(struct art *art, struct arena *arena, struct engine_slice key, si
 		*leaf_out = place.leaf;
 		return 0;
 	}
-	leaf = leaf_new(arena, key, spare, spare_out);
+	leaf = leaf_new(region, key, spare, spare_out);
 	if (!leaf)
 		return -ENOMEM;
 	at = link_load(place.link);
 	if (!at)
 		link_store(place.link, leaf_link(leaf));
 	else if (link_is_leaf(at))
-		rc = split_leaf(arena, place.link, link_leaf(at), leaf, place.depth);
+		rc = split_leaf(region, place.link, link_leaf(at), leaf, place.depth);
 	else if (place.match < link_node(at)->prefix_size)
-		rc = split_prefix(arena, place.link, link_node(at), leaf, place.depth, place.match);
+		rc = split_prefix(region, place.link, link_node(at), leaf, place.depth, place.match);
 	else
-		rc = add_child(arena, place.link, link_node(at), leaf, place.depth + place.match);
+		rc = add_child(region, place.link, link_node(at), leaf, place.depth + place.match);
 	*leaf_out = leaf;
 	return rc;
 }

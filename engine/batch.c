@@ -38,15 +38,16 @@ static int add(struct engine_batch *batch, const struct wal_entry *entry)
 	rc = buffer_reserve(&batch->entries, most);
 	if (rc)
 		return rc;
-	batch->entries.size = (size_t)(wal_entry_put(batch->entries.data + batch->entries.size, entry) -
-				       batch->entries.data);
+	batch->entries.size =
+		(size_t)(wal_entry_put(batch->entries.data + batch->entries.size, entry) - batch->entries.data);
 	batch->count++;
 	batch->user_bytes += entry->key.size + entry->value.size;
 	batch->has_deltas |= entry->tree_delta != 0;
 	return 0;
 }
 
-int engine_batch_put(struct engine_batch *batch, struct engine_slice key, struct engine_slice value, uint64_t tree_delta)
+int engine_batch_put(struct engine_batch *batch, struct engine_slice key, struct engine_slice value,
+		     uint64_t tree_delta)
 {
 	return add(batch, &(struct wal_entry){ENTRY_PUT, tree_delta, key, value});
 }

@@ -105,7 +105,7 @@ int64_t block_find(const struct block_view *view, struct engine_slice key, uint8
 uint32_t block_lower_bound(const struct block_view *view, struct engine_slice key)
 {
 	size_t shared = key.size < view->prefix_size ? key.size : view->prefix_size;
-	int order = memcmp(key.data, view->prefix, shared);
+	int order = shared ? memcmp(key.data, view->prefix, shared) : 0;
 	struct engine_slice suffix;
 	uint32_t low = 0, high = view->count;
 

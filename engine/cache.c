@@ -8,9 +8,9 @@
 enum { QUEUE_SMALL, QUEUE_MAIN, QUEUE_COUNT };
 enum { USES_MAX = 3, SLOT_SHIFT = 48, SLOT_MOVE = 0x4000 /* references in a slot before they move to the block */ };
 
-#define SLOT_ONE ((uint64_t)1 << SLOT_SHIFT)
+#define SLOT_ONE     ((uint64_t)1 << SLOT_SHIFT)
 #define SLOT_POINTER (SLOT_ONE - 1)
-#define PIN_BIAS ((int64_t)1 << 40) /* stands for the slot */
+#define PIN_BIAS     ((int64_t)1 << 40) /* stands for the slot */
 
 struct queue {
 	struct block *newest, *oldest;
@@ -80,8 +80,8 @@ static struct block *slot_block(uint64_t word)
 	return word & 1 ? NULL : (struct block *)(uintptr_t)(word & SLOT_POINTER);
 }
 
-/* Moves the slot's references to the block's own count. The caller holds one, so the block stays. Adding comes first: the
- * count may be too high for a moment, never too low. */
+/* Moves the slot's references to the block's own count. The caller holds one, so the block stays. Adding comes first:
+ * the count may be too high for a moment, never too low. */
 static void slot_settle(cache_slot *slot, struct block *block)
 {
 	uint64_t word = atomic_load_explicit(slot, memory_order_relaxed);

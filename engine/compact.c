@@ -64,8 +64,7 @@ bool compact_choose(const struct compact_run *runs, size_t run_count, const stru
 
 bool compact_choose_all(const struct compact_run *runs, size_t run_count, struct compact_choice *out)
 {
-	bool is_done = run_count == 0 ||
-		       (run_count == 1 && runs[0].level == MANIFEST_BOTTOM && !runs[0].has_dropped);
+	bool is_done = run_count == 0 || (run_count == 1 && runs[0].level == MANIFEST_BOTTOM && !runs[0].has_dropped);
 
 	if (is_done || any_busy(runs, 0, run_count))
 		return false;

@@ -1,14 +1,15 @@
 /* What to merge next: a pure function from the shape of the tree to a choice.
  *
- * Lazy leveling (Dayan, Idreos, "Dostoevsky", SIGMOD 2018): levels above the last hold several runs, the last one holds a
- * single sorted run. Writes are merged few times on their way down; a point read asks many filters but reads one block; most
- * of the data lies in the last level, so space and scans stay close to those of full leveling.
+ * Lazy leveling (Dayan, Idreos, "Dostoevsky", SIGMOD 2018): levels above the last hold several runs, the last one holds
+ * a single sorted run. Writes are merged few times on their way down; a point read asks many filters but reads one
+ * block; most of the data lies in the last level, so space and scans stay close to those of full leveling.
  *
  *     level 0 .. 6   runs, newest first; runs_per_level of them are merged together
  *     level 7        one run
  *
- * A merge takes all runs of a level and writes one run to the next level. It takes everything from that level down to the last
- * one instead as soon as that is worth rewriting the last level: when the upper part of it is at least 1/bottom_ratio of it.
+ * A merge takes all runs of a level and writes one run to the next level. It takes everything from that level down to
+ * the last one instead as soon as that is worth rewriting the last level: when the upper part of it is at least
+ * 1/bottom_ratio of it.
  *
  * Threading   Pure.
  * Invariants  C1 The chosen runs are neighbours in age, so that the output can take their place.

@@ -6,7 +6,8 @@
 
 #include "shard.h"
 
-/* STORE: a file header with a = number of shards. It is written last when a store is created: without it there is none. */
+/* STORE: a file header with a = number of shards. It is written last when a store is created: without it there is none.
+ */
 
 enum { BLOCK_MIN = 4096, BLOCK_MAX = 65536 };
 
@@ -38,14 +39,16 @@ static int check_options(const struct engine_options *options, struct engine_err
 		return format_error(error_out, -EINVAL, "the directory's name is missing or longer than %d bytes",
 				    FILES_DIRECTORY_MAX - 1);
 	if (options->shard_count > ENGINE_SHARDS_MAX)
-		return format_error(error_out, -EINVAL, "%u shards, the most is %d", options->shard_count, ENGINE_SHARDS_MAX);
+		return format_error(error_out, -EINVAL, "%u shards, the most is %d", options->shard_count,
+				    ENGINE_SHARDS_MAX);
 	if (options->block_bytes < BLOCK_MIN || options->block_bytes > BLOCK_MAX)
-		return format_error(error_out, -EINVAL, "blocks of %zu bytes; choose %d to %d", options->block_bytes, BLOCK_MIN,
-				    BLOCK_MAX);
+		return format_error(error_out, -EINVAL, "blocks of %zu bytes; choose %d to %d", options->block_bytes,
+				    BLOCK_MIN, BLOCK_MAX);
 	if (!options->memtable_bytes)
 		return format_error(error_out, -EINVAL, "memtables of 0 bytes; 64 MiB is usual");
 	if (options->filter_bits_per_key > 32)
-		return format_error(error_out, -EINVAL, "%u filter bits per key, the most is 32", options->filter_bits_per_key);
+		return format_error(error_out, -EINVAL, "%u filter bits per key, the most is 32",
+				    options->filter_bits_per_key);
 	return 0;
 }
 
@@ -112,8 +115,9 @@ static int check_no_data(const struct engine *engine, struct engine_error *error
 		if (rc == -ENOENT)
 			return 0;
 		if (rc == -EEXIST)
-			return format_error(error_out, -EBADMSG, "%s/STORE is missing, but %s holds data: restore STORE",
-					    engine->directory, files.directory);
+			return format_error(error_out, -EBADMSG,
+					    "%s/STORE is missing, but %s holds data: restore STORE", engine->directory,
+					    files.directory);
 		if (rc)
 			return format_error(error_out, rc, "%s: cannot list: %s", files.directory, strerror(-rc));
 	}
@@ -166,7 +170,7 @@ static int lock_directory(struct engine *engine, struct engine_error *error_out)
 	int rc = 0;
 
 	if (engine->options.create_if_missing)
-		rc = fs->mkdir(fs, engine->directory);
+		rc = files_make_directory(fs, engine->directory);
 	if (rc && rc != -EEXIST)
 		return format_error(error_out, rc, "%s: cannot create: %s", engine->directory, strerror(-rc));
 	store_path(path, engine->directory, "LOCK");
@@ -348,10 +352,10 @@ int engine_checkpoint(struct engine *engine, const char *directory, struct engin
 	if (strlen(directory) >= FILES_DIRECTORY_MAX)
 		return format_error(error_out, -EINVAL, "the directory's name is longer than %d bytes",
 				    FILES_DIRECTORY_MAX - 1);
-	rc = fs->mkdir(fs, directory);
+	rc = files_make_directory(fs, directory);
 	if (rc)
-		return format_error(error_out, rc, "%s: cannot create: %s; a checkpoint needs a new directory", directory,
-				    strerror(-rc));
+		return format_error(error_out, rc, "%s: cannot create: %s; a checkpoint needs a new directory",
+				    directory, strerror(-rc));
 	for (uint32_t i = 0; rc == 0 && i < engine->shard_count; i++)
 		rc = shard_checkpoint(engine->shards[i], directory, error_out);
 	if (rc == 0)

@@ -9,16 +9,14 @@
  *
  * Threading   One owner thread per shard calls everything that takes a `struct shard *`, unless marked (any thread).
  *             Snapshots and iterators are taken by the owner and may be read and released by any thread.
- *             engine_job_run may run on any thread. Different shards share only the cache budget and the directory lock.
- * Ownership   Outputs `struct engine_value` pin memory until engine_value_release. Inputs are copied.
- * Errors      0 or negative errno: -EBADMSG damaged bytes (the message names file and offset), -EIO a dead shard (a write or
- *             sync failed: reopen to recover; never retried), -ENOSPC a full disk (reads go on, writes work again when
- *             space returns), -EINVAL, -ENOMEM, -EWOULDBLOCK the directory is in use. "Absent" is a result, not an error.
- * Invariants  E1 What reopens after a crash is a prefix of the history of each shard that holds every synced batch.
- *             E2 A batch is all or nothing.
- *             E3 A read never returns wrong bytes: a damaged block is -EBADMSG, never "absent".
- *             E4 The hash trees equal a recount of the live entries at every moment, also after a crash.
- *             E5 A file number is never used twice.
+ *             engine_job_run may run on any thread. Different shards share only the cache budget and the directory
+ * lock. Ownership   Outputs `struct engine_value` pin memory until engine_value_release. Inputs are copied. Errors 0 or
+ * negative errno: -EBADMSG damaged bytes (the message names file and offset), -EIO a dead shard (a write or sync
+ * failed: reopen to recover; never retried), -ENOSPC a full disk (reads go on, writes work again when space returns),
+ * -EINVAL, -ENOMEM, -EWOULDBLOCK the directory is in use. "Absent" is a result, not an error. Invariants  E1 What
+ * reopens after a crash is a prefix of the history of each shard that holds every synced batch. E2 A batch is all or
+ * nothing. E3 A read never returns wrong bytes: a damaged block is -EBADMSG, never "absent". E4 The hash trees equal a
+ * recount of the live entries at every moment, also after a crash. E5 A file number is never used twice.
  */
 #ifndef KVRING_ENGINE_ENGINE_H
 #define KVRING_ENGINE_ENGINE_H
@@ -38,9 +36,9 @@ struct engine_job; /* a flush or a compaction: immutable inputs, new files */
 #define ENGINE_OK __attribute__((warn_unused_result))
 
 enum {
-	ENGINE_KEY_MAX = 8192,              /* bytes, partition included */
+	ENGINE_KEY_MAX = 8192,               /* bytes, partition included */
 	ENGINE_VALUE_MAX = 64 * 1024 * 1024, /* bytes */
-	ENGINE_META_MAX = 4096,             /* bytes, see shard_meta_set */
+	ENGINE_META_MAX = 4096,              /* bytes, see shard_meta_set */
 	ENGINE_SHARDS_MAX = 256,
 	ENGINE_TREE_BRANCHES = 256,
 	ENGINE_TREE_LEAVES = 64, /* per branch */
@@ -108,14 +106,14 @@ void shard_meta_get(const struct shard *, struct engine_slice *meta_out);
 ENGINE_OK int engine_batch_create(struct engine_batch **out);
 void engine_batch_destroy(struct engine_batch **);
 void engine_batch_clear(struct engine_batch *);
-/* tree_delta is XORed into the hash tree at the leaf of this key: (hash of the entry replaced, 0 if none) ^ (hash of the
- * new one, 0 for a delete). The caller has read the old entry anyway. 0 leaves the tree as it is. */
+/* tree_delta is XORed into the hash tree at the leaf of this key: (hash of the entry replaced, 0 if none) ^ (hash of
+ * the new one, 0 for a delete). The caller has read the old entry anyway. 0 leaves the tree as it is. */
 ENGINE_OK int engine_batch_put(struct engine_batch *, struct engine_slice key, struct engine_slice value,
 			       uint64_t tree_delta);
 ENGINE_OK int engine_batch_delete(struct engine_batch *, struct engine_slice key, uint64_t tree_delta);
 
-/* Applies the batch: visible to shard_get at once, durable after the next shard_commit / shard_sync. On an error nothing
- * was applied. -EAGAIN: back-pressure, no room until a job is installed (see shard_pressure). */
+/* Applies the batch: visible to shard_get at once, durable after the next shard_commit / shard_sync. On an error
+ * nothing was applied. -EAGAIN: back-pressure, no room until a job is installed (see shard_pressure). */
 ENGINE_OK int shard_write(struct shard *, const struct engine_batch *);
 /* Writes all buffered batches to the log with one write, and syncs it when mode is ENGINE_SYNC_EACH. An error is final
  * for this shard (E1): writes since the last good commit are in doubt until the store is reopened. */
@@ -125,8 +123,8 @@ ENGINE_OK int shard_sync(struct shard *);
 uint64_t shard_sequence(const struct shard *);
 uint64_t shard_durable_sequence(const struct shard *);
 
-/* Deletes every key in [begin, end) and frees the space of whole files without rewriting others. The trees of partitions
- * wholly inside are zeroed. Durable when it returns 0. */
+/* Deletes every key in [begin, end) and frees the space of whole files without rewriting others. The trees of
+ * partitions wholly inside are zeroed. Durable when it returns 0. */
 ENGINE_OK int shard_drop_range(struct shard *, struct engine_slice begin, struct engine_slice end);
 
 /* ---- read --------------------------------------------------------------------------------------------------- */
@@ -138,8 +136,9 @@ void shard_multi_get(struct shard *, const struct engine_slice *keys, size_t cou
 		     int *results_out);
 
 ENGINE_OK int shard_snapshot(struct shard *, struct engine_snapshot **out);
-void engine_snapshot_release(struct engine_snapshot **);                                         /* (any thread) */
-ENGINE_OK int engine_snapshot_get(struct engine_snapshot *, struct engine_slice key, struct engine_value *); /* (any thread) */
+void engine_snapshot_release(struct engine_snapshot **); /* (any thread) */
+ENGINE_OK int engine_snapshot_get(struct engine_snapshot *, struct engine_slice key,
+				  struct engine_value *); /* (any thread) */
 
 /* An iterator over a snapshot, which must outlive it. (any thread, one at a time) */
 ENGINE_OK int engine_iterator_create(struct engine_snapshot *, struct engine_iterator **out);

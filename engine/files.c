@@ -111,3 +111,26 @@ int files_remove(const struct fs *fs, const char *path)
 
 	return rc == -ENOENT ? 0 : rc;
 }
+
+static int sync_parent(const struct fs *fs, const char *path)
+{
+	char parent[FILES_PATH_MAX];
+	size_t size = strlen(path);
+
+	assert(size < sizeof(parent));
+	memcpy(parent, path, size + 1);
+	while (size > 1 && parent[size - 1] == '/')
+		parent[--size] = '\0';
+	while (size && parent[size - 1] != '/')
+		parent[--size] = '\0';
+	while (size > 1 && parent[size - 1] == '/')
+		parent[--size] = '\0';
+	return fs->sync_dir(fs, size ? parent : ".");
+}
+
+int files_make_directory(const struct fs *fs, const char *path)
+{
+	int rc = fs->mkdir(fs, path);
+
+	return rc ? rc : sync_parent(fs, path);
+}

@@ -4,7 +4,8 @@
  *
  * Threading   Any thread.
  * Ownership   A struct files borrows the file system and is copied by value.
- * Errors      What the file system returns. files_path asserts that names fit: engine_open checks the directory's length.
+ * Errors      What the file system returns. files_path asserts that names fit: engine_open checks the directory's
+ * length.
  */
 #ifndef KVRING_ENGINE_FILES_H
 #define KVRING_ENGINE_FILES_H
@@ -31,11 +32,13 @@ struct files_path files_path(const struct files *, enum file_kind, uint64_t numb
 /* What a name in the directory is, and its number when it has one. */
 enum file_kind files_parse(const char *name, uint64_t *number_out);
 
-/* Writes a file whole: as path + ".tmp", synced, renamed, directory synced. On an error the old file is as it was, but for
- * -EIO: then either may be there after a crash. */
+/* Writes a file whole: as path + ".tmp", synced, renamed, directory synced. On an error the old file is as it was, but
+ * for -EIO: then either may be there after a crash. */
 ENGINE_OK int files_replace(const struct fs *, const char *directory, const char *path, const void *data, size_t size);
 /* Reads a file whole; free *data_out. -EFBIG beyond limit. */
 ENGINE_OK int files_read(const struct fs *, const char *path, uint64_t limit, uint8_t **data_out, size_t *size_out);
+/* Makes a directory and makes its name durable. -EEXIST when it is there. */
+ENGINE_OK int files_make_directory(const struct fs *, const char *path);
 /* Removes it; "was not there" is success. */
 int files_remove(const struct fs *, const char *path);
 

@@ -1,7 +1,7 @@
 /* Filter: a Bloom filter whose probes for one key all lie in one cache line.
  *
- * After Putze, Sanders, Singler, "Cache-, Hash- and Space-Efficient Bloom Filters" (2007): the hash chooses a line of 64
- * bytes, then some bits in it. At 10 bits per key about 1.2 % of absent keys pass (an unblocked one: 0.8 %), for one
+ * After Putze, Sanders, Singler, "Cache-, Hash- and Space-Efficient Bloom Filters" (2007): the hash chooses a line of
+ * 64 bytes, then some bits in it. At 10 bits per key about 1.2 % of absent keys pass (an unblocked one: 0.8 %), for one
  * cache miss instead of seven. The filter is an array of lines; it carries no header, its size gives the line count.
  *
  * Threading   Immutable once built.

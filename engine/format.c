@@ -32,9 +32,10 @@ int format_header_read(const uint8_t *bytes, size_t size, const char *magic, con
 		return format_error(error_out, -EBADMSG, "%s: not a file of kind '%s' but '%.8s'", path, magic, bytes);
 	version = format_u32(bytes + 8);
 	if (version != FORMAT_VERSION)
-		return format_error(error_out, -ENOTSUP,
-				    "%s: format version %u, this program reads version %d; use the release that wrote it",
-				    path, version, FORMAT_VERSION);
+		return format_error(
+			error_out, -ENOTSUP,
+			"%s: format version %u, this program reads version %d; use the release that wrote it", path,
+			version, FORMAT_VERSION);
 	out->shard = format_u32(bytes + 12);
 	out->number = format_u64(bytes + 16);
 	out->a = format_u64(bytes + 24);

@@ -23,11 +23,11 @@
 
 enum { FORMAT_VERSION = 1, FORMAT_HEADER_SIZE = 48, FORMAT_VARINT_MAX = 10 };
 
-#define FORMAT_LOG "kvr:log"
-#define FORMAT_TABLE "kvr:tab"
+#define FORMAT_LOG      "kvr:log"
+#define FORMAT_TABLE    "kvr:tab"
 #define FORMAT_MANIFEST "kvr:man"
-#define FORMAT_TREE "kvr:tre"
-#define FORMAT_STORE "kvr:sto"
+#define FORMAT_TREE     "kvr:tre"
+#define FORMAT_STORE    "kvr:sto"
 
 /* Kinds of entry, in logs, memtables and tables. */
 enum entry_type {

@@ -49,9 +49,11 @@ struct fs {
 	int (*unlink)(const struct fs *, const char *path);
 	int (*mkdir)(const struct fs *, const char *path); /* -EEXIST when it is there */
 	int (*rmdir)(const struct fs *, const char *path);
-	/* Calls visit for each name in the directory (without . and ..), in any order; stops when it returns non-zero. */
+	/* Calls visit for each name in the directory (without . and ..), in any order; stops when it returns non-zero.
+	 */
 	int (*list)(const struct fs *, const char *path, int (*visit)(void *arg, const char *name), void *arg);
-	/* Takes an exclusive lock on the file (created if absent), held until close; -EWOULDBLOCK when another has it. */
+	/* Takes an exclusive lock on the file (created if absent), held until close; -EWOULDBLOCK when another has it.
+	 */
 	int (*lock)(const struct fs *, const char *path, struct fs_file **file_out);
 	/* Bytes that can still be written, for back-pressure before the disk is full. */
 	int (*free_bytes)(const struct fs *, const char *path, uint64_t *bytes_out);

@@ -105,7 +105,8 @@ void hashtree_zero_range(struct hashtree *trees, struct engine_slice begin, stru
 	for (uint32_t partition = 0; partition < trees->count; partition++) {
 		uint8_t first[2] = {(uint8_t)(partition >> 8), (uint8_t)partition};
 		uint8_t next[2] = {(uint8_t)((partition + 1) >> 8), (uint8_t)(partition + 1)};
-		/* The partition's keys are [first, next); nothing follows those of the last one but the end of all keys. */
+		/* The partition's keys are [first, next); nothing follows those of the last one but the end of all
+		 * keys. */
 		struct engine_slice low = {first, 2}, high = {next, 2};
 		bool last = partition == UINT16_MAX;
 

@@ -1,10 +1,11 @@
 /* Hash trees: one per partition, over its live entries.
  *
- * Leaf = XOR of the hashes the caller hands in for the entries of that leaf; branches and root XOR their children. A change
- * is one number, XORed into leaf, branch and root. After Dynamo 4.7; the shape is fixed: 256 branches of 64 leaves.
+ * Leaf = XOR of the hashes the caller hands in for the entries of that leaf; branches and root XOR their children. A
+ * change is one number, XORed into leaf, branch and root. After Dynamo 4.7; the shape is fixed: 256 branches of 64
+ * leaves.
  *
- * Saved form  varint partition count, then per partition: varint partition, varint branch count, then per branch: u8 branch,
- *             u64 bitmap of the leaves that are not zero, these leaves as u64 each.
+ * Saved form  varint partition count, then per partition: varint partition, varint branch count, then per branch: u8
+ * branch, u64 bitmap of the leaves that are not zero, these leaves as u64 each.
  *
  * Threading   The shard's owner.
  * Errors      -ENOMEM: nothing changed. -EBADMSG from hashtree_load: the tree is then empty.

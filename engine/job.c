@@ -54,7 +54,8 @@ static int decode_tree(const struct files *files, const struct manifest_tree *tr
 		return rc;
 	if (size != tree->size || size < FORMAT_HEADER_SIZE + 8 || header.number != tree->number ||
 	    format_u64(data + size - 8) != format_checksum(saved.data, saved.size, tree->number, 0))
-		return format_error(error_out, -EBADMSG, "%s: the saved hash trees are damaged; restore the shard", path.text);
+		return format_error(error_out, -EBADMSG, "%s: the saved hash trees are damaged; restore the shard",
+				    path.text);
 	rc = hashtree_load(out, saved);
 	return rc == -EBADMSG ? format_error(error_out, rc, "%s: the saved hash trees cannot be read", path.text) : rc;
 }
@@ -90,8 +91,7 @@ static bool overlaps_drop(const struct engine_job *job, const struct sst *sst)
 	for (size_t i = 0; i < drops->count; i++) {
 		const struct version_drop *drop = &drops->items[i];
 
-		if (drop->id > sst->meta.drop_id &&
-		    format_compare(buffer_slice(&drop->begin), sst_largest(sst)) <= 0 &&
+		if (drop->id > sst->meta.drop_id && format_compare(buffer_slice(&drop->begin), sst_largest(sst)) <= 0 &&
 		    (!drop->end.size || format_compare(sst_smallest(sst), buffer_slice(&drop->end)) < 0))
 			return true;
 	}
@@ -124,8 +124,9 @@ static int choose_moved(struct engine_job *job)
 	struct engine_slice reach = {0};
 
 	for (size_t i = 0; i < count; i++) {
-		bool is_apart = (i == 0 || format_compare(reach, sst_smallest(sorted[i])) < 0) &&
-				(i + 1 == count || format_compare(sst_largest(sorted[i]), sst_smallest(sorted[i + 1])) < 0);
+		bool is_apart =
+			(i == 0 || format_compare(reach, sst_smallest(sorted[i])) < 0) &&
+			(i + 1 == count || format_compare(sst_largest(sorted[i]), sst_smallest(sorted[i + 1])) < 0);
 
 		if (is_apart && is_movable(job, sorted[i]))
 			job->moved[job->moved_count++] = sorted[i];
@@ -209,8 +210,8 @@ static bool is_full(const struct output *output, struct engine_slice key)
 {
 	uint64_t size = sst_writer_size(output->writer), target = output->job->table_bytes;
 
-	return size >= target || (size >= target / 4 &&
-				  hashtree_partition(key) != hashtree_partition(buffer_slice(&output->last_key)));
+	return size >= target ||
+	       (size >= target / 4 && hashtree_partition(key) != hashtree_partition(buffer_slice(&output->last_key)));
 }
 
 static int write_entry(struct output *output, struct engine_slice key, struct engine_slice value, enum entry_type type)

@@ -13,17 +13,17 @@ enum { RECORD_HEADER = 24 };
 static const uint32_t record_magic = 0x524d564b; /* "KVMR" */
 
 enum tag {
-	TAG_ADD = 1,    /* level, run, number, size, digest u64, entries, deletes, raw bytes, drop id, smallest, largest */
-	TAG_REMOVE,     /* number */
-	TAG_DROP,       /* id, begin, end */
-	TAG_FORGET,     /* id */
-	TAG_NEXT,       /* file number */
-	TAG_LOG_FLOOR,  /* segment number */
-	TAG_FLUSHED,    /* sequence */
-	TAG_CLOSED,     /* sequence */
-	TAG_LAST_DROP,  /* id */
-	TAG_TREE,       /* number, size, drop id */
-	TAG_META,       /* slice */
+	TAG_ADD = 1, /* level, run, number, size, digest u64, entries, deletes, raw bytes, drop id, smallest, largest */
+	TAG_REMOVE,  /* number */
+	TAG_DROP,    /* id, begin, end */
+	TAG_FORGET,  /* id */
+	TAG_NEXT,    /* file number */
+	TAG_LOG_FLOOR, /* segment number */
+	TAG_FLUSHED,   /* sequence */
+	TAG_CLOSED,    /* sequence */
+	TAG_LAST_DROP, /* id */
+	TAG_TREE,      /* number, size, drop id */
+	TAG_META,      /* slice */
 };
 
 /* ---- state --------------------------------------------------------------------------------------------------- */
@@ -169,7 +169,8 @@ static int state_apply(struct manifest_state *state, const struct manifest_edit 
 	for (size_t i = 0; rc == 0 && i < edit->added_count; i++)
 		rc = state_add(state, manifest_table_ref(edit->added[i]));
 	if (rc == 0 && edit->drop)
-		rc = state_drop(state, edit->drop->id, buffer_slice(&edit->drop->begin), buffer_slice(&edit->drop->end));
+		rc = state_drop(state, edit->drop->id, buffer_slice(&edit->drop->begin),
+				buffer_slice(&edit->drop->end));
 	if (rc == 0 && edit->meta)
 		rc = buffer_assign(&state->meta, *edit->meta);
 	if (rc)
@@ -206,7 +207,8 @@ static int state_clone(const struct manifest_state *from, struct manifest_state 
 	return rc;
 }
 
-int manifest_state_change(const struct manifest_state *from, const struct manifest_edit *edit, struct manifest_state *to)
+int manifest_state_change(const struct manifest_state *from, const struct manifest_edit *edit,
+			  struct manifest_state *to)
 {
 	int rc = state_clone(from, to);
 
@@ -443,8 +445,8 @@ static size_t verify_record(const struct scan *scan, size_t at, uint64_t *index_
 	*index_out = format_u64(record + 8);
 	if (size > left)
 		return 0;
-	/* Both copies are the same bytes, so the checksum is tied to the index, not the offset; it covers the payload, and the
-	 * length with it. */
+	/* Both copies are the same bytes, so the checksum is tied to the index, not the offset; it covers the payload,
+	 * and the length with it. */
 	if (format_u64(record + 16) !=
 	    format_checksum(record + RECORD_HEADER, size - RECORD_HEADER, scan->number, *index_out))
 		return 0;
@@ -468,13 +470,14 @@ static int scan_records(const struct scan *scan, const char *path, struct manife
 		}
 		if (index > expected)
 			return format_error(error_out, -EBADMSG,
-					    "%s: record %" PRIu64 " is missing before offset %zu: damaged; restore the shard",
+					    "%s: record %" PRIu64
+					    " is missing before offset %zu: damaged; restore the shard",
 					    path, expected, at);
 		if (index == expected) {
 			rc = apply_record(scan->data + at + RECORD_HEADER, size - RECORD_HEADER, out);
 			if (rc)
-				format_error(error_out, rc, "%s: record %" PRIu64 " at offset %zu cannot be applied", path,
-					     index, at);
+				format_error(error_out, rc, "%s: record %" PRIu64 " at offset %zu cannot be applied",
+					     path, index, at);
 			expected++;
 		}
 		at += size;
@@ -486,8 +489,8 @@ static int scan_records(const struct scan *scan, const char *path, struct manife
 	return rc;
 }
 
-int manifest_decode(const uint8_t *data, size_t size, const char *path, uint32_t shard_index, struct manifest_state *out,
-		    uint64_t *tail_out, struct engine_error *error_out)
+int manifest_decode(const uint8_t *data, size_t size, const char *path, uint32_t shard_index,
+		    struct manifest_state *out, uint64_t *tail_out, struct engine_error *error_out)
 {
 	struct scan scan = {.data = data, .size = size};
 	struct format_header header;
@@ -496,7 +499,8 @@ int manifest_decode(const uint8_t *data, size_t size, const char *path, uint32_t
 	*out = (struct manifest_state){0};
 	rc = format_header_read(data, size, FORMAT_MANIFEST, path, &header, error_out);
 	if (rc == 0 && header.shard != shard_index)
-		rc = format_error(error_out, -EBADMSG, "%s: belongs to shard %u: files were mixed up", path, header.shard);
+		rc = format_error(error_out, -EBADMSG, "%s: belongs to shard %u: files were mixed up", path,
+				  header.shard);
 	if (rc)
 		return rc;
 	scan.number = header.number;
@@ -562,7 +566,8 @@ static int record_end(struct buffer *out, size_t from, uint64_t number, uint64_t
 	return 0;
 }
 
-static int encode_file(const struct files *files, uint64_t number, const struct manifest_state *state, struct buffer *out)
+static int encode_file(const struct files *files, uint64_t number, const struct manifest_state *state,
+		       struct buffer *out)
 {
 	struct format_header header = {.shard = files->shard_index, .number = number};
 	uint8_t bytes[FORMAT_HEADER_SIZE];
@@ -577,7 +582,8 @@ static int encode_file(const struct files *files, uint64_t number, const struct 
 	return rc ? rc : record_end(out, FORMAT_HEADER_SIZE, number, 0);
 }
 
-int manifest_create(const struct files *files, uint64_t number, const struct manifest_state *state, struct manifest **out)
+int manifest_create(const struct files *files, uint64_t number, const struct manifest_state *state,
+		    struct manifest **out)
 {
 	struct files_path path = files_path(files, FILE_MANIFEST, 0);
 	struct manifest *manifest = calloc(1, sizeof(*manifest));

@@ -27,7 +27,7 @@ void memtable_unref(struct memtable **memtable)
 
 	*memtable = NULL;
 	if (it && pin_drop(&it->pin)) {
-		arena_fini(&it->arena);
+		region_fini(&it->region);
 		free(it);
 	}
 }
@@ -39,11 +39,11 @@ int memtable_add(struct memtable *memtable, struct engine_slice key, struct engi
 	struct memtable_version *version;
 	struct art_leaf *leaf;
 	void *room;
-	int rc = art_insert(&memtable->art, &memtable->arena, key, size, &leaf, &room);
+	int rc = art_insert(&memtable->art, &memtable->region, key, size, &leaf, &room);
 
 	if (rc)
 		return rc;
-	version = room ? room : arena_alloc(&memtable->arena, size);
+	version = room ? room : region_alloc(&memtable->region, size);
 	if (!version)
 		return -ENOMEM;
 	version->sequence = sequence;

@@ -1,7 +1,7 @@
 /* Memtable: the newest entries of a shard, in memory, ordered.
  *
- * A radix tree of keys; each key has its versions, newest first. Each is the content of one log segment: what it holds is
- * in that segment, and it is dropped whole once a table holds it.
+ * A radix tree of keys; each key has its versions, newest first. Each is the content of one log segment: what it holds
+ * is in that segment, and it is dropped whole once a table holds it.
  *
  * Threading   One writer (the shard's owner), lock-free readers that hold a reference. A reader passes the sequence of
  *             its view and sees nothing newer.
@@ -26,7 +26,7 @@ struct memtable_version {
 struct memtable {
 	struct pin pin;
 	struct art art;
-	struct arena arena;
+	struct region region;
 	uint64_t entry_count; /* versions */
 	uint64_t drop_id;     /* drops up to this one happened before anything in here */
 };
@@ -46,7 +46,7 @@ const struct memtable_version *memtable_leaf_version(const struct art_leaf *, ui
 
 static inline size_t memtable_bytes(const struct memtable *memtable)
 {
-	return memtable->arena.used;
+	return memtable->region.used;
 }
 
 #endif

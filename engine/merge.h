@@ -1,7 +1,7 @@
 /* Merge: several sorted sources seen as one, the newest entry of each key.
  *
- * Sources are memtables and runs of tables, added from newest to oldest. Deletions are entries like others here; what a drop
- * hides is skipped. Used by iterators (which also skip deletions) and by flush and compaction.
+ * Sources are memtables and runs of tables, added from newest to oldest. Deletions are entries like others here; what a
+ * drop hides is skipped. Used by iterators (which also skip deletions) and by flush and compaction.
  *
  * Threading   One user. Memtables may grow beside it: nothing above the given sequence is seen.
  * Ownership   Borrows memtables and tables, which the user keeps alive; pins the blocks it stands on.

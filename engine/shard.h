@@ -7,11 +7,10 @@
  *     shard_recover.c  opening: manifest, tables, log replay
  *
  * Threading   The owner. What other threads touch is counted or atomic: views, tables, memtables, next_number.
- * Errors      A shard dies (is_dead) at the first failed sync or write whose outcome on the disk is unknown. From then on
- *             everything returns -EIO.
- * Invariants  D1 pending holds exactly the batches that are in the memtable but not in the log.
- *             D2 The log segments from the manifest's log floor on hold exactly what is in the memtables.
- *             D3 Older segments are synced before newer ones count as durable.
+ * Errors      A shard dies (is_dead) at the first failed sync or write whose outcome on the disk is unknown. From then
+ * on everything returns -EIO. Invariants  D1 pending holds exactly the batches that are in the memtable but not in the
+ * log. D2 The log segments from the manifest's log floor on hold exactly what is in the memtables. D3 Older segments
+ * are synced before newer ones count as durable.
  */
 #ifndef KVRING_ENGINE_SHARD_H
 #define KVRING_ENGINE_SHARD_H
@@ -23,10 +22,10 @@
 #include "wal.h"
 
 enum {
-	SHARD_PENDING_MAX = 1024 * 1024,     /* bytes of batches kept before they are written without being asked to */
-	SHARD_NUMBERS_AHEAD = 1000,          /* file numbers the manifest reserves, so that none is used twice (E5) */
+	SHARD_PENDING_MAX = 1024 * 1024,      /* bytes of batches kept before they are written without being asked to */
+	SHARD_NUMBERS_AHEAD = 1000,           /* file numbers the manifest reserves, so that none is used twice (E5) */
 	SHARD_MANIFEST_MAX = 4 * 1024 * 1024, /* bytes before it is rewritten */
-	SHARD_FULL_MEMTABLES = 4,            /* memtable budgets in memory at which writes are refused */
+	SHARD_FULL_MEMTABLES = 4,             /* memtable budgets in memory at which writes are refused */
 	SHARD_RUNS_PER_LEVEL = 8,
 	SHARD_BOTTOM_RATIO = 4,
 	SHARD_LIMIT_RUNS = 32, /* on level 0, at which writes are refused */
@@ -63,8 +62,8 @@ struct shard {
 	struct wal *unsynced; /* closed segments not yet synced, oldest first */
 	struct buffer pending;
 	uint32_t pending_count;
-	bool is_full;     /* the disk refused pending: try that again before anything else */
-	bool must_rotate; /* a drop came between: nothing more into this memtable */
+	bool is_full;              /* the disk refused pending: try that again before anything else */
+	bool must_rotate;          /* a drop came between: nothing more into this memtable */
 	uint64_t space_checked_at; /* log bytes written when free space was last looked at */
 	struct retired *retired;   /* oldest first */
 	size_t retired_count;
@@ -97,7 +96,8 @@ static inline struct memtable *shard_memtable(const struct shard *shard)
 /* Makes a view of memtable (the one to be written), the retired ones from first_retired on, and the version. */
 ENGINE_OK int shard_make_view(struct shard *, struct memtable *, size_t first_retired, struct version *,
 			      struct view **out);
-/* Appends the edit and takes over the state it leads to. -EIO: dead. `view` becomes current, and is freed on an error. */
+/* Appends the edit and takes over the state it leads to. -EIO: dead. `view` becomes current, and is freed on an error.
+ */
 ENGINE_OK int shard_change(struct shard *, struct manifest_edit *, struct manifest_state *next, struct view *view);
 uint64_t shard_new_number(struct shard *);
 /* Retires the memtable if it holds anything, and begins a new segment. */

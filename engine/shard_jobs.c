@@ -23,7 +23,9 @@ static struct engine_job *job_new(struct shard *shard, enum job_kind kind)
 	job->sst_options.block_bytes = options->block_bytes;
 	job->sst_options.filter_bits_per_key = options->filter_bits_per_key;
 	job->sst_options.compression = options->compression_upper;
-	job->table_bytes = target < TABLE_BYTES_MIN ? TABLE_BYTES_MIN : target > TABLE_BYTES_MAX ? TABLE_BYTES_MAX : target;
+	job->table_bytes = target < TABLE_BYTES_MIN   ? TABLE_BYTES_MIN
+			   : target > TABLE_BYTES_MAX ? TABLE_BYTES_MAX
+						      : target;
 	job->next_number = &shard->next_number;
 	job->version = shard->view->version;
 	version_ref(job->version);
@@ -67,8 +69,8 @@ static int make_flush(struct shard *shard, struct engine_job **out)
 		memtable_ref(job->memtables[i]);
 	}
 	job->memtable_count = count;
-	/* Nothing may be newer than the outputs and older than them at once: drops the memtables have not seen were applied
-	 * by the merge, so the outputs have seen them all. */
+	/* Nothing may be newer than the outputs and older than them at once: drops the memtables have not seen were
+	 * applied by the merge, so the outputs have seen them all. */
 	job->log_floor = shard->retired[count - 1].last_log + 1;
 	job->flushed_sequence = shard->retired[count - 1].last_sequence;
 	job->removes_deletes = job->version->run_count == 0;

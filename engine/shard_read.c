@@ -29,12 +29,12 @@ int shard_get(struct shard *shard, struct engine_slice key, struct engine_value 
 		return -EIO;
 	}
 	shard->stats.gets++;
-	return view_get(shard->view, key, shard->sequence, &shard->read_stats, &shard->stats.get_memtable_hits, value_out,
-			&shard->error);
+	return view_get(shard->view, key, shard->sequence, &shard->read_stats, &shard->stats.get_memtable_hits,
+			value_out, &shard->error);
 }
 
-void shard_multi_get(struct shard *shard, const struct engine_slice *keys, size_t count, struct engine_value *values_out,
-		     int *results_out)
+void shard_multi_get(struct shard *shard, const struct engine_slice *keys, size_t count,
+		     struct engine_value *values_out, int *results_out)
 {
 	for (size_t i = 0; i < count; i++)
 		results_out[i] = shard_get(shard, keys[i], &values_out[i]);

@@ -172,7 +172,6 @@ static int memtable_for(struct shard *shard, uint64_t log, uint64_t drop_id, str
 
 	if (last && last->memtable->drop_id == drop_id &&
 	    memtable_bytes(last->memtable) < shard->options.memtable_bytes) {
-		last->last_log = log;
 		*out = last;
 		return 0;
 	}
@@ -192,7 +191,8 @@ static int memtable_for(struct shard *shard, uint64_t log, uint64_t drop_id, str
 
 static int log_damaged(struct replay *replay, const char *path, uint64_t at, const char *what)
 {
-	return format_error(replay->error_out, -EBADMSG, "%s: %s at offset %" PRIu64
+	return format_error(replay->error_out, -EBADMSG,
+			    "%s: %s at offset %" PRIu64
 			    "; acknowledged writes are lost: refill the shard from its replicas or a backup",
 			    path, what, at);
 }
@@ -232,6 +232,7 @@ static int replay_batches(struct replay *replay, const char *path, uint64_t log,
 			return log_damaged(replay, path, at, "a batch out of order");
 		rc = replay_batch(replay, retired->memtable, &batch);
 		retired->last_sequence = shard->sequence;
+		retired->last_log = log;
 		if (rc == -EBADMSG)
 			return log_damaged(replay, path, at, "a batch that cannot be read");
 	}
@@ -247,15 +248,16 @@ static int read_log_header(struct replay *replay, const char *path, uint64_t log
 	int rc = format_header_read(reader->data, reader->size, FORMAT_LOG, path, header, replay->error_out);
 
 	if (rc == 0 && (header->number != log || header->shard != replay->shard->files.shard_index))
-		return format_error(replay->error_out, -EBADMSG, "%s: is segment %" PRIu64 " of shard %u: files were mixed up",
-				    path, header->number, header->shard);
+		return format_error(replay->error_out, -EBADMSG,
+				    "%s: is segment %" PRIu64 " of shard %u: files were mixed up", path, header->number,
+				    header->shard);
 	if (rc == 0) {
 		reader->at = FORMAT_HEADER_SIZE;
 		return 1;
 	}
 	if (rc != -EBADMSG)
 		return rc;
-	/* Header and first batch begin in one sector: the batch alone cannot have reached the disk. */
+	/* The header was synced before the first batch was written: it cannot be missing alone. */
 	behind.at = FORMAT_HEADER_SIZE;
 	if (reader->size > FORMAT_HEADER_SIZE && wal_reader_next(&behind, &batch))
 		return log_damaged(replay, path, 0, "the file header is damaged");
@@ -440,7 +442,8 @@ static int replay_all(struct shard *shard, const struct listing *listing, struct
 	if (rc == 0)
 		rc = sync_replayed(&replay);
 	if (rc)
-		return format_error(error_out, rc, "%s: cannot finish recovery: %s", shard->files.directory, strerror(-rc));
+		return format_error(error_out, rc, "%s: cannot finish recovery: %s", shard->files.directory,
+				    strerror(-rc));
 	shard->durable_sequence = shard->sequence;
 	return 0;
 }
@@ -513,7 +516,8 @@ static int recover(struct shard *shard, struct listing *listing, struct engine_e
 	if (rc == 0)
 		rc = begin_writing(shard);
 	if (rc)
-		return format_error(error_out, rc, "%s: cannot begin writing: %s", shard->files.directory, strerror(-rc));
+		return format_error(error_out, rc, "%s: cannot begin writing: %s", shard->files.directory,
+				    strerror(-rc));
 	return 0;
 }
 

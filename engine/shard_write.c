@@ -28,7 +28,8 @@ static int write_pending(struct shard *shard)
 	rc = wal_append(shard->log, shard->pending.data, size, first, shard->pending_count, shard->durable_sequence);
 	if (is_full_disk(rc)) {
 		shard->is_full = true;
-		return format_error(&shard->error, -ENOSPC, "%s: the disk is full: free some space", shard->files.directory);
+		return format_error(&shard->error, -ENOSPC, "%s: the disk is full: free some space",
+				    shard->files.directory);
 	}
 	if (rc)
 		return shard_die(shard, rc, "writing the log");
@@ -140,7 +141,8 @@ static int prepare_retired(struct shard *shard, struct retired *out)
 
 static int create_log(struct shard *shard, struct wal **out)
 {
-	int rc = wal_create(&shard->files, shard_new_number(shard), shard->sequence + 1, shard->state.last_drop_id, out);
+	int rc =
+		wal_create(&shard->files, shard_new_number(shard), shard->sequence + 1, shard->state.last_drop_id, out);
 
 	if (rc == 0 || rc == -ENOMEM || is_full_disk(rc))
 		return rc;

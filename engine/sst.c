@@ -20,8 +20,9 @@ static int damaged(const struct sst *sst, uint64_t offset, const char *what, str
 {
 	struct files_path path = files_path(&sst->files, FILE_TABLE, sst->meta.number);
 
-	return format_error(error_out, -EBADMSG, "%s: %s at offset %" PRIu64 " is damaged; refill it from a replica or a backup",
-			    path.text, what, offset);
+	return format_error(error_out, -EBADMSG,
+			    "%s: %s at offset %" PRIu64 " is damaged; refill it from a replica or a backup", path.text,
+			    what, offset);
 }
 
 static int read_failed(const struct sst *sst, int code, struct engine_error *error_out)
@@ -65,7 +66,6 @@ static int load_part(struct sst *sst, struct sst_handle handle, uint8_t **out, u
 	*out = raw;
 	return 0;
 }
-
 
 /* Adds the index entry of one data block. */
 static int add_separator(struct sst *sst, struct engine_slice prefix, const struct block_entry *entry, size_t *capacity)
@@ -219,14 +219,15 @@ static int load_header(struct sst *sst, struct sst_footer *footer_out, struct en
 		return read_failed(sst, rc, error_out);
 	if (size != sst->meta.size || size < FORMAT_HEADER_SIZE + SST_FOOTER)
 		return format_error(error_out, -EBADMSG,
-				    "%s: %" PRIu64 " bytes, the manifest says %" PRIu64 "; refill it from a replica or a backup",
+				    "%s: %" PRIu64 " bytes, the manifest says %" PRIu64
+				    "; refill it from a replica or a backup",
 				    path.text, size, sst->meta.size);
 	rc = read_exactly(sst, bytes, FORMAT_HEADER_SIZE, 0, error_out);
 	if (rc == 0)
 		rc = format_header_read(bytes, FORMAT_HEADER_SIZE, FORMAT_TABLE, path.text, &header, error_out);
 	if (rc == 0 && (header.number != sst->meta.number || header.shard != sst->files.shard_index))
-		rc = format_error(error_out, -EBADMSG, "%s: is table %" PRIu64 " of shard %u: files were mixed up", path.text,
-				  header.number, header.shard);
+		rc = format_error(error_out, -EBADMSG, "%s: is table %" PRIu64 " of shard %u: files were mixed up",
+				  path.text, header.number, header.shard);
 	offset = size - SST_FOOTER;
 	if (rc == 0)
 		rc = read_exactly(sst, bytes, SST_FOOTER, offset, error_out);
@@ -324,6 +325,8 @@ uint32_t sst_find_block(const struct sst *sst, struct engine_slice key)
 	uint32_t base = 0, count = sst->block_count;
 
 	/* Keys outside the shared bytes are outside the table. */
+	if (sst->skip && key.size == 0)
+		return 0;
 	if (sst->skip) {
 		size_t shared = key.size < sst->skip ? key.size : sst->skip;
 		int order = memcmp(key.data, smallest.data, shared);
@@ -493,14 +496,14 @@ static int stream_fill(struct sst_stream *stream, uint64_t offset, size_t need, 
 	return 0;
 }
 
-int sst_stream_block(struct sst_stream *stream, uint32_t block_index, struct block **out, struct engine_error *error_out)
+int sst_stream_block(struct sst_stream *stream, uint32_t block_index, struct block **out,
+		     struct engine_error *error_out)
 {
 	const struct index_block *where = &stream->sst->blocks[block_index];
 	size_t need = where->size + SST_TRAILER;
 	int rc = 0;
 
-	if (where->offset < stream->window_offset ||
-	    where->offset + need > stream->window_offset + stream->window.size)
+	if (where->offset < stream->window_offset || where->offset + need > stream->window_offset + stream->window.size)
 		rc = stream_fill(stream, where->offset, need, error_out);
 	if (rc)
 		return rc;

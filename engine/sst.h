@@ -1,10 +1,10 @@
 /* An open table: index and filter in memory, blocks through the cache.
  *
  * Threading   Immutable after sst_open but for its cache slots, which are atomic: any thread may read.
- * Ownership   Counted. The last reference closes the file, and removes it when sst_doom was called: a table that no version
- *             and no snapshot names is gone from the disk.
- * Errors      -EBADMSG names file and offset in error_out. "Absent" is LOOKUP_ABSENT.
- * Invariants  S1 A key is looked for in at most one block.  S2 Bytes are verified on every read from the disk.
+ * Ownership   Counted. The last reference closes the file, and removes it when sst_doom was called: a table that no
+ * version and no snapshot names is gone from the disk. Errors      -EBADMSG names file and offset in error_out.
+ * "Absent" is LOOKUP_ABSENT. Invariants  S1 A key is looked for in at most one block.  S2 Bytes are verified on every
+ * read from the disk.
  */
 #ifndef KVRING_ENGINE_SST_H
 #define KVRING_ENGINE_SST_H
@@ -29,8 +29,8 @@ struct sst {
 	uint32_t filter_probes;
 	/* the index: block i holds the keys up to separator i */
 	uint32_t block_count;
-	uint32_t skip;           /* bytes that all keys of the table share */
-	uint64_t *prefixes;      /* the next eight bytes of each separator, as a number */
+	uint32_t skip;      /* bytes that all keys of the table share */
+	uint64_t *prefixes; /* the next eight bytes of each separator, as a number */
 	struct index_block *blocks;
 	struct buffer separators;
 	cache_slot *slots;

@@ -48,12 +48,14 @@ void sst_footer_write(uint8_t out[SST_FOOTER], const struct sst_footer *footer, 
 
 static bool handle_is_sound(struct sst_handle handle, uint64_t limit)
 {
-	return handle.size <= SST_PART_MAX && handle.offset <= limit && handle.size + SST_TRAILER <= limit - handle.offset;
+	return handle.size <= SST_PART_MAX && handle.offset <= limit &&
+	       handle.size + SST_TRAILER <= limit - handle.offset;
 }
 
 int sst_footer_read(const uint8_t bytes[SST_FOOTER], uint64_t number, uint64_t offset, struct sst_footer *out)
 {
-	if (memcmp(bytes + 72, "kvr:end", 8) != 0 || format_u64(bytes + 64) != format_checksum(bytes, 64, number, offset))
+	if (memcmp(bytes + 72, "kvr:end", 8) != 0 ||
+	    format_u64(bytes + 64) != format_checksum(bytes, 64, number, offset))
 		return -EBADMSG;
 	out->filter = get_handle(bytes);
 	out->top = get_handle(bytes + 16);

@@ -16,9 +16,9 @@ struct sst_writer {
 	struct fs_file *file;
 	struct table_meta meta;
 	struct block_builder data, index, top;
-	struct buffer raw; /* one block as laid out, before compression */
-	struct buffer out; /* not yet in the file */
-	uint64_t offset;   /* of the end of out */
+	struct buffer raw;    /* one block as laid out, before compression */
+	struct buffer out;    /* not yet in the file */
+	uint64_t offset;      /* of the end of out */
 	struct buffer hashes; /* u64 per key */
 	struct buffer last_key;
 	struct buffer pending_key; /* last key of the block just finished, its index entry to come */
@@ -57,7 +57,8 @@ static int append_part(struct sst_writer *writer, const void *raw, size_t size, 
 	if (size > SST_PART_MAX)
 		return -EFBIG;
 	handle_out->offset = writer->offset;
-	rc = sst_part_append(&writer->out, raw, size, compression, writer->meta.number, writer->offset, &handle_out->size);
+	rc = sst_part_append(&writer->out, raw, size, compression, writer->meta.number, writer->offset,
+			     &handle_out->size);
 	if (rc)
 		return rc;
 	writer->offset += handle_out->size + SST_TRAILER;

@@ -18,7 +18,8 @@ struct view {
 };
 
 /* Takes references of its own. */
-ENGINE_OK int view_create(struct version *, struct memtable *const *memtables, size_t memtable_count, struct view **out);
+ENGINE_OK int view_create(struct version *, struct memtable *const *memtables, size_t memtable_count,
+			  struct view **out);
 void view_ref(struct view *);
 void view_unref(struct view **);
 /* 1 found (pinned), 0 absent, or a negative errno. memtable_hits_inout may be NULL. */

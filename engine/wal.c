@@ -27,6 +27,8 @@ int wal_create(const struct files *files, uint64_t number, uint64_t first_sequen
 	format_header_write(bytes, FORMAT_LOG, &header);
 	rc = files->fs->append(wal->file, &part, 1);
 	if (rc == 0)
+		rc = files->fs->sync(wal->file);
+	if (rc == 0)
 		rc = files->fs->sync_dir(files->fs, files->directory);
 	if (rc) {
 		wal_close(&wal);
@@ -34,6 +36,7 @@ int wal_create(const struct files *files, uint64_t number, uint64_t first_sequen
 		return rc;
 	}
 	wal->size = sizeof(bytes);
+	wal->is_synced = true;
 	*out = wal;
 	return 0;
 }

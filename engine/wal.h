@@ -7,17 +7,16 @@
  *                16 durable        u64, last sequence known to be on stable storage when this batch was written
  *                24 count          u32, of entries, at least 1
  *                28 zero           u32
- *                32 checksum       u64, format_checksum of the whole batch with this field zero; the segment's number and the
- *                                  offset are in it, so bytes left by another file never look valid
- *                40 entries
- *     entry      u8 enum entry_type | 4 when a tree delta follows, varint key size, varint value size, [u64 delta], key, value
+ *                32 checksum       u64, format_checksum of the whole batch with this field zero; the segment's number
+ * and the offset are in it, so bytes left by another file never look valid 40 entries entry      u8 enum entry_type | 4
+ * when a tree delta follows, varint key size, varint value size, [u64 delta], key, value
  *
- * A batch that does not verify ends the log, unless a later one (here or in a later segment) says in `durable` that what is
- * missing had been synced: then acknowledged data is damaged and the store does not open by itself.
+ * A batch that does not verify ends the log, unless a later one (here or in a later segment) says in `durable` that
+ * what is missing had been synced: then acknowledged data is damaged and the store does not open by itself.
  *
  * Threading   One user.
- * Errors      What the file system returns. After a failed append the file is cut back to its last good batch; when that
- *             fails too, or a sync fails, the log must not be used any more (the shard is dead).
+ * Errors      What the file system returns. After a failed append the file is cut back to its last good batch; when
+ * that fails too, or a sync fails, the log must not be used any more (the shard is dead).
  */
 #ifndef KVRING_ENGINE_WAL_H
 #define KVRING_ENGINE_WAL_H
@@ -43,12 +42,13 @@ struct wal {
 	struct wal *next; /* holder's list */
 };
 
-/* Creates the segment and syncs the directory. On an error nothing is left. */
+/* Creates the segment; its header and its name are synced, so a damaged header is never what a crash left of a segment
+ * that was written to. On an error nothing is left. */
 ENGINE_OK int wal_create(const struct files *, uint64_t number, uint64_t first_sequence, uint64_t drop_id,
 			 struct wal **out);
 void wal_close(struct wal **);
-/* batch begins with WAL_BATCH_HEADER bytes of room, the entries follow. 0, or an error with the file as before; -EIO when
- * that could not be had. */
+/* batch begins with WAL_BATCH_HEADER bytes of room, the entries follow. 0, or an error with the file as before; -EIO
+ * when that could not be had. */
 ENGINE_OK int wal_append(struct wal *, uint8_t *batch, size_t size, uint64_t first_sequence, uint32_t count,
 			 uint64_t durable_sequence);
 ENGINE_OK int wal_sync(struct wal *);

@@ -13,9 +13,13 @@
 /* The identity kept in the shard's manifest, next to the data it speaks for (riak_kv #679: an actor that outlives its
  * data reuses dots, and reused dots lose acknowledged writes):
  *
- *     version u32 = 1 | actor u64 | first counter not yet reserved u64     little endian, 20 bytes
+ *     version u32 = 1 | actor u64 | next counter u64, 0 while in use     little endian, 20 bytes
+ *
+ * An actor lives as long as nothing it wrote can have been forgotten here. A crash may take back what was not synced and what other
+ * replicas hold all the same; a later dot of the same actor would claim those too, and merging would drop them. So
+ * only an orderly close, after a commit, leaves a counter to go on from, and every other start takes a new actor.
  */
-enum { META_VERSION = 1, META_SIZE = 20, COUNTER_BLOCK = 1 << 20 };
+enum { META_VERSION = 1, META_SIZE = 20 };
 
 enum { MAINTAIN_RETRY_US = 1000 * 1000 };
 
@@ -29,7 +33,7 @@ struct replica {
 	struct replica_options options;
 	struct prng prng;
 	struct engine_batch *batch;
-	uint64_t actor, counter_next, counter_end;
+	uint64_t actor, counter_next;
 	bool actor_spent; /* must not issue another dot; a new one could not be made durable yet */
 	struct generation open;    /* the next commit covers these */
 	struct generation closing; /* a commit under way covers these */
@@ -124,17 +128,22 @@ static uint64_t get_u64(const uint8_t *at)
 	return value;
 }
 
-static int reserve_counters(struct replica *self, uint64_t actor, uint64_t first)
+static int store_identity(struct replica *self, uint64_t actor, uint64_t next)
 {
 	uint8_t meta[META_SIZE] = {META_VERSION};
 	put_u64(meta + 4, actor);
-	put_u64(meta + 12, first + COUNTER_BLOCK);
-	int error = shard_meta_set(self->options.shard, meta, sizeof meta);
+	put_u64(meta + 12, next);
+	return shard_meta_set(self->options.shard, meta, sizeof meta);
+}
+
+/* From now on this actor is in use: durable before its first dot is issued. */
+static int take_actor(struct replica *self, uint64_t actor, uint64_t first)
+{
+	int error = store_identity(self, actor, 0);
 	if (error < 0)
 		return error;
 	self->actor = actor;
 	self->counter_next = first;
-	self->counter_end = first + COUNTER_BLOCK;
 	self->actor_spent = false;
 	return 0;
 }
@@ -146,7 +155,7 @@ static int become_new_actor(struct replica *self)
 	do
 		actor = prng_next(&self->prng);
 	while (actor == 0 || actor == self->actor);
-	return reserve_counters(self, actor, 1);
+	return take_actor(self, actor, 1);
 }
 
 static int load_actor(struct replica *self, struct rpc_error *error_out)
@@ -156,27 +165,30 @@ static int load_actor(struct replica *self, struct rpc_error *error_out)
 	if (meta.size == 0)
 		return become_new_actor(self);
 	const uint8_t *bytes = meta.data;
-	if (meta.size != META_SIZE || bytes[0] != META_VERSION || get_u64(bytes + 4) == 0 || get_u64(bytes + 12) == 0) {
+	if (meta.size != META_SIZE || bytes[0] != META_VERSION || get_u64(bytes + 4) == 0) {
 		snprintf(error_out->text, sizeof error_out->text,
 			 "shard %u: its actor record has version %u and %zu bytes, this program knows version %d of %d bytes; "
 			 "run a program that wrote this directory, or at least as new a one",
 			 self->options.self.index, meta.size ? bytes[0] : 0, meta.size, META_VERSION, META_SIZE);
 		return -EBADMSG;
 	}
-	/* Everything up to the reserved end may have been issued before the restart: begin beyond it. */
-	return reserve_counters(self, get_u64(bytes + 4), get_u64(bytes + 12));
+	uint64_t next = get_u64(bytes + 12);
+	return next == 0 ? become_new_actor(self) : take_actor(self, get_u64(bytes + 4), next);
 }
 
-static int next_dot(struct replica *self, struct dot *out)
+static struct dot next_dot(struct replica *self)
 {
 	assert(!self->actor_spent);
-	if (self->counter_next == self->counter_end) {
-		int error = reserve_counters(self, self->actor, self->counter_end);
-		if (error < 0)
-			return error;
-	}
-	*out = (struct dot){self->actor, self->counter_next++};
-	return 0;
+	return (struct dot){self->actor, self->counter_next++};
+}
+
+/* Everything is on disk: the next start may go on under the same name. When this fails, it takes a new one. */
+static void leave_identity(struct replica *self)
+{
+	if (self->actor == 0 || self->actor_spent || self->dead)
+		return;
+	if (shard_commit(self->options.shard, ENGINE_SYNC_EACH) == 0)
+		(void)!store_identity(self, self->actor, self->counter_next);
 }
 
 /* ---- reading and writing one object --------------------------------------------------------------------------- */
@@ -359,10 +371,9 @@ static enum replica_status add_version(struct replica *self, const struct messag
 	};
 	memcpy(sibling.operation_id, operation->operation_id, sizeof sibling.operation_id);
 	int error = note_counter(self, context_actor_counter(&question->coordinate.context, self->actor));
-	if (error == 0)
-		error = next_dot(self, &sibling.dot);
 	if (error < 0)
 		return status_of(error);
+	sibling.dot = next_dot(self);
 	struct object fresh;
 	enum object_put_result result;
 	uint32_t truncated = 0;
@@ -604,6 +615,7 @@ void replica_destroy(struct replica **self)
 {
 	if (*self == NULL)
 		return;
+	leave_identity(*self);
 	generation_fini(&(*self)->open);
 	generation_fini(&(*self)->closing);
 	engine_batch_destroy(&(*self)->batch);

@@ -1,0 +1,573 @@
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "world.h"
+
+struct world_key {
+	uint8_t bytes[WORLD_KEY_MAX];
+	size_t size;
+};
+
+static struct world_key keys[WORLD_KEYS];
+
+static int by_bytes(const void *a, const void *b)
+{
+	const struct world_key *x = a, *y = b;
+	size_t size = x->size < y->size ? x->size : y->size;
+	int order = memcmp(x->bytes, y->bytes, size);
+
+	return order ? order : x->size < y->size ? -1 : x->size > y->size;
+}
+
+/* Keys that share much, some the beginning of others, some with zero bytes, over a few partitions. */
+static void make_keys(void)
+{
+	if (keys[0].size)
+		return;
+	for (uint32_t i = 0; i < WORLD_KEYS; i++) {
+		struct world_key *key = &keys[i];
+		uint32_t n = i / WORLD_PARTITIONS;
+
+		key->bytes[0] = 0;
+		key->bytes[1] = (uint8_t)(i % WORLD_PARTITIONS);
+		key->size = 2;
+		if (n % 3 == 1) {
+			memcpy(key->bytes + key->size, "a long common beginning/", 24);
+			key->size += 24;
+		}
+		for (uint32_t rest = n / 3; rest; rest /= 3)
+			key->bytes[key->size++] = (uint8_t)("\0az"[rest % 3]);
+		if (n % 3 == 2)
+			key->bytes[key->size++] = 0xff;
+	}
+	qsort(keys, WORLD_KEYS, sizeof(keys[0]), by_bytes);
+	for (uint32_t i = 1; i < WORLD_KEYS; i++)
+		assert_true(by_bytes(&keys[i - 1], &keys[i]) < 0);
+}
+
+struct engine_slice world_key(uint32_t index)
+{
+	return (struct engine_slice){keys[index].bytes, keys[index].size};
+}
+
+static void fill_value(const struct world_value *value, uint8_t *out)
+{
+	struct sim_random random = {value->seed};
+
+	for (uint32_t i = 0; i < value->size; i += 8) {
+		uint64_t word = sim_random_next(&random) & 0x0f0f0f0f0f0f0f0fu; /* compresses to about half */
+
+		memcpy(out + i, &word, value->size - i < 8 ? value->size - i : 8);
+	}
+}
+
+static uint64_t value_hash(uint32_t key, const struct world_value *value)
+{
+	if (!value->is_present)
+		return 0;
+	return XXH3_64bits_withSeed(keys[key].bytes, keys[key].size, value->seed + value->size);
+}
+
+void world_init(struct world *world, uint64_t seed)
+{
+	make_keys();
+	*world = (struct world){0};
+	sim_fs_create(seed, &world->disk);
+	sim_random_seed(&world->random, seed);
+	engine_options_default(&world->options);
+	world->options.fs = sim_fs_table(world->disk);
+	world->options.directory = "/store";
+	world->options.shard_count = 1;
+	world->options.cache_bytes = 64 * 1024;
+	world->options.memtable_bytes = 24 * 1024;
+	world->options.block_bytes = 4096;
+	assert_int_equal(engine_batch_create(&world->batch), 0);
+	world->point_capacity = 64;
+	world->points = calloc(world->point_capacity, sizeof(*world->points));
+	world->point_count = 1;
+}
+
+static void release_held(struct world_held *held)
+{
+	engine_value_release(&held->value);
+	engine_snapshot_release(&held->snapshot);
+}
+
+void world_fini(struct world *world)
+{
+	world_close(world);
+	engine_batch_destroy(&world->batch);
+	assert_int_equal(sim_fs_open_files(world->disk), 0);
+	sim_fs_destroy(&world->disk);
+	free(world->points);
+}
+
+static void add_point(struct world *world)
+{
+	if (world->point_count == world->point_capacity) {
+		world->point_capacity *= 2;
+		world->points = realloc(world->points, world->point_capacity * sizeof(*world->points));
+		assert_non_null(world->points);
+	}
+	world->points[world->point_count++] = (struct world_point){world->now, shard_sequence(world->shard)};
+}
+
+static void acknowledge(struct world *world)
+{
+	world->acknowledged = world->point_count - 1;
+}
+
+/* ---- checking ------------------------------------------------------------------------------------------------ */
+
+static bool is_value(const struct world_value *value, const void *data, size_t size)
+{
+	uint8_t *expected = malloc(value->size + 8);
+	bool same;
+
+	fill_value(value, expected);
+	same = value->is_present && value->size == size && memcmp(expected, data, size) == 0;
+	free(expected);
+	return same;
+}
+
+static bool state_matches(struct world *world, const struct world_state *state)
+{
+	bool same = true;
+
+	for (uint32_t i = 0; same && i < WORLD_KEYS; i++) {
+		struct engine_value value;
+		int rc = shard_get(world->shard, world_key(i), &value);
+
+		assert_true(rc >= 0);
+		same = rc == state->values[i].is_present &&
+		       (!rc || is_value(&state->values[i], value.data, value.size));
+		engine_value_release(&value);
+	}
+	return same;
+}
+
+static uint64_t read_meta(struct world *world)
+{
+	struct engine_slice meta;
+	uint64_t value = 0;
+
+	shard_meta_get(world->shard, &meta);
+	if (meta.size) {
+		assert_int_equal(meta.size, sizeof(value));
+		memcpy(&value, meta.data, sizeof(value));
+	}
+	return value;
+}
+
+static void check_iterator(struct engine_snapshot *snapshot, const struct world_state *state)
+{
+	struct engine_iterator *iterator;
+	int rc;
+
+	assert_int_equal(engine_iterator_create(snapshot, &iterator), 0);
+	rc = engine_iterator_seek(iterator, (struct engine_slice){0});
+	for (uint32_t i = 0; i < WORLD_KEYS; i++) {
+		if (!state->values[i].is_present)
+			continue;
+		assert_int_equal(rc, 1);
+		assert_int_equal(engine_iterator_key(iterator).size, keys[i].size);
+		assert_memory_equal(engine_iterator_key(iterator).data, keys[i].bytes, keys[i].size);
+		assert_true(is_value(&state->values[i], engine_iterator_value(iterator).data,
+				     engine_iterator_value(iterator).size));
+		rc = engine_iterator_next(iterator);
+	}
+	assert_int_equal(rc, 0);
+	rc = engine_iterator_seek_last(iterator, (struct engine_slice){0});
+	for (uint32_t i = WORLD_KEYS; i-- > 0;) {
+		if (!state->values[i].is_present)
+			continue;
+		assert_int_equal(rc, 1);
+		assert_int_equal(engine_iterator_key(iterator).size, keys[i].size);
+		assert_memory_equal(engine_iterator_key(iterator).data, keys[i].bytes, keys[i].size);
+		rc = engine_iterator_prev(iterator);
+	}
+	assert_int_equal(rc, 0);
+	engine_iterator_destroy(&iterator);
+}
+
+static uint32_t find_present(const struct world_state *state, int64_t from, int step)
+{
+	for (int64_t i = from; i >= 0 && i < WORLD_KEYS; i += step) {
+		if (state->values[i].is_present)
+			return (uint32_t)i;
+	}
+	return WORLD_KEYS;
+}
+
+static void check_place(struct engine_iterator *iterator, int rc, uint32_t expected)
+{
+	assert_int_equal(rc, expected < WORLD_KEYS);
+	if (rc == 1) {
+		assert_int_equal(engine_iterator_key(iterator).size, keys[expected].size);
+		assert_memory_equal(engine_iterator_key(iterator).data, keys[expected].bytes, keys[expected].size);
+	}
+}
+
+/* Seeks both ways from random keys, and turns around. */
+static void check_seeks(struct world *world, struct engine_snapshot *snapshot, const struct world_state *state)
+{
+	struct engine_iterator *iterator;
+
+	assert_int_equal(engine_iterator_create(snapshot, &iterator), 0);
+	for (int i = 0; i < 8; i++) {
+		uint32_t at = (uint32_t)sim_random_below(&world->random, WORLD_KEYS), found, then;
+
+		found = find_present(state, at, 1);
+		check_place(iterator, engine_iterator_seek(iterator, world_key(at)), found);
+		if (found < WORLD_KEYS) {
+			then = find_present(state, (int64_t)found - 1, -1);
+			check_place(iterator, engine_iterator_prev(iterator), then);
+			if (then < WORLD_KEYS)
+				check_place(iterator, engine_iterator_next(iterator), found);
+		}
+		found = find_present(state, at, -1);
+		check_place(iterator, engine_iterator_seek_last(iterator, world_key(at)), found);
+		if (found < WORLD_KEYS) {
+			then = find_present(state, (int64_t)found + 1, 1);
+			check_place(iterator, engine_iterator_next(iterator), then);
+		}
+	}
+	engine_iterator_destroy(&iterator);
+}
+
+static void check_trees(struct world *world)
+{
+	for (uint16_t partition = 0; partition < WORLD_PARTITIONS; partition++) {
+		uint64_t root = 0;
+
+		for (uint32_t i = 0; i < WORLD_KEYS; i++) {
+			uint64_t leaf = 0;
+
+			if (keys[i].bytes[1] != partition)
+				continue;
+			root ^= value_hash(i, &world->now.values[i]);
+			for (uint32_t j = 0; j < WORLD_KEYS; j++) {
+				if (keys[j].bytes[1] == partition &&
+				    engine_tree_leaf(world_key(j)) == engine_tree_leaf(world_key(i)))
+					leaf ^= value_hash(j, &world->now.values[j]);
+			}
+			assert_int_equal(shard_tree_node(world->shard, partition, 2, engine_tree_leaf(world_key(i))),
+					 leaf);
+		}
+		assert_int_equal(shard_tree_node(world->shard, partition, 0, 0), root);
+	}
+}
+
+void world_check(struct world *world)
+{
+	struct engine_snapshot *snapshot;
+
+	assert_true(state_matches(world, &world->now));
+	assert_int_equal(read_meta(world), world->meta);
+	check_trees(world);
+	assert_int_equal(shard_snapshot(world->shard, &snapshot), 0);
+	check_iterator(snapshot, &world->now);
+	check_seeks(world, snapshot, &world->now);
+	engine_snapshot_release(&snapshot);
+}
+
+struct file_counts {
+	uint32_t tables, trees, logs, others;
+};
+
+static void count_file(void *arg, const char *path, uint64_t size)
+{
+	struct file_counts *counts = arg;
+	const char *dot = strrchr(path, '.');
+
+	(void)size;
+	if (dot && strcmp(dot, ".tab") == 0)
+		counts->tables++;
+	else if (dot && strcmp(dot, ".tree") == 0)
+		counts->trees++;
+	else if (dot && strcmp(dot, ".log") == 0)
+		counts->logs++;
+	else
+		counts->others++;
+}
+
+void world_check_files(struct world *world)
+{
+	struct file_counts counts = {0};
+	struct shard_stats stats;
+
+	shard_stats(world->shard, &stats);
+	sim_fs_walk(world->disk, "/store", count_file, &counts);
+	assert_int_equal(counts.tables, stats.table_count);
+	assert_true(counts.trees <= 1);
+	assert_int_equal(counts.others, 3); /* LOCK, STORE, MANIFEST */
+}
+
+/* ---- open and close ------------------------------------------------------------------------------------------ */
+
+/* The store is in a state it was in before, not older than what was acknowledged, at the sequence of that state. */
+static void find_point(struct world *world)
+{
+	uint64_t sequence = shard_sequence(world->shard);
+
+	for (size_t i = world->point_count; i-- > world->acknowledged;) {
+		if (world->points[i].sequence == sequence && state_matches(world, &world->points[i].state)) {
+			world->now = world->points[i].state;
+			world->point_count = i + 1;
+			world->acknowledged = i;
+			return;
+		}
+	}
+	fail_msg("sequence %llu is none of the states it may be in (acknowledged: %zu of %zu)",
+		 (unsigned long long)sequence, world->acknowledged, world->point_count);
+}
+
+int world_open(struct world *world, struct engine_error *error)
+{
+	int rc = engine_open(&world->options, &world->engine, error);
+
+	if (rc)
+		return rc;
+	world->shard = engine_shard(world->engine, 0);
+	world->is_dead = world->in_doubt = false;
+	find_point(world);
+	if (read_meta(world) == world->meta_doubt)
+		world->meta = world->meta_doubt;
+	assert_int_equal(read_meta(world), world->meta);
+	world->meta_doubt = world->meta;
+	return 0;
+}
+
+int world_close(struct world *world)
+{
+	int rc;
+
+	for (int i = 0; i < WORLD_HELD; i++)
+		release_held(&world->held[i]);
+	for (int i = 0; world->engine && i < WORLD_JOBS; i++) {
+		if (world->jobs[i])
+			(void)!shard_install(world->shard, &world->jobs[i]);
+	}
+	rc = engine_close(&world->engine);
+	world->shard = NULL;
+	if (rc == 0 && world->point_count && !world->is_dead)
+		acknowledge(world);
+	return rc;
+}
+
+/* ---- operations ---------------------------------------------------------------------------------------------- */
+
+static void draw_value(struct world *world, struct world_value *out)
+{
+	uint64_t kind = sim_random_below(&world->random, 20);
+
+	out->is_present = sim_random_below(&world->random, 4) != 0;
+	out->size = (uint32_t)(kind == 0   ? 0
+			       : kind == 1 ? sim_random_below(&world->random, 9000)
+					   : sim_random_below(&world->random, 200));
+	out->seed = sim_random_next(&world->random);
+}
+
+static void batch_add(struct world *world, uint32_t key, const struct world_value *value, uint64_t delta)
+{
+	uint8_t *bytes = malloc(value->size + 8);
+	int rc;
+
+	fill_value(value, bytes);
+	rc = value->is_present
+		     ? engine_batch_put(world->batch, world_key(key), (struct engine_slice){bytes, value->size}, delta)
+		     : engine_batch_delete(world->batch, world_key(key), delta);
+	free(bytes);
+	assert_int_equal(rc, 0);
+}
+
+int world_write(struct world *world)
+{
+	struct world_state next = world->now;
+	uint64_t count = 1 + sim_random_below(&world->random, 5);
+	int rc;
+
+	engine_batch_clear(world->batch);
+	for (uint64_t i = 0; i < count; i++) {
+		uint32_t key = (uint32_t)sim_random_below(&world->random, WORLD_KEYS);
+		struct world_value value;
+
+		draw_value(world, &value);
+		batch_add(world, key, &value, value_hash(key, &next.values[key]) ^ value_hash(key, &value));
+		next.values[key] = value;
+	}
+	rc = shard_write(world->shard, world->batch);
+	if (rc)
+		return rc;
+	world->now = next;
+	add_point(world);
+	return 0;
+}
+
+int world_commit(struct world *world, enum engine_sync mode)
+{
+	int rc = shard_commit(world->shard, mode);
+
+	if (rc == 0 && mode == ENGINE_SYNC_EACH) {
+		acknowledge(world);
+		assert_int_equal(shard_durable_sequence(world->shard), shard_sequence(world->shard));
+	}
+	return rc;
+}
+
+/* Begins, runs or installs a job. */
+int world_job(struct world *world)
+{
+	struct engine_job **job = &world->jobs[sim_random_below(&world->random, WORLD_JOBS)];
+
+	if (*job) {
+		uint64_t durable = shard_durable_sequence(world->shard);
+		int rc = shard_install(world->shard, job);
+
+		assert_null(*job);
+		assert_true(shard_durable_sequence(world->shard) >= durable);
+		return rc;
+	}
+	int rc = shard_maintain(world->shard, job);
+
+	if (rc == 0 && *job)
+		engine_job_run(*job);
+	return rc;
+}
+
+int world_finish_jobs(struct world *world)
+{
+	int rc = 0;
+
+	for (int i = 0; i < WORLD_JOBS; i++) {
+		if (world->jobs[i]) {
+			int job_rc = shard_install(world->shard, &world->jobs[i]);
+
+			rc = rc ? rc : job_rc;
+		}
+	}
+	while (rc == 0) {
+		rc = shard_maintain(world->shard, &world->jobs[0]);
+		if (rc || !world->jobs[0])
+			break;
+		engine_job_run(world->jobs[0]);
+		rc = shard_install(world->shard, &world->jobs[0]);
+	}
+	return rc;
+}
+
+/* Drops a partition, or several. */
+int world_drop(struct world *world)
+{
+	uint8_t first = (uint8_t)sim_random_below(&world->random, WORLD_PARTITIONS);
+	uint8_t begin[2] = {0, first}, end[2] = {0, (uint8_t)(first + 1)};
+	struct world_state next = world->now;
+	int rc;
+
+	for (uint32_t i = 0; i < WORLD_KEYS; i++) {
+		if (keys[i].bytes[1] == first)
+			next.values[i] = (struct world_value){0};
+	}
+	/* It syncs first. Whether or not the drop itself happens, both states are possible from here on. */
+	rc = shard_drop_range(world->shard, (struct engine_slice){begin, 2}, (struct engine_slice){end, 2});
+	if (rc) {
+		struct world_state before = world->now;
+
+		world->now = next;
+		add_point(world);
+		world->now = before;
+		add_point(world);
+		return rc;
+	}
+	world->now = next;
+	add_point(world);
+	acknowledge(world);
+	return 0;
+}
+
+int world_meta(struct world *world)
+{
+	int rc;
+
+	world->meta_doubt = sim_random_next(&world->random) | 1;
+	rc = shard_meta_set(world->shard, &world->meta_doubt, sizeof(world->meta_doubt));
+	if (rc == 0)
+		world->meta = world->meta_doubt;
+	return rc;
+}
+
+int world_checkpoint(struct world *world)
+{
+	char directory[64];
+
+	snprintf(directory, sizeof(directory), "/checkpoint-%u", world->checkpoint_count++);
+	int rc = engine_checkpoint(world->engine, directory, NULL);
+
+	if (rc == 0)
+		acknowledge(world);
+	return rc;
+}
+
+static int hold(struct world *world)
+{
+	struct world_held *held = &world->held[sim_random_below(&world->random, WORLD_HELD)];
+	int rc;
+
+	if (held->snapshot) {
+		check_iterator(held->snapshot, &held->state);
+		check_seeks(world, held->snapshot, &held->state);
+		if (held->value.pin)
+			assert_true(is_value(&held->state.values[held->value_key], held->value.data, held->value.size));
+		release_held(held);
+		return 0;
+	}
+	rc = shard_snapshot(world->shard, &held->snapshot);
+	if (rc)
+		return rc;
+	held->state = world->now;
+	held->value_key = (uint32_t)sim_random_below(&world->random, WORLD_KEYS);
+	rc = engine_snapshot_get(held->snapshot, world_key(held->value_key), &held->value);
+	return rc < 0 ? rc : 0;
+}
+
+int world_step(struct world *world)
+{
+	uint64_t what = sim_random_below(&world->random, 1000);
+	int rc;
+
+	if (what < 600)
+		rc = world_write(world);
+	else if (what < 700)
+		rc = world_commit(world, ENGINE_SYNC_EACH);
+	else if (what < 800)
+		rc = world_commit(world, ENGINE_SYNC_NONE);
+	else if (what < 940)
+		rc = world_job(world);
+	else if (what < 970)
+		rc = hold(world);
+	else if (what < 976)
+		rc = world_drop(world);
+	else if (what < 982)
+		rc = world_meta(world);
+	else if (what < 990)
+		rc = shard_request_flush(world->shard);
+	else if (what < 993)
+		rc = shard_request_compaction(world->shard);
+	else if (what < 995)
+		rc = world_checkpoint(world);
+	else
+		rc = 0;
+	if (rc == -EAGAIN)
+		rc = world_finish_jobs(world);
+	if (rc == -EIO)
+		world->is_dead = true;
+	return rc;
+}

@@ -1,0 +1,84 @@
+/* World: an engine of one shard on a simulated disk beside a model of what it must hold.
+ *
+ * The model is an array over a few hundred fixed keys, small enough to copy, so the state after every operation is
+ * kept: after a crash the store must equal one of them, not older than the last that was acknowledged.
+ *
+ * Threading   One thread.
+ * Errors      Checks fail the cmocka test. world_step returns what the engine returned.
+ */
+#ifndef KVRING_TESTS_ENGINE_WORLD_H
+#define KVRING_TESTS_ENGINE_WORLD_H
+
+#include "engine.h"
+#include "sim_fs.h"
+#include "sim_random.h"
+
+enum { WORLD_KEYS = 160, WORLD_PARTITIONS = 4, WORLD_JOBS = 3, WORLD_HELD = 4, WORLD_KEY_MAX = 64 };
+
+struct world_value {
+	bool is_present;
+	uint32_t size;
+	uint64_t seed; /* of its bytes */
+};
+
+struct world_state {
+	struct world_value values[WORLD_KEYS];
+};
+
+struct world_point {
+	struct world_state state;
+	uint64_t sequence;
+};
+
+/* A snapshot, an iterator or a value kept while the world goes on. */
+struct world_held {
+	struct engine_snapshot *snapshot;
+	struct world_state state;
+	struct engine_value value;
+	uint32_t value_key;
+};
+
+struct world {
+	struct sim_fs *disk;
+	struct engine_options options;
+	struct engine *engine;
+	struct shard *shard;
+	struct engine_batch *batch;
+	struct sim_random random;
+	struct world_state now;
+	/* every state the store has been in; acknowledged: the last one known to be durable */
+	struct world_point *points;
+	size_t point_count, point_capacity, acknowledged;
+	/* the meta blob is durable by itself: what it is, and what it may be instead when setting it failed */
+	uint64_t meta, meta_doubt;
+	struct engine_job *jobs[WORLD_JOBS];
+	struct world_held held[WORLD_HELD];
+	bool is_dead;  /* the shard said -EIO */
+	bool in_doubt; /* the last operation may or may not have happened */
+	uint32_t checkpoint_count;
+	bool without_trees;
+};
+
+void world_init(struct world *, uint64_t seed);
+void world_fini(struct world *);
+/* Opens the store and checks that it holds a state that it may hold. Returns what engine_open returned. */
+int world_open(struct world *, struct engine_error *);
+/* Lets go of everything and closes. */
+int world_close(struct world *);
+/* Something random. 0, or the first unexpected error the engine returned (the world then knows what is in doubt). */
+int world_step(struct world *);
+/* The named operations that world_step draws from. */
+int world_write(struct world *);
+int world_commit(struct world *, enum engine_sync);
+int world_job(struct world *);
+int world_finish_jobs(struct world *); /* until there is none */
+int world_drop(struct world *);
+int world_meta(struct world *);
+int world_checkpoint(struct world *);
+/* Compares everything: gets, iteration both ways, hash trees. */
+void world_check(struct world *);
+/* The files of the shard are those the engine knows: nothing was left behind. Only when no job or snapshot is out. */
+void world_check_files(struct world *);
+struct engine_slice world_key(uint32_t index);
+
+#endif
