@@ -24,7 +24,7 @@ struct weather {
 static const struct weather storm = {
 	.refused = 30, .unreachable = 60, .lost = 40, .silent = 20, .slow = 60, .twice = 60, .slow_us = 2 * SECOND_US};
 /* Slow at times, but a repair there and back is faster than a read waits for it. */
-static const struct weather haze = {.slow = 300, .slow_us = SECOND_US / 5};
+static const struct weather haze = {.slow = 500, .slow_us = SECOND_US / 5};
 
 struct delivery {
 	uint64_t due_us, sequence;
@@ -475,7 +475,7 @@ static struct client_operation make_operation(struct walk *walk, struct arena *a
 	struct record *record = &walk->records[index];
 	*record = (struct record){
 		.kind = chance(walk, 500) ? OPERATION_PUT : OPERATION_GET,
-		.key = (unsigned)prng_below(&walk->prng, KEYS),
+		.key = (unsigned)prng_below(&walk->prng, 1 + prng_below(&walk->prng, KEYS)), /* the first are hot */
 		.quorum = (uint32_t)prng_below(&walk->prng, 4),
 		.started_us = walk->now_us,
 		.deadline_us = deadline_us,
