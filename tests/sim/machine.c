@@ -633,6 +633,11 @@ bool machine_start(struct machine *machine)
 	world->totals.restarts++;
 	machine->id = machine->node->id;
 	world_line(world, "%s starts, for the %uth time", machine->name, machine->boot + 1);
+	for (uint32_t i = 0; i < machine->node->shard_count && !sim_fs_is_down(machine->disk); i++)
+		if (!world->faults_on || world_random(world, 4) == 0)
+			verdict_recount(machine, i);
+	if (machine_died(machine))
+		return false;
 	start_actors(machine);
 	return machine->node != NULL;
 }
