@@ -1,17 +1,13 @@
-#include "gossip.h"
+#include "gossip_state.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "gossip_table.h"
 #include "kv.pb-c.h"
 
 enum {
-	BUS_LINKS = 5,         /* k of algorithms.md 3 */
 	BUS_ROWS_MAX = 256,    /* rows per bus message: above it a random sample */
 	EXCHANGE_ROUNDS = 4,   /* rounds between push-pulls */
 	REDRAW_ROUNDS = 64,    /* rounds between changes of a bus link */
@@ -21,201 +17,6 @@ enum {
 	BLIND_ROUNDS = 2,      /* after standing still: time for news before judging others */
 };
 
-struct gossip {
-	struct gossip_row self;
-	struct home *home;
-	struct ring_table *ring;
-	struct prng prng;
-	uint32_t seed_count;
-	uint64_t round_us, timeout_us;
-
-	struct gossip_table table; /* without this node */
-	struct ring_document *document;
-	uint8_t *document_bytes;
-	size_t document_size;
-	struct ring_member_status *status; /* for publishing */
-
-	uint64_t next_round_us, last_round_us, blind_until_us, pull_after_us;
-	bool publish_now; /* a member came or went: not only at the end of a round */
-	uint64_t bus_links[BUS_LINKS];
-	uint32_t bus_link_count;
-	struct gossip_counters counters;
-};
-
-static void count(_Atomic uint64_t *counter)
-{
-	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
-}
-
-static bool is_foreign(const struct gossip *self, uint64_t cluster_id)
-{
-	return self->self.cluster_id != 0 && cluster_id != 0 && cluster_id != self->self.cluster_id;
-}
-
-/* ---- publishing --------------------------------------------------------------------------------------------- */
-
-static void fill_status(const struct gossip_row *row, uint64_t heard_us, enum ring_reachability reachability,
-			struct ring_member_status *out)
-{
-	*out = (struct ring_member_status){
-		.reachability = reachability,
-		.incarnation = row->incarnation,
-		.heartbeat = row->heartbeat,
-		.heard_us = heard_us,
-		.epoch = row->epoch,
-		.keys = row->keys,
-		.disk_bytes = row->disk_bytes,
-		.memory_bytes = row->memory_bytes,
-		.puts = row->puts,
-		.gets = row->gets,
-		.started_ms = row->started_ms,
-		.load_permille = row->load_permille,
-		.shard_count = row->shard_count,
-	};
-	memcpy(out->version, row->version, sizeof(out->version));
-}
-
-static void publish(struct gossip *self, uint64_t now_us)
-{
-	if (!self->document)
-		return;
-	for (uint32_t i = 0; i < ring_member_count(self->document); i++) {
-		uint64_t id = ring_member(self->document, i)->id;
-		int index = gossip_table_find(&self->table, id);
-
-		if (id == self->self.node_id)
-			fill_status(&self->self, now_us, RING_UP, &self->status[i]);
-		else if (index >= 0)
-			fill_status(&self->table.rows[index], self->table.peers[index].heard_us,
-				    self->table.peers[index].reachability, &self->status[i]);
-		else
-			self->status[i] = (struct ring_member_status){.reachability = RING_UNREACHABLE};
-	}
-	/* Out of memory: the readers keep the older view, and the next round tries again. */
-	if (ring_table_publish(self->ring, self->document, self->status) == 0) {
-		self->publish_now = false;
-		count(&self->counters.publishes);
-	}
-}
-
-/* ---- the document ------------------------------------------------------------------------------------------- */
-
-static void row_of_member(const struct ring_member *member, struct gossip_row *out)
-{
-	*out = (struct gossip_row){.node_id = member->id, .weight = member->weight};
-	memcpy(out->name, member->name, sizeof(out->name));
-	memcpy(out->client_address, member->client_address, sizeof(out->client_address));
-	memcpy(out->peer_address, member->peer_address, sizeof(out->peer_address));
-	memcpy(out->bus_address, member->bus_address, sizeof(out->bus_address));
-	memcpy(out->datacenter, member->datacenter, sizeof(out->datacenter));
-	memcpy(out->rack, member->rack, sizeof(out->rack));
-}
-
-/* Every member has a row, so that it is dialled; incarnation 0 is older than anything it will say itself. */
-static void enlist_members(struct gossip *self, uint64_t now_us)
-{
-	for (uint32_t i = 0; i < self->table.count; i++)
-		self->table.peers[i].is_member = ring_member_find(self->document, self->table.rows[i].node_id) >= 0;
-	for (uint32_t i = 0; i < ring_member_count(self->document); i++) {
-		const struct ring_member *member = ring_member(self->document, i);
-		struct gossip_peer peer = {.heard_us = now_us, .is_member = true, .reachability = RING_UP};
-		struct gossip_row row;
-
-		if (member->id == self->self.node_id || gossip_table_find(&self->table, member->id) >= 0)
-			continue;
-		row_of_member(member, &row);
-		if (gossip_table_insert(&self->table, &row, &peer) < 0)
-			count(&self->counters.overflows);
-	}
-}
-
-static void forget_foreign(struct gossip *self)
-{
-	for (uint32_t i = self->table.count; i-- > 0;)
-		if (is_foreign(self, self->table.rows[i].cluster_id))
-			gossip_table_remove(&self->table, i);
-}
-
-/* Takes over the document and a copy of its bytes. */
-static int adopt(struct gossip *self, struct ring_document *document, struct rpc_slice bytes, uint64_t now_us)
-{
-	struct ring_member_status *status = calloc(ring_member_count(document) + 1, sizeof(*status));
-	uint8_t *copy = malloc(bytes.size);
-
-	if (!status || !copy) {
-		free(status);
-		free(copy);
-		return -ENOMEM;
-	}
-	memcpy(copy, bytes.data, bytes.size);
-	free(self->document_bytes);
-	free(self->status);
-	ring_document_destroy(&self->document);
-	self->document = document;
-	self->document_bytes = copy;
-	self->document_size = bytes.size;
-	self->status = status;
-	self->self.cluster_id = ring_cluster_id(document);
-	self->self.epoch = ring_epoch(document);
-	self->self.ring_hash = ring_hash(document);
-	forget_foreign(self);
-	enlist_members(self, now_us);
-	self->publish_now = true;
-	return 0;
-}
-
-/* G1: durable first. The ring before the cluster's id: gossip_create mends a crash between the two. */
-static int keep(struct gossip *self, const struct ring_document *document, struct rpc_slice bytes,
-		struct rpc_error *error_out)
-{
-	int status = home_ring_store(self->home, bytes, error_out);
-
-	if (!status)
-		status = home_set_cluster(self->home, ring_cluster_id(document), error_out);
-	return status;
-}
-
-static int keep_and_adopt(struct gossip *self, struct ring_document *document, struct rpc_slice bytes, uint64_t now_us,
-			  struct rpc_error *error_out)
-{
-	int status = keep(self, document, bytes, error_out);
-
-	if (!status)
-		status = adopt(self, document, bytes, now_us);
-	count(status ? &self->counters.store_errors : &self->counters.installs);
-	return status;
-}
-
-/* Whether a document that came in is to be installed; counts why not. */
-static bool is_wanted(struct gossip *self, const struct ring_document *document)
-{
-	if (is_foreign(self, ring_cluster_id(document))) {
-		count(&self->counters.foreign);
-		return false;
-	}
-	if (self->self.cluster_id == 0 && ring_member_find(document, self->self.node_id) < 0)
-		return false; /* a neighbour's ring, which does not name this node (yet) */
-	if (ring_epoch(document) == self->self.epoch && ring_hash(document) != self->self.ring_hash)
-		count(&self->counters.conflicts);
-	return ring_epoch(document) > self->self.epoch; /* G2 */
-}
-
-static void receive_document(struct gossip *self, struct rpc_slice bytes, uint64_t now_us)
-{
-	struct ring_document *document;
-	struct ring_error why;
-	struct rpc_error error;
-
-	if (bytes.size == 0)
-		return;
-	if (ring_document_decode(bytes.data, bytes.size, &document, &why)) {
-		count(&self->counters.malformed);
-		return;
-	}
-	if (!is_wanted(self, document) || keep_and_adopt(self, document, bytes, now_us, &error))
-		ring_document_destroy(&document);
-}
-
 /* ---- rows --------------------------------------------------------------------------------------------------- */
 
 /* Someone goes by this node's id with a newer row: its directory was copied, or restored from before. The others
@@ -224,7 +25,7 @@ static void hear_of_self(struct gossip *self, const struct gossip_row *row)
 {
 	if (!gossip_row_newer(row, &self->self))
 		return;
-	count(&self->counters.impostors);
+	gossip_count(&self->counters.impostors);
 	self->self.incarnation = row->incarnation + 1;
 }
 
@@ -237,12 +38,12 @@ static void hear_row(struct gossip *self, const struct gossip_row *row, uint64_t
 	if (index < 0) {
 		fresh.is_member = self->document && ring_member_find(self->document, row->node_id) >= 0;
 		if (gossip_table_insert(&self->table, row, &fresh) < 0)
-			count(&self->counters.overflows);
+			gossip_count(&self->counters.overflows);
 		return;
 	}
 	if (!gossip_row_newer(row, &self->table.rows[index])) /* G3 */
 		return;
-	count(&self->counters.news);
+	gossip_count(&self->counters.news);
 	self->table.rows[index] = *row;
 	peer = &self->table.peers[index];
 	peer->heard_us = now_us;
@@ -258,9 +59,9 @@ static void hear_rows(struct gossip *self, const struct gossip_rows *gossip, uin
 		const struct gossip_row *row = &gossip->rows[i];
 
 		if (!gossip_row_valid(row))
-			count(&self->counters.malformed);
-		else if (is_foreign(self, row->cluster_id))
-			count(&self->counters.foreign);
+			gossip_count(&self->counters.malformed);
+		else if (gossip_is_foreign(self, row->cluster_id))
+			gossip_count(&self->counters.foreign);
 		else if (row->node_id == self->self.node_id)
 			hear_of_self(self, row);
 		else
@@ -383,7 +184,7 @@ static void push_document(struct gossip *self, uint32_t max, uint64_t now_us, st
 
 static bool is_ahead(const struct gossip *self, uint64_t cluster_id, uint64_t epoch)
 {
-	return cluster_id != 0 && !is_foreign(self, cluster_id) && epoch > self->self.epoch;
+	return cluster_id != 0 && !gossip_is_foreign(self, cluster_id) && epoch > self->self.epoch;
 }
 
 /* Asks one node that has a newer document for it; not more than once per round. */
@@ -424,7 +225,7 @@ static struct gossip_rows *rows_for(struct gossip *self, const struct gossip_row
 {
 	struct gossip_rows *answer = make_rows(self, self->table.count + 1, out);
 
-	if (!answer || is_foreign(self, gossip->cluster_id))
+	if (!answer || gossip_is_foreign(self, gossip->cluster_id))
 		return answer; /* another cluster gets to know whose node this is, and nothing else */
 	answer->rows[answer->row_count++] = self->self;
 	for (uint32_t i = 0; i < self->table.count; i++)
@@ -454,159 +255,20 @@ static void on_gossip(struct gossip *self, const struct message *message, uint64
 {
 	const struct gossip_rows *gossip = message->gossip;
 
-	if (is_foreign(self, gossip->cluster_id)) {
-		count(&self->counters.foreign);
+	if (gossip_is_foreign(self, gossip->cluster_id)) {
+		gossip_count(&self->counters.foreign);
 	} else {
 		hear_rows(self, gossip, now_us);
-		receive_document(self, gossip->document, now_us);
+		gossip_receive_document(self, gossip->document, now_us);
 		pull_document(self, gossip, now_us, out);
 	}
 	if (message->type == MESSAGE_GOSSIP)
 		answer_gossip(self, message, out);
 }
 
-/* ---- the first document ------------------------------------------------------------------------------------- */
-
-static uint64_t draw_id(struct gossip *self)
-{
-	uint64_t id;
-
-	do
-		id = prng_next(&self->prng);
-	while (id == 0);
-	return id;
-}
-
-/* What is wrong with the members, or NULL. */
-static const char *check_members(const struct gossip *self, const struct ring_member *members, uint32_t member_count,
-				 struct arena *arena)
-{
-	bool found_self = false;
-
-	if (member_count == 0 || member_count > RING_MEMBERS_MAX)
-		return arena_printf(arena, "%u members: a cluster has 1 to %d", member_count, RING_MEMBERS_MAX);
-	for (uint32_t i = 0; i < member_count; i++) {
-		const struct ring_member *member = &members[i];
-
-		if (member->id == 0 || !member->name[0] || !member->peer_address[0] || !member->bus_address[0])
-			return arena_printf(arena, "member %u (%s): id, name, peer and bus address are needed", i,
-					    member->name[0] ? member->name : "unnamed");
-		found_self |= member->id == self->self.node_id;
-		for (uint32_t j = 0; j < i; j++) {
-			if (members[j].id == member->id)
-				return arena_printf(arena,
-						    "members %s and %s have the same id %016" PRIx64 ": is one data "
-						    "directory a copy of the other?",
-						    members[j].name, member->name, member->id);
-			if (strcmp(members[j].name, member->name) == 0)
-				return arena_printf(arena, "two members are named %s: names must differ", member->name);
-		}
-	}
-	if (!found_self)
-		return arena_printf(arena, "the members lack this node (%s): list it, or ask one that is listed",
-				    self->self.name);
-	return NULL;
-}
-
-static uint32_t collect_datacenters(const struct ring_member *members, uint32_t member_count, uint32_t replica_count,
-				    struct ring_datacenter out[RING_DATACENTERS_MAX + 1])
-{
-	uint32_t dc_count = 0;
-
-	for (uint32_t i = 0; i < member_count && dc_count <= RING_DATACENTERS_MAX; i++) {
-		uint32_t known = 0;
-
-		while (known < dc_count && strcmp(out[known].name, members[i].datacenter) != 0)
-			known++;
-		if (known < dc_count)
-			continue;
-		out[dc_count] = (struct ring_datacenter){.replica_count = replica_count};
-		memcpy(out[dc_count].name, members[i].datacenter, sizeof(out[dc_count].name));
-		dc_count++;
-	}
-	return dc_count;
-}
-
-/* NULL and the document, or what is wrong. */
-static const char *claim_first(struct gossip *self, const struct message *message, struct arena *arena,
-			       struct ring_document **out)
-{
-	struct ring_datacenter datacenters[RING_DATACENTERS_MAX + 1];
-	uint32_t replica_count = message->init_cluster.replica_count, member_count = message->init_cluster.member_count;
-	struct ring_member *members = arena_copy(arena, message->init_cluster.members, member_count * sizeof(*members));
-	struct ring_error why;
-	struct ring_plan plan = {
-		.cluster_id = draw_id(self),
-		.hash_seed = prng_next(&self->prng),
-		.partition_count = message->init_cluster.partition_count,
-		.datacenters = datacenters,
-		.members = members,
-		.member_count = member_count,
-	};
-
-	if (!members)
-		return "out of memory";
-	if (plan.partition_count == 0)
-		plan.partition_count = RING_PARTITIONS_DEFAULT;
-	for (uint32_t i = 0; i < member_count; i++) {
-		members[i].state = RING_MEMBER_ACTIVE;
-		if (members[i].weight == 0)
-			members[i].weight = RING_WEIGHT_DEFAULT;
-	}
-	plan.datacenter_count = collect_datacenters(members, member_count,
-						    replica_count ? replica_count : RING_REPLICAS_DEFAULT, datacenters);
-	if (plan.datacenter_count > RING_DATACENTERS_MAX)
-		return arena_printf(arena, "more than %d datacenters", RING_DATACENTERS_MAX);
-	if (ring_claim(NULL, &plan, out, &why))
-		return arena_printf(arena, "%s", why.text);
-	return NULL;
-}
-
-struct verdict {
-	uint32_t code;
-	const char *text;
-};
-
-static struct verdict install_first(struct gossip *self, struct ring_document *document, uint64_t now_us,
-				    struct arena *arena)
-{
-	struct rpc_error error = {"out of memory"};
-	uint8_t *bytes;
-	size_t size;
-	int status = ring_document_encode(document, &bytes, &size);
-
-	if (!status) {
-		status = keep_and_adopt(self, document, (struct rpc_slice){bytes, size}, now_us, &error);
-		free(bytes);
-	}
-	if (!status)
-		return (struct verdict){KVRING__V1__CODE__OK, NULL};
-	ring_document_destroy(&document);
-	return (struct verdict){KVRING__V1__CODE__INTERNAL, arena_printf(arena, "%s", error.text)};
-}
-
-static struct verdict init_cluster(struct gossip *self, const struct message *message, uint64_t now_us,
-				   struct arena *arena)
-{
-	struct ring_document *document;
-	const char *wrong;
-
-	if (self->self.cluster_id != 0)
-		return (struct verdict){KVRING__V1__CODE__FAILED_PRECONDITION,
-					arena_printf(arena,
-						     "%s is in cluster %016" PRIx64 " already (epoch %" PRIu64 ")",
-						     self->self.name, self->self.cluster_id, self->self.epoch)};
-	wrong = check_members(self, message->init_cluster.members, message->init_cluster.member_count, arena);
-	if (!wrong)
-		wrong = claim_first(self, message, arena, &document);
-	if (wrong)
-		return (struct verdict){KVRING__V1__CODE__INVALID_ARGUMENT, wrong};
-	return install_first(self, document, now_us, arena);
-}
-
 static void on_init(struct gossip *self, const struct message *question, uint64_t now_us, struct effects *out)
 {
-	struct verdict verdict = init_cluster(self, question, now_us, out->arena);
+	struct gossip_verdict verdict = gossip_init_cluster(self, question, now_us, out->arena);
 	struct message *answer = message_answer(question, out->arena, MESSAGE_CLUSTER_INITED);
 
 	if (answer) {
@@ -651,7 +313,7 @@ static bool is_linked(const struct gossip *self, uint64_t node_id)
 /* k random nodes; one of them is redrawn now and then, so that the graph of links does not stay split. */
 static void draw_bus_links(struct gossip *self, bool redraw)
 {
-	uint32_t want = self->table.count < BUS_LINKS ? self->table.count : BUS_LINKS, kept = 0;
+	uint32_t want = self->table.count < GOSSIP_BUS_LINKS ? self->table.count : GOSSIP_BUS_LINKS, kept = 0;
 
 	for (uint32_t i = 0; i < self->bus_link_count; i++)
 		if (gossip_table_find(&self->table, self->bus_links[i]) >= 0)
@@ -685,8 +347,8 @@ static void run_round(struct gossip *self, uint64_t now_us, struct effects *out)
 	push_document(self, PUSH_MAX, now_us, out);
 	if (round % EXCHANGE_ROUNDS == 0 || !self->document)
 		exchange(self, now_us, out);
-	publish(self, now_us);
-	count(&self->counters.rounds);
+	gossip_publish(self, now_us);
+	gossip_count(&self->counters.rounds);
 }
 
 static void start(struct gossip *self, uint64_t now_us)
@@ -716,7 +378,7 @@ static void on_message(struct gossip *self, struct message *message, const struc
 	}
 	message_free(message);
 	if (self->publish_now)
-		publish(self, event->now_us);
+		gossip_publish(self, event->now_us);
 }
 
 void gossip_step(struct gossip *self, const struct event *event, struct effects *out)
@@ -728,29 +390,6 @@ void gossip_step(struct gossip *self, const struct event *event, struct effects 
 	if ((event->type == EVENT_START || event->type == EVENT_TIMER) && event->now_us >= self->next_round_us)
 		run_round(self, event->now_us, out);
 	out->timer_us = self->next_round_us;
-}
-
-/* What home holds: the document, and a cluster id that a crash may have kept from it. */
-static int load_document(struct gossip *self, struct rpc_error *error_out)
-{
-	struct ring_document *document;
-	struct ring_error why;
-	uint8_t *bytes;
-	size_t size;
-	int status = home_ring_load(self->home, &bytes, &size, error_out);
-
-	if (status <= 0)
-		return status;
-	status = ring_document_decode(bytes, size, &document, &why);
-	if (status)
-		snprintf(error_out->text, sizeof(error_out->text),
-			 "ring document of this node: %.120s; remove DIR/ring to get it from the others", why.text);
-	else
-		status = home_set_cluster(self->home, ring_cluster_id(document), error_out);
-	if (!status)
-		status = adopt(self, document, (struct rpc_slice){bytes, size}, 0);
-	free(bytes);
-	return status;
 }
 
 static int refuse_options(struct rpc_error *error_out)
@@ -782,7 +421,7 @@ int gossip_create(const struct gossip_options *options, struct gossip **out, str
 	self->round_us = (options->round_ms ? options->round_ms : 200) * UINT64_C(1000);
 	self->timeout_us = (options->timeout_ms ? options->timeout_ms : 2000) * UINT64_C(1000);
 	prng_seed(&self->prng, options->seed);
-	status = load_document(self, error_out);
+	status = gossip_load_document(self, error_out);
 	if (status)
 		gossip_destroy(&self);
 	*out = self;
