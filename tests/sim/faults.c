@@ -105,6 +105,16 @@ static void crash_one(struct world *world, struct machine *machine)
 		plan_crash_in_disk(world, machine);
 }
 
+/* The power of the whole house fails. */
+static void crash_all(struct world *world)
+{
+	for (uint32_t i = 0; i < world->settings.nodes; i++) {
+		struct sim_crash crash = draw_crash(world);
+		if (world->machines[i].node)
+			machine_crash(&world->machines[i], &crash);
+	}
+}
+
 static void next_crash(void *world_arg, void *arg, uint64_t number)
 {
 	struct world *world = world_arg;
@@ -114,7 +124,9 @@ static void next_crash(void *world_arg, void *arg, uint64_t number)
 	(void)number;
 	if (!world->faults_on)
 		return;
-	if (machine && count_down(world) < world->settings.down_together)
+	if (world->settings.down_together == world->settings.nodes && draw(world, 4) == 0)
+		crash_all(world);
+	else if (machine && count_down(world) < world->settings.down_together)
 		crash_one(world, machine);
 	schedule_in(&world->schedule, draw_pause(world, world->settings.crash_rate), next_crash, NULL, 0, NULL);
 }
@@ -191,8 +203,8 @@ static void next_cut(void *world_arg, void *arg, uint64_t number)
 /* ---- disks and clocks
  * ------------------------------------------------------------------------------------------------------ */
 
-/* An operator restarts a machine whose disk has erred, and not the process alone: after a failed sync the page cache shows what the
- * disk does not hold, and a new process would believe it (Rebello and others 2020). */
+/* An operator restarts a machine whose disk has erred, and not the process alone: after a failed sync the page cache
+ * shows what the disk does not hold, and a new process would believe it (Rebello and others 2020). */
 static void reboot(void *world_arg, void *arg, uint64_t boot)
 {
 	struct world *world = world_arg;
@@ -221,8 +233,7 @@ static void next_disk_error(void *world_arg, void *arg, uint64_t number)
 			       error, false);
 		world_line(world, "%s: one of the next disk operations will fail with %s", machine->name,
 			   error == -EIO ? "EIO" : "ENOSPC");
-		schedule_in(&world->schedule, 1 + draw(world, REBOOT_WITHIN_US), reboot, machine,
-			    machine->boot, NULL);
+		schedule_in(&world->schedule, 1 + draw(world, REBOOT_WITHIN_US), reboot, machine, machine->boot, NULL);
 	}
 	schedule_in(&world->schedule, draw_pause(world, world->settings.disk_error_rate), next_disk_error, NULL, 0,
 		    NULL);

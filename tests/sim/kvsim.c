@@ -15,8 +15,8 @@ enum { CANARY_ALLOWED = true };
 enum { CANARY_ALLOWED = false };
 #endif
 
-/* liburcu's reclaimer naps 10 ms after each batch, by a poll of nothing, and whoever destroys a ring table waits for it: thousands of
- * restarts would be one long nap. Nothing else here polls. */
+/* liburcu's reclaimer naps 10 ms after each batch, by a poll of nothing, and whoever destroys a ring table waits for
+ * it: thousands of restarts would be one long nap. Nothing else here polls. */
 int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
 	return (int)syscall(SYS_poll, fds, count, count ? timeout_ms : 0);

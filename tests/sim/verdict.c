@@ -13,7 +13,7 @@ enum {
 	SETTLE_LIMIT_US = 60 * 1000 * 1000,
 	AUDIT_LIMIT_US = 60 * 1000 * 1000,
 	AUDIT_ROUNDS = 8,
-	AUDIT_PAUSE_US = 1000 * 1000, /* before each round: repairs and background jobs take time */
+	AUDIT_PAUSE_US = 1000 * 1000,    /* before each round: repairs and background jobs take time */
 	STRAGGLERS_US = 6 * 1000 * 1000, /* slow requests and answers of the time of faults are in by then */
 };
 
@@ -277,20 +277,24 @@ void verdict_recount(struct machine *machine, uint32_t shard_index)
 
 	if (shard_snapshot(shard, &snapshot) < 0 || engine_iterator_create(snapshot, &iterator) < 0)
 		abort();
-	for (found = engine_iterator_seek(iterator, (struct engine_slice){"", 0}); found > 0; found = engine_iterator_next(iterator)) {
+	for (found = engine_iterator_seek(iterator, (struct engine_slice){"", 0}); found > 0;
+	     found = engine_iterator_next(iterator)) {
 		struct engine_slice key = engine_iterator_key(iterator), value = engine_iterator_value(iterator);
 		struct rpc_slice engine_key = {key.data, key.size};
 		struct object object;
 		if (object_decode((struct rpc_slice){value.data, value.size}, arena, &object, NULL) < 0)
-			world_break(world, ORACLE_NONE, "%s shard %u: an entry is no object", machine->name, shard_index);
+			world_break(world, ORACLE_NONE, "%s shard %u: an entry is no object", machine->name,
+				    shard_index);
 		else
 			roots[key_partition(engine_key)] ^= object_tree_hash(engine_key, &object);
 	}
 	if (found < 0)
-		world_break(world, ORACLE_NONE, "%s shard %u cannot be read through: %s", machine->name, shard_index, strerror(-found));
+		world_break(world, ORACLE_NONE, "%s shard %u cannot be read through: %s", machine->name, shard_index,
+			    strerror(-found));
 	for (uint32_t p = shard_index; p < world->settings.partitions && found == 0; p += machine->node->shard_count)
 		if (roots[p] != shard_tree_node(shard, (uint16_t)p, 0, 0))
-			world_break(world, ORACLE_NONE, "%s: the hash tree of partition %u is not what a recount of its entries gives",
+			world_break(world, ORACLE_NONE,
+				    "%s: the hash tree of partition %u is not what a recount of its entries gives",
 				    machine->name, p);
 	engine_iterator_destroy(&iterator);
 	engine_snapshot_release(&snapshot);
