@@ -195,6 +195,7 @@ static void test_unknown_words(void **state)
 	refuse("[node]\ncache_mb = 1\n", ":2: unknown key 'cache_mb' in [node]; did you mean 'cache-mb' in [storage]?");
 	refuse("[log]\nlevel = info\n", ":2: unknown key 'level' in [log]; did you mean 'log-level'?");
 	refuse("[node]\nfrobnicate = 3\n", ":2: unknown key 'frobnicate' in [node]; kvnode --help lists all");
+	refuse("[node]\n\x1b[2J = 3\n", ":2: unknown key '?[2J' in [node]; kvnode --help lists all");
 	refuse("[nodes]\nname = n1\n", ":2: unknown section [nodes]; did you mean [node]?");
 	refuse("[cluster]\nname = n1\n",
 	       ":2: unknown section [cluster]; there are [node], [network], [threads], [storage] and [log]");
