@@ -161,7 +161,7 @@ static const char *failure_text(const struct position *position)
 	case REPLICA_UNREACHABLE:
 		return "unreachable";
 	case REPLICA_LOST:
-		return "connection lost";
+		return "no answer, slow or connection lost";
 	case REPLICA_DISK_FULL:
 		return "disk full";
 	case REPLICA_OVERLOADED:

@@ -265,9 +265,11 @@ static void step_synced(struct actor *actor, int status, struct effects *effects
 /* What a run of steps left: out it goes, unless the power failed meanwhile. false: it did. */
 static bool finish_steps(struct actor *actor, struct effects *effects)
 {
-	if (machine_died(actor->machine)) {
-		free_messages(effects);
+	take_jobs(actor, effects);
+	if (sim_fs_is_down(actor->machine->disk)) {
+		free_messages(effects); /* before the engine whose memory they hold */
 		arena_unref(effects->arena);
+		machine_died(actor->machine);
 		return false;
 	}
 	traffic_deliver(actor, effects);
@@ -278,8 +280,8 @@ static bool finish_steps(struct actor *actor, struct effects *effects)
 		step_synced(actor, 0, effects);
 		traffic_deliver(actor, effects);
 		begin_commit(actor, effects);
+		take_jobs(actor, effects);
 	}
-	take_jobs(actor, effects);
 	arena_unref(effects->arena);
 	actor_plan(actor);
 	return true;

@@ -13,6 +13,7 @@ enum {
 	SETTLE_LIMIT_US = 60 * 1000 * 1000,
 	AUDIT_LIMIT_US = 60 * 1000 * 1000,
 	AUDIT_ROUNDS = 8,
+	AUDIT_PAUSE_US = 1000 * 1000, /* between rounds: repairs and background jobs take time */
 };
 
 /* ---- forming
@@ -125,6 +126,27 @@ static bool all_see_all_up(struct world *world)
 static bool auditor_is_idle(struct world *world)
 {
 	return client_auditor(world)->idle;
+}
+
+static void end_pause(void *world_arg, void *arg, uint64_t number)
+{
+	struct world *world = world_arg;
+
+	(void)arg;
+	(void)number;
+	world->paused = false;
+}
+
+static bool pause_is_over(struct world *world)
+{
+	return !world->paused;
+}
+
+static void take_a_pause(struct world *world)
+{
+	world->paused = true;
+	schedule_in(&world->schedule, AUDIT_PAUSE_US, end_pause, NULL, 0, NULL);
+	world_run_until(world, pause_is_over, 2 * AUDIT_PAUSE_US);
 }
 
 /* Reads every key at r=N, each through another machine. */
@@ -266,8 +288,10 @@ void verdict_reach(struct world *world)
 		return;
 	}
 	bool settled = false;
-	for (uint32_t round = 0; round < AUDIT_ROUNDS && !settled && !world->oracle.broken; round++)
+	for (uint32_t round = 0; round < AUDIT_ROUNDS && !settled && !world->oracle.broken; round++) {
 		settled = read_everything(world) && all_replicas_agree(world);
+		take_a_pause(world);
+	}
 	if (!settled) {
 		uint32_t key = 0;
 		while (key + 1 < world->settings.keys && replicas_agree(world, key))

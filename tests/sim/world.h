@@ -171,6 +171,7 @@ struct world {
 	uint32_t attempt_count, attempt_capacity;
 	uint32_t operations_left;
 	bool faults_on;
+	bool paused;
 	bool inited; /* the cluster's first document is made */
 	uint64_t hash;
 	struct totals totals;

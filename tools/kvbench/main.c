@@ -260,7 +260,7 @@ static int run_command(struct arguments *arguments)
 {
 	if (!strcmp(arguments->command, "echo"))
 		return run_echo(arguments);
-	if (!arguments->phase.endpoints)
+	if (!arguments->phase.endpoints || !*arguments->phase.endpoints)
 		return fail(EXIT_USAGE, "no node to ask: give -e HOST:PORT,HOST:PORT, or set KVRING_ENDPOINTS");
 	if (!strcmp(arguments->command, "suite"))
 		return run_suite(arguments);

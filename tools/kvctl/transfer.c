@@ -98,6 +98,9 @@ static int open_input(struct transfer *transfer)
 				  strcmp(given->path, "-") ? given->path : "stdin");
 	if (state_load(given->state_path, size, &transfer->state, &error) < 0)
 		return kvctl_fail(given->kvctl, KVCTL_USAGE, "%s", error.text);
+	/* before anything is sent: what is sent twice must carry the same operation ids */
+	if (state_save(given->state_path, &transfer->state, &error) < 0)
+		return kvctl_fail(given->kvctl, KVCTL_USAGE, "%s", error.text);
 	if (!transfer->state.offset)
 		return KVCTL_DONE;
 	records_close(&transfer->records);
