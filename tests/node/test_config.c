@@ -66,8 +66,7 @@ static void refuse(const char *text, const char *expected)
 	assert_null(strchr(error.text, '\n'));
 }
 
-/* ---- what is understood --------------------------------------------------------------------------------------------
- */
+/* ---- what is understood ---------------------------------------------------------------------------------------- */
 
 static void test_file_defaults(void **state)
 {
@@ -184,8 +183,7 @@ static void test_print_reads_back(void **state)
 	there_and_back(text);
 }
 
-/* ---- what is refused -----------------------------------------------------------------------------------------------
- */
+/* ---- what is refused ------------------------------------------------------------------------------------------- */
 
 static void test_unknown_words(void **state)
 {
