@@ -213,6 +213,29 @@ static int get_response(const struct client_result *result, struct arena *scratc
 	return 0;
 }
 
+enum { ANSWER_SIZE_MAX = RPC_CLIENT_MESSAGE_MAX - 256 * 1024 }; /* bytes of values, so that what is around them fits too */
+
+/* A client's link would not take a larger message: then neither this value nor those that fit would arrive. The context stays, so that a
+ * key with too many large siblings can still be overwritten. */
+static struct client_result without_values(const struct client_result *result, struct arena *scratch)
+{
+	struct client_result out = *result;
+	out.outcome = OUTCOME_REFUSED;
+	out.code = KVRING__V1__CODE__RESOURCE_EXHAUSTED;
+	out.message = arena_printf(scratch, "the answer would be larger than %d bytes: get fewer keys at once", ANSWER_SIZE_MAX);
+	out.siblings = NULL;
+	out.sibling_count = 0;
+	return out;
+}
+
+static size_t values_size(const struct client_result *result)
+{
+	size_t size = result->context.size;
+	for (uint32_t i = 0; i < result->sibling_count; i++)
+		size += result->siblings[i].value.size;
+	return size;
+}
+
 static int encode_puts(const struct client_request *request, const struct rpc_response *head, struct arena *scratch,
 		       struct rpc_message **out)
 {
@@ -238,8 +261,13 @@ static int encode_gets(const struct client_request *request, const struct rpc_re
 	Kvring__V1__GetResponse *responses = arena_alloc(scratch, (request->count + 1) * sizeof *responses);
 	Kvring__V1__GetResponse **list = arena_alloc(scratch, (request->count + 1) * sizeof *list);
 	int error = responses && list ? 0 : -ENOMEM;
+	size_t room = ANSWER_SIZE_MAX;
 	for (uint32_t i = 0; error == 0 && i < request->count; i++) {
-		error = get_response(&request->results[i], scratch, &responses[i]);
+		struct client_result result = request->results[i];
+		if (values_size(&result) > room)
+			result = without_values(&result, scratch);
+		room -= values_size(&result) < room ? values_size(&result) : room;
+		error = get_response(&result, scratch, &responses[i]);
 		list[i] = &responses[i];
 	}
 	if (error < 0)
