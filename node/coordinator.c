@@ -348,6 +348,7 @@ static void start(struct coordinator *self, struct message *question, uint32_t i
 			  "too many operations in flight on this node: retry later or elsewhere", out);
 		return;
 	}
+	assert(question->pins[0] == NULL && question->value.pin == NULL); /* its home has it all, and later questions pin that */
 	operation->question = question;
 	operation->index = index;
 	operation->ask = ask;

@@ -30,7 +30,7 @@ void mailbox_put(struct mailbox *mailbox, enum mail_kind kind, struct cds_wfcq_n
 
 void mailbox_wake(struct mailbox *mailbox)
 {
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	cmm_smp_mb();
 	if (__atomic_load_n(&mailbox->asleep, __ATOMIC_RELAXED) == 0)
 		return;
 	if (__atomic_exchange_n(&mailbox->asleep, 0, __ATOMIC_SEQ_CST) == 1)
@@ -61,7 +61,7 @@ static bool has_mail(struct mailbox *mailbox)
 void mailbox_wait(struct mailbox *mailbox, uint64_t until_us)
 {
 	__atomic_store_n(&mailbox->asleep, 1, __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	cmm_smp_mb();
 	bool nudged = __atomic_exchange_n(&mailbox->nudged, false, __ATOMIC_SEQ_CST);
 	if (!nudged && !has_mail(mailbox) && !mailbox_stopping(mailbox)) {
 		struct timespec until = {.tv_sec = (time_t)(until_us / 1000000), .tv_nsec = (long)(until_us % 1000000) * 1000};
