@@ -29,7 +29,7 @@ void mailbox_init(struct mailbox *mailbox)
 	for (int kind = 0; kind < MAIL_KINDS; kind++)
 		__cds_wfcq_init(&mailbox->queues[kind].head, &mailbox->queues[kind].tail);
 	mailbox->asleep = 0;
-	mailbox->stopping = false;
+	mailbox->nudged = mailbox->stopping = false;
 }
 
 void mailbox_put(struct mailbox *mailbox, enum mail_kind kind, struct cds_wfcq_node *node)
@@ -77,12 +77,19 @@ void mailbox_wait(struct mailbox *mailbox, uint64_t until_us)
 {
 	__atomic_store_n(&mailbox->asleep, 1, __ATOMIC_RELAXED);
 	cmm_smp_mb();
-	if (!has_mail(mailbox) && !mailbox_stopping(mailbox)) {
+	bool nudged = __atomic_exchange_n(&mailbox->nudged, false, __ATOMIC_SEQ_CST);
+	if (!nudged && !has_mail(mailbox) && !mailbox_stopping(mailbox)) {
 		struct timespec until = {.tv_sec = (time_t)(until_us / 1000000), .tv_nsec = (long)(until_us % 1000000) * 1000};
 		/* FUTEX_WAIT_BITSET takes an absolute time. Any return is fine: the consumer looks again. */
 		futex(&mailbox->asleep, FUTEX_WAIT_BITSET_PRIVATE, 1, until_us == UINT64_MAX ? NULL : &until);
 	}
 	__atomic_store_n(&mailbox->asleep, 0, __ATOMIC_RELAXED);
+}
+
+void mailbox_nudge(struct mailbox *mailbox)
+{
+	__atomic_store_n(&mailbox->nudged, true, __ATOMIC_SEQ_CST);
+	mailbox_wake(mailbox);
 }
 
 void mailbox_stop(struct mailbox *mailbox)

@@ -66,8 +66,7 @@ static void refuse(const char *text, const char *expected)
 	assert_null(strchr(error.text, '\n'));
 }
 
-/* ---- what is understood --------------------------------------------------------------------------------------------
- */
+/* ---- what is understood ---------------------------------------------------------------------------------------- */
 
 static void test_file_defaults(void **state)
 {
@@ -184,8 +183,7 @@ static void test_print_reads_back(void **state)
 	there_and_back(text);
 }
 
-/* ---- what is refused -----------------------------------------------------------------------------------------------
- */
+/* ---- what is refused ------------------------------------------------------------------------------------------- */
 
 static void test_unknown_words(void **state)
 {
@@ -195,6 +193,7 @@ static void test_unknown_words(void **state)
 	refuse("[node]\ncache_mb = 1\n", ":2: unknown key 'cache_mb' in [node]; did you mean 'cache-mb' in [storage]?");
 	refuse("[log]\nlevel = info\n", ":2: unknown key 'level' in [log]; did you mean 'log-level'?");
 	refuse("[node]\nfrobnicate = 3\n", ":2: unknown key 'frobnicate' in [node]; kvnode --help lists all");
+	refuse("[node]\n\x1b[2J = 3\n", ":2: unknown key '?[2J' in [node]; kvnode --help lists all");
 	refuse("[nodes]\nname = n1\n", ":2: unknown section [nodes]; did you mean [node]?");
 	refuse("[cluster]\nname = n1\n",
 	       ":2: unknown section [cluster]; there are [node], [network], [threads], [storage] and [log]");

@@ -51,7 +51,7 @@ class BenchTest(ToolTest):
 
     def run_workload(self, name, *arguments, **options):
         self.cluster.requests.clear()
-        return self.run_json("run", "--keys", "200", "--seconds", "1", "-w", name, "-n", "8", *arguments, **options)
+        return self.run_json("run", "--keys", "200", "--seconds", "0.4", "-w", name, "-n", "8", *arguments, **options)
 
     def methods_after_preparing(self):
         return [method for method in self.methods() if method != "BatchGet"]
@@ -84,6 +84,16 @@ class BenchTest(ToolTest):
         result = self.run_workload("A", "-n", "1", "-d", "zipfian")
         self.assertEqual(result["siblings"], 0)
         self.assertTrue(all(len(siblings) == 1 for siblings in self.objects().values()))
+
+    def test_many_updates_under_way_leave_no_siblings(self):
+        self.load(keys=2000)
+        result = self.run_json("run", "--keys", "2000", "--seconds", "0.4", "-w", "A", "-n", "64", "-d", "zipfian")
+        self.assertEqual((result["siblings"], result["refused"]), (0, 0))
+
+    def test_more_updates_than_keys_still_run(self):
+        self.load(keys=10)
+        result = self.run_json("run", "--keys", "10", "--seconds", "0.4", "-w", "U", "-n", "32")
+        self.assertGreater(result["operations"], 100)
 
     def test_batches_hold_distinct_keys(self):
         self.load()
@@ -151,14 +161,14 @@ class BenchTest(ToolTest):
         self.assertRegex(out.decode(), r"update +100 requests   mean [\d.]+ ms  p50 [\d.]+  p95 [\d.]+  p99 [\d.]+  p99.9 [\d.]+  max")
 
     def test_echo(self):
-        result = self.run_json("echo", "--seconds", "1", "--outstanding", "16", "-s", "256")
+        result = self.run_json("echo", "--seconds", "0.4", "--outstanding", "16", "-s", "256")
         self.assertGreater(result["messages_per_second"], 1000)
         self.assertEqual(result["failed"], 0)
         self.assertEqual(result["latency"]["requests"], result["messages"])
         self.assertEqual(result["message_size"], 256)
 
     def test_suite(self):
-        out, _ = self.run_tool("suite", "--keys", "300", "--seconds", "1")
+        out, _ = self.run_tool("suite", "--keys", "5000", "--seconds", "0.4")
         rows = [line.split() for line in out.decode().splitlines() if re.match(r"[AC] ", line)]
         self.assertEqual([(r[0], r[1], r[2]) for r in rows], [
             (workload, outstanding, batch)
