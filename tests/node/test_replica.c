@@ -27,7 +27,8 @@ struct stage {
 	uint64_t digest, correlation;
 };
 
-/* ---- stage ---------------------------------------------------------------------------------------------------------- */
+/* ---- stage ----------------------------------------------------------------------------------------------------------
+ */
 
 static struct rpc_slice engine_key(struct stage *s, unsigned a, unsigned b, unsigned c, unsigned skip, uint32_t shard)
 {
@@ -191,7 +192,8 @@ static void expect_log(struct stage *s, const char *what, const char *file, int 
 	s->log[0] = 0;
 }
 
-/* ---- questions -------------------------------------------------------------------------------------------------------- */
+/* ---- questions
+ * -------------------------------------------------------------------------------------------------------- */
 
 static struct message *question(struct stage *s, enum message_type type)
 {
@@ -259,7 +261,8 @@ static struct rpc_slice made(struct stage *s, unsigned node, uint64_t counter, c
 	return scene_object(&s->scene, (struct rpc_slice){0}, false, node, counter, value);
 }
 
-/* ---- tests: when answers leave ----------------------------------------------------------------------------------------- */
+/* ---- tests: when answers leave
+ * ----------------------------------------------------------------------------------------- */
 
 /* The merged object leaves at once, the acknowledgement after the sync (P2). */
 static void test_put(void **state)
@@ -393,7 +396,8 @@ static void test_sync_failure(void **state)
 	end(&s);
 }
 
-/* ---- versions -------------------------------------------------------------------------------------------------------------- */
+/* ---- versions
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static void test_duplicates_by_operation_id(void **state)
 {
@@ -501,8 +505,8 @@ static void test_new_actor_when_a_context_shows_unissued_counters(void **state)
 	end(&s);
 }
 
-/* P1. After a clean end the same actor goes on above; after a crash it is another one, since dots that left before their sync may live
- * elsewhere and are forgotten here. */
+/* P1. After a clean end the same actor goes on above; after a crash it is another one, since dots that left before
+ * their sync may live elsewhere and are forgotten here. */
 static void test_dots_are_never_used_again(void **state)
 {
 	(void)state;
@@ -534,7 +538,8 @@ static void test_dots_are_never_used_again(void **state)
 	end(&s);
 }
 
-/* ---- refusals --------------------------------------------------------------------------------------------------------------- */
+/* ---- refusals
+ * --------------------------------------------------------------------------------------------------------------- */
 
 static void test_refusals(void **state)
 {
@@ -611,7 +616,9 @@ static void test_a_read_error_is_never_absent(void **state)
 	end(&s);
 }
 
-/* ---- jobs ------------------------------------------------------------------------------------------------------------------- */
+/* ---- jobs
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 static void test_jobs(void **state)
 {
