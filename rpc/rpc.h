@@ -112,7 +112,7 @@ struct rpc_server_counts {
 	uint64_t connections_refused;
 	uint32_t connections;
 	uint32_t in_flight;
-	uint32_t contexts; /* most requests that were ever in flight, 16 at least */
+	uint32_t in_flight_peak;
 };
 void rpc_server_counts(struct rpc_server *, struct rpc_server_counts *out);
 
