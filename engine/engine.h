@@ -159,7 +159,8 @@ ENGINE_OK int shard_maintain(struct shard *, struct engine_job **out);
 /* Reads immutable inputs, writes new files. (any thread) The result is kept in the job. */
 void engine_job_run(struct engine_job *);
 /* Makes the job's files part of the store (or removes them when it failed) and frees the job. Owner only. Returns the
- * job's error: -ENOSPC and read errors leave the store as it was; the job will be offered again. */
+ * job's error: -ENOSPC and read errors leave the store as it was; the job will be offered again. A job that was never
+ * run is cancelled: -ECANCELED, and nothing changes. */
 ENGINE_OK int shard_install(struct shard *, struct engine_job **);
 /* 0 = idle, 1000 = writes are refused with -EAGAIN. Proportional to the debt in between: delay writers by it. */
 uint32_t shard_pressure(const struct shard *);
@@ -198,6 +199,8 @@ struct shard_stats {
 	uint64_t torn_tail_bytes;   /* cut off at open: never acknowledged */
 };
 void shard_stats(const struct shard *, struct shard_stats *stats_out);
+/* Nothing but closing is left: a write or a sync failed (a job's -EIO, by contrast, may be a read that failed). */
+bool shard_is_dead(const struct shard *);
 /* What the last failed call on this shard found, for a person; empty when none failed. Valid until the next call. */
 const char *shard_error(const struct shard *);
 

@@ -71,7 +71,9 @@ int files_replace(const struct fs *fs, const char *directory, const char *path, 
 		return rc;
 	}
 	rc = fs->rename(fs, temporary, path);
-	if (rc == 0)
+	if (rc)
+		files_remove(fs, temporary);
+	else
 		rc = fs->sync_dir(fs, directory);
 	return rc ? -EIO : 0;
 }

@@ -37,6 +37,8 @@ static int write_tree(struct engine_job *job)
 		job->saved_tree.number = number;
 		job->saved_tree.size = bytes.size;
 		job->bytes_written += bytes.size;
+	} else {
+		files_remove(job->files.fs, path.text);
 	}
 	buffer_fini(&bytes);
 	return rc;
@@ -302,10 +304,12 @@ void job_run(struct engine_job *job)
 		rc = write_tree(job);
 	if (rc == 0 && job->output_count)
 		rc = job->files.fs->sync_dir(job->files.fs, job->files.directory);
+	job->has_run = true;
 	job->error = rc;
 	if (rc && !job->text.text[0])
-		format_error(&job->text, rc, "%s: %s: %s", job->files.directory,
-			     job->kind == JOB_FLUSH ? "flush" : "compaction", strerror(-rc));
+		format_error(&job->text, rc, "%s: %s: %s%s", job->files.directory,
+			     job->kind == JOB_FLUSH ? "flush" : "compaction", strerror(-rc),
+			     rc == -ENOSPC ? ": free some space" : "");
 }
 
 void job_destroy(struct engine_job **job)

@@ -49,6 +49,7 @@ struct engine_job {
 	struct sst **moved; /* of version: inputs that stay as they are */
 	size_t moved_count;
 	uint64_t bytes_read, bytes_written;
+	bool has_run;
 	int error;
 	struct engine_error text;
 };

@@ -140,6 +140,11 @@ void shard_meta_get(const struct shard *shard, struct engine_slice *meta_out)
 	*meta_out = buffer_slice(&shard->state.meta);
 }
 
+bool shard_is_dead(const struct shard *shard)
+{
+	return shard->is_dead;
+}
+
 const char *shard_error(const struct shard *shard)
 {
 	return shard->error.text;

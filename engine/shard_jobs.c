@@ -401,11 +401,16 @@ static void forget_job(struct shard *shard, const struct engine_job *job)
 int shard_install(struct shard *shard, struct engine_job **job)
 {
 	struct engine_job *it = *job;
-	int rc = it->error;
+	int rc = it->has_run ? it->error : -ECANCELED;
 
 	forget_job(shard, it);
+	if (rc == -ECANCELED) {
+		job_destroy(job);
+		return rc;
+	}
 	if (rc) {
 		shard->error = it->text;
+		shard->is_full |= rc == -ENOSPC; /* the next write looks how much is free */
 		if (rc == -EBADMSG && it->kind == JOB_COMPACTION)
 			shard->is_compaction_damaged = true;
 	} else {

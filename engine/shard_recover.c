@@ -8,10 +8,15 @@
 
 #define LOG_MAX ((uint64_t)1 << 32) /* bytes of one segment */
 
+struct listed_log {
+	uint64_t number;
+	bool is_unused; /* nothing was ever written to it */
+};
+
 /* What was found in the directory. */
 struct listing {
 	struct shard *shard;
-	uint64_t *logs;
+	struct listed_log *logs;
 	size_t log_count;
 	char (*orphans)[FILES_PATH_MAX];
 	size_t orphan_count;
@@ -42,12 +47,12 @@ static int add_orphan(struct listing *listing, const char *name)
 
 static int add_log(struct listing *listing, uint64_t number)
 {
-	uint64_t *grown = realloc(listing->logs, (listing->log_count + 1) * sizeof(*grown));
+	struct listed_log *grown = realloc(listing->logs, (listing->log_count + 1) * sizeof(*grown));
 
 	if (!grown)
 		return -ENOMEM;
 	listing->logs = grown;
-	listing->logs[listing->log_count++] = number;
+	listing->logs[listing->log_count++] = (struct listed_log){.number = number};
 	return 0;
 }
 
@@ -77,9 +82,9 @@ static int visit_file(void *arg, const char *name)
 
 static int by_number(const void *a, const void *b)
 {
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	const struct listed_log *x = a, *y = b;
 
-	return x < y ? -1 : x > y;
+	return x->number < y->number ? -1 : x->number > y->number;
 }
 
 static int open_tables(struct shard *shard, struct engine_error *error_out)
@@ -200,17 +205,13 @@ static int log_damaged(struct replay *replay, const char *path, uint64_t at, con
 /* Notes that the log ends here, and what intact batches behind say. */
 static void note_tear(struct replay *replay, uint64_t log, struct wal_reader *reader)
 {
-	uint64_t durable;
-
 	if (!replay->is_torn) {
 		replay->is_torn = true;
 		replay->torn_log = log;
 		replay->torn_at = reader->at;
 	}
 	replay->shard->stats.torn_tail_bytes += reader->size - reader->at;
-	durable = wal_reader_resync(reader);
-	if (durable > replay->durable_seen)
-		replay->durable_seen = durable;
+	(void)wal_reader_resync(reader, &replay->durable_seen);
 }
 
 static int replay_batches(struct replay *replay, const char *path, uint64_t log, uint64_t drop_id,
@@ -239,79 +240,90 @@ static int replay_batches(struct replay *replay, const char *path, uint64_t log,
 	return rc;
 }
 
-/* The header as found, or a tear when it was never completely written. 1: read it, 0: torn, or an error. */
-static int read_log_header(struct replay *replay, const char *path, uint64_t log, struct wal_reader *reader,
-			   struct format_header *header)
+/* Is there any intact batch behind the header? */
+static bool holds_batches(const struct wal_reader *reader)
 {
 	struct wal_reader behind = *reader;
-	struct wal_batch batch;
-	int rc = format_header_read(reader->data, reader->size, FORMAT_LOG, path, header, replay->error_out);
+	uint64_t durable = 0;
 
-	if (rc == 0 && (header->number != log || header->shard != replay->shard->files.shard_index))
+	struct wal_batch first;
+
+	if (reader->size <= FORMAT_HEADER_SIZE)
+		return false;
+	behind.at = FORMAT_HEADER_SIZE;
+	return wal_reader_next(&behind, &first) || wal_reader_resync(&behind, &durable);
+}
+
+static int check_log_header(struct replay *replay, const char *path, uint64_t log, const struct format_header *header)
+{
+	const struct shard *shard = replay->shard;
+
+	if (header->number != log || header->shard != shard->files.shard_index)
 		return format_error(replay->error_out, -EBADMSG,
 				    "%s: is segment %" PRIu64 " of shard %u: files were mixed up", path, header->number,
 				    header->shard);
-	if (rc == 0) {
-		reader->at = FORMAT_HEADER_SIZE;
-		return 1;
-	}
-	if (rc != -EBADMSG)
-		return rc;
-	/* The header was synced before the first batch was written: it cannot be missing alone. */
-	behind.at = FORMAT_HEADER_SIZE;
-	if (reader->size > FORMAT_HEADER_SIZE && wal_reader_next(&behind, &batch))
-		return log_damaged(replay, path, 0, "the file header is damaged");
-	reader->at = 0;
-	note_tear(replay, log, reader);
-	return 0;
-}
-
-static int replay_log(struct replay *replay, uint64_t log, uint8_t *data, size_t size)
-{
-	struct shard *shard = replay->shard;
-	struct files_path path = files_path(&shard->files, FILE_LOG, log);
-	struct wal_reader reader = {data, size, 0, log};
-	struct format_header header;
-	int rc;
-
-	if (replay->is_torn) {
-		note_tear(replay, log, &reader);
-		return 0;
-	}
-	rc = read_log_header(replay, path.text, log, &reader, &header);
-	if (rc <= 0)
-		return rc;
-	if (header.b > shard->state.last_drop_id)
+	if (header->b > shard->state.last_drop_id)
 		return format_error(replay->error_out, -EBADMSG,
 				    "%s: knows of drop %" PRIu64 ", the manifest only of %" PRIu64
 				    ": the manifest is damaged; restore the shard",
-				    path.text, header.b, shard->state.last_drop_id);
+				    path, header->b, shard->state.last_drop_id);
+	return 0;
+}
+
+/* A segment whose making was cut short, or that was never written to: it says nothing. The header is synced before the
+ * first batch is written, so a damaged one in front of intact batches is damage. */
+static int replay_log(struct replay *replay, struct listed_log *log, uint8_t *data, size_t size)
+{
+	struct shard *shard = replay->shard;
+	struct files_path path = files_path(&shard->files, FILE_LOG, log->number);
+	struct wal_reader reader = {data, size, 0, log->number};
+	struct format_header header;
+	bool is_used = holds_batches(&reader);
+	int rc;
+
+	if (replay->is_torn) {
+		note_tear(replay, log->number, &reader);
+		return 0;
+	}
+	rc = format_header_read(data, size, FORMAT_LOG, path.text, &header, replay->error_out);
+	if (rc == 0)
+		rc = check_log_header(replay, path.text, log->number, &header);
+	else if (rc == -EBADMSG && !is_used)
+		rc = 0;
+	if (rc)
+		return rc;
+	if (!is_used) {
+		log->is_unused = true;
+		shard->stats.torn_tail_bytes += size > FORMAT_HEADER_SIZE ? size - FORMAT_HEADER_SIZE : 0;
+		return 0;
+	}
 	if (header.a > shard->sequence + 1) {
 		/* The segment before ended early, at the end of a batch. */
-		reader.at = 0;
-		note_tear(replay, log, &reader);
+		note_tear(replay, log->number, &reader);
 		return 0;
 	}
 	if (header.a != shard->sequence + 1)
 		return log_damaged(replay, path.text, 0, "a segment out of order");
 	apply_drops(replay, header.b);
-	return replay_batches(replay, path.text, log, header.b, &reader);
+	reader.at = FORMAT_HEADER_SIZE;
+	return replay_batches(replay, path.text, log->number, header.b, &reader);
 }
 
-static int replay_logs(struct replay *replay, const struct listing *listing)
+static int replay_logs(struct replay *replay, struct listing *listing)
 {
 	struct shard *shard = replay->shard;
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < listing->log_count; i++) {
-		struct files_path path = files_path(&shard->files, FILE_LOG, listing->logs[i]);
+		struct listed_log *log = &listing->logs[i];
+		struct files_path path = files_path(&shard->files, FILE_LOG, log->number);
 		uint8_t *data;
 		size_t size;
 
 		rc = files_read(shard->files.fs, path.text, LOG_MAX, &data, &size);
 		if (rc)
 			return format_error(replay->error_out, rc, "%s: cannot read: %s", path.text, strerror(-rc));
-		rc = replay_log(replay, listing->logs[i], data, size);
+		rc = replay_log(replay, log, data, size);
 		free(data);
 	}
 	return rc;
@@ -347,11 +359,12 @@ static int cut_tear(struct replay *replay, const struct listing *listing)
 		return 0;
 	/* Later segments go first, the last one first: at no time is there a hole. */
 	for (size_t i = listing->log_count; rc == 0 && i-- > 0;) {
-		struct files_path path = files_path(&replay->shard->files, FILE_LOG, listing->logs[i]);
+		const struct listed_log *log = &listing->logs[i];
+		struct files_path path = files_path(&replay->shard->files, FILE_LOG, log->number);
 
-		if (listing->logs[i] < replay->torn_log)
+		if (log->number < replay->torn_log)
 			break;
-		if (listing->logs[i] > replay->torn_log || replay->torn_at <= FORMAT_HEADER_SIZE) {
+		if (log->number > replay->torn_log || replay->torn_at <= FORMAT_HEADER_SIZE) {
 			rc = files_remove(fs, path.text);
 			continue;
 		}
@@ -420,7 +433,7 @@ static int save_tree(struct shard *shard)
 	return hashtree_save(&shard->tree, &last->tree);
 }
 
-static int replay_all(struct shard *shard, const struct listing *listing, struct engine_error *error_out)
+static int replay_all(struct shard *shard, struct listing *listing, struct engine_error *error_out)
 {
 	struct replay replay = {.shard = shard, .error_out = error_out, .drop_id = shard->state.tree.drop_id};
 	int rc = 0;
@@ -460,9 +473,10 @@ static int remove_orphans(struct shard *shard, const struct listing *listing)
 	for (size_t i = 0; rc == 0 && i < listing->orphan_count; i++)
 		rc = files_remove(fs, listing->orphans[i]);
 	for (size_t i = 0; rc == 0 && i < listing->log_count; i++) {
-		struct files_path path = files_path(&shard->files, FILE_LOG, listing->logs[i]);
+		const struct listed_log *log = &listing->logs[i];
+		struct files_path path = files_path(&shard->files, FILE_LOG, log->number);
 
-		if (listing->logs[i] < first_log)
+		if (log->number < first_log || log->is_unused)
 			rc = files_remove(fs, path.text);
 	}
 	return rc ? rc : fs->sync_dir(fs, shard->files.directory);

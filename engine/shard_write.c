@@ -14,6 +14,11 @@ static bool is_full_disk(int rc)
 	return rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG;
 }
 
+static int disk_is_full(struct shard *shard)
+{
+	return format_error(&shard->error, -ENOSPC, "%s: the disk is full: free some space", shard->files.directory);
+}
+
 /* ---- log ----------------------------------------------------------------------------------------------------- */
 
 /* Writes the pending batches as one (D1). */
@@ -28,8 +33,7 @@ static int write_pending(struct shard *shard)
 	rc = wal_append(shard->log, shard->pending.data, size, first, shard->pending_count, shard->durable_sequence);
 	if (is_full_disk(rc)) {
 		shard->is_full = true;
-		return format_error(&shard->error, -ENOSPC, "%s: the disk is full: free some space",
-				    shard->files.directory);
+		return disk_is_full(shard);
 	}
 	if (rc)
 		return shard_die(shard, rc, "writing the log");
@@ -144,7 +148,9 @@ static int create_log(struct shard *shard, struct wal **out)
 	int rc =
 		wal_create(&shard->files, shard_new_number(shard), shard->sequence + 1, shard->state.last_drop_id, out);
 
-	if (rc == 0 || rc == -ENOMEM || is_full_disk(rc))
+	if (is_full_disk(rc))
+		return disk_is_full(shard);
+	if (rc == 0 || rc == -ENOMEM)
 		return rc;
 	return shard_die(shard, rc, "beginning a log segment");
 }

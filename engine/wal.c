@@ -125,9 +125,9 @@ bool wal_reader_next(struct wal_reader *reader, struct wal_batch *out)
 	return true;
 }
 
-uint64_t wal_reader_resync(struct wal_reader *reader)
+bool wal_reader_resync(struct wal_reader *reader, uint64_t *durable_inout)
 {
-	uint64_t durable = 0;
+	bool found = false;
 	uint8_t magic[4];
 
 	format_u32_put(magic, batch_magic);
@@ -139,12 +139,15 @@ uint64_t wal_reader_resync(struct wal_reader *reader)
 		if (!hit)
 			break;
 		reader->at = (size_t)(hit - reader->data);
-		if (!wal_reader_next(reader, &batch))
+		if (!wal_reader_next(reader, &batch)) {
 			reader->at++;
-		else if (batch.durable_sequence > durable)
-			durable = batch.durable_sequence;
+			continue;
+		}
+		found = true;
+		if (batch.durable_sequence > *durable_inout)
+			*durable_inout = batch.durable_sequence;
 	}
-	return durable;
+	return found;
 }
 
 uint8_t *wal_entry_put(uint8_t *out, const struct wal_entry *entry)

@@ -74,8 +74,9 @@ struct wal_reader {
 
 /* True and moves on; false at the end or where the next batch does not verify (then at < size). */
 bool wal_reader_next(struct wal_reader *, struct wal_batch *out);
-/* Looks for intact batches behind a damaged place: the largest `durable` among them, 0 when there is none. */
-uint64_t wal_reader_resync(struct wal_reader *);
+/* Looks for intact batches from here on, past damage. True when there is one; *durable_inout rises to the largest
+ * `durable`. */
+bool wal_reader_resync(struct wal_reader *, uint64_t *durable_inout);
 
 /* Encodes an entry; room for WAL_ENTRY_MAX + key + value. Returns the end. */
 uint8_t *wal_entry_put(uint8_t *out, const struct wal_entry *);

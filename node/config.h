@@ -3,14 +3,16 @@
  *     kvnode --config FILE        INI: [section], key = value, one per line; seed may be repeated
  *     kvnode --name n1 ...        the same options as flags; a flag goes before the file
  *
- * Every option is one row of the table in config.c: the flags, --help, the file and --print-config are all derived from
+ * Every option is one row of the table in setting.c: the flags, --help, the file and --print-config are all derived from
  * it.
  *
  * Threading   before other threads start. The result is plain memory.
  * Ownership   nothing but the caller's struct.
- * Errors      one line that says which value of which file and line or flag is wrong, and what would be right. Exit
- * code 2. Invariants  C1 what --print-config prints, read as a file, gives the same configuration. C2 a configuration
- * that was accepted is complete: the derived addresses are set, everything is within its limits.
+ * Errors      one line that says which value of which file and line or flag is wrong, and what would be right; exit
+ *             code 2.
+ * Invariants  C1 what --print-config prints, read as a file, gives the same configuration.
+ *             C2 a configuration that was accepted is complete: the derived addresses are set, and everything is within
+ *                its limits.
  */
 #ifndef KVRING_NODE_CONFIG_H
 #define KVRING_NODE_CONFIG_H
@@ -29,8 +31,6 @@ enum {
 	CONFIG_LINE_MAX = 197, /* bytes of a line of the file, without its end; inih's limit */
 	CONFIG_EXIT_WRONG = 2, /* exit code: the configuration is wrong */
 };
-
-enum config_sync { CONFIG_SYNC_EACH, CONFIG_SYNC_INTERVAL, CONFIG_SYNC_NONE };
 
 struct node_config {
 	/* [node] */
@@ -56,8 +56,6 @@ struct node_config {
 	/* [storage] */
 	uint32_t cache_mb;
 	uint32_t memtable_mb;
-	enum config_sync sync;
-	uint32_t sync_interval_ms; /* with CONFIG_SYNC_INTERVAL */
 
 	/* [log] */
 	enum log_level log_level;

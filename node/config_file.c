@@ -27,6 +27,9 @@ __attribute__((format(printf, 2, 3))) static int complain(struct loader *loader,
 	va_start(arguments, format);
 	vsnprintf(what, sizeof(what), format, arguments);
 	va_end(arguments);
+	for (char *at = what; *at; at++)
+		if ((unsigned char)*at < ' ' || *at == 0x7f) /* what the file says must not speak to a terminal */
+			*at = '?';
 	loader->failed = true;
 	snprintf(loader->error->text, sizeof(loader->error->text), "config %.300s:%d: %s", loader->path, loader->line,
 		 what);

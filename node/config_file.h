@@ -2,9 +2,9 @@
  *
  * Threading   one call at a time per struct.
  * Ownership   nothing is kept.
- * Errors      -EINVAL with a text that names file, line, key and what would be right; -errno when the file cannot be
- * read. Invariants  every line is understood, or refused: unknown and doubled keys, keys in the wrong section, lines of
- * no form or too long.
+ * Errors      -EINVAL with a text that names file, line, key and what would be right; -errno when it cannot be read.
+ * Invariants  every line is understood, or refused: unknown and doubled keys, keys in the wrong section, lines of no
+ *             form or too long.
  */
 #ifndef KVRING_NODE_CONFIG_FILE_H
 #define KVRING_NODE_CONFIG_FILE_H

@@ -3,10 +3,11 @@
  *     2026-11-23T16:40:01.123Z INFO  n1 gossip: member up peer=n2 address=127.0.0.1:7101
  *
  * One line is one write(2), so lines of threads and processes never mix. The room or actor comes first, then what happened,
- * then key=value. A value with blanks is quoted by who logs it.
+ * then key=value. A value with blanks is quoted by who logs it. Control characters are written as \xNN.
  *
- * Threading   log_open before threads start; log_write: any thread.
- * Errors      None: a line that cannot be written is lost.
+ * Threading   log_open and log_to before threads start; log_write: any thread.
+ * Errors      None. A line that a full pipe does not take at once, or that nobody reads any more, is dropped, and the next
+ *             line that passes is preceded by how many were: a reader that stalls never stalls the node.
  */
 #ifndef KVRING_NODE_LOG_H
 #define KVRING_NODE_LOG_H
@@ -16,14 +17,16 @@
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
 
-enum { LOG_LINE_MAX = 2048 }; /* bytes; longer lines are cut and end in "..." */
+enum { LOG_LINE_MAX = 2048 }; /* bytes with the line break, below PIPE_BUF; longer lines are cut and end in "..." */
 
 /* name: of the node, in every line. The default level is INFO. */
 void log_open(const char *name, enum log_level lowest);
 /* For tests: another file descriptor than stderr's. */
 void log_to(int fd);
-const char *log_level_name(enum log_level); /* "info" */
 bool log_level_parse(const char *text, enum log_level *out);
+const char *log_level_name(enum log_level); /* "debug", "info", "warn", "error" */
+/* Lines, since the process started. */
+uint64_t log_dropped(void);
 void log_write(enum log_level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* At most one line per interval from one place; what was left out is counted in the next. */

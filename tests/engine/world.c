@@ -138,6 +138,15 @@ static bool is_value(const struct world_value *value, const void *data, size_t s
 	return same;
 }
 
+bool world_is_right(const struct world *world, uint32_t key, int rc, const struct engine_value *value)
+{
+	const struct world_value *expected = &world->now.values[key];
+
+	if (rc != 0 && rc != 1)
+		return false;
+	return rc == expected->is_present && (!rc || is_value(expected, value->data, value->size));
+}
+
 static bool state_matches(struct world *world, const struct world_state *state)
 {
 	bool same = true;
@@ -146,6 +155,8 @@ static bool state_matches(struct world *world, const struct world_state *state)
 		struct engine_value value;
 		int rc = shard_get(world->shard, world_key(i), &value);
 
+		if (rc < 0 && sim_fs_is_down(world->disk))
+			return false;
 		assert_true(rc >= 0);
 		same = rc == state->values[i].is_present &&
 		       (!rc || is_value(&state->values[i], value.data, value.size));
@@ -314,7 +325,7 @@ void world_check_files(struct world *world)
 /* ---- open and close ------------------------------------------------------------------------------------------ */
 
 /* The store is in a state it was in before, not older than what was acknowledged, at the sequence of that state. */
-static void find_point(struct world *world)
+static int find_point(struct world *world)
 {
 	uint64_t sequence = shard_sequence(world->shard);
 
@@ -323,11 +334,14 @@ static void find_point(struct world *world)
 			world->now = world->points[i].state;
 			world->point_count = i + 1;
 			world->acknowledged = i;
-			return;
+			return 0;
 		}
 	}
+	if (sim_fs_is_down(world->disk))
+		return -EIO;
 	fail_msg("sequence %llu is none of the states it may be in (acknowledged: %zu of %zu)",
 		 (unsigned long long)sequence, world->acknowledged, world->point_count);
+	return -EIO;
 }
 
 int world_open(struct world *world, struct engine_error *error)
@@ -338,7 +352,11 @@ int world_open(struct world *world, struct engine_error *error)
 		return rc;
 	world->shard = engine_shard(world->engine, 0);
 	world->is_dead = world->in_doubt = false;
-	find_point(world);
+	rc = find_point(world);
+	if (rc) {
+		world->is_dead = true;
+		return rc;
+	}
 	if (read_meta(world) == world->meta_doubt)
 		world->meta = world->meta_doubt;
 	assert_int_equal(read_meta(world), world->meta);

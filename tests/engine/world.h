@@ -77,6 +77,8 @@ int world_meta(struct world *);
 int world_checkpoint(struct world *);
 /* Compares everything: gets, iteration both ways, hash trees. */
 void world_check(struct world *);
+/* Is this what shard_get must say of the key? */
+bool world_is_right(const struct world *, uint32_t key, int rc, const struct engine_value *);
 /* The files of the shard are those the engine knows: nothing was left behind. Only when no job or snapshot is out. */
 void world_check_files(struct world *);
 struct engine_slice world_key(uint32_t index);

@@ -7,7 +7,7 @@ enum {
 	CUT_MAX_US = 5 * 1000 * 1000,
 	CRASH_WITHIN_OPERATIONS = 60, /* a planned power cut comes in one of so many disk operations */
 	RESTART_CRASH_PERMILLE = 150,
-	REPLACE_DISK_US = 2 * 1000 * 1000, /* a machine whose disk erred is restarted within this */
+	REBOOT_WITHIN_US = 2 * 1000 * 1000, /* a machine whose disk erred is restarted within this */
 };
 
 static uint64_t draw(struct world *world, uint64_t bound)
@@ -67,6 +67,7 @@ static void restart(void *world_arg, void *arg, uint64_t number)
 	if (number != machine->restart_number || machine->node)
 		return;
 	sim_fs_fail_never(machine->disk);
+	machine->disk_failed = false;
 	if (world->faults_on && sim_random_permille(&world->fault_random, RESTART_CRASH_PERMILLE) &&
 	    world->settings.crash_rate) {
 		if (sim_fs_is_down(machine->disk))
@@ -92,7 +93,9 @@ static void crash_one(struct world *world, struct machine *machine)
 {
 	struct sim_crash crash = draw_crash(world);
 
-	if (sim_random_permille(&world->fault_random, world->settings.kill_permille))
+	if (machine->disk_failed)
+		machine_crash(machine, &crash);
+	else if (sim_random_permille(&world->fault_random, world->settings.kill_permille))
 		machine_kill(machine);
 	else if (draw(world, 10) == 0)
 		machine_stop(machine);
@@ -100,6 +103,16 @@ static void crash_one(struct world *world, struct machine *machine)
 		machine_crash(machine, &crash);
 	else
 		plan_crash_in_disk(world, machine);
+}
+
+/* The power of the whole house fails. */
+static void crash_all(struct world *world)
+{
+	for (uint32_t i = 0; i < world->settings.nodes; i++) {
+		struct sim_crash crash = draw_crash(world);
+		if (world->machines[i].node)
+			machine_crash(&world->machines[i], &crash);
+	}
 }
 
 static void next_crash(void *world_arg, void *arg, uint64_t number)
@@ -111,7 +124,9 @@ static void next_crash(void *world_arg, void *arg, uint64_t number)
 	(void)number;
 	if (!world->faults_on)
 		return;
-	if (machine && count_down(world) < world->settings.down_together)
+	if (world->settings.down_together == world->settings.nodes && draw(world, 4) == 0)
+		crash_all(world);
+	else if (machine && count_down(world) < world->settings.down_together)
 		crash_one(world, machine);
 	schedule_in(&world->schedule, draw_pause(world, world->settings.crash_rate), next_crash, NULL, 0, NULL);
 }
@@ -188,13 +203,16 @@ static void next_cut(void *world_arg, void *arg, uint64_t number)
 /* ---- disks and clocks
  * ------------------------------------------------------------------------------------------------------ */
 
-static void replace_disk_owner(void *world_arg, void *arg, uint64_t boot)
+/* An operator restarts a machine whose disk has erred, and not the process alone: after a failed sync the page cache
+ * shows what the disk does not hold, and a new process would believe it (Rebello and others 2020). */
+static void reboot(void *world_arg, void *arg, uint64_t boot)
 {
+	struct world *world = world_arg;
 	struct machine *machine = arg;
+	struct sim_crash crash = draw_crash(world);
 
-	(void)world_arg;
 	if (machine->node && machine->boot == boot)
-		machine_kill(machine);
+		machine_crash(machine, &crash);
 }
 
 /* One operation fails; the machine may be crippled by it until somebody restarts it. */
@@ -215,8 +233,7 @@ static void next_disk_error(void *world_arg, void *arg, uint64_t number)
 			       error, false);
 		world_line(world, "%s: one of the next disk operations will fail with %s", machine->name,
 			   error == -EIO ? "EIO" : "ENOSPC");
-		schedule_in(&world->schedule, 1 + draw(world, REPLACE_DISK_US), replace_disk_owner, machine,
-			    machine->boot, NULL);
+		schedule_in(&world->schedule, 1 + draw(world, REBOOT_WITHIN_US), reboot, machine, machine->boot, NULL);
 	}
 	schedule_in(&world->schedule, draw_pause(world, world->settings.disk_error_rate), next_disk_error, NULL, 0,
 		    NULL);
@@ -264,9 +281,8 @@ void faults_end(struct world *world)
 	for (uint32_t i = 0; i < world->settings.nodes; i++) {
 		struct machine *machine = &world->machines[i];
 		sim_fs_fail_never(machine->disk);
-		if (machine->node && machine->disk_failed)
-			machine_kill(machine); /* its disk may have failed it: only a restart tells */
-		machine->disk_failed = false;
+		if (machine->disk_failed)
+			reboot(world, machine, machine->boot);
 		if (!machine->node)
 			restart(world, machine, machine->restart_number);
 	}

@@ -1,9 +1,12 @@
 /* kvsim: runs seeds, and says what happened. kvsim_canary is the same with a planted bug, which it must find. */
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 #include "world.h"
 
 #ifdef KVSIM_CANARY
@@ -11,6 +14,13 @@ enum { CANARY_ALLOWED = true };
 #else
 enum { CANARY_ALLOWED = false };
 #endif
+
+/* liburcu's reclaimer naps 10 ms after each batch, by a poll of nothing, and whoever destroys a ring table waits for
+ * it: thousands of restarts would be one long nap. Nothing else here polls. */
+int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+	return (int)syscall(SYS_poll, fds, count, count ? timeout_ms : 0);
+}
 
 static void print_totals(uint64_t first, uint64_t last, const struct totals *t)
 {

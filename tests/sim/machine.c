@@ -265,9 +265,11 @@ static void step_synced(struct actor *actor, int status, struct effects *effects
 /* What a run of steps left: out it goes, unless the power failed meanwhile. false: it did. */
 static bool finish_steps(struct actor *actor, struct effects *effects)
 {
-	if (machine_died(actor->machine)) {
-		free_messages(effects);
+	take_jobs(actor, effects);
+	if (sim_fs_is_down(actor->machine->disk)) {
+		free_messages(effects); /* before the engine whose memory they hold */
 		arena_unref(effects->arena);
+		machine_died(actor->machine);
 		return false;
 	}
 	traffic_deliver(actor, effects);
@@ -278,8 +280,8 @@ static bool finish_steps(struct actor *actor, struct effects *effects)
 		step_synced(actor, 0, effects);
 		traffic_deliver(actor, effects);
 		begin_commit(actor, effects);
+		take_jobs(actor, effects);
 	}
-	take_jobs(actor, effects);
 	arena_unref(effects->arena);
 	actor_plan(actor);
 	return true;
@@ -521,22 +523,26 @@ void machine_fini(struct machine *machine)
 /* ---- starting ------------------------------------------------------------------------------------------------------
  */
 
-/* The planted bug: every start but the first finds the identity of the first one, as after restoring a backup. */
-static void restore_old_counters(struct machine *machine)
+/* The planted bug: every start but the first finds the identity of the first one, with its first counter, as from a
+ * backup of the manifest (the record is described in node/replica.c). */
+static void keep_first_identity(struct machine *machine)
 {
+	static const uint8_t first_counter[8] = {1};
+
 	for (uint32_t i = 0; i < machine->node->shard_count; i++) {
-		struct shard *shard = engine_shard(machine->node->engine, i);
 		struct engine_slice meta;
-		shard_meta_get(shard, &meta);
-		if (!machine->old_meta[i].data) {
-			machine->old_meta[i].data = world_alloc(meta.size + 1);
-			machine->old_meta[i].size = meta.size;
-			memcpy(machine->old_meta[i].data, meta.data, meta.size);
-		}
+		shard_meta_get(engine_shard(machine->node->engine, i), &meta);
+		if (machine->old_meta[i].data)
+			continue;
+		machine->old_meta[i].data = world_alloc(meta.size);
+		machine->old_meta[i].size = meta.size;
+		memcpy(machine->old_meta[i].data, meta.data, meta.size);
+		memcpy((uint8_t *)machine->old_meta[i].data + meta.size - sizeof(first_counter), first_counter,
+		       sizeof(first_counter));
 	}
 }
 
-static void put_old_counters_back(struct machine *machine)
+static void put_first_identity_back(struct machine *machine)
 {
 	struct engine_options options;
 	struct engine *engine;
@@ -580,10 +586,10 @@ static int open_node(struct machine *machine, struct rpc_error *error_out)
 	options.self.weight = RING_WEIGHT_DEFAULT;
 	options.self.started_ms = machine_now_ms(machine);
 	if (world->options->canary == CANARY_OLD_COUNTERS)
-		put_old_counters_back(machine);
+		put_first_identity_back(machine);
 	int error = node_open(&options, &machine->node, error_out);
 	if (!error && world->options->canary == CANARY_OLD_COUNTERS)
-		restore_old_counters(machine);
+		keep_first_identity(machine);
 	return error;
 }
 
@@ -631,6 +637,11 @@ bool machine_start(struct machine *machine)
 	world->totals.restarts++;
 	machine->id = machine->node->id;
 	world_line(world, "%s starts, for the %uth time", machine->name, machine->boot + 1);
+	for (uint32_t i = 0; i < machine->node->shard_count && !sim_fs_is_down(machine->disk); i++)
+		if (!world->faults_on || world_random(world, 4) == 0)
+			verdict_recount(machine, i);
+	if (machine_died(machine))
+		return false;
 	start_actors(machine);
 	return machine->node != NULL;
 }

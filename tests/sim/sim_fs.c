@@ -110,7 +110,8 @@ static struct fate draw_file_fate(struct sim_file *file, enum sim_fs_call call)
 
 /* ---- files ---------------------------------------------------------------------------------------------------- */
 
-static struct fs_file *file_create(struct sim_fs *fs, struct sim_node *node, const char *path, bool writable, bool locked)
+static struct fs_file *file_create(struct sim_fs *fs, struct sim_node *node, const char *path, bool writable,
+				   bool locked)
 {
 	struct sim_file *file = calloc(1, sizeof(*file));
 	char *copy = strdup(path);

@@ -13,6 +13,8 @@ enum {
 	SETTLE_LIMIT_US = 60 * 1000 * 1000,
 	AUDIT_LIMIT_US = 60 * 1000 * 1000,
 	AUDIT_ROUNDS = 8,
+	AUDIT_PAUSE_US = 1000 * 1000,    /* before each round: repairs and background jobs take time */
+	STRAGGLERS_US = 6 * 1000 * 1000, /* slow requests and answers of the time of faults are in by then */
 };
 
 /* ---- forming
@@ -125,6 +127,27 @@ static bool all_see_all_up(struct world *world)
 static bool auditor_is_idle(struct world *world)
 {
 	return client_auditor(world)->idle;
+}
+
+static void end_pause(void *world_arg, void *arg, uint64_t number)
+{
+	struct world *world = world_arg;
+
+	(void)arg;
+	(void)number;
+	world->paused = false;
+}
+
+static bool pause_is_over(struct world *world)
+{
+	return !world->paused;
+}
+
+static void take_a_pause(struct world *world, uint64_t pause_us)
+{
+	world->paused = true;
+	schedule_in(&world->schedule, pause_us, end_pause, NULL, 0, NULL);
+	world_run_until(world, pause_is_over, 2 * pause_us);
 }
 
 /* Reads every key at r=N, each through another machine. */
@@ -241,6 +264,44 @@ static void judge_key(struct world *world, uint32_t key)
 	arena_unref(arena);
 }
 
+/* E4: the hash tree of each partition is what a recount of its entries gives. */
+void verdict_recount(struct machine *machine, uint32_t shard_index)
+{
+	struct world *world = machine->world;
+	struct shard *shard = engine_shard(machine->node->engine, shard_index);
+	struct engine_snapshot *snapshot;
+	struct engine_iterator *iterator;
+	uint64_t *roots = world_alloc(world->settings.partitions * sizeof(*roots));
+	struct arena *arena = arena_create(65536, SIZE_MAX);
+	int found;
+
+	if (shard_snapshot(shard, &snapshot) < 0 || engine_iterator_create(snapshot, &iterator) < 0)
+		abort();
+	for (found = engine_iterator_seek(iterator, (struct engine_slice){"", 0}); found > 0;
+	     found = engine_iterator_next(iterator)) {
+		struct engine_slice key = engine_iterator_key(iterator), value = engine_iterator_value(iterator);
+		struct rpc_slice engine_key = {key.data, key.size};
+		struct object object;
+		if (object_decode((struct rpc_slice){value.data, value.size}, arena, &object, NULL) < 0)
+			world_break(world, ORACLE_NONE, "%s shard %u: an entry is no object", machine->name,
+				    shard_index);
+		else
+			roots[key_partition(engine_key)] ^= object_tree_hash(engine_key, &object);
+	}
+	if (found < 0)
+		world_break(world, ORACLE_NONE, "%s shard %u cannot be read through: %s", machine->name, shard_index,
+			    strerror(-found));
+	for (uint32_t p = shard_index; p < world->settings.partitions && found == 0; p += machine->node->shard_count)
+		if (roots[p] != shard_tree_node(shard, (uint16_t)p, 0, 0))
+			world_break(world, ORACLE_NONE,
+				    "%s: the hash tree of partition %u is not what a recount of its entries gives",
+				    machine->name, p);
+	engine_iterator_destroy(&iterator);
+	engine_snapshot_release(&snapshot);
+	arena_unref(arena);
+	free(roots);
+}
+
 /* Equal keys make equal hash trees. */
 static void compare_trees(struct world *world, uint32_t key)
 {
@@ -266,8 +327,11 @@ void verdict_reach(struct world *world)
 		return;
 	}
 	bool settled = false;
-	for (uint32_t round = 0; round < AUDIT_ROUNDS && !settled && !world->oracle.broken; round++)
+	take_a_pause(world, STRAGGLERS_US);
+	for (uint32_t round = 0; round < AUDIT_ROUNDS && !settled && !world->oracle.broken; round++) {
+		take_a_pause(world, AUDIT_PAUSE_US);
 		settled = read_everything(world) && all_replicas_agree(world);
+	}
 	if (!settled) {
 		uint32_t key = 0;
 		while (key + 1 < world->settings.keys && replicas_agree(world, key))
@@ -278,6 +342,9 @@ void verdict_reach(struct world *world)
 			    AUDIT_ROUNDS, world->settings.replicas, key);
 		return;
 	}
+	for (uint32_t i = 0; i < world->settings.nodes; i++)
+		for (uint32_t shard = 0; shard < world->machines[i].node->shard_count; shard++)
+			verdict_recount(&world->machines[i], shard);
 	for (uint32_t key = 0; key < world->settings.keys; key++) {
 		judge_key(world, key);
 		compare_trees(world, key);

@@ -171,6 +171,7 @@ struct world {
 	uint32_t attempt_count, attempt_capacity;
 	uint32_t operations_left;
 	bool faults_on;
+	bool paused;
 	bool inited; /* the cluster's first document is made */
 	uint64_t hash;
 	struct totals totals;
@@ -264,6 +265,8 @@ void faults_machine_down(struct machine *); /* plans its return */
 /* Forms the cluster. */
 void verdict_form(struct world *);
 void verdict_cluster_inited(struct world *, const struct message *);
+/* E4, of one shard; after each start too. Reads the disk. */
+void verdict_recount(struct machine *, uint32_t shard_index);
 /* After the last client and fault: settles, reads everything, compares. */
 void verdict_reach(struct world *);
 

@@ -8,6 +8,7 @@ struct entry {
 	uint8_t *bytes; /* NULL: none known */
 	uint16_t size, room;
 	uint32_t version;
+	bool claimed;
 };
 
 struct contexts {
@@ -102,5 +103,22 @@ void contexts_set_read(struct contexts *contexts, uint64_t key, const uint8_t *c
 	pthread_mutex_lock(lock_of(contexts, key));
 	if (entry->version == version)
 		set(entry, context, size);
+	pthread_mutex_unlock(lock_of(contexts, key));
+}
+
+bool contexts_claim(struct contexts *contexts, uint64_t key)
+{
+	struct entry *entry = &contexts->entries[key];
+	pthread_mutex_lock(lock_of(contexts, key));
+	bool free_before = !entry->claimed;
+	entry->claimed = true;
+	pthread_mutex_unlock(lock_of(contexts, key));
+	return free_before;
+}
+
+void contexts_release(struct contexts *contexts, uint64_t key)
+{
+	pthread_mutex_lock(lock_of(contexts, key));
+	contexts->entries[key].claimed = false;
 	pthread_mutex_unlock(lock_of(contexts, key));
 }

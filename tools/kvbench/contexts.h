@@ -3,6 +3,8 @@
  * A store of this kind keeps two writes beside each other when neither had seen the other. A client that updates a key
  * therefore sends the context of its last read or write, and so does the benchmark.
  *
+ * A writer can claim a key, so that no two of its updates are under way at once: they could not have seen each other.
+ *
  * Threading   Any thread: keys share CONTEXTS_LOCKS mutexes.
  * Ownership   Copies. contexts_destroy(&contexts) nulls the pointer.
  * Errors      Aborts when memory is out.
@@ -11,6 +13,7 @@
 #ifndef KVRING_KVBENCH_CONTEXTS_H
 #define KVRING_KVBENCH_CONTEXTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,5 +29,9 @@ size_t contexts_get(struct contexts *, uint64_t key, uint8_t **buffer_inout, siz
 uint32_t contexts_version(struct contexts *, uint64_t key);
 void contexts_set_written(struct contexts *, uint64_t key, const uint8_t *context, size_t size);
 void contexts_set_read(struct contexts *, uint64_t key, const uint8_t *context, size_t size, uint32_t version);
+
+/* False: another update of this key is under way. */
+bool contexts_claim(struct contexts *, uint64_t key);
+void contexts_release(struct contexts *, uint64_t key);
 
 #endif

@@ -212,7 +212,7 @@ static void run_slots(struct echo *echo, struct echo_slot *slots, uint32_t slot_
 {
 	uint64_t start_us = rpc_now_us();
 	echo->busy = slot_count;
-	echo->end_us = start_us + (uint64_t)echo->options->seconds * 1000000;
+	echo->end_us = start_us + (uint64_t)echo->options->duration_ms * 1000;
 	for (uint32_t i = 0; i < slot_count; i++) {
 		nng_msg *message;
 		must(nng_msg_alloc(&message, echo->options->message_size), "message");

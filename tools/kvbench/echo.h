@@ -18,7 +18,7 @@ struct echo_options {
 	uint32_t message_size; /* bytes */
 	uint32_t client_count;
 	uint32_t outstanding; /* per client */
-	uint32_t seconds;
+	uint32_t duration_ms;
 };
 
 struct echo_result {

@@ -44,6 +44,15 @@ static uint64_t parse_number(struct argp_state *state, const char *name, const c
 	return number;
 }
 
+static uint32_t parse_seconds(struct argp_state *state, const char *text)
+{
+	char *end;
+	double seconds = strtod(text, &end);
+	if (end == text || *end || !(seconds >= 0.01 && seconds <= 86400))
+		argp_error(state, "--seconds is a number from 0.01 to 86400, not '%s'", text);
+	return (uint32_t)(seconds * 1000);
+}
+
 static error_t parse_size(int key, char *arg, struct argp_state *state, struct phase_options *phase)
 {
 	switch (key) {
@@ -63,7 +72,7 @@ static error_t parse_size(int key, char *arg, struct argp_state *state, struct p
 		phase->batch = (uint32_t)parse_number(state, "--batch", arg, 1, 4096);
 		return 0;
 	case OPTION_SECONDS:
-		phase->seconds = (uint32_t)parse_number(state, "--seconds", arg, 1, 86400);
+		phase->duration_ms = parse_seconds(state, arg);
 		return 0;
 	case OPTION_TIMEOUT:
 		phase->timeout_ms = (uint32_t)parse_number(state, "--timeout", arg, 1, 3600) * 1000;
@@ -150,9 +159,9 @@ static const char DOC[] =
 	"  A  half reads, half updates           B  95 % reads, 5 % updates\n"
 	"  C  reads only                         F  half reads, half read-modify-writes\n"
 	"  U  updates only (not of YCSB; uniform)\n"
-	"\nAn update carries the context that was last seen of its key, as an application's would: it replaces what it saw. Updates of one "
-	"key that are under way at the same time stand beside each other until a read has seen both; `siblings` counts reads that returned "
-	"several values. Every value read is checked. Latencies are per request, in milliseconds.\n"
+	"\nAn update carries the context that was last seen of its key, as an application's would, and replaces what it saw. Updates of one "
+	"key wait for each other: while one is under way another key is drawn, evenly. `siblings` counts reads that returned several "
+	"values all the same, as after a write in doubt. Every value read is checked. Latencies are per request, in milliseconds.\n"
 	"\nExit status: 0 done, 1 wrong or missing data was read, 2 usage, 5 could not run.\n"
 	"\nExamples:\n"
 	"  kvbench load -e 127.0.0.1:7700 --keys 1000000\n"
@@ -231,7 +240,7 @@ static int run_echo(const struct arguments *arguments)
 		.message_size = arguments->phase.value_size * arguments->phase.batch,
 		.client_count = arguments->phase.client_count,
 		.outstanding = arguments->phase.outstanding,
-		.seconds = arguments->phase.seconds,
+		.duration_ms = arguments->phase.duration_ms,
 	};
 	struct rpc_error error;
 	static struct echo_result result;
@@ -260,7 +269,7 @@ static int run_command(struct arguments *arguments)
 {
 	if (!strcmp(arguments->command, "echo"))
 		return run_echo(arguments);
-	if (!arguments->phase.endpoints)
+	if (!arguments->phase.endpoints || !*arguments->phase.endpoints)
 		return fail(EXIT_USAGE, "no node to ask: give -e HOST:PORT,HOST:PORT, or set KVRING_ENDPOINTS");
 	if (!strcmp(arguments->command, "suite"))
 		return run_suite(arguments);
@@ -288,7 +297,7 @@ int main(int argc, char **argv)
 			.client_count = 1,
 			.outstanding = 64,
 			.batch = 1,
-			.seconds = 10,
+			.duration_ms = 10000,
 			.timeout_ms = 5000,
 			.seed = 1,
 		},

@@ -97,7 +97,7 @@ static int run_slots(struct phase *phase, struct client **clients, struct rpc_er
 		slot_init(&slots[i], phase, clients[i % options->client_count], i);
 	phase->busy = slot_count;
 	uint64_t start_us = rpc_now_us();
-	phase->end_us = start_us + (uint64_t)options->seconds * 1000000;
+	phase->end_us = start_us + (uint64_t)options->duration_ms * 1000;
 	drive(phase, slots, slot_count);
 	phase->result->seconds = (double)(rpc_now_us() - start_us) / 1e6;
 	for (uint32_t i = 0; i < slot_count; i++)

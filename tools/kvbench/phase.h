@@ -32,7 +32,7 @@ struct phase_options {
 	uint32_t client_count; /* connections to each node */
 	uint32_t outstanding;  /* requests under way per client */
 	uint32_t batch;        /* keys per request; 1: single puts and gets */
-	uint32_t seconds;      /* PHASE_RUN */
+	uint32_t duration_ms;  /* PHASE_RUN */
 	uint32_t timeout_ms;
 	uint32_t r, w;         /* 0: the cluster's defaults */
 	uint32_t percent[PHASE_STEPS]; /* PHASE_RUN: shares of requests, 100 in all */

@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ATTEMPTS_MAX = 50 }; /* of a load or prepare request */
+enum {
+	ATTEMPTS_MAX = 50, /* of a load or prepare request */
+	REDRAWS_MAX = 32,  /* of a key that cannot be taken */
+};
 
 static void on_answer(struct client_call *);
 
@@ -65,16 +68,42 @@ static bool mark(struct slot *slot, uint64_t number)
 	return true;
 }
 
+/* A key for the next item. An update takes one that no other update holds; when keys are too few for that, any. */
+static void choose_key(struct slot *slot, struct slot_item *item)
+{
+	struct contexts *contexts = slot->phase->contexts;
+	item->number = chooser_next(slot->phase->chooser, &slot->random);
+	item->claimed = slot->step != PHASE_READ && contexts_claim(contexts, item->number);
+	for (unsigned i = 0; slot->step != PHASE_READ && !item->claimed && i < REDRAWS_MAX; i++) {
+		item->number = random_below(&slot->random, slot->phase->options->key_count);
+		item->claimed = contexts_claim(contexts, item->number);
+	}
+}
+
+static void release_claims(struct slot *slot)
+{
+	for (uint32_t i = 0; i < slot->count; i++) {
+		if (slot->items[i].claimed)
+			contexts_release(slot->phase->contexts, slot->items[i].number);
+		slot->items[i].claimed = false;
+	}
+}
+
 static void choose_random(struct slot *slot)
 {
 	const struct phase_options *options = slot->phase->options;
 	memset(slot->seen, 0, slot->seen_size * sizeof *slot->seen);
 	uint32_t wanted = options->batch < options->key_count ? options->batch : (uint32_t)options->key_count;
 	for (slot->count = 0; slot->count < wanted;) {
-		uint64_t number = chooser_next(slot->phase->chooser, &slot->random);
-		while (!mark(slot, number))
-			number = random_below(&slot->random, options->key_count);
-		slot->items[slot->count++].number = number;
+		struct slot_item *item = &slot->items[slot->count];
+		choose_key(slot, item);
+		while (!mark(slot, item->number)) {
+			if (item->claimed)
+				contexts_release(slot->phase->contexts, item->number);
+			item->claimed = false;
+			item->number = random_below(&slot->random, options->key_count);
+		}
+		slot->count++;
 	}
 }
 
@@ -209,6 +238,7 @@ static void send_request(struct slot *slot)
 
 static void next_request(struct slot *slot)
 {
+	release_claims(slot);
 	if (!choose(slot)) {
 		become_idle(slot);
 		return;

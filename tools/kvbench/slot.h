@@ -42,6 +42,7 @@ struct slot_item {
 	size_t context_size, context_room;
 	uint32_t version; /* of the key's context when the read started */
 	bool settled;     /* load: acknowledged */
+	bool claimed;     /* in contexts, by this request */
 };
 
 struct slot {

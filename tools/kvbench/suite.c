@@ -106,7 +106,7 @@ static int run_step(struct suite *suite, uint32_t outstanding, uint32_t batch, s
 		.message_size = phase.value_size * batch,
 		.client_count = phase.client_count,
 		.outstanding = outstanding,
-		.seconds = phase.seconds,
+		.duration_ms = phase.duration_ms,
 	};
 	int error = echo_run(&echo, suite->echo, error_out);
 	if (error < 0)

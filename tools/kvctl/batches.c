@@ -21,6 +21,7 @@ struct run {
 	batches_on_put *on_put;
 	batches_on_get *on_get;
 	void *arg;
+	bool too_large; /* a call of this round was */
 	/* under lock */
 	pthread_mutex_t lock;
 	pthread_cond_t all_back;
@@ -94,7 +95,7 @@ static void call_done(struct client_call *call)
 static struct batch_call *build_call(struct run *run, size_t *from)
 {
 	struct batch_call *batch = checked(calloc(1, sizeof *batch));
-	size_t size = 0, max = run->batches->operations_max;
+	size_t size = 0, max = run->batches->operations;
 	batch->run = run;
 	batch->indexes = checked(malloc(max * sizeof *batch->indexes));
 	batch->pointers = checked(malloc(max * sizeof *batch->pointers));
@@ -176,19 +177,19 @@ static void wait_round(struct run *run)
 /* A call that got no answer: 0 to ask again, or the error to give up with. */
 static int judge_call(struct run *run, const struct batch_call *batch)
 {
-	switch (batch->call.reply.status) {
+	const struct client_reply *reply = &batch->call.reply;
+	if (reply->status == -EMSGSIZE || reply->code == KVRING__V1__CODE__RESOURCE_EXHAUSTED)
+		run->too_large = true;
+	switch (reply->status) {
 	case -EHOSTUNREACH:
 	case -ETIMEDOUT:
 	case -ECONNRESET:
 	case -EAGAIN:
 		return 0;
 	case -EMSGSIZE:
-		if (run->batches->operations_max == 1 || batch->count == 1)
-			return -EMSGSIZE;
-		run->batches->operations_max = (run->batches->operations_max + 1) / 2;
-		return 0;
+		return batch->count == 1 ? -EMSGSIZE : 0;
 	default:
-		return batch->call.reply.status;
+		return reply->status;
 	}
 }
 
@@ -231,9 +232,20 @@ static int deliver(struct run *run, const struct batch_call *batch, size_t *sett
 	return 0;
 }
 
+/* Smaller calls after a round in which one was too large, larger ones again after the others. */
+static void adapt(const struct run *run)
+{
+	struct batches *batches = run->batches;
+	if (run->too_large)
+		batches->operations = (batches->operations + 1) / 2;
+	else if (batches->operations < batches->operations_max)
+		batches->operations = 2 * batches->operations < batches->operations_max ? 2 * batches->operations : batches->operations_max;
+}
+
 /* Asks all unsettled operations once. */
 static int ask_round(struct run *run, size_t *settled_inout, struct rpc_error *error_out)
 {
+	run->too_large = false;
 	struct batch_call *first = start_round(run);
 	wait_round(run);
 	int error = 0;
@@ -241,6 +253,7 @@ static int ask_round(struct run *run, size_t *settled_inout, struct rpc_error *e
 		if (batch->count)
 			error = deliver(run, batch, settled_inout, error_out);
 	free_calls(first);
+	adapt(run);
 	return error;
 }
 
@@ -280,6 +293,8 @@ static int ask_all(struct run *run, struct rpc_error *error_out)
 static int run_all(struct run *run, struct rpc_error *error_out)
 {
 	assert(run->batches->operations_max >= 1 && run->batches->operations_max <= BATCHES_OPERATIONS_MAX);
+	if (!run->batches->operations)
+		run->batches->operations = run->batches->operations_max;
 	run->settled = checked(calloc(run->count + 1, sizeof *run->settled));
 	pthread_mutex_init(&run->lock, NULL);
 	pthread_cond_init(&run->all_back, NULL);

@@ -24,7 +24,8 @@ enum batches_verdict { BATCHES_SETTLED, BATCHES_AGAIN, BATCHES_STOP };
 
 struct batches {
 	struct client *client;
-	uint32_t operations_max; /* per call; halved when an answer is too large */
+	uint32_t operations_max; /* per call */
+	uint32_t operations;     /* per call now: halved while messages are too large; 0 at first */
 	uint32_t patience_ms;    /* without any progress */
 	uint64_t repeated;       /* counter: operations asked again */
 };

@@ -84,7 +84,8 @@ int kvctl_connect(struct kvctl *kvctl)
 	struct client_options options = {
 		.endpoints = kvctl->endpoints,
 		.timeout_ms = kvctl->timeout_ms,
-		.connect_ms = kvctl->timeout_ms < 2000 ? kvctl->timeout_ms : 2000,
+		/* less than the whole, so that "nobody there" is told apart from "no answer" */
+		.connect_ms = kvctl->timeout_ms < 4000 ? kvctl->timeout_ms / 2 + 1 : 2000,
 	};
 	struct rpc_error error;
 	if (client_open(&options, &kvctl->client, &error) < 0)

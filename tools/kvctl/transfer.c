@@ -98,6 +98,9 @@ static int open_input(struct transfer *transfer)
 				  strcmp(given->path, "-") ? given->path : "stdin");
 	if (state_load(given->state_path, size, &transfer->state, &error) < 0)
 		return kvctl_fail(given->kvctl, KVCTL_USAGE, "%s", error.text);
+	/* before anything is sent: what is sent twice must carry the same operation ids */
+	if (state_save(given->state_path, &transfer->state, &error) < 0)
+		return kvctl_fail(given->kvctl, KVCTL_USAGE, "%s", error.text);
 	if (!transfer->state.offset)
 		return KVCTL_DONE;
 	records_close(&transfer->records);
@@ -113,6 +116,9 @@ int transfer_open(struct transfer *transfer, const struct transfer_options *give
 	int status = open_input(transfer);
 	if (status == KVCTL_DONE)
 		status = kvctl_connect(given->kvctl);
+	if (status == KVCTL_DONE && client_wait_connected(given->kvctl->client, 1, given->kvctl->timeout_ms) < 0)
+		status = kvctl_fail(given->kvctl, KVCTL_UNREACHABLE, "no connection to %s within %" PRIu32 " ms. Are the nodes running?",
+				    given->kvctl->endpoints, given->kvctl->timeout_ms);
 	if (status != KVCTL_DONE)
 		return status;
 	transfer->batches = (struct batches){

@@ -1,0 +1,287 @@
+/* kvengine: looks into a store offline, and measures the engine alone. */
+#include <argp.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench.h"
+#include "inspect.h"
+
+const char *argp_program_version = "kvengine 0.1";
+
+enum {
+	KEY_NUM = 256,
+	KEY_READS,
+	KEY_KEY_BYTES,
+	KEY_VALUE_BYTES,
+	KEY_SHARDS,
+	KEY_THREADS,
+	KEY_JOB_THREADS,
+	KEY_CACHE,
+	KEY_MEMTABLE,
+	KEY_BLOCK,
+	KEY_BITS,
+	KEY_COMPRESSION,
+	KEY_SEED,
+	KEY_KEEP,
+	KEY_JSON,
+};
+
+static const struct argp_option bench_argp_options[] = {
+	{"workloads", 'w', "LIST", 0, "comma separated (default: all point workloads)", 0},
+	{"num", KEY_NUM, "N", 0, "keys (default 1000000)", 0},
+	{"reads", KEY_READS, "N", 0, "read operations (default: as many as keys)", 0},
+	{"key-bytes", KEY_KEY_BYTES, "N", 0, "8 to 64 (default 16)", 0},
+	{"value-bytes", KEY_VALUE_BYTES, "N", 0, "(default 128)", 0},
+	{"shards", KEY_SHARDS, "N", 0, "one owner thread each (default 1)", 0},
+	{"threads", KEY_THREADS, "N", 0, "readers beside the writer in readwhilewriting (default 1)", 0},
+	{"job-threads", KEY_JOB_THREADS, "N", 0, "for flush and compaction (default 2)", 0},
+	{"cache-mb", KEY_CACHE, "N", 0, "block cache (default 256)", 0},
+	{"memtable-mb", KEY_MEMTABLE, "N", 0, "per shard (default 64)", 0},
+	{"block-bytes", KEY_BLOCK, "N", 0, "(default 8192)", 0},
+	{"filter-bits", KEY_BITS, "N", 0, "per key (default 10)", 0},
+	{"compression", KEY_COMPRESSION, "NAME", 0,
+	 "none, lz4, zstd, or default: lz4 above and zstd last (default none)", 0},
+	{"seed", KEY_SEED, "N", 0, "(default 1)", 0},
+	{"keep", KEY_KEEP, NULL, 0, "do not empty the directory before fill workloads", 0},
+	{"json", KEY_JSON, NULL, 0, "one object per line", 0},
+	{0},
+};
+
+static int set_compression(struct engine_options *options, const char *name)
+{
+	if (strcmp(name, "default") == 0) {
+		options->compression_upper = ENGINE_COMPRESSION_LZ4;
+		options->compression_last = ENGINE_COMPRESSION_ZSTD;
+		return 0;
+	}
+	if (strcmp(name, "none") == 0)
+		options->compression_upper = ENGINE_COMPRESSION_NONE;
+	else if (strcmp(name, "lz4") == 0)
+		options->compression_upper = ENGINE_COMPRESSION_LZ4;
+	else if (strcmp(name, "zstd") == 0)
+		options->compression_upper = ENGINE_COMPRESSION_ZSTD;
+	else
+		return -EINVAL;
+	options->compression_last = options->compression_upper;
+	return 0;
+}
+
+static uint64_t number(const char *arg, struct argp_state *state)
+{
+	char *end;
+	unsigned long long value = strtoull(arg, &end, 10);
+
+	if (*end || end == arg)
+		argp_error(state, "'%s' is not a number", arg);
+	return value;
+}
+
+static error_t parse_bench(int key, char *arg, struct argp_state *state)
+{
+	struct bench_options *options = state->input;
+
+	switch (key) {
+	case 'w':
+		options->workloads = arg;
+		return 0;
+	case KEY_NUM:
+		options->key_count = number(arg, state);
+		return 0;
+	case KEY_READS:
+		options->operations = number(arg, state);
+		return 0;
+	case KEY_KEY_BYTES:
+		options->key_bytes = (uint32_t)number(arg, state);
+		return 0;
+	case KEY_VALUE_BYTES:
+		options->value_bytes = (uint32_t)number(arg, state);
+		return 0;
+	case KEY_SHARDS:
+		options->engine.shard_count = (uint32_t)number(arg, state);
+		return 0;
+	case KEY_THREADS:
+		options->threads = (uint32_t)number(arg, state);
+		return 0;
+	case KEY_JOB_THREADS:
+		options->job_threads = (uint32_t)number(arg, state);
+		return 0;
+	case KEY_CACHE:
+		options->engine.cache_bytes = (size_t)number(arg, state) << 20;
+		return 0;
+	case KEY_MEMTABLE:
+		options->engine.memtable_bytes = (size_t)number(arg, state) << 20;
+		return 0;
+	case KEY_BLOCK:
+		options->engine.block_bytes = (size_t)number(arg, state);
+		return 0;
+	case KEY_BITS:
+		options->engine.filter_bits_per_key = (uint32_t)number(arg, state);
+		return 0;
+	case KEY_COMPRESSION:
+		if (set_compression(&options->engine, arg))
+			argp_error(state, "compression '%s'? none, lz4, zstd or default", arg);
+		return 0;
+	case KEY_SEED:
+		options->seed = number(arg, state);
+		return 0;
+	case KEY_KEEP:
+		options->keep = true;
+		return 0;
+	case KEY_JSON:
+		options->json = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (options->engine.directory)
+			argp_error(state, "one directory, please");
+		options->engine.directory = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (!options->engine.directory)
+			argp_error(state, "name a directory for the store");
+		if (!options->key_count || !options->threads || !options->job_threads)
+			argp_error(state, "keys, threads and job threads must not be 0");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static int main_bench(int argc, char **argv)
+{
+	static const struct argp argp = {
+		bench_argp_options,
+		parse_bench,
+		"DIR",
+		"Measures the engine alone, with the workloads of db_bench. DIR is emptied by fill workloads.",
+		NULL,
+		NULL,
+		NULL};
+	struct bench_options options = {
+		.workloads =
+			"fillseq,fillrandom,overwrite,readrandom,readmissing,readhot,seekrandom,readwhilewriting,open",
+		.key_count = 1000000,
+		.key_bytes = 16,
+		.value_bytes = 128,
+		.threads = 1,
+		.job_threads = 2,
+		.seed = 1,
+	};
+	int rc;
+
+	engine_options_default(&options.engine);
+	options.engine.shard_count = 1;
+	(void)set_compression(&options.engine, "none");
+	argp_parse(&argp, argc, argv, 0, NULL, &options);
+	rc = bench_run(&options);
+	if (rc)
+		fprintf(stderr, "kvengine bench: %s\n", strerror(-rc));
+	return rc ? 1 : 0;
+}
+
+/* ---- dump, verify, stats -------------------------------------------------------------------------------------- */
+
+struct inspect_options {
+	const char *directory;
+	bool entries;
+};
+
+static error_t parse_inspect(int key, char *arg, struct argp_state *state)
+{
+	struct inspect_options *options = state->input;
+
+	switch (key) {
+	case 'e':
+		options->entries = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (options->directory)
+			argp_error(state, "one directory, please");
+		options->directory = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (!options->directory)
+			argp_error(state, "name the directory of a store");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static int inspect(const char *directory, enum inspect_what what)
+{
+	struct inspect_result result;
+	struct engine_error error;
+	int rc = engine_inspect(NULL, directory, what, stdout, &result, &error);
+
+	if (rc) {
+		fprintf(stderr, "kvengine: %s\n", error.text);
+		return 2;
+	}
+	if (what == INSPECT_VERIFY)
+		printf("%llu tables (%llu blocks, %llu entries), %llu logs (%llu batches), %llu bytes read: %llu "
+		       "damaged\n",
+		       (unsigned long long)result.tables, (unsigned long long)result.blocks,
+		       (unsigned long long)result.entries, (unsigned long long)result.logs,
+		       (unsigned long long)result.batches, (unsigned long long)result.bytes,
+		       (unsigned long long)result.damaged);
+	return result.damaged ? 1 : 0;
+}
+
+static int main_inspect(int argc, char **argv, const char *doc, enum inspect_what what)
+{
+	static const struct argp_option none[] = {{0}};
+	static const struct argp_option dump[] = {{"entries", 'e', NULL, 0, "every key as well", 0}, {0}};
+	struct argp argp = {what == INSPECT_FILES ? dump : none, parse_inspect, "DIR", doc, NULL, NULL, NULL};
+	struct inspect_options options = {0};
+
+	argp_parse(&argp, argc, argv, 0, NULL, &options);
+	return inspect(options.directory, options.entries ? INSPECT_ENTRIES : what);
+}
+
+static int main_dump(int argc, char **argv)
+{
+	return main_inspect(argc, argv, "Prints what is in the files of a store that is not in use.", INSPECT_FILES);
+}
+
+static int main_verify(int argc, char **argv)
+{
+	return main_inspect(
+		argc, argv,
+		"Checks every byte of a store that is not in use. Exit status 0: intact, 1: damaged, 2: cannot read.",
+		INSPECT_VERIFY);
+}
+
+static int main_stats(int argc, char **argv)
+{
+	return main_inspect(argc, argv, "Prints sizes and counts of a store that is not in use.", INSPECT_STATS);
+}
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+} commands[] = {
+	{"dump", main_dump, "print what is in the files"},
+	{"verify", main_verify, "check every byte against its checksum"},
+	{"stats", main_stats, "print sizes and counts"},
+	{"bench", main_bench, "measure the engine alone"},
+};
+
+int main(int argc, char **argv)
+{
+	char name[64];
+
+	for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (strcmp(argv[1], commands[i].name) == 0) {
+			snprintf(name, sizeof(name), "kvengine %s", argv[1]);
+			argv[1] = name;
+			return commands[i].run(argc - 1, argv + 1);
+		}
+	}
+	fprintf(stderr, "usage: kvengine COMMAND [--help] ...\n");
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		fprintf(stderr, "  %-8s %s\n", commands[i].name, commands[i].help);
+	return 2;
+}
