@@ -291,6 +291,12 @@ static void answer_if_ready(struct coordinator *self, struct operation *operatio
 	}
 }
 
+/* What it holds, or will hold when its repair has come; the same repair is not tried twice. */
+static uint64_t digest_to_be(const struct position *position)
+{
+	return position->repair == ASK_IDLE ? position->digest : position->repair_digest;
+}
+
 /* All that answered hold the same: after the answer nothing is left to do. */
 static bool owners_agree(const struct operation *operation)
 {
@@ -299,7 +305,7 @@ static bool owners_agree(const struct operation *operation)
 		const struct position *position = &operation->positions[i];
 		if (position->ask != ASK_OK)
 			continue;
-		if (first != NULL && position->digest != first->digest)
+		if (first != NULL && digest_to_be(position) != digest_to_be(first))
 			return false;
 		first = position;
 	}
@@ -375,8 +381,11 @@ static void on_repaired(struct operation *operation, const struct message *answe
 	if (position == NULL || position->repair != ASK_SENT)
 		return;
 	position->repair = answer->stored.status == REPLICA_OK ? ASK_OK : ASK_FAILED;
-	if (position->repair == ASK_OK)
-		position->digest = position->repair_digest;
+	if (position->repair != ASK_OK)
+		return;
+	position->digest = position->repair_digest;
+	if (operation->state != OPERATION_ANSWERED)
+		position->merged = true; /* until then the object only grows */
 }
 
 void get_on_message(struct coordinator *self, struct operation *operation, struct message *answer,

@@ -1,14 +1,15 @@
 /* Gossip: who is a member and who is heard; the only writer of the ring table (van Renesse 1998, Dynamo 4.8).
  *
- * Every round the actor raises its own heartbeat and sends its rows on the bus; every few rounds it exchanges rows with one random
- * member by push-pull, which also joins halves that share no bus link. Epoch and hash of the ring document ride in every row; the
- * document itself is pulled on a mismatch. A member whose heartbeat does not advance is published as UNREACHABLE.
+ * Every round the actor raises its own heartbeat and sends its rows on the bus; every few rounds it exchanges rows with
+ * one random member by push-pull, which also joins halves that share no bus link. Epoch and hash of the ring document
+ * ride in every row; the document itself is pulled on a mismatch. A member whose heartbeat does not advance is
+ * published as UNREACHABLE.
  *
  * Threading   An actor: one thread at a time.
  * Ownership   Borrows the ring table; owns rows and document.
- * Errors      A document of another cluster is refused and reported, never installed.
- * Invariants  G1 A document is on stable storage before it is published. G2 Epochs only rise. G3 Rows are ordered by
- *             (incarnation, heartbeat); an older one never replaces a newer one.
+ * Errors      A document of another cluster is refused and counted, never installed; malformed rows are ignored and
+ * counted. Invariants  G1 A document is on stable storage before it is published. G2 Epochs only rise. G3 Rows are
+ * ordered by (incarnation, heartbeat); an older one never replaces a newer one.
  */
 #ifndef KVRING_NODE_GOSSIP_H
 #define KVRING_NODE_GOSSIP_H
@@ -39,8 +40,8 @@ struct gossip_rows {
 };
 
 struct gossip_options {
-	struct gossip_row self; /* heartbeat and load are filled in by the actor */
-	const char *const *seeds; /* peer addresses to ask before there is a document */
+	struct gossip_row self;   /* heartbeat and load are filled in by the actor */
+	const char *const *seeds; /* peer addresses to ask before there is a document; the driver dials them */
 	uint32_t seed_count;
 	struct home *home; /* where the document is kept */
 	struct ring_table *ring;
@@ -49,9 +50,27 @@ struct gossip_options {
 	uint32_t timeout_ms; /* default 2000: no news for so long is unreachable */
 };
 
+/* Loads the document from home: -EBADMSG, -EPERM (of another cluster than the directory) and errors of the disk, with a
+ * text. */
 RPC_OK int gossip_create(const struct gossip_options *, struct gossip **out, struct rpc_error *error_out);
 void gossip_destroy(struct gossip **);
 void gossip_step(struct gossip *, const struct event *, struct effects *out);
+
+/* Where its questions go besides nodes: {node_id 0, ACTOR_GOSSIP, index 0} is everyone on the bus (MESSAGE_BUS), index
+ * 1 + i is seed i, whose node id is not known yet (MESSAGE_GOSSIP). */
+
+/* Relaxed counters, readable from any thread. */
+struct gossip_counters {
+	_Atomic uint64_t rounds, news, installs, publishes;
+	_Atomic uint64_t foreign;   /* rows, documents and questions of another cluster: refused */
+	_Atomic uint64_t malformed; /* rows and documents that make no sense: ignored */
+	_Atomic uint64_t
+		conflicts; /* another document of the same cluster and epoch: refused, somebody forced something */
+	_Atomic uint64_t impostors;    /* rows of this node's id that it never sent: a copied or restored directory */
+	_Atomic uint64_t overflows;    /* rows past RING_MEMBERS_MAX */
+	_Atomic uint64_t store_errors; /* documents not installed because the disk failed */
+};
+const struct gossip_counters *gossip_counters(const struct gossip *);
 
 /* What rides in the own row; set by the driver before a round, same thread. */
 struct gossip_load {
@@ -60,7 +79,7 @@ struct gossip_load {
 };
 void gossip_set_load(struct gossip *, const struct gossip_load *);
 
-/* Who the bus should be connected to, and which peers exist: the driver dials. Valid until the next step. Same thread. */
+/* The other nodes: the driver dials them. Valid until the next step. Same thread. */
 uint32_t gossip_rows(const struct gossip *, const struct gossip_row **rows_out);
 /* Row ids this node should hold a bus link to (k random members, redrawn slowly). */
 uint32_t gossip_bus_peers(const struct gossip *, uint64_t *ids_out, uint32_t max);

@@ -243,9 +243,10 @@ static int sync_parent(const struct fs *fs, const char *directory)
 static int make_directory(const struct home *home, struct rpc_error *error_out)
 {
 	int status = home->fs->mkdir(home->fs, home->directory);
+	int synced = sync_parent(home->fs, home->directory); /* also when it was made before a crash */
 
 	if (!status)
-		status = sync_parent(home->fs, home->directory);
+		status = synced;
 	if (status && status != -EEXIST)
 		return fail(error_out, status,
 			    "%s: cannot be made: %s; make the directory above it, writable for this user",

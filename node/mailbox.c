@@ -2,8 +2,19 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#include <urcu/arch.h>
 #include "mailbox.h"
 #include "rpc.h"
+
+/* The queue's own barriers are in liburcu, where ThreadSanitizer does not look: tell it that what was done before the put comes
+ * before what is done after the take. Nothing outside a TSan build. */
+#ifdef __SANITIZE_THREAD__
+void __tsan_acquire(void *);
+void __tsan_release(void *);
+#else
+#define __tsan_acquire(at) (void)(at)
+#define __tsan_release(at) (void)(at)
+#endif
 
 /* Sleeping without losing a wake-up: the consumer says that it sleeps, then looks once more; a producer puts, then looks whether
  * somebody sleeps. Both with a full fence in between, so at least one of them sees the other. */
@@ -18,19 +29,20 @@ void mailbox_init(struct mailbox *mailbox)
 	for (int kind = 0; kind < MAIL_KINDS; kind++)
 		__cds_wfcq_init(&mailbox->queues[kind].head, &mailbox->queues[kind].tail);
 	mailbox->asleep = 0;
-	mailbox->stopping = false;
+	mailbox->nudged = mailbox->stopping = false;
 }
 
 void mailbox_put(struct mailbox *mailbox, enum mail_kind kind, struct cds_wfcq_node *node)
 {
 	struct mail_queue *queue = &mailbox->queues[kind];
 	cds_wfcq_node_init(node);
+	__tsan_release(node);
 	cds_wfcq_enqueue(&queue->head, &queue->tail, node);
 }
 
 void mailbox_wake(struct mailbox *mailbox)
 {
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	cmm_smp_mb();
 	if (__atomic_load_n(&mailbox->asleep, __ATOMIC_RELAXED) == 0)
 		return;
 	if (__atomic_exchange_n(&mailbox->asleep, 0, __ATOMIC_SEQ_CST) == 1)
@@ -47,7 +59,10 @@ bool mailbox_take(struct mailbox *mailbox, enum mail_kind kind, struct mail_queu
 
 struct cds_wfcq_node *mail_next(struct mail_queue *taken)
 {
-	return __cds_wfcq_dequeue_blocking(&taken->head, &taken->tail);
+	struct cds_wfcq_node *node = __cds_wfcq_dequeue_blocking(&taken->head, &taken->tail);
+	if (node != NULL)
+		__tsan_acquire(node);
+	return node;
 }
 
 static bool has_mail(struct mailbox *mailbox)
@@ -61,13 +76,20 @@ static bool has_mail(struct mailbox *mailbox)
 void mailbox_wait(struct mailbox *mailbox, uint64_t until_us)
 {
 	__atomic_store_n(&mailbox->asleep, 1, __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (!has_mail(mailbox) && !mailbox_stopping(mailbox)) {
+	cmm_smp_mb();
+	bool nudged = __atomic_exchange_n(&mailbox->nudged, false, __ATOMIC_SEQ_CST);
+	if (!nudged && !has_mail(mailbox) && !mailbox_stopping(mailbox)) {
 		struct timespec until = {.tv_sec = (time_t)(until_us / 1000000), .tv_nsec = (long)(until_us % 1000000) * 1000};
 		/* FUTEX_WAIT_BITSET takes an absolute time. Any return is fine: the consumer looks again. */
 		futex(&mailbox->asleep, FUTEX_WAIT_BITSET_PRIVATE, 1, until_us == UINT64_MAX ? NULL : &until);
 	}
 	__atomic_store_n(&mailbox->asleep, 0, __ATOMIC_RELAXED);
+}
+
+void mailbox_nudge(struct mailbox *mailbox)
+{
+	__atomic_store_n(&mailbox->nudged, true, __ATOMIC_SEQ_CST);
+	mailbox_wake(mailbox);
 }
 
 void mailbox_stop(struct mailbox *mailbox)

@@ -3,7 +3,7 @@
  * One wait-free queue per kind of mail (liburcu wfcqueue: many producers, one consumer), and a futex to sleep on. The queues are
  * typed, so that no tag is needed; the order between kinds does not matter to anyone.
  *
- * Threading   mailbox_put and mailbox_wake: any thread. mailbox_take and mailbox_wait: the one consumer.
+ * Threading   mailbox_put, mailbox_wake, mailbox_nudge: any thread. mailbox_take and mailbox_wait: the one consumer.
  * Ownership   What is put belongs to the consumer.
  * Errors      None: nodes are embedded in what is put.
  */
@@ -31,6 +31,7 @@ struct mail_queue {
 struct mailbox {
 	struct mail_queue queues[MAIL_KINDS];
 	int32_t asleep; /* futex: 1 while the consumer sleeps or is about to */
+	bool nudged;
 	bool stopping;
 };
 
@@ -41,7 +42,9 @@ void mailbox_wake(struct mailbox *);
 /* Moves everything of one kind to `taken` (initialized here); false when there is nothing. */
 bool mailbox_take(struct mailbox *, enum mail_kind, struct mail_queue *taken);
 struct cds_wfcq_node *mail_next(struct mail_queue *taken); /* NULL at the end */
-/* Sleeps until something is put, mailbox_wake, or until_us (CLOCK_MONOTONIC; UINT64_MAX for ever). */
+/* Ends the consumer's sleep, or the next one if it is awake. */
+void mailbox_nudge(struct mailbox *);
+/* Sleeps until something is put and woken for, a nudge, or until_us (CLOCK_MONOTONIC; UINT64_MAX for ever). */
 void mailbox_wait(struct mailbox *, uint64_t until_us);
 void mailbox_stop(struct mailbox *);
 bool mailbox_stopping(const struct mailbox *);

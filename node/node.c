@@ -22,13 +22,18 @@ static int open_engine(struct node *self, const struct node_options *options, st
 	engine_options_default(&engine);
 	engine.fs = options->fs;
 	engine.directory = home_engine_directory(self->home);
-	engine.create_if_missing = true;
 	engine.shard_count = options->shard_count;
 	if (options->cache_bytes != 0)
 		engine.cache_bytes = options->cache_bytes;
 	if (options->memtable_bytes != 0)
 		engine.memtable_bytes = options->memtable_bytes;
+	engine.create_if_missing = options->shard_count != 0;
 	int error = engine_open(&engine, &self->engine, &why);
+	if (error == -ENOENT && options->shard_count == 0) {
+		engine.create_if_missing = true;
+		engine.shard_count = options->new_shard_count;
+		error = engine_open(&engine, &self->engine, &why);
+	}
 	if (error < 0) {
 		snprintf(error_out->text, sizeof error_out->text, "%s", why.text[0] ? why.text : strerror(-error));
 		return error;

@@ -21,7 +21,9 @@ struct node_options {
 	struct gossip_row self; /* name, addresses, dc, rack, weight; ids and counts are filled in */
 	const char *const *seeds;
 	uint32_t seed_count;
-	uint32_t coordinator_count, shard_count;
+	uint32_t coordinator_count;
+	uint32_t shard_count;     /* fixed with the data; 0: as the directory has it, or new_shard_count */
+	uint32_t new_shard_count; /* when the directory is new and shard_count is 0 */
 	uint64_t seed;        /* of every generator in the node */
 	uint64_t new_node_id; /* taken when the directory is new; random in production */
 	size_t cache_bytes, memtable_bytes;

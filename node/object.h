@@ -80,7 +80,7 @@ RPC_OK int object_put(const struct object *old, const struct context *, const st
 		      struct object *out, enum object_put_result *result_out, struct dot *dot_out, uint32_t *truncated_out);
 
 /* sync(a, b): keeps a sibling of one if the other has its dot too, or does not cover it. *changed_out: the result differs from a in
- * more than times (a replica that holds a must write it). */
+ * more than times (a replica that holds a must write it). out is neither a nor b. */
 RPC_OK int object_merge(const struct object *a, const struct object *b, struct arena *, struct object *out, bool *changed_out);
 
 /* XXH3 over the vector without times and all dots: equal digests, equal objects. */

@@ -130,7 +130,7 @@ static int collapse_aliases(struct object *object, struct arena *arena)
 
 /* What merging the siblings found. */
 struct survivors {
-	uint32_t only_a, only_b; /* kept, of one side only */
+	uint32_t only_b; /* kept, of b alone */
 	bool dropped_a;
 };
 
@@ -156,7 +156,6 @@ static int merge_siblings(const struct object *a, const struct object *b, struct
 		} else if (order < 0) {
 			bool keep = !object_covers(b, a->siblings[i].dot);
 
-			found->only_a += keep;
 			found->dropped_a |= !keep;
 			if (keep)
 				siblings[n++] = a->siblings[i];
@@ -199,8 +198,8 @@ static int merge_all_siblings(const struct object *a, const struct object *b, st
 	if (merge_siblings(a, b, arena, out, &found))
 		return -ENOMEM;
 	*changed_out |= found.dropped_a || found.only_b > 0;
-	/* Each side is free of duplicates: new ones take a sibling of each. */
-	if (aliases || (found.only_a > 0 && found.only_b > 0 && has_duplicates(out)))
+	/* Each side is free of duplicates (O2): new ones take a sibling of b beside one of a. */
+	if (aliases || (found.only_b > 0 && out->sibling_count > 1 && has_duplicates(out)))
 		return collapse_aliases(out, arena);
 	return 0;
 }

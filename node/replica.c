@@ -13,9 +13,13 @@
 /* The identity kept in the shard's manifest, next to the data it speaks for (riak_kv #679: an actor that outlives its
  * data reuses dots, and reused dots lose acknowledged writes):
  *
- *     version u32 = 1 | actor u64 | first counter not yet reserved u64     little endian, 20 bytes
+ *     version u32 = 1 | actor u64 | next counter u64, 0 while in use     little endian, 20 bytes
+ *
+ * An actor lives as long as nothing it wrote can have been forgotten here. A crash may take back what was not synced and what other
+ * replicas hold all the same; a later dot of the same actor would claim those too, and merging would drop them. So
+ * only an orderly close, after a commit, leaves a counter to go on from, and every other start takes a new actor.
  */
-enum { META_VERSION = 1, META_SIZE = 20, COUNTER_BLOCK = 1 << 20 };
+enum { META_VERSION = 1, META_SIZE = 20 };
 
 enum { MAINTAIN_RETRY_US = 1000 * 1000 };
 
@@ -29,7 +33,8 @@ struct replica {
 	struct replica_options options;
 	struct prng prng;
 	struct engine_batch *batch;
-	uint64_t actor, counter_next, counter_end;
+	uint64_t actor, counter_next;
+	bool actor_spent; /* must not issue another dot; a new one could not be made durable yet */
 	struct generation open;    /* the next commit covers these */
 	struct generation closing; /* a commit under way covers these */
 	bool syncing;
@@ -123,17 +128,23 @@ static uint64_t get_u64(const uint8_t *at)
 	return value;
 }
 
-static int reserve_counters(struct replica *self, uint64_t actor, uint64_t first)
+static int store_identity(struct replica *self, uint64_t actor, uint64_t next)
 {
 	uint8_t meta[META_SIZE] = {META_VERSION};
 	put_u64(meta + 4, actor);
-	put_u64(meta + 12, first + COUNTER_BLOCK);
-	int error = shard_meta_set(self->options.shard, meta, sizeof meta);
+	put_u64(meta + 12, next);
+	return shard_meta_set(self->options.shard, meta, sizeof meta);
+}
+
+/* From now on this actor is in use: durable before its first dot is issued. */
+static int take_actor(struct replica *self, uint64_t actor, uint64_t first)
+{
+	int error = store_identity(self, actor, 0);
 	if (error < 0)
 		return error;
 	self->actor = actor;
 	self->counter_next = first;
-	self->counter_end = first + COUNTER_BLOCK;
+	self->actor_spent = false;
 	return 0;
 }
 
@@ -144,7 +155,7 @@ static int become_new_actor(struct replica *self)
 	do
 		actor = prng_next(&self->prng);
 	while (actor == 0 || actor == self->actor);
-	return reserve_counters(self, actor, 1);
+	return take_actor(self, actor, 1);
 }
 
 static int load_actor(struct replica *self, struct rpc_error *error_out)
@@ -161,19 +172,23 @@ static int load_actor(struct replica *self, struct rpc_error *error_out)
 			 self->options.self.index, meta.size ? bytes[0] : 0, meta.size, META_VERSION, META_SIZE);
 		return -EBADMSG;
 	}
-	/* Everything up to the reserved end may have been issued before the restart: begin beyond it. */
-	return reserve_counters(self, get_u64(bytes + 4), get_u64(bytes + 12));
+	uint64_t next = get_u64(bytes + 12);
+	return next == 0 ? become_new_actor(self) : take_actor(self, get_u64(bytes + 4), next);
 }
 
-static int next_dot(struct replica *self, struct dot *out)
+static struct dot next_dot(struct replica *self)
 {
-	if (self->counter_next == self->counter_end) {
-		int error = reserve_counters(self, self->actor, self->counter_end);
-		if (error < 0)
-			return error;
-	}
-	*out = (struct dot){self->actor, self->counter_next++};
-	return 0;
+	assert(!self->actor_spent);
+	return (struct dot){self->actor, self->counter_next++};
+}
+
+/* Everything is on disk: the next start may go on under the same name. When this fails, it takes a new one. */
+static void leave_identity(struct replica *self)
+{
+	if (self->actor == 0 || self->actor_spent || self->dead)
+		return;
+	if (shard_commit(self->options.shard, ENGINE_SYNC_EACH) == 0)
+		(void)!store_identity(self, self->actor, self->counter_next);
 }
 
 /* ---- reading and writing one object --------------------------------------------------------------------------- */
@@ -251,10 +266,22 @@ static void answer_stored(struct replica *self, const struct message *question, 
 	}
 }
 
-/* Whether the object claims counters of this actor which were never issued: local data went back in time. */
-static bool shows_unissued(const struct replica *self, const struct object *object)
+/* Somebody has seen a counter of this actor. When it was never issued, local data went back in time: a dot below it would look
+ * superseded to others. The new actor is durable before anything else is. */
+static int note_counter(struct replica *self, uint64_t counter)
 {
-	return object_actor_counter(object, self->actor) >= self->counter_next;
+	if (counter >= self->counter_next)
+		self->actor_spent = true;
+	return self->actor_spent ? become_new_actor(self) : 0;
+}
+
+static uint64_t context_actor_counter(const struct context *context, uint64_t actor)
+{
+	uint64_t counter = version_counter(&context->vector, actor);
+	for (uint32_t i = 0; i < context->dot_count; i++)
+		if (context->dots[i].actor == actor && context->dots[i].counter > counter)
+			counter = context->dots[i].counter;
+	return counter;
 }
 
 static enum replica_status merge_into_store(struct replica *self, const struct message *question, struct effects *out)
@@ -265,8 +292,9 @@ static enum replica_status merge_into_store(struct replica *self, const struct m
 	int error = object_decode(question->store.object, out->arena, &incoming, &why);
 	if (error < 0)
 		return REPLICA_ERROR;
-	if (shows_unissued(self, &incoming) && become_new_actor(self) < 0)
-		return REPLICA_ERROR;
+	error = note_counter(self, object_actor_counter(&incoming, self->actor));
+	if (error < 0)
+		return status_of(error);
 	int found = read_object(self, question->store.key, out->arena, &stored, &pinned);
 	if (found < 0)
 		return status_of(found);
@@ -342,9 +370,10 @@ static enum replica_status add_version(struct replica *self, const struct messag
 		.value = operation->tombstone ? (struct rpc_slice){0} : operation->value,
 	};
 	memcpy(sibling.operation_id, operation->operation_id, sizeof sibling.operation_id);
-	int error = next_dot(self, &sibling.dot);
+	int error = note_counter(self, context_actor_counter(&question->coordinate.context, self->actor));
 	if (error < 0)
 		return status_of(error);
+	sibling.dot = next_dot(self);
 	struct object fresh;
 	enum object_put_result result;
 	uint32_t truncated = 0;
@@ -362,6 +391,8 @@ static enum replica_status add_version(struct replica *self, const struct messag
 		count(&self->counters.truncations, truncated);
 		error = write_object(self, question->coordinate.key, stored, &fresh, out->arena, object_out);
 	}
+	if (error == -E2BIG)
+		return REPLICA_SIBLING_LIMIT; /* no single value is larger than an object may be */
 	return error < 0 ? status_of(error) : REPLICA_OK;
 }
 
@@ -374,9 +405,9 @@ static void on_coordinate(struct replica *self, struct message *question, uint64
 	enum replica_status status;
 	int found = read_object(self, question->coordinate.key, out->arena, &stored, &pinned);
 	if (found < 0) {
-		/* What this actor wrote under the key is unknown now, so it must not write under that name again. The put goes to
-		 * another owner; anti-entropy brings the key back. */
-		status = become_new_actor(self) < 0 ? REPLICA_ERROR : status_of(found);
+		/* The put goes to another owner. Nothing is ever written over what cannot be read, so the dots of this actor under
+		 * the key stay true; whatever drops damaged data has to begin a new actor. */
+		status = status_of(found);
 	} else {
 		status = add_version(self, question, &stored, now_ms, out, &object, &dot);
 		if (found > 0)
@@ -584,6 +615,7 @@ void replica_destroy(struct replica **self)
 {
 	if (*self == NULL)
 		return;
+	leave_identity(*self);
 	generation_fini(&(*self)->open);
 	generation_fini(&(*self)->closing);
 	engine_batch_destroy(&(*self)->batch);

@@ -298,7 +298,13 @@ static int init_workers(struct runtime *self)
 		error = worker_init(&self->workers[i], self, ACTOR_COORDINATOR, i, self->worker_count);
 	for (uint32_t i = 0; error == 0 && i < node->shard_count; i++)
 		error = worker_init(&self->replicas[i], self, ACTOR_REPLICA, i, self->worker_count);
-	return error;
+	if (error == 0)
+		error = ticker_create(self->worker_count, &self->ticker);
+	for (uint32_t i = 0; error == 0 && i < self->worker_count; i++) {
+		self->workers[i].slot = i;
+		ticker_attach(self->ticker, i, &self->workers[i].mailbox);
+	}
+	return error < 0 ? error : ticker_start(self->ticker);
 }
 
 static int open_all(struct runtime *self, const struct runtime_options *options, struct rpc_error *error_out)
@@ -369,6 +375,7 @@ static void stop_workers(struct runtime *self)
 	jobs_stop(&self->jobs); /* what ran comes back as mail, which the replicas still install */
 	for (uint32_t i = 0; i < self->worker_count; i++)
 		worker_stop(&self->workers[i]);
+	ticker_stop(&self->ticker);
 }
 
 int runtime_close(struct runtime **out)

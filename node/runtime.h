@@ -5,6 +5,7 @@
  *     replica 0..s-1      one worker each, the owner of one engine shard
  *     gossip              one worker
  *     jobs                flushes and compactions
+ *     ticker              wakes workers whose timers are due
  *     NNG's own           only enqueue
  *
  * Threading   runtime_open, run, close: the main thread. The rest: workers, see each.
@@ -17,6 +18,7 @@
 #include "jobs.h"
 #include "node.h"
 #include "peers.h"
+#include "ticker.h"
 #include "worker.h"
 
 struct runtime_options {
@@ -39,6 +41,7 @@ struct runtime {
 	struct worker *replicas, *gossip; /* into workers */
 	struct peers *peers;
 	struct jobs *jobs;
+	struct ticker *ticker;
 	struct rpc_server *client_server, *peer_server;
 	struct rpc_bus *bus;
 	struct gossip_row self; /* what does not change of this node's row */

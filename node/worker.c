@@ -7,6 +7,7 @@
 #include "inbound.h"
 #include "jobs.h"
 #include "runtime.h"
+#include "ticker.h"
 #include "worker.h"
 
 enum {
@@ -215,7 +216,8 @@ static void *worker_main(void *arg)
 	self->now_us = rpc_now_us();
 	self->now_ms = unix_ms();
 	renew_arena(self);
-	self->publish_us = self->now_us; /* the figures of what was there at start */
+	if (self->kind == ACTOR_REPLICA)
+		self->publish_us = self->now_us; /* the figures of what was there at start */
 	worker_step(self, EVENT_START, NULL);
 	commit_and_deliver(self);
 	runtime_after_batch(self->runtime, self);
@@ -227,7 +229,8 @@ static void *worker_main(void *arg)
 		uint64_t until = self->timer_us;
 		if (self->publish_us != 0 && self->publish_us < until)
 			until = self->publish_us;
-		mailbox_wait(&self->mailbox, until);
+		ticker_set(self->runtime->ticker, self->slot, until);
+		mailbox_wait(&self->mailbox, UINT64_MAX);
 	}
 	ring_reader_unregister();
 	return NULL;

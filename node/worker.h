@@ -22,6 +22,7 @@ struct worker {
 	struct runtime *runtime;
 	enum actor_kind kind;
 	uint32_t index;
+	uint32_t slot; /* among all workers: the ticker's */
 	pthread_t thread;
 	bool started;
 	struct mailbox mailbox;

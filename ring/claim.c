@@ -73,8 +73,7 @@ static int collect_nodes(struct balance *balance, const struct ring_document *do
 	return rc;
 }
 
-/* ---- 2: keep ------------------------------------------------------------------------------------------------------
- */
+/* ---- 2: keep --------------------------------------------------------------------------------------------------- */
 
 /* The previous owners of one partition that are nodes now, in their order. */
 struct kept {
@@ -94,7 +93,7 @@ static struct kept kept_owners(const struct owner_table *previous, const uint16_
 	return kept;
 }
 
-/* Drops the fullest of those in a rack with more than limit; of all when no rack is given. */
+/* Drops the fullest: of this rack, or of all racks that hold more than their least. */
 static void drop_fullest(struct balance *balance, struct kept *kept, const uint32_t *rack)
 {
 	uint32_t fullest = kept->count;
@@ -177,8 +176,7 @@ static int keep(struct balance *balance, const struct ring_document *document, u
 	return 0;
 }
 
-/* ---- all ----------------------------------------------------------------------------------------------------------
- */
+/* ---- all ------------------------------------------------------------------------------------------------------- */
 
 static int store_owners(const struct balance *balance, struct owner_table *table)
 {

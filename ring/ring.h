@@ -1,21 +1,26 @@
 /* Ring: who owns what.
  *
- * Q equal partitions, a power of two fixed when the cluster is created (Dynamo 6.2, strategy 3). partition = top bits of
- * XXH3-64(bucket, key, cluster seed). A virtual node is one (node, partition) claim; a node claims in proportion to its weight. For
- * every datacenter the document holds, per partition, the ordered preference list of N distinct nodes, distinct racks first.
+ * Q equal partitions, a power of two fixed when the cluster is created (Dynamo 6.2, strategy 3). partition = top bits
+ * of XXH3-64(bucket, key, cluster seed). A virtual node is one (node, partition) claim; a node claims in proportion to
+ * its weight. For every datacenter the document holds, per partition, the ordered preference list of N distinct nodes,
+ * distinct racks first.
  *
  *     ring_document   immutable, agreed per epoch, stored and gossiped as bytes
  *     ring_claim      pure function: previous document, members -> next document
  *     ring_transition the way from one stable document to the next, in epochs
  *     ring_table      the document and the members' states as one snapshot, published through RCU
  *
- * Threading   Documents and views are immutable: share them freely. ring_table_publish: one writer thread. ring_view_acquire /
- *             release: any thread that called ring_reader_register; the section between them never blocks.
- * Ownership   Build and decode copy their inputs. ring_document_destroy(&doc) nulls the pointer. A view is valid until release.
- * Errors      -ENOMEM; -EINVAL with a text; -EBADMSG bytes that are no document, with a text naming the byte. Lookups cannot fail.
+ * Threading   Documents and views are immutable: share them freely. ring_table_publish: one writer thread.
+ *             ring_view_acquire, release: any thread that called ring_reader_register; the section between them never
+ *             blocks.
+ * Ownership   Build and decode copy their inputs. ring_document_destroy(&doc) nulls the pointer. A view is valid until
+ *             release.
+ * Errors      -ENOMEM; -EINVAL with a text; -EBADMSG bytes that are no document, with a text naming the byte. Lookups
+ *             cannot fail.
  * Invariants  R1 Every preference list names distinct nodes, and distinct racks while there are enough.
- *             R2 Replicas per node differ from their weighted share by less than one claim per datacenter, also in first place.
- *                Share: what the weight asks for, as far as R1 and one replica per partition and node allow (share.h).
+ *             R2 Replicas per node differ from their weighted share by less than one claim per datacenter, also in
+ *                first place. Share: what the weight asks for, as far as R1 and one replica per partition and node
+ *                allow (share.h).
  *             R3 ring_claim moves the minimum; with racks, at times a claim more (README.md).
  *             R4 Same inputs, same document, to the byte, on every machine.
  */
@@ -81,15 +86,18 @@ struct ring_plan {
 	uint32_t member_count;
 };
 
-/* Next document, RING_STABLE. previous NULL: the first one, epoch 1. Otherwise plan gives the new members, and cluster id, seed and partition
- * count must be those of previous, which is RING_STABLE; owners move as little as possible. Only ACTIVE members own partitions. */
-RING_OK int ring_claim(const struct ring_document *previous, const struct ring_plan *, struct ring_document **out, struct ring_error *error_out);
+/* Next document, RING_STABLE. previous NULL: the first one, epoch 1. Otherwise plan gives the new members, and cluster
+ * id, seed and partition count must be those of previous, which is RING_STABLE; owners move as little as possible. Only
+ * ACTIVE members own partitions. */
+RING_OK int ring_claim(const struct ring_document *previous, const struct ring_plan *, struct ring_document **out,
+		       struct ring_error *error_out);
 void ring_document_destroy(struct ring_document **);
 struct ring_document *ring_document_ref(const struct ring_document *); /* shares; each reference is destroyed once */
 
 /* Bytes for disk and wire, with a version and a checksum. encode: malloc'ed. */
 RING_OK int ring_document_encode(const struct ring_document *, uint8_t **bytes_out, size_t *size_out);
-RING_OK int ring_document_decode(const uint8_t *bytes, size_t size, struct ring_document **out, struct ring_error *error_out);
+RING_OK int ring_document_decode(const uint8_t *bytes, size_t size, struct ring_document **out,
+				 struct ring_error *error_out);
 
 uint64_t ring_cluster_id(const struct ring_document *);
 uint64_t ring_epoch(const struct ring_document *);
@@ -109,29 +117,35 @@ uint32_t ring_member_datacenter(const struct ring_document *, uint32_t member_in
 uint32_t ring_member_replicas(const struct ring_document *, uint32_t member_index);  /* partitions held */
 uint32_t ring_member_primaries(const struct ring_document *, uint32_t member_index); /* in first place */
 
-uint32_t ring_partition_of(const struct ring_document *, const void *bucket, size_t bucket_size, const void *key, size_t key_size);
-/* Owners of a partition in one datacenter, in order: replica_count member indexes, fewer only when there are not that many members. */
-uint32_t ring_owners(const struct ring_document *, uint32_t partition, uint32_t datacenter_index, const uint16_t **members_out);
+uint32_t ring_partition_of(const struct ring_document *, const void *bucket, size_t bucket_size, const void *key,
+			   size_t key_size);
+/* Owners of a partition in one datacenter, in order: replica_count member indexes, fewer only when there are not that
+ * many members. */
+uint32_t ring_owners(const struct ring_document *, uint32_t partition, uint32_t datacenter_index,
+		     const uint16_t **members_out);
 /* The next distinct nodes of that datacenter walking the ring clockwise: who stands in for the owners (sloppy quorum). */
-uint32_t ring_fallbacks(const struct ring_document *, uint32_t partition, uint32_t datacenter_index, uint16_t *members_out, uint32_t max);
+uint32_t ring_fallbacks(const struct ring_document *, uint32_t partition, uint32_t datacenter_index,
+			uint16_t *members_out, uint32_t max);
 /* Owner now, or before the transition that is on: who stores writes of this partition. */
 bool ring_owns(const struct ring_document *, uint32_t partition, uint32_t member_index);
 /* As ring_owners, of the document before the transition that is on: those that are still members. 0 when RING_STABLE. */
-uint32_t ring_old_owners(const struct ring_document *, uint32_t partition, uint32_t datacenter_index, const uint16_t **members_out);
+uint32_t ring_old_owners(const struct ring_document *, uint32_t partition, uint32_t datacenter_index,
+			 const uint16_t **members_out);
 /* Placement rules that cannot be met (fewer racks than N, ...), for people: line 0, 1, ... until it returns false. */
 bool ring_violation(const struct ring_document *, uint32_t line, char *text_out, size_t text_size);
 
 /* ---- from one stable document to the next ---------------------------------------------------------------------- */
 
-/* target is ring_claim(stable, ...): the same owners, with those of stable beside them, in WRITE_BOTH_READ_OLD. Keep a node that leaves among the
- * members of target, as LEAVING, for it to be an old owner. */
-RING_OK int ring_transition_begin(const struct ring_document *stable, const struct ring_document *target, struct ring_document **out,
-				  struct ring_error *error_out);
+/* target is ring_claim(stable, ...): the same owners, with those of stable beside them, in WRITE_BOTH_READ_OLD. Keep a
+ * node that leaves among the members of target, as LEAVING, for it to be an old owner. */
+RING_OK int ring_transition_begin(const struct ring_document *stable, const struct ring_document *target,
+				  struct ring_document **out, struct ring_error *error_out);
 /* The next step: READ_OLD -> READ_NEW -> STABLE, the epoch one higher. */
-RING_OK int ring_transition_next(const struct ring_document *, struct ring_document **out, struct ring_error *error_out);
+RING_OK int ring_transition_next(const struct ring_document *, struct ring_document **out,
+				 struct ring_error *error_out);
 /* Back from READ_OLD to what stable says, under a new epoch. stable is the document that begin was given. */
-RING_OK int ring_transition_abort(const struct ring_document *, const struct ring_document *stable, struct ring_document **out,
-				  struct ring_error *error_out);
+RING_OK int ring_transition_abort(const struct ring_document *, const struct ring_document *stable,
+				  struct ring_document **out, struct ring_error *error_out);
 
 /* ---- the published snapshot ---------------------------------------------------------------------------------- */
 
@@ -163,9 +177,10 @@ struct ring_table;
 
 RING_OK int ring_table_create(uint64_t self_id, struct ring_table **out);
 void ring_table_destroy(struct ring_table **); /* after the last reader */
-/* Replaces the snapshot; copies status, references document. Frees the old one after a grace period (call_rcu). Writer thread only,
- * which has called ring_reader_register. */
-RING_OK int ring_table_publish(struct ring_table *, const struct ring_document *, const struct ring_member_status *status);
+/* Replaces the snapshot; copies status, references document. Frees the old one after a grace period (call_rcu). Writer
+ * thread only, which has called ring_reader_register. */
+RING_OK int ring_table_publish(struct ring_table *, const struct ring_document *,
+			       const struct ring_member_status *status);
 void ring_reader_register(void);
 void ring_reader_unregister(void);
 const struct ring_view *ring_view_acquire(struct ring_table *);

@@ -275,16 +275,26 @@ int rpc_link_open(const struct rpc_link_options *options, struct rpc_link **out,
 	return 0;
 }
 
+void rpc_link_stop(struct rpc_link *link)
+{
+	pthread_mutex_lock(&link->lock);
+	bool stopped = link->closing;
+	link->closing = true;
+	pthread_mutex_unlock(&link->lock);
+	if (stopped)
+		return;
+	nng_close(link->socket); /* ends every operation */
+	for (struct link_context *c = link->contexts; c != NULL; c = c->next)
+		nng_aio_wait(c->aio);
+}
+
 void rpc_link_close(struct rpc_link **pointer)
 {
 	struct rpc_link *link = *pointer;
 	if (link == NULL)
 		return;
 	*pointer = NULL;
-	pthread_mutex_lock(&link->lock);
-	link->closing = true;
-	pthread_mutex_unlock(&link->lock);
-	nng_close(link->socket); /* ends every operation with NNG_ECLOSED: -ECANCELED */
+	rpc_link_stop(link);
 	while (link->contexts != NULL) {
 		struct link_context *c = link->contexts;
 		link->contexts = c->next;

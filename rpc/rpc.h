@@ -143,7 +143,10 @@ struct rpc_link_options {
 };
 
 RPC_OK int rpc_link_open(const struct rpc_link_options *, struct rpc_link **out, struct rpc_error *error_out);
-/* Completes everything outstanding with -ECANCELED first. */
+/* Completes everything outstanding with -ECANCELED and refuses further calls; the link stays valid until close. For owners of several
+ * links whose done moves on to another of them. */
+void rpc_link_stop(struct rpc_link *);
+/* Stops it first. */
 void rpc_link_close(struct rpc_link **);
 bool rpc_link_connected(const struct rpc_link *);
 /* Sends and waits for the answer, at most timeout_ms. An error returned here means done will not run and nothing was sent:

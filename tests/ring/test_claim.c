@@ -13,8 +13,7 @@
 
 static struct cluster cluster; /* large: not on the stack */
 
-/* ---- the invariants of ring.h, by independent means ---------------------------------------------------------------
- */
+/* ---- the invariants of ring.h, by independent means ------------------------------------------------------------ */
 
 static void check_row(const struct ring_document *document, uint32_t datacenter, uint32_t partition)
 {
@@ -97,8 +96,7 @@ static void check_document(const struct ring_document *document)
 	}
 }
 
-/* ---- given clusters ------------------------------------------------------------------------------------------------
- */
+/* ---- given clusters -------------------------------------------------------------------------------------------- */
 
 static void test_claim_equal_nodes(void **state)
 {
@@ -253,8 +251,7 @@ static void test_claim_datacenters(void **state)
 	ring_document_destroy(&document);
 }
 
-/* ---- movement -------------------------------------------------------------------------------------------------------
- */
+/* ---- movement -------------------------------------------------------------------------------------------------- */
 
 static void test_claim_nothing_changes(void **state)
 {
@@ -344,8 +341,7 @@ static void test_claim_replica_count_changes(void **state)
 	ring_document_destroy(&back);
 }
 
-/* ---- random clusters ----------------------------------------------------------------------------------------------
- */
+/* ---- random clusters ------------------------------------------------------------------------------------------- */
 
 static struct ring_member *add_random(struct random *random, uint32_t number, uint32_t racks, bool weighted)
 {

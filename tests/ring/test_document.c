@@ -90,8 +90,7 @@ static void refuse_byte(size_t offset, uint8_t value, const char *text)
 	refuse(bytes, text);
 }
 
-/* ---- what comes back -----------------------------------------------------------------------------------------------
- */
+/* ---- what comes back ------------------------------------------------------------------------------------------- */
 
 static void same_document(const struct ring_document *a, const struct ring_document *b)
 {
@@ -217,8 +216,7 @@ static void test_document_finds_members(void **state)
 	ring_document_destroy(&document);
 }
 
-/* ---- what is refused ------------------------------------------------------------------------------------------------
- */
+/* ---- what is refused ------------------------------------------------------------------------------------------- */
 
 static void test_decode_refuses_every_prefix(void **state)
 {

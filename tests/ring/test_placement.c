@@ -87,8 +87,7 @@ static void test_partitions_are_used_evenly(void **state)
 	ring_document_destroy(&document);
 }
 
-/* ---- fallbacks -----------------------------------------------------------------------------------------------------
- */
+/* ---- fallbacks ------------------------------------------------------------------------------------------------- */
 
 /* The walk as the paper says it: from the partition on, each node once; what comes after the owners. */
 static uint32_t walk(const struct ring_document *document, uint32_t partition, uint16_t *out)

@@ -36,6 +36,7 @@ struct sim_file {
 	struct sim_node *node;
 	uint64_t generation;
 	bool writable, locked;
+	char *path; /* it was opened by, for the hook */
 };
 
 enum { PATH_SIZE = 1024 };
@@ -104,18 +105,20 @@ static struct fate draw_file_fate(struct sim_file *file, enum sim_fs_call call)
 
 	if (file->generation != fs->generation)
 		return (struct fate){.error = -EIO};
-	return draw_fate(fs, call, NULL);
+	return draw_fate(fs, call, file->path);
 }
 
 /* ---- files ---------------------------------------------------------------------------------------------------- */
 
-static struct fs_file *file_create(struct sim_fs *fs, struct sim_node *node, bool writable, bool locked)
+static struct fs_file *file_create(struct sim_fs *fs, struct sim_node *node, const char *path, bool writable,
+				   bool locked)
 {
 	struct sim_file *file = calloc(1, sizeof(*file));
+	char *copy = strdup(path);
 
-	if (!file)
+	if (!file || !copy)
 		abort();
-	*file = (struct sim_file){{&fs->table}, node, fs->generation, writable, locked};
+	*file = (struct sim_file){{&fs->table}, node, fs->generation, writable, locked, copy};
 	sim_node_ref(node);
 	node->handles++;
 	fs->open_files++;
@@ -134,6 +137,7 @@ static void sim_close(struct fs_file *base)
 	}
 	sim_node_unref(&fs->disk, file->node);
 	fs->open_files--;
+	free(file->path);
 	free(file);
 }
 
@@ -160,7 +164,7 @@ static int open_place(struct sim_fs *fs, const char *path, enum fs_open_mode mod
 		return -ENOENT;
 	if (place.node->is_directory)
 		return -EISDIR;
-	*file_out = file_create(fs, place.node, mode != FS_OPEN_READ, false);
+	*file_out = file_create(fs, place.node, path, mode != FS_OPEN_READ, false);
 	return 0;
 }
 
@@ -478,7 +482,7 @@ static int lock_place(struct sim_fs *fs, const char *path, struct fs_file **file
 	if (place.node->locked)
 		return -EWOULDBLOCK;
 	place.node->locked = true;
-	*file_out = file_create(fs, place.node, true, true);
+	*file_out = file_create(fs, place.node, path, true, true);
 	return 0;
 }
 
@@ -618,15 +622,22 @@ void sim_fs_set_lying(struct sim_fs *fs, bool lying)
 	fs->lying = lying;
 }
 
-void sim_fs_crash(struct sim_fs *fs, const struct sim_crash *crash)
+void sim_fs_kill(struct sim_fs *fs)
 {
 	assert(!fs->is_down);
-	sim_disk_crash(&fs->disk, crash);
-	for (struct sim_node *node = fs->disk.nodes; node; node = node->next)
+	for (struct sim_node *node = fs->disk.nodes; node; node = node->next) {
 		node->locked = false;
+		node->handles = 0;
+	}
 	fs->generation++;
 	fs->is_down = true;
 	sim_fs_fail_never(fs);
+}
+
+void sim_fs_crash(struct sim_fs *fs, const struct sim_crash *crash)
+{
+	sim_fs_kill(fs);
+	sim_disk_crash(&fs->disk, crash);
 }
 
 void sim_fs_crash_at(struct sim_fs *fs, uint64_t index, const struct sim_crash *crash)

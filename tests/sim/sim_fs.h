@@ -91,6 +91,9 @@ void sim_fs_set_lying(struct sim_fs *, bool lying);
 
 void sim_fs_crash(struct sim_fs *, const struct sim_crash *);
 void sim_fs_crash_at(struct sim_fs *, uint64_t index, const struct sim_crash *);
+/* The process dies and the machine lives (kill -9): locks are free and old handles dead, but what was written and not
+ * synced is still seen, and can still be lost to a later crash. */
+void sim_fs_kill(struct sim_fs *);
 bool sim_fs_is_down(const struct sim_fs *);
 /* The machine is up again: locks are free, every file is as it survived. */
 void sim_fs_restart(struct sim_fs *);

@@ -440,6 +440,26 @@ static void test_after_a_crash_everything_fails_until_restart(void **state)
 	fs->close(other);
 }
 
+static void test_a_killed_process_loses_handles_but_no_bytes(void **state)
+{
+	struct fs_file *file = create_durable(*state, "/a"), *lock, *again;
+	const struct fs *fs = file->fs;
+
+	assert_int_equal(fs->lock(fs, "/lock", &lock), 0);
+	assert_int_equal(append(file, "abc", 3), 0);
+	sim_fs_kill(*state);
+	assert_int_equal(fs->open(fs, "/a", FS_OPEN_APPEND, &again), -EIO);
+	sim_fs_restart(*state);
+	assert_int_equal(append(file, "x", 1), -EIO);
+	fs->close(file);
+	fs->close(lock);
+	assert_content(*state, "/a", "abc"); /* seen, and not safe yet: */
+	crash(*state, SIM_DATA_DROP, SIM_NAMES_DROP, 1);
+	assert_content(*state, "/a", "");
+	assert_int_equal(fs->lock(fs, "/lock", &lock), 0);
+	fs->close(lock);
+}
+
 /* A small protocol: write a temporary, sync it, rename it, sync the directory. */
 static int replace_file(const struct fs *fs, const char *content)
 {
@@ -705,6 +725,7 @@ int main(void)
 		EACH(test_synced_names_survive_every_crash),
 		cmocka_unit_test(test_unsynced_names_survive_by_mode),
 		EACH(test_after_a_crash_everything_fails_until_restart),
+		EACH(test_a_killed_process_loses_handles_but_no_bytes),
 		cmocka_unit_test(test_crash_at_every_operation),
 		cmocka_unit_test(test_fail_at_every_operation_once_and_for_ever),
 		EACH(test_counting_only_some_calls),

@@ -1,0 +1,125 @@
+/* kvnode: one node of a cluster.
+ *
+ * Exit codes: 0 stopped by SIGTERM or SIGINT after flushing; 1 could not start or could not close cleanly; 2 wrong configuration. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+#include "config.h"
+#include "log.h"
+#include "runtime.h"
+
+static uint64_t random_u64(void)
+{
+	uint64_t value;
+	/* Fails only before the kernel's generator is ready, and then it blocks instead. */
+	while (getrandom(&value, sizeof value, 0) != sizeof value)
+		;
+	return value;
+}
+
+/* What is not configured is one per core. */
+static uint32_t threads_or(uint32_t configured)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	return configured ? configured : cores > 0 ? (uint32_t)cores : 1;
+}
+
+static uint64_t unix_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void describe_self(const struct node_config *config, struct gossip_row *self)
+{
+	memset(self, 0, sizeof *self);
+	snprintf(self->name, sizeof self->name, "%s", config->name);
+	snprintf(self->client_address, sizeof self->client_address, "%s", config->client_address);
+	snprintf(self->peer_address, sizeof self->peer_address, "%s", config->peer_address);
+	snprintf(self->bus_address, sizeof self->bus_address, "%s", config->bus_address);
+	snprintf(self->datacenter, sizeof self->datacenter, "%s", config->dc);
+	snprintf(self->rack, sizeof self->rack, "%s", config->rack);
+	snprintf(self->version, sizeof self->version, "%s", KVRING_VERSION);
+	self->weight = config->weight;
+	self->started_ms = unix_ms();
+}
+
+/* A connection is a file, and so is a table: the default of 1,024 is soon used up. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+			log_warn("start: cannot raise the limit of open files: %s", strerror(errno));
+	}
+}
+
+static int start(const struct node_config *config, struct runtime **out)
+{
+	const char *seeds[CONFIG_SEEDS_MAX];
+	struct runtime_options options = {
+		.node = {
+			.directory = config->data_dir,
+			.seeds = seeds,
+			.seed_count = config->seed_count,
+			.coordinator_count = threads_or(config->coordinators),
+			.shard_count = config->shards,
+			.new_shard_count = threads_or(0),
+			.seed = random_u64(),
+			.new_node_id = random_u64() | 1,
+			.cache_bytes = (size_t)config->cache_mb << 20,
+			.memtable_bytes = (size_t)config->memtable_mb << 20,
+		},
+		.client_listen = config->listen,
+		.peer_listen = config->listen_peer,
+		.bus_listen = config->listen_bus,
+		.job_threads = threads_or(config->jobs),
+	};
+	for (uint32_t i = 0; i < config->seed_count; i++)
+		seeds[i] = config->seeds[i];
+	describe_self(config, &options.node.self);
+	struct rpc_error why;
+	int error = runtime_open(&options, out, &why);
+	if (error < 0)
+		log_error("start: %s", why.text[0] ? why.text : strerror(-error));
+	return error;
+}
+
+int main(int argc, char **argv)
+{
+	static struct node_config config;
+	int exit_code = config_from_arguments(argc, argv, &config);
+	if (exit_code >= 0)
+		return exit_code;
+	log_open(config.name, config.log_level);
+	sigset_t signals;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigprocmask(SIG_BLOCK, &signals, NULL); /* runtime_run takes them; NNG's threads inherit the mask */
+	signal(SIGPIPE, SIG_IGN);
+	raise_file_limit();
+	struct runtime *runtime;
+	if (start(&config, &runtime) < 0)
+		_exit(EXIT_FAILURE);
+	log_info("start: version=%s id=%016lx cluster=%016lx data_dir=%s clients=%s peers=%s bus=%s coordinators=%u shards=%u",
+		 KVRING_VERSION, runtime->node->id, home_cluster_id(runtime->node->home), config.data_dir, config.listen,
+		 config.listen_peer, config.listen_bus, runtime->node->coordinator_count, runtime->node->shard_count);
+	int signal_number = runtime_run(runtime);
+	log_info("stop: %s: finishing what is under way", strsignal(signal_number));
+	int error = runtime_close(&runtime);
+	if (error < 0)
+		log_error("stop: %s", strerror(-error));
+	else
+		log_info("stop: flushed and synced");
+	/* NNG 1.5.2 may crash in its own exit handlers; everything of ours is closed. */
+	_exit(error < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+}

@@ -1,0 +1,105 @@
+/* Gossip from anyone: the first byte says whether by bus or by push-pull. A fresh actor takes it, and stays within its
+ * bounds. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include "codec_gossip.h"
+#include "gossip_table.h"
+#include "sim_fs.h"
+
+struct world {
+	struct sim_fs *disk;
+	struct home *home;
+	struct ring_table *ring;
+	struct gossip *gossip;
+};
+
+static void check(bool holds)
+{
+	if (!holds)
+		abort();
+}
+
+static void open_world(struct world *world)
+{
+	struct gossip_options options = {.self = {.node_id = 1, .incarnation = 1}, .seed = 1};
+	struct rpc_error error;
+
+	strcpy(options.self.name, "n1");
+	strcpy(options.self.peer_address, "h:2");
+	strcpy(options.self.bus_address, "h:3");
+	sim_fs_create(1, &world->disk);
+	check(home_open(sim_fs_table(world->disk), "/n1", 1, &world->home, &error) == 0);
+	check(ring_table_create(1, &world->ring) == 0);
+	options.home = world->home;
+	options.ring = world->ring;
+	check(gossip_create(&options, &world->gossip, &error) == 0);
+}
+
+static void close_world(struct world *world)
+{
+	gossip_destroy(&world->gossip);
+	ring_table_destroy(&world->ring);
+	home_close(&world->home);
+	sim_fs_destroy(&world->disk);
+}
+
+static void step(struct world *world, enum event_type type, struct message *message, uint64_t now_us)
+{
+	struct arena *arena = arena_create(4096, SIZE_MAX);
+	struct event event = {.type = type, .now_us = now_us, .message = message};
+	struct effects effects;
+
+	effects_init(&effects, arena);
+	gossip_step(world->gossip, &event, &effects);
+	for (struct message *next, *sent = effects.first; sent; sent = next) {
+		next = sent->next;
+		message_free(sent);
+	}
+	arena_unref(arena);
+}
+
+static void run(struct message *message)
+{
+	const struct gossip_row *rows;
+	struct world world;
+	uint32_t count;
+
+	open_world(&world);
+	step(&world, EVENT_START, NULL, 1000);
+	step(&world, EVENT_MESSAGE, message, 2000);
+	step(&world, EVENT_TIMER, NULL, 10000000);
+	count = gossip_rows(world.gossip, &rows);
+	check(count <= GOSSIP_ROWS_MAX);
+	for (uint32_t i = 0; i < count; i++)
+		check(rows[i].node_id != 1 && (i == 0 || rows[i].node_id > rows[i - 1].node_id));
+	close_world(&world);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static bool registered;
+	struct rpc_request request = {.protocol_version = 1};
+	struct rpc_error error = {""};
+	struct message *message;
+	struct arena *arena;
+	int status;
+
+	if (size == 0)
+		return 0;
+	if (!registered)
+		ring_reader_register();
+	registered = true;
+	arena = arena_create(4096, SIZE_MAX);
+	request.body = (struct rpc_slice){data + 1, size - 1};
+	if (data[0] & 1)
+		status = codec_bus_decode(request.body, arena, &message, &error) - 1;
+	else
+		status = codec_gossip_decode(&request, arena, &message, &error);
+	if (status == 0)
+		run(message);
+	else
+		check(status == -1 || error.text[0]); /* -1: an event for others */
+	arena_unref(arena);
+	return 0;
+}

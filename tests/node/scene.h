@@ -1,0 +1,90 @@
+/* Scene: one coordinator, and everybody it talks to played by the test.
+ *
+ * Five nodes n1..n5, N = 3; the key of a scene is owned by n1, n2, n3, in this order. The test gives events, and
+ * `expect` compares what the coordinator sent since, one line for all: "store n2, store n3" or "client: done 2/2". Each
+ * step has an arena of its own and each answer too, so that a use after free is one that the address sanitizer sees.
+ */
+#ifndef KVRING_TESTS_NODE_SCENE_H
+#define KVRING_TESTS_NODE_SCENE_H
+
+#include <stdlib.h>
+#include "operation.h"
+#include "support.h"
+
+enum { SCENE_NODES = 5, SCENE_QUESTIONS = 256, SCENE_SHARDS = 4 };
+
+struct scene {
+	struct ring_document *document;
+	struct ring_table *ring;
+	struct coordinator *coordinator;
+	unsigned self; /* n1 is 1 */
+	uint64_t now_us, now_ms, timer_us;
+	char key[32];
+	char log[4096]; /* what was sent since the last expect */
+	struct message *questions[SCENE_QUESTIONS];
+	bool answered[SCENE_QUESTIONS];
+	unsigned question_count;
+	/* of the last result */
+	char text[512];
+	uint32_t code;
+	uint8_t context_bytes[8192];
+	struct rpc_slice context;
+	struct arena *arena; /* for what the test makes */
+};
+
+void scene_begin(struct scene *, unsigned self);
+void scene_end(struct scene *); /* destroys what is in flight */
+uint64_t scene_node(unsigned number);
+/* A key that these nodes own, in this order. */
+void scene_find_key(const struct ring_document *, const unsigned owners[3], char *key_out, size_t size);
+struct ring_document *scene_document(void);
+void scene_set_reachable(struct scene *, unsigned node, bool reachable);
+
+/* ---- events ---- */
+
+struct ask {
+	const char *value;
+	uint32_t quorum;
+	struct rpc_slice context;
+	uint64_t deadline_us; /* from now; 0: 5 s */
+	uint8_t id;           /* of the operation */
+	bool tombstone;
+	const char *key; /* NULL: the scene's */
+};
+
+#define scene_put(scene, ...) scene_client(scene, OPERATION_PUT, (struct ask){__VA_ARGS__})
+#define scene_get(scene, ...) scene_client(scene, OPERATION_GET, (struct ask){__VA_ARGS__})
+void scene_client(struct scene *, enum operation_kind, struct ask);
+void scene_batch(struct scene *, const struct client_operation *, uint32_t count);
+void scene_forward_in(struct scene *, struct ask); /* from n5 */
+void scene_tick(struct scene *, uint64_t us);      /* passes time; the timer fires when due */
+
+/* Answers the newest open question of that kind to that node, or, when there is none, the last one once more. */
+void scene_coordinated(struct scene *, unsigned node, enum replica_status);
+void scene_stored(struct scene *, unsigned node, enum replica_status);
+/* The object, or its digest when that was asked. Size 0: absent. */
+void scene_fetched(struct scene *, unsigned node, struct rpc_slice object);
+void scene_fetch_failed(struct scene *, unsigned node, enum replica_status);
+void scene_forwarded(struct scene *, unsigned node, enum outcome, uint32_t code, const char *text);
+/* A message as it is. */
+void scene_message(struct scene *, struct message *);
+struct message *scene_question(struct scene *, enum message_type, unsigned node);
+
+/* ---- what came of it ---- */
+
+void scene_expect(struct scene *, const char *file, int line, const char *log);
+#define expect(scene, log) scene_expect(scene, __FILE__, __LINE__, log)
+void scene_expect_text(struct scene *, const char *part); /* in the last result's message */
+uint32_t scene_in_flight(const struct scene *);
+
+/* ---- objects ---- */
+
+/* old (size 0: none) with one more value, put by node's actor; context covers what old holds when `over`, nothing
+ * otherwise. */
+struct rpc_slice scene_object(struct scene *, struct rpc_slice old, bool over, unsigned node, uint64_t counter,
+			      const char *value);
+struct rpc_slice scene_merge(struct scene *, struct rpc_slice a, struct rpc_slice b);
+bool scene_same(struct scene *, struct rpc_slice a, struct rpc_slice b);
+bool scene_context_covers(struct scene *, unsigned node, uint64_t counter);
+
+#endif

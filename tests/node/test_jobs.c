@@ -1,0 +1,136 @@
+/* Jobs here are the test's own: nothing of the engine is linked. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include "jobs.h"
+#include "support.h"
+
+enum { JOBS = 1000, SUBMITTERS = 3 };
+
+struct engine_job {
+	_Atomic unsigned runs;
+	pthread_barrier_t *meeting; /* runs only beside others */
+};
+
+void engine_job_run(struct engine_job *job)
+{
+	if (job->meeting != NULL)
+		pthread_barrier_wait(job->meeting);
+	atomic_fetch_add(&job->runs, 1);
+}
+
+static unsigned collect(struct mailbox *mailbox, unsigned wanted)
+{
+	unsigned count = 0;
+	while (count < wanted) {
+		struct mail_queue taken;
+		struct cds_wfcq_node *node;
+		if (!mailbox_take(mailbox, MAIL_JOB, &taken)) {
+			mailbox_wait(mailbox, UINT64_MAX);
+			continue;
+		}
+		while ((node = mail_next(&taken)) != NULL) {
+			struct job_mail *mail = caa_container_of(node, struct job_mail, mail);
+			assert_int_equal(atomic_load(&mail->job->runs), 1); /* before it comes back */
+			assert_ptr_equal(mail->submitter, mailbox);
+			free(mail);
+			count++;
+		}
+	}
+	return count;
+}
+
+static void test_each_job_runs_once_and_comes_back(void **state)
+{
+	(void)state;
+	static struct engine_job work[JOBS];
+	struct mailbox mailbox;
+	struct jobs *jobs;
+	mailbox_init(&mailbox);
+	assert_int_equal(jobs_start(2, &jobs), 0);
+	for (int i = 0; i < JOBS; i++)
+		assert_int_equal(jobs_submit(jobs, &work[i], &mailbox), 0);
+	assert_int_equal(collect(&mailbox, JOBS), JOBS);
+	for (int i = 0; i < JOBS; i++)
+		assert_int_equal(work[i].runs, 1);
+	jobs_stop(&jobs);
+	assert_null(jobs);
+	jobs_stop(&jobs); /* nothing to stop */
+}
+
+static void test_stop_runs_what_is_queued(void **state)
+{
+	(void)state;
+	static struct engine_job work[JOBS];
+	struct mailbox mailbox;
+	struct jobs *jobs;
+	mailbox_init(&mailbox);
+	assert_int_equal(jobs_start(1, &jobs), 0);
+	for (int i = 0; i < JOBS; i++)
+		assert_int_equal(jobs_submit(jobs, &work[i], &mailbox), 0);
+	jobs_stop(&jobs);
+	for (int i = 0; i < JOBS; i++)
+		assert_int_equal(work[i].runs, 1);
+	assert_int_equal(collect(&mailbox, JOBS), JOBS);
+}
+
+/* Two long jobs at once: each waits for the other. */
+static void test_threads_work_side_by_side(void **state)
+{
+	(void)state;
+	pthread_barrier_t meeting;
+	pthread_barrier_init(&meeting, NULL, 2);
+	struct engine_job work[2] = {{.meeting = &meeting}, {.meeting = &meeting}};
+	struct mailbox mailbox;
+	struct jobs *jobs;
+	mailbox_init(&mailbox);
+	assert_int_equal(jobs_start(2, &jobs), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(jobs_submit(jobs, &work[i], &mailbox), 0);
+	assert_int_equal(collect(&mailbox, 2), 2);
+	jobs_stop(&jobs);
+	pthread_barrier_destroy(&meeting);
+}
+
+struct submitter {
+	struct jobs *jobs;
+	struct mailbox mailbox;
+	struct engine_job work[JOBS];
+};
+
+static void *submit_and_collect(void *arg)
+{
+	struct submitter *submitter = arg;
+	for (int i = 0; i < JOBS; i++)
+		assert_int_equal(jobs_submit(submitter->jobs, &submitter->work[i], &submitter->mailbox), 0);
+	collect(&submitter->mailbox, JOBS);
+	return NULL;
+}
+
+static void test_each_submitter_gets_its_own_back(void **state)
+{
+	(void)state;
+	static struct submitter submitters[SUBMITTERS];
+	pthread_t threads[SUBMITTERS];
+	struct jobs *jobs;
+	assert_int_equal(jobs_start(2, &jobs), 0);
+	for (int i = 0; i < SUBMITTERS; i++) {
+		submitters[i].jobs = jobs;
+		mailbox_init(&submitters[i].mailbox);
+		assert_int_equal(pthread_create(&threads[i], NULL, submit_and_collect, &submitters[i]), 0);
+	}
+	for (int i = 0; i < SUBMITTERS; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	jobs_stop(&jobs);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_each_job_runs_once_and_comes_back),
+		cmocka_unit_test(test_stop_runs_what_is_queued),
+		cmocka_unit_test(test_threads_work_side_by_side),
+		cmocka_unit_test(test_each_submitter_gets_its_own_back),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,167 @@
+/* Every allocation fails once: each call must say -ENOMEM, leak nothing (under ASan), and work the next time. */
+#include "cluster.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* The linker sends the room's calls of malloc and calloc here (--wrap). */
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+
+static long allocations_left = -1; /* before the one that fails; -1: none fails */
+
+static bool fails_now(void)
+{
+	return allocations_left >= 0 && allocations_left-- == 0;
+}
+
+void *__wrap_malloc(size_t size)
+{
+	return fails_now() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+	return fails_now() ? NULL : __real_calloc(count, size);
+}
+
+static struct cluster cluster;
+static struct ring_document *stable, *target, *changing;
+static uint8_t *bytes;
+static size_t bytes_size;
+
+static int call_claim(struct ring_document **out)
+{
+	return ring_claim(stable, &cluster.plan, out, NULL);
+}
+
+static int call_decode(struct ring_document **out)
+{
+	return ring_document_decode(bytes, bytes_size, out, NULL);
+}
+
+static int call_encode(struct ring_document **out)
+{
+	uint8_t *copy;
+	size_t size;
+	int rc = ring_document_encode(changing, &copy, &size);
+
+	(void)out;
+	if (!rc)
+		free(copy);
+	return rc;
+}
+
+static int call_begin(struct ring_document **out)
+{
+	return ring_transition_begin(stable, target, out, NULL);
+}
+
+static int call_next(struct ring_document **out)
+{
+	return ring_transition_next(changing, out, NULL);
+}
+
+static int call_abort(struct ring_document **out)
+{
+	return ring_transition_abort(changing, stable, out, NULL);
+}
+
+static int call_table(struct ring_document **out)
+{
+	struct ring_member_status status[8] = {0};
+	struct ring_table *table;
+	int rc = ring_table_create(1, &table);
+
+	(void)out;
+	if (rc)
+		return rc;
+	rc = ring_table_publish(table, stable, status);
+	ring_table_destroy(&table);
+	return rc;
+}
+
+static void fail_each_allocation(int (*call)(struct ring_document **), uint32_t allocations_min)
+{
+	int rc = -ENOMEM;
+
+	for (uint32_t n = 0; rc; n++) {
+		struct ring_document *document = NULL;
+
+		allocations_left = (long)n;
+		rc = call(&document);
+		if (rc) {
+			assert_int_equal(rc, -ENOMEM);
+			assert_int_equal(allocations_left, -1); /* it was ours that failed */
+			assert_null(document);
+			assert_in_range(n, 0, 1000);
+		} else {
+			assert_true(n >= allocations_min);
+		}
+		allocations_left = -1;
+		ring_document_destroy(&document);
+	}
+}
+
+static void test_memory_documents(void **state)
+{
+	(void)state;
+	fail_each_allocation(call_claim, 20);
+	fail_each_allocation(call_decode, 12);
+	fail_each_allocation(call_encode, 1);
+	fail_each_allocation(call_begin, 12);
+	fail_each_allocation(call_next, 12);
+	fail_each_allocation(call_abort, 12);
+}
+
+static void test_memory_table(void **state)
+{
+	(void)state;
+	ring_reader_register();
+	assert_int_equal(call_table(NULL), 0); /* liburcu starts its thread, out of our reach, before it counts */
+	fail_each_allocation(call_table, 3);
+	ring_reader_unregister();
+}
+
+static int make_documents(void **state)
+{
+	(void)state;
+	cluster_init(&cluster, 64, 3);
+	cluster_add_datacenter(&cluster, "dc2", 1);
+	for (uint32_t i = 0; i < 6; i++)
+		strcpy(cluster_add(&cluster, i, i % 2 ? "a" : "b", 100)->datacenter, i < 5 ? "dc1" : "dc2");
+	stable = cluster_claim(&cluster, NULL);
+	cluster_remove(&cluster, 1);
+	target = cluster_claim(&cluster, stable);
+	if (ring_transition_begin(stable, target, &changing, NULL))
+		return -1;
+	return ring_document_encode(changing, &bytes, &bytes_size);
+}
+
+static int free_documents(void **state)
+{
+	(void)state;
+	ring_document_destroy(&stable);
+	ring_document_destroy(&target);
+	ring_document_destroy(&changing);
+	free(bytes);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_memory_documents),
+		cmocka_unit_test(test_memory_table),
+	};
+
+	return cmocka_run_group_tests(tests, make_documents, free_documents);
+}

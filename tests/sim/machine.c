@@ -1,0 +1,647 @@
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "key.h"
+#include "world.h"
+
+enum { CACHE_BYTES = 1 << 20, STALL_US = 20000, JOB_DELAY_US = 50000, SLOW_SYNC_FACTOR = 50 };
+
+/* ---- clocks ----------------------------------------------------------------------------------------------------- */
+
+uint64_t machine_now_us(const struct machine *machine)
+{
+	return machine->clock_base_us + machine->world->schedule.now_us - machine->boot_us;
+}
+
+uint64_t machine_now_ms(const struct machine *machine)
+{
+	return (uint64_t)WORLD_START_MS * 1000 + machine->world->schedule.now_us / 1000 + (uint64_t)machine->skew_ms;
+}
+
+uint64_t machine_to_virtual(const struct machine *machine, uint64_t clock_us)
+{
+	uint64_t now_us = machine_now_us(machine);
+
+	if (clock_us == UINT64_MAX)
+		return UINT64_MAX;
+	return machine->world->schedule.now_us + (clock_us > now_us ? clock_us - now_us : 0);
+}
+
+/* ---- mail -------------------------------------------------------------------------------------------------------- */
+
+static void actor_plan(struct actor *);
+
+static void mail_insert(struct actor *actor, struct mail *mail)
+{
+	struct mail **link = &actor->mailbox;
+
+	while (*link && (*link)->ready_us <= mail->ready_us)
+		link = &(*link)->next;
+	mail->next = *link;
+	*link = mail;
+	actor_plan(actor);
+}
+
+static bool same_address(const struct address *a, const struct address *b)
+{
+	return a->node_id == b->node_id && a->kind == b->kind && a->index == b->index;
+}
+
+/* Mailboxes keep the order of each sender on the same machine. */
+static uint64_t after_earlier_mail(const struct actor *actor, const struct message *message, uint64_t ready_us)
+{
+	for (const struct mail *mail = actor->mailbox; mail; mail = mail->next)
+		if (mail->message && message->from.node_id == actor->machine->id &&
+		    same_address(&mail->message->from, &message->from) && mail->ready_us > ready_us)
+			ready_us = mail->ready_us;
+	return ready_us;
+}
+
+static struct rpc_slice question_key(const struct message *message)
+{
+	switch (message->type) {
+	case MESSAGE_COORDINATE:
+		return message->coordinate.key;
+	case MESSAGE_STORE:
+		return message->store.key;
+	default:
+		assert(message->type == MESSAGE_FETCH);
+		return message->fetch.key;
+	}
+}
+
+struct actor *machine_actor(struct machine *machine, enum actor_kind kind, uint32_t index)
+{
+	for (uint32_t i = 0; i < machine->actor_count; i++)
+		if (machine->actors[i].kind == kind && machine->actors[i].index == index)
+			return &machine->actors[i];
+	return NULL;
+}
+
+/* event.h: a replica is found by the partition of the key; whoever else is asked, any of its kind will do for a new
+ * question. */
+static struct actor *recipient(struct machine *machine, const struct message *message)
+{
+	struct world *world = machine->world;
+	uint32_t index = message->to.index;
+
+	if (message->to.kind == ACTOR_REPLICA)
+		index = node_shard_of(machine->node, key_partition(question_key(message)));
+	else if (message->type == MESSAGE_CLIENT || message->type == MESSAGE_FORWARD)
+		index = (uint32_t)world_random(world, machine->node->coordinator_count);
+	return machine_actor(machine, message->to.kind, index);
+}
+
+void machine_post(struct machine *machine, struct message *message, uint64_t delay_us)
+{
+	struct mail *mail = world_alloc(sizeof(*mail));
+	struct actor *actor = recipient(machine, message);
+
+	if (!actor)
+		world_break(machine->world, ORACLE_NONE, "%s: a message %s to an actor that does not exist",
+			    machine->name, message_type_name(message->type));
+	assert(actor);
+	mail->message = message;
+	mail->ready_us = after_earlier_mail(actor, message, machine->world->schedule.now_us + delay_us);
+	mail_insert(actor, mail);
+}
+
+/* ---- stepping -----------------------------------------------------------------------------------------------------
+ */
+
+static void actor_wake(void *world_arg, void *arg, uint64_t number);
+static void actor_commit(void *world_arg, void *arg, uint64_t boot);
+
+/* Plans the next step: when there is mail or the timer is due, and the thread gets to it. */
+static void actor_plan(struct actor *actor)
+{
+	struct world *world = actor->machine->world;
+	uint64_t due_us = actor->timer_us, late_us = world_random(world, 20);
+
+	if (actor->blocked)
+		return;
+	if (actor->mailbox && actor->mailbox->ready_us < due_us)
+		due_us = actor->mailbox->ready_us;
+	if (due_us == UINT64_MAX || due_us >= actor->wake_us)
+		return;
+	if (sim_random_permille(&world->random, world->settings.stall_permille))
+		late_us += world_random(world, STALL_US);
+	actor->wake_us = due_us;
+	due_us = due_us > world->schedule.now_us ? due_us - world->schedule.now_us : 0;
+	schedule_in(&world->schedule, due_us + late_us, actor_wake, actor, ++actor->wake_number, NULL);
+}
+
+static void step(struct actor *actor, struct event *event, struct effects *effects)
+{
+	struct machine *machine = actor->machine;
+	struct world *world = machine->world;
+
+	event->now_us = machine_now_us(machine);
+	event->now_ms = machine_now_ms(machine);
+	world_mix(world, world->schedule.now_us);
+	world_mix(world, (uint64_t)machine->index << 48 | (uint64_t)actor->kind << 40 | (uint64_t)actor->index << 8 |
+				 event->type);
+	if (event->type == EVENT_MESSAGE)
+		traffic_note(actor, event->message);
+	world->totals.steps++;
+	node_step(machine->node, actor->kind, actor->index, event, effects);
+	actor->timer_us = machine_to_virtual(machine, effects->timer_us);
+}
+
+static struct mail *take_mail(struct actor *actor)
+{
+	struct mail *mail = actor->mailbox;
+
+	if (!mail || mail->ready_us > actor->machine->world->schedule.now_us)
+		return NULL;
+	actor->mailbox = mail->next;
+	return mail;
+}
+
+static void forget_job(struct machine *machine, const struct engine_job *engine_job)
+{
+	struct job **link = &machine->jobs;
+
+	while ((*link)->engine_job != engine_job)
+		link = &(*link)->next;
+	struct job *job = *link;
+	*link = job->next;
+	free(job);
+}
+
+static void step_mail(struct actor *actor, struct mail *mail, struct effects *effects)
+{
+	struct event event = {.type = EVENT_MESSAGE};
+
+	if (mail->job) {
+		event.type = EVENT_JOB_DONE;
+		event.job = mail->job;
+		forget_job(actor->machine, mail->job);
+		actor->machine->world->totals.jobs++;
+	} else {
+		event.message = mail->message;
+	}
+	free(mail);
+	step(actor, &event, effects);
+}
+
+static void free_messages(struct effects *effects)
+{
+	for (struct message *message = effects->first, *next; message; message = next) {
+		next = message->next;
+		message_free(message);
+	}
+	effects->first = NULL;
+	effects->last = &effects->first;
+}
+
+static uint64_t draw_commit_us(struct world *world)
+{
+	uint64_t most_us = 2 * (uint64_t)world->settings.commit_us + 1;
+
+	if (sim_random_permille(&world->random, 10))
+		most_us *= SLOW_SYNC_FACTOR;
+	return world_random(world, most_us);
+}
+
+static void run_job(void *world_arg, void *arg, uint64_t number);
+
+static void take_jobs(struct actor *actor, struct effects *effects)
+{
+	struct machine *machine = actor->machine;
+	struct world *world = machine->world;
+
+	for (uint32_t i = 0; i < effects->job_count; i++) {
+		struct job *job = world_alloc(sizeof(*job));
+		*job = (struct job){machine->jobs, ++world->next_job, effects->jobs[i], actor, false};
+		machine->jobs = job;
+		schedule_in(&world->schedule, world_random(world, JOB_DELAY_US), run_job, machine, job->number, NULL);
+	}
+	effects->job_count = 0;
+}
+
+static void run_job(void *world_arg, void *arg, uint64_t number)
+{
+	struct world *world = world_arg;
+	struct machine *machine = arg;
+	struct job *job = machine->jobs;
+
+	while (job && job->number != number)
+		job = job->next;
+	if (!job)
+		return; /* the machine has died since */
+	world_mix(world, number);
+	engine_job_run(job->engine_job);
+	job->has_run = true;
+	if (machine_died(machine))
+		return;
+	struct mail *mail = world_alloc(sizeof(*mail));
+	mail->job = job->engine_job;
+	mail->ready_us = world->schedule.now_us + world_random(world, JOB_DELAY_US);
+	mail_insert(job->actor, mail);
+}
+
+/* Asks for the commit that the step wants. One is under way at most: the replica sees to that. */
+static void begin_commit(struct actor *actor, struct effects *effects)
+{
+	struct world *world = actor->machine->world;
+
+	if (!effects->sync)
+		return;
+	effects->sync = false;
+	actor->blocked = !world->settings.commits_beside;
+	schedule_in(&world->schedule, draw_commit_us(world), actor_commit, actor, actor->machine->boot, NULL);
+}
+
+static void step_synced(struct actor *actor, int status, struct effects *effects)
+{
+	struct event event = {.type = EVENT_SYNCED, .status = status};
+
+	step(actor, &event, effects);
+}
+
+/* What a run of steps left: out it goes, unless the power failed meanwhile. false: it did. */
+static bool finish_steps(struct actor *actor, struct effects *effects)
+{
+	take_jobs(actor, effects);
+	if (sim_fs_is_down(actor->machine->disk)) {
+		free_messages(effects); /* before the engine whose memory they hold */
+		arena_unref(effects->arena);
+		machine_died(actor->machine);
+		return false;
+	}
+	traffic_deliver(actor, effects);
+	/* The planted bug: what waits for the sync leaves before it. */
+	bool early = effects->sync && actor->machine->world->options->canary == CANARY_EARLY_ACK;
+	begin_commit(actor, effects);
+	if (early) {
+		step_synced(actor, 0, effects);
+		traffic_deliver(actor, effects);
+		begin_commit(actor, effects);
+		take_jobs(actor, effects);
+	}
+	arena_unref(effects->arena);
+	actor_plan(actor);
+	return true;
+}
+
+static void effects_begin(struct effects *effects)
+{
+	struct arena *arena = arena_create(4096, SIZE_MAX);
+
+	if (!arena)
+		abort();
+	effects_init(effects, arena);
+}
+
+/* One batch: some of the mail that is there, the timer when it is due, and the end. */
+static void actor_wake(void *world_arg, void *arg, uint64_t number)
+{
+	struct world *world = world_arg;
+	struct actor *actor = arg;
+	struct effects effects;
+	struct event event = {.type = EVENT_TIMER};
+	struct mail *mail;
+
+	if (number != actor->wake_number || !actor->machine->node)
+		return;
+	actor->wake_us = UINT64_MAX;
+	effects_begin(&effects);
+	uint64_t most = world_random(world, 3) ? UINT64_MAX : 1 + world_random(world, 4);
+	for (uint64_t i = 0; i < most && (mail = take_mail(actor)); i++) {
+		step_mail(actor, mail, &effects);
+		if (sim_fs_is_down(actor->machine->disk)) {
+			finish_steps(actor, &effects);
+			return;
+		}
+	}
+	if (actor->timer_us <= world->schedule.now_us)
+		step(actor, &event, &effects);
+	event.type = EVENT_BATCH_END;
+	step(actor, &event, &effects);
+	finish_steps(actor, &effects);
+}
+
+static void actor_synced(void *world_arg, void *arg, uint64_t boot_and_status)
+{
+	struct actor *actor = arg;
+	struct effects effects;
+
+	(void)world_arg;
+	if (boot_and_status >> 32 != actor->machine->boot || !actor->machine->node)
+		return;
+	actor->blocked = false;
+	effects_begin(&effects);
+	step_synced(actor, -(int)(boot_and_status & 0xffff), &effects);
+	finish_steps(actor, &effects);
+}
+
+/* The sync itself, at its end; its news may come later when commits run beside. */
+static void actor_commit(void *world_arg, void *arg, uint64_t boot)
+{
+	struct world *world = world_arg;
+	struct actor *actor = arg;
+
+	if (boot != actor->machine->boot || !actor->machine->node)
+		return;
+	int status = shard_commit(engine_shard(actor->machine->node->engine, actor->index), ENGINE_SYNC_EACH);
+	world->totals.commits++;
+	world_mix(world, (uint64_t)(uint32_t)status);
+	if (machine_died(actor->machine))
+		return;
+	if (world->options->canary == CANARY_EARLY_ACK) {
+		actor->blocked = false;
+		actor_plan(actor);
+		return;
+	}
+	uint64_t number = boot << 32 | (uint32_t)-status;
+	if (actor->blocked)
+		actor_synced(world, actor, number);
+	else
+		schedule_in(&world->schedule, draw_commit_us(world), actor_synced, actor, number, NULL);
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------------------
+ */
+
+static int tell_disk(void *arg, uint64_t index, enum sim_fs_call call, const char *path)
+{
+	struct machine *machine = arg;
+
+	world_line(machine->world, "%s disk %" PRIu64 ": %s %s", machine->name, index, sim_fs_call_name(call), path);
+	return 0;
+}
+
+void machine_init(struct world *world, uint32_t index)
+{
+	struct machine *machine = &world->machines[index];
+	uint32_t counts[ACTOR_KIND_COUNT] = {[ACTOR_COORDINATOR] = world->settings.coordinators,
+					     [ACTOR_REPLICA] = world->settings.shards,
+					     [ACTOR_GOSSIP] = 1};
+
+	machine->world = world;
+	machine->index = index;
+	snprintf(machine->name, sizeof(machine->name), "n%u", index + 1);
+	snprintf(machine->address, sizeof(machine->address), "n%u:1", index + 1);
+	sim_fs_create(world_random(world, UINT64_MAX), &machine->disk);
+	sim_fs_count_only(machine->disk, SIM_FS_WRITES);
+	if (world->tracing && world->trace_key == ORACLE_NONE)
+		sim_fs_set_hook(machine->disk, tell_disk, machine);
+	sim_fs_set_lying(machine->disk, world->options->canary == CANARY_LYING_DISK);
+	machine->new_id = 1 + world_random(world, UINT64_MAX - 1);
+	machine->skew_ms =
+		(int64_t)world_random(world, 2 * (uint64_t)world->settings.skew_ms + 1) - world->settings.skew_ms;
+	machine->actors = world_alloc((counts[0] + counts[1] + counts[2]) * sizeof(*machine->actors));
+	for (enum actor_kind kind = 0; kind < ACTOR_KIND_COUNT; kind++)
+		for (uint32_t i = 0; i < counts[kind]; i++)
+			machine->actors[machine->actor_count++] =
+				(struct actor){.machine = machine, .kind = kind, .index = i};
+}
+
+static void actors_reset(struct machine *machine)
+{
+	for (uint32_t i = 0; i < machine->actor_count; i++) {
+		struct actor *actor = &machine->actors[i];
+		for (struct mail *mail = actor->mailbox, *next; mail; mail = next) {
+			next = mail->next;
+			message_free(mail->message);
+			free(mail);
+		}
+		actor->mailbox = NULL;
+		actor->blocked = false;
+		actor->timer_us = actor->wake_us = UINT64_MAX;
+		actor->wake_number++;
+	}
+}
+
+/* Jobs must be back before the engine closes; after a crash they fail at once. */
+static void bring_jobs_home(struct machine *machine)
+{
+	while (machine->jobs) {
+		struct job *job = machine->jobs;
+		machine->jobs = job->next;
+		if (!job->has_run)
+			engine_job_run(job->engine_job);
+		(void)!shard_install(engine_shard(machine->node->engine, job->actor->index), &job->engine_job);
+		free(job);
+	}
+}
+
+uint64_t machine_truncations(const struct machine *machine)
+{
+	uint64_t truncations = 0;
+
+	for (uint32_t i = 0; machine->node && i < machine->node->shard_count; i++)
+		truncations += replica_counters(machine->node->replicas[i])->truncations;
+	return truncations;
+}
+
+/* Frees everything that lived in memory. Nothing reaches the disk when it is down. */
+static void bury(struct machine *machine)
+{
+	struct world *world = machine->world;
+
+	world->totals.truncations += machine_truncations(machine);
+	actors_reset(machine);
+	traffic_forget(machine);
+	bring_jobs_home(machine);
+	(void)!node_close(&machine->node);
+	machine->boot++;
+	if (sim_fs_open_files(machine->disk))
+		world_break(world, ORACLE_NONE, "%s: node_close left %" PRIu64 " files open", machine->name,
+			    sim_fs_open_files(machine->disk));
+	traffic_machine_died(machine);
+	faults_machine_down(machine);
+}
+
+void machine_crash(struct machine *machine, const struct sim_crash *crash)
+{
+	struct world *world = machine->world;
+
+	world->totals.crashes++;
+	sim_fs_crash(machine->disk, crash);
+	world_line(world, "%s loses power; unsynced bytes %s, names %s", machine->name,
+		   sim_crash_data_name(crash->data), sim_crash_names_name(crash->names));
+	bury(machine);
+}
+
+void machine_kill(struct machine *machine)
+{
+	machine->world->totals.kills++;
+	sim_fs_kill(machine->disk);
+	world_line(machine->world, "%s is killed", machine->name);
+	bury(machine);
+}
+
+bool machine_died(struct machine *machine)
+{
+	struct world *world = machine->world;
+
+	if (!sim_fs_is_down(machine->disk))
+		return false;
+	world->totals.crashes++;
+	world->totals.crashes_in_disk++;
+	world_line(world, "%s loses power in the middle of a disk operation", machine->name);
+	bury(machine);
+	return true;
+}
+
+void machine_stop(struct machine *machine)
+{
+	struct world *world = machine->world;
+
+	world_line(world, "%s stops in good order", machine->name);
+	world->totals.truncations += machine_truncations(machine);
+	actors_reset(machine);
+	traffic_forget(machine);
+	bring_jobs_home(machine);
+	int error = node_close(&machine->node);
+	if (error < 0 && !sim_fs_is_down(machine->disk) && !machine->disk_failed)
+		world_break(world, ORACLE_NONE, "%s: node_close failed on a good disk: %s", machine->name,
+			    strerror(-error));
+	machine->boot++;
+	traffic_machine_died(machine);
+	faults_machine_down(machine);
+}
+
+void machine_fini(struct machine *machine)
+{
+	actors_reset(machine);
+	traffic_forget(machine);
+	if (machine->node) {
+		bring_jobs_home(machine);
+		(void)!node_close(&machine->node);
+	}
+	for (uint32_t i = 0; i < ENGINE_SHARDS_MAX; i++)
+		free(machine->old_meta[i].data);
+	free(machine->actors);
+	sim_fs_destroy(&machine->disk);
+}
+
+/* ---- starting ------------------------------------------------------------------------------------------------------
+ */
+
+/* The planted bug: every start but the first finds the identity of the first one, with its first counter, as from a
+ * backup of the manifest (the record is described in node/replica.c). */
+static void keep_first_identity(struct machine *machine)
+{
+	static const uint8_t first_counter[8] = {1};
+
+	for (uint32_t i = 0; i < machine->node->shard_count; i++) {
+		struct engine_slice meta;
+		shard_meta_get(engine_shard(machine->node->engine, i), &meta);
+		if (machine->old_meta[i].data)
+			continue;
+		machine->old_meta[i].data = world_alloc(meta.size);
+		machine->old_meta[i].size = meta.size;
+		memcpy(machine->old_meta[i].data, meta.data, meta.size);
+		memcpy((uint8_t *)machine->old_meta[i].data + meta.size - sizeof(first_counter), first_counter,
+		       sizeof(first_counter));
+	}
+}
+
+static void put_first_identity_back(struct machine *machine)
+{
+	struct engine_options options;
+	struct engine *engine;
+
+	engine_options_default(&options);
+	options.fs = sim_fs_table(machine->disk);
+	options.directory = "/data/engine";
+	options.shard_count = 0;
+	if (!machine->old_meta[0].data || engine_open(&options, &engine, NULL) < 0)
+		return;
+	for (uint32_t i = 0; i < engine_shard_count(engine); i++)
+		(void)!shard_meta_set(engine_shard(engine, i), machine->old_meta[i].data, machine->old_meta[i].size);
+	(void)!engine_close(&engine);
+}
+
+static int open_node(struct machine *machine, struct rpc_error *error_out)
+{
+	struct world *world = machine->world;
+	const char *seeds[NETWORK_MACHINES_MAX];
+	struct node_options options = {
+		.fs = sim_fs_table(machine->disk),
+		.directory = "/data",
+		.seeds = seeds,
+		.seed_count = world->settings.nodes,
+		.coordinator_count = world->settings.coordinators,
+		.shard_count = world->settings.shards,
+		.seed = world_random(world, UINT64_MAX),
+		.new_node_id = machine->new_id,
+		.cache_bytes = CACHE_BYTES,
+		.memtable_bytes = world->settings.memtable_bytes,
+	};
+
+	for (uint32_t i = 0; i < world->settings.nodes; i++)
+		seeds[i] = world->machines[i].address;
+	snprintf(options.self.name, sizeof(options.self.name), "%s", machine->name);
+	snprintf(options.self.client_address, sizeof(options.self.client_address), "%s", machine->address);
+	snprintf(options.self.peer_address, sizeof(options.self.peer_address), "%s", machine->address);
+	snprintf(options.self.bus_address, sizeof(options.self.bus_address), "%s", machine->address);
+	snprintf(options.self.datacenter, sizeof(options.self.datacenter), "dc1");
+	snprintf(options.self.rack, sizeof(options.self.rack), "%s", machine->name);
+	options.self.weight = RING_WEIGHT_DEFAULT;
+	options.self.started_ms = machine_now_ms(machine);
+	if (world->options->canary == CANARY_OLD_COUNTERS)
+		put_first_identity_back(machine);
+	int error = node_open(&options, &machine->node, error_out);
+	if (!error && world->options->canary == CANARY_OLD_COUNTERS)
+		keep_first_identity(machine);
+	return error;
+}
+
+static void start_actors(struct machine *machine)
+{
+	struct effects effects;
+	struct event event;
+
+	actors_reset(machine);
+	for (uint32_t i = 0; i < machine->actor_count && machine->node; i++) {
+		effects_begin(&effects);
+		event = (struct event){.type = EVENT_START};
+		step(&machine->actors[i], &event, &effects);
+		finish_steps(&machine->actors[i], &effects);
+	}
+}
+
+bool machine_start(struct machine *machine)
+{
+	struct world *world = machine->world;
+	struct rpc_error why = {""};
+
+	assert(!machine->node);
+	if (sim_fs_is_down(machine->disk))
+		sim_fs_restart(machine->disk);
+	machine->boot_us = world->schedule.now_us;
+	machine->clock_base_us = 1000000 + world_random(world, 1000000000);
+	int error = open_node(machine, &why);
+	world_mix(world, (uint64_t)machine->index << 32 | (uint32_t)error);
+	if (sim_fs_is_down(machine->disk)) {
+		if (machine->node)
+			return !machine_died(machine);
+		world->totals.crashes++;
+		world->totals.crashes_in_disk++;
+		world_line(world, "%s loses power while it starts", machine->name);
+		return false;
+	}
+	if (error < 0) {
+		if (!machine->disk_failed)
+			world_break(world, ORACLE_NONE, "%s does not start: %s (%s)", machine->name, why.text,
+				    strerror(-error));
+		world_line(world, "%s does not start: %s", machine->name, why.text);
+		return false;
+	}
+	world->totals.restarts++;
+	machine->id = machine->node->id;
+	world_line(world, "%s starts, for the %uth time", machine->name, machine->boot + 1);
+	for (uint32_t i = 0; i < machine->node->shard_count && !sim_fs_is_down(machine->disk); i++)
+		if (!world->faults_on || world_random(world, 4) == 0)
+			verdict_recount(machine, i);
+	if (machine_died(machine))
+		return false;
+	start_actors(machine);
+	return machine->node != NULL;
+}

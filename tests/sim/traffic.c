@@ -1,0 +1,629 @@
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "codec.h"
+#include "key.h"
+#include "object.h"
+#include "world.h"
+
+enum {
+	SCRATCH_SIZE = 4096,
+	TIMEOUT_SLACK_US = 20 * 1000, /* as node/outbound.c waits beyond the deadline */
+	LOCAL_US = 40,
+};
+
+/* An envelope between machines: bytes, as on the wire. */
+struct packet {
+	struct world *world;
+	uint32_t from, to;
+	uint64_t call_number; /* 0: the bus */
+	bool is_answer;
+	size_t size;
+	uint8_t bytes[];
+};
+
+static void receive(void *world_arg, void *arg, uint64_t number);
+
+/* ---- the transcript -----------------------------------------------------------------------------------------------
+ */
+
+static struct rpc_slice key_in(const struct message *message)
+{
+	switch (message->type) {
+	case MESSAGE_COORDINATE:
+		return message->coordinate.key;
+	case MESSAGE_STORE:
+		return message->store.key;
+	case MESSAGE_FETCH:
+		return message->fetch.key;
+	default:
+		return (struct rpc_slice){0};
+	}
+}
+
+static void told_add(struct world *world, uint64_t node_id, uint64_t correlation)
+{
+	if (world->told_count == world->told_capacity) {
+		world->told_capacity = world->told_capacity ? world->told_capacity * 2 : 256;
+		world->told = realloc(world->told, world->told_capacity * sizeof(*world->told));
+		if (!world->told)
+			abort();
+	}
+	world->told[world->told_count++] = (struct told){node_id, correlation};
+}
+
+static bool told_has(const struct world *world, uint64_t node_id, uint64_t correlation)
+{
+	for (uint32_t i = world->told_count; i-- > 0;)
+		if (world->told[i].node_id == node_id && world->told[i].correlation == correlation)
+			return true;
+	return false;
+}
+
+static const char *node_name(struct world *world, uint64_t node_id)
+{
+	struct machine *machine = world_machine(world, node_id);
+	return machine ? machine->name : "?";
+}
+
+static int describe_sibling(struct world *world, const struct sibling *sibling, char *out, size_t size)
+{
+	uint32_t write = oracle_find(&world->oracle, sibling->operation_id);
+
+	return snprintf(out, size, " %s%d@%04x.%" PRIu64 "%s", sibling->flags & SIBLING_TOMBSTONE ? "delete w" : "w",
+			(int)write, (unsigned)(sibling->dot.actor >> 48), sibling->dot.counter,
+			sibling->alias_count ? "+" : "");
+}
+
+/* "{w3@1f2a.17 delete w5@9b11.4 | 1f2a:17 9b11:4}": siblings with their dots, then the vector. */
+static void describe_object(struct world *world, struct rpc_slice bytes, char *out, size_t size)
+{
+	struct arena *arena = arena_create(SCRATCH_SIZE, SIZE_MAX);
+	struct object object;
+	int at = snprintf(out, size, "{");
+
+	if (!bytes.size || !arena || object_decode(bytes, arena, &object, NULL) < 0) {
+		snprintf(out, size, bytes.size ? "{?}" : "{}");
+		arena_unref(arena);
+		return;
+	}
+	for (uint32_t i = 0; i < object.sibling_count && at + 80 < (int)size; i++)
+		at += describe_sibling(world, &object.siblings[i], out + at, size - (size_t)at);
+	at += snprintf(out + at, size - (size_t)at, " |");
+	for (uint32_t i = 0; i < object.vector.count && at + 80 < (int)size; i++)
+		at += snprintf(out + at, size - (size_t)at, " %04x:%" PRIu64,
+			       (unsigned)(object.vector.entries[i].actor >> 48), object.vector.entries[i].counter);
+	for (uint32_t i = 0; i < object.seen_count && at + 80 < (int)size; i++)
+		at += snprintf(out + at, size - (size_t)at, " +%04x.%" PRIu64, (unsigned)(object.seen[i].actor >> 48),
+			       object.seen[i].counter);
+	snprintf(out + at, size - (size_t)at, "}");
+	arena_unref(arena);
+}
+
+static void tell_question(struct actor *actor, const struct message *message)
+{
+	struct machine *machine = actor->machine;
+	struct world *world = machine->world;
+	char object[600] = "";
+
+	if (message->type == MESSAGE_STORE)
+		describe_object(world, message->store.object, object, sizeof(object));
+	if (message->type == MESSAGE_COORDINATE)
+		snprintf(object, sizeof(object), "w%d",
+			 (int)oracle_find(&world->oracle, message->coordinate.operation.operation_id));
+	if (message->type == MESSAGE_FETCH && message->fetch.digest_only)
+		snprintf(object, sizeof(object), "digest");
+	world_line(world, "%s replica %u: %s #%" PRIx64 " %s", machine->name, actor->index,
+		   message_type_name(message->type), message->correlation, object);
+}
+
+static void tell_answer(struct actor *actor, const struct message *message)
+{
+	struct machine *machine = actor->machine;
+	struct world *world = machine->world;
+	char what[700] = "", object[600] = "";
+
+	if (message->type == MESSAGE_STORED)
+		snprintf(what, sizeof(what), "%s", replica_status_name(message->stored.status));
+	if (message->type == MESSAGE_COORDINATED) {
+		describe_object(world, message->coordinated.object, object, sizeof(object));
+		snprintf(what, sizeof(what), "%s %s", replica_status_name(message->coordinated.status), object);
+	}
+	if (message->type == MESSAGE_FETCHED) {
+		describe_object(world, message->fetched.object, object, sizeof(object));
+		snprintf(what, sizeof(what), "%s %s digest %04x", replica_status_name(message->fetched.status), object,
+			 (unsigned)(message->fetched.digest >> 48));
+	}
+	if (message->type == MESSAGE_FORWARDED)
+		snprintf(what, sizeof(what), "outcome %d", (int)message->forwarded.result.outcome);
+	world_line(world, "%s coordinator %u: %s #%" PRIx64 " by %s: %s", machine->name, actor->index,
+		   message_type_name(message->type), message->correlation, node_name(world, message->from.node_id),
+		   what);
+}
+
+static void tell(struct actor *actor, const struct message *message)
+{
+	struct world *world = actor->machine->world;
+	struct rpc_slice key = key_in(message);
+
+	if (key.size && world_tells(world, world_engine_key_number(key)))
+		tell_question(actor, message);
+	else if (message->type == MESSAGE_FORWARD &&
+		 world_tells(world, world_key_number(message->forward.operation.key)))
+		world_line(world, "%s coordinator %u: forward #%" PRIx64 " w%d", actor->machine->name, actor->index,
+			   message->correlation,
+			   (int)oracle_find(&world->oracle, message->forward.operation.operation_id));
+	else if (actor->kind == ACTOR_COORDINATOR && told_has(world, actor->machine->id, message->correlation))
+		tell_answer(actor, message);
+}
+
+/* A question leaves: its answer belongs to the same story. */
+static void note_question(struct actor *actor, const struct message *message)
+{
+	struct world *world = actor->machine->world;
+	struct rpc_slice key = key_in(message);
+	uint32_t number = key.size ? world_engine_key_number(key) : ORACLE_NONE;
+
+	if (message->type == MESSAGE_FORWARD)
+		number = world_key_number(message->forward.operation.key);
+	if (number != ORACLE_NONE && world_tells(world, number))
+		told_add(world, actor->machine->id, message->correlation);
+}
+
+void traffic_note(struct actor *actor, const struct message *message)
+{
+	struct world *world = actor->machine->world;
+	struct rpc_slice key = key_in(message);
+
+	world_mix(world, (uint64_t)message->type << 56 ^ message->correlation);
+	world_mix(world, message->deadline_us);
+	world_mix_bytes(world, key.data, key.size);
+	if (message->type == MESSAGE_STORE)
+		world_mix_bytes(world, message->store.object.data, message->store.object.size);
+	if (message->type == MESSAGE_FETCHED)
+		world_mix_bytes(world, message->fetched.object.data, message->fetched.object.size);
+	if (message->type == MESSAGE_COORDINATE) {
+		uint32_t write = oracle_find(&world->oracle, message->coordinate.operation.operation_id);
+		if (write == ORACLE_NONE)
+			world_break(world, ORACLE_NONE, "%s coordinates an operation id that no client used",
+				    actor->machine->name);
+		else
+			oracle_coordinated(&world->oracle, write);
+	}
+	if (world->tracing)
+		tell(actor, message);
+}
+
+/* ---- envelopes -----------------------------------------------------------------------------------------------------
+ */
+
+static struct arena *scratch_create(void)
+{
+	struct arena *arena = arena_create(SCRATCH_SIZE, SIZE_MAX);
+
+	if (!arena)
+		abort();
+	return arena;
+}
+
+/* once: what must not run twice does not, on this network: rpc.h W3 promises that a request is sent at most once. The others are
+ * repeated all the same, because their receivers claim not to mind. */
+static void send_packet(struct machine *from, uint32_t to, uint64_t call_number, bool is_answer, bool once,
+			const struct rpc_message *bytes)
+{
+	struct world *world = from->world;
+	struct rpc_slice slice = rpc_message_bytes(bytes);
+	struct network_fate fate = network_send(&world->network, from->index, to);
+
+	for (uint32_t i = 0; i < fate.copies && !(once && i); i++) {
+		struct packet *packet = malloc(sizeof(*packet) + slice.size);
+		if (!packet)
+			abort();
+		*packet = (struct packet){world, from->index, to, call_number, is_answer, slice.size};
+		memcpy(packet->bytes, slice.data, slice.size);
+		schedule_in(&world->schedule, fate.delay_us[i], receive, packet, 0, free);
+	}
+}
+
+static uint64_t local_delay(struct world *world)
+{
+	return world_random(world, LOCAL_US);
+}
+
+/* ---- questions that leave ------------------------------------------------------------------------------------------
+ */
+
+static void free_list(struct message *message)
+{
+	for (struct message *next; message; message = next) {
+		next = message->next;
+		message_free(message);
+	}
+}
+
+/* Nobody answered: every question gets the answer that says so, as outbound.c gives it. */
+static void fail_questions(struct machine *machine, struct message *first, enum replica_status status)
+{
+	struct arena *arena = scratch_create();
+
+	for (struct message *question = first, *next; question; question = next) {
+		next = question->next;
+		struct message *answer = codec_peer_failed(question, status, arena);
+		if (answer)
+			machine_post(machine, answer, local_delay(machine->world));
+		message_free(question);
+	}
+	arena_unref(arena);
+}
+
+static struct call *take_call(struct machine *machine, uint64_t number)
+{
+	struct call **link = &machine->calls;
+
+	while (*link && (*link)->number != number)
+		link = &(*link)->next;
+	struct call *call = *link;
+	if (call)
+		*link = call->next;
+	return call;
+}
+
+static void lose_call(void *world_arg, void *arg, uint64_t number)
+{
+	struct machine *machine = arg;
+	struct call *call = take_call(machine, number);
+
+	(void)world_arg;
+	if (!call)
+		return;
+	fail_questions(machine, call->first, REPLICA_LOST);
+	free(call);
+}
+
+/* A driver that forgets: the coordinator has only its own timer left. */
+static void forget_call(void *world_arg, void *arg, uint64_t number)
+{
+	struct call *call = take_call(arg, number);
+
+	(void)world_arg;
+	if (call)
+		free_list(call->first);
+	free(call);
+}
+
+static uint64_t budget_ms(const struct machine *machine, const struct message *first, const struct message *end)
+{
+	uint64_t latest_us = 0, now_us = machine_now_us(machine);
+
+	for (const struct message *question = first; question != end; question = question->next)
+		if (question->deadline_us > latest_us)
+			latest_us = question->deadline_us;
+	return latest_us > now_us + 1000 ? (latest_us - now_us) / 1000 : 1;
+}
+
+/* Sends the first questions of the list, all of one method, as one envelope; returns the rest. */
+static struct message *send_some(struct machine *machine, uint32_t to, struct message *first, uint32_t most)
+{
+	struct world *world = machine->world;
+	struct message *last = first, *rest;
+	struct rpc_message *bytes;
+	struct arena *scratch = scratch_create();
+	uint32_t count = 0;
+
+	for (uint32_t i = 1; i < most && last->next; i++)
+		last = last->next;
+	rest = last->next;
+	last->next = NULL;
+	uint64_t ms = budget_ms(machine, first, NULL);
+	if (codec_peer_encode(first, (uint32_t)ms, scratch, &count, &bytes) < 0) {
+		world_break(world, ORACLE_NONE, "%s: a question of type %s cannot be encoded", machine->name,
+			    message_type_name(first->type));
+		abort();
+	}
+	arena_unref(scratch);
+	last->next = rest;
+	last = first;
+	for (uint32_t i = 1; i < count; i++)
+		last = last->next;
+	rest = last->next;
+	last->next = NULL;
+	struct call *call = world_alloc(sizeof(*call));
+	*call = (struct call){machine->calls, ++world->next_call, to, first};
+	machine->calls = call;
+	send_packet(machine, to, call->number, false, first->type == MESSAGE_FORWARD, bytes);
+	rpc_message_free(bytes);
+	bool forget = sim_random_permille(&world->random, 100);
+	schedule_in(&world->schedule, ms * 1000 + TIMEOUT_SLACK_US, forget ? forget_call : lose_call, machine,
+		    call->number, NULL);
+	return rest;
+}
+
+static bool is_known_unreachable(const struct machine *machine, const struct machine *to)
+{
+	const struct world *world = machine->world;
+	uint64_t now_us = world->schedule.now_us;
+
+	return (!to->node && now_us >= to->known_down_us) ||
+	       network_is_known_cut(&world->network, machine->index, to->index, now_us);
+}
+
+static void send_questions(struct machine *machine, struct machine *to, struct message *first)
+{
+	struct world *world = machine->world;
+
+	if (!to || is_known_unreachable(machine, to)) {
+		for (const struct message *question = first; question; question = question->next)
+			world->totals.unreachable++;
+		fail_questions(machine, first, REPLICA_UNREACHABLE);
+		return;
+	}
+	while (first)
+		first = send_some(machine, to->index, first, 1 + (uint32_t)world_random(world, 8));
+}
+
+/* Seeds are addressed by their number before their node ids are known (node/outbound.c). */
+static struct machine *peer_of(struct world *world, const struct message *question)
+{
+	uint32_t seed = question->to.index;
+
+	if (question->to.node_id)
+		return world_machine(world, question->to.node_id);
+	return seed >= 1 && seed <= world->settings.nodes ? &world->machines[seed - 1] : NULL;
+}
+
+/* ---- what a step left
+ * ------------------------------------------------------------------------------------------------ */
+
+static void broadcast(struct machine *machine, struct message *message)
+{
+	struct world *world = machine->world;
+	struct arena *scratch = scratch_create();
+	struct rpc_message *bytes;
+	uint64_t ids[NETWORK_MACHINES_MAX];
+	uint32_t count = gossip_bus_peers(machine->node->gossip, ids, NETWORK_MACHINES_MAX);
+
+	if (codec_bus_encode(message, machine_now_ms(machine), scratch, &bytes) < 0)
+		abort();
+	for (uint32_t i = 0; i < count; i++) {
+		struct machine *to = world_machine(world, ids[i]);
+		if (to && to != machine)
+			send_packet(machine, to->index, 0, false, false, bytes);
+	}
+	rpc_message_free(bytes);
+	arena_unref(scratch);
+	message_free(message);
+}
+
+static void answer_call(struct machine *machine, struct message *answer);
+
+struct queue { /* questions of one effect list, for one peer by one method */
+	struct machine *to;
+	enum method method;
+	struct message *first, **last;
+};
+
+enum { QUEUES_MAX = 4 * NETWORK_MACHINES_MAX };
+
+static void enqueue(struct queue *queues, uint32_t *count, struct machine *to, struct message *message)
+{
+	enum method method = codec_peer_method(message);
+	uint32_t i = 0;
+
+	while (i < *count && (queues[i].to != to || queues[i].method != method))
+		i++;
+	if (i == *count) {
+		assert(i < QUEUES_MAX);
+		queues[(*count)++] = (struct queue){.to = to, .method = method};
+		queues[i].last = &queues[i].first;
+	}
+	message->next = NULL;
+	*queues[i].last = message;
+	queues[i].last = &message->next;
+}
+
+void traffic_deliver(struct actor *actor, struct effects *effects)
+{
+	struct machine *machine = actor->machine;
+	struct world *world = machine->world;
+	struct queue queues[QUEUES_MAX];
+	uint32_t queue_count = 0;
+
+	for (struct message *message = effects->first, *next; message; message = next) {
+		next = message->next;
+		if (message->type == MESSAGE_CLIENT_DONE) {
+			client_answer(world, machine, message);
+			message_free(message);
+		} else if (message->type == MESSAGE_CLUSTER_INITED) {
+			verdict_cluster_inited(world, message);
+			message_free(message);
+		} else if (message->call && message->to.node_id != machine->id) {
+			answer_call(machine, message);
+		} else if (message->to.node_id == machine->id) {
+			note_question(actor, message);
+			machine_post(machine, message, local_delay(world));
+		} else if (message->type == MESSAGE_BUS) {
+			broadcast(machine, message);
+		} else {
+			note_question(actor, message);
+			enqueue(queues, &queue_count, peer_of(world, message), message);
+		}
+	}
+	effects->first = NULL;
+	effects->last = &effects->first;
+	effects->message_count = 0;
+	for (uint32_t i = 0; i < queue_count; i++)
+		send_questions(machine, queues[i].to, queues[i].first);
+}
+
+/* ---- questions that arrive
+ * ------------------------------------------------------------------------------------------- */
+
+static uint64_t ring_epoch_of(struct machine *machine)
+{
+	const struct ring_view *view = ring_view_acquire(machine->node->ring);
+	uint64_t epoch = view->document ? ring_epoch(view->document) : 0;
+
+	ring_view_release(machine->node->ring, view);
+	return epoch;
+}
+
+static void inbound_free(struct inbound *inbound)
+{
+	for (uint32_t i = 0; i < inbound->count; i++)
+		message_free(inbound->answers[i]);
+	free(inbound);
+}
+
+/* The last answer of a batch sends them all. */
+static void answer_call(struct machine *machine, struct message *answer)
+{
+	struct inbound *inbound = answer->call, **link = &machine->inbounds;
+	struct rpc_message *bytes;
+
+	assert(!inbound->answers[answer->call_index]);
+	inbound->answers[answer->call_index] = answer;
+	if (--inbound->missing)
+		return;
+	struct arena *scratch = scratch_create();
+	if (codec_peer_encode_answers(inbound->method, inbound->answers, inbound->count, ring_epoch_of(machine),
+				      scratch, &bytes) < 0)
+		abort();
+	send_packet(machine, inbound->from, inbound->call_number, true, false, bytes);
+	rpc_message_free(bytes);
+	arena_unref(scratch);
+	while (*link != inbound)
+		link = &(*link)->next;
+	*link = inbound->next;
+	inbound_free(inbound);
+}
+
+static void receive_questions(struct machine *machine, const struct packet *packet)
+{
+	struct rpc_slice bytes = {packet->bytes, packet->size};
+	struct rpc_request request;
+	struct rpc_error why;
+	struct message *first;
+	struct arena *arena = scratch_create();
+	uint32_t count = 0;
+	int error = rpc_request_decode(bytes, &request, &why);
+
+	enum method method = error ? METHOD_UNKNOWN : codec_method(request.method);
+	if (!error)
+		error = codec_peer_decode(method, &request, NULL,
+					  machine_now_us(machine) + request.deadline_ms * UINT64_C(1000), arena, &first,
+					  &count, &why);
+	arena_unref(arena);
+	if (error || !count) {
+		world_break(machine->world, ORACLE_NONE, "%s cannot decode a batch of %s: %s", machine->name,
+			    machine->world->machines[packet->from].name, error ? why.text : "it is empty");
+		return;
+	}
+	struct inbound *inbound = world_alloc(sizeof(*inbound) + count * sizeof(inbound->answers[0]));
+	*inbound = (struct inbound){machine->inbounds, packet->call_number, packet->from, method, count, count};
+	machine->inbounds = inbound;
+	for (struct message *question = first, *next; question; question = next) {
+		next = question->next;
+		question->call = inbound;
+		question->to.node_id = machine->id;
+		machine_post(machine, question, local_delay(machine->world));
+	}
+}
+
+static void receive_answers(struct machine *machine, const struct packet *packet)
+{
+	struct rpc_slice bytes = {packet->bytes, packet->size};
+	struct rpc_response response;
+	struct rpc_error why;
+	struct message *first = NULL;
+	struct call *call = take_call(machine, packet->call_number);
+
+	if (!call)
+		return; /* given up, of an earlier life, or answered by the twin of this packet */
+	struct arena *arena = scratch_create();
+	int error = rpc_response_decode(bytes, &response, &why);
+	if (!error)
+		error = codec_peer_decode_answers(codec_peer_method(call->first), call->first, &response, arena, &first,
+						  &why);
+	arena_unref(arena);
+	if (error)
+		world_break(machine->world, ORACLE_NONE, "%s cannot decode the answers of %s: %s", machine->name,
+			    machine->world->machines[packet->from].name, why.text);
+	for (struct message *answer = first, *next; answer; answer = next) {
+		next = answer->next;
+		machine_post(machine, answer, local_delay(machine->world));
+	}
+	free_list(call->first);
+	free(call);
+}
+
+static void receive_bus(struct machine *machine, const struct packet *packet)
+{
+	struct arena *arena = scratch_create();
+	struct message *message;
+	struct rpc_error why;
+
+	int found = codec_bus_decode((struct rpc_slice){packet->bytes, packet->size}, arena, &message, &why);
+	arena_unref(arena);
+	if (found <= 0) {
+		world_break(machine->world, ORACLE_NONE, "%s cannot decode a heartbeat: %s", machine->name,
+			    found ? why.text : "not one");
+		return;
+	}
+	message->to = (struct address){machine->id, ACTOR_GOSSIP, 0};
+	machine_post(machine, message, local_delay(machine->world));
+}
+
+static void receive(void *world_arg, void *arg, uint64_t number)
+{
+	struct world *world = world_arg;
+	struct packet *packet = arg;
+	struct machine *machine = &world->machines[packet->to];
+
+	(void)number;
+	world->totals.messages++;
+	world_mix(world, packet->call_number);
+	if (machine->node) {
+		if (!packet->call_number)
+			receive_bus(machine, packet);
+		else if (packet->is_answer)
+			receive_answers(machine, packet);
+		else
+			receive_questions(machine, packet);
+	}
+	free(packet);
+}
+
+/* ---- deaths
+ * ------------------------------------------------------------------------------------------------------------ */
+
+void traffic_machine_died(struct machine *dead)
+{
+	struct world *world = dead->world;
+	uint64_t detect_us = world->network.weather.detect_us + 1;
+
+	dead->known_down_us = world->schedule.now_us + world_random(world, detect_us);
+	for (uint32_t i = 0; i < world->settings.nodes; i++) {
+		struct machine *machine = &world->machines[i];
+		for (struct call *call = machine->calls; call; call = call->next)
+			if (call->to == dead->index && sim_random_permille(&world->random, 700))
+				schedule_in(&world->schedule, world_random(world, detect_us), lose_call, machine,
+					    call->number, NULL);
+	}
+}
+
+void traffic_forget(struct machine *machine)
+{
+	for (struct call *call = machine->calls, *next; call; call = next) {
+		next = call->next;
+		free_list(call->first);
+		free(call);
+	}
+	for (struct inbound *inbound = machine->inbounds, *next; inbound; inbound = next) {
+		next = inbound->next;
+		inbound_free(inbound);
+	}
+	machine->calls = NULL;
+	machine->inbounds = NULL;
+}

@@ -1,0 +1,476 @@
+"""kvctl against a fake cluster: every command, its output, its exit statuses."""
+
+import json
+import os
+import socket
+import unittest
+
+from fake_node import FakeCluster, FakeObject
+from kvring.schema import messages as m
+from tool_test import ToolTest
+
+
+def reply(body):
+    return m.Response(code=m.OK, body=body.SerializeToString())
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+class KeyTest(ToolTest):
+    def test_put_and_get(self):
+        out, _ = self.run_tool("put", "greeting", "hello there")
+        self.assertIn(b"done: on stable storage at 2 nodes", out)
+        self.assertEqual(self.run_tool("get", "greeting")[0], b"hello there")
+
+    def test_values_are_binary_from_stdin_and_file(self):
+        value = bytes(range(256)) * 300
+        self.run_tool("put", "a", "-", stdin=value)
+        self.assertEqual(self.run_tool("get", "a")[0], value)
+        self.run_tool("put", "-f", self.path("value", value[::-1]), "b")
+        self.assertEqual(self.run_tool("get", "b")[0], value[::-1])
+        self.run_tool("put", "empty", "-")
+        self.assertEqual(self.run_tool("get", "empty")[0], b"")
+
+    def test_a_value_of_8_mib_goes_through(self):
+        value = os.urandom(1 << 20) * 8
+        self.run_tool("put", "large", "-", stdin=value)
+        self.assertEqual(self.run_tool("get", "large")[0], value)
+
+    def test_keys_may_be_binary(self):
+        self.run_tool("put", "--base64-key", "AP8", "v")
+        self.assertIn((b"default", b"\x00\xff"), self.cluster.objects)
+        self.assertEqual(self.run_tool("get", "-k", "AP8")[0], b"v")
+
+    def test_a_put_replaces_what_is_there(self):
+        self.run_tool("put", "k", "old")
+        self.run_tool("put", "k", "new")
+        self.assertEqual(self.run_tool("get", "k")[0], b"new")
+
+    def test_blind_puts_stand_beside_and_a_context_resolves_them(self):
+        self.run_tool("put", "--blind", "cart", "milk")
+        self.run_tool("put", "--blind", "cart", "eggs")
+        self.assertEqual(self.methods(), ["Put", "Put"])
+        out, err = self.run_tool("get", "cart")
+        text = out.decode()
+        self.assertIn("--- value 1 of 2, 4 bytes, written 2023-11-14 22:13:20.000 UTC\nmilk\n", text)
+        self.assertIn("--- value 2 of 2", text)
+        self.assertIn("kvctl put --context", err)
+        context = text.split("--- context ")[1].strip()
+        self.run_tool("put", "cart", "milk, eggs", "--context", context)
+        self.assertEqual(self.run_tool("get", "cart")[0], b"milk, eggs")
+
+    def test_get_json_has_all_siblings_and_the_context(self):
+        self.run_tool("put", "--blind", "k", "text")
+        self.run_tool("put", "--blind", "k", "-", stdin=b"\xff\xfe")
+        found = self.run_json("get", "k")
+        self.assertEqual(found["outcome"], "DONE")
+        self.assertEqual([s.get("value", s.get("value_b64")) for s in found["siblings"]], ["text", "__4"])
+        self.run_tool("put", "k", "one", "--context", found["context"])
+        self.assertEqual(len(self.run_json("get", "k")["siblings"]), 1)
+
+    def test_context_files_and_show_context(self):
+        self.run_tool("put", "k", "v")
+        _, err = self.run_tool("get", "k", "--context-out", self.path("ctx"), "--show-context")
+        context = self.read("ctx").decode().strip()
+        self.assertIn("context: " + context, err)
+        self.run_tool("put", "k", "w", "--context", context, "--context-out", self.path("ctx2"))
+        self.assertNotEqual(self.read("ctx2"), self.read("ctx"))
+
+    def test_del_and_not_found(self):
+        self.run_tool("put", "k", "v")
+        self.run_tool("del", "k")
+        out, err = self.run_tool("get", "k", expect=1)
+        self.assertEqual(out, b"")
+        self.assertIn("not found: 'k'", err)
+        self.run_tool("del", "k", expect=1)
+        self.assertEqual(self.run_json("get", "k", expect=1)["outcome"], "ABSENT")
+
+    def test_del_spares_what_its_context_does_not_cover(self):
+        self.run_tool("put", "k", "old")
+        context = self.run_json("get", "k")["context"]
+        self.run_tool("put", "--blind", "k", "new")
+        self.run_tool("del", "k", "--context", context)
+        self.assertEqual(self.run_tool("get", "k")[0], b"new")
+
+    def test_buckets_quorums_and_ttl_are_handed_on(self):
+        seen = []
+        self.cluster.hook = lambda node, method, body: seen.append((method, body))
+        self.run_tool("put", "-b", "carts", "--w", "3", "--ttl", "1m", "--blind", "k", "v")
+        put = m.PutRequest.FromString(seen[-1][1])
+        self.assertEqual((put.bucket, put.w), (b"carts", 3))
+        self.assertGreater(put.expires_ms, 1700000000000)
+        self.run_tool("get", "-b", "carts", "--r", "1", "k")
+        get = m.GetRequest.FromString(seen[-1][1])
+        self.assertEqual((get.bucket, get.r), (b"carts", 1))
+
+    def test_refused_is_3_and_says_why(self):
+        self.assertIn("5000 bytes", self.run_tool("put", "--blind", "k" * 5000, "v", expect=3)[1])
+        self.assertIn("more than the 3 replicas", self.run_tool("get", "--r", "4", "k", expect=3)[1])
+        context = "AAAAAAAAAAAAAAAA"
+        self.assertIn("checksum", self.run_tool("put", "k", "v", "--context", context, expect=3)[1])
+        answer = self.run_json("put", "--blind", "k" * 5000, "v", expect=3)
+        self.assertEqual((answer["outcome"], answer["code"]), ("REFUSED", "INVALID_ARGUMENT"))
+
+    def test_a_node_in_no_cluster_is_3(self):
+        self.cluster.cluster_id = 0
+        self.assertIn("in no cluster", self.run_tool("put", "k", "v", expect=3)[1])
+
+    def test_in_doubt_is_4_and_the_operation_id_repeats_it(self):
+        doubt = m.PutResponse(outcome=m.IN_DOUBT, code=m.DEADLINE_EXCEEDED, acks_owners=1, needed=2, message="n2 is silent")
+        self.cluster.hook = lambda node, method, body: reply(doubt) if method.endswith("/Put") else None
+        _, err = self.run_tool("put", "--blind", "k", "v", expect=4)
+        self.assertIn("1 of 2 acknowledgements", err)
+        operation_id = err.split("--operation-id ")[1].split(":")[0]
+        self.cluster.hook = None
+        self.run_tool("put", "--blind", "k", "v", "--operation-id", operation_id)
+        self.run_tool("put", "--blind", "k", "v", "--operation-id", operation_id)
+        self.assertEqual([i.hex() for i in self.cluster.applied], [operation_id, operation_id])
+        self.assertEqual(self.run_tool("get", "k")[0], b"v")
+
+    def test_a_put_without_answer_is_4(self):
+        self.cluster.hook = lambda node, method, body: "drop" if method.endswith("/Put") else None
+        _, err = self.run_tool("put", "--blind", "--timeout", "300ms", "k", "v", expect=4)
+        self.assertIn("cannot apply it twice", err)
+
+    def test_nobody_there_is_5(self):
+        nowhere = "127.0.0.1:%d" % free_port()
+        _, err = self.run_tool("--timeout", "300ms", "get", "k", endpoints=nowhere, expect=5)
+        self.assertIn(nowhere, err)
+        error = self.run_json("-t", "300ms", "put", "k", "v", endpoints=nowhere, expect=5)
+        self.assertEqual(error["exit_status"], 5)
+        self.assertEqual(error["code"], "UNAVAILABLE")
+
+    def test_the_next_endpoint_is_taken(self):
+        self.run_tool("put", "k", "v")
+        self.cluster.nodes[0].close()
+        self.assertEqual(self.run_tool("get", "k")[0], b"v")
+
+
+class UsageTest(ToolTest):
+    def expect_usage(self, *arguments, text, **options):
+        _, err = self.run_tool(*arguments, expect=2, **options)
+        self.assertIn(text, err)
+
+    def test_did_you_mean(self):
+        self.expect_usage("staus", text="Did you mean 'status'?")
+        self.expect_usage("cluster", text="Did you mean 'cluster init'?")
+        self.expect_usage("cluster", "inti", text="Did you mean 'cluster init'?")
+        self.expect_usage("frobnicate", text="`kvctl --help` lists them")
+
+    def test_wrong_arguments(self):
+        self.expect_usage("put", text="which KEY?")
+        self.expect_usage("put", "k", text="which value?")
+        self.expect_usage("put", "k", "v", "w", text="one argument too many: 'w'")
+        self.expect_usage("put", "-f", "/etc/passwd", "k", "v", text="give the value once")
+        self.expect_usage("put", "-f", "/nowhere", "k", text="cannot read /nowhere")
+        self.expect_usage("put", "k", "v", "--context", "a*b", text="breaks at character 2")
+        self.expect_usage("put", "k", "v", "--operation-id", "12", text="32 hexadecimal digits")
+        self.expect_usage("put", "k", "v", "--w", "0", text="from 1 to 8")
+        self.expect_usage("get", "k", "--timeout", "soon", text="500ms, 5s or 2m")
+        self.expect_usage("-o", "xml", "get", "k", text="text or json")
+        self.expect_usage("cluster", "init", text="which nodes?")
+        self.expect_usage("cluster", "init", "localhost", text="HOST:PORT")
+        self.expect_usage("cluster", "init", "a:1", "-q", "100", text="power of two")
+        self.expect_usage("status", "now", text="takes no argument")
+        self.expect_usage("import", text="which FILE?")
+        self.expect_usage("compare", "-", text="needs a FILE")
+        self.assertEqual(self.cluster.requests, [])
+
+    def test_no_endpoint(self):
+        self.expect_usage("status", endpoints="", text="KVRING_ENDPOINTS")
+
+    def test_help_has_commands_and_exit_statuses(self):
+        out, _ = self.run_tool("--help")
+        for text in (b"cluster init", b"import", b"4  in doubt"):
+            self.assertIn(text, out)
+        self.assertIn(b"Examples:", self.run_tool("put", "-h")[0])
+        self.assertIn(b"no scan over all keys", self.run_tool("export", "--help")[0])
+        self.assertIn(b"kvctl 0", self.run_tool("--version")[0])
+        self.run_tool(expect=2)
+
+
+class ClusterTest(ToolTest):
+    def test_status(self):
+        out, _ = self.run_tool("status")
+        text = out.decode()
+        self.assertRegex(text, r"cluster 0123456789abcdef, epoch 1, 16 partitions x 3 replicas; as n[123] sees it")
+        self.assertEqual([line.split()[0] for line in text.splitlines()[2:]], ["NODE", "n1", "n2", "n3"])
+        self.assertIn("1h 02m", text)
+        status = self.run_json("status")
+        self.assertEqual([member["name"] for member in status["members"]], ["n1", "n2", "n3"])
+        self.assertIn(status["answered_by"], [member["node_id"] for member in status["members"]])
+
+    def test_wait_up(self):
+        self.cluster.nodes[2].describes_until_known = 5
+        self.run_tool("status", "--wait-up", "3", "--timeout", "20s")
+        self.assertGreater(self.methods().count("Status"), 3)
+        self.assertIn("3 of 4 members are up", self.run_tool("status", "--wait-up", "4", "-t", "200ms", expect=5)[1])
+
+    def test_ring(self):
+        text = self.run_tool("ring")[0].decode()
+        self.assertIn("epoch 1, 16 partitions x 3 replicas", text)
+        self.assertIn("100.0 %", text)
+        self.assertIn("! 2 racks hold 3 replicas", text)
+        ring = self.run_json("ring", "--all")
+        self.assertEqual(ring["owners"][15], ["n1", "n2", "n3"])
+        self.assertEqual(ring["members"][0]["fair_share"], 16)
+
+    def test_ring_of_a_key(self):
+        text = self.run_tool("ring", "greeting")[0].decode()
+        self.assertRegex(text, r"partition +\d+ of 16, epoch 1\nowners +n1 n2 n3\nstand-ins +none")
+        self.assertEqual(self.run_json("ring", "greeting")["preference"], ["n1", "n2", "n3"])
+
+
+class InitTest(ToolTest):
+    formed = False
+
+    def init(self, *arguments, **options):
+        return self.run_tool("cluster", "init", *arguments, *(n.address for n in self.cluster.nodes), **options)
+
+    def test_init_hands_on_what_the_nodes_described(self):
+        self.cluster.install_delay = 3
+        out, _ = self.init("-n", "3", "-q", "64")
+        self.assertIn(b"cluster 0123456789abcdef of 3 nodes, epoch 1", out)
+        request = self.cluster.init_request
+        self.assertEqual([member.name for member in request.members], ["n1", "n2", "n3"])
+        self.assertEqual([member.rack for member in request.members], ["r1", "r2", "r3"])
+        self.assertEqual((request.replica_count, request.partition_count), (3, 64))
+        self.assertTrue(all(node.describes_until_known == 0 for node in self.cluster.nodes))
+
+    def test_a_node_in_a_cluster_is_refused(self):
+        self.cluster.cluster_id = 0xABC
+        self.assertIn("in cluster 0000000000000abc already", self.init(expect=3)[1])
+        self.assertNotIn("InitCluster", self.methods())
+
+    def test_the_same_node_twice_is_told(self):
+        address = self.cluster.nodes[0].address
+        _, err = self.run_tool("cluster", "init", address, address.replace("127.0.0.1", "localhost"), expect=2)
+        self.assertIn("are the same node, n1", err)
+
+    def test_a_node_that_is_down_is_named(self):
+        self.cluster.nodes[1].close()
+        _, err = self.init("--timeout", "500ms", expect=5)
+        self.assertIn(self.cluster.nodes[1].address, err)
+        self.assertNotIn("InitCluster", self.methods())
+
+    def test_fewer_nodes_than_replicas_is_noted(self):
+        _, err = self.run_tool("cluster", "init", self.cluster.nodes[0].address)
+        self.assertIn("3 replicas need 3 nodes", err)
+
+
+class TransferTest(ToolTest):
+    def stored(self, key):
+        siblings = self.cluster.objects[(b"default", key)].siblings
+        self.assertEqual(len(siblings), 1)
+        return siblings[0][2]
+
+    def jsonl(self, count, value="value %d"):
+        return "".join(json.dumps({"key": "key-%04d" % i, "value": value % i}) + "\n" for i in range(count))
+
+    def test_import_json_lines(self):
+        lines = self.jsonl(500) + '{"key_b64": "AP8", "value_b64": "_wA"}\n'
+        result = self.run_json("import", self.path("in", lines))
+        self.assertEqual((result["records"], result["refused"]), (501, 0))
+        self.assertEqual(self.stored(b"key-0499"), b"value 499")
+        self.assertEqual(self.stored(b"\x00\xff"), b"\xff\x00")
+
+    def test_import_debian_from_stdin(self):
+        stanzas = "Package: a\nVersion: 1\n\nPackage: b\nDescription: x\n y\n"
+        out, err = self.run_tool("import", "-f", "debian", "-", stdin=stanzas.encode())
+        self.assertIn(b"2 records acknowledged", out)
+        self.assertIn("2 records", err)
+        self.assertEqual(self.stored(b"a"), b"Package: a\nVersion: 1\n")
+        self.assertEqual(self.stored(b"b"), b"Package: b\nDescription: x\n y\n")
+
+    def test_importing_again_replaces(self):
+        self.run_tool("import", self.path("in", self.jsonl(300)))
+        self.run_tool("import", "--verify", self.path("in", self.jsonl(300, "other %d")))
+        self.assertEqual(self.stored(b"key-0000"), b"other 0")
+
+    def test_blind_does_not_read(self):
+        self.run_tool("import", "--blind", self.path("in", self.jsonl(300)))
+        self.assertNotIn("BatchGet", self.methods())
+
+    def test_of_a_repeated_key_the_last_record_counts(self):
+        lines = self.jsonl(5, "first %d") + self.jsonl(5, "second %d") + self.jsonl(2, "third %d")
+        out, _ = self.run_tool("import", "--verify", self.path("in", lines))
+        self.assertEqual(self.stored(b"key-0001"), b"third 1")
+        self.assertEqual(self.stored(b"key-0004"), b"second 4")
+        self.assertIn(b"5 of 5 records are equal", out)
+
+    def test_what_is_in_doubt_is_repeated_with_the_same_id(self):
+        ids = []
+
+        def doubt_at_first(node, method, body):
+            if not method.endswith("/BatchPut"):
+                return None
+            batch = m.BatchPutRequest.FromString(body)
+            ids.append([put.operation_id for put in batch.puts])
+            if len(ids) > 1:
+                return None
+            results = [self.cluster.put(put, put.operation_id, False) for put in batch.puts]
+            for result in results[::2]:
+                result.outcome = m.IN_DOUBT  # it did apply, but nobody said so
+            return reply(m.BatchPutResponse(results=results))
+
+        self.cluster.hook = doubt_at_first
+        result = self.run_json("import", self.path("in", self.jsonl(10)))
+        self.assertEqual(result["repeated"], 5)
+        self.assertEqual(ids[1], ids[0][::2])
+        for i in range(10):
+            self.assertEqual(self.stored(b"key-%04d" % i), b"value %d" % i)
+
+    def test_a_node_lost_on_the_way_loses_nothing(self):
+        def close_first_node(node, method, body):
+            if len(self.cluster.requests) == 6 and not self.cluster.nodes[0].closed:
+                self.cluster.nodes[0].close()
+            return None
+
+        self.cluster.hook = close_first_node
+        self.run_tool("import", "--batch", "20", "--outstanding", "4", self.path("in", self.jsonl(600)))
+        self.assertTrue(self.cluster.nodes[0].closed)
+        self.cluster.hook = None
+        out, _ = self.run_tool("compare", self.path("in"))
+        self.assertIn(b"600 of 600 records are equal", out)
+
+    def test_import_goes_on_where_it_was_stopped(self):
+        def break_off(node, method, body):
+            if method.endswith("/BatchPut") and len(self.cluster.applied) >= 200:
+                return m.Response(code=m.PERMISSION_DENIED, message="enough")
+            return None
+
+        self.cluster.hook = break_off
+        arguments = ("import", "--batch", "50", "--outstanding", "2", "--state", self.path("state"), self.path("in", self.jsonl(500)))
+        _, err = self.run_tool(*arguments, expect=3)
+        self.assertIn("stopped after 200 records: ", err)
+        self.assertIn("enough", err)
+        self.assertIn("goes on from there", err)
+        self.cluster.hook = None
+        result = self.run_json(*arguments)
+        self.assertEqual(result["records"], 300)
+        self.assertIn(b"500 of 500", self.run_tool("compare", self.path("in"))[0])
+        self.assertEqual(self.run_json(*arguments)["records"], 0)
+
+    def test_a_killed_import_repeats_its_last_window_under_the_same_ids(self):
+        def stall(node, method, body):
+            if method.endswith("/BatchPut"):
+                batch = m.BatchPutRequest.FromString(body)
+                for put in batch.puts:
+                    self.cluster.put(put, put.operation_id, False)
+                process.kill()
+                return "drop"
+            return None
+
+        self.path("in", self.jsonl(50))
+        arguments = ("import", "--state", self.path("state"), self.path("in"))
+        self.cluster.hook = stall
+        process = self.start_tool(*arguments)
+        process.communicate(timeout=60)
+        self.cluster.hook = None
+        first = set(self.cluster.applied)
+        # the state was written before anything was sent, or nothing could be repeated under the same ids
+        self.run_tool(*arguments)
+        self.assertEqual(set(self.cluster.applied), first)
+
+    def test_a_refused_record_stops_or_is_skipped(self):
+        lines = self.jsonl(3) + json.dumps({"key": "k" * 5000, "value": "v"}) + "\n" + '{"key": "last", "value": "v"}\n'
+        _, err = self.run_tool("import", self.path("in", lines), expect=3)
+        self.assertIn(":4: 'kkk", err)
+        self.assertIn("5000 bytes", err)
+        out, _ = self.run_tool("import", "--keep-going", self.path("in"), expect=3)
+        self.assertIn(b"1 records were refused", out)
+        self.assertEqual(self.stored(b"last"), b"v")
+
+    def test_wrong_input_names_the_line(self):
+        self.assertIn("in:2: no JSON", self.run_tool("import", self.path("in", self.jsonl(1) + "{oops\n"), expect=2)[1])
+        self.assertIn("in:1: 'k': no value", self.run_tool("import", self.path("in", '{"key":"k"}\n'), expect=2)[1])
+        self.assertIn("--state needs an input that is a file", self.run_tool("import", "--state", self.path("s"), "-", expect=2)[1])
+
+    def test_patience_ends(self):
+        self.cluster.hook = lambda node, method, body: m.Response(code=m.UNAVAILABLE, message="no quorum today")
+        _, err = self.run_tool("-t", "300ms", "import", "--patience", "300ms", self.path("in", self.jsonl(3)), expect=4)
+        self.assertIn("stopped after 0 records", err)
+
+    def test_compare_tells_what_differs(self):
+        self.run_tool("import", self.path("in", self.jsonl(20)))
+        self.cluster.objects[(b"default", b"key-0003")].siblings[0] = (1, b"x", b"valve 3")
+        del self.cluster.objects[(b"default", b"key-0007")]
+        self.cluster.objects[(b"default", b"key-0009")].siblings.append((9, b"y", b"another"))
+        out, err = self.run_tool("compare", self.path("in"), expect=1)
+        self.assertIn("in:4: 'key-0003': differs at byte 3; 7 bytes in the input, 7 stored", err)
+        self.assertIn("in:8: 'key-0007': not found", err)
+        self.assertIn("in:10: 'key-0009': 2 concurrent values", err)
+        self.assertIn(b"17 of 20 records are equal", out)
+        self.assertIn(b"1 differ, 1 are missing, 1 have concurrent values", out)
+
+    def test_compare_takes_a_sample(self):
+        self.run_tool("import", self.path("in", self.jsonl(100)))
+        self.assertEqual(self.run_json("compare", "--sample", "10", "--r", "3", self.path("in"))["equal"], 10)
+
+    def test_answers_that_are_too_large_are_asked_for_in_halves(self):
+        self.run_tool("import", "--batch", "8", self.path("in", self.jsonl(16, "%d" + "x" * 100)))
+
+        def too_large(node, method, body):
+            if method.endswith("/BatchGet") and len(m.BatchGetRequest.FromString(body).gets) > 3:
+                return m.Response(code=m.RESOURCE_EXHAUSTED, message="the answer would be larger than 17 MiB")
+            return None
+
+        self.cluster.hook = too_large
+        self.assertIn(b"16 of 16", self.run_tool("compare", "--batch", "8", self.path("in"))[0])
+
+    def test_export_writes_what_import_takes(self):
+        self.run_tool("import", self.path("in", self.jsonl(300) + '{"key_b64": "AP8", "value_b64": "_wA"}\n'))
+        self.run_tool("export", "-f", "jsonl", "--out", self.path("out"), self.path("in"))
+        exported = [json.loads(line) for line in self.read("out").splitlines()]
+        self.assertEqual(len(exported), 301)
+        self.assertEqual(exported[299], {"key": "key-0299", "value": "value 299"})
+        self.assertEqual(exported[300], {"key_b64": "AP8", "value_b64": "_wA"})
+        self.assertIn(b"301 of 301", self.run_tool("compare", self.path("out"))[0])
+
+    def test_export_of_a_key_list_to_stdout(self):
+        self.run_tool("put", "a", "1")
+        self.run_tool("put", "b", "2")
+        out, err = self.run_tool("export", "-", stdin=b"b\nnothing\na\n", expect=1)
+        self.assertEqual(out, b'{"key":"b","value":"2"}\n{"key":"a","value":"1"}\n')
+        self.assertIn("stdin:2: 'nothing': not found", err)
+
+    def test_export_stanzas(self):
+        stanzas = b"Package: a\nVersion: 1\n\nPackage: b\nVersion: 2\n\n"
+        self.run_tool("import", "-f", "debian", self.path("in", stanzas))
+        self.run_tool("export", "-f", "debian", "--as", "debian", "--out", self.path("out"), self.path("in"))
+        self.assertEqual(self.read("out"), stanzas)
+
+    def test_export_shows_siblings(self):
+        self.run_tool("put", "--blind", "k", "1")
+        self.run_tool("put", "--blind", "k", "2")
+        out, err = self.run_tool("export", "-", stdin=b"k\n")
+        self.assertEqual([s["value"] for s in json.loads(out)["siblings"]], ["1", "2"])
+        self.assertIn("2 concurrent values", err)
+        self.assertEqual(self.run_tool("export", "--as", "debian", "-", stdin=b"k\n")[0], b"")
+
+    def test_export_goes_on_where_it_was_stopped(self):
+        self.run_tool("import", self.path("in", self.jsonl(400)))
+        keys = "".join("key-%04d\n" % i for i in range(400))
+        arguments = ("export", "--batch", "20", "--outstanding", "2", "--state", self.path("state"), "--out", self.path("out"),
+                     self.path("keys", keys))
+        served = []
+
+        def break_off(node, method, body):
+            served.append(method)
+            return m.Response(code=m.PERMISSION_DENIED, message="enough") if len(served) > 9 else None
+
+        self.cluster.hook = break_off
+        self.assertIn("enough", self.run_tool(*arguments, expect=3)[1])
+        with open(self.path("out"), "ab") as out:
+            out.write(b"half a line that a crash left behi")
+        self.cluster.hook = None
+        self.run_tool(*arguments)
+        self.assertEqual([json.loads(line)["key"] for line in self.read("out").splitlines()], keys.split())
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,102 @@
+#include "harness.h"
+#include "state.h"
+
+static char *new_path(void)
+{
+	char *path;
+	write_temporary("", 0, &path);
+	unlink(path);
+	return path;
+}
+
+static void test_what_was_saved_comes_back(void **state)
+{
+	(void)state;
+	char *path = new_path();
+	struct state saved, loaded;
+	struct rpc_error error;
+	assert_int_equal(state_load(path, 1000, &saved, &error), 0);
+	assert_int_equal(saved.offset, 0);
+	saved.offset = 600, saved.line = 20, saved.record_count = 7, saved.output_size = 12345;
+	assert_int_equal(state_save(path, &saved, &error), 0);
+	assert_int_equal(state_load(path, 1000, &loaded, &error), 0);
+	assert_memory_equal(&loaded, &saved, sizeof saved);
+	remove_temporary(path);
+}
+
+static void test_a_state_of_another_input_is_refused(void **state)
+{
+	(void)state;
+	char *path = new_path();
+	struct state saved;
+	struct rpc_error error;
+	assert_int_equal(state_load(path, 1000, &saved, &error), 0);
+	assert_int_equal(state_save(path, &saved, &error), 0);
+	assert_int_equal(state_load(path, 1001, &saved, &error), -EBADMSG);
+	assert_non_null(strstr(error.text, "1001"));
+	remove_temporary(path);
+}
+
+static void test_an_offset_past_the_input_is_refused(void **state)
+{
+	(void)state;
+	char *path = new_path();
+	struct state saved = {.input_size = 1000, .offset = 1001};
+	struct rpc_error error;
+	assert_int_equal(state_save(path, &saved, &error), 0);
+	assert_int_equal(state_load(path, 1000, &saved, &error), -EBADMSG);
+	remove_temporary(path);
+}
+
+static void test_a_file_that_is_no_state_is_refused(void **state)
+{
+	(void)state;
+	static const char *const TEXTS[] = {"", "{}", "kvring-transfer 1\ninput 10\nid 1\noffset 2\n", "kvring-transfer 2\n"};
+	for (unsigned i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++) {
+		char *path;
+		struct state loaded;
+		struct rpc_error error;
+		write_temporary(TEXTS[i], strlen(TEXTS[i]), &path);
+		assert_int_equal(state_load(path, 10, &loaded, &error), -EBADMSG);
+		assert_non_null(strstr(error.text, path));
+		remove_temporary(path);
+	}
+}
+
+static void test_without_a_path_nothing_is_kept(void **state)
+{
+	(void)state;
+	struct state first, second;
+	struct rpc_error error;
+	assert_int_equal(state_load(NULL, 0, &first, &error), 0);
+	assert_int_equal(state_save(NULL, &first, &error), 0);
+	assert_int_equal(state_load(NULL, 0, &second, &error), 0);
+	assert_true(first.id != second.id);
+}
+
+static void test_operation_ids_are_the_same_for_a_record_and_differ_otherwise(void **state)
+{
+	(void)state;
+	const struct state one = {.id = 1}, two = {.id = 2};
+	uint8_t a[16], again[16], other_record[16], other_run[16];
+	state_operation_id(&one, 100, a);
+	state_operation_id(&one, 100, again);
+	state_operation_id(&one, 101, other_record);
+	state_operation_id(&two, 100, other_run);
+	assert_memory_equal(a, again, 16);
+	assert_memory_not_equal(a, other_record, 16);
+	assert_memory_not_equal(a, other_run, 16);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_what_was_saved_comes_back),
+		cmocka_unit_test(test_a_state_of_another_input_is_refused),
+		cmocka_unit_test(test_an_offset_past_the_input_is_refused),
+		cmocka_unit_test(test_a_file_that_is_no_state_is_refused),
+		cmocka_unit_test(test_without_a_path_nothing_is_kept),
+		cmocka_unit_test(test_operation_ids_are_the_same_for_a_record_and_differ_otherwise),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

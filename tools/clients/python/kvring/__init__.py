@@ -1,0 +1,27 @@
+"""kvring: a client for the kvring key-value store, in plain Python.
+
+    from kvring import Client
+
+    with Client("127.0.0.1:7700,127.0.0.1:7710") as client:
+        client.put("greeting", b"hello")
+        found = client.get("greeting")
+        found.value                       # b"hello"
+        client.put("greeting", b"hi", context=found.context)
+
+See README.md for siblings, errors and batches.
+"""
+
+from .client import (  # noqa: F401
+    BatchResult,
+    Client,
+    GetResult,
+    InDoubt,
+    KvringError,
+    PutResult,
+    Refused,
+    SiblingsFound,
+    Unreachable,
+)
+from .sp import ConnectionLost, RequestSocket, TimedOut  # noqa: F401
+
+__version__ = "0.1.0"

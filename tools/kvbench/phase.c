@@ -1,0 +1,127 @@
+#include "phase.h"
+#include "payload.h"
+#include "slot.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { RETRY_MS = 5, CONNECT_MS = 5000 };
+
+static void open_failed(const struct phase_options *options, const struct client *client, struct rpc_error *error_out)
+{
+	for (unsigned i = 0; i < client_endpoint_count(client); i++)
+		if (!client_endpoint_connected(client, i))
+			snprintf(error_out->text, sizeof error_out->text, "no connection to %s within %d ms (endpoints: %.80s)",
+				 client_endpoint(client, i), CONNECT_MS, options->endpoints);
+}
+
+static int open_clients(const struct phase_options *options, struct client **clients, struct rpc_error *error_out)
+{
+	struct client_options client_options = {
+		.endpoints = options->endpoints,
+		.timeout_ms = options->timeout_ms,
+		.outstanding_max = options->outstanding,
+		.spread = true,
+	};
+	for (uint32_t i = 0; i < options->client_count; i++) {
+		int error = client_open(&client_options, &clients[i], error_out);
+		if (error < 0)
+			return error;
+	}
+	for (uint32_t i = 0; i < options->client_count; i++) {
+		int error = client_wait_connected(clients[i], client_endpoint_count(clients[i]), CONNECT_MS);
+		if (error < 0) {
+			open_failed(options, clients[i], error_out);
+			return error;
+		}
+	}
+	return 0;
+}
+
+static void close_clients(const struct phase_options *options, struct client **clients)
+{
+	for (uint32_t i = 0; i < options->client_count; i++)
+		if (clients[i])
+			client_close(&clients[i]);
+}
+
+/* Starts the slots, starts those again that could not send, and waits until all are idle. */
+static void drive(struct phase *phase, struct slot *slots, uint32_t slot_count)
+{
+	for (uint32_t i = 0; i < slot_count; i++)
+		slot_start(&slots[i]);
+	pthread_mutex_lock(&phase->lock);
+	while (phase->busy) {
+		struct timespec until;
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += RETRY_MS * 1000000L;
+		until.tv_sec += until.tv_nsec / 1000000000L;
+		until.tv_nsec %= 1000000000L;
+		pthread_cond_timedwait(&phase->idle, &phase->lock, &until);
+		struct slot *parked = phase->parked;
+		phase->parked = NULL;
+		pthread_mutex_unlock(&phase->lock);
+		while (parked) {
+			struct slot *next = parked->next_parked;
+			slot_resume(parked);
+			parked = next;
+		}
+		pthread_mutex_lock(&phase->lock);
+	}
+	pthread_mutex_unlock(&phase->lock);
+}
+
+static int check_load(const struct phase *phase, struct rpc_error *error_out)
+{
+	const struct phase_result *result = phase->result;
+	uint64_t lost = result->in_doubt + result->refused + result->failed;
+	if (phase->kind == PHASE_RUN || !lost)
+		return 0;
+	snprintf(error_out->text, sizeof error_out->text, "%" PRIu64 " of %" PRIu64 " keys could not be %s: %.120s", lost,
+		 phase->options->key_count, phase->kind == PHASE_LOAD ? "stored" : "read", result->first_error);
+	return -EIO;
+}
+
+static int run_slots(struct phase *phase, struct client **clients, struct rpc_error *error_out)
+{
+	const struct phase_options *options = phase->options;
+	uint32_t slot_count = options->client_count * options->outstanding;
+	struct slot *slots = calloc(slot_count, sizeof *slots);
+	if (!slots)
+		abort();
+	for (uint32_t i = 0; i < slot_count; i++)
+		slot_init(&slots[i], phase, clients[i % options->client_count], i);
+	phase->busy = slot_count;
+	uint64_t start_us = rpc_now_us();
+	phase->end_us = start_us + (uint64_t)options->duration_ms * 1000;
+	drive(phase, slots, slot_count);
+	phase->result->seconds = (double)(rpc_now_us() - start_us) / 1e6;
+	for (uint32_t i = 0; i < slot_count; i++)
+		slot_fini(&slots[i]);
+	free(slots);
+	return check_load(phase, error_out);
+}
+
+int phase_run(enum phase_kind kind, const struct phase_options *options, const struct chooser *chooser, struct contexts *contexts,
+	      struct phase_result *result_out, struct rpc_error *error_out)
+{
+	memset(result_out, 0, sizeof *result_out);
+	struct phase phase = {.kind = kind, .options = options, .chooser = chooser, .contexts = contexts, .result = result_out};
+	struct client **clients = calloc(options->client_count, sizeof(struct client *));
+	if (!clients)
+		abort();
+	pthread_mutex_init(&phase.lock, NULL);
+	pthread_cond_init(&phase.idle, NULL);
+	int error = open_clients(options, clients, error_out);
+	if (error == 0)
+		error = run_slots(&phase, clients, error_out);
+	close_clients(options, clients);
+	pthread_cond_destroy(&phase.idle);
+	pthread_mutex_destroy(&phase.lock);
+	free(clients);
+	return error;
+}

@@ -1,0 +1,352 @@
+/* kvctl put, get, del: one key. */
+#include "kvctl.h"
+#include "base64.h"
+#include "kv_arguments.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- answers -------------------------------------------------------------------------------------------------- */
+
+static int write_context(const struct kv_arguments *arguments, const ProtobufCBinaryData *context)
+{
+	if (!arguments->context_path && !arguments->show_context)
+		return KVCTL_DONE;
+	char *text = base64_encode(context->data, context->len);
+	if (arguments->show_context && !arguments->kvctl->json)
+		fprintf(stderr, "context: %s\n", text);
+	int status = KVCTL_DONE;
+	if (arguments->context_path) {
+		FILE *file = fopen(arguments->context_path, "we");
+		bool written = file && fprintf(file, "%s\n", text) > 0;
+		if (!file || fclose(file) || !written)
+			status = kvctl_fail(arguments->kvctl, KVCTL_USAGE, "cannot write the context to %s: %s",
+					    arguments->context_path, strerror(errno));
+	}
+	free(text);
+	return status;
+}
+
+static void set_context(json_t *object, const ProtobufCBinaryData *context)
+{
+	char *text = base64_encode(context->data, context->len);
+	json_object_set_new(object, "context", json_string(text ? text : ""));
+	free(text);
+}
+
+static void hex_of(const uint8_t *id, char text_out[2 * RPC_OPERATION_ID_SIZE + 1])
+{
+	for (unsigned i = 0; i < RPC_OPERATION_ID_SIZE; i++)
+		sprintf(text_out + 2 * i, "%02x", id[i]);
+}
+
+static void print_put_json(const struct client_reply *reply)
+{
+	const Kvring__V1__PutResponse *put = reply->put;
+	char id[2 * RPC_OPERATION_ID_SIZE + 1];
+	hex_of(reply->operation_id, id);
+	json_t *object = json_pack("{s:s, s:i, s:i, s:i, s:i, s:s}", "outcome", kvctl_outcome_name(put->outcome), "acks_owners",
+				   put->acks_owners, "acks_fallbacks", put->acks_fallbacks, "synced", put->synced, "needed",
+				   put->needed, "operation_id", id);
+	if (put->code)
+		json_object_set_new(object, "code", json_string(kvctl_code_name(put->code)));
+	if (put->message && *put->message)
+		json_object_set_new(object, "message", json_string(put->message));
+	set_context(object, &put->context);
+	kvctl_print_json(object);
+}
+
+static void print_put_text(const struct kvctl *kvctl, const struct client_reply *reply)
+{
+	const Kvring__V1__PutResponse *put = reply->put;
+	unsigned acks = put->acks_owners + put->acks_fallbacks;
+	char id[2 * RPC_OPERATION_ID_SIZE + 1];
+	if (put->outcome == KVRING__V1__OUTCOME__DONE) {
+		printf("done: on stable storage at %u %s, %u needed", put->synced, put->synced == 1 ? "node" : "nodes", put->needed);
+		printf(put->acks_fallbacks ? " (%u standing in for an owner)\n" : "\n", put->acks_fallbacks);
+		return;
+	}
+	const char *why = kvctl_reason(put->message, put->code);
+	if (put->outcome != KVRING__V1__OUTCOME__IN_DOUBT) {
+		fprintf(stderr, "%s: refused: %s\n", kvctl->command, why);
+		return;
+	}
+	hex_of(reply->operation_id, id);
+	fprintf(stderr,
+		"%s: in doubt: %u of %u acknowledgements came in time (%s).\n"
+		"  The write may or may not be read later. Repeat it with --operation-id %s: it cannot apply twice.\n",
+		kvctl->command, acks, put->needed, why, id);
+}
+
+static int answer_put(const struct kv_arguments *arguments, const struct client_reply *reply)
+{
+	int status = kvctl_outcome_exit(reply->put->outcome);
+	if (arguments->kvctl->json)
+		print_put_json(reply);
+	else
+		print_put_text(arguments->kvctl, reply);
+	int written = status == KVCTL_DONE ? write_context(arguments, &reply->put->context) : KVCTL_DONE;
+	return status == KVCTL_DONE ? written : status;
+}
+
+/* ---- put and del ---------------------------------------------------------------------------------------------- */
+
+#define BUCKET_OPTION {"bucket", 'b', "NAME", 0, "Bucket of the key (default: default)", 1}
+#define KEY_OPTION {"base64-key", 'k', NULL, 0, "KEY is base64url: for keys that are no text", 1}
+#define CONTEXT_OPTION                                                                                                            \
+	{"context", OPTION_CONTEXT, "BASE64URL", 0, "Replace what was read with this context (default: what a read just before the write returns)", 1}
+#define BLIND_OPTION                                                                                                              \
+	{"blind", OPTION_BLIND, NULL, 0, "Do not read first: saves a round trip on a new key; a value that is there stays beside the new one", 1}
+#define W_OPTION {"w", OPTION_W, "COUNT", 0, "Replicas that must have it on stable storage (default: the cluster's)", 1}
+#define CONTEXT_OUT_OPTIONS                                                                                                       \
+	{"context-out", OPTION_CONTEXT_OUT, "FILE", 0, "Write the context of the answer to FILE", 1},                              \
+	{                                                                                                                          \
+		"show-context", OPTION_SHOW_CONTEXT, NULL, 0, "Print the context of the answer on stderr", 1                       \
+	}
+#define OPERATION_ID_OPTION                                                                                                       \
+	{"operation-id", OPTION_OPERATION_ID, "HEX", 0, "Repeat an operation that is in doubt: it cannot apply twice", 1}
+
+/* A write covers what its context covers. Without one given, read it, so that the plain command replaces what is there. */
+static int read_context(const struct kvctl *kvctl, Kvring__V1__PutRequest *request, struct kv_bytes *bytes, bool must_exist)
+{
+	Kvring__V1__GetRequest get = KVRING__V1__GET_REQUEST__INIT;
+	get.bucket = request->bucket;
+	get.key = request->key;
+	struct client_reply reply;
+	int status = KVCTL_DONE;
+	if (client_get(kvctl->client, &get, &reply) < 0) {
+		reply.in_doubt = false; /* nothing has been written yet */
+		status = kvctl_fail_call(kvctl, &reply);
+	} else if (reply.get->outcome == KVRING__V1__OUTCOME__ABSENT && must_exist) {
+		status = kvctl_fail(kvctl, KVCTL_NOT_FOUND, "not found: there is nothing to delete");
+	} else if (reply.get->outcome != KVRING__V1__OUTCOME__DONE && reply.get->outcome != KVRING__V1__OUTCOME__ABSENT) {
+		status = kvctl_fail(kvctl, KVCTL_REFUSED,
+				    "could not read what to replace: %s\n  --context or --blind writes without reading first.",
+				    kvctl_reason(reply.get->message, reply.get->code));
+	} else if (reply.get->context.len) {
+		size_t size = reply.get->context.len;
+		bytes->context = malloc(size);
+		if (!bytes->context)
+			abort();
+		memcpy(bytes->context, reply.get->context.data, size);
+		request->context.data = bytes->context;
+		request->context.len = size;
+	}
+	client_reply_release(&reply);
+	return status;
+}
+
+static const struct argp_option put_options[] = {
+	BUCKET_OPTION,
+	KEY_OPTION,
+	{"file", 'f', "FILE", 0, "Take the value from FILE; - is stdin", 1},
+	CONTEXT_OPTION,
+	BLIND_OPTION,
+	{"ttl", OPTION_TTL, "DURATION", 0, "The value ends after this time", 1},
+	W_OPTION,
+	OPERATION_ID_OPTION,
+	CONTEXT_OUT_OPTIONS,
+	{0},
+};
+
+static const struct argp put_argp = {
+	.options = put_options,
+	.parser = kv_arguments_parse,
+	.args_doc = "KEY VALUE\nKEY -\n-f FILE KEY",
+	.doc = "Stores a value, as it is to the byte. It replaces what a read returns at that moment, or what --context "
+	       "covers; a value that somebody else writes at the same time stays beside it."
+	       "\vExamples:\n"
+	       "  kvctl put greeting 'hello there'\n"
+	       "  kvctl put -f logo.png images/logo\n"
+	       "  date | kvctl put started -\n"
+	       "  kvctl get --context-out ctx cart; kvctl put cart 'milk, eggs' --context \"$(cat ctx)\"",
+	.children = kvctl_argp_child,
+};
+
+int command_put(struct kvctl *kvctl, int argc, char **argv)
+{
+	struct kv_arguments arguments = {.kvctl = kvctl, .argument_max = 2};
+	struct kv_bytes bytes = {0};
+	Kvring__V1__PutRequest request = KVRING__V1__PUT_REQUEST__INIT;
+	argp_parse(&put_argp, argc, argv, 0, NULL, &arguments);
+	int status = kv_arguments_put(&arguments, &bytes, &request);
+	if (status == KVCTL_DONE)
+		status = kv_arguments_value(&arguments, &bytes, &request.value);
+	if (status == KVCTL_DONE)
+		status = kvctl_connect(kvctl);
+	if (status == KVCTL_DONE && !arguments.context && !arguments.blind)
+		status = read_context(kvctl, &request, &bytes, false);
+	if (status == KVCTL_DONE) {
+		struct client_reply reply;
+		status = client_put(kvctl->client, &request, &reply) < 0 ? kvctl_fail_call(kvctl, &reply) : answer_put(&arguments, &reply);
+		client_reply_release(&reply);
+	}
+	kv_bytes_free(&bytes);
+	return status;
+}
+
+static const struct argp_option del_options[] = {
+	BUCKET_OPTION, KEY_OPTION, CONTEXT_OPTION, W_OPTION, OPERATION_ID_OPTION, CONTEXT_OUT_OPTIONS, {0},
+};
+
+static const struct argp del_argp = {
+	.options = del_options,
+	.parser = kv_arguments_parse,
+	.args_doc = "KEY",
+	.doc = "Deletes what a read returns at that moment, or what --context covers. A value that somebody else writes at the "
+	       "same time stays."
+	       "\vExamples:\n"
+	       "  kvctl del greeting\n"
+	       "  kvctl get --context-out ctx cart; kvctl del cart --context \"$(cat ctx)\"",
+	.children = kvctl_argp_child,
+};
+
+int command_del(struct kvctl *kvctl, int argc, char **argv)
+{
+	struct kv_arguments arguments = {.kvctl = kvctl, .argument_max = 1};
+	struct kv_bytes bytes = {0};
+	Kvring__V1__PutRequest request = KVRING__V1__PUT_REQUEST__INIT;
+	argp_parse(&del_argp, argc, argv, 0, NULL, &arguments);
+	int status = kv_arguments_put(&arguments, &bytes, &request);
+	if (status == KVCTL_DONE)
+		status = kvctl_connect(kvctl);
+	if (status == KVCTL_DONE && !arguments.context && !arguments.blind)
+		status = read_context(kvctl, &request, &bytes, true);
+	if (status == KVCTL_DONE) {
+		struct client_reply reply;
+		status = client_delete(kvctl->client, &request, &reply) < 0 ? kvctl_fail_call(kvctl, &reply)
+									   : answer_put(&arguments, &reply);
+		client_reply_release(&reply);
+	}
+	kv_bytes_free(&bytes);
+	return status;
+}
+
+/* ---- get ------------------------------------------------------------------------------------------------------ */
+
+static void format_time(uint64_t unix_ms, char *text_out, size_t size)
+{
+	time_t seconds = (time_t)(unix_ms / 1000);
+	struct tm utc;
+	char date[32];
+	gmtime_r(&seconds, &utc);
+	strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S", &utc);
+	snprintf(text_out, size, "%s.%03u UTC", date, (unsigned)(unix_ms % 1000));
+}
+
+/* The raw value: what `kvctl get k > file` must be. On a terminal a missing line end is added. */
+static void print_single(const Kvring__V1__Sibling *sibling)
+{
+	const ProtobufCBinaryData *value = &sibling->value;
+	fwrite(value->data, 1, value->len, stdout);
+	if (isatty(STDOUT_FILENO) && (!value->len || value->data[value->len - 1] != '\n'))
+		putchar('\n');
+}
+
+static void print_siblings(const struct kv_arguments *arguments, const Kvring__V1__GetResponse *get)
+{
+	char *context = base64_encode(get->context.data, get->context.len);
+	for (size_t i = 0; i < get->n_siblings; i++) {
+		const Kvring__V1__Sibling *sibling = get->siblings[i];
+		char when[64];
+		format_time(sibling->written_ms, when, sizeof when);
+		printf("--- value %zu of %zu, %zu bytes, written %s\n", i + 1, get->n_siblings, sibling->value.len, when);
+		kvctl_print_bytes(stdout, sibling->value.data, sibling->value.len);
+		putchar('\n');
+	}
+	printf("--- context %s\n", context ? context : "");
+	fprintf(stderr,
+		"%s: %zu values were written concurrently. Choose or merge, then write one with their context:\n"
+		"  kvctl put --context %s '%s' VALUE\n",
+		arguments->kvctl->command, get->n_siblings, context ? context : "", arguments->key);
+	free(context);
+}
+
+static void print_get_json(const Kvring__V1__GetResponse *get)
+{
+	json_t *siblings = json_array();
+	for (size_t i = 0; i < get->n_siblings; i++) {
+		json_t *sibling = json_object();
+		kvctl_json_set_bytes(sibling, "value", get->siblings[i]->value.data, get->siblings[i]->value.len);
+		json_object_set_new(sibling, "written_ms", json_integer((json_int_t)get->siblings[i]->written_ms));
+		json_array_append_new(siblings, sibling);
+	}
+	json_t *object = json_pack("{s:s, s:i, s:i, s:o}", "outcome", kvctl_outcome_name(get->outcome), "replies", get->replies,
+				   "needed", get->needed, "siblings", siblings);
+	if (get->code)
+		json_object_set_new(object, "code", json_string(kvctl_code_name(get->code)));
+	if (get->message && *get->message)
+		json_object_set_new(object, "message", json_string(get->message));
+	set_context(object, &get->context);
+	kvctl_print_json(object);
+}
+
+static void print_get_text(const struct kv_arguments *arguments, const Kvring__V1__GetResponse *get)
+{
+	const char *command = arguments->kvctl->command;
+	if (get->outcome == KVRING__V1__OUTCOME__ABSENT)
+		fprintf(stderr, "%s: not found: '%s'\n", command, arguments->key);
+	else if (get->outcome != KVRING__V1__OUTCOME__DONE)
+		fprintf(stderr, "%s: %u of %u replicas answered: %s\n  Try again, or ask fewer with --r.\n", command, get->replies,
+			get->needed, kvctl_reason(get->message, get->code));
+	else if (get->n_siblings == 1)
+		print_single(get->siblings[0]);
+	else
+		print_siblings(arguments, get);
+}
+
+static const struct argp_option get_options[] = {
+	BUCKET_OPTION,
+	KEY_OPTION,
+	{"r", OPTION_R, "COUNT", 0, "Replicas that must answer (default: the cluster's)", 1},
+	CONTEXT_OUT_OPTIONS,
+	{0},
+};
+
+static const struct argp get_argp = {
+	.options = get_options,
+	.parser = kv_arguments_parse,
+	.args_doc = "KEY",
+	.doc = "Prints the value of a key: its bytes and nothing else (on a terminal, a final line end). When values were "
+	       "written concurrently, prints each after a line '--- value I of N, SIZE bytes, written TIME' and then "
+	       "'--- context BASE64URL'; values that are no UTF-8 are shown as base64. Scripts take -o json, which "
+	       "always has the form {outcome, siblings: [{value or value_b64, written_ms}], context, replies, needed}."
+	       "\vExamples:\n"
+	       "  kvctl get greeting\n"
+	       "  kvctl get --r 3 images/logo > logo.png\n"
+	       "  kvctl get -o json cart",
+	.children = kvctl_argp_child,
+};
+
+int command_get(struct kvctl *kvctl, int argc, char **argv)
+{
+	struct kv_arguments arguments = {.kvctl = kvctl, .argument_max = 1};
+	struct kv_bytes bytes = {0};
+	Kvring__V1__GetRequest request = KVRING__V1__GET_REQUEST__INIT;
+	argp_parse(&get_argp, argc, argv, 0, NULL, &arguments);
+	request.r = arguments.r;
+	kv_arguments_bucket(&arguments, &request.bucket);
+	int status = kv_arguments_key(&arguments, &bytes, &request.key);
+	if (status == KVCTL_DONE)
+		status = kvctl_connect(kvctl);
+	if (status == KVCTL_DONE) {
+		struct client_reply reply;
+		if (client_get(kvctl->client, &request, &reply) < 0) {
+			status = kvctl_fail_call(kvctl, &reply);
+		} else {
+			status = kvctl_outcome_exit(reply.get->outcome);
+			if (kvctl->json)
+				print_get_json(reply.get);
+			else
+				print_get_text(&arguments, reply.get);
+			int written = write_context(&arguments, &reply.get->context);
+			status = status == KVCTL_DONE ? written : status;
+		}
+		client_reply_release(&reply);
+	}
+	kv_bytes_free(&bytes);
+	return status;
+}

@@ -1,0 +1,201 @@
+/* kvctl status: every member as the node that answers knows it. */
+#include "kvctl.h"
+#include "table.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { OPTION_WAIT_UP = 1000, POLL_MS = 50 };
+
+struct status_arguments {
+	struct kvctl *kvctl;
+	uint32_t wait_up; /* wait until so many members are up; 0: do not wait */
+};
+
+static error_t parse_arguments(int key, char *arg, struct argp_state *state)
+{
+	struct status_arguments *arguments = state->input;
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = arguments->kvctl;
+		return 0;
+	case OPTION_WAIT_UP:
+		arguments->wait_up = kvctl_parse_number(state, "--wait-up", arg, 1, 1024);
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "takes no argument, not '%s'. `kvctl ring KEY` asks for a key.", arg);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp_option status_options[] = {
+	{"wait-up", OPTION_WAIT_UP, "COUNT", 0, "Wait until this many members are up, at most for --timeout", 1},
+	{0},
+};
+
+static const struct argp status_argp = {
+	.options = status_options,
+	.parser = parse_arguments,
+	.doc = "Shows every member of the cluster as the answering node knows it."
+	       "\vSTATE is up, unreachable (no news for some seconds) or starting. EPOCH is that of the ring document the member "
+	       "has installed. KEYS counts replicas held, an estimate. LOAD is the busy share of its busiest worker. HEARD is the "
+	       "age of the newest news from it.\n\n"
+	       "Examples:\n"
+	       "  kvctl status\n"
+	       "  kvctl status --wait-up 3 --timeout 30s",
+	.children = kvctl_argp_child,
+};
+
+static json_t *id_json(uint64_t id)
+{
+	char text[17];
+	snprintf(text, sizeof text, "%016" PRIx64, id);
+	return json_string(text);
+}
+
+static json_t *member_json(const Kvring__V1__NodeStatus *member)
+{
+	json_t *object = json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "node_id", id_json(member->node_id), "name",
+				   member->name, "state", member->state, "client_address", member->client_address,
+				   "peer_address", member->peer_address, "bus_address", member->bus_address, "datacenter",
+				   member->datacenter, "rack", member->rack);
+	const struct {
+		const char *name;
+		uint64_t number;
+	} figures[] = {
+		{"weight", member->weight},
+		{"epoch", member->epoch},
+		{"keys", member->keys},
+		{"disk_bytes", member->disk_bytes},
+		{"memory_bytes", member->memory_bytes},
+		{"puts", member->puts},
+		{"gets", member->gets},
+		{"uptime_ms", member->uptime_ms},
+		{"shard_count", member->shard_count},
+		{"last_seen_ms", member->last_seen_ms},
+	};
+	for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
+		json_object_set_new(object, figures[i].name, json_integer((json_int_t)figures[i].number));
+	json_object_set_new(object, "load", json_real(member->load));
+	json_object_set_new(object, "version", json_string(member->version));
+	return object;
+}
+
+static void print_status_json(const Kvring__V1__StatusResponse *status)
+{
+	json_t *members = json_array();
+	for (size_t i = 0; i < status->n_members; i++)
+		json_array_append_new(members, member_json(status->members[i]));
+	kvctl_print_json(json_pack("{s:o, s:I, s:o, s:i, s:i, s:o, s:o}", "cluster_id", id_json(status->cluster_id), "epoch",
+				   (json_int_t)status->epoch, "ring_hash", id_json(status->ring_hash), "partition_count",
+				   status->partition_count, "replica_count", status->replica_count, "answered_by",
+				   id_json(status->answered_by), "members", members));
+}
+
+static const char *name_of(const Kvring__V1__StatusResponse *status, uint64_t id)
+{
+	for (size_t i = 0; i < status->n_members; i++)
+		if (status->members[i]->node_id == id)
+			return status->members[i]->name;
+	return "a node that is no member";
+}
+
+static void member_row(struct table *table, const Kvring__V1__NodeStatus *member)
+{
+	char text[32];
+	table_cell(table, "%s", member->name);
+	table_cell(table, "%s", member->state);
+	table_cell(table, "%s", member->client_address);
+	table_cell(table, "%s/%s", member->datacenter, *member->rack ? member->rack : "-");
+	table_cell(table, "%" PRIu32, member->weight);
+	table_cell(table, "%.0f %%", member->load * 100);
+	table_cell(table, "%" PRIu64, member->epoch);
+	table_cell(table, "%s", table_count(member->keys, text));
+	table_cell(table, "%s", table_bytes(member->disk_bytes, text));
+	table_cell(table, "%s", table_bytes(member->memory_bytes, text));
+	table_cell(table, "%s", table_count(member->puts, text));
+	table_cell(table, "%s", table_count(member->gets, text));
+	table_cell(table, "%s", table_duration(member->uptime_ms, text));
+	table_cell(table, "%s", table_duration(member->last_seen_ms, text));
+}
+
+/* n2 before n10 */
+static int by_name(const void *a, const void *b)
+{
+	const Kvring__V1__NodeStatus *const *one = a, *const *other = b;
+	return strverscmp((*one)->name, (*other)->name);
+}
+
+static void print_status_text(const Kvring__V1__StatusResponse *status)
+{
+	static const char *const COLUMNS[] = {"NODE",   "STATE", "ADDRESS", "DC/RACK", ">WEIGHT", ">LOAD", ">EPOCH", ">KEYS",
+					      ">DISK", ">MEMORY", ">PUTS", ">GETS", ">UPTIME", ">HEARD", NULL};
+	if (!status->cluster_id)
+		puts("This node is in no cluster yet: `kvctl cluster init HOST:PORT...` makes one.");
+	else
+		printf("cluster %016" PRIx64 ", epoch %" PRIu64 ", %" PRIu32 " partitions x %" PRIu32 " replicas; as %s sees it\n\n",
+		       status->cluster_id, status->epoch, status->partition_count, status->replica_count,
+		       name_of(status, status->answered_by));
+	struct table table;
+	table_init(&table, COLUMNS);
+	qsort(status->members, status->n_members, sizeof *status->members, by_name);
+	for (size_t i = 0; i < status->n_members; i++)
+		member_row(&table, status->members[i]);
+	table_print(&table, stdout);
+}
+
+static uint32_t count_up(const Kvring__V1__StatusResponse *status)
+{
+	uint32_t count = 0;
+	for (size_t i = 0; i < status->n_members; i++)
+		count += !strcmp(status->members[i]->state, "up");
+	return count;
+}
+
+/* Asks until enough members are up; the last answer stays in the reply. */
+static int wait_up(const struct status_arguments *arguments, struct client_reply *reply)
+{
+	const struct kvctl *kvctl = arguments->kvctl;
+	uint64_t end_us = rpc_now_us() + (uint64_t)kvctl->timeout_ms * 1000;
+	for (;;) {
+		int error = client_status(kvctl->client, reply);
+		uint32_t up = error < 0 ? 0 : count_up(reply->cluster);
+		if (error == 0 && up >= arguments->wait_up)
+			return KVCTL_DONE;
+		if (rpc_now_us() > end_us) {
+			if (error < 0)
+				return kvctl_fail_call(kvctl, reply);
+			return kvctl_fail(kvctl, KVCTL_UNREACHABLE,
+					  "%" PRIu32 " of %" PRIu32 " members are up after %" PRIu32 " ms; `kvctl status` shows which",
+					  up, arguments->wait_up, kvctl->timeout_ms);
+		}
+		client_reply_release(reply);
+		nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
+	}
+}
+
+int command_status(struct kvctl *kvctl, int argc, char **argv)
+{
+	struct status_arguments arguments = {.kvctl = kvctl};
+	argp_parse(&status_argp, argc, argv, 0, NULL, &arguments);
+	int status = kvctl_connect(kvctl);
+	if (status != KVCTL_DONE)
+		return status;
+	struct client_reply reply;
+	if (arguments.wait_up)
+		status = wait_up(&arguments, &reply);
+	else if (client_status(kvctl->client, &reply) < 0)
+		status = kvctl_fail_call(kvctl, &reply);
+	if (status == KVCTL_DONE) {
+		if (kvctl->json)
+			print_status_json(reply.cluster);
+		else
+			print_status_text(reply.cluster);
+	}
+	client_reply_release(&reply);
+	return status;
+}

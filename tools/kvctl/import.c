@@ -1,0 +1,195 @@
+#include "import.h"
+#include "table.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What a record of the window needs besides its bytes. */
+struct import_slot {
+	uint8_t operation_id[RPC_OPERATION_ID_SIZE];
+	uint8_t *context;
+	size_t context_size;
+};
+
+struct import {
+	struct transfer transfer;
+	const struct import_options *options;
+	struct import_slot *slots;      /* per record of the window, as the two below */
+	Kvring__V1__PutRequest *puts;
+	Kvring__V1__GetRequest *gets;
+	uint64_t refused;
+};
+
+static void say_refused(const struct import *import, const struct record *record, const char *what, const char *why)
+{
+	transfer_print_record(&import->transfer, record);
+	fprintf(stderr, ": %s: %s%s\n", what, why, import->options->keep_going ? "" : "\n  --keep-going skips such records.");
+}
+
+static enum batches_verdict refuse(struct import *import, size_t index, const char *what, const char *why)
+{
+	say_refused(import, &import->transfer.window.records[index], what, why);
+	import->refused++;
+	return import->options->keep_going ? BATCHES_SETTLED : BATCHES_STOP;
+}
+
+/* ---- contexts ------------------------------------------------------------------------------------------------- */
+
+static enum batches_verdict on_get(void *arg, size_t index, const Kvring__V1__GetResponse *get)
+{
+	struct import *import = arg;
+	struct import_slot *slot = &import->slots[index];
+	if (get->outcome != KVRING__V1__OUTCOME__DONE && get->outcome != KVRING__V1__OUTCOME__ABSENT) {
+		if (batches_judge(get->outcome, get->code) == BATCHES_AGAIN)
+			return BATCHES_AGAIN;
+		/* a key that cannot be read is refused once, by the put: it says why in the words that fit */
+		if (get->code == KVRING__V1__CODE__INVALID_ARGUMENT)
+			return BATCHES_SETTLED;
+		return refuse(import, index, "could not read what to replace", kvctl_reason(get->message, get->code));
+	}
+	if (get->context.len) {
+		slot->context = malloc(get->context.len);
+		if (!slot->context)
+			abort();
+		memcpy(slot->context, get->context.data, get->context.len);
+		slot->context_size = get->context.len;
+	}
+	return BATCHES_SETTLED;
+}
+
+static int read_contexts(struct import *import)
+{
+	struct transfer *transfer = &import->transfer;
+	struct rpc_error error;
+	transfer_gets(transfer, 0, import->gets);
+	int failed = batches_get(&transfer->batches, import->gets, transfer->window.count, on_get, import, &error);
+	return failed < 0 ? transfer_fail(transfer, failed, &error) : KVCTL_DONE;
+}
+
+/* ---- puts ----------------------------------------------------------------------------------------------------- */
+
+static enum batches_verdict on_put(void *arg, size_t index, const Kvring__V1__PutResponse *put)
+{
+	struct import *import = arg;
+	if (put->outcome == KVRING__V1__OUTCOME__DONE)
+		return BATCHES_SETTLED;
+	if (batches_judge(put->outcome, put->code) == BATCHES_AGAIN)
+		return BATCHES_AGAIN;
+	return refuse(import, index, "refused", kvctl_reason(put->message, put->code));
+}
+
+static void build_puts(struct import *import)
+{
+	const struct transfer *transfer = &import->transfer;
+	const char *bucket = transfer->options->bucket;
+	for (size_t i = 0; i < transfer->window.count; i++) {
+		const struct record *record = &transfer->window.records[i];
+		struct import_slot *slot = &import->slots[i];
+		Kvring__V1__PutRequest *put = &import->puts[i];
+		kvring__v1__put_request__init(put);
+		state_operation_id(&transfer->state, record->end_offset, slot->operation_id);
+		put->bucket = (ProtobufCBinaryData){bucket ? strlen(bucket) : 0, (uint8_t *)bucket};
+		put->key = (ProtobufCBinaryData){record->key_size, record->key};
+		put->value = (ProtobufCBinaryData){record->value_size, record->value};
+		put->context = (ProtobufCBinaryData){slot->context_size, slot->context};
+		put->operation_id = (ProtobufCBinaryData){sizeof slot->operation_id, slot->operation_id};
+		put->w = import->options->w;
+	}
+}
+
+static int put_all(struct import *import)
+{
+	struct transfer *transfer = &import->transfer;
+	struct rpc_error error;
+	build_puts(import);
+	int failed = batches_put(&transfer->batches, import->puts, transfer->window.count, on_put, import, &error);
+	return failed < 0 ? transfer_fail(transfer, failed, &error) : KVCTL_DONE;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------------------------ */
+
+static int check_values(const struct import *import)
+{
+	const struct window *window = &import->transfer.window;
+	for (size_t i = 0; i < window->count; i++) {
+		if (window->records[i].value)
+			continue;
+		say_refused(import, &window->records[i], "no value", "give \"value\" (text) or \"value_b64\" (base64)");
+		return KVCTL_USAGE;
+	}
+	return KVCTL_DONE;
+}
+
+static void drop_contexts(struct import *import)
+{
+	for (size_t i = 0; i < import->transfer.window.count; i++)
+		free(import->slots[i].context);
+	memset(import->slots, 0, import->transfer.window.max * sizeof *import->slots);
+}
+
+static int import_window(struct import *import)
+{
+	int status = check_values(import);
+	if (status == KVCTL_DONE && !import->options->blind)
+		status = read_contexts(import);
+	if (status == KVCTL_DONE)
+		status = put_all(import);
+	drop_contexts(import);
+	return status == KVCTL_DONE ? transfer_advance(&import->transfer) : status;
+}
+
+static int import_all(struct import *import)
+{
+	bool more = true;
+	int status = KVCTL_DONE;
+	while (status == KVCTL_DONE) {
+		status = transfer_next(&import->transfer, &more);
+		if (status != KVCTL_DONE || !more)
+			break;
+		status = import_window(import);
+	}
+	return status;
+}
+
+static void print_result(const struct import *import)
+{
+	const struct transfer *transfer = &import->transfer;
+	char count[32], bytes[32], rate[32], repeated[32];
+	if (transfer->options->kvctl->json) {
+		json_t *object = json_object();
+		transfer_set_figures(transfer, object);
+		json_object_set_new(object, "refused", json_integer((json_int_t)import->refused));
+		kvctl_print_json(object);
+		return;
+	}
+	printf("%s records acknowledged, %s, %.1f s, %s/s; %s asked again\n", table_count(transfer->record_count - import->refused, count),
+	       table_bytes(transfer->value_bytes, bytes), transfer->seconds,
+	       table_count(transfer->seconds > 0 ? (uint64_t)((double)transfer->record_count / transfer->seconds) : 0, rate),
+	       table_count(transfer->batches.repeated, repeated));
+	if (import->refused)
+		printf("%" PRIu64 " records were refused\n", import->refused);
+}
+
+int import_input(const struct import_options *options)
+{
+	struct import import = {.options = options};
+	size_t max = (size_t)options->transfer.batch * options->transfer.outstanding;
+	if (options->transfer.format == RECORD_KEYS)
+		return kvctl_fail(options->transfer.kvctl, KVCTL_USAGE, "a list of keys has no values to import; --format is jsonl or debian");
+	import.slots = calloc(max, sizeof *import.slots);
+	import.puts = calloc(max, sizeof *import.puts);
+	import.gets = calloc(max, sizeof *import.gets);
+	if (!import.slots || !import.puts || !import.gets)
+		abort();
+	int status = transfer_open(&import.transfer, &options->transfer, "import");
+	if (status == KVCTL_DONE)
+		status = import_all(&import);
+	transfer_close(&import.transfer);
+	free(import.slots);
+	free(import.puts);
+	free(import.gets);
+	if (status == KVCTL_DONE)
+		print_result(&import);
+	return status == KVCTL_DONE && import.refused ? KVCTL_REFUSED : status;
+}

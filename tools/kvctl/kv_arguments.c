@@ -1,0 +1,153 @@
+#include "kv_arguments.h"
+#include "base64.h"
+#include "value.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+error_t kv_arguments_parse(int key, char *arg, struct argp_state *state)
+{
+	struct kv_arguments *arguments = state->input;
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = arguments->kvctl;
+		return 0;
+	case 'b':
+		arguments->bucket = arg;
+		return 0;
+	case 'k':
+		arguments->key_is_base64 = true;
+		return 0;
+	case 'f':
+		arguments->value_path = arg;
+		return 0;
+	case OPTION_R:
+		arguments->r = kvctl_parse_number(state, "--r", arg, 1, 8);
+		return 0;
+	case OPTION_W:
+		arguments->w = kvctl_parse_number(state, "--w", arg, 1, 8);
+		return 0;
+	case OPTION_CONTEXT:
+		arguments->context = arg;
+		return 0;
+	case OPTION_CONTEXT_OUT:
+		arguments->context_path = arg;
+		return 0;
+	case OPTION_SHOW_CONTEXT:
+		arguments->show_context = true;
+		return 0;
+	case OPTION_OPERATION_ID:
+		arguments->operation_id = arg;
+		return 0;
+	case OPTION_TTL:
+		if (!kvctl_parse_duration(arg, &arguments->ttl_ms))
+			argp_error(state, "--ttl is a duration such as 500ms, 30s or 10m, not '%s'", arg);
+		return 0;
+	case OPTION_BLIND:
+		arguments->blind = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (state->arg_num == 0)
+			arguments->key = arg;
+		else if (state->arg_num < arguments->argument_max)
+			arguments->value_argument = arg;
+		else
+			argp_error(state, "one argument too many: '%s'. Put quotes around what holds blanks.", arg);
+		return 0;
+	case ARGP_KEY_END:
+		if (!arguments->key)
+			argp_error(state, "which KEY?");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+void kv_bytes_free(struct kv_bytes *bytes)
+{
+	free(bytes->key);
+	free(bytes->value);
+	free(bytes->context);
+}
+
+static int decode_base64(const struct kvctl *kvctl, const char *what, const char *text, uint8_t **bytes_out, size_t *size_out)
+{
+	size_t offset = 0;
+	if (base64_decode(text, strlen(text), bytes_out, size_out, &offset) < 0)
+		return kvctl_fail(kvctl, KVCTL_USAGE, "%s is no base64url: it breaks at character %zu of '%.60s'", what, offset + 1, text);
+	return KVCTL_DONE;
+}
+
+int kv_arguments_key(const struct kv_arguments *arguments, struct kv_bytes *bytes, ProtobufCBinaryData *key)
+{
+	if (arguments->key_is_base64) {
+		int status = decode_base64(arguments->kvctl, "KEY", arguments->key, &bytes->key, &key->len);
+		key->data = bytes->key;
+		return status;
+	}
+	key->data = (uint8_t *)arguments->key;
+	key->len = strlen(arguments->key);
+	return KVCTL_DONE;
+}
+
+void kv_arguments_bucket(const struct kv_arguments *arguments, ProtobufCBinaryData *bucket)
+{
+	bucket->data = (uint8_t *)arguments->bucket;
+	bucket->len = arguments->bucket ? strlen(arguments->bucket) : 0;
+}
+
+static int take_operation_id(const struct kv_arguments *arguments, struct kv_bytes *bytes, ProtobufCBinaryData *id)
+{
+	const char *hex = arguments->operation_id;
+	if (!hex)
+		return KVCTL_DONE;
+	bool wrong = strlen(hex) != 2 * sizeof bytes->operation_id || strspn(hex, "0123456789abcdefABCDEF") != strlen(hex);
+	if (wrong)
+		return kvctl_fail(arguments->kvctl, KVCTL_USAGE, "--operation-id is %zu hexadecimal digits, not '%s'",
+				  2 * sizeof bytes->operation_id, hex);
+	for (size_t i = 0; i < sizeof bytes->operation_id; i++) {
+		const char digits[3] = {hex[2 * i], hex[2 * i + 1]};
+		bytes->operation_id[i] = (uint8_t)strtoul(digits, NULL, 16);
+	}
+	id->data = bytes->operation_id;
+	id->len = sizeof bytes->operation_id;
+	return KVCTL_DONE;
+}
+
+int kv_arguments_value(const struct kv_arguments *arguments, struct kv_bytes *bytes, ProtobufCBinaryData *value)
+{
+	const char *path = arguments->value_path, *argument = arguments->value_argument;
+	if (path && argument)
+		return kvctl_fail(arguments->kvctl, KVCTL_USAGE, "give the value once: as an argument, or with -f FILE");
+	if (argument && !strcmp(argument, "-"))
+		path = argument;
+	if (!path && !argument)
+		return kvctl_fail(arguments->kvctl, KVCTL_USAGE, "which value? Give it after the key, as -f FILE, or as - for stdin");
+	if (!path) {
+		value->data = (uint8_t *)argument;
+		value->len = strlen(argument);
+		return KVCTL_DONE;
+	}
+	struct rpc_error error;
+	if (value_read_file(path, &bytes->value, &value->len, &error) < 0)
+		return kvctl_fail(arguments->kvctl, KVCTL_USAGE, "%s", error.text);
+	value->data = bytes->value;
+	return KVCTL_DONE;
+}
+
+int kv_arguments_put(const struct kv_arguments *arguments, struct kv_bytes *bytes, Kvring__V1__PutRequest *request)
+{
+	int status = kv_arguments_key(arguments, bytes, &request->key);
+	if (status == KVCTL_DONE)
+		status = take_operation_id(arguments, bytes, &request->operation_id);
+	if (status == KVCTL_DONE && arguments->context) {
+		status = decode_base64(arguments->kvctl, "--context", arguments->context, &bytes->context, &request->context.len);
+		request->context.data = bytes->context;
+	}
+	kv_arguments_bucket(arguments, &request->bucket);
+	request->w = arguments->w;
+	if (arguments->ttl_ms)
+		request->expires_ms = (uint64_t)time(NULL) * 1000 + arguments->ttl_ms;
+	return status;
+}

@@ -1,0 +1,224 @@
+#include "kvctl.h"
+#include "base64.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- arguments ------------------------------------------------------------------------------------------------ */
+
+bool kvctl_parse_duration(const char *text, uint32_t *ms_out)
+{
+	char *unit;
+	errno = 0;
+	double number = strtod(text, &unit);
+	double scale = 0;
+	if (!strcmp(unit, "ms"))
+		scale = 1;
+	else if (!*unit || !strcmp(unit, "s"))
+		scale = 1000;
+	else if (!strcmp(unit, "m"))
+		scale = 60 * 1000;
+	double ms = number * scale;
+	if (unit == text || errno || !(ms >= 1 && ms <= UINT32_MAX))
+		return false;
+	*ms_out = (uint32_t)ms;
+	return true;
+}
+
+uint32_t kvctl_parse_number(struct argp_state *state, const char *name, const char *text, uint32_t min, uint32_t max)
+{
+	char *end;
+	errno = 0;
+	unsigned long long number = strtoull(text, &end, 10);
+	if (end == text || *end || *text == '-' || errno || number < min || number > max)
+		argp_error(state, "%s is a number from %" PRIu32 " to %" PRIu32 ", not '%s'", name, min, max, text);
+	return (uint32_t)number;
+}
+
+static error_t parse_common(int key, char *arg, struct argp_state *state)
+{
+	struct kvctl *kvctl = state->input;
+	switch (key) {
+	case 'e':
+		kvctl->endpoints = arg;
+		return 0;
+	case 'o':
+		if (strcmp(arg, "text") && strcmp(arg, "json"))
+			argp_error(state, "-o is text or json, not '%s'", arg);
+		kvctl->json = !strcmp(arg, "json");
+		return 0;
+	case 't':
+		if (!kvctl_parse_duration(arg, &kvctl->timeout_ms))
+			argp_error(state, "--timeout is a duration such as 500ms, 5s or 2m, not '%s'", arg);
+		return 0;
+	case 'h':
+		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp_option common_options[] = {
+	{"endpoints", 'e', "HOST:PORT[,...]", 0, "Nodes to ask; the next one is taken when one does not answer (default: $KVRING_ENDPOINTS)", 100},
+	{"output", 'o', "text|json", 0, "Form of the result on stdout (default: text)", 100},
+	{"timeout", 't', "DURATION", 0, "For a whole call, such as 500ms, 5s or 2m (default: 5s)", 100},
+	{NULL, 'h', NULL, OPTION_HIDDEN, NULL, 100},
+	{0},
+};
+
+static const struct argp common_argp = {.options = common_options, .parser = parse_common};
+const struct argp_child kvctl_argp_child[] = {{.argp = &common_argp}, {0}};
+
+/* ---- connection ----------------------------------------------------------------------------------------------- */
+
+int kvctl_connect(struct kvctl *kvctl)
+{
+	if (!kvctl->endpoints || !*kvctl->endpoints)
+		return kvctl_fail(kvctl, KVCTL_USAGE,
+				  "no node to ask: give -e HOST:PORT, or set KVRING_ENDPOINTS=HOST:PORT,HOST:PORT");
+	struct client_options options = {
+		.endpoints = kvctl->endpoints,
+		.timeout_ms = kvctl->timeout_ms,
+		/* less than the whole, so that "nobody there" is told apart from "no answer" */
+		.connect_ms = kvctl->timeout_ms < 4000 ? kvctl->timeout_ms / 2 + 1 : 2000,
+	};
+	struct rpc_error error;
+	if (client_open(&options, &kvctl->client, &error) < 0)
+		return kvctl_fail(kvctl, KVCTL_USAGE, "%s", error.text);
+	return KVCTL_DONE;
+}
+
+/* ---- output --------------------------------------------------------------------------------------------------- */
+
+static int fail(const struct kvctl *kvctl, int status, const char *code, const char *text)
+{
+	fflush(stdout);
+	fprintf(stderr, "%s: %s\n", kvctl->command, text);
+	if (kvctl->json)
+		kvctl_print_json(code ? json_pack("{s:s, s:s, s:i}", "error", text, "code", code, "exit_status", status)
+				      : json_pack("{s:s, s:i}", "error", text, "exit_status", status));
+	return status;
+}
+
+int kvctl_fail(const struct kvctl *kvctl, int status, const char *format, ...)
+{
+	char text[1024];
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(text, sizeof text, format, arguments);
+	va_end(arguments);
+	return fail(kvctl, status, NULL, text);
+}
+
+static int exit_of_reply(const struct client_reply *reply)
+{
+	if (reply->in_doubt)
+		return KVCTL_IN_DOUBT;
+	switch (reply->status) {
+	case -EHOSTUNREACH:
+	case -ETIMEDOUT:
+	case -ECONNRESET:
+		return KVCTL_UNREACHABLE;
+	default:
+		return KVCTL_REFUSED;
+	}
+}
+
+static const char *advice(int status)
+{
+	switch (status) {
+	case KVCTL_UNREACHABLE:
+		return "\n  Is the node running, and is -e right? Several nodes may be given: -e HOST:PORT,HOST:PORT";
+	case KVCTL_IN_DOUBT:
+		return "\n  The write may or may not have taken effect. Repeating it with the same --operation-id cannot apply it twice.";
+	default:
+		return "";
+	}
+}
+
+int kvctl_fail_call(const struct kvctl *kvctl, const struct client_reply *reply)
+{
+	char text[sizeof reply->text + 256];
+	int status = exit_of_reply(reply);
+	snprintf(text, sizeof text, "%s%s", reply->text, advice(status));
+	return fail(kvctl, status, kvctl_code_name(reply->code), text);
+}
+
+void kvctl_print_json(json_t *document)
+{
+	json_dumpf(document, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+	putchar('\n');
+	json_decref(document);
+}
+
+int kvctl_outcome_exit(Kvring__V1__Outcome outcome)
+{
+	switch (outcome) {
+	case KVRING__V1__OUTCOME__DONE:
+		return KVCTL_DONE;
+	case KVRING__V1__OUTCOME__ABSENT:
+		return KVCTL_NOT_FOUND;
+	case KVRING__V1__OUTCOME__IN_DOUBT:
+		return KVCTL_IN_DOUBT;
+	default:
+		return KVCTL_REFUSED;
+	}
+}
+
+const char *kvctl_outcome_name(Kvring__V1__Outcome outcome)
+{
+	const ProtobufCEnumValue *value = protobuf_c_enum_descriptor_get_value(&kvring__v1__outcome__descriptor, (int)outcome);
+	return value ? value->name : "UNKNOWN";
+}
+
+const char *kvctl_code_name(uint32_t code)
+{
+	const ProtobufCEnumValue *value = protobuf_c_enum_descriptor_get_value(&kvring__v1__code__descriptor, (int)code);
+	return value ? value->name : "UNKNOWN";
+}
+
+const char *kvctl_reason(const char *message, uint32_t code)
+{
+	return message && *message ? message : kvctl_code_name(code);
+}
+
+bool kvctl_is_utf8(const uint8_t *bytes, size_t size)
+{
+	/* jansson knows the rules (no overlong forms, no surrogates) */
+	json_t *text = json_stringn((const char *)bytes, size);
+	bool valid = text != NULL;
+	json_decref(text);
+	return valid;
+}
+
+void kvctl_json_set_bytes(json_t *object, const char *name, const uint8_t *bytes, size_t size)
+{
+	json_t *text = json_stringn(bytes ? (const char *)bytes : "", size);
+	if (text) {
+		json_object_set_new(object, name, text);
+		return;
+	}
+	char base64_name[64];
+	snprintf(base64_name, sizeof base64_name, "%s_b64", name);
+	char *base64 = base64_encode(bytes, size);
+	if (base64)
+		json_object_set_new(object, base64_name, json_string(base64));
+	free(base64);
+}
+
+void kvctl_print_bytes(FILE *file, const uint8_t *bytes, size_t size)
+{
+	if (kvctl_is_utf8(bytes, size)) {
+		fwrite(bytes, 1, size, file);
+		return;
+	}
+	char *base64 = base64_encode(bytes, size);
+	if (base64)
+		fprintf(file, "base64:%s", base64);
+	free(base64);
+}

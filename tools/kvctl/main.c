@@ -1,0 +1,154 @@
+/* kvctl: puts, gets, imports and looks after a kvring cluster. Finds the command and runs it. */
+#include "kvctl.h"
+#include "suggest.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct kvctl_command COMMANDS[] = {
+	{"put", "store a value: from the command line, a file or stdin", command_put},
+	{"get", "print a value, or all concurrent ones with their context", command_get},
+	{"del", "delete a key", command_del},
+	{"import", "store many records: JSON lines or Debian stanzas; resumable", command_import},
+	{"export", "fetch the keys of a list into a file; resumable", command_export},
+	{"compare", "read every record of an import back and compare bytes", command_compare},
+	{"cluster init", "make a cluster of nodes that are in none yet", command_cluster_init},
+	{"status", "every member: state, load, epoch, keys, bytes", command_status},
+	{"ring", "who owns what and how even; for a key: its partition and owners", command_ring},
+};
+enum {
+	COMMAND_COUNT = sizeof COMMANDS / sizeof *COMMANDS,
+	NAME_SIZE = 64,
+	HELP_FLAGS = ARGP_HELP_SHORT_USAGE | ARGP_HELP_LONG | ARGP_HELP_DOC,
+};
+
+const char *argp_program_version = "kvctl " KVRING_VERSION;
+
+struct words {
+	struct kvctl *kvctl;
+	int first; /* index in argv of the command's first word; 0: none was given */
+};
+
+/* Stops at the first word that is no option: the rest belongs to the command. */
+static error_t parse_main(int key, char *arg, struct argp_state *state)
+{
+	struct words *words = state->input;
+	(void)arg;
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = words->kvctl;
+		return 0;
+	case ARGP_KEY_ARG:
+		words->first = state->next - 1;
+		state->next = state->argc;
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const char EXIT_HELP[] =
+	"\nExit status:\n"
+	"  0  done\n"
+	"  1  not found; compare: something differs\n"
+	"  2  wrong usage or input, nothing was sent\n"
+	"  3  refused by the cluster, which says why\n"
+	"  4  in doubt: the write may or may not have taken effect\n"
+	"  5  no node could be reached\n"
+	"\n`kvctl COMMAND --help` explains a command, with examples.";
+
+static char *help_filter(int key, const char *text, void *input)
+{
+	(void)input;
+	if (key != ARGP_KEY_HELP_POST_DOC)
+		return (char *)text;
+	char *help = NULL;
+	size_t size;
+	FILE *file = open_memstream(&help, &size);
+	if (!file)
+		return NULL;
+	fputs("Commands:\n", file);
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		fprintf(file, "  %-14s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
+	fputs(EXIT_HELP, file);
+	fclose(file);
+	return help;
+}
+
+static const struct argp main_argp = {
+	.parser = parse_main,
+	.args_doc = "COMMAND [ARGUMENT...]",
+	.doc = "Works with a kvring cluster: a replicated key-value store of which any node answers any request.\v ",
+	.children = kvctl_argp_child,
+	.help_filter = help_filter,
+};
+
+/* Number of words of `name` that argv starts with, when all of them match. */
+static int match(const char *name, int argc, char **argv)
+{
+	int count = 0;
+	for (;;) {
+		size_t size = strcspn(name, " ");
+		if (count == argc || strlen(argv[count]) != size || strncmp(argv[count], name, size))
+			return 0;
+		count++;
+		if (!name[size])
+			return count;
+		name += size + 1;
+	}
+}
+
+static int unknown_command(struct kvctl *kvctl, int argc, char **argv)
+{
+	char typed[NAME_SIZE];
+	const char *names[COMMAND_COUNT + 1] = {0};
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		names[i] = COMMANDS[i].name;
+	snprintf(typed, sizeof typed, "%s %s", argv[0], argc > 1 ? argv[1] : "");
+	const char *meant = suggest_word(argv[0], names);
+	if (!meant)
+		meant = suggest_word(typed, names);
+	if (!meant && !strcmp(argv[0], "cluster"))
+		meant = "cluster init";
+	if (meant)
+		return kvctl_fail(kvctl, KVCTL_USAGE, "there is no command '%s'. Did you mean '%s'?", argv[0], meant);
+	return kvctl_fail(kvctl, KVCTL_USAGE, "there is no command '%s'. `kvctl --help` lists them.", argv[0]);
+}
+
+static int run_command(struct kvctl *kvctl, int argc, char **argv)
+{
+	for (size_t i = 0; i < COMMAND_COUNT; i++) {
+		int word_count = match(COMMANDS[i].name, argc, argv);
+		if (!word_count)
+			continue;
+		char name[NAME_SIZE];
+		snprintf(name, sizeof name, "kvctl %s", COMMANDS[i].name);
+		kvctl->command = name;
+		argv[word_count - 1] = name;
+		return COMMANDS[i].run(kvctl, argc - word_count + 1, argv + word_count - 1);
+	}
+	return unknown_command(kvctl, argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+	struct kvctl kvctl = {.command = "kvctl", .endpoints = getenv("KVRING_ENDPOINTS"), .timeout_ms = 5000};
+	struct words words = {.kvctl = &kvctl};
+	argp_err_exit_status = KVCTL_USAGE;
+	argp_parse(&main_argp, argc, argv, ARGP_IN_ORDER, NULL, &words);
+	int status = KVCTL_USAGE;
+	if (!words.first)
+		argp_help(&main_argp, stderr, HELP_FLAGS, "kvctl");
+	else if (!strcmp(argv[words.first], "help"))
+		argp_help(&main_argp, stdout, HELP_FLAGS, "kvctl"), status = KVCTL_DONE;
+	else
+		status = run_command(&kvctl, argc - words.first, argv + words.first);
+	if (kvctl.client)
+		client_close(&kvctl.client);
+	if (fflush(stdout) || ferror(stdout)) {
+		perror("kvctl: stdout");
+		return KVCTL_USAGE;
+	}
+	return status;
+}

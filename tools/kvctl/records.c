@@ -1,0 +1,283 @@
+#include "records.h"
+#include "base64.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct records {
+	FILE *file;
+	char *name; /* for messages */
+	enum record_format format;
+	uint64_t offset, line; /* of what has been read */
+	char *text;            /* the current line */
+	size_t text_room;
+};
+
+bool records_parse_format(const char *name, enum record_format *out)
+{
+	static const struct {
+		const char *name;
+		enum record_format format;
+	} FORMATS[] = {{"jsonl", RECORD_JSON_LINES}, {"debian", RECORD_DEBIAN}, {"keys", RECORD_KEYS}};
+	for (size_t i = 0; i < sizeof FORMATS / sizeof *FORMATS; i++) {
+		if (!strcmp(FORMATS[i].name, name)) {
+			*out = FORMATS[i].format;
+			return true;
+		}
+	}
+	return false;
+}
+
+int records_open(const char *path, enum record_format format, uint64_t offset, uint64_t line, struct records **out,
+		 struct rpc_error *error_out)
+{
+	bool from_stdin = !strcmp(path, "-");
+	FILE *file = from_stdin ? stdin : fopen(path, "re");
+	if (!file || (offset && fseeko(file, (off_t)offset, SEEK_SET) < 0)) {
+		int error = -errno;
+		snprintf(error_out->text, sizeof error_out->text, "cannot read %s: %s", path, strerror(-error));
+		if (file && !from_stdin)
+			fclose(file);
+		return error;
+	}
+	struct records *records = calloc(1, sizeof *records);
+	char *name = strdup(from_stdin ? "stdin" : path);
+	if (!records || !name)
+		abort();
+	*records = (struct records){.file = file, .name = name, .format = format, .offset = offset, .line = line};
+	*out = records;
+	return 0;
+}
+
+void records_close(struct records **records_inout)
+{
+	struct records *records = *records_inout;
+	*records_inout = NULL;
+	if (!records)
+		return;
+	if (records->file != stdin)
+		fclose(records->file);
+	free(records->name);
+	free(records->text);
+	free(records);
+}
+
+uint64_t records_input_size(const struct records *records)
+{
+	struct stat status;
+	return fstat(fileno(records->file), &status) == 0 && S_ISREG(status.st_mode) ? (uint64_t)status.st_size : 0;
+}
+
+void record_free(struct record *record)
+{
+	free(record->key);
+	free(record->value);
+	record->key = record->value = NULL;
+}
+
+/* ---- lines ---------------------------------------------------------------------------------------------------- */
+
+/* 1 and the line with its end in records->text, 0 at the end of the input. */
+static int next_line(struct records *records, size_t *size_out, struct rpc_error *error_out)
+{
+	errno = 0;
+	ssize_t size = getline(&records->text, &records->text_room, records->file);
+	if (size < 0) {
+		if (feof(records->file))
+			return 0;
+		int error = errno ? -errno : -EIO;
+		snprintf(error_out->text, sizeof error_out->text, "%s: cannot read on after line %" PRIu64 ": %s", records->name,
+			 records->line, strerror(-error));
+		return error;
+	}
+	records->offset += (uint64_t)size;
+	records->line++;
+	*size_out = (size_t)size;
+	return 1;
+}
+
+static size_t without_line_end(const char *text, size_t size)
+{
+	if (size && text[size - 1] == '\n')
+		size--;
+	if (size && text[size - 1] == '\r')
+		size--;
+	return size;
+}
+
+static bool is_blank(const char *text, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		if (!strchr(" \t\r\n", text[i]) || !text[i])
+			return false;
+	return true;
+}
+
+static uint8_t *copy(const void *bytes, size_t size)
+{
+	uint8_t *mine = malloc(size + 1); /* never malloc(0) */
+	if (!mine)
+		abort();
+	if (size)
+		memcpy(mine, bytes, size);
+	return mine;
+}
+
+static int bad_record(const struct records *records, uint64_t line, struct rpc_error *error_out, const char *what)
+{
+	snprintf(error_out->text, sizeof error_out->text, "%s:%" PRIu64 ": %s", records->name, line, what);
+	return -EBADMSG;
+}
+
+static void finish(const struct records *records, struct record *record, uint64_t first_line)
+{
+	record->line = first_line;
+	record->end_offset = records->offset;
+	record->end_line = records->line;
+}
+
+/* ---- JSON lines ----------------------------------------------------------------------------------------------- */
+
+/* Bytes of member `name`, or of `name`_b64. 1 found, 0 neither, -EBADMSG. */
+static int json_bytes(const json_t *object, const char *name, uint8_t **bytes_out, size_t *size_out)
+{
+	char base64_name[16];
+	snprintf(base64_name, sizeof base64_name, "%s_b64", name);
+	const json_t *plain = json_object_get(object, name), *base64 = json_object_get(object, base64_name);
+	if (!plain && !base64)
+		return 0;
+	if ((plain && base64) || !json_is_string(plain ? plain : base64))
+		return -EBADMSG;
+	if (plain) {
+		*size_out = json_string_length(plain);
+		*bytes_out = copy(json_string_value(plain), *size_out);
+		return 1;
+	}
+	size_t offset;
+	int error = base64_decode(json_string_value(base64), json_string_length(base64), bytes_out, size_out, &offset);
+	return error < 0 ? error : 1;
+}
+
+static int take_json(struct records *records, const json_t *object, struct record *record, struct rpc_error *error_out)
+{
+	if (!json_is_object(object))
+		return bad_record(records, records->line, error_out, "each line is an object such as {\"key\": \"k\", \"value\": \"v\"}");
+	int has_key = json_bytes(object, "key", &record->key, &record->key_size);
+	if (has_key <= 0)
+		return bad_record(records, records->line, error_out, "needs \"key\" (text) or \"key_b64\" (base64), one of them");
+	if (json_bytes(object, "value", &record->value, &record->value_size) < 0)
+		return bad_record(records, records->line, error_out, "\"value\" is text, or \"value_b64\" base64; only one of them");
+	return 1;
+}
+
+static int next_json(struct records *records, struct record *record, struct rpc_error *error_out)
+{
+	size_t size;
+	int found;
+	do
+		found = next_line(records, &size, error_out);
+	while (found == 1 && is_blank(records->text, size));
+	if (found <= 0)
+		return found;
+	json_error_t why;
+	json_t *object = json_loadb(records->text, size, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
+	if (!object) {
+		char text[140];
+		bool debian = size > 8 && !memcmp(records->text, "Package:", 8);
+		snprintf(text, sizeof text, "no JSON: %.70s at character %d%s", why.text, why.position,
+			 debian ? "; this looks like --format debian" : "");
+		return bad_record(records, records->line, error_out, text);
+	}
+	found = take_json(records, object, record, error_out);
+	json_decref(object);
+	finish(records, record, records->line);
+	return found;
+}
+
+/* ---- stanzas -------------------------------------------------------------------------------------------------- */
+
+static const char PACKAGE[] = "Package:";
+
+/* The name after "Package:", without blanks. */
+static void take_package(const char *line, size_t size, struct record *record)
+{
+	size_t from = sizeof PACKAGE - 1, to = without_line_end(line, size);
+	while (from < to && line[from] == ' ')
+		from++;
+	while (to > from && line[to - 1] == ' ')
+		to--;
+	record->key = copy(line + from, to - from);
+	record->key_size = to - from;
+}
+
+static int next_stanza(struct records *records, struct record *record, struct rpc_error *error_out)
+{
+	char *value = NULL;
+	size_t value_size = 0, size;
+	uint64_t first_line = 0;
+	FILE *stanza = open_memstream(&value, &value_size);
+	if (!stanza)
+		abort();
+	int found;
+	while ((found = next_line(records, &size, error_out)) == 1) {
+		if (is_blank(records->text, size)) {
+			if (first_line)
+				break;
+			continue;
+		}
+		if (!first_line)
+			first_line = records->line;
+		if (!record->key && size >= sizeof PACKAGE && !strncasecmp(records->text, PACKAGE, sizeof PACKAGE - 1))
+			take_package(records->text, size, record);
+		fwrite(records->text, 1, size, stanza);
+	}
+	fclose(stanza);
+	record->value = (uint8_t *)value;
+	record->value_size = value_size;
+	if (found < 0 || !first_line)
+		return found;
+	finish(records, record, first_line);
+	if (!record->key || !record->key_size)
+		return bad_record(records, first_line, error_out, "this stanza has no line 'Package: NAME', which is its key");
+	return 1;
+}
+
+static int next_key(struct records *records, struct record *record, struct rpc_error *error_out)
+{
+	size_t size;
+	int found;
+	do
+		found = next_line(records, &size, error_out);
+	while (found == 1 && !without_line_end(records->text, size));
+	if (found <= 0)
+		return found;
+	record->key_size = without_line_end(records->text, size);
+	record->key = copy(records->text, record->key_size);
+	finish(records, record, records->line);
+	return 1;
+}
+
+int records_next(struct records *records, struct record *out, struct rpc_error *error_out)
+{
+	*out = (struct record){0};
+	int found = 0;
+	switch (records->format) {
+	case RECORD_JSON_LINES:
+		found = next_json(records, out, error_out);
+		break;
+	case RECORD_DEBIAN:
+		found = next_stanza(records, out, error_out);
+		break;
+	case RECORD_KEYS:
+		found = next_key(records, out, error_out);
+		break;
+	}
+	if (found != 1)
+		record_free(out);
+	return found;
+}

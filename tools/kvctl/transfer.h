@@ -1,0 +1,65 @@
+/* Transfer: what import, export and compare share: options, and going through an input window by window.
+ *
+ *     transfer_open -> transfer_next -> (settle the window) -> transfer_advance -> transfer_next ... -> transfer_close
+ *
+ * Threading   One thread.
+ * Ownership   transfer_close frees everything; options are borrowed.
+ * Errors      Exit statuses of kvctl.h, with the text printed.
+ * Invariants  A1 The state file never tells of a record that is not settled.
+ */
+#ifndef KVRING_KVCTL_TRANSFER_H
+#define KVRING_KVCTL_TRANSFER_H
+
+#include "batches.h"
+#include "kvctl.h"
+#include "progress.h"
+#include "records.h"
+#include "state.h"
+#include "window.h"
+
+struct transfer_options {
+	struct kvctl *kvctl;
+	const char *path; /* "-": stdin; NULL: not given */
+	enum record_format format;
+	const char *bucket;
+	const char *state_path; /* NULL: none */
+	uint32_t batch;         /* operations per call */
+	uint32_t outstanding;   /* calls under way */
+	uint32_t patience_ms;
+	bool quiet;
+};
+
+struct transfer {
+	const struct transfer_options *options;
+	struct records *records;
+	struct window window;
+	struct state state;
+	struct progress progress;
+	struct batches batches;
+	uint64_t record_count; /* of this run, as the three below */
+	uint64_t value_bytes;
+	double seconds;
+};
+
+/* As a child of a command's argp, with child_inputs[0] = the options. Takes FILE and the common options too. */
+extern const struct argp_child transfer_argp_child[];
+void transfer_options_init(struct transfer_options *, struct kvctl *);
+
+int transfer_open(struct transfer *, const struct transfer_options *, const char *title);
+/* *more_out false: the input has ended. */
+int transfer_next(struct transfer *, bool *more_out);
+/* All of the window is settled. */
+int transfer_advance(struct transfer *);
+/* Also ends the progress line and sets seconds; the counters stay. */
+void transfer_close(struct transfer *);
+
+/* Prints why a batch run ended, and how to go on. Returns the exit status. */
+int transfer_fail(const struct transfer *, int error, const struct rpc_error *);
+/* Requests for the keys of the window. */
+void transfer_gets(const struct transfer *, uint32_t r, Kvring__V1__GetRequest *gets_out);
+/* "FILE:LINE: 'KEY'" on stderr, without a line end. */
+void transfer_print_record(const struct transfer *, const struct record *);
+/* Adds records, bytes, seconds, records_per_second and repeated. */
+void transfer_set_figures(const struct transfer *, json_t *object);
+
+#endif
