@@ -32,8 +32,6 @@ enum {
 	CONFIG_EXIT_WRONG = 2, /* exit code: the configuration is wrong */
 };
 
-enum config_sync { CONFIG_SYNC_EACH, CONFIG_SYNC_INTERVAL, CONFIG_SYNC_NONE };
-
 struct node_config {
 	/* [node] */
 	char name[CONFIG_NAME_MAX];
@@ -58,8 +56,6 @@ struct node_config {
 	/* [storage] */
 	uint32_t cache_mb;
 	uint32_t memtable_mb;
-	enum config_sync sync;
-	uint32_t sync_interval_ms; /* with CONFIG_SYNC_INTERVAL */
 
 	/* [log] */
 	enum log_level log_level;

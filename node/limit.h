@@ -18,7 +18,8 @@ enum {
 	LIMIT_OPERATIONS = 65536,             /* coordinator: operations in flight, per actor */
 	LIMIT_PEER_BATCH_SIZE = 4 * 1024 * 1024, /* bytes per message to a peer, unless one object is larger */
 	LIMIT_PEER_BATCH_OPERATIONS = 4096,
-	LIMIT_PEER_OUTSTANDING = 1024, /* batches under way to one peer */
+	LIMIT_PEER_OUTSTANDING = 1024, /* batches under way to one peer, of all workers */
+	LIMIT_PEER_QUEUE = 65536,      /* questions of one worker that wait for one peer, per method */
 	LIMIT_OBJECT_SIZE = 48 * 1024 * 1024, /* bytes encoded: siblings together; fits one peer message */
 	LIMIT_DEADLINE_MS = 60000,            /* longest deadline a client may ask for */
 };

@@ -42,8 +42,6 @@ const struct setting settings[SETTING_COUNT] = {
 	 "block cache of all shards together, MiB"},
 	{"storage", "memtable-mb", SETTING_NUMBER, AT(memtable_mb), "64", 1, 4096, "MIB",
 	 "memory for new writes of each shard before a flush, MiB"},
-	{"storage", "sync", SETTING_SYNC, AT(sync), "each", 1, 60000, "MODE",
-	 "each: before every acknowledgement; interval:MS: at least so often; none: left to the kernel"},
 
 	{"log", "log-level", SETTING_LEVEL, AT(log_level), "info", 0, 0, "LEVEL", "error, warn, info or debug"},
 };
@@ -123,27 +121,6 @@ static bool set_number(uint32_t *out, const struct setting *setting, const char 
 		return wrong(reason, "must be %sa number from %" PRIu32 " to %" PRIu32, automatic ? "auto or " : "",
 			     setting->least, setting->most);
 	*out = number;
-	return true;
-}
-
-static bool set_sync(struct node_config *config, const struct setting *setting, const char *text,
-		     struct setting_reason *reason)
-{
-	static const char interval[] = "interval:";
-	uint32_t number = 0;
-
-	if (!strcmp(text, "each")) {
-		config->sync = CONFIG_SYNC_EACH;
-	} else if (!strcmp(text, "none")) {
-		config->sync = CONFIG_SYNC_NONE;
-	} else if (!strncmp(text, interval, strlen(interval)) && parse_number(text + strlen(interval), &number) &&
-		   number >= setting->least && number <= setting->most) {
-		config->sync = CONFIG_SYNC_INTERVAL;
-	} else {
-		return wrong(reason, "must be each, none or interval:MS with %" PRIu32 " to %" PRIu32 " ms",
-			     setting->least, setting->most);
-	}
-	config->sync_interval_ms = number;
 	return true;
 }
 
@@ -231,8 +208,6 @@ bool setting_parse(struct node_config *config, const struct setting *setting, co
 	case SETTING_NUMBER:
 	case SETTING_CORES:
 		return set_number(field(config, setting), setting, text, reason);
-	case SETTING_SYNC:
-		return set_sync(config, setting, text, reason);
 	case SETTING_LEVEL:
 		return set_level(config, text, reason);
 	}
@@ -252,12 +227,6 @@ void setting_print(const struct node_config *config, const struct setting *setti
 			fprintf(file, "auto");
 		else
 			fprintf(file, "%" PRIu32, number);
-		return;
-	case SETTING_SYNC:
-		if (config->sync == CONFIG_SYNC_INTERVAL)
-			fprintf(file, "interval:%" PRIu32, config->sync_interval_ms);
-		else
-			fprintf(file, "%s", config->sync == CONFIG_SYNC_EACH ? "each" : "none");
 		return;
 	case SETTING_LEVEL:
 		fprintf(file, "%s", log_level_name(config->log_level));

@@ -15,7 +15,7 @@
 
 #include <stddef.h>
 
-enum { SETTING_COUNT = 17 };
+enum { SETTING_COUNT = 16 };
 
 enum setting_type {
 	SETTING_NAME,
@@ -26,7 +26,6 @@ enum setting_type {
 	SETTING_SEED,
 	SETTING_NUMBER,
 	SETTING_CORES,
-	SETTING_SYNC,
 	SETTING_LEVEL
 };
 
