@@ -21,7 +21,10 @@
  */
 enum { META_VERSION = 1, META_SIZE = 20 };
 
-enum { MAINTAIN_RETRY_US = 1000 * 1000 };
+enum {
+	MAINTAIN_RETRY_US = 1000 * 1000,
+	SYNC_RETRY_US = 200 * 1000, /* on a full disk: until a commit is tried again, and whoever waits is told */
+};
 
 /* Answers that wait for one commit, and the keys it will make durable. */
 struct generation {
@@ -41,7 +44,7 @@ struct replica {
 	bool dead; /* the log failed: nothing can be acknowledged until a restart (engine E1) */
 	_Atomic bool quiet;
 	uint32_t jobs_out;
-	uint64_t maintain_after_us;
+	uint64_t maintain_after_us, sync_after_us;
 	struct replica_counters counters;
 };
 
@@ -87,11 +90,11 @@ static void answer_when_durable(struct replica *self, struct message *answer, ui
 		effects_send(out, answer);
 }
 
-/* The log failed: what waited may or may not be on disk, so it is an error and never an acknowledgement. */
-static void turn_into_error(struct message *answer)
+/* The log was not synced: what waited may or may not be on disk, so it is an error and never an acknowledgement. */
+static void turn_into_error(struct message *answer, int status)
 {
 	if (answer->type == MESSAGE_STORED) {
-		answer->stored.status = REPLICA_ERROR;
+		answer->stored.status = status == -ENOSPC ? REPLICA_DISK_FULL : REPLICA_ERROR;
 	} else {
 		answer->fetched.status = REPLICA_ERROR;
 		answer->fetched.object = (struct rpc_slice){0};
@@ -99,16 +102,21 @@ static void turn_into_error(struct message *answer)
 	}
 }
 
-static void release(struct generation *generation, int status, struct effects *out)
+static void send_held(struct generation *generation, int status, struct effects *out)
 {
 	while (generation->first != NULL) {
 		struct message *answer = generation->first;
 		generation->first = answer->next;
 		if (status != 0)
-			turn_into_error(answer);
+			turn_into_error(answer, status);
 		effects_send(out, answer);
 	}
 	generation_init(generation);
+}
+
+static void release(struct generation *generation, int status, struct effects *out)
+{
+	send_held(generation, status, out);
 	keyset_clear(&generation->keys);
 }
 
@@ -508,9 +516,9 @@ static void on_message(struct replica *self, struct message *question, const str
 
 /* ---- commits and background jobs -------------------------------------------------------------------------------- */
 
-static void begin_sync(struct replica *self, struct effects *out)
+static void begin_sync(struct replica *self, const struct event *event, struct effects *out)
 {
-	if (self->syncing || self->open.keys.count == 0)
+	if (self->syncing || self->open.keys.count == 0 || event->now_us < self->sync_after_us)
 		return;
 	struct keyset spare = self->closing.keys;
 	self->closing = self->open;
@@ -522,18 +530,51 @@ static void begin_sync(struct replica *self, struct effects *out)
 	out->sync = true;
 }
 
-static void on_synced(struct replica *self, int status, struct effects *out)
+/* What a commit did not sync waits for the next one: still visible, still not durable. */
+static int reopen(struct replica *self)
 {
+	struct keyset *closing = &self->closing.keys;
+	int error = 0;
+	for (uint32_t i = 0; error == 0 && i < closing->capacity; i++) {
+		if (closing->hashes[i] == 0 || keyset_has(&self->open.keys, closing->hashes[i]))
+			continue;
+		error = keyset_reserve(&self->open.keys);
+		if (error == 0)
+			keyset_insert(&self->open.keys, closing->hashes[i]);
+	}
+	keyset_clear(closing);
+	return error;
+}
+
+/* A full disk passes (engine.md): nobody is acknowledged, and the commit is tried again later. Any other error is the log's end. */
+static void on_synced(struct replica *self, const struct event *event, struct effects *out)
+{
+	int status = event->status;
 	assert(self->syncing);
 	self->syncing = false;
 	count(&self->counters.syncs, 1);
+	if (status == -ENOSPC && reopen(self) == 0) {
+		send_held(&self->closing, status, out);
+		self->sync_after_us = event->now_us + SYNC_RETRY_US;
+		return;
+	}
 	release(&self->closing, status, out);
 	if (status != 0) {
 		self->dead = true;
 		release(&self->open, status, out);
 		return;
 	}
-	begin_sync(self, out);
+	begin_sync(self, event, out);
+}
+
+static uint64_t next_timer(const struct replica *self, const struct event *event)
+{
+	uint64_t timer_us = UINT64_MAX;
+	if (self->maintain_after_us > event->now_us)
+		timer_us = self->maintain_after_us;
+	if (self->sync_after_us > event->now_us && self->open.keys.count > 0 && self->sync_after_us < timer_us)
+		timer_us = self->sync_after_us;
+	return timer_us;
 }
 
 static void maintain(struct replica *self, const struct event *event, struct effects *out)
@@ -572,11 +613,11 @@ void replica_step(struct replica *self, const struct event *event, struct effect
 		on_message(self, event->message, event, out);
 		break;
 	case EVENT_BATCH_END:
-		begin_sync(self, out);
+		begin_sync(self, event, out);
 		maintain(self, event, out);
 		break;
 	case EVENT_SYNCED:
-		on_synced(self, event->status, out);
+		on_synced(self, event, out);
 		break;
 	case EVENT_JOB_DONE:
 		on_job_done(self, event, out);
@@ -586,7 +627,7 @@ void replica_step(struct replica *self, const struct event *event, struct effect
 		maintain(self, event, out);
 		break;
 	}
-	out->timer_us = self->maintain_after_us > event->now_us ? self->maintain_after_us : UINT64_MAX;
+	out->timer_us = next_timer(self, event);
 }
 
 /* ---- life --------------------------------------------------------------------------------------------------------- */
