@@ -21,7 +21,10 @@
  */
 enum { META_VERSION = 1, META_SIZE = 20 };
 
-enum { MAINTAIN_RETRY_US = 1000 * 1000 };
+enum {
+	MAINTAIN_RETRY_US = 1000 * 1000,
+	SYNC_RETRY_US = 200 * 1000, /* on a full disk: until a commit is tried again, and whoever waits is told */
+};
 
 /* Answers that wait for one commit, and the keys it will make durable. */
 struct generation {
@@ -41,7 +44,7 @@ struct replica {
 	bool dead; /* the log failed: nothing can be acknowledged until a restart (engine E1) */
 	_Atomic bool quiet;
 	uint32_t jobs_out;
-	uint64_t maintain_after_us;
+	uint64_t maintain_after_us, sync_after_us;
 	struct replica_counters counters;
 };
 
@@ -513,9 +516,10 @@ static bool is_passing(int status)
 	return status == -ENOSPC || status == -ENOMEM;
 }
 
-static void begin_sync(struct replica *self, struct effects *out)
+static void begin_sync(struct replica *self, const struct event *event, struct effects *out)
 {
-	if (self->dead || self->syncing || (self->open.keys.count == 0 && self->closing.keys.count == 0))
+	if (self->dead || self->syncing || event->now_us < self->sync_after_us ||
+	    (self->open.keys.count == 0 && self->closing.keys.count == 0))
 		return;
 	/* What a commit could not write is still pending, and stays closing until one succeeds. */
 	if (self->closing.keys.count == 0) {
@@ -539,13 +543,23 @@ static void on_synced(struct replica *self, const struct event *event, struct ef
 	release(&self->closing, status, out);
 	if (status == 0) {
 		keyset_clear(&self->closing.keys);
-		begin_sync(self, out);
+		begin_sync(self, event, out);
 	} else if (is_passing(status)) {
-		self->maintain_after_us = event->now_us + MAINTAIN_RETRY_US;
+		self->sync_after_us = event->now_us + SYNC_RETRY_US;
 	} else {
 		self->dead = true;
 		release(&self->open, status, out);
 	}
+}
+
+static uint64_t next_timer(const struct replica *self, const struct event *event)
+{
+	uint64_t timer_us = UINT64_MAX;
+	if (self->maintain_after_us > event->now_us)
+		timer_us = self->maintain_after_us;
+	if (self->sync_after_us > event->now_us && self->sync_after_us < timer_us)
+		timer_us = self->sync_after_us;
+	return timer_us;
 }
 
 static void maintain(struct replica *self, const struct event *event, struct effects *out)
@@ -584,7 +598,7 @@ void replica_step(struct replica *self, const struct event *event, struct effect
 		on_message(self, event->message, event, out);
 		break;
 	case EVENT_BATCH_END:
-		begin_sync(self, out);
+		begin_sync(self, event, out);
 		maintain(self, event, out);
 		break;
 	case EVENT_SYNCED:
@@ -595,11 +609,11 @@ void replica_step(struct replica *self, const struct event *event, struct effect
 		break;
 	case EVENT_START:
 	case EVENT_TIMER:
-		begin_sync(self, out);
+		begin_sync(self, event, out);
 		maintain(self, event, out);
 		break;
 	}
-	out->timer_us = self->maintain_after_us > event->now_us ? self->maintain_after_us : UINT64_MAX;
+	out->timer_us = next_timer(self, event);
 }
 
 /* ---- life --------------------------------------------------------------------------------------------------------- */
