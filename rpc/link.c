@@ -19,6 +19,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,8 @@ struct rpc_link {
 	struct rpc_link_options options;
 	nng_socket socket;
 	atomic_bool connected;
+	atomic_bool closing;
+	atomic_uint inside; /* threads that are in NNG with one of our contexts */
 
 	/* shared, under lock */
 	pthread_mutex_t lock;
@@ -52,8 +55,24 @@ struct rpc_link {
 	struct link_context *free;
 	unsigned context_count;
 	unsigned pipes;
-	bool closing;
 };
+
+/* nng_close does not wait for a thread that is inside nng_ctx_send or nng_ctx_recv: the context's last reference then goes
+ * after the socket's memory (NNG 1.5.2, seen as "panic: pthread_mutex_lock: Invalid argument"). So we count them.
+ * False: the link is closing. */
+static bool link_enter(struct rpc_link *link)
+{
+	atomic_fetch_add(&link->inside, 1);
+	if (!atomic_load(&link->closing))
+		return true;
+	atomic_fetch_sub(&link->inside, 1);
+	return false;
+}
+
+static void link_leave(struct rpc_link *link)
+{
+	atomic_fetch_sub(&link->inside, 1);
+}
 
 /* ---- one request ---------------------------------------------------------------------------------------------- */
 
@@ -66,7 +85,7 @@ static void context_finish(struct link_context *c, int status, nng_msg *response
 	pthread_mutex_lock(&link->lock);
 	c->next_free = link->free;
 	link->free = c;
-	if (link->closing && status < 0)
+	if (atomic_load(&link->closing) && status < 0)
 		status = -ECANCELED; /* NNG says the connection was lost, and we know why */
 	pthread_mutex_unlock(&link->lock);
 	/* From here on the context may serve another request. */
@@ -92,9 +111,15 @@ static void context_on_sent(struct link_context *c, int code)
 		context_finish(c, status == -ECONNRESET ? -EHOSTUNREACH : status, NULL);
 		return;
 	}
+	struct rpc_link *link = c->link;
+	if (!link_enter(link)) {
+		context_finish(c, -ECANCELED, NULL);
+		return;
+	}
 	atomic_store_explicit(&c->state, LINK_RECEIVING, memory_order_relaxed);
 	nng_aio_set_timeout(c->aio, time_left(c->deadline_us));
 	nng_ctx_recv(c->nng, c->aio);
+	link_leave(link);
 }
 
 static void context_on_received(struct link_context *c, int code)
@@ -153,7 +178,7 @@ static int context_create(struct rpc_link *link, struct link_context **out)
 /* Under lock. */
 static int context_take(struct rpc_link *link, struct link_context **out)
 {
-	if (link->closing || link->pipes == 0)
+	if (link->pipes == 0)
 		return -EHOSTUNREACH;
 	struct link_context *c = link->free;
 	if (c == NULL) {
@@ -173,9 +198,8 @@ static int context_take(struct rpc_link *link, struct link_context **out)
 	return 0;
 }
 
-int rpc_link_call(struct rpc_link *link, struct rpc_message *request, uint32_t timeout_ms, struct rpc_pending *pending)
+static int send_request(struct rpc_link *link, struct rpc_message *request, uint32_t timeout_ms, struct rpc_pending *pending)
 {
-	assert(pending->done != NULL);
 	struct link_context *c;
 	pthread_mutex_lock(&link->lock);
 	int status = context_take(link, &c);
@@ -191,6 +215,18 @@ int rpc_link_call(struct rpc_link *link, struct rpc_message *request, uint32_t t
 			    timeout_ms == 0 ? 1 : (nng_duration)(timeout_ms < INT32_MAX ? timeout_ms : INT32_MAX));
 	nng_ctx_send(c->nng, c->aio);
 	return 0;
+}
+
+int rpc_link_call(struct rpc_link *link, struct rpc_message *request, uint32_t timeout_ms, struct rpc_pending *pending)
+{
+	assert(pending->done != NULL);
+	if (!link_enter(link)) {
+		rpc_message_free(request);
+		return -EHOSTUNREACH;
+	}
+	int status = send_request(link, request, timeout_ms, pending);
+	link_leave(link);
+	return status;
 }
 
 /* ---- the connection ------------------------------------------------------------------------------------------- */
@@ -277,12 +313,10 @@ int rpc_link_open(const struct rpc_link_options *options, struct rpc_link **out,
 
 void rpc_link_stop(struct rpc_link *link)
 {
-	pthread_mutex_lock(&link->lock);
-	bool stopped = link->closing;
-	link->closing = true;
-	pthread_mutex_unlock(&link->lock);
-	if (stopped)
+	if (atomic_exchange(&link->closing, true))
 		return;
+	while (atomic_load(&link->inside) > 0) /* none of them waits for anything */
+		sched_yield();
 	nng_close(link->socket); /* ends every operation */
 	for (struct link_context *c = link->contexts; c != NULL; c = c->next)
 		nng_aio_wait(c->aio);
