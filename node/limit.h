@@ -9,7 +9,8 @@ enum {
 	LIMIT_VALUE_WARN_SIZE = 256 * 1024,   /* bytes; logged */
 	LIMIT_SIBLINGS = 100,                 /* a put that would add one more is refused */
 	LIMIT_SIBLINGS_WARN = 25,             /* logged */
-	LIMIT_CLOCK_ENTRIES = 64,             /* hard bound on decoding */
+	LIMIT_CLOCK_ENTRIES = 250,            /* hard bound on decoding and merging; one byte on disk */
+	LIMIT_CLOCK_PUT = 64,                 /* a put that would add one more is refused: merges have room beyond */
 	LIMIT_CLOCK_TRUNCATE = 10,            /* Dynamo 4.4: oldest entries go past this many */
 	LIMIT_CONTEXT_SIZE = 8192,            /* bytes */
 	LIMIT_BATCH_OPERATIONS = 4096,        /* per client request */
