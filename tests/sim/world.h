@@ -28,7 +28,6 @@
 enum {
 	WORLD_START_MS = 1700000000, /* seconds: Unix time when a run begins */
 	OPERATIONS_PER_REQUEST_MAX = 3,
-	ATTEMPTS_MAX = 8,
 };
 
 struct world;
@@ -151,8 +150,8 @@ struct client {
 
 struct totals {
 	uint64_t seeds, operations, puts, gets, acked, in_doubt, refused, silent, retries, crashes, kills, restarts,
-		crashes_in_disk, disk_errors, full_disks, partitions, messages, lost, duplicated, unreachable, steps, commits, jobs,
-		truncations, false_siblings, reads_checked, simulated_us;
+		crashes_in_disk, disk_errors, full_disks, partitions, messages, lost, duplicated, unreachable, steps,
+		commits, jobs, truncations, false_siblings, reads_checked, simulated_us;
 };
 
 struct world {
