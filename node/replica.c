@@ -90,11 +90,24 @@ static void answer_when_durable(struct replica *self, struct message *answer, ui
 		effects_send(out, answer);
 }
 
-/* The log was not synced: what waited may or may not be on disk, so it is an error and never an acknowledgement. */
+static enum replica_status status_of(int error)
+{
+	switch (error) {
+	case -ENOSPC:
+		return REPLICA_DISK_FULL;
+	case -EAGAIN:
+	case -ENOMEM:
+		return REPLICA_OVERLOADED;
+	default:
+		return REPLICA_ERROR;
+	}
+}
+
+/* What waited may or may not be on disk, now or later, so it is an error and never an acknowledgement. */
 static void turn_into_error(struct message *answer, int status)
 {
 	if (answer->type == MESSAGE_STORED) {
-		answer->stored.status = status == -ENOSPC ? REPLICA_DISK_FULL : REPLICA_ERROR;
+		answer->stored.status = status_of(status);
 	} else {
 		answer->fetched.status = REPLICA_ERROR;
 		answer->fetched.object = (struct rpc_slice){0};
@@ -102,7 +115,7 @@ static void turn_into_error(struct message *answer, int status)
 	}
 }
 
-static void send_held(struct generation *generation, int status, struct effects *out)
+static void release(struct generation *generation, int status, struct effects *out)
 {
 	while (generation->first != NULL) {
 		struct message *answer = generation->first;
@@ -112,12 +125,6 @@ static void send_held(struct generation *generation, int status, struct effects 
 		effects_send(out, answer);
 	}
 	generation_init(generation);
-}
-
-static void release(struct generation *generation, int status, struct effects *out)
-{
-	send_held(generation, status, out);
-	keyset_clear(&generation->keys);
 }
 
 /* ---- actor and counters -------------------------------------------------------------------------------------- */
@@ -200,19 +207,6 @@ static void leave_identity(struct replica *self)
 }
 
 /* ---- reading and writing one object --------------------------------------------------------------------------- */
-
-static enum replica_status status_of(int error)
-{
-	switch (error) {
-	case -ENOSPC:
-		return REPLICA_DISK_FULL;
-	case -EAGAIN:
-	case -ENOMEM:
-		return REPLICA_OVERLOADED;
-	default:
-		return REPLICA_ERROR;
-	}
-}
 
 static struct engine_slice engine_slice(struct rpc_slice slice)
 {
@@ -516,55 +510,46 @@ static void on_message(struct replica *self, struct message *question, const str
 
 /* ---- commits and background jobs -------------------------------------------------------------------------------- */
 
+/* A full disk or short memory passes; after anything else the log must not be used any more (engine E1). */
+static bool is_passing(int status)
+{
+	return status == -ENOSPC || status == -ENOMEM;
+}
+
 static void begin_sync(struct replica *self, const struct event *event, struct effects *out)
 {
-	if (self->syncing || self->open.keys.count == 0 || event->now_us < self->sync_after_us)
+	if (self->dead || self->syncing || event->now_us < self->sync_after_us ||
+	    (self->open.keys.count == 0 && self->closing.keys.count == 0))
 		return;
-	struct keyset spare = self->closing.keys;
-	self->closing = self->open;
-	if (self->closing.first == NULL)
-		self->closing.last = &self->closing.first;
-	generation_init(&self->open);
-	self->open.keys = spare;
+	/* What a commit could not write is still pending, and stays closing until one succeeds. */
+	if (self->closing.keys.count == 0) {
+		struct keyset spare = self->closing.keys;
+		self->closing = self->open;
+		if (self->closing.first == NULL)
+			self->closing.last = &self->closing.first;
+		generation_init(&self->open);
+		self->open.keys = spare;
+	}
 	self->syncing = true;
 	out->sync = true;
 }
 
-/* What a commit did not sync waits for the next one: still visible, still not durable. */
-static int reopen(struct replica *self)
-{
-	struct keyset *closing = &self->closing.keys;
-	int error = 0;
-	for (uint32_t i = 0; error == 0 && i < closing->capacity; i++) {
-		if (closing->hashes[i] == 0 || keyset_has(&self->open.keys, closing->hashes[i]))
-			continue;
-		error = keyset_reserve(&self->open.keys);
-		if (error == 0)
-			keyset_insert(&self->open.keys, closing->hashes[i]);
-	}
-	keyset_clear(closing);
-	return error;
-}
-
-/* A full disk passes (engine.md): nobody is acknowledged, and the commit is tried again later. Any other error is the log's end. */
 static void on_synced(struct replica *self, const struct event *event, struct effects *out)
 {
 	int status = event->status;
 	assert(self->syncing);
 	self->syncing = false;
 	count(&self->counters.syncs, 1);
-	if (status == -ENOSPC && reopen(self) == 0) {
-		send_held(&self->closing, status, out);
-		self->sync_after_us = event->now_us + SYNC_RETRY_US;
-		return;
-	}
 	release(&self->closing, status, out);
-	if (status != 0) {
+	if (status == 0) {
+		keyset_clear(&self->closing.keys);
+		begin_sync(self, event, out);
+	} else if (is_passing(status)) {
+		self->sync_after_us = event->now_us + SYNC_RETRY_US;
+	} else {
 		self->dead = true;
 		release(&self->open, status, out);
-		return;
 	}
-	begin_sync(self, event, out);
 }
 
 static uint64_t next_timer(const struct replica *self, const struct event *event)
@@ -572,7 +557,7 @@ static uint64_t next_timer(const struct replica *self, const struct event *event
 	uint64_t timer_us = UINT64_MAX;
 	if (self->maintain_after_us > event->now_us)
 		timer_us = self->maintain_after_us;
-	if (self->sync_after_us > event->now_us && self->open.keys.count > 0 && self->sync_after_us < timer_us)
+	if (self->sync_after_us > event->now_us && self->sync_after_us < timer_us)
 		timer_us = self->sync_after_us;
 	return timer_us;
 }
@@ -624,6 +609,7 @@ void replica_step(struct replica *self, const struct event *event, struct effect
 		break;
 	case EVENT_START:
 	case EVENT_TIMER:
+		begin_sync(self, event, out);
 		maintain(self, event, out);
 		break;
 	}
