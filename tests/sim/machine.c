@@ -7,7 +7,7 @@
 #include "key.h"
 #include "world.h"
 
-enum { CACHE_BYTES = 1 << 20, STALL_US = 20000, JOB_DELAY_US = 50000, SLOW_SYNC_FACTOR = 50 };
+enum { STALL_US = 20000, JOB_DELAY_US = 50000, SLOW_SYNC_FACTOR = 50 };
 
 /* ---- clocks ----------------------------------------------------------------------------------------------------- */
 
@@ -572,7 +572,7 @@ static int open_node(struct machine *machine, struct rpc_error *error_out)
 		.shard_count = world->settings.shards,
 		.seed = world_random(world, UINT64_MAX),
 		.new_node_id = machine->new_id,
-		.cache_bytes = CACHE_BYTES,
+		.cache_bytes = world->settings.cache_bytes,
 		.memtable_bytes = world->settings.memtable_bytes,
 	};
 

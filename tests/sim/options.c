@@ -320,5 +320,6 @@ void options_draw(const struct sim_options *options, uint64_t seed, struct sim_s
 	out->think_ms = PICK_ONE(&random, OPTION_DRAWN, 0, 2, 20, 100);
 	out->deadline_ms = PICK_ONE(&random, options->deadline_ms, 100, 500, 2000);
 	out->memtable_bytes = 1024 * PICK_ONE(&random, options->memtable_kib, 16, 64, 1024);
+	out->cache_bytes = 1024 * PICK_ONE(&random, OPTION_DRAWN, 1, 16, 1024);
 	draw_weather(options, &random, out);
 }
