@@ -318,11 +318,12 @@ static const char *prepare(struct operation *operation, const struct ring_view *
 		position->node_id = ring_member(view->document, owners[i])->id;
 		position->up = view->status[owners[i]].reachability == RING_UP;
 	}
-	struct rpc_error why;
-	if (context_decode(ask->context, out->arena, &operation->context, &why) < 0)
-		return text_or(arena_printf(out->arena, "context refused: %s; pass a context exactly as a get or put returned it",
-					    why.text),
-			       "context refused");
+	struct rpc_error why = {"context refused: this node is out of memory, retry later or elsewhere"};
+	int error = context_decode(ask->context, operation->key, out->arena, &operation->context, &why);
+	if (error == -ENOMEM)
+		*code_out = KVRING__V1__CODE__RESOURCE_EXHAUSTED;
+	if (error < 0)
+		return text_or(arena_printf(out->arena, "%s", why.text), "context refused");
 	return NULL;
 }
 

@@ -21,7 +21,8 @@ static void answer_done(struct coordinator *self, struct operation *operation, s
 		.needed = operation->needed,
 	};
 	/* The client's own context and the new dot, never the merged clock: it would cover values the client never saw. */
-	int error = context_with_dot(&operation->context, operation->held->coordinated.dot, out->arena, &result.context);
+	int error = context_with_dot(&operation->context, operation->held->coordinated.dot, operation->key, out->arena,
+				     &result.context);
 	if (error < 0)
 		result.message = "done, but without a context: memory is short on this node; get the key before the next put";
 	operation_answer(self, operation, &result, out);
@@ -131,9 +132,9 @@ static void on_not_coordinated(struct coordinator *self, struct operation *opera
 	struct position *position = operation_position(operation, self->options.self.node_id);
 	if (answer->coordinated.status == REPLICA_SIBLING_LIMIT) {
 		const char *text = arena_printf(out->arena,
-						"the key's siblings would pass the limit of %u, or of %u MiB together: "
+						"the key's siblings would pass the limit of %u, of %u actors or of %u MiB together: "
 						"get it, and put the resolved value with that context",
-						LIMIT_SIBLINGS, LIMIT_OBJECT_SIZE >> 20);
+						LIMIT_SIBLINGS, LIMIT_CLOCK_PUT, LIMIT_OBJECT_SIZE >> 20);
 		operation_fail(self, operation, OUTCOME_REFUSED, KVRING__V1__CODE__FAILED_PRECONDITION, text, out);
 		operation_finish(self, operation);
 		return;

@@ -1,5 +1,6 @@
 #include <stdlib.h>
 #include "kv.pb-c.h"
+#include "key.h"
 #include "scene.h"
 
 enum { DEADLINE_US = 5 * 1000 * 1000 };
@@ -454,9 +455,17 @@ bool scene_same(struct scene *scene, struct rpc_slice a_bytes, struct rpc_slice 
 	return object_digest(&a) == object_digest(&b);
 }
 
+struct rpc_slice scene_engine_key(struct scene *scene)
+{
+	struct rpc_slice name = slice(scene->key), out;
+	uint32_t partition = ring_partition_of(scene->document, "default", 7, name.data, name.size);
+	assert_int_equal(key_encode((uint16_t)partition, slice("default"), name, scene->arena, &out), 0);
+	return out;
+}
+
 bool scene_context_covers(struct scene *scene, unsigned node, uint64_t counter)
 {
 	struct context context;
-	assert_int_equal(context_decode(scene->context, scene->arena, &context, NULL), 0);
+	assert_int_equal(context_decode(scene->context, scene_engine_key(scene), scene->arena, &context, NULL), 0);
 	return context_covers(&context, (struct dot){scene_node(node), counter});
 }

@@ -35,6 +35,8 @@ struct scene {
 void scene_begin(struct scene *, unsigned self);
 void scene_end(struct scene *); /* destroys what is in flight */
 uint64_t scene_node(unsigned number);
+/* The engine's key for the scene's, to which its contexts are bound. In the scene's arena. */
+struct rpc_slice scene_engine_key(struct scene *);
 /* A key that these nodes own, in this order. */
 void scene_find_key(const struct ring_document *, const unsigned owners[3], char *key_out, size_t size);
 struct ring_document *scene_document(void);

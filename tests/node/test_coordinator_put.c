@@ -33,7 +33,7 @@ static void test_put_question_carries_what_the_replica_needs(void **state)
 	scene_begin(&s, 1);
 	struct context context = {.dots = &(struct dot){5, 6}, .dot_count = 1};
 	struct rpc_slice bytes;
-	assert_int_equal(context_encode(&context, s.arena, &bytes), 0);
+	assert_int_equal(context_encode(&context, scene_engine_key(&s), s.arena, &bytes), 0);
 	scene_put(&s, .value = "red", .id = 0x77, .context = bytes);
 	const struct message *question = scene_question(&s, MESSAGE_COORDINATE, 1);
 	assert_slice_equal(question->coordinate.operation.value, slice("red"));
@@ -53,7 +53,7 @@ static void test_put_question_carries_what_the_replica_needs(void **state)
 	expect(&s, "coordinate n1, store n2, store n3, client: done 2/2");
 	assert_true(scene_context_covers(&s, 1, 9));
 	struct context result;
-	assert_int_equal(context_decode(s.context, s.arena, &result, NULL), 0);
+	assert_int_equal(context_decode(s.context, scene_engine_key(&s), s.arena, &result, NULL), 0);
 	assert_true(context_covers(&result, (struct dot){5, 6})); /* the client's own context stays in */
 	scene_end(&s);
 }
@@ -264,7 +264,7 @@ static void test_put_sibling_limit(void **state)
 	scene_coordinated(&s, 1, REPLICA_SIBLING_LIMIT);
 	expect(&s, "coordinate n1, client: refused 0/2");
 	assert_int_equal(s.code, CODE(FAILED_PRECONDITION));
-	scene_expect_text(&s, "limit of 100");
+	scene_expect_text(&s, "limit of 100, of 64 actors or of 48 MiB together");
 	assert_int_equal(scene_in_flight(&s), 0);
 	scene_end(&s);
 }
