@@ -50,13 +50,24 @@ struct worker *runtime_worker_for(struct runtime *self, const struct message *me
 	}
 }
 
-int runtime_commit(struct runtime *self, uint32_t shard_index)
+static int report_commit(uint32_t shard_index, int error)
 {
-	int error = shard_commit(engine_shard(self->node->engine, shard_index), ENGINE_SYNC_EACH);
-	if (error < 0)
+	if (error == -ENOSPC)
+		log_error("replica: no space for the log of shard %u: writes are refused until there is", shard_index);
+	else if (error < 0)
 		log_error("replica: the log of shard %u failed: %s; its writes are in doubt. Check the disk and restart the node",
 			  shard_index, strerror(-error));
 	return error;
+}
+
+int runtime_commit_begin(struct runtime *self, uint32_t shard_index, struct engine_commit **out)
+{
+	return report_commit(shard_index, shard_commit_begin(engine_shard(self->node->engine, shard_index), out));
+}
+
+int runtime_commit_end(struct runtime *self, uint32_t shard_index, struct engine_commit *commit)
+{
+	return report_commit(shard_index, shard_commit_end(engine_shard(self->node->engine, shard_index), &commit));
 }
 
 void runtime_broadcast(struct runtime *self, struct message *message)

@@ -616,6 +616,46 @@ static void test_a_read_error_is_never_absent(void **state)
 	end(&s);
 }
 
+/* P2, P3: nobody is acknowledged, what is not durable is not shown, other keys are read, and when there is room again all goes on. */
+static void test_a_full_disk_passes(void **state)
+{
+	(void)state;
+	struct stage s;
+	begin(&s, 0);
+	put(&s, s.other, "red", 1);
+	finish_batch(&s);
+	expect(&s, "coordinated ok, stored ok");
+	sim_fs_set_capacity(s.disk, sim_fs_used(s.disk));
+	put(&s, s.key, "blue", 2);
+	finish_batch(&s);
+	expect(&s, "coordinated ok, stored disk full");
+	fetch(&s, s.other, false);
+	expect(&s, "fetched ok");
+	fetch(&s, s.key, false);
+	batch_end(&s);
+	assert_false(s.sync); /* not in a loop */
+	s.now_us += 200 * 1000;
+	finish_batch(&s);
+	expect(&s, "fetched error");
+	sim_fs_set_capacity(s.disk, UINT64_MAX);
+	fetch(&s, s.key, false);
+	s.now_us += 200 * 1000;
+	finish_batch(&s);
+	expect(&s, "fetched ok");
+	put(&s, s.key, "green", 3);
+	finish_batch(&s);
+	expect(&s, "coordinated ok, stored ok");
+	sim_fs_crash(s.disk, &(struct sim_crash){.data = SIM_DATA_DROP, .names = SIM_NAMES_DROP});
+	close_replica(&s);
+	sim_fs_restart(s.disk);
+	s.now_us++;
+	open_replica(&s);
+	fetch(&s, s.key, false);
+	expect(&s, "fetched ok");
+	assert_int_equal(decoded(&s).sibling_count, 2);
+	end(&s);
+}
+
 /* ---- jobs
  * -------------------------------------------------------------------------------------------------------------------
  */
@@ -671,6 +711,7 @@ int main(void)
 		cmocka_unit_test(test_dots_are_never_used_again),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_a_read_error_is_never_absent),
+		cmocka_unit_test(test_a_full_disk_passes),
 		cmocka_unit_test(test_jobs),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
