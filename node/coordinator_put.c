@@ -31,7 +31,7 @@ static void answer_done(struct coordinator *self, struct operation *operation, s
 static void answer_in_doubt(struct coordinator *self, struct operation *operation, uint32_t code, struct effects *out)
 {
 	const char *text = arena_printf(out->arena, "%u of %u acknowledged (%s); safe to retry with the same operation id",
-					operation_count_asks(operation, ASK_OK), operation->needed,
+					operation_acks(operation), operation->needed,
 					operation_failures(self, operation, out));
 	operation_fail(self, operation, OUTCOME_IN_DOUBT, code, text, out);
 }
@@ -244,6 +244,14 @@ static enum replica_status failure_of(const struct client_result *result)
 	}
 }
 
+/* Each owner counts the acks of its own try: the most that one of them had is sure. */
+static void note_doubt(struct operation *operation, const struct client_result *result)
+{
+	operation->maybe_written = true;
+	if (result->acks_owners > operation->forward_acks)
+		operation->forward_acks = result->acks_owners;
+}
+
 /* The other coordinator's result is this one's. */
 static void answer_forwarded(struct coordinator *self, struct operation *operation, struct message *answer, struct effects *out)
 {
@@ -258,6 +266,8 @@ static void answer_forwarded(struct coordinator *self, struct operation *operati
 		mine.message = arena_printf(out->arena, "%s; an owner asked before may hold the write: safe to retry with the same operation id",
 					    mine.message ? mine.message : "refused");
 	}
+	if (mine.outcome == OUTCOME_IN_DOUBT && mine.acks_owners < operation->forward_acks)
+		mine.acks_owners = mine.synced = operation->forward_acks;
 	operation_answer(self, operation, &mine, out);
 	operation_finish(self, operation);
 }
@@ -267,6 +277,8 @@ static void on_forwarded(struct coordinator *self, struct operation *operation, 
 {
 	struct position *position = operation_position(operation, answer->from.node_id);
 	const struct client_result *result = &answer->forwarded.result;
+	if (position != NULL && operation->state == OPERATION_FORWARDED && result->outcome == OUTCOME_IN_DOUBT)
+		note_doubt(operation, result);
 	/* Owners whose share is over may still say that it is done. */
 	bool asked = position != NULL && operation->state == OPERATION_FORWARDED &&
 		     (position->ask == ASK_SENT || (position->ask == ASK_FAILED && result->outcome == OUTCOME_DONE));
@@ -274,8 +286,6 @@ static void on_forwarded(struct coordinator *self, struct operation *operation, 
 		message_free(answer);
 		return;
 	}
-	if (result->outcome == OUTCOME_IN_DOUBT)
-		operation->maybe_written = true;
 	if (worth_another_try(result) && next_owner(self, operation) != NULL) {
 		position->ask = ASK_FAILED;
 		position->failure = failure_of(result);

@@ -92,7 +92,6 @@ void scene_begin(struct scene *scene, unsigned self)
 		.self = {scene_node(self), ACTOR_COORDINATOR, 0},
 		.shard_count = SCENE_SHARDS,
 		.ring = scene->ring,
-		.seed = 1,
 	};
 	assert_int_equal(coordinator_create(&options, &scene->coordinator), 0);
 }
@@ -372,7 +371,7 @@ void scene_forwarded(struct scene *scene, unsigned node, enum outcome outcome, u
 	struct client_result *result = &answer->forwarded.result;
 	result->outcome = outcome;
 	result->code = code;
-	result->acks_owners = outcome == OUTCOME_DONE ? 2 : 0;
+	result->acks_owners = result->synced = outcome == OUTCOME_DONE ? 2 : scene->forwarded_acks;
 	result->message = text ? (const char *)arena_copy(answer->home, text, strlen(text) + 1) : NULL;
 	scene_message(scene, answer);
 }

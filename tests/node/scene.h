@@ -24,10 +24,11 @@ struct scene {
 	struct message *questions[SCENE_QUESTIONS];
 	bool answered[SCENE_QUESTIONS];
 	unsigned question_count;
+	uint32_t forwarded_acks; /* what the next scene_forwarded that is not DONE counts */
 	/* of the last result */
 	char text[512];
 	uint32_t code;
-	uint8_t context_bytes[8192];
+	uint8_t context_bytes[LIMIT_CONTEXT_SIZE];
 	struct rpc_slice context;
 	struct arena *arena; /* for what the test makes */
 };

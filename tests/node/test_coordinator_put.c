@@ -346,6 +346,30 @@ static void test_forward_refused_after_doubt_is_in_doubt(void **state)
 	scene_end(&s);
 }
 
+/* Each owner counts its own try: the most that one of them had is what is known. */
+static void test_forward_in_doubt_counts_the_most_acks(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 4);
+	scene_put(&s, .value = "red", .quorum = 3);
+	s.forwarded_acks = 2;
+	scene_forwarded(&s, 1, OUTCOME_IN_DOUBT, CODE(UNAVAILABLE), "lost");
+	s.forwarded_acks = 1;
+	scene_forwarded(&s, 2, OUTCOME_IN_DOUBT, CODE(UNAVAILABLE), "lost too");
+	scene_forwarded(&s, 3, OUTCOME_IN_DOUBT, CODE(UNAVAILABLE), "and here");
+	expect(&s, "forward n1, forward n2, forward n3, client: in doubt 2/3");
+	scene_put(&s, .value = "red", .quorum = 3);
+	s.forwarded_acks = 1;
+	scene_forwarded(&s, 1, OUTCOME_IN_DOUBT, CODE(UNAVAILABLE), "lost");
+	s.forwarded_acks = 0;
+	scene_forwarded(&s, 2, OUTCOME_REFUSED, CODE(UNAVAILABLE), "unreachable");
+	scene_tick(&s, 10 * 1000 * 1000); /* the third says nothing */
+	expect(&s, "forward n1, forward n2, forward n3, client: in doubt 1/3");
+	scene_expect_text(&s, "1 of 3 acknowledged");
+	scene_end(&s);
+}
+
 static void test_forward_shares_the_deadline(void **state)
 {
 	(void)state;
@@ -457,6 +481,7 @@ int main(void)
 		cmocka_unit_test(test_forward_goes_on_to_the_next_owner),
 		cmocka_unit_test(test_forward_final_refusal_is_not_retried),
 		cmocka_unit_test(test_forward_refused_after_doubt_is_in_doubt),
+		cmocka_unit_test(test_forward_in_doubt_counts_the_most_acks),
 		cmocka_unit_test(test_forward_shares_the_deadline),
 		cmocka_unit_test(test_forward_late_success_counts),
 		cmocka_unit_test(test_forward_when_the_local_replica_refuses),

@@ -551,7 +551,7 @@ static void begin(struct walk *walk, uint64_t seed, unsigned operations, const s
 		assert_int_equal(ring_table_create(scene_node(i + 1), &walk->rings[i]), 0);
 		assert_int_equal(ring_table_publish(walk->rings[i], walk->document, status), 0);
 		struct coordinator_options options = {
-			{scene_node(i + 1), ACTOR_COORDINATOR, 0}, SCENE_SHARDS, walk->rings[i], seed};
+			{scene_node(i + 1), ACTOR_COORDINATOR, 0}, SCENE_SHARDS, walk->rings[i]};
 		assert_int_equal(coordinator_create(&options, &walk->coordinators[i]), 0);
 		walk->timers_us[i] = UINT64_MAX;
 	}
