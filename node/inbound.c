@@ -271,6 +271,9 @@ void inbound_answer(struct worker *worker, struct message *answer)
 static void dispatch(struct worker *worker, struct message *question)
 {
 	question->to.node_id = worker->runtime->node->id;
+	/* A forwarded put is any coordinator's: the one that decoded it keeps it, so batches go round among all. */
+	if (question->to.kind == ACTOR_COORDINATOR)
+		question->to.index = (uint16_t)worker->index;
 	struct worker *owner = runtime_worker_for(worker->runtime, question);
 	if (owner == worker)
 		worker_step(worker, EVENT_MESSAGE, question);

@@ -370,6 +370,23 @@ static void answer_coordinated(const struct message *question, enum replica_stat
 	effects_send(out, answer);
 }
 
+/* The stored object may know dots that this actor believes to be new: its counter went back in time. Another name has none. */
+static int put_with_fresh_dot(struct replica *self, const struct object *stored, const struct context *context,
+			      struct sibling *sibling, uint64_t now_ms, struct arena *arena, struct object *fresh_out,
+			      enum object_put_result *result_out, struct dot *dot_out, uint32_t *truncated_out)
+{
+	sibling->dot = next_dot(self);
+	int error = object_put(stored, context, sibling, now_ms, arena, fresh_out, result_out, dot_out, truncated_out);
+	if (error != -EEXIST)
+		return error;
+	self->actor_spent = true;
+	error = become_new_actor(self);
+	if (error < 0)
+		return error;
+	sibling->dot = next_dot(self);
+	return object_put(stored, context, sibling, now_ms, arena, fresh_out, result_out, dot_out, truncated_out);
+}
+
 /* Dynamo 4.4 with dots: the new version takes the place of every sibling that the client had seen. */
 static enum replica_status add_version(struct replica *self, const struct message *question, struct object *stored,
 				       uint64_t now_ms, struct effects *out, struct rpc_slice *object_out,
@@ -386,12 +403,11 @@ static enum replica_status add_version(struct replica *self, const struct messag
 	int error = note_counter(self, context_actor_counter(&question->coordinate.context, self->actor));
 	if (error < 0)
 		return store_failed(self, error);
-	sibling.dot = next_dot(self);
 	struct object fresh;
 	enum object_put_result result;
 	uint32_t truncated = 0;
-	error = object_put(stored, &question->coordinate.context, &sibling, now_ms, out->arena, &fresh, &result, dot_out,
-			   &truncated);
+	error = put_with_fresh_dot(self, stored, &question->coordinate.context, &sibling, now_ms, out->arena, &fresh, &result,
+				   dot_out, &truncated);
 	if (error < 0)
 		return store_failed(self, error);
 	if (result == OBJECT_PUT_SIBLING_LIMIT)
