@@ -1,5 +1,6 @@
 #include "watch.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
