@@ -96,7 +96,10 @@ struct rpc_server_options {
 	const char *address; /* HOST:PORT; port 0 takes a free one */
 	size_t message_max;  /* bytes; larger messages are refused and their connection closed */
 	uint32_t in_flight_max;   /* calls not yet answered; beyond, requests wait in the connections */
+	uint32_t connection_in_flight_max; /* of one connection: more are dropped, unanswered; 0: in_flight_max */
 	uint32_t connections_max; /* more are closed at once; 0: RPC_CONNECTIONS_MAX */
+	uint32_t send_timeout_ms; /* an answer waits so long for its client to read; then it is lost, and when no answer got through
+				   * meanwhile, so is the connection; 0: 10 s */
 	void (*on_request)(void *arg, struct rpc_call *);
 	void *arg;
 };
@@ -110,6 +113,8 @@ void rpc_server_close(struct rpc_server **);
 struct rpc_server_counts {
 	uint64_t requests; /* since open */
 	uint64_t connections_refused;
+	uint64_t connections_dropped; /* for not reading their answers */
+	uint64_t requests_dropped;    /* beyond connection_in_flight_max */
 	uint32_t connections;
 	uint32_t in_flight;
 	uint32_t contexts; /* most requests that were ever in flight, 16 at least */

@@ -10,6 +10,10 @@
  * Contexts are opened as they are needed: whenever a request arrives and no context is left that receives. At
  * in_flight_max NNG stops reading from the connections, and TCP pushes back.
  *
+ * A client that asks and does not read would keep all contexts in SENDING, and the others out. So an answer waits for
+ * its turn on the connection for a limited time; when none got through meanwhile the connection is closed. And one
+ * connection may have only so many requests that are not answered yet; more are dropped, for an answer would wait too.
+ *
  * Threads   A context is touched by one thread at a time: NNG's callback, then whoever holds the call, then NNG again.
  * Lifetime  One reference for the owner and one per context. A context gives its reference back when the socket is
  *           closed under it, so a call answered after rpc_server_close still finds its memory.
@@ -24,7 +28,11 @@
 #include <string.h>
 #include <nng/protocol/reqrep0/rep.h>
 
-enum { CONTEXTS_AT_START = 16 };
+enum {
+	CONTEXTS_AT_START = 16,
+	CONNECTION_SLOTS = 4096, /* a power of two */
+	SEND_TIMEOUT_MS = 10 * 1000,
+};
 
 enum context_state {
 	CONTEXT_RECEIVING,
@@ -38,7 +46,15 @@ struct server_context {
 	nng_ctx nng;
 	nng_aio *aio;
 	struct rpc_server *server;
+	nng_pipe pipe;               /* the connection that the request came from */
 	struct server_context *next; /* among all of the server */
+};
+
+/* Figures of one connection. Found by its number, which NNG counts up: connections that live at the same time share a
+ * slot when there are more than slots, and then share their limit. */
+struct connection_slot {
+	atomic_uint in_flight;          /* requests that are not answered yet */
+	atomic_uint_fast64_t answer_us; /* when the newest answer left */
 };
 
 struct rpc_server {
@@ -52,6 +68,9 @@ struct rpc_server {
 	atomic_uint_fast64_t requests;
 	atomic_uint connections;
 	atomic_uint_fast64_t connections_refused;
+	atomic_uint_fast64_t connections_dropped;
+	atomic_uint_fast64_t requests_dropped;
+	struct connection_slot slots[CONNECTION_SLOTS];
 
 	/* shared, under lock */
 	pthread_mutex_t lock;
@@ -81,10 +100,22 @@ static void server_unref(struct rpc_server *s)
 
 /* ---- contexts ------------------------------------------------------------------------------------------------- */
 
+static struct connection_slot *slot_of(struct server_context *c)
+{
+	return &c->server->slots[(unsigned)nng_pipe_id(c->pipe) % CONNECTION_SLOTS];
+}
+
+static void drop_connection(struct server_context *c)
+{
+	atomic_fetch_add_explicit(&c->server->connections_dropped, 1, memory_order_relaxed);
+	nng_pipe_close(c->pipe);
+}
+
 static void context_receive(struct server_context *c)
 {
 	c->state = CONTEXT_RECEIVING;
 	atomic_fetch_add_explicit(&c->server->receiving, 1, memory_order_relaxed);
+	nng_aio_set_timeout(c->aio, NNG_DURATION_INFINITE);
 	nng_ctx_recv(c->nng, c->aio);
 }
 
@@ -129,6 +160,13 @@ static int server_grow(struct rpc_server *s)
 	return status;
 }
 
+/* The request is over, whichever way. */
+static void context_again(struct server_context *c)
+{
+	atomic_fetch_sub_explicit(&slot_of(c)->in_flight, 1, memory_order_relaxed);
+	context_receive(c);
+}
+
 static void context_on_received(struct server_context *c, int code)
 {
 	struct rpc_server *s = c->server;
@@ -144,12 +182,28 @@ static void context_on_received(struct server_context *c, int code)
 	/* Not growing is no error: the next context that is free receives. */
 	if (before == 1)
 		(void)!server_grow(s);
-	c->call.request = message_from_nng(nng_aio_get_msg(c->aio));
+	nng_msg *request = nng_aio_get_msg(c->aio);
 	nng_aio_set_msg(c->aio, NULL);
+	c->pipe = nng_msg_get_pipe(request);
+	if (atomic_fetch_add_explicit(&slot_of(c)->in_flight, 1, memory_order_relaxed) >= s->options.connection_in_flight_max) {
+		nng_msg_free(request);
+		atomic_fetch_add_explicit(&s->requests_dropped, 1, memory_order_relaxed);
+		context_again(c);
+		return;
+	}
+	c->call.request = message_from_nng(request);
 	c->call.received_us = rpc_now_us();
 	c->state = CONTEXT_ANSWERING;
 	atomic_fetch_add_explicit(&s->requests, 1, memory_order_relaxed);
 	s->options.on_request(s->options.arg, &c->call);
+}
+
+/* The answer had no turn in time. Slow is not stuck: while others get through only this one is lost, and late anyway. */
+static void context_on_send_timeout(struct server_context *c)
+{
+	uint64_t answer_us = atomic_load_explicit(&slot_of(c)->answer_us, memory_order_relaxed);
+	if (answer_us + c->server->options.send_timeout_ms * UINT64_C(1000) <= rpc_now_us())
+		drop_connection(c);
 }
 
 static void context_on_sent(struct server_context *c, int code)
@@ -157,11 +211,15 @@ static void context_on_sent(struct server_context *c, int code)
 	/* A client that has gone counts as sent for NNG; the message is ours again only after an error. */
 	if (code != 0)
 		nng_msg_free(nng_aio_get_msg(c->aio));
+	else
+		atomic_store_explicit(&slot_of(c)->answer_us, rpc_now_us(), memory_order_relaxed);
 	nng_aio_set_msg(c->aio, NULL);
+	if (code == NNG_ETIMEDOUT)
+		context_on_send_timeout(c);
 	if (code == NNG_ECLOSED)
 		server_unref(c->server);
 	else
-		context_receive(c);
+		context_again(c);
 }
 
 static void context_on_aio(void *arg)
@@ -194,9 +252,10 @@ static void context_answer(struct server_context *c, struct rpc_message *respons
 		rpc_message_free(response);
 		server_unref(s);
 	} else if (response == NULL) {
-		context_receive(c);
+		context_again(c);
 	} else {
 		c->state = CONTEXT_SENDING;
+		nng_aio_set_timeout(c->aio, (nng_duration)s->options.send_timeout_ms);
 		nng_aio_set_msg(c->aio, message_to_nng(response));
 		nng_ctx_send(c->nng, c->aio);
 	}
@@ -244,6 +303,8 @@ void rpc_server_counts(struct rpc_server *s, struct rpc_server_counts *out)
 		.requests = atomic_load(&s->requests),
 		.connections = atomic_load(&s->connections),
 		.connections_refused = atomic_load(&s->connections_refused),
+		.connections_dropped = atomic_load(&s->connections_dropped),
+		.requests_dropped = atomic_load(&s->requests_dropped),
 	};
 	pthread_mutex_lock(&s->lock);
 	out->contexts = s->context_count;
@@ -281,6 +342,10 @@ int rpc_server_open(const struct rpc_server_options *options, struct rpc_server 
 	s->options = *options;
 	if (s->options.connections_max == 0)
 		s->options.connections_max = RPC_CONNECTIONS_MAX;
+	if (s->options.connection_in_flight_max == 0)
+		s->options.connection_in_flight_max = s->options.in_flight_max;
+	if (s->options.send_timeout_ms == 0)
+		s->options.send_timeout_ms = SEND_TIMEOUT_MS;
 	atomic_init(&s->references, 1);
 	pthread_mutex_init(&s->lock, NULL);
 	int code = nng_rep0_open(&s->socket);

@@ -1,6 +1,10 @@
 /* Server and link over 127.0.0.1: the invariants W1 to W3, and every way in which a request can end. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include "harness.h"
 
 enum {
@@ -535,6 +539,93 @@ static void test_connections_beyond_the_limit_are_closed(void **state)
 	rpc_server_close(&desk.server);
 }
 
+/* ---- clients that do not read their answers --------------------------------------------------------------------- */
+
+enum { SILENT_REQUESTS = 64, SILENT_ANSWER_SIZE = 1024 * 1024 };
+
+/* A client by hand, which NNG would not let us write: it asks, and never reads. */
+static int silent_client(const char *address)
+{
+	static const uint8_t shake[8] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	to.sin_port = htons((uint16_t)atoi(strrchr(address, ':') + 1));
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	assert_int_equal(send(fd, shake, sizeof(shake), MSG_NOSIGNAL), sizeof(shake));
+	for (uint8_t i = 0; i < SILENT_REQUESTS; i++) {
+		const uint8_t request[] = {0, 0, 0, 0, 0, 0, 0, 4, 0x80, 0, 0, i};
+		if (send(fd, request, sizeof(request), MSG_NOSIGNAL) < 0)
+			break; /* dropped already */
+	}
+	return fd;
+}
+
+/* Answers everything at once with much more than a socket's buffers take. */
+static void answer_at_once(void *arg, struct rpc_call *call)
+{
+	const char *large = arg;
+	rpc_call_refuse(call, 0, 0, rpc_message_bytes(call->request).size == 0 ? large : "read");
+}
+
+struct silent {
+	struct rpc_server *server;
+	struct caller caller; /* another client, which reads */
+	int fd;
+};
+
+static void silent_open(struct silent *silent, struct rpc_server_options options)
+{
+	static char large[SILENT_ANSWER_SIZE];
+	char address[32];
+	memset(large, 'x', sizeof(large) - 1);
+	options.on_request = answer_at_once;
+	options.arg = large;
+	assert_int_equal(rpc_server_open(&options, &silent->server, NULL), 0);
+	snprintf(address, sizeof(address), "127.0.0.1:%u", rpc_server_port(silent->server));
+	caller_open_connected(&silent->caller, address, 1);
+	silent->fd = silent_client(address);
+}
+
+/* Waits until the server has dropped something, then asks it something. */
+static void silent_expect(struct silent *silent, bool connection)
+{
+	struct rpc_server_counts counts = {0};
+	struct request request;
+	for (unsigned i = 0; i < HARNESS_PATIENCE_MS && (connection ? counts.connections_dropped : counts.requests_dropped) == 0; i++) {
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+		rpc_server_counts(silent->server, &counts);
+	}
+	assert_true((connection ? counts.connections_dropped : counts.requests_dropped) > 0);
+	request_start_ok(&request, silent->caller.link, "m");
+	request_expect_answer(&request, "read");
+	close(silent->fd);
+	rpc_link_close(&silent->caller.link);
+	rpc_server_close(&silent->server);
+}
+
+static void test_a_client_that_does_not_read_is_dropped_and_keeps_nobody_out(void **state)
+{
+	(void)state;
+	struct silent silent;
+	struct rpc_server_options options = desk_options(NULL, "127.0.0.1:0");
+	options.in_flight_max = SILENT_REQUESTS / 4;
+	options.send_timeout_ms = 50;
+	silent_open(&silent, options);
+	silent_expect(&silent, true);
+}
+
+static void test_requests_beyond_the_limit_of_a_connection_are_dropped(void **state)
+{
+	(void)state;
+	struct silent silent;
+	struct rpc_server_options options = desk_options(NULL, "127.0.0.1:0");
+	options.in_flight_max = SILENT_REQUESTS / 2;
+	options.connection_in_flight_max = SILENT_REQUESTS / 4;
+	silent_open(&silent, options);
+	silent_expect(&silent, false);
+}
+
 static void test_an_address_in_use_is_named(void **state)
 {
 	(void)state;
@@ -576,6 +667,8 @@ int main(void)
 		cmocka_unit_test(test_a_call_is_refused_with_code_and_text),
 		cmocka_unit_test(test_too_large_a_message_costs_its_sender_the_connection_only),
 		cmocka_unit_test(test_connections_beyond_the_limit_are_closed),
+		cmocka_unit_test(test_a_client_that_does_not_read_is_dropped_and_keeps_nobody_out),
+		cmocka_unit_test(test_requests_beyond_the_limit_of_a_connection_are_dropped),
 		cmocka_unit_test(test_an_address_in_use_is_named),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
