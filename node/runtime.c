@@ -17,7 +17,7 @@
 #include "log.h"
 #include "runtime.h"
 
-enum { BUS_PEERS = 5, DRAIN_WAIT_MS = 5000, DRAIN_POLL_MS = 5 };
+enum { BUS_PEERS = 5, DRAIN_WAIT_MS = 5000, DRAIN_POLL_MS = 5, GOSSIP_WARNING_US = 10 * 1000 * 1000 };
 
 /* ---- for workers ------------------------------------------------------------------------------------------------ */
 
@@ -152,7 +152,7 @@ static void fill_wanted(struct runtime *self, const struct gossip_row *rows, uin
 	uint32_t bus_count = gossip_bus_peers(self->node->gossip, bus, BUS_PEERS);
 	*count_out = 0;
 	for (uint32_t i = 0; i < count; i++) {
-		if (rows[i].node_id == self->node->id)
+		if (rows[i].node_id == self->node->id || !gossip_is_contact(self->node->gossip, i))
 			continue;
 		struct wanted_peer *peer = &wanted[(*count_out)++];
 		memset(peer, 0, sizeof *peer); /* padding too: it is hashed */
@@ -163,10 +163,19 @@ static void fill_wanted(struct runtime *self, const struct gossip_row *rows, uin
 	}
 }
 
+static void warn_of_gossip(struct runtime *self, uint64_t now_us)
+{
+	uint32_t suppressed;
+	const char *warning = gossip_take_warning(self->node->gossip);
+	if (warning != NULL && log_limit_pass(&self->gossip_warnings, now_us, GOSSIP_WARNING_US, &suppressed))
+		log_warn("gossip: %s suppressed=%u", warning, suppressed);
+}
+
 void runtime_after_batch(struct runtime *self, struct worker *worker)
 {
 	if (worker->kind != ACTOR_GOSSIP)
 		return;
+	warn_of_gossip(self, worker->now_us);
 	const struct gossip_row *rows;
 	uint32_t count = gossip_rows(self->node->gossip, &rows), wanted_count;
 	struct wanted_peer *wanted = calloc(count + 1, sizeof *wanted);
@@ -265,6 +274,7 @@ static int open_sockets(struct runtime *self, const struct runtime_options *opti
 		.address = options->peer_listen,
 		.message_max = RPC_PEER_MESSAGE_MAX,
 		.in_flight_max = LIMIT_IN_FLIGHT,
+		.connection_in_flight_max = LIMIT_IN_FLIGHT_CONNECTION,
 		.on_request = inbound_on_peer,
 		.arg = self,
 	};
@@ -272,6 +282,7 @@ static int open_sockets(struct runtime *self, const struct runtime_options *opti
 		.address = options->client_listen,
 		.message_max = RPC_CLIENT_MESSAGE_MAX,
 		.in_flight_max = LIMIT_IN_FLIGHT,
+		.connection_in_flight_max = LIMIT_IN_FLIGHT_CONNECTION,
 		.on_request = inbound_on_client,
 		.arg = self,
 	};

@@ -16,6 +16,7 @@
 #define KVRING_NODE_RUNTIME_H
 
 #include "jobs.h"
+#include "log.h"
 #include "node.h"
 #include "peers.h"
 #include "ticker.h"
@@ -59,6 +60,7 @@ struct runtime {
 
 	/* owned by the gossip worker */
 	uint64_t wanted_hash;
+	struct log_limit gossip_warnings;
 	uint64_t load_us, *load_busy_us; /* when and what each worker's busy_us was */
 
 	/* owned by the main thread */
