@@ -290,6 +290,7 @@ static void pick_table(void *arg, const char *path, uint64_t size)
 	pick->size = size;
 }
 
+/* The table reads rightly again, and somebody restarts the machine: the engine compacts no more once it has met damage. */
 static void mend(struct machine *machine)
 {
 	const uint8_t *data;
@@ -301,6 +302,7 @@ static void mend(struct machine *machine)
 		sim_fs_flip_bits(machine->disk, machine->rot.path, machine->rot.offset, machine->rot.bits);
 	machine->rot.bits = 0;
 	world_line(machine->world, "%s reads %s rightly again", machine->name, machine->rot.path);
+	reboot(machine->world, machine, machine->boot);
 }
 
 static void mend_later(void *world_arg, void *arg, uint64_t number)
