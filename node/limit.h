@@ -9,10 +9,10 @@ enum {
 	LIMIT_VALUE_WARN_SIZE = 256 * 1024,   /* bytes; logged */
 	LIMIT_SIBLINGS = 100,                 /* a put that would add one more is refused */
 	LIMIT_SIBLINGS_WARN = 25,             /* logged */
-	LIMIT_CLOCK_ENTRIES = 250,            /* hard bound on decoding and merging; one byte on disk */
+	LIMIT_CLOCK_ENTRIES = 1088,           /* hard bound on decoding: each dot of an object has room, and 64 more */
 	LIMIT_CLOCK_PUT = 64,                 /* a put that would add one more is refused: merges have room beyond */
 	LIMIT_CLOCK_TRUNCATE = 10,            /* Dynamo 4.4: oldest entries go past this many */
-	LIMIT_CONTEXT_SIZE = 8192,            /* bytes */
+	LIMIT_CONTEXT_SIZE = 20 * 1024,       /* bytes; the largest vector has room, with the longest counters */
 	LIMIT_BATCH_OPERATIONS = 4096,        /* per client request */
 	LIMIT_BATCH_SIZE = 16 * 1024 * 1024,  /* bytes per client request */
 	LIMIT_IN_FLIGHT = 4096,               /* client requests being worked on, per node */

@@ -1,5 +1,6 @@
 #include <stdlib.h>
 #include "kv.pb-c.h"
+#include "key.h"
 #include "scene.h"
 
 enum { DEADLINE_US = 5 * 1000 * 1000 };
@@ -91,7 +92,6 @@ void scene_begin(struct scene *scene, unsigned self)
 		.self = {scene_node(self), ACTOR_COORDINATOR, 0},
 		.shard_count = SCENE_SHARDS,
 		.ring = scene->ring,
-		.seed = 1,
 	};
 	assert_int_equal(coordinator_create(&options, &scene->coordinator), 0);
 }
@@ -371,7 +371,7 @@ void scene_forwarded(struct scene *scene, unsigned node, enum outcome outcome, u
 	struct client_result *result = &answer->forwarded.result;
 	result->outcome = outcome;
 	result->code = code;
-	result->acks_owners = outcome == OUTCOME_DONE ? 2 : 0;
+	result->acks_owners = result->synced = outcome == OUTCOME_DONE ? 2 : scene->forwarded_acks;
 	result->message = text ? (const char *)arena_copy(answer->home, text, strlen(text) + 1) : NULL;
 	scene_message(scene, answer);
 }
@@ -454,9 +454,17 @@ bool scene_same(struct scene *scene, struct rpc_slice a_bytes, struct rpc_slice 
 	return object_digest(&a) == object_digest(&b);
 }
 
+struct rpc_slice scene_engine_key(struct scene *scene)
+{
+	struct rpc_slice name = slice(scene->key), out;
+	uint32_t partition = ring_partition_of(scene->document, "default", 7, name.data, name.size);
+	assert_int_equal(key_encode((uint16_t)partition, slice("default"), name, scene->arena, &out), 0);
+	return out;
+}
+
 bool scene_context_covers(struct scene *scene, unsigned node, uint64_t counter)
 {
 	struct context context;
-	assert_int_equal(context_decode(scene->context, scene->arena, &context, NULL), 0);
+	assert_int_equal(context_decode(scene->context, scene_engine_key(scene), scene->arena, &context, NULL), 0);
 	return context_covers(&context, (struct dot){scene_node(node), counter});
 }

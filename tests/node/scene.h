@@ -24,10 +24,11 @@ struct scene {
 	struct message *questions[SCENE_QUESTIONS];
 	bool answered[SCENE_QUESTIONS];
 	unsigned question_count;
+	uint32_t forwarded_acks; /* what the next scene_forwarded that is not DONE counts */
 	/* of the last result */
 	char text[512];
 	uint32_t code;
-	uint8_t context_bytes[8192];
+	uint8_t context_bytes[LIMIT_CONTEXT_SIZE];
 	struct rpc_slice context;
 	struct arena *arena; /* for what the test makes */
 };
@@ -35,6 +36,8 @@ struct scene {
 void scene_begin(struct scene *, unsigned self);
 void scene_end(struct scene *); /* destroys what is in flight */
 uint64_t scene_node(unsigned number);
+/* The engine's key for the scene's, to which its contexts are bound. In the scene's arena. */
+struct rpc_slice scene_engine_key(struct scene *);
 /* A key that these nodes own, in this order. */
 void scene_find_key(const struct ring_document *, const unsigned owners[3], char *key_out, size_t size);
 struct ring_document *scene_document(void);

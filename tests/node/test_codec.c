@@ -158,6 +158,7 @@ static void test_what_cannot_be_represented_is_refused_by_name(void **state)
 	Kvring__V1__GetRequest get = KVRING__V1__GET_REQUEST__INIT, **gets;
 	Kvring__V1__BatchGetRequest batch = KVRING__V1__BATCH_GET_REQUEST__INIT;
 	struct rpc_request garbage = arriving(METHOD_PUT, NULL, NULL);
+	static uint8_t too_large[LIMIT_BATCH_SIZE + 1];
 	struct message *message;
 
 	(void)state;
@@ -174,6 +175,9 @@ static void test_what_cannot_be_represented_is_refused_by_name(void **state)
 	batch.n_gets--;
 	assert_int_equal(decode_client(METHOD_BATCH_GET, NULL, &batch.base)->count, LIMIT_BATCH_OPERATIONS);
 	free(gets);
+	garbage.body = (struct rpc_slice){too_large, sizeof(too_large)};
+	assert_int_equal(codec_client_decode(METHOD_BATCH_PUT, &garbage, fallback, arena, &message, &error), -EMSGSIZE);
+	assert_non_null(strstr(error.text, "the request has 16777217 bytes, the limit is 16777216: send it in parts"));
 	garbage.body = slice("\xff\xff\xff");
 	assert_int_equal(codec_client_decode(METHOD_PUT, &garbage, fallback, arena, &message, &error), -EBADMSG);
 	assert_true(error.text[0] != 0);

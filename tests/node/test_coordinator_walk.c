@@ -5,6 +5,7 @@
  * stays in flight, nothing leaks. The same seed is the same walk. WALK_SEED and WALK_OPERATIONS choose another.
  */
 #include <stdlib.h>
+#include "key.h"
 #include "limit.h"
 #include "scene.h"
 
@@ -339,13 +340,21 @@ static void keep(uint8_t *bytes, size_t *size, struct rpc_slice context)
 		memcpy(bytes, context.data, context.size);
 }
 
+static struct rpc_slice engine_key(const struct walk *walk, const struct key_state *key, struct arena *arena)
+{
+	struct rpc_slice name = slice(key->name), out;
+	uint32_t partition = ring_partition_of(walk->document, "default", 7, name.data, name.size);
+	assert_int_equal(key_encode((uint16_t)partition, slice("default"), name, arena, &out), 0);
+	return out;
+}
+
 static void check_put_done(struct walk *walk, const struct record *record, const struct client_result *result,
 			   struct arena *arena)
 {
 	struct key_state *key = &walk->keys[record->key];
 	struct context context;
 	unsigned holders = 0;
-	assert_int_equal(context_decode(result->context, arena, &context, NULL), 0);
+	assert_int_equal(context_decode(result->context, engine_key(walk, key, arena), arena, &context, NULL), 0);
 	assert_true(context.dot_count > 0);
 	struct dot dot = context.dots[context.dot_count - 1];
 	for (unsigned i = 0; i < 3; i++) {
@@ -363,7 +372,7 @@ static void check_get_done(struct walk *walk, const struct record *record, const
 {
 	struct key_state *key = &walk->keys[record->key];
 	struct context context;
-	assert_int_equal(context_decode(result->context, arena, &context, NULL), 0);
+	assert_int_equal(context_decode(result->context, engine_key(walk, key, arena), arena, &context, NULL), 0);
 	for (unsigned i = 0; i < key->acked_count && i < ACKED_MAX; i++) {
 		const struct acked *acked = &key->acked[i];
 		if (acked->done_us < record->started_us && acked->w + result->needed > 3)
@@ -498,7 +507,7 @@ static struct client_operation make_operation(struct walk *walk, struct arena *a
 		record->floor_arena = arena_create(1024, SIZE_MAX);
 		struct rpc_slice floor = {arena_copy(record->floor_arena, key->read_context, key->read_context_size),
 					  key->read_context_size};
-		assert_int_equal(context_decode(floor, record->floor_arena, &record->floor, NULL), 0);
+		assert_int_equal(context_decode(floor, engine_key(walk, key, record->floor_arena), record->floor_arena, &record->floor, NULL), 0);
 		return operation;
 	}
 	operation.value = (struct rpc_slice){arena_copy(arena, &index, sizeof index), sizeof index};
@@ -542,7 +551,7 @@ static void begin(struct walk *walk, uint64_t seed, unsigned operations, const s
 		assert_int_equal(ring_table_create(scene_node(i + 1), &walk->rings[i]), 0);
 		assert_int_equal(ring_table_publish(walk->rings[i], walk->document, status), 0);
 		struct coordinator_options options = {
-			{scene_node(i + 1), ACTOR_COORDINATOR, 0}, SCENE_SHARDS, walk->rings[i], seed};
+			{scene_node(i + 1), ACTOR_COORDINATOR, 0}, SCENE_SHARDS, walk->rings[i]};
 		assert_int_equal(coordinator_create(&options, &walk->coordinators[i]), 0);
 		walk->timers_us[i] = UINT64_MAX;
 	}

@@ -505,6 +505,48 @@ static void test_new_actor_when_a_context_shows_unissued_counters(void **state)
 	end(&s);
 }
 
+/* Behind the replica's back, as a restored backup or a bug would. */
+static void plant(struct stage *s, struct rpc_slice key, struct rpc_slice object)
+{
+	struct engine_batch *batch;
+	assert_int_equal(engine_batch_create(&batch), 0);
+	assert_int_equal(engine_batch_put(batch, (struct engine_slice){key.data, key.size},
+					  (struct engine_slice){object.data, object.size}, 0),
+			 0);
+	assert_int_equal(shard_write(engine_shard(s->engine, 0), batch), 0);
+	engine_batch_destroy(&batch);
+}
+
+/* The stored object covers what this actor would issue next: the put is taken under another name, and not refused for ever. */
+static void test_new_actor_when_the_stored_object_covers_the_dot(void **state)
+{
+	(void)state;
+	struct stage s;
+	begin(&s, 0);
+	put(&s, s.key, "red", 1);
+	struct dot first = s.dot;
+	struct object object = decoded(&s);
+	object.vector.entries[0].counter = first.counter + 10;
+	struct rpc_slice ahead;
+	assert_int_equal(object_encode(&object, s.scene.arena, &ahead), 0);
+	plant(&s, s.key, ahead);
+	s.log[0] = 0;
+	put(&s, s.key, "blue", 2);
+	expect(&s, "coordinated ok");
+	assert_true(s.dot.actor != first.actor);
+	assert_int_equal(decoded(&s).sibling_count, 2);
+	uint64_t second = s.dot.actor;
+	put(&s, s.key, "green", 3);
+	assert_true(s.dot.actor == second);
+	finish_batch(&s);
+	expect(&s, "coordinated ok, stored ok, stored ok, stored ok");
+	close_replica(&s);
+	open_replica(&s);
+	put(&s, s.other, "gold", 4);
+	assert_true(s.dot.actor == second); /* durable */
+	end(&s);
+}
+
 /* P1. After a clean end the same actor goes on above; after a crash it is another one, since dots that left before
  * their sync may live elsewhere and are forgotten here. */
 static void test_dots_are_never_used_again(void **state)
@@ -708,6 +750,7 @@ int main(void)
 		cmocka_unit_test(test_sibling_limit),
 		cmocka_unit_test(test_new_actor_when_an_object_shows_unissued_counters),
 		cmocka_unit_test(test_new_actor_when_a_context_shows_unissued_counters),
+		cmocka_unit_test(test_new_actor_when_the_stored_object_covers_the_dot),
 		cmocka_unit_test(test_dots_are_never_used_again),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_a_read_error_is_never_absent),
