@@ -290,7 +290,8 @@ static void pick_table(void *arg, const char *path, uint64_t size)
 	pick->size = size;
 }
 
-/* The table reads rightly again, and somebody restarts the machine: the engine compacts no more once it has met damage. */
+/* The table reads rightly again, and somebody restarts the machine: the engine compacts no more once it has met damage.
+ */
 static void mend(struct machine *machine)
 {
 	const uint8_t *data;
