@@ -373,7 +373,7 @@ static int take_drop(struct reader *reader, struct manifest_state *state)
 	uint64_t id = reader_varint(reader);
 	struct engine_slice begin = reader_slice(reader), end = reader_slice(reader);
 
-	return reader->bad ? -EBADMSG : state_drop(state, id, begin, end);
+	return reader->bad || !id ? -EBADMSG : state_drop(state, id, begin, end);
 }
 
 static int take_field(enum tag tag, struct reader *reader, struct manifest_state *state)

@@ -75,7 +75,7 @@ static void leave_log(struct shard *shard, struct wal *log, bool is_empty)
 	*tail = log;
 }
 
-/* What becomes of the memtable being written. */
+/* What becomes of the memtable being written. On an error, too, *out is the caller's to free. */
 static int prepare_retired(struct shard *shard, struct retired *out)
 {
 	struct memtable *memtable = shard_memtable(shard);
@@ -92,12 +92,8 @@ static int prepare_retired(struct shard *shard, struct retired *out)
 		.tree_drop_id = shard->state.last_drop_id,
 		.has_tree = shard->is_tree_changed || (shard->state.tree.number && shard->state.drop_count),
 	};
-	if (out->has_tree && hashtree_save(&shard->tree, &out->tree)) {
-		buffer_fini(&out->tree);
-		return -ENOMEM;
-	}
 	memtable_ref(memtable);
-	return 0;
+	return out->has_tree ? hashtree_save(&shard->tree, &out->tree) : 0;
 }
 
 static int create_log(struct shard *shard, struct wal **out)

@@ -56,6 +56,7 @@ struct node_config {
 	/* [storage] */
 	uint32_t cache_mb;
 	uint32_t memtable_mb;
+	uint32_t request_mb; /* 0: an eighth of the machine's memory */
 
 	/* [log] */
 	enum log_level log_level;

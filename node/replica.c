@@ -208,6 +208,15 @@ static void leave_identity(struct replica *self)
 
 /* ---- reading and writing one object --------------------------------------------------------------------------- */
 
+/* The store could not do it: counts that, and says it in the answer's words. */
+static enum replica_status store_failed(struct replica *self, int error)
+{
+	enum replica_status status = status_of(error);
+	if (status != REPLICA_OVERLOADED) /* which passes when a flush has ended */
+		count(&self->counters.store_errors, 1);
+	return status;
+}
+
 static struct engine_slice engine_slice(struct rpc_slice slice)
 {
 	return (struct engine_slice){slice.data, slice.size};
@@ -296,10 +305,10 @@ static enum replica_status merge_into_store(struct replica *self, const struct m
 		return REPLICA_ERROR;
 	error = note_counter(self, object_actor_counter(&incoming, self->actor));
 	if (error < 0)
-		return status_of(error);
+		return store_failed(self, error);
 	int found = read_object(self, question->store.key, out->arena, &stored, &pinned);
 	if (found < 0)
-		return status_of(found);
+		return store_failed(self, found);
 	bool changed = true;
 	error = object_merge(&stored, &incoming, out->arena, &merged, &changed);
 	if (error == 0 && changed) {
@@ -309,7 +318,7 @@ static enum replica_status merge_into_store(struct replica *self, const struct m
 	if (found > 0)
 		engine_value_release(&pinned);
 	count(&self->counters.merges, 1);
-	return error < 0 ? status_of(error) : REPLICA_OK;
+	return error < 0 ? store_failed(self, error) : REPLICA_OK;
 }
 
 static void on_store(struct replica *self, struct message *question, struct effects *out)
@@ -340,8 +349,10 @@ static void on_fetch(struct replica *self, struct message *question, struct effe
 		}
 	} else {
 		answer->fetched.status = found == 0 ? REPLICA_ABSENT : REPLICA_ERROR;
-		if (found < 0)
+		if (found < 0) {
 			count(&self->counters.errors, 1);
+			count(&self->counters.store_errors, 1);
+		}
 	}
 	answer_when_durable(self, answer, keyset_hash(question->fetch.key), out);
 	message_free(question);
@@ -391,14 +402,14 @@ static enum replica_status add_version(struct replica *self, const struct messag
 	memcpy(sibling.operation_id, operation->operation_id, sizeof sibling.operation_id);
 	int error = note_counter(self, context_actor_counter(&question->coordinate.context, self->actor));
 	if (error < 0)
-		return status_of(error);
+		return store_failed(self, error);
 	struct object fresh;
 	enum object_put_result result;
 	uint32_t truncated = 0;
 	error = put_with_fresh_dot(self, stored, &question->coordinate.context, &sibling, now_ms, out->arena, &fresh, &result,
 				   dot_out, &truncated);
 	if (error < 0)
-		return status_of(error);
+		return store_failed(self, error);
 	if (result == OBJECT_PUT_SIBLING_LIMIT)
 		return REPLICA_SIBLING_LIMIT;
 	if (result == OBJECT_PUT_DUPLICATE) {
@@ -411,7 +422,7 @@ static enum replica_status add_version(struct replica *self, const struct messag
 	}
 	if (error == -E2BIG)
 		return REPLICA_SIBLING_LIMIT; /* no single value is larger than an object may be */
-	return error < 0 ? status_of(error) : REPLICA_OK;
+	return error < 0 ? store_failed(self, error) : REPLICA_OK;
 }
 
 static void on_coordinate(struct replica *self, struct message *question, uint64_t now_ms, struct effects *out)
@@ -424,8 +435,8 @@ static void on_coordinate(struct replica *self, struct message *question, uint64
 	int found = read_object(self, question->coordinate.key, out->arena, &stored, &pinned);
 	if (found < 0) {
 		/* The put goes to another owner. Nothing is ever written over what cannot be read, so the dots of this actor under
-		 * the key stay true; whatever drops damaged data has to begin a new actor. */
-		status = status_of(found);
+		 * the key stay true; what drops damaged data has to call become_new_actor. */
+		status = store_failed(self, found);
 	} else {
 		status = add_version(self, question, &stored, now_ms, out, &object, &dot);
 		if (found > 0)
@@ -585,6 +596,7 @@ static void maintain(struct replica *self, const struct event *event, struct eff
 	while (self->jobs_out < self->options.job_limit && out->job_count < EFFECTS_JOBS_MAX) {
 		struct engine_job *job = NULL;
 		if (shard_maintain(self->options.shard, &job) < 0) {
+			count(&self->counters.job_errors, 1);
 			self->maintain_after_us = event->now_us + MAINTAIN_RETRY_US;
 			break;
 		}
@@ -601,7 +613,7 @@ static void on_job_done(struct replica *self, const struct event *event, struct 
 	self->jobs_out--;
 	if (shard_install(self->options.shard, &job) < 0) {
 		/* A full disk or a damaged table: the store is as it was. Try again after a while, not in a loop. */
-		count(&self->counters.errors, 1);
+		count(&self->counters.job_errors, 1);
 		self->maintain_after_us = event->now_us + MAINTAIN_RETRY_US;
 	}
 	maintain(self, event, out);

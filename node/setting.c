@@ -31,9 +31,9 @@ const struct setting settings[SETTING_COUNT] = {
 	{"network", "seed", SETTING_SEED, AT(seeds), "", 0, 0, "HOST:PORT",
 	 "peer address of another node of the cluster; may be repeated"},
 
-	{"threads", "coordinators", SETTING_CORES, AT(coordinators), "auto", 1, 256, "N",
+	{"threads", "coordinators", SETTING_AUTO, AT(coordinators), "auto", 1, 256, "N",
 	 "threads for client operations; auto: one per core"},
-	{"threads", "shards", SETTING_CORES, AT(shards), "auto", 1, 256, "N",
+	{"threads", "shards", SETTING_AUTO, AT(shards), "auto", 1, 256, "N",
 	 "engine shards, a thread each, fixed with the data; auto: one per core"},
 	{"threads", "jobs", SETTING_NUMBER, AT(jobs), "2", 1, 64, "N",
 	 "background threads for flushes and compactions"},
@@ -42,6 +42,8 @@ const struct setting settings[SETTING_COUNT] = {
 	 "block cache of all shards together, MiB"},
 	{"storage", "memtable-mb", SETTING_NUMBER, AT(memtable_mb), "64", 1, 4096, "MIB",
 	 "memory for new writes of each shard before a flush, MiB"},
+	{"storage", "request-mb", SETTING_AUTO, AT(request_mb), "auto", 128, 1048576, "MIB",
+	 "memory for requests in work, of clients and of nodes each, MiB; auto: an eighth of the machine's"},
 
 	{"log", "log-level", SETTING_LEVEL, AT(log_level), "info", 0, 0, "LEVEL", "error, warn, info or debug"},
 };
@@ -111,7 +113,7 @@ static bool parse_number(const char *text, uint32_t *out)
 static bool set_number(uint32_t *out, const struct setting *setting, const char *text, struct setting_reason *reason)
 {
 	uint32_t number;
-	bool automatic = setting->type == SETTING_CORES;
+	bool automatic = setting->type == SETTING_AUTO;
 
 	if (automatic && !strcmp(text, "auto")) {
 		*out = 0;
@@ -206,7 +208,7 @@ bool setting_parse(struct node_config *config, const struct setting *setting, co
 	case SETTING_SEED:
 		return add_seed(config, text, reason);
 	case SETTING_NUMBER:
-	case SETTING_CORES:
+	case SETTING_AUTO:
 		return set_number(field(config, setting), setting, text, reason);
 	case SETTING_LEVEL:
 		return set_level(config, text, reason);
@@ -221,7 +223,7 @@ void setting_print(const struct node_config *config, const struct setting *setti
 
 	switch (setting->type) {
 	case SETTING_NUMBER:
-	case SETTING_CORES:
+	case SETTING_AUTO:
 		memcpy(&number, at, sizeof(number));
 		if (number == 0)
 			fprintf(file, "auto");

@@ -15,7 +15,7 @@
 
 #include <stddef.h>
 
-enum { SETTING_COUNT = 16 };
+enum { SETTING_COUNT = 17 };
 
 enum setting_type {
 	SETTING_NAME,
@@ -25,7 +25,7 @@ enum setting_type {
 	SETTING_HOST,
 	SETTING_SEED,
 	SETTING_NUMBER,
-	SETTING_CORES,
+	SETTING_AUTO,
 	SETTING_LEVEL
 };
 

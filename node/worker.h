@@ -16,6 +16,7 @@
 #include "event.h"
 #include "mailbox.h"
 #include "outbound.h"
+#include "watch.h"
 
 struct runtime;
 
@@ -38,6 +39,7 @@ struct worker {
 	uint64_t publish_us;     /* when the figures below are written next; 0: they are current */
 	struct worker **to_wake; /* whose mailboxes got something in this batch */
 	uint32_t to_wake_count;
+	struct watch watch; /* what it has told */
 
 	/* published, relaxed */
 	_Atomic uint64_t busy_us;

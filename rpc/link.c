@@ -9,10 +9,10 @@
  * answer that comes too late finds nobody. Nothing is sent twice: when the connection goes, every outstanding request
  * ends with -ECONNRESET at once.
  *
- * Deadlines are looked after by one timer which runs while anything is outstanding: to TICK_MS, in return for no timer
- * and no wake-up for each request.
+ * Deadlines are kept to DEADLINE_TICK_MS, in return for no timer and no wake-up for each request (deadline.h).
  */
 #include "connection.h"
+#include "deadline.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -22,7 +22,6 @@
 #include <string.h>
 
 enum {
-	TICK_MS = 5,
 	DIAL_MS = 5000, /* for a peer that does not even refuse */
 	SLOT_BITS = 16, /* of the id: the slot; the top bit is set, the rest counts */
 	SLOT_COUNT_MAX = 1 << SLOT_BITS,
@@ -47,7 +46,7 @@ struct rpc_link {
 	struct rpc_link_options options;
 	nng_stream_dialer *dialer;
 	nng_aio *dial_aio;
-	nng_aio *timer_aio;
+	struct deadline_watch watch;
 	atomic_bool connected; /* open for requests; written under lock */
 
 	/* shared, under lock */
@@ -57,7 +56,6 @@ struct rpc_link {
 	unsigned backoff_ms;
 	struct connection *connection; /* a reference, in LINK_CONNECTED */
 	bool closing;
-	bool timer_running;
 	unsigned outstanding;
 	struct slot *slots;
 	unsigned slots_used; /* those above were never taken */
@@ -120,17 +118,14 @@ static void end_overdue(struct rpc_link *link, uint64_t before_us, int status)
 	} while (count == ENDED_AT_ONCE);
 }
 
-static void on_tick(void *arg)
+static bool on_tick(void *arg)
 {
 	struct rpc_link *link = arg;
 	end_overdue(link, rpc_now_us(), -ETIMEDOUT);
 	pthread_mutex_lock(&link->lock);
-	link->timer_running = link->outstanding > 0;
-	if (link->timer_running)
-		nng_sleep_aio(TICK_MS, link->timer_aio);
-	else
-		pthread_cond_signal(&link->changed);
+	bool under_way = link->outstanding > 0;
 	pthread_mutex_unlock(&link->lock);
+	return under_way;
 }
 
 int rpc_link_call(struct rpc_link *link, struct rpc_message *request, uint32_t timeout_ms, struct rpc_pending *pending)
@@ -149,11 +144,8 @@ int rpc_link_call(struct rpc_link *link, struct rpc_message *request, uint32_t t
 	slot->deadline_us = deadline_us;
 	uint32_t id = slot->id;
 	struct connection *connection = connection_ref(link->connection);
-	if (!link->timer_running) {
-		link->timer_running = true;
-		nng_sleep_aio(TICK_MS, link->timer_aio);
-	}
 	pthread_mutex_unlock(&link->lock);
+	deadline_watch_arm(&link->watch);
 	/* If the connection is lost meanwhile, on_closed ends the request. */
 	connection_send(connection, id, request);
 	connection_unref(connection);
@@ -289,8 +281,6 @@ static int link_start(struct rpc_link *link, const char *url)
 		code = nng_stream_dialer_set_bool(link->dialer, NNG_OPT_TCP_KEEPALIVE, true);
 	if (code == 0)
 		code = nng_aio_alloc(&link->dial_aio, on_dial_aio, link);
-	if (code == 0)
-		code = nng_aio_alloc(&link->timer_aio, on_tick, link);
 	return code;
 }
 
@@ -298,8 +288,6 @@ static void link_free(struct rpc_link *link)
 {
 	if (link->dial_aio != NULL)
 		nng_aio_free(link->dial_aio);
-	if (link->timer_aio != NULL)
-		nng_aio_free(link->timer_aio);
 	if (link->dialer != NULL) {
 		nng_stream_dialer_close(link->dialer);
 		nng_stream_dialer_free(link->dialer);
@@ -335,6 +323,13 @@ int rpc_link_open(const struct rpc_link_options *options, struct rpc_link **out,
 		link_free(link);
 		return error_set(error_out, error_from_nng(code), "cannot dial %s: %s", url, nng_strerror(code));
 	}
+	link->watch.check = on_tick;
+	link->watch.arg = link;
+	status = deadline_watch_add(&link->watch);
+	if (status < 0) {
+		link_free(link);
+		return error_set(error_out, status, "cannot start a thread: %s", strerror(-status));
+	}
 	*out = link; /* before the first event */
 	pthread_mutex_lock(&link->lock);
 	link_dial(link, false);
@@ -350,7 +345,7 @@ void rpc_link_stop(struct rpc_link *link)
 		nng_aio_cancel(link->dial_aio);
 	else if (link->connection != NULL)
 		connection_close(link->connection);
-	while (link->state != LINK_STOPPED || link->timer_running)
+	while (link->state != LINK_STOPPED)
 		pthread_cond_wait(&link->changed, &link->lock);
 	pthread_mutex_unlock(&link->lock);
 }
@@ -362,5 +357,6 @@ void rpc_link_close(struct rpc_link **pointer)
 		return;
 	*pointer = NULL;
 	rpc_link_stop(link);
+	deadline_watch_remove(&link->watch);
 	link_free(link);
 }

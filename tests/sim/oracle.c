@@ -323,12 +323,14 @@ static void check_kept(struct oracle *oracle, uint32_t number)
 		return;
 	if (acked)
 		oracle_break(oracle, write->key,
-			     "acknowledged write lost: w%u (%s by client %u, acknowledged at %.3f s) is not live at the end, and "
+			     "acknowledged write lost: w%u (%s by client %u, acknowledged at %.3f s) is not live at "
+			     "the end, and "
 			     "nothing live covers it",
 			     number, write->is_delete ? "delete" : "put", write->client, (double)write->acked_us / 1e6);
 	else
 		oracle_break(oracle, write->key,
-			     "a get returned w%u, never acknowledged, and at the end it is not live, and nothing live covers it",
+			     "a get returned w%u, never acknowledged, and at the end it is not live, and nothing live "
+			     "covers it",
 			     number);
 }
 

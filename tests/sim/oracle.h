@@ -49,7 +49,7 @@ struct oracle_write {
 	uint32_t w;        /* replicas that acknowledged, owners only; 0: some stood in */
 	uint32_t attempts, refusals;
 	bool ended, seen, read; /* seen: by anyone; read: by a get */
-	uint32_t coordinated; /* how often a replica gave it a version */
+	uint32_t coordinated;   /* how often a replica gave it a version */
 	uint64_t stamp;
 };
 

@@ -101,8 +101,9 @@ void sim_fs_restart(struct sim_fs *);
 
 /* ---- looking in and damaging, behind the program's back; the file must exist ---- */
 
-/* Flips one bit of what is stored (and seen). The file must be synced and offset inside it. */
+/* Flips one bit, or these bits, of a byte of what is stored (and seen). That byte must be synced. */
 void sim_fs_flip_bit(struct sim_fs *, const char *path, uint64_t offset, uint32_t bit);
+void sim_fs_flip_bits(struct sim_fs *, const char *path, uint64_t offset, uint8_t bits);
 /* Cuts or restores; both states become `size` bytes of what was seen, or these bytes. */
 void sim_fs_cut(struct sim_fs *, const char *path, uint64_t size);
 void sim_fs_put_file(struct sim_fs *, const char *path, const void *data,

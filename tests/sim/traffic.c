@@ -208,8 +208,8 @@ static struct arena *scratch_create(void)
 	return arena;
 }
 
-/* once: what must not run twice does not, on this network: rpc.h W3 promises that a request is sent at most once. The others are
- * repeated all the same, because their receivers claim not to mind. */
+/* once: what must not run twice does not, on this network: rpc.h W3 promises that a request is sent at most once. The
+ * others are repeated all the same, because their receivers claim not to mind. */
 static void send_packet(struct machine *from, uint32_t to, uint64_t call_number, bool is_answer, bool once,
 			const struct rpc_message *bytes)
 {
