@@ -54,9 +54,7 @@ static void hear_of_self(struct gossip *self, const struct gossip_row *row)
 	self->self.incarnation = row->incarnation + 1;
 	if (self->self.incarnation == 0) /* which is "never heard" */
 		self->self.incarnation++;
-	gossip_warn(self,
-		    "another process spoke as this node: id=%016" PRIx64
-		    " name=%s peers=%s. Is its data directory a copy, or restored "
+	gossip_warn(self, "another process spoke as this node: id=%016" PRIx64 " name=%s peers=%s. Is its data directory a copy, or restored "
 		    "from one? Two nodes must never run on copies of one directory",
 		    row->node_id, row->name, row->peer_address);
 }
@@ -72,11 +70,8 @@ static void notice_namesake(struct gossip *self, const struct gossip_row *row)
 		if (member->id == row->node_id)
 			return;
 		if (strcmp(member->name, row->name) == 0 || strcmp(member->peer_address, row->peer_address) == 0)
-			gossip_warn(self,
-				    "node id=%016" PRIx64
-				    " name=%s peers=%s is no member of this cluster, but has the name or the "
-				    "address of member %s id=%016" PRIx64
-				    ": was that one's data directory lost or moved? Restore it; "
+			gossip_warn(self, "node id=%016" PRIx64 " name=%s peers=%s is no member of this cluster, but has the name or the "
+				    "address of member %s id=%016" PRIx64 ": was that one's data directory lost or moved? Restore it; "
 				    "until then the member is away",
 				    row->node_id, row->name, row->peer_address, member->name, member->id);
 	}
@@ -328,9 +323,7 @@ static void on_gossip(struct gossip *self, const struct message *message, uint64
 
 	if (gossip_is_foreign(self, gossip->cluster_id)) {
 		gossip_count(&self->counters.foreign);
-		gossip_warn(self,
-			    "node id=%016" PRIx64 " of another cluster, %016" PRIx64
-			    ", talks to this one of cluster %016" PRIx64
+		gossip_warn(self, "node id=%016" PRIx64 " of another cluster, %016" PRIx64 ", talks to this one of cluster %016" PRIx64
 			    ": it has an address of this node among its members or seeds",
 			    gossip->from, gossip->cluster_id, self->self.cluster_id);
 	} else {

@@ -154,9 +154,8 @@ static bool is_wanted(struct gossip *self, const struct ring_document *document)
 	bool other = ring_epoch(document) == self->self.epoch && ring_hash(document) != self->self.ring_hash;
 	if (other || (self->document && !ring_document_same_cluster(self->document, document))) {
 		gossip_count(&self->counters.conflicts);
-		gossip_warn(self,
-			    "refused a ring document of epoch %" PRIu64
-			    " that contradicts this node's of epoch %" PRIu64 ": compare `kvctl ring` of all nodes",
+		gossip_warn(self, "refused a ring document of epoch %" PRIu64 " that contradicts this node's of epoch %" PRIu64
+			    ": compare `kvctl ring` of all nodes",
 			    ring_epoch(document), self->self.epoch);
 		return false;
 	}
@@ -234,15 +233,13 @@ static const char *check_unclaimed(const struct gossip *self, const struct ring_
 			if (row->cluster_id == 0)
 				continue;
 			if (row->node_id == members[i].id)
-				return arena_printf(arena, "%s is in cluster %016" PRIx64 " already", members[i].name,
-						    row->cluster_id);
+				return arena_printf(arena, "%s is in cluster %016" PRIx64 " already", members[i].name, row->cluster_id);
 			if (strcmp(row->peer_address, members[i].peer_address) == 0)
-				return arena_printf(
-					arena,
-					"%s (%s) has the address of %s, a member of cluster %016" PRIx64
-					" with another id: was its data directory lost? Restore it. To use the address "
-					"anew, stop that cluster and start this node again",
-					members[i].name, members[i].peer_address, row->name, row->cluster_id);
+				return arena_printf(arena,
+						    "%s (%s) has the address of %s, a member of cluster %016" PRIx64
+						    " with another id: was its data directory lost? Restore it. To use the address "
+						    "anew, stop that cluster and start this node again",
+						    members[i].name, members[i].peer_address, row->name, row->cluster_id);
 		}
 	return NULL;
 }
