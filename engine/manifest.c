@@ -621,8 +621,9 @@ int manifest_append(struct manifest *manifest, const struct manifest_edit *edit)
 	part = (struct iovec){bytes.data, bytes.size};
 	if (rc == 0) {
 		rc = fs->append(manifest->file, &part, 1);
+		/* The caller now removes the files that the record names: it must not come back after a crash. */
 		if (rc)
-			rc = fs->truncate(manifest->file, manifest->size) ? -EIO : rc;
+			rc = fs->truncate(manifest->file, manifest->size) || fs->sync(manifest->file) ? -EIO : rc;
 		else
 			rc = fs->sync(manifest->file) ? -EIO : 0;
 	}

@@ -69,7 +69,8 @@ RPC_OK int codec_peer_decode(enum method, const struct rpc_request *, void *call
 RPC_OK int codec_peer_encode_answers(enum method, struct message *const *answers, uint32_t count, uint64_t ring_epoch,
 				     struct arena *scratch, struct rpc_message **out);
 /* Makes one answer per question (list by ->next, same order as encoded), listed from *first_out: addressed as message_answer does, `from` the
- * question's `to`. A response that does not fit the questions is -EBADMSG and nothing is made. Answers may hold slices into the
+ * question's `to`. A response that does not fit the questions is -EBADMSG and nothing is made. -EAGAIN: the peer refused the
+ * batch for load, and did nothing of it; -EREMOTEIO: another refusal. Answers may hold slices into the
  * arena. */
 RPC_OK int codec_peer_decode_answers(enum method, const struct message *questions, const struct rpc_response *, struct arena *,
 				     struct message **first_out, struct rpc_error *error_out);

@@ -168,6 +168,11 @@ int codec_client_decode(enum method method, const struct rpc_request *request,
 	return 0;
 }
 
+enum {
+	ANSWER_SLACK = 64 * 1024, /* bytes: the envelope, and what the estimate of a result leaves out */
+	REFUSAL_SIZE = 128,       /* bytes of a result without values, beside its context */
+};
+
 /* ---- responses ---------------------------------------------------------------------------------------------------- */
 
 static char *text_of(const char *text)
@@ -213,6 +218,28 @@ static int get_response(const struct client_result *result, struct arena *scratc
 	return 0;
 }
 
+/* What a result adds to the answer, about. */
+static size_t result_size(const struct client_result *result)
+{
+	size_t size = 64 + result->context.size;
+	for (uint32_t i = 0; i < result->sibling_count; i++)
+		size += result->siblings[i].value.size + 32;
+	return size;
+}
+
+/* Values that do not fit the answer any more: the operation is refused, so that the client can ask for it again, alone. The context
+ * stays: who does not need the values can still replace them. */
+static int too_large(const struct client_result *result, size_t size, struct arena *scratch, Kvring__V1__GetResponse *out)
+{
+	struct client_result refused = *result;
+	refused.outcome = OUTCOME_REFUSED;
+	refused.code = KVRING__V1__CODE__RESOURCE_EXHAUSTED;
+	refused.message = arena_printf(scratch, "the answer has no room for %zu more bytes, its limit is %d: ask for fewer keys at once",
+				       size, RPC_CLIENT_MESSAGE_MAX);
+	refused.sibling_count = 0;
+	return get_response(&refused, scratch, out);
+}
+
 static int encode_puts(const struct client_request *request, const struct rpc_response *head, struct arena *scratch,
 		       struct rpc_message **out)
 {
@@ -238,8 +265,14 @@ static int encode_gets(const struct client_request *request, const struct rpc_re
 	Kvring__V1__GetResponse *responses = arena_alloc(scratch, (request->count + 1) * sizeof *responses);
 	Kvring__V1__GetResponse **list = arena_alloc(scratch, (request->count + 1) * sizeof *list);
 	int error = responses && list ? 0 : -ENOMEM;
+	size_t room = RPC_CLIENT_MESSAGE_MAX - ANSWER_SLACK - (size_t)request->count * REFUSAL_SIZE;
 	for (uint32_t i = 0; error == 0 && i < request->count; i++) {
-		error = get_response(&request->results[i], scratch, &responses[i]);
+		size_t size = result_size(&request->results[i]);
+		if (size <= room)
+			error = get_response(&request->results[i], scratch, &responses[i]);
+		else
+			error = too_large(&request->results[i], size, scratch, &responses[i]);
+		room -= size <= room ? size : 0;
 		list[i] = &responses[i];
 	}
 	if (error < 0)

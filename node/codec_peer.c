@@ -322,12 +322,16 @@ static int encode_fetched(struct message *const *answers, uint32_t count, const 
 	Kvring__V1__FetchResult *results = arena_alloc(scratch, count * sizeof *results);
 	body.results = arena_alloc(scratch, count * sizeof *body.results);
 	body.n_results = count;
+	size_t room = RPC_PEER_MESSAGE_MAX - count * OPERATION_OVERHEAD - OPERATION_OVERHEAD;
 	if (results == NULL || body.results == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
 		kvring__v1__fetch_result__init(&results[i]);
 		results[i].code = (Kvring__V1__ReplicaCode)(answers[i] ? answers[i]->fetched.status : REPLICA_ERROR);
-		if (answers[i] != NULL) {
+		if (answers[i] != NULL && answers[i]->fetched.object.size > room) {
+			results[i].code = KVRING__V1__REPLICA_CODE__REPLICA_OVERLOADED; /* the others still arrive */
+		} else if (answers[i] != NULL) {
+			room -= answers[i]->fetched.object.size;
 			results[i].object = bytes_of(answers[i]->fetched.object);
 			results[i].digest = answers[i]->fetched.digest;
 		}
@@ -480,7 +484,8 @@ int codec_peer_decode_answers(enum method method, const struct message *question
 	if (response->code != KVRING__V1__CODE__OK) {
 		snprintf(error_out->text, sizeof error_out->text, "%s: code %u: %.*s", codec_method_name(method), response->code,
 			 (int)(response->message.size < 100 ? response->message.size : 100), (const char *)response->message.data);
-		return -EREMOTEIO;
+		/* Refused before anything was done (inbound.c: admit), unlike all others. */
+		return response->code == KVRING__V1__CODE__RESOURCE_EXHAUSTED ? -EAGAIN : -EREMOTEIO;
 	}
 	int error = method == METHOD_STORE     ? decode_stored(&answers)
 		    : method == METHOD_FETCH   ? decode_fetched(&answers)

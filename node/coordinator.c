@@ -299,6 +299,10 @@ static const char *prepare(struct operation *operation, const struct ring_view *
 		(uint16_t)ring_partition_of(view->document, bucket.data, bucket.size, ask->key.data, ask->key.size);
 	if (key_encode(operation->partition, bucket, ask->key, out->arena, &operation->key) < 0)
 		return "key must have 1 to 4096 bytes and bucket at most 256";
+	if (ask->value.size > LIMIT_VALUE_SIZE)
+		return text_or(arena_printf(out->arena, "the value has %zu bytes, the limit is %d: split it over several keys",
+					    ask->value.size, LIMIT_VALUE_SIZE),
+			       "value over its limit");
 	const uint16_t *owners;
 	uint32_t datacenter = ring_member_datacenter(view->document, (uint32_t)view->self);
 	uint32_t count = ring_owners(view->document, operation->partition, datacenter, &owners);

@@ -70,7 +70,7 @@ size_t object_encoded_size(const struct object *);
 enum object_put_result {
 	OBJECT_PUT_ADDED,     /* out is the new object */
 	OBJECT_PUT_DUPLICATE, /* this operation is there already: out is old, *dot_out its dot */
-	OBJECT_PUT_SIBLING_LIMIT, /* would add a sibling past LIMIT_SIBLINGS, or an actor past LIMIT_CLOCK_ENTRIES: out is old */
+	OBJECT_PUT_SIBLING_LIMIT, /* would add a sibling past LIMIT_SIBLINGS, or an actor past LIMIT_CLOCK_PUT: out is old */
 };
 
 /* Drops every sibling that context covers, adds the new one under sibling->dot (a counter never issued before), takes the maximum

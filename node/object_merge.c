@@ -388,7 +388,7 @@ int object_put(const struct object *old, const struct context *context, const st
 	*result_out = OBJECT_PUT_ADDED;
 	/* A put that resolves siblings is never refused, however many are left. */
 	if ((out->sibling_count > LIMIT_SIBLINGS && out->sibling_count > old->sibling_count) ||
-	    out->vector.count > LIMIT_CLOCK_ENTRIES) {
+	    (out->vector.count > LIMIT_CLOCK_PUT && out->vector.count > old->vector.count)) {
 		*out = *old;
 		*truncated_out = 0;
 		*result_out = OBJECT_PUT_SIBLING_LIMIT;

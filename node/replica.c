@@ -21,7 +21,10 @@
  */
 enum { META_VERSION = 1, META_SIZE = 20 };
 
-enum { MAINTAIN_RETRY_US = 1000 * 1000 };
+enum {
+	MAINTAIN_RETRY_US = 1000 * 1000,
+	SYNC_RETRY_US = 200 * 1000, /* on a full disk: until a commit is tried again, and whoever waits is told */
+};
 
 /* Answers that wait for one commit, and the keys it will make durable. */
 struct generation {
@@ -41,7 +44,7 @@ struct replica {
 	bool dead; /* the log failed: nothing can be acknowledged until a restart (engine E1) */
 	_Atomic bool quiet;
 	uint32_t jobs_out;
-	uint64_t maintain_after_us;
+	uint64_t maintain_after_us, sync_after_us;
 	struct replica_counters counters;
 };
 
@@ -87,11 +90,32 @@ static void answer_when_durable(struct replica *self, struct message *answer, ui
 		effects_send(out, answer);
 }
 
-/* The log failed: what waited may or may not be on disk, so it is an error and never an acknowledgement. */
-static void turn_into_error(struct message *answer)
+static enum replica_status status_of(int error)
+{
+	switch (error) {
+	case -ENOSPC:
+		return REPLICA_DISK_FULL;
+	case -EAGAIN:
+	case -ENOMEM:
+		return REPLICA_OVERLOADED;
+	default:
+		return REPLICA_ERROR;
+	}
+}
+
+/* The store could not do it: counted for who watches. -EAGAIN and -ENOMEM only say that there is no room in memory now. */
+static enum replica_status store_failed(struct replica *self, int error)
+{
+	if (error != -EAGAIN && error != -ENOMEM)
+		count(&self->counters.store_errors, 1);
+	return status_of(error);
+}
+
+/* What waited may or may not be on disk, now or later, so it is an error and never an acknowledgement. */
+static void turn_into_error(struct message *answer, int status)
 {
 	if (answer->type == MESSAGE_STORED) {
-		answer->stored.status = REPLICA_ERROR;
+		answer->stored.status = status_of(status);
 	} else {
 		answer->fetched.status = REPLICA_ERROR;
 		answer->fetched.object = (struct rpc_slice){0};
@@ -105,11 +129,10 @@ static void release(struct generation *generation, int status, struct effects *o
 		struct message *answer = generation->first;
 		generation->first = answer->next;
 		if (status != 0)
-			turn_into_error(answer);
+			turn_into_error(answer, status);
 		effects_send(out, answer);
 	}
 	generation_init(generation);
-	keyset_clear(&generation->keys);
 }
 
 /* ---- actor and counters -------------------------------------------------------------------------------------- */
@@ -192,22 +215,6 @@ static void leave_identity(struct replica *self)
 }
 
 /* ---- reading and writing one object --------------------------------------------------------------------------- */
-
-/* The store could not do it: counts that, and says it in the answer's words. */
-static enum replica_status store_failed(struct replica *self, int error)
-{
-	switch (error) {
-	case -EAGAIN: /* no room until a flush has ended */
-	case -ENOMEM:
-		return REPLICA_OVERLOADED;
-	case -ENOSPC:
-		count(&self->counters.store_errors, 1);
-		return REPLICA_DISK_FULL;
-	default:
-		count(&self->counters.store_errors, 1);
-		return REPLICA_ERROR;
-	}
-}
 
 static struct engine_slice engine_slice(struct rpc_slice slice)
 {
@@ -513,32 +520,56 @@ static void on_message(struct replica *self, struct message *question, const str
 
 /* ---- commits and background jobs -------------------------------------------------------------------------------- */
 
-static void begin_sync(struct replica *self, struct effects *out)
+/* A full disk or short memory passes; after anything else the log must not be used any more (engine E1). */
+static bool is_passing(int status)
 {
-	if (self->syncing || self->open.keys.count == 0)
+	return status == -ENOSPC || status == -ENOMEM;
+}
+
+static void begin_sync(struct replica *self, const struct event *event, struct effects *out)
+{
+	if (self->dead || self->syncing || event->now_us < self->sync_after_us ||
+	    (self->open.keys.count == 0 && self->closing.keys.count == 0))
 		return;
-	struct keyset spare = self->closing.keys;
-	self->closing = self->open;
-	if (self->closing.first == NULL)
-		self->closing.last = &self->closing.first;
-	generation_init(&self->open);
-	self->open.keys = spare;
+	/* What a commit could not write is still pending, and stays closing until one succeeds. */
+	if (self->closing.keys.count == 0) {
+		struct keyset spare = self->closing.keys;
+		self->closing = self->open;
+		if (self->closing.first == NULL)
+			self->closing.last = &self->closing.first;
+		generation_init(&self->open);
+		self->open.keys = spare;
+	}
 	self->syncing = true;
 	out->sync = true;
 }
 
-static void on_synced(struct replica *self, int status, struct effects *out)
+static void on_synced(struct replica *self, const struct event *event, struct effects *out)
 {
+	int status = event->status;
 	assert(self->syncing);
 	self->syncing = false;
 	count(&self->counters.syncs, 1);
 	release(&self->closing, status, out);
-	if (status != 0) {
+	if (status == 0) {
+		keyset_clear(&self->closing.keys);
+		begin_sync(self, event, out);
+	} else if (is_passing(status)) {
+		self->sync_after_us = event->now_us + SYNC_RETRY_US;
+	} else {
 		self->dead = true;
 		release(&self->open, status, out);
-		return;
 	}
-	begin_sync(self, out);
+}
+
+static uint64_t next_timer(const struct replica *self, const struct event *event)
+{
+	uint64_t timer_us = UINT64_MAX;
+	if (self->maintain_after_us > event->now_us)
+		timer_us = self->maintain_after_us;
+	if (self->sync_after_us > event->now_us && self->sync_after_us < timer_us)
+		timer_us = self->sync_after_us;
+	return timer_us;
 }
 
 static void maintain(struct replica *self, const struct event *event, struct effects *out)
@@ -578,21 +609,22 @@ void replica_step(struct replica *self, const struct event *event, struct effect
 		on_message(self, event->message, event, out);
 		break;
 	case EVENT_BATCH_END:
-		begin_sync(self, out);
+		begin_sync(self, event, out);
 		maintain(self, event, out);
 		break;
 	case EVENT_SYNCED:
-		on_synced(self, event->status, out);
+		on_synced(self, event, out);
 		break;
 	case EVENT_JOB_DONE:
 		on_job_done(self, event, out);
 		break;
 	case EVENT_START:
 	case EVENT_TIMER:
+		begin_sync(self, event, out);
 		maintain(self, event, out);
 		break;
 	}
-	out->timer_us = self->maintain_after_us > event->now_us ? self->maintain_after_us : UINT64_MAX;
+	out->timer_us = next_timer(self, event);
 }
 
 /* ---- life --------------------------------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
  *     coordinator 0..c-1  one worker each
  *     replica 0..s-1      one worker each, the owner of one engine shard
  *     gossip              one worker
+ *     committer 0..s-1    one per replica, waits for its log's sync
  *     jobs                flushes and compactions
  *     ticker              wakes workers whose timers are due
  *     NNG's own           only enqueue
@@ -87,7 +88,8 @@ struct worker *runtime_coordinator(struct runtime *, uint32_t index);
 /* This node's own row with current figures. (any worker) */
 void runtime_self(struct runtime *, struct gossip_row *row_out);
 /* Group commit of one shard. (its replica worker) */
-int runtime_commit(struct runtime *, uint32_t shard_index);
+int runtime_commit_begin(struct runtime *, uint32_t shard_index, struct engine_commit **out);
+int runtime_commit_end(struct runtime *, uint32_t shard_index, struct engine_commit *);
 /* Sends the rows on the bus and frees the message. (gossip worker) */
 void runtime_broadcast(struct runtime *, struct message *);
 /* Sends an event on the bus, with who and when filled in. (any worker) */

@@ -120,7 +120,8 @@ static void test_put_two_replicas_down_is_in_doubt(void **state)
 	scene_stored(&s, 3, REPLICA_DISK_FULL);
 	expect(&s, "client: in doubt 1/2");
 	assert_int_equal(s.code, CODE(UNAVAILABLE));
-	scene_expect_text(&s, "1 of 2 acknowledged (n2: unreachable, n3: disk full); safe to retry with the same operation id");
+	scene_expect_text(
+		&s, "1 of 2 acknowledged (n2: unreachable, n3: disk full); safe to retry with the same operation id");
 	assert_int_equal(scene_in_flight(&s), 0);
 	scene_end(&s);
 }
@@ -231,7 +232,8 @@ static void test_put_answers_from_nobody_asked(void **state)
 	scene_put(&s, .value = "red", .quorum = 1);
 	struct message *question = s.questions[0];
 	for (unsigned node = 2; node <= 5; node++) {
-		static const enum message_type types[] = {MESSAGE_COORDINATED, MESSAGE_STORED, MESSAGE_FETCHED, MESSAGE_FORWARDED};
+		static const enum message_type types[] = {MESSAGE_COORDINATED, MESSAGE_STORED, MESSAGE_FETCHED,
+							  MESSAGE_FORWARDED};
 		for (unsigned i = 0; i < 4; i++) {
 			struct arena *arena = arena_create(256, SIZE_MAX);
 			struct message *answer = message_answer(question, arena, types[i]);

@@ -360,22 +360,55 @@ static void test_truncation_takes_the_oldest_without_a_sibling(void **state)
 	assert_int_equal(version_counter(&out.vector, 50), 50);
 }
 
-static void test_more_actors_than_a_vector_holds(void **state)
+/* As many siblings as actors, of actors first to first + LIMIT_CLOCK_PUT - 1. */
+static struct object object_of_actors(uint64_t first)
 {
-	struct object left = nothing, right = nothing, out;
+	struct object object = nothing;
+
+	for (uint64_t actor = first; actor < first + LIMIT_CLOCK_PUT; actor++)
+		object = put(&object, &blind, sibling(actor, 1, "x"));
+	return object;
+}
+
+static void test_more_actors_than_a_put_may_add(void **state)
+{
+	struct object object = object_of_actors(1), out;
 	enum object_put_result result = OBJECT_PUT_ADDED;
+	struct dot dot;
+	uint32_t truncated;
+
+	(void)state;
+	struct sibling one_more = sibling(1000, 1, "y");
+	assert_int_equal(object_put(&object, &blind, &one_more, 1, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(result, OBJECT_PUT_SIBLING_LIMIT);
+	struct sibling of_old_actor = sibling(1, 2, "y");
+	assert_int_equal(object_put(&object, &blind, &of_old_actor, 1, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(result, OBJECT_PUT_ADDED);
+}
+
+/* Replicas that did not hear each other each admitted their fill: their merge must still be readable, and resolvable. */
+static void test_merges_have_room_beyond_puts(void **state)
+{
+	struct object merged = object_of_actors(1), more, out;
+	enum object_put_result result;
 	struct dot dot;
 	uint32_t truncated;
 	bool changed;
 
 	(void)state;
-	for (uint64_t actor = 1; actor <= LIMIT_CLOCK_ENTRIES; actor++)
-		left = put(&left, &blind, sibling(actor, 1, "x"));
-	struct sibling one_more = sibling(1000, 1, "y");
-	assert_int_equal(object_put(&left, &blind, &one_more, 1, arena, &out, &result, &dot, &truncated), 0);
-	assert_int_equal(result, OBJECT_PUT_SIBLING_LIMIT);
-	right = put(&right, &blind, one_more);
-	assert_int_equal(object_merge(&left, &right, arena, &out, &changed), -E2BIG);
+	for (uint64_t round = 1; round < LIMIT_CLOCK_ENTRIES / LIMIT_CLOCK_PUT; round++) {
+		more = object_of_actors(1 + 1000 * round);
+		assert_int_equal(object_merge(&merged, &more, arena, &out, &changed), 0);
+		merged = decode(encode(&out));
+	}
+	struct context all = context_of(&merged);
+	struct sibling resolved = sibling(9000, 1, "y");
+	assert_int_equal(object_put(&merged, &all, &resolved, 1, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(result, OBJECT_PUT_ADDED);
+	assert_int_equal(out.sibling_count, 1);
+	assert_in_range(out.vector.count, 1, LIMIT_CLOCK_TRUNCATE);
+	more = object_of_actors(9100);
+	assert_int_equal(object_merge(&merged, &more, arena, &out, &changed), -E2BIG);
 }
 
 static void test_tombstones_and_expiry_are_absent(void **state)
@@ -496,7 +529,8 @@ int main(void)
 		cmocka_unit_test(test_sibling_limit_refuses_only_what_adds),
 		cmocka_unit_test(test_siblings_past_the_limit_are_merged_and_resolved),
 		cmocka_unit_test(test_truncation_takes_the_oldest_without_a_sibling),
-		cmocka_unit_test(test_more_actors_than_a_vector_holds),
+		cmocka_unit_test(test_more_actors_than_a_put_may_add),
+		cmocka_unit_test(test_merges_have_room_beyond_puts),
 		cmocka_unit_test(test_tombstones_and_expiry_are_absent),
 		cmocka_unit_test(test_digest_ignores_times_only),
 		cmocka_unit_test(test_digest_of_many_siblings_sees_each),

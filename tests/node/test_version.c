@@ -165,7 +165,7 @@ static void test_malformed_content_is_named(void **state)
 		{{1, 2, 0, [3] = 1, [11] = 1, [12] = 1, [20] = 1}, 21, "entry 1 is out of order"},
 		{{1, 0, 1, [3] = 1, [11] = 0}, 12, "dot 0 has counter 0"},
 		{{1, 0, 17, [3] = 1, [11] = 1}, 12, "17 dots"},
-		{{1, 65, 0, [3] = 1, [11] = 1}, 12, "65 entries"},
+		{{1, LIMIT_CLOCK_ENTRIES + 1, 0, [3] = 1, [11] = 1}, 12, "251 entries"},
 		{{1, 1, 0, [3] = 1, [11] = 1, [12] = 1}, 13, "1 bytes too many"},
 		{{1, 1, 0, [3] = 1, [11] = 0x81, [12] = 0}, 13, "entry 0 is cut short"},
 	};

@@ -7,6 +7,8 @@ enum {
 	CUT_MAX_US = 5 * 1000 * 1000,
 	CRASH_WITHIN_OPERATIONS = 60, /* a planned power cut comes in one of so many disk operations */
 	RESTART_CRASH_PERMILLE = 150,
+	FULL_DISK_ROOM = 64 * 1024, /* bytes left on a disk that gets full */
+	FULL_DISK_MAX_US = 3 * 1000 * 1000,
 	REBOOT_WITHIN_US = 2 * 1000 * 1000, /* a machine whose disk erred is restarted within this */
 };
 
@@ -215,7 +217,39 @@ static void reboot(void *world_arg, void *arg, uint64_t boot)
 		machine_crash(machine, &crash);
 }
 
+static void free_disk(void *world_arg, void *arg, uint64_t number)
+{
+	struct machine *machine = arg;
+
+	(void)world_arg;
+	(void)number;
+	sim_fs_set_capacity(machine->disk, UINT64_MAX);
+	world_line(machine->world, "%s has room on its disk again", machine->name);
+}
+
+/* engine.md: a full disk refuses writes, keeps reads, and recovers without a restart. */
+static void fill_disk(struct world *world, struct machine *machine)
+{
+	sim_fs_set_capacity(machine->disk, sim_fs_used(machine->disk) + draw(world, FULL_DISK_ROOM));
+	world->totals.full_disks++;
+	world_line(world, "the disk of %s is nearly full", machine->name);
+	schedule_in(&world->schedule, 1 + draw(world, FULL_DISK_MAX_US), free_disk, machine, 0, NULL);
+}
+
 /* One operation fails; the machine may be crippled by it until somebody restarts it. */
+static void fail_disk(struct world *world, struct machine *machine)
+{
+	int error = draw(world, 2) ? -EIO : -ENOSPC;
+
+	machine->disk_failed = true;
+	world->totals.disk_errors++;
+	sim_fs_fail_at(machine->disk, sim_fs_operations(machine->disk) + draw(world, CRASH_WITHIN_OPERATIONS), error,
+		       false);
+	world_line(world, "%s: one of the next disk operations will fail with %s", machine->name,
+		   error == -EIO ? "EIO" : "ENOSPC");
+	schedule_in(&world->schedule, 1 + draw(world, REBOOT_WITHIN_US), reboot, machine, machine->boot, NULL);
+}
+
 static void next_disk_error(void *world_arg, void *arg, uint64_t number)
 {
 	struct world *world = world_arg;
@@ -225,16 +259,10 @@ static void next_disk_error(void *world_arg, void *arg, uint64_t number)
 	(void)number;
 	if (!world->faults_on)
 		return;
-	if (machine) {
-		int error = draw(world, 2) ? -EIO : -ENOSPC;
-		machine->disk_failed = true;
-		world->totals.disk_errors++;
-		sim_fs_fail_at(machine->disk, sim_fs_operations(machine->disk) + draw(world, CRASH_WITHIN_OPERATIONS),
-			       error, false);
-		world_line(world, "%s: one of the next disk operations will fail with %s", machine->name,
-			   error == -EIO ? "EIO" : "ENOSPC");
-		schedule_in(&world->schedule, 1 + draw(world, REBOOT_WITHIN_US), reboot, machine, machine->boot, NULL);
-	}
+	if (machine && draw(world, 2))
+		fill_disk(world, machine);
+	else if (machine)
+		fail_disk(world, machine);
 	schedule_in(&world->schedule, draw_pause(world, world->settings.disk_error_rate), next_disk_error, NULL, 0,
 		    NULL);
 }
@@ -281,6 +309,7 @@ void faults_end(struct world *world)
 	for (uint32_t i = 0; i < world->settings.nodes; i++) {
 		struct machine *machine = &world->machines[i];
 		sim_fs_fail_never(machine->disk);
+		sim_fs_set_capacity(machine->disk, UINT64_MAX);
 		if (machine->disk_failed)
 			reboot(world, machine, machine->boot);
 		if (!machine->node)

@@ -24,14 +24,16 @@ int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 
 static void print_totals(uint64_t first, uint64_t last, const struct totals *t)
 {
-	printf("seeds %" PRIu64 "..%" PRIu64 ": %" PRIu64 " ops (%" PRIu64 " puts: %" PRIu64 " acked, %" PRIu64
-	       " in doubt at the end, %" PRIu64 " refusals; %" PRIu64 " retries), %" PRIu64 " crashes (%" PRIu64
-	       " in a disk operation), %" PRIu64 " kills, %" PRIu64 " disk errors, %" PRIu64 " partitions, %" PRIu64
-	       " messages (%" PRIu64 " lost, %" PRIu64 " twice), %" PRIu64 " steps, %" PRIu64 " checks, %" PRIu64
-	       " truncations, %.2f simulated hours\n",
-	       first, last, t->operations, t->puts, t->acked, t->in_doubt, t->refused, t->retries, t->crashes,
-	       t->crashes_in_disk, t->kills, t->disk_errors, t->partitions, t->messages, t->lost, t->duplicated,
-	       t->steps, t->reads_checked, t->truncations, (double)t->simulated_us / 3.6e9);
+	printf("seeds %" PRIu64 "..%" PRIu64 ": %" PRIu64 " ops (%" PRIu64 " gets, %" PRIu64 " puts: %" PRIu64 " acks, %" PRIu64
+	       " refusals, %" PRIu64 " retries, %" PRIu64 " in doubt at the end)",
+	       first, last, t->operations, t->gets, t->puts, t->acked, t->refused, t->retries, t->in_doubt);
+	printf(", %" PRIu64 " crashes (%" PRIu64 " in a disk operation), %" PRIu64 " kills, %" PRIu64 " disk errors, %" PRIu64
+	       " full disks, %" PRIu64 " partitions",
+	       t->crashes, t->crashes_in_disk, t->kills, t->disk_errors, t->full_disks, t->partitions);
+	printf(", %" PRIu64 " messages (%" PRIu64 " lost, %" PRIu64 " twice), %" PRIu64 " steps, %" PRIu64 " jobs, %" PRIu64
+	       " checks, %" PRIu64 " truncations, %" PRIu64 " false siblings by them, %.2f simulated hours\n",
+	       t->messages, t->lost, t->duplicated, t->steps, t->jobs, t->reads_checked, t->truncations,
+	       t->false_siblings, (double)t->simulated_us / 3.6e9);
 }
 
 /* The story of the broken rule: the same seed again, telling only this key. */

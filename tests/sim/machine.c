@@ -1,4 +1,5 @@
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -498,7 +499,7 @@ void machine_stop(struct machine *machine)
 	traffic_forget(machine);
 	bring_jobs_home(machine);
 	int error = node_close(&machine->node);
-	if (error < 0 && !sim_fs_is_down(machine->disk) && !machine->disk_failed)
+	if (error < 0 && !sim_fs_is_down(machine->disk) && !machine->disk_failed && !sim_fs_is_limited(machine->disk))
 		world_break(world, ORACLE_NONE, "%s: node_close failed on a good disk: %s", machine->name,
 			    strerror(-error));
 	machine->boot++;
@@ -628,7 +629,7 @@ bool machine_start(struct machine *machine)
 		return false;
 	}
 	if (error < 0) {
-		if (!machine->disk_failed)
+		if (!machine->disk_failed && !(error == -ENOSPC && sim_fs_is_limited(machine->disk)))
 			world_break(world, ORACLE_NONE, "%s does not start: %s (%s)", machine->name, why.text,
 				    strerror(-error));
 		world_line(world, "%s does not start: %s", machine->name, why.text);

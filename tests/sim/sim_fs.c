@@ -612,6 +612,11 @@ void sim_fs_set_capacity(struct sim_fs *fs, uint64_t bytes)
 	fs->capacity = bytes;
 }
 
+bool sim_fs_is_limited(const struct sim_fs *fs)
+{
+	return fs->capacity != UINT64_MAX;
+}
+
 uint64_t sim_fs_used(const struct sim_fs *fs)
 {
 	return sim_disk_used(&fs->disk);

@@ -82,6 +82,7 @@ void sim_fs_set_hook(struct sim_fs *, int (*hook)(void *arg, uint64_t index, enu
 
 /* Size of the disk: appends past it write what fits and return -ENOSPC, new files are refused. UINT64_MAX: no end. */
 void sim_fs_set_capacity(struct sim_fs *, uint64_t bytes);
+bool sim_fs_is_limited(const struct sim_fs *);
 uint64_t sim_fs_used(const struct sim_fs *);
 
 /* A disk that lies: sync answers 0 and does nothing. For planted bugs. */

@@ -151,7 +151,7 @@ struct client {
 
 struct totals {
 	uint64_t seeds, operations, puts, gets, acked, in_doubt, refused, silent, retries, crashes, kills, restarts,
-		crashes_in_disk, disk_errors, partitions, messages, lost, duplicated, unreachable, steps, commits, jobs,
+		crashes_in_disk, disk_errors, full_disks, partitions, messages, lost, duplicated, unreachable, steps, commits, jobs,
 		truncations, false_siblings, reads_checked, simulated_us;
 };
 

@@ -36,7 +36,7 @@ static void report(struct compare *compare, const struct record *record, const c
 static void compare_value(struct compare *compare, const struct record *record, const ProtobufCBinaryData *stored)
 {
 	size_t at = 0, shorter = stored->len < record->value_size ? stored->len : record->value_size;
-	if (stored->len == record->value_size && !memcmp(stored->data, record->value, stored->len)) {
+	if (stored->len == record->value_size && (!stored->len || !memcmp(stored->data, record->value, stored->len))) {
 		compare->equal++;
 		return;
 	}
@@ -128,7 +128,7 @@ static int compare_all(struct compare *compare)
 
 static void print_result(const struct compare *compare)
 {
-	char equal[32], rate[32];
+	char equal[32], all[32], rate[32];
 	const struct transfer *transfer = &compare->transfer;
 	uint64_t wrong = compare->different + compare->missing + compare->siblings;
 	if (transfer->options->kvctl->json) {
@@ -142,7 +142,7 @@ static void print_result(const struct compare *compare)
 		kvctl_print_json(object);
 		return;
 	}
-	printf("%s of %" PRIu64 " records are equal, byte by byte; %s/s", table_count(compare->equal, equal), compare->equal + wrong,
+	printf("%s of %s records are equal, byte by byte; %s/s", table_count(compare->equal, equal), table_count(compare->equal + wrong, all),
 	       table_count(transfer->seconds > 0 ? (uint64_t)((double)transfer->record_count / transfer->seconds) : 0, rate));
 	if (compare->superseded)
 		printf("; %" PRIu64 " more have a later record of the same key", compare->superseded);

@@ -1,0 +1,185 @@
+"""Real kvnode processes for tests: start, kill, restart; free ports and a directory of their own.
+
+    with Cluster(3) as cluster:      # formed: N=3, R=W=2
+        cluster.client().put("k", b"v")
+        cluster.nodes[0].kill()
+        cluster.nodes[0].start()
+
+Waiting is always for a condition, with a limit; nothing sleeps a fixed time. Programs come from KVNODE and KVCTL.
+"""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+
+import kvring
+
+PATIENCE = float(os.environ.get("KVRING_TEST_PATIENCE", "60"))  # seconds until a wait is a failure
+
+
+def wait_for(condition, what, patience=PATIENCE):
+    """The first true value of condition(). Looks again and again; fails with `what` after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError("waited %.0f s in vain: %s" % (patience, what))
+        time.sleep(0.01)
+
+
+def free_base():
+    """A port that is free together with the next two. Below the range that outgoing connections take."""
+    while True:
+        base = random.randrange(20000, 31990)
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(base, base + 3):
+                    one = stack.enter_context(socket.socket())
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    one.bind(("127.0.0.1", port))
+                return base
+            except OSError:
+                continue
+
+
+def listens(port):
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Node:
+    def __init__(self, directory, name, arguments=()):
+        self.name, self.base = name, free_base()
+        self.data = os.path.join(directory, name)
+        self.log_path = os.path.join(directory, name + ".log")
+        self.arguments = list(arguments)
+        self.seeds = []
+        self.process = None
+
+    @property
+    def address(self):
+        return "127.0.0.1:%d" % self.base
+
+    @property
+    def peer_address(self):
+        return "127.0.0.1:%d" % (self.base + 1)
+
+    def command(self):
+        seeds = [part for seed in self.seeds for part in ("--seed", seed)]
+        return [os.environ["KVNODE"], "--name", self.name, "--data-dir", self.data, "--listen", self.address, *seeds, *self.arguments]
+
+    def start(self):
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_for(lambda: self.process.poll() is not None or listens(self.base), "%s does not listen" % self.name)
+        if self.process.poll() is not None:
+            raise AssertionError("%s ended with %d at its start:\n%s" % (self.name, self.process.returncode, self.log()))
+
+    @property
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        """SIGTERM. Returns the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=PATIENCE)
+
+    def log(self):
+        with open(self.log_path, errors="replace") as log:
+            return log.read()[-3000:]
+
+
+class Cluster:
+    def __init__(self, node_count=3, form=True, replicas=3, arguments=()):
+        self.directory = tempfile.mkdtemp(prefix="kvring-test-")
+        self.nodes = [Node(self.directory, "n%d" % (i + 1), arguments) for i in range(node_count)]
+        self.clients = []
+        try:
+            for node in self.nodes:
+                node.seeds = [other.peer_address for other in self.nodes if other is not node]
+            for node in self.nodes:
+                node.start()
+            if form:
+                self.kvctl("cluster", "init", "-n", str(replicas), "--timeout", "60s", *(n.address for n in self.nodes), endpoints="")
+                self.wait_up()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        for client in self.clients:
+            client.close()
+        for node in self.nodes:
+            if node.running:
+                node.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def endpoints(self, *nodes):
+        return ",".join(node.address for node in nodes or self.nodes)
+
+    def client(self, *nodes, timeout=20):
+        client = kvring.Client(self.endpoints(*nodes), timeout=timeout)
+        self.clients.append(client)
+        return client
+
+    def wait_up(self, count=None, through=None):
+        """Until the node `through` (every one) sees `count` (all) members up."""
+        for node in [through] if through else [n for n in self.nodes if n.running]:
+            self.kvctl("status", "--wait-up", str(count or len(self.nodes)), "--timeout", "60s", endpoints=node.address)
+
+    def run_kvctl(self, *arguments, endpoints=None, stdin=b""):
+        environment = dict(os.environ, KVRING_ENDPOINTS=self.endpoints() if endpoints is None else endpoints)
+        return subprocess.run([os.environ["KVCTL"], *arguments], env=environment, input=stdin, capture_output=True, timeout=4 * PATIENCE)
+
+    def kvctl(self, *arguments, expect=0, **options):
+        """Runs kvctl, which must end with this status. Returns stdout and stderr."""
+        done = self.run_kvctl(*arguments, **options)
+        if done.returncode != expect:
+            raise AssertionError("kvctl %s ended with %d, not %d\n%s\n%s\n%s" % (
+                " ".join(arguments), done.returncode, expect, done.stdout[-1000:].decode(errors="replace"),
+                done.stderr[-1000:].decode(errors="replace"), self.logs()))
+        return done.stdout, done.stderr.decode()
+
+    def logs(self):
+        return "\n".join("-- %s (%s)\n%s" % (n.name, "running" if n.running else "ended", n.log()) for n in self.nodes)
+
+
+class ClusterTest(unittest.TestCase):
+    """One cluster per class; what a test does to it, it undoes."""
+
+    cluster = None
+    node_count = 3
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster(cls.node_count)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.cluster.close()
+
+    def run(self, result=None):
+        before = len(result.failures) + len(result.errors)
+        super().run(result)
+        if len(result.failures) + len(result.errors) > before and self.cluster:
+            print(self.cluster.logs())
+        return result

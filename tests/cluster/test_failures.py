@@ -1,0 +1,251 @@
+"""Three real nodes that die: what was acknowledged is there afterwards."""
+
+import os
+import subprocess
+import threading
+import unittest
+
+import kvring
+from cluster import Cluster, Node, wait_for
+
+
+class Writers:
+    """Threads that write keys of their own as fast as they can, and note what was acknowledged."""
+
+    def __init__(self, cluster, count, prefix):
+        self.cluster, self.prefix = cluster, prefix
+        self.acknowledged = {}  # key -> value; also what is in doubt, in its own set
+        self.doubtful = set()
+        self.stopping = threading.Event()
+        self.errors = []
+        self.threads = [threading.Thread(target=self._write, args=(i,)) for i in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def _write(self, index):
+        nodes = self.cluster.nodes
+        endpoints = self.cluster.endpoints(*(nodes[(index + i) % len(nodes)] for i in range(len(nodes))))
+        with kvring.Client(endpoints, timeout=10) as client:
+            number = 0
+            while not self.stopping.is_set():
+                key, value = "%s-%d-%d" % (self.prefix, index, number), b"%d of %d" % (number, index) * 20
+                number += 1
+                try:
+                    client.put(key, value)
+                    self.acknowledged[key] = value
+                except kvring.InDoubt:
+                    self.doubtful.add(key)
+                except kvring.KvringError as error:
+                    self.errors.append(error)
+
+    def stop(self):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
+
+
+class FailureTest(unittest.TestCase):
+    def setUp(self):
+        self.cluster = Cluster(3)
+        self.addCleanup(self.cluster.close)
+
+    def run(self, result=None):
+        before = len(result.failures) + len(result.errors)
+        super().run(result)
+        if len(result.failures) + len(result.errors) > before and hasattr(self, "cluster"):
+            print("failed: " + self.id())
+        return result
+
+    def check(self, acknowledged, r, *nodes):
+        with kvring.Client(self.cluster.endpoints(*nodes), timeout=30) as client:
+            keys = sorted(acknowledged)
+            for at in range(0, len(keys), 500):
+                self.check_part(client, keys[at : at + 500], acknowledged, r)
+
+    def check_part(self, client, keys, acknowledged, r):
+        """A node may need a moment to connect to one that came back, and refuses until then; nothing else may go wrong."""
+
+        def read():
+            nonlocal keys
+            again = []
+            for key, found in zip(keys, client.batch_get(keys, r=r)):
+                if found.error:
+                    self.assertEqual(found.error.code, "UNAVAILABLE", "%s: %s" % (key, found.error))
+                    again.append(key)
+                else:
+                    self.assertEqual(found.result.values, [acknowledged[key]], key)
+            keys = again
+            return not keys
+
+        wait_for(read, "every key can be read at r=%d" % r)
+
+    def test_a_node_killed_under_load_loses_nothing(self):
+        writers = Writers(self.cluster, 6, "load")
+        wait_for(lambda: len(writers.acknowledged) > 300, "writes before the kill")
+        victim = self.cluster.nodes[1]
+        victim.kill()
+        at_kill = len(writers.acknowledged)
+        wait_for(lambda: len(writers.acknowledged) > at_kill + 300, "writes go on without the node")
+        writers.stop()
+        self.check(writers.acknowledged, 2, self.cluster.nodes[0], self.cluster.nodes[2])
+        victim.start()
+        self.cluster.wait_up(3, through=self.cluster.nodes[0])
+        self.check(writers.acknowledged, 3)
+        self.assertEqual(writers.errors, [])
+
+    def test_all_nodes_killed_under_load_lose_nothing(self):
+        writers = Writers(self.cluster, 6, "all")
+        wait_for(lambda: len(writers.acknowledged) > 300, "writes before the kill")
+        for node in self.cluster.nodes:
+            node.process.kill()
+        for node in self.cluster.nodes:
+            node.process.wait()
+        acknowledged = dict(writers.acknowledged)
+        for node in self.cluster.nodes:
+            node.start()
+        writers.stop()
+        acknowledged.update(writers.acknowledged)
+        self.cluster.wait_up()
+        self.check(acknowledged, 2)
+
+    def test_reads_repair_the_node_that_was_away(self):
+        client = self.cluster.client(self.cluster.nodes[0], self.cluster.nodes[1])
+        away = self.cluster.nodes[2]
+        away.kill()
+        self.cluster.wait_up(2, through=self.cluster.nodes[0])
+        values = {"repair-%d" % i: b"value %d" % i for i in range(50)}
+        for key, value in values.items():
+            client.put(key, value)
+        away.start()
+        self.cluster.wait_up(3, through=self.cluster.nodes[0])
+        self.check(values, 3)
+        # what the read at R=3 repaired is on the node itself now: it serves it alone
+        for node in self.cluster.nodes[:2]:
+            node.kill()
+
+        def served_alone():
+            with kvring.Client(away.address, timeout=5) as alone:
+                try:
+                    return all(alone.get(key, r=1).values == [value] for key, value in values.items())
+                except kvring.KvringError:
+                    return False
+
+        wait_for(served_alone, "the repaired node serves what it was given")
+
+    def test_a_rolling_restart_by_sigterm(self):
+        client = self.cluster.client()
+        values = {"roll-%d" % i: os.urandom(100) for i in range(200)}
+        for item in client.batch_put(values.items()):
+            self.assertIsNone(item.error)
+        for node in self.cluster.nodes:
+            self.assertEqual(node.stop(), 0, node.log())
+            self.check(values, 2, *(n for n in self.cluster.nodes if n is not node))
+            node.start()
+            self.cluster.wait_up(3)
+        self.check(values, 3)
+
+    def test_all_nodes_stopped_and_started(self):
+        client = self.cluster.client()
+        values = {"stop-%d" % i: os.urandom(100) for i in range(200)}
+        client.batch_put(values.items())
+        for node in self.cluster.nodes:
+            self.assertEqual(node.stop(), 0, node.log())
+        for node in self.cluster.nodes:
+            node.start()
+        self.cluster.wait_up()
+        self.check(values, 3)
+
+    def test_one_of_three_left(self):
+        client = self.cluster.client(self.cluster.nodes[0], timeout=4)
+        client.put("before", b"v", w=3)
+        for node in self.cluster.nodes[1:]:
+            node.kill()
+        # W=2 cannot be had: never "done", and in doubt or refused for a reason
+        with self.assertRaises((kvring.InDoubt, kvring.Refused)) as caught:
+            client.put("alone", b"v")
+        self.assertTrue(str(caught.exception))
+        with self.assertRaises((kvring.Refused, kvring.Unreachable)):
+            client.get("before")  # not found would be a lie
+        self.assertEqual(client.get("before", r=1).value, b"v")
+        status = self.cluster.run_kvctl("--timeout", "4s", "put", "--blind", "alone2", "v", endpoints=self.cluster.nodes[0].address)
+        self.assertIn(status.returncode, (3, 4), status)
+
+    def test_a_paused_node_holds_nobody_up(self):
+        import signal
+
+        client = self.cluster.client(self.cluster.nodes[0], self.cluster.nodes[1])
+        self.cluster.nodes[2].process.send_signal(signal.SIGSTOP)
+        try:
+            values = {"paused-%d" % i: b"v%d" % i for i in range(30)}
+            for key, value in values.items():
+                client.put(key, value)
+            self.check(values, 2, *self.cluster.nodes[:2])
+        finally:
+            self.cluster.nodes[2].process.send_signal(signal.SIGCONT)
+        self.cluster.wait_up(3, through=self.cluster.nodes[0])
+        self.check(values, 3)
+
+
+class ProcessTest(unittest.TestCase):
+    def run_node(self, *arguments):
+        return subprocess.run([os.environ["KVNODE"], *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, text=True)
+
+    def test_a_second_process_on_the_same_directory_is_refused(self):
+        with Cluster(1, replicas=1) as cluster:
+            first = cluster.nodes[0]
+            second = Node(cluster.directory, "n1")
+            done = self.run_node(*second.command()[1:])
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(first.data, done.stderr)
+            self.assertRegex(done.stderr, r"(?i)in use|another process|uses")
+            cluster.client().put("k", b"v", w=1)
+
+    def test_a_port_in_use_is_named(self):
+        with Cluster(1, replicas=1) as cluster:
+            second = Node(cluster.directory, "n2")
+            second.base = cluster.nodes[0].base
+            done = self.run_node(*second.command()[1:])
+            self.assertNotEqual(done.returncode, 0)
+            ports = [str(second.base + i) for i in range(3)]
+            self.assertTrue(any(port in done.stderr for port in ports), done.stderr)
+            self.assertIn("in use", done.stderr)
+
+    def test_a_node_of_another_cluster_is_not_taken(self):
+        with Cluster(1, replicas=1) as old, Cluster(2, form=False) as new:
+            addresses = [node.address for node in new.nodes + old.nodes]
+            _, err = new.kvctl("cluster", "init", *addresses, expect=3)
+            self.assertIn("already", err)
+            self.assertIn(old.nodes[0].address, err)
+
+    def test_a_node_in_no_cluster_says_so(self):
+        with Cluster(1, form=False) as cluster:
+            _, err = cluster.kvctl("--timeout", "2s", "put", "--blind", "k", "v", expect=3)
+            self.assertIn("cluster", err)
+            out, _ = cluster.kvctl("status")
+            self.assertIn(b"cluster init", out)
+
+    def test_wrong_configuration(self):
+        with Cluster(1, form=False) as cluster:
+            path = os.path.join(cluster.directory, "node.ini")
+            with open(path, "w") as file:
+                file.write("[node]\nname = x\ndata-dir = /tmp/x\ncolour = blue\n")
+            done = self.run_node("--config", path, "--check-config")
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("colour", done.stderr)
+            self.assertIn("node.ini", done.stderr)
+            self.assertEqual(self.run_node("--name", "x").returncode, 2)
+            self.assertEqual(self.run_node("--name", "x", "--data-dir", "/tmp/x", "--listen", "nowhere").returncode, 2)
+
+    def test_version_and_printed_configuration(self):
+        self.assertIn("kvnode", self.run_node("--version").stdout)
+        printed = self.run_node("--name", "x", "--data-dir", "/tmp/x", "--listen", "127.0.0.1:7000", "--print-config").stdout
+        self.assertIn("name", printed)
+        with Cluster(1, form=False) as cluster:
+            path = os.path.join(cluster.directory, "printed.ini")
+            with open(path, "w") as file:
+                file.write(printed)
+            self.assertEqual(self.run_node("--config", path, "--check-config").returncode, 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
