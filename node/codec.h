@@ -71,13 +71,14 @@ RPC_OK int codec_peer_decode(enum method, const struct rpc_request *, void *call
 /* answers[i] belongs to call_index i; NULL: none could be made (encoded as REPLICA_ERROR). */
 RPC_OK int codec_peer_encode_answers(enum method, struct message *const *answers, uint32_t count, uint64_t ring_epoch,
 				     struct arena *scratch, struct rpc_message **out);
-/* Makes one answer per question (list by ->next, same order as encoded), listed from *first_out: addressed as
- * message_answer does, `from` the question's `to`. A response that does not fit the questions is -EBADMSG and nothing
- * is made. Answers may hold slices into the arena. */
-RPC_OK int codec_peer_decode_answers(enum method, const struct message *questions, const struct rpc_response *,
-				     struct arena *, struct message **first_out, struct rpc_error *error_out);
-/* The answer that says nobody answered: REPLICA_UNREACHABLE, REPLICA_LOST, REPLICA_OVERLOADED. For FORWARD: REFUSED or,
- * when LOST, IN_DOUBT, with code UNAVAILABLE. NULL for a GOSSIP question, which needs none, or when memory is out. */
+/* Makes one answer per question (list by ->next, same order as encoded), listed from *first_out: addressed as message_answer does, `from` the
+ * question's `to`. A response that does not fit the questions is -EBADMSG and nothing is made. -EAGAIN: the peer refused the
+ * batch for load, and did nothing of it; -EREMOTEIO: another refusal. Answers may hold slices into the
+ * arena. */
+RPC_OK int codec_peer_decode_answers(enum method, const struct message *questions, const struct rpc_response *, struct arena *,
+				     struct message **first_out, struct rpc_error *error_out);
+/* The answer that says nobody answered: REPLICA_UNREACHABLE, REPLICA_LOST, REPLICA_OVERLOADED. For FORWARD: REFUSED or, when
+ * LOST, IN_DOUBT, with code UNAVAILABLE. NULL for a GOSSIP question, which needs none, or when memory is out. */
 struct message *codec_peer_failed(const struct message *question, enum replica_status, struct arena *);
 
 /* ---- gossip (codec_gossip.c) -------------------------------------------------------------------------------- */

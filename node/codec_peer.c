@@ -483,10 +483,10 @@ int codec_peer_decode_answers(enum method method, const struct message *question
 	answers.last = &answers.first;
 	error_out->text[0] = 0;
 	if (response->code != KVRING__V1__CODE__OK) {
-		snprintf(error_out->text, sizeof error_out->text, "%s: code %u: %.*s", codec_method_name(method),
-			 response->code, (int)(response->message.size < 100 ? response->message.size : 100),
-			 (const char *)response->message.data);
-		return -EREMOTEIO;
+		snprintf(error_out->text, sizeof error_out->text, "%s: code %u: %.*s", codec_method_name(method), response->code,
+			 (int)(response->message.size < 100 ? response->message.size : 100), (const char *)response->message.data);
+		/* Refused before anything was done (inbound.c: admit), unlike all others. */
+		return response->code == KVRING__V1__CODE__RESOURCE_EXHAUSTED ? -EAGAIN : -EREMOTEIO;
 	}
 	int error = method == METHOD_STORE   ? decode_stored(&answers)
 		    : method == METHOD_FETCH ? decode_fetched(&answers)

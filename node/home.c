@@ -263,6 +263,8 @@ static int lock_directory(struct home *home, struct rpc_error *error_out)
 		return fail(error_out, status,
 			    "%s: another process uses this directory: stop it, or give this node its own",
 			    home->directory);
+	if (status == -ENOTDIR)
+		return fail(error_out, status, "%s: is a file: give the node a directory", home->directory);
 	if (status)
 		return fail(error_out, status, "%s: cannot be locked: %s", home->lock_path, strerror(-status));
 	return 0;

@@ -11,6 +11,11 @@ enum { YIELDS_BEFORE_SLEEP = 2 };
 
 /* The queue's own barriers are in liburcu, where ThreadSanitizer does not look: tell it that what was done before the
  * put comes before what is done after the take. Nothing outside a TSan build. */
+#ifdef __has_feature /* clang's way of saying it */
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__ 1
+#endif
+#endif
 #ifdef __SANITIZE_THREAD__
 void __tsan_acquire(void *);
 void __tsan_release(void *);

@@ -103,6 +103,14 @@ static enum replica_status status_of(int error)
 	}
 }
 
+/* The store could not do it: counted for who watches. -EAGAIN and -ENOMEM only say that there is no room in memory now. */
+static enum replica_status store_failed(struct replica *self, int error)
+{
+	if (error != -EAGAIN && error != -ENOMEM)
+		count(&self->counters.store_errors, 1);
+	return status_of(error);
+}
+
 /* What waited may or may not be on disk, now or later, so it is an error and never an acknowledgement. */
 static void turn_into_error(struct message *answer, int status)
 {
@@ -208,15 +216,6 @@ static void leave_identity(struct replica *self)
 }
 
 /* ---- reading and writing one object --------------------------------------------------------------------------- */
-
-/* The store could not do it: counts that, and says it in the answer's words. */
-static enum replica_status store_failed(struct replica *self, int error)
-{
-	enum replica_status status = status_of(error);
-	if (status != REPLICA_OVERLOADED) /* which passes when a flush has ended */
-		count(&self->counters.store_errors, 1);
-	return status;
-}
 
 static struct engine_slice engine_slice(struct rpc_slice slice)
 {

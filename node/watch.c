@@ -160,15 +160,16 @@ void watch_store(struct worker *worker)
 	}
 }
 
-void watch_log_failed(const struct worker *worker, int error)
+void watch_log_failed(struct worker *worker, int error)
 {
-	if (error == -ENOSPC) {
-		log_error("replica: disk full shard=%u why=\"%.900s\"; writes are refused until there is space",
-			  worker->index, shard_text(worker));
+	uint32_t suppressed;
+	if (error == -ENOSPC || error == -ENOMEM) {
+		if (log_limit_pass(&worker->watch.log, worker->now_us, DISK_INTERVAL_US, &suppressed))
+			log_error("replica: no %s for the log shard=%u suppressed=%u; writes are refused until there is, reads go on",
+				  error == -ENOSPC ? "space" : "memory", worker->index, suppressed);
 		return;
 	}
-	log_error("replica: log failed shard=%u error=\"%s\" why=\"%.900s\"; its unacknowledged writes are in doubt "
-		  "and it answers "
+	log_error("replica: log failed shard=%u error=\"%s\" why=\"%.900s\"; its unacknowledged writes are in doubt and it answers "
 		  "nothing more: check the disk and restart the node",
 		  worker->index, strerror(-error), shard_text(worker));
 }

@@ -23,7 +23,7 @@ struct worker;
 /* ---- requests and the disk (watch.c) ------------------------------------------------------------------------ */
 
 struct watch {
-	struct log_limit slow, overload, large_value, many_siblings, store, jobs;
+	struct log_limit slow, overload, large_value, many_siblings, store, jobs, log;
 	uint64_t store_errors, job_errors; /* of the replica's counters: how many are told or counted */
 };
 
@@ -33,8 +33,8 @@ void watch_request(struct worker *, const struct message *request);
 void watch_answer(struct worker *, const struct message *done);
 /* After a batch of a replica: what its store could not do. */
 void watch_store(struct worker *);
-/* The shard's log could not be written or synced. */
-void watch_log_failed(const struct worker *, int error);
+/* The shard's log could not be written or synced; without space or memory it is tried again. */
+void watch_log_failed(struct worker *, int error);
 
 /* ---- ring, members, links (watch_cluster.c) ----------------------------------------------------------------- */
 
