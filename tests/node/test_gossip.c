@@ -498,6 +498,10 @@ static void test_init_names_what_is_wrong(void **state)
 	fill_members(members, 0, 3);
 	members[1].peer_address[0] = 0;
 	assert_init_refused(members, 3, "member 1 (n1)");
+	strcpy(members[1].peer_address, "nonsense");
+	assert_init_refused(members, 3, "member 1 (n1): address \"nonsense\" has no port");
+	strcpy(members[1].peer_address, members[2].peer_address);
+	assert_init_refused(members, 3, "the same peer address 10.0.0.2:2");
 	close_net();
 }
 
