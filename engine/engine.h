@@ -119,6 +119,13 @@ ENGINE_OK int shard_write(struct shard *, const struct engine_batch *);
  * for this shard (E1): writes since the last good commit are in doubt until the store is reopened. */
 ENGINE_OK int shard_commit(struct shard *, enum engine_sync);
 ENGINE_OK int shard_sync(struct shard *);
+/* shard_commit in two halves, for an owner that goes on working while the disk syncs. begin writes the log; *out is NULL when there is
+ * nothing to sync. Between begin and end, engine_commit_run runs once. (any thread) end makes what was written before begin count
+ * as durable, frees the commit, and is final like shard_commit when it fails. Several may be under way. */
+struct engine_commit;
+ENGINE_OK int shard_commit_begin(struct shard *, struct engine_commit **out);
+void engine_commit_run(struct engine_commit *);
+ENGINE_OK int shard_commit_end(struct shard *, struct engine_commit **);
 /* Sequence of the last entry written, and of the last one known to be on stable storage. */
 uint64_t shard_sequence(const struct shard *);
 uint64_t shard_durable_sequence(const struct shard *);

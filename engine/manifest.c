@@ -373,7 +373,7 @@ static int take_drop(struct reader *reader, struct manifest_state *state)
 	uint64_t id = reader_varint(reader);
 	struct engine_slice begin = reader_slice(reader), end = reader_slice(reader);
 
-	return reader->bad ? -EBADMSG : state_drop(state, id, begin, end);
+	return reader->bad || !id ? -EBADMSG : state_drop(state, id, begin, end);
 }
 
 static int take_field(enum tag tag, struct reader *reader, struct manifest_state *state)
@@ -621,8 +621,9 @@ int manifest_append(struct manifest *manifest, const struct manifest_edit *edit)
 	part = (struct iovec){bytes.data, bytes.size};
 	if (rc == 0) {
 		rc = fs->append(manifest->file, &part, 1);
+		/* The caller now removes the files that the record names: it must not come back after a crash. */
 		if (rc)
-			rc = fs->truncate(manifest->file, manifest->size) ? -EIO : rc;
+			rc = fs->truncate(manifest->file, manifest->size) || fs->sync(manifest->file) ? -EIO : rc;
 		else
 			rc = fs->sync(manifest->file) ? -EIO : 0;
 	}

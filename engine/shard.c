@@ -307,7 +307,7 @@ int shard_create_files(const struct engine_options *options, uint32_t shard_inde
 
 static void shard_free(struct shard *shard)
 {
-	assert(!shard->compaction_count && !shard->is_flushing);
+	assert(!shard->compaction_count && !shard->is_flushing && !shard->commit_count);
 	assert(atomic_load(&shard->snapshot_count) == 0);
 	if (shard->view)
 		view_unref(&shard->view);

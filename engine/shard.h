@@ -75,6 +75,7 @@ struct shard {
 	bool is_compaction_damaged; /* an input could not be read: no more compactions until reopened */
 	struct engine_job **compactions;
 	size_t compaction_count;
+	size_t commit_count; /* begun and not ended */
 	struct shard_stats stats;
 };
 
@@ -102,6 +103,8 @@ ENGINE_OK int shard_change(struct shard *, struct manifest_edit *, struct manife
 uint64_t shard_new_number(struct shard *);
 /* Retires the memtable if it holds anything, and begins a new segment. */
 ENGINE_OK int shard_rotate(struct shard *);
+/* Appends the pending batches to the log, as one (D1). Not synced. */
+ENGINE_OK int shard_write_pending(struct shard *);
 uint64_t shard_reserved_number(struct shard *);
 void retired_fini(struct retired *);
 size_t shard_memory(const struct shard *);

@@ -21,8 +21,7 @@ static int disk_is_full(struct shard *shard)
 
 /* ---- log ----------------------------------------------------------------------------------------------------- */
 
-/* Writes the pending batches as one (D1). */
-static int write_pending(struct shard *shard)
+int shard_write_pending(struct shard *shard)
 {
 	uint64_t first = shard->sequence - shard->pending_count + 1;
 	size_t size = shard->pending.size;
@@ -41,48 +40,6 @@ static int write_pending(struct shard *shard)
 	shard->pending_count = 0;
 	shard->stats.log_bytes_written += size;
 	return 0;
-}
-
-static int sync_log(struct shard *shard, struct wal *log)
-{
-	int rc = wal_sync(log);
-
-	if (rc)
-		return shard_die(shard, rc, "syncing the log");
-	if (log->last_sequence > shard->durable_sequence)
-		shard->durable_sequence = log->last_sequence;
-	return 0;
-}
-
-/* Older segments first (D3). */
-static int sync_logs(struct shard *shard)
-{
-	shard->stats.syncs++;
-	while (shard->unsynced) {
-		struct wal *log = shard->unsynced;
-		int rc = sync_log(shard, log);
-
-		if (rc)
-			return rc;
-		shard->unsynced = log->next;
-		wal_close(&log);
-	}
-	return sync_log(shard, shard->log);
-}
-
-int shard_commit(struct shard *shard, enum engine_sync mode)
-{
-	int rc = shard->is_dead ? -EIO : write_pending(shard);
-
-	if (rc)
-		return rc;
-	shard->stats.commits++;
-	return mode == ENGINE_SYNC_EACH ? sync_logs(shard) : 0;
-}
-
-int shard_sync(struct shard *shard)
-{
-	return shard_commit(shard, ENGINE_SYNC_EACH);
 }
 
 uint64_t shard_sequence(const struct shard *shard)
@@ -118,7 +75,7 @@ static void leave_log(struct shard *shard, struct wal *log, bool is_empty)
 	*tail = log;
 }
 
-/* What becomes of the memtable being written. */
+/* What becomes of the memtable being written. On an error, too, *out is the caller's to free. */
 static int prepare_retired(struct shard *shard, struct retired *out)
 {
 	struct memtable *memtable = shard_memtable(shard);
@@ -135,12 +92,8 @@ static int prepare_retired(struct shard *shard, struct retired *out)
 		.tree_drop_id = shard->state.last_drop_id,
 		.has_tree = shard->is_tree_changed || (shard->state.tree.number && shard->state.drop_count),
 	};
-	if (out->has_tree && hashtree_save(&shard->tree, &out->tree)) {
-		buffer_fini(&out->tree);
-		return -ENOMEM;
-	}
 	memtable_ref(memtable);
-	return 0;
+	return out->has_tree ? hashtree_save(&shard->tree, &out->tree) : 0;
 }
 
 static int create_log(struct shard *shard, struct wal **out)
@@ -162,7 +115,7 @@ int shard_rotate(struct shard *shard)
 	struct memtable *memtable = NULL;
 	struct view *view = NULL;
 	struct wal *log = NULL;
-	int rc = write_pending(shard);
+	int rc = shard_write_pending(shard);
 
 	if (rc == 0)
 		rc = memtable_create(shard->state.last_drop_id, &memtable);
@@ -226,12 +179,12 @@ static int make_room(struct shard *shard, const struct engine_batch *batch)
 
 	if (shard->is_dead)
 		return -EIO;
-	if (shard->is_full && (rc = write_pending(shard)))
+	if (shard->is_full && (rc = shard_write_pending(shard)))
 		return rc;
 	rc = check_space(shard);
 	if (rc)
 		return rc;
-	if (shard->pending.size + batch->entries.size > SHARD_PENDING_MAX && (rc = write_pending(shard)))
+	if (shard->pending.size + batch->entries.size > SHARD_PENDING_MAX && (rc = shard_write_pending(shard)))
 		return rc;
 	if (!shard->must_rotate && memtable_bytes(shard_memtable(shard)) < shard->options.memtable_bytes)
 		return 0;

@@ -17,7 +17,7 @@ int wal_create(const struct files *files, uint64_t number, uint64_t first_sequen
 
 	if (!wal)
 		return -ENOMEM;
-	*wal = (struct wal){.files = files, .number = number, .drop_id = drop_id};
+	*wal = (struct wal){.files = files, .number = number, .drop_id = drop_id, .refs = 1};
 	wal->last_sequence = first_sequence - 1;
 	rc = files->fs->open(files->fs, path.text, FS_OPEN_CREATE, &wal->file);
 	if (rc) {
@@ -46,10 +46,16 @@ void wal_close(struct wal **wal)
 	struct wal *it = *wal;
 
 	*wal = NULL;
-	if (!it)
+	if (!it || --it->refs > 0)
 		return;
 	it->files->fs->close(it->file);
 	free(it);
+}
+
+struct wal *wal_ref(struct wal *wal)
+{
+	wal->refs++;
+	return wal;
 }
 
 int wal_append(struct wal *wal, uint8_t *batch, size_t size, uint64_t first_sequence, uint32_t count,
@@ -78,13 +84,7 @@ int wal_append(struct wal *wal, uint8_t *batch, size_t size, uint64_t first_sequ
 
 int wal_sync(struct wal *wal)
 {
-	int rc;
-
-	if (wal->is_synced)
-		return 0;
-	rc = wal->files->fs->sync(wal->file);
-	wal->is_synced = rc == 0;
-	return rc;
+	return wal->files->fs->sync(wal->file);
 }
 
 /* Size of the intact batch at this offset, or 0. The checksum field counts as zero in the checksum. */

@@ -14,7 +14,7 @@
  * A batch that does not verify ends the log, unless a later one (here or in a later segment) says in `durable` that
  * what is missing had been synced: then acknowledged data is damaged and the store does not open by itself.
  *
- * Threading   One user.
+ * Threading   One owner; wal_sync may run on another thread.
  * Errors      What the file system returns. After a failed append the file is cut back to its last good batch; when
  * that fails too, or a sync fails, the log must not be used any more (the shard is dead).
  */
@@ -39,6 +39,7 @@ struct wal {
 	uint64_t last_sequence; /* of what it holds, or before its first */
 	uint64_t drop_id;
 	bool is_synced;
+	uint32_t refs;    /* the owner's: its own, and one per commit under way */
 	struct wal *next; /* holder's list */
 };
 
@@ -46,11 +47,14 @@ struct wal {
  * that was written to. On an error nothing is left. */
 ENGINE_OK int wal_create(const struct files *, uint64_t number, uint64_t first_sequence, uint64_t drop_id,
 			 struct wal **out);
+/* Drops a reference; the last one closes the file. */
 void wal_close(struct wal **);
+struct wal *wal_ref(struct wal *);
 /* batch begins with WAL_BATCH_HEADER bytes of room, the entries follow. 0, or an error with the file as before; -EIO
  * when that could not be had. */
 ENGINE_OK int wal_append(struct wal *, uint8_t *batch, size_t size, uint64_t first_sequence, uint32_t count,
 			 uint64_t durable_sequence);
+/* Syncs what was appended before the call. (any thread, also beside an append) Whoever owns the segment notes the result. */
 ENGINE_OK int wal_sync(struct wal *);
 
 struct wal_batch {

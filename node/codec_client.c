@@ -150,6 +150,11 @@ int codec_client_decode(enum method method, const struct rpc_request *request,
 	error_out->text[0] = 0;
 	if (message == NULL)
 		return -ENOMEM;
+	if (request->body.size > LIMIT_BATCH_SIZE) {
+		message_free(message);
+		return refuse(error_out, -EMSGSIZE, "the request has %zu bytes, the limit is %d: send it in parts", request->body.size,
+			      LIMIT_BATCH_SIZE);
+	}
 	memcpy(decoder.base_id, request->has_operation_id ? request->operation_id : fallback_id, RPC_OPERATION_ID_SIZE);
 	decoder.out = message->client.request = arena_zalloc(arena, sizeof *decoder.out);
 	int error = decoder.out ? 0 : -ENOMEM;

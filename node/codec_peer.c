@@ -326,12 +326,16 @@ static int encode_fetched(struct message *const *answers, uint32_t count, const 
 	Kvring__V1__FetchResult *results = arena_alloc(scratch, count * sizeof *results);
 	body.results = arena_alloc(scratch, count * sizeof *body.results);
 	body.n_results = count;
+	size_t room = RPC_PEER_MESSAGE_MAX - count * OPERATION_OVERHEAD - OPERATION_OVERHEAD;
 	if (results == NULL || body.results == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
 		kvring__v1__fetch_result__init(&results[i]);
 		results[i].code = (Kvring__V1__ReplicaCode)(answers[i] ? answers[i]->fetched.status : REPLICA_ERROR);
-		if (answers[i] != NULL) {
+		if (answers[i] != NULL && answers[i]->fetched.object.size > room) {
+			results[i].code = KVRING__V1__REPLICA_CODE__REPLICA_OVERLOADED; /* the others still arrive */
+		} else if (answers[i] != NULL) {
+			room -= answers[i]->fetched.object.size;
 			results[i].object = bytes_of(answers[i]->fetched.object);
 			results[i].digest = answers[i]->fetched.digest;
 		}

@@ -32,8 +32,6 @@ enum {
 	CONFIG_EXIT_WRONG = 2, /* exit code: the configuration is wrong */
 };
 
-enum config_sync { CONFIG_SYNC_EACH, CONFIG_SYNC_INTERVAL, CONFIG_SYNC_NONE };
-
 struct node_config {
 	/* [node] */
 	char name[CONFIG_NAME_MAX];
@@ -51,15 +49,14 @@ struct node_config {
 	uint32_t seed_count;
 
 	/* [threads] */
-	uint32_t coordinators; /* 0: one per core */
-	uint32_t shards;       /* 0: one per core when the data directory is new, else as it is */
+	uint32_t coordinators; /* 0: one per two cores */
+	uint32_t shards;       /* 0: one per two cores when the data directory is new, else as it is */
 	uint32_t jobs;
 
 	/* [storage] */
 	uint32_t cache_mb;
 	uint32_t memtable_mb;
-	enum config_sync sync;
-	uint32_t sync_interval_ms; /* with CONFIG_SYNC_INTERVAL */
+	uint32_t request_mb; /* 0: an eighth of the machine's memory */
 
 	/* [log] */
 	enum log_level log_level;

@@ -135,6 +135,12 @@ uint32_t operation_count_asks(const struct operation *operation, enum ask_state 
 	return n;
 }
 
+uint32_t operation_acks(const struct operation *operation)
+{
+	uint32_t own = operation_count_asks(operation, ASK_OK);
+	return own > operation->forward_acks ? own : operation->forward_acks;
+}
+
 struct message *operation_question(struct coordinator *self, struct operation *operation, const struct position *position,
 				   enum message_type type, struct effects *out)
 {
@@ -144,6 +150,7 @@ struct message *operation_question(struct coordinator *self, struct operation *o
 	question->from = self->options.self;
 	question->to.node_id = position->node_id;
 	question->to.kind = type == MESSAGE_FORWARD ? ACTOR_COORDINATOR : ACTOR_REPLICA;
+	/* Which of the other node's coordinators does it, that node says. */
 	question->to.index = type == MESSAGE_FORWARD ? 0 : (uint16_t)(operation->partition % self->options.shard_count);
 	question->correlation = operation->correlation;
 	question->deadline_us = operation->deadline_us;
@@ -267,7 +274,7 @@ void operation_fail(struct coordinator *self, struct operation *operation, enum 
 		.code = code,
 		.message = message,
 		.needed = operation->needed,
-		.acks_owners = operation_count_asks(operation, ASK_OK),
+		.acks_owners = operation_acks(operation),
 	};
 	if (outcome == OUTCOME_IN_DOUBT)
 		result.synced = result.acks_owners;
@@ -300,7 +307,8 @@ static const char *prepare(struct operation *operation, const struct ring_view *
 	if (key_encode(operation->partition, bucket, ask->key, out->arena, &operation->key) < 0)
 		return "key must have 1 to 4096 bytes and bucket at most 256";
 	if (ask->value.size > LIMIT_VALUE_SIZE)
-		return text_or(arena_printf(out->arena, "value has %zu bytes, the limit is %d", ask->value.size, LIMIT_VALUE_SIZE),
+		return text_or(arena_printf(out->arena, "the value has %zu bytes, the limit is %d: split it over several keys",
+					    ask->value.size, LIMIT_VALUE_SIZE),
 			       "value over its limit");
 	const uint16_t *owners;
 	uint32_t datacenter = ring_member_datacenter(view->document, (uint32_t)view->self);
@@ -317,11 +325,12 @@ static const char *prepare(struct operation *operation, const struct ring_view *
 		position->node_id = ring_member(view->document, owners[i])->id;
 		position->up = view->status[owners[i]].reachability == RING_UP;
 	}
-	struct rpc_error why;
-	if (context_decode(ask->context, out->arena, &operation->context, &why) < 0)
-		return text_or(arena_printf(out->arena, "context refused: %s; pass a context exactly as a get or put returned it",
-					    why.text),
-			       "context refused");
+	struct rpc_error why = {"context refused: this node is out of memory, retry later or elsewhere"};
+	int error = context_decode(ask->context, operation->key, out->arena, &operation->context, &why);
+	if (error == -ENOMEM)
+		*code_out = KVRING__V1__CODE__RESOURCE_EXHAUSTED;
+	if (error < 0)
+		return text_or(arena_printf(out->arena, "%s", why.text), "context refused");
 	return NULL;
 }
 
@@ -456,7 +465,6 @@ int coordinator_create(const struct coordinator_options *options, struct coordin
 		return -ENOMEM;
 	self->options = *options;
 	CDS_INIT_LIST_HEAD(&self->answered);
-	prng_seed(&self->prng, options->seed);
 	*out = self;
 	return 0;
 }

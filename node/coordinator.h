@@ -23,7 +23,6 @@ struct coordinator_options {
 	struct address self;
 	uint32_t shard_count; /* of this node: partition mod shard_count is the local replica's index */
 	struct ring_table *ring;
-	uint64_t seed;
 };
 
 RPC_OK int coordinator_create(const struct coordinator_options *, struct coordinator **out);

@@ -233,7 +233,7 @@ static void answer_object(struct coordinator *self, struct operation *operation,
 	struct arena *arena = operation->has_object && operation->held == NULL ? operation->merge_arena : out->arena;
 	int error = 0;
 	if (operation->has_object) {
-		error = object_context(&operation->merged, arena, &result.context);
+		error = object_context(&operation->merged, operation->key, arena, &result.context);
 		result.siblings = live_siblings(&operation->merged, event->now_ms, arena, &result.sibling_count);
 		if (result.siblings == NULL)
 			error = -ENOMEM;

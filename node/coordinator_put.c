@@ -21,7 +21,8 @@ static void answer_done(struct coordinator *self, struct operation *operation, s
 		.needed = operation->needed,
 	};
 	/* The client's own context and the new dot, never the merged clock: it would cover values the client never saw. */
-	int error = context_with_dot(&operation->context, operation->held->coordinated.dot, out->arena, &result.context);
+	int error = context_with_dot(&operation->context, operation->held->coordinated.dot, operation->key, out->arena,
+				     &result.context);
 	if (error < 0)
 		result.message = "done, but without a context: memory is short on this node; get the key before the next put";
 	operation_answer(self, operation, &result, out);
@@ -30,7 +31,7 @@ static void answer_done(struct coordinator *self, struct operation *operation, s
 static void answer_in_doubt(struct coordinator *self, struct operation *operation, uint32_t code, struct effects *out)
 {
 	const char *text = arena_printf(out->arena, "%u of %u acknowledged (%s); safe to retry with the same operation id",
-					operation_count_asks(operation, ASK_OK), operation->needed,
+					operation_acks(operation), operation->needed,
 					operation_failures(self, operation, out));
 	operation_fail(self, operation, OUTCOME_IN_DOUBT, code, text, out);
 }
@@ -131,9 +132,9 @@ static void on_not_coordinated(struct coordinator *self, struct operation *opera
 	struct position *position = operation_position(operation, self->options.self.node_id);
 	if (answer->coordinated.status == REPLICA_SIBLING_LIMIT) {
 		const char *text = arena_printf(out->arena,
-						"the key's siblings would pass the limit of %u, or of %u MiB together: "
+						"the key's siblings would pass the limit of %u, of %u actors or of %u MiB together: "
 						"get it, and put the resolved value with that context",
-						LIMIT_SIBLINGS, LIMIT_OBJECT_SIZE >> 20);
+						LIMIT_SIBLINGS, LIMIT_CLOCK_PUT, LIMIT_OBJECT_SIZE >> 20);
 		operation_fail(self, operation, OUTCOME_REFUSED, KVRING__V1__CODE__FAILED_PRECONDITION, text, out);
 		operation_finish(self, operation);
 		return;
@@ -243,6 +244,14 @@ static enum replica_status failure_of(const struct client_result *result)
 	}
 }
 
+/* Each owner counts the acks of its own try: the most that one of them had is sure. */
+static void note_doubt(struct operation *operation, const struct client_result *result)
+{
+	operation->maybe_written = true;
+	if (result->acks_owners > operation->forward_acks)
+		operation->forward_acks = result->acks_owners;
+}
+
 /* The other coordinator's result is this one's. */
 static void answer_forwarded(struct coordinator *self, struct operation *operation, struct message *answer, struct effects *out)
 {
@@ -257,6 +266,8 @@ static void answer_forwarded(struct coordinator *self, struct operation *operati
 		mine.message = arena_printf(out->arena, "%s; an owner asked before may hold the write: safe to retry with the same operation id",
 					    mine.message ? mine.message : "refused");
 	}
+	if (mine.outcome == OUTCOME_IN_DOUBT && mine.acks_owners < operation->forward_acks)
+		mine.acks_owners = mine.synced = operation->forward_acks;
 	operation_answer(self, operation, &mine, out);
 	operation_finish(self, operation);
 }
@@ -266,6 +277,8 @@ static void on_forwarded(struct coordinator *self, struct operation *operation, 
 {
 	struct position *position = operation_position(operation, answer->from.node_id);
 	const struct client_result *result = &answer->forwarded.result;
+	if (position != NULL && operation->state == OPERATION_FORWARDED && result->outcome == OUTCOME_IN_DOUBT)
+		note_doubt(operation, result);
 	/* Owners whose share is over may still say that it is done. */
 	bool asked = position != NULL && operation->state == OPERATION_FORWARDED &&
 		     (position->ask == ASK_SENT || (position->ask == ASK_FAILED && result->outcome == OUTCOME_DONE));
@@ -273,8 +286,6 @@ static void on_forwarded(struct coordinator *self, struct operation *operation, 
 		message_free(answer);
 		return;
 	}
-	if (result->outcome == OUTCOME_IN_DOUBT)
-		operation->maybe_written = true;
 	if (worth_another_try(result) && next_owner(self, operation) != NULL) {
 		position->ask = ASK_FAILED;
 		position->failure = failure_of(result);

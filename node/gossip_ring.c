@@ -154,9 +154,6 @@ static bool is_wanted(struct gossip *self, const struct ring_document *document)
 	bool other = ring_epoch(document) == self->self.epoch && ring_hash(document) != self->self.ring_hash;
 	if (other || (self->document && !ring_document_same_cluster(self->document, document))) {
 		gossip_count(&self->counters.conflicts);
-		gossip_warn(self, "refused a ring document of epoch %" PRIu64 " that contradicts this node's of epoch %" PRIu64
-			    ": compare `kvctl ring` of all nodes",
-			    ring_epoch(document), self->self.epoch);
 		return false;
 	}
 	return ring_epoch(document) > self->self.epoch; /* G2 */

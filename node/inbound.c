@@ -10,7 +10,14 @@
 #include "limit.h"
 #include "runtime.h"
 
-enum { SCRATCH_SIZE = 8 * 1024, DECODE_SLACK = 1024 };
+enum {
+	SCRATCH_SIZE = 8 * 1024,
+	DECODE_SLACK = 1024,
+	/* What a request takes of memory while it is worked on, in its own size: as it came, decoded, encoded as an object, and
+	 * once more for each of the peers. */
+	COST_FACTOR = 6,
+	COST_FIXED = 2048, /* bytes */
+};
 
 /* A batch of a peer: its questions are answered in any order, by one worker or several. */
 struct peer_call {
@@ -41,27 +48,81 @@ static struct worker *some_replica(struct runtime *runtime)
 	return &runtime->replicas[turn % runtime->node->shard_count];
 }
 
+static uint64_t cost_of(const struct rpc_call *call)
+{
+	return COST_FIXED + COST_FACTOR * (uint64_t)rpc_message_bytes(call->request).size;
+}
+
+static enum method method_of(const struct rpc_call *call)
+{
+	struct rpc_request request;
+	struct rpc_error why;
+	return rpc_request_decode(rpc_message_bytes(call->request), &request, &why) == 0 ? codec_method(request.method) : METHOD_UNKNOWN;
+}
+
+/* Gossip, health and status are small, and most needed when a node is overloaded. */
+static bool carries_data(enum method method)
+{
+	switch (method) {
+	case METHOD_INIT_CLUSTER:
+	case METHOD_DESCRIBE:
+	case METHOD_STATUS:
+	case METHOD_RING:
+	case METHOD_HEALTH:
+	case METHOD_GOSSIP:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* Takes the call into work, or refuses it. The budget, kept as the call's owner, tells which port it came by. */
+static bool admit(struct budget *budget, struct rpc_call *call)
+{
+	uint64_t cost = cost_of(call);
+	call->owner = budget;
+	if (budget_take(budget, cost))
+		return true;
+	if (!carries_data(method_of(call))) {
+		budget_force(budget, cost);
+		return true;
+	}
+	char text[160];
+	snprintf(text, sizeof text, "requests in work have reached this node's limit of memory (request-mb %llu): retry later or elsewhere",
+		 (unsigned long long)(budget->limit >> 20));
+	rpc_call_refuse(call, KVRING__V1__CODE__RESOURCE_EXHAUSTED, 0, text);
+	return false;
+}
+
+/* Every call that was admitted ends in one of these two. */
+static void end_with_reply(struct rpc_call *call, struct rpc_message *response)
+{
+	budget_give(call->owner, cost_of(call));
+	rpc_call_reply(call, response);
+}
+
+static void end_with_refusal(struct rpc_call *call, uint32_t code, uint64_t epoch, const char *text)
+{
+	budget_give(call->owner, cost_of(call));
+	rpc_call_refuse(call, code, epoch, text);
+}
+
 void inbound_on_client(void *arg, struct rpc_call *call)
 {
 	struct runtime *runtime = arg;
-	if (atomic_load_explicit(&runtime->stopping, memory_order_relaxed)) {
+	if (atomic_load_explicit(&runtime->stopping, memory_order_relaxed))
 		rpc_call_refuse(call, KVRING__V1__CODE__UNAVAILABLE, 0, "this node is stopping: ask another");
-	} else {
-		call->owner = NULL;
+	else if (admit(&runtime->budget, call))
 		put(some_coordinator(runtime), call);
-	}
 }
 
 /* Looks at the envelope to find the right kind of worker; anything odd goes to a coordinator, which refuses it. */
 void inbound_on_peer(void *arg, struct rpc_call *call)
 {
 	struct runtime *runtime = arg;
-	struct rpc_request request;
-	struct rpc_error why;
-	enum method method = METHOD_UNKNOWN;
-	call->owner = runtime; /* marks it as from the peer port */
-	if (rpc_request_decode(rpc_message_bytes(call->request), &request, &why) == 0)
-		method = codec_method(request.method);
+	if (!admit(&runtime->peer_budget, call))
+		return;
+	enum method method = method_of(call);
 	if (method == METHOD_GOSSIP)
 		put(runtime->gossip, call);
 	else if (method == METHOD_STORE || method == METHOD_FETCH)
@@ -95,7 +156,7 @@ static uint64_t epoch_of(struct worker *worker)
 
 static void refuse(struct worker *worker, struct rpc_call *call, int error, const struct rpc_error *why)
 {
-	rpc_call_refuse(call, codec_code(error), epoch_of(worker), why->text[0] ? why->text : strerror(-error));
+	end_with_refusal(call, codec_code(error), epoch_of(worker), why->text[0] ? why->text : strerror(-error));
 }
 
 static uint64_t deadline_us(const struct rpc_call *call, uint32_t budget_ms)
@@ -137,6 +198,7 @@ static void on_kv(struct worker *worker, struct rpc_call *call, enum method meth
 	}
 	message->call = call;
 	message->deadline_us = deadline_us(call, request->deadline_ms);
+	watch_request(worker, message);
 	worker_step(worker, EVENT_MESSAGE, message);
 }
 
@@ -173,7 +235,7 @@ static void on_admin(struct worker *worker, struct rpc_call *call, enum method m
 	if (error < 0)
 		refuse(worker, call, error, &why);
 	else
-		rpc_call_reply(call, response);
+		end_with_reply(call, response);
 }
 
 /* ---- batches of peers ---------------------------------------------------------------------------------------------- */
@@ -186,11 +248,12 @@ static void reply_peer(struct worker *worker, struct peer_call *peer)
 	if (scratch != NULL)
 		error = codec_peer_encode_answers(peer->method, peer->answers, peer->count, epoch_of(worker), scratch, &response);
 	arena_unref(scratch);
-	struct rpc_error why = {"cannot encode the answers"};
+	/* Not what encoding says: RESOURCE_EXHAUSTED would mean that nothing was done, and all of it was. */
+	struct rpc_error why = {"done, but out of memory for the answers"};
 	if (error < 0)
-		refuse(worker, peer->call, error, &why);
+		refuse(worker, peer->call, -EIO, &why);
 	else
-		rpc_call_reply(peer->call, response);
+		end_with_reply(peer->call, response);
 	for (uint32_t i = 0; i < peer->count; i++)
 		message_free(peer->answers[i]);
 	free(peer);
@@ -208,6 +271,9 @@ void inbound_answer(struct worker *worker, struct message *answer)
 static void dispatch(struct worker *worker, struct message *question)
 {
 	question->to.node_id = worker->runtime->node->id;
+	/* A forwarded put is any coordinator's: the one that decoded it keeps it, so batches go round among all. */
+	if (question->to.kind == ACTOR_COORDINATOR)
+		question->to.index = (uint16_t)worker->index;
 	struct worker *owner = runtime_worker_for(worker->runtime, question);
 	if (owner == worker)
 		worker_step(worker, EVENT_MESSAGE, question);
@@ -258,7 +324,7 @@ void inbound_call(struct worker *worker, struct rpc_call *call)
 		return;
 	}
 	enum method method = codec_method(request.method);
-	bool peer = call->owner != NULL;
+	bool peer = call->owner == &worker->runtime->peer_budget;
 	switch (method) {
 	case METHOD_PUT:
 	case METHOD_GET:
@@ -301,7 +367,9 @@ void inbound_reply_client(struct worker *worker, struct message *done)
 {
 	struct rpc_call *call = done->call;
 	struct rpc_message *response;
-	struct rpc_error why = {"this node is out of memory: retry later or elsewhere"};
+	struct rpc_error why = {"this node is out of memory for the answer: what was asked for may have been done"};
+	if (done->type == MESSAGE_CLIENT_DONE)
+		watch_answer(worker, done);
 	struct arena *scratch = arena_create(SCRATCH_SIZE, SIZE_MAX);
 	int error = -ENOMEM;
 	if (scratch != NULL)
@@ -310,9 +378,9 @@ void inbound_reply_client(struct worker *worker, struct message *done)
 				: codec_init_encode(done, epoch_of(worker), scratch, &response);
 	arena_unref(scratch);
 	if (error < 0)
-		refuse(worker, call, error, &why);
+		refuse(worker, call, -EIO, &why);
 	else
-		rpc_call_reply(call, response);
+		end_with_reply(call, response);
 	message_free(done);
 }
 

@@ -9,17 +9,18 @@ enum {
 	LIMIT_VALUE_WARN_SIZE = 256 * 1024,   /* bytes; logged */
 	LIMIT_SIBLINGS = 100,                 /* a put that would add one more is refused */
 	LIMIT_SIBLINGS_WARN = 25,             /* logged */
-	LIMIT_CLOCK_ENTRIES = 64,             /* hard bound on decoding */
+	LIMIT_CLOCK_ENTRIES = 1088,           /* hard bound on decoding: each dot of an object has room, and 64 more */
+	LIMIT_CLOCK_PUT = 64,                 /* a put that would add one more is refused: merges have room beyond */
 	LIMIT_CLOCK_TRUNCATE = 10,            /* Dynamo 4.4: oldest entries go past this many */
-	LIMIT_CONTEXT_SIZE = 8192,            /* bytes */
+	LIMIT_CONTEXT_SIZE = 20 * 1024,       /* bytes; the largest vector has room, with the longest counters */
 	LIMIT_BATCH_OPERATIONS = 4096,        /* per client request */
 	LIMIT_BATCH_SIZE = 16 * 1024 * 1024,  /* bytes per client request */
 	LIMIT_IN_FLIGHT = 4096,               /* client requests being worked on, per node */
-	LIMIT_IN_FLIGHT_CONNECTION = 2048,    /* of one connection: twice what honest clients and peers have */
 	LIMIT_OPERATIONS = 65536,             /* coordinator: operations in flight, per actor */
 	LIMIT_PEER_BATCH_SIZE = 4 * 1024 * 1024, /* bytes per message to a peer, unless one object is larger */
 	LIMIT_PEER_BATCH_OPERATIONS = 4096,
-	LIMIT_PEER_OUTSTANDING = 1024, /* batches under way to one peer */
+	LIMIT_PEER_OUTSTANDING = 1024, /* batches under way to one peer, of all workers */
+	LIMIT_PEER_QUEUE = 65536,      /* questions of one worker that wait for one peer, per method */
 	LIMIT_OBJECT_SIZE = 48 * 1024 * 1024, /* bytes encoded: siblings together; fits one peer message */
 	LIMIT_DEADLINE_MS = 60000,            /* longest deadline a client may ask for */
 };

@@ -1,9 +1,23 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
+#include <sched.h>
 #include <time.h>
 #include <unistd.h>
+#include <urcu/arch.h>
 #include "mailbox.h"
 #include "rpc.h"
+
+enum { YIELDS_BEFORE_SLEEP = 2 };
+
+/* The queue's own barriers are in liburcu, where ThreadSanitizer does not look: tell it that what was done before the put comes
+ * before what is done after the take. Nothing outside a TSan build. */
+#ifdef __SANITIZE_THREAD__
+void __tsan_acquire(void *);
+void __tsan_release(void *);
+#else
+#define __tsan_acquire(at) (void)(at)
+#define __tsan_release(at) (void)(at)
+#endif
 
 /* Sleeping without losing a wake-up: the consumer says that it sleeps, then looks once more; a producer puts, then looks whether
  * somebody sleeps. Both with a full fence in between, so at least one of them sees the other. */
@@ -25,6 +39,7 @@ void mailbox_put(struct mailbox *mailbox, enum mail_kind kind, struct cds_wfcq_n
 {
 	struct mail_queue *queue = &mailbox->queues[kind];
 	cds_wfcq_node_init(node);
+	__tsan_release(node);
 	cds_wfcq_enqueue(&queue->head, &queue->tail, node);
 }
 
@@ -47,7 +62,10 @@ bool mailbox_take(struct mailbox *mailbox, enum mail_kind kind, struct mail_queu
 
 struct cds_wfcq_node *mail_next(struct mail_queue *taken)
 {
-	return __cds_wfcq_dequeue_blocking(&taken->head, &taken->tail);
+	struct cds_wfcq_node *node = __cds_wfcq_dequeue_blocking(&taken->head, &taken->tail);
+	if (node != NULL)
+		__tsan_acquire(node);
+	return node;
 }
 
 static bool has_mail(struct mailbox *mailbox)
@@ -60,6 +78,12 @@ static bool has_mail(struct mailbox *mailbox)
 
 void mailbox_wait(struct mailbox *mailbox, uint64_t until_us)
 {
+	/* On a busy machine whoever is about to write runs first: one longer batch instead of two sleeps. On an idle one this is nothing. */
+	for (int i = 0; i < YIELDS_BEFORE_SLEEP; i++) {
+		sched_yield();
+		if (has_mail(mailbox))
+			return;
+	}
 	__atomic_store_n(&mailbox->asleep, 1, __ATOMIC_RELAXED);
 	cmm_smp_mb();
 	bool nudged = __atomic_exchange_n(&mailbox->nudged, false, __ATOMIC_SEQ_CST);

@@ -14,6 +14,8 @@
 #include "log.h"
 #include "runtime.h"
 
+#define REQUEST_MB_MIN UINT64_C(128) /* one request of the largest size, with all its copies */
+
 static uint64_t random_u64(void)
 {
 	uint64_t value;
@@ -23,11 +25,22 @@ static uint64_t random_u64(void)
 	return value;
 }
 
-/* What is not configured is one per core. */
+/* What is not configured is one per two cores: coordinators and replicas are busy at the same time, and more threads than cores only
+ * take turns (measured on two cores: 1 + 1 made a fifth more puts per second than 2 + 2). */
 static uint32_t threads_or(uint32_t configured)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	return configured ? configured : cores > 0 ? (uint32_t)cores : 1;
+	return configured ? configured : cores > 1 ? (uint32_t)cores / 2 : 1;
+}
+
+/* What is not configured is an eighth of the machine's memory for clients and as much for peers: a quarter together. */
+static uint64_t request_bytes(uint32_t configured_mb)
+{
+	uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t least = REQUEST_MB_MIN << 20;
+	if (configured_mb != 0)
+		return (uint64_t)configured_mb << 20;
+	return machine / 8 > least ? machine / 8 : least;
 }
 
 static uint64_t unix_ms(void)
@@ -82,6 +95,7 @@ static int start(const struct node_config *config, struct runtime **out)
 		.peer_listen = config->listen_peer,
 		.bus_listen = config->listen_bus,
 		.job_threads = threads_or(config->jobs),
+		.request_bytes = request_bytes(config->request_mb),
 	};
 	for (uint32_t i = 0; i < config->seed_count; i++)
 		seeds[i] = config->seeds[i];

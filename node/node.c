@@ -74,7 +74,6 @@ static int open_coordinators(struct node *self, const struct node_options *optio
 			.self = {self->id, ACTOR_COORDINATOR, (uint16_t)i},
 			.shard_count = self->shard_count,
 			.ring = self->ring,
-			.seed = seed_for(options, ACTOR_COORDINATOR, i),
 		};
 		int error = coordinator_create(&coordinator, &self->coordinators[i]);
 		if (error < 0)

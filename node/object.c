@@ -2,12 +2,12 @@
  *
  *     0  1  format: 1
  *     1  1  flags: 1 seen dots follow the vector
- *     2  1  vector entries, n, at most LIMIT_CLOCK_ENTRIES
- *     3     siblings, m
+ *     2     vector entries, n, at most LIMIT_CLOCK_ENTRIES
+ *           siblings, m
  *           n times, ascending by actor:    actor (u64, little endian), counter (from 1), last_ms
  *           when flagged, count (from 1) times, ascending: actor (u64), counter
  *           m times, ascending by dot:
- *               stamp: entry (u8)         index in the vector of the dot's actor
+ *               stamp: entry              index in the vector of the dot's actor
  *                      behind             that entry's counter minus the dot's: nearly always 0
  *                      age (zigzag)       that entry's last_ms minus written_ms: nearly always 0
  *               flags (u8): 1 tombstone, 2 expires, 4 aliases
@@ -31,7 +31,7 @@
 
 enum {
 	OBJECT_FORMAT = 1,
-	OBJECT_HEAD_SIZE = 3,
+	OBJECT_HEAD_SIZE = 2,
 	OBJECT_FLAG_SEEN = 1,
 
 	STORED_TOMBSTONE = 1,
@@ -114,10 +114,9 @@ static int decode_seen(struct decoder *d, struct object *object)
 static bool decode_stamp(struct decoder *d, const struct version *vector, struct dot *dot_out, uint64_t *written_ms_out)
 {
 	const struct version_entry *entry;
-	uint64_t behind, age;
-	uint8_t index;
+	uint64_t index, behind, age;
 
-	if (!bytes_get_u8(&d->reader, &index) || index >= vector->count)
+	if (!bytes_get_varint(&d->reader, &index) || index >= vector->count)
 		return false;
 	entry = &vector->entries[index];
 	if (!bytes_get_varint(&d->reader, &behind) || behind >= entry->counter || !bytes_get_varint(&d->reader, &age))
@@ -226,19 +225,19 @@ static int decode_siblings(struct decoder *d, struct object *object)
 
 static int decode_head(struct decoder *d, struct object *out, uint8_t *flags_out)
 {
-	uint8_t format, entries;
-	uint64_t siblings;
+	uint8_t format;
+	uint64_t entries, siblings;
 
 	if (!bytes_get_u8(&d->reader, &format) || format != OBJECT_FORMAT)
 		return refuse(d, "the format is not one this version knows (%d)", OBJECT_FORMAT);
 	if (!bytes_get_u8(&d->reader, flags_out) || (*flags_out & ~OBJECT_FLAG_SEEN))
 		return refuse(d, "unknown flags");
-	if (!bytes_get_u8(&d->reader, &entries) || entries > LIMIT_CLOCK_ENTRIES)
+	if (!bytes_get_varint(&d->reader, &entries) || entries > LIMIT_CLOCK_ENTRIES)
 		return refuse(d, "more than %d vector entries, or none told", LIMIT_CLOCK_ENTRIES);
 	if (!bytes_get_varint(&d->reader, &siblings) || siblings > OBJECT_DOTS_MAX ||
 	    siblings > bytes_left(&d->reader) / SIBLING_SIZE_MIN)
 		return refuse(d, "the number of siblings is malformed");
-	out->vector.count = entries;
+	out->vector.count = (uint32_t)entries;
 	out->sibling_count = (uint32_t)siblings;
 	return 0;
 }
@@ -270,7 +269,7 @@ int object_decode(struct rpc_slice bytes, struct arena *arena, struct object *ou
 
 /* Where a dot stands in the vector. */
 struct stamp {
-	uint8_t index;
+	uint32_t index;
 	uint64_t behind, age;
 };
 
@@ -282,8 +281,7 @@ static struct stamp stamp_of(const struct version *vector, struct dot dot, uint6
 		if (entry->actor != dot.actor)
 			continue;
 		assert(entry->counter >= dot.counter); /* O3 */
-		return (struct stamp){(uint8_t)i, entry->counter - dot.counter,
-				      bytes_zigzag(entry->last_ms - written_ms)};
+		return (struct stamp){i, entry->counter - dot.counter, bytes_zigzag(entry->last_ms - written_ms)};
 	}
 	assert(!"O3: every sibling's actor is in the vector");
 	return (struct stamp){0};
@@ -293,14 +291,14 @@ static size_t stamp_size(const struct version *vector, struct dot dot, uint64_t 
 {
 	struct stamp stamp = stamp_of(vector, dot, written_ms);
 
-	return 1 + bytes_varint_size(stamp.behind) + bytes_varint_size(stamp.age);
+	return bytes_varint_size(stamp.index) + bytes_varint_size(stamp.behind) + bytes_varint_size(stamp.age);
 }
 
 static uint8_t *put_stamp(uint8_t *at, const struct version *vector, struct dot dot, uint64_t written_ms)
 {
 	struct stamp stamp = stamp_of(vector, dot, written_ms);
 
-	*at++ = stamp.index;
+	at = bytes_put_varint(at, stamp.index);
 	at = bytes_put_varint(at, stamp.behind);
 	return bytes_put_varint(at, stamp.age);
 }
@@ -336,7 +334,8 @@ static uint8_t *put_sibling(uint8_t *at, const struct version *vector, const str
 
 size_t object_encoded_size(const struct object *object)
 {
-	size_t size = OBJECT_HEAD_SIZE + bytes_varint_size(object->sibling_count);
+	size_t size = OBJECT_HEAD_SIZE + bytes_varint_size(object->vector.count) +
+		      bytes_varint_size(object->sibling_count);
 
 	for (uint32_t i = 0; i < object->vector.count; i++)
 		size += sizeof(uint64_t) + bytes_varint_size(object->vector.entries[i].counter) +
@@ -354,7 +353,7 @@ static uint8_t *put_head(uint8_t *at, const struct object *object)
 {
 	*at++ = OBJECT_FORMAT;
 	*at++ = object->seen_count ? OBJECT_FLAG_SEEN : 0;
-	*at++ = (uint8_t)object->vector.count;
+	at = bytes_put_varint(at, object->vector.count);
 	at = bytes_put_varint(at, object->sibling_count);
 	for (uint32_t i = 0; i < object->vector.count; i++) {
 		at = bytes_put_u64(at, object->vector.entries[i].actor);
@@ -464,14 +463,14 @@ bool object_is_absent(const struct object *object, uint64_t now_ms)
 	return true;
 }
 
-int object_context(const struct object *object, struct arena *arena, struct rpc_slice *out)
+int object_context(const struct object *object, struct rpc_slice key, struct arena *arena, struct rpc_slice *out)
 {
 	struct context context = {.vector = object->vector};
 
 	/* More seen dots than a context holds: what is left out can come back as a sibling, never be lost. */
 	context.dot_count = object->seen_count < CONTEXT_DOTS_MAX ? object->seen_count : CONTEXT_DOTS_MAX;
 	context.dots = object->seen;
-	return context_encode(&context, arena, out);
+	return context_encode(&context, key, arena, out);
 }
 
 uint64_t object_actor_counter(const struct object *object, uint64_t actor)

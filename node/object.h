@@ -12,13 +12,15 @@
  *
  * Threading   Pure functions over caller-owned memory.
  * Ownership   A decoded object points into the bytes it came from (values) and into the arena. Results live in the arena.
- * Errors      -EBADMSG with a text naming the byte (error_out may be NULL); -ENOMEM; -E2BIG past LIMIT_OBJECT_SIZE,
- *             LIMIT_CLOCK_ENTRIES or OBJECT_DOTS_MAX.
- * Invariants  O1 object_merge is commutative, associative and idempotent, to the byte once encoded.
+ * Errors      -EBADMSG with a text naming the byte (error_out may be NULL); -ENOMEM; -E2BIG from object_encode, past
+ *             LIMIT_OBJECT_SIZE or OBJECT_DOTS_MAX.
+ * Invariants  O1 object_merge is commutative, associative and idempotent, to the byte once encoded (associative
+ *             only as long as O4's exception is not needed).
  *             O2 Two siblings of one object never share a dot, nor an operation id with the same content. (An id used again
  *             for another content is a client's mistake; both values are kept.)
  *             O3 Every sibling's dot is covered by the object's vector.
- *             O4 Truncation drops only entries that own no live sibling, and only in object_put.
+ *             O4 Truncation drops only entries that own no live sibling, and only in object_put; object_merge does so past
+ *             LIMIT_CLOCK_ENTRIES, so that the clocks of two objects that decode never stop their merge.
  *             O5 What decodes is in the only form that encode makes: decoding and encoding gives the same bytes.
  */
 #ifndef KVRING_NODE_OBJECT_H
@@ -70,7 +72,8 @@ size_t object_encoded_size(const struct object *);
 enum object_put_result {
 	OBJECT_PUT_ADDED,     /* out is the new object */
 	OBJECT_PUT_DUPLICATE, /* this operation is there already: out is old, *dot_out its dot */
-	OBJECT_PUT_SIBLING_LIMIT, /* would add a sibling past LIMIT_SIBLINGS, or an actor past LIMIT_CLOCK_ENTRIES: out is old */
+	OBJECT_PUT_SIBLING_LIMIT, /* would add a sibling past LIMIT_SIBLINGS, or an actor past LIMIT_CLOCK_PUT: out is old. A put
+	                           * that supersedes a sibling is never refused. */
 };
 
 /* Drops every sibling that context covers, adds the new one under sibling->dot (a counter never issued before), takes the maximum
@@ -90,7 +93,7 @@ uint64_t object_tree_hash(struct rpc_slice key, const struct object *);
 /* No sibling that is neither a tombstone nor expired. */
 bool object_is_absent(const struct object *, uint64_t now_ms);
 /* The context a get answers: covers everything in the object. */
-RPC_OK int object_context(const struct object *, struct arena *, struct rpc_slice *out);
+RPC_OK int object_context(const struct object *, struct rpc_slice key, struct arena *, struct rpc_slice *out);
 /* Highest counter of this actor in vector or siblings, 0 when none: to notice counters "of mine that I never issued". */
 uint64_t object_actor_counter(const struct object *, uint64_t actor);
 

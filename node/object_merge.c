@@ -45,6 +45,43 @@ static int unite_seen(const struct dot *a, uint32_t a_count, const struct dot *b
 	return 0;
 }
 
+static bool owns_sibling(const struct object *object, uint64_t actor)
+{
+	for (uint32_t i = 0; i < object->sibling_count; i++) {
+		const struct sibling *sibling = &object->siblings[i];
+
+		if (sibling->dot.actor == actor)
+			return true;
+		for (uint32_t j = 0; j < sibling->alias_count; j++)
+			if (sibling->aliases[j].dot.actor == actor)
+				return true;
+	}
+	return false;
+}
+
+/* Dynamo 4.4: past a threshold the oldest entry goes. Here never one that a live sibling needs (O3, O4). */
+static uint32_t truncate_vector(struct object *object, uint32_t limit)
+{
+	struct version *vector = &object->vector;
+	uint32_t dropped = 0;
+
+	while (vector->count > limit) {
+		uint32_t oldest = vector->count;
+
+		for (uint32_t i = 0; i < vector->count; i++)
+			if ((oldest == vector->count || vector->entries[i].last_ms < vector->entries[oldest].last_ms) &&
+			    !owns_sibling(object, vector->entries[i].actor))
+				oldest = i;
+		if (oldest == vector->count)
+			break;
+		vector->count--;
+		memmove(&vector->entries[oldest], &vector->entries[oldest + 1],
+			(vector->count - oldest) * sizeof(*vector->entries));
+		dropped++;
+	}
+	return dropped;
+}
+
 /* ---- merge -------------------------------------------------------------------------------------------------- */
 
 static bool has_aliases(const struct object *object)
@@ -183,10 +220,9 @@ static bool has_duplicates(const struct object *object)
 }
 
 static int merge_all_siblings(const struct object *a, const struct object *b, struct arena *arena, struct object *out,
-			      bool *changed_out)
+			      struct survivors *found)
 {
 	struct object split[2];
-	struct survivors found;
 	bool aliases = has_aliases(a) || has_aliases(b);
 
 	if (aliases) {
@@ -195,11 +231,10 @@ static int merge_all_siblings(const struct object *a, const struct object *b, st
 		a = &split[0];
 		b = &split[1];
 	}
-	if (merge_siblings(a, b, arena, out, &found))
+	if (merge_siblings(a, b, arena, out, found))
 		return -ENOMEM;
-	*changed_out |= found.dropped_a || found.only_b > 0;
 	/* Each side is free of duplicates (O2): new ones take a sibling of b beside one of a. */
-	if (aliases || (found.only_b > 0 && out->sibling_count > 1 && has_duplicates(out)))
+	if (aliases || (found->only_b > 0 && out->sibling_count > 1 && has_duplicates(out)))
 		return collapse_aliases(out, arena);
 	return 0;
 }
@@ -219,10 +254,33 @@ static bool is_empty(const struct object *object)
 	return object->vector.count == 0 && object->seen_count == 0;
 }
 
+static bool same_vector(const struct version *a, const struct version *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (uint32_t i = 0; i < a->count; i++)
+		if (a->entries[i].actor != b->entries[i].actor || a->entries[i].counter != b->entries[i].counter)
+			return false;
+	return true;
+}
+
+/* O4's exception. A replica that only ever merges keeps the entries which others truncate, and gets one more with every crash
+ * of any of them; when the next would not decode any more, the oldest has to go here too. Which one does not depend on the
+ * order of a and b. */
+static bool bound_clock(struct object *out)
+{
+	uint32_t excess = out->seen_count > OBJECT_DOTS_MAX ? out->seen_count - OBJECT_DOTS_MAX : 0;
+
+	out->seen += excess;
+	out->seen_count -= excess;
+	return (truncate_vector(out, LIMIT_CLOCK_ENTRIES) > 0) | (excess > 0);
+}
+
 int object_merge(const struct object *a, const struct object *b, struct arena *arena, struct object *out,
 		 bool *changed_out)
 {
 	bool changed;
+	struct survivors found;
 
 	if (is_empty(a) || is_empty(b)) {
 		*changed_out = !is_empty(b);
@@ -232,10 +290,12 @@ int object_merge(const struct object *a, const struct object *b, struct arena *a
 	*out = (struct object){0};
 	if (version_merge(&a->vector, &b->vector, 0, arena, &out->vector, &changed) ||
 	    unite_seen(a->seen, a->seen_count, b->seen, b->seen_count, arena, out) ||
-	    merge_all_siblings(a, b, arena, out, &changed))
+	    merge_all_siblings(a, b, arena, out, &found))
 		return -ENOMEM;
-	*changed_out = changed || !same_seen(a, out);
-	return out->vector.count > LIMIT_CLOCK_ENTRIES ? -E2BIG : 0;
+	if (bound_clock(out))
+		changed = !same_vector(&a->vector, &out->vector);
+	*changed_out = changed || found.dropped_a || found.only_b > 0 || !same_seen(a, out);
+	return 0;
 }
 
 /* ---- put ---------------------------------------------------------------------------------------------------- */
@@ -255,43 +315,6 @@ static void raise_entry(struct version *vector, struct dot dot, uint64_t now_ms)
 		vector->entries[i].counter = dot.counter;
 	if (now_ms > vector->entries[i].last_ms)
 		vector->entries[i].last_ms = now_ms;
-}
-
-static bool owns_sibling(const struct object *object, uint64_t actor)
-{
-	for (uint32_t i = 0; i < object->sibling_count; i++) {
-		const struct sibling *sibling = &object->siblings[i];
-
-		if (sibling->dot.actor == actor)
-			return true;
-		for (uint32_t j = 0; j < sibling->alias_count; j++)
-			if (sibling->aliases[j].dot.actor == actor)
-				return true;
-	}
-	return false;
-}
-
-/* Dynamo 4.4: past a threshold the oldest entry goes. Here never one that a live sibling needs (O3, O4). */
-static uint32_t truncate_vector(struct object *object)
-{
-	struct version *vector = &object->vector;
-	uint32_t dropped = 0;
-
-	while (vector->count > LIMIT_CLOCK_TRUNCATE) {
-		uint32_t oldest = vector->count;
-
-		for (uint32_t i = 0; i < vector->count; i++)
-			if ((oldest == vector->count || vector->entries[i].last_ms < vector->entries[oldest].last_ms) &&
-			    !owns_sibling(object, vector->entries[i].actor))
-				oldest = i;
-		if (oldest == vector->count)
-			break;
-		vector->count--;
-		memmove(&vector->entries[oldest], &vector->entries[oldest + 1],
-			(vector->count - oldest) * sizeof(*vector->entries));
-		dropped++;
-	}
-	return dropped;
 }
 
 /* The client saw this operation, at whichever replica. */
@@ -361,6 +384,14 @@ static int put_seen(const struct object *old, const struct context *context, str
 	return 0;
 }
 
+/* A put that supersedes siblings is never refused, however many are left. */
+static bool adds_past_limits(const struct object *old, const struct object *out, uint64_t actor)
+{
+	if (out->sibling_count <= old->sibling_count)
+		return false;
+	return out->sibling_count > LIMIT_SIBLINGS || (out->vector.count > LIMIT_CLOCK_PUT && !owns_sibling(old, actor));
+}
+
 int object_put(const struct object *old, const struct context *context, const struct sibling *sibling, uint64_t now_ms,
 	       struct arena *arena, struct object *out, enum object_put_result *result_out, struct dot *dot_out,
 	       uint32_t *truncated_out)
@@ -384,11 +415,9 @@ int object_put(const struct object *old, const struct context *context, const st
 	raise_entry(&out->vector, sibling->dot, now_ms);
 	if (put_seen(old, context, arena, out))
 		return -ENOMEM;
-	*truncated_out = truncate_vector(out);
+	*truncated_out = truncate_vector(out, LIMIT_CLOCK_TRUNCATE);
 	*result_out = OBJECT_PUT_ADDED;
-	/* A put that resolves siblings is never refused, however many are left. */
-	if ((out->sibling_count > LIMIT_SIBLINGS && out->sibling_count > old->sibling_count) ||
-	    out->vector.count > LIMIT_CLOCK_ENTRIES) {
+	if (adds_past_limits(old, out, sibling->dot.actor)) {
 		*out = *old;
 		*truncated_out = 0;
 		*result_out = OBJECT_PUT_SIBLING_LIMIT;

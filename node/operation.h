@@ -65,6 +65,7 @@ struct operation {
 	uint32_t position_count;
 	uint32_t needed;
 	bool maybe_written; /* some replica may hold the write */
+	uint32_t forward_acks; /* the most that an owner who answered IN_DOUBT had */
 	struct message *held; /* put: COORDINATED, until answered; get: the FETCHED that `merged` points into, unless merge_arena does */
 	/* get only */
 	bool has_object;
@@ -78,7 +79,6 @@ struct operation {
 
 struct coordinator {
 	struct coordinator_options options;
-	struct prng prng;
 	struct timer_heap timers;
 	struct operation **slots;
 	uint32_t slot_count;
@@ -96,6 +96,8 @@ struct message *operation_question(struct coordinator *, struct operation *, con
 				   struct effects *);
 struct position *operation_position(struct operation *, uint64_t node_id);
 uint32_t operation_count_asks(const struct operation *, enum ask_state);
+/* Acknowledgements known of, here or by an owner that it was forwarded to. */
+uint32_t operation_acks(const struct operation *);
 
 /* Hands the result to whoever asked; once. The operation lives on until operation_finish. */
 void operation_answer(struct coordinator *, struct operation *, const struct client_result *, struct effects *);

@@ -9,6 +9,7 @@
 
 enum {
 	SCRATCH_SIZE = 16 * 1024,
+	OUTBOUND_IN_FLIGHT = 2, /* batches per peer and method */
 	TIMEOUT_MIN_MS = 1,
 	TIMEOUT_SLACK_MS = 20, /* beyond the deadline, so that the peer's own answer has time to come back */
 };
@@ -60,7 +61,7 @@ static struct outbound_queue *queue_for(struct outbound *outbound, uint64_t peer
 		struct outbound_queue *queues = calloc(capacity, sizeof *queues);
 		if (queues == NULL)
 			return NULL;
-		/* Only between flushes do queues move, and then each `last` of an empty list must follow. */
+		/* Each `last` of an empty list points into its queue, and must follow it. */
 		for (uint32_t i = 0; i < outbound->count; i++) {
 			queues[i] = outbound->queues[i];
 			if (queues[i].first == NULL)
@@ -86,12 +87,14 @@ void outbound_add(struct worker *worker, struct message *question)
 	question->next = NULL;
 	struct outbound_queue *queue =
 		queue_for(&worker->outbound, peer_of(question), (uint32_t)codec_peer_method(question));
-	if (queue == NULL) {
+	if (queue == NULL || queue->waiting == LIMIT_PEER_QUEUE) {
 		fail(worker, question, REPLICA_OVERLOADED);
 		return;
 	}
 	*queue->last = question;
 	queue->last = &question->next;
+	queue->waiting++;
+	worker->outbound.changed = true;
 }
 
 static uint32_t budget_ms(const struct message *first, uint32_t count, uint64_t now_us)
@@ -125,53 +128,72 @@ static enum replica_status status_of(int error)
 	}
 }
 
-/* Sends the first questions of the list as one message; returns the rest. */
-static struct message *send_some(struct worker *worker, struct rpc_link *link, struct message *first, struct arena *scratch)
+static struct message *take_all(struct outbound_queue *queue)
+{
+	struct message *first = queue->first;
+	queue->first = NULL;
+	queue->last = &queue->first;
+	queue->waiting = 0;
+	return first;
+}
+
+/* Takes the first `count` questions off the queue, as a list of their own. */
+static struct message *take(struct outbound_queue *queue, uint32_t count)
+{
+	struct message *first = queue->first, *last = first;
+	for (uint32_t i = 1; i < count; i++)
+		last = last->next;
+	queue->first = last->next;
+	if (queue->first == NULL)
+		queue->last = &queue->first;
+	queue->waiting -= count;
+	last->next = NULL;
+	return first;
+}
+
+/* Sends as many questions of the queue as fit one message. */
+static void send_batch(struct worker *worker, struct outbound_queue *queue, struct rpc_link *link, struct arena *scratch)
 {
 	struct outbound_batch *batch = malloc(sizeof *batch);
 	struct rpc_message *request = NULL;
-	uint32_t count = 0, limit = 0;
-	for (struct message *question = first; question != NULL; question = question->next)
-		limit++;
-	uint32_t ms = budget_ms(first, limit, worker->now_us);
-	int error = batch == NULL ? -ENOMEM : codec_peer_encode(first, ms, scratch, &count, &request);
+	uint32_t count = 0;
+	uint32_t ms = budget_ms(queue->first, queue->waiting, worker->now_us);
+	int error = batch == NULL ? -ENOMEM : codec_peer_encode(queue->first, ms, scratch, &count, &request);
 	if (error < 0) {
 		free(batch);
-		fail(worker, first, REPLICA_OVERLOADED);
-		return NULL;
+		fail(worker, take_all(queue), REPLICA_OVERLOADED);
+		return;
 	}
-	struct message *last = first;
-	for (uint32_t i = 1; i < count; i++)
-		last = last->next;
-	struct message *rest = last->next;
-	last->next = NULL;
-	*batch = (struct outbound_batch){.pending.done = on_done, .worker = worker, .first = first};
+	*batch = (struct outbound_batch){.pending.done = on_done, .worker = worker, .first = take(queue, count)};
+	struct message *questions = batch->first;
+	queue->in_flight++;
 	error = rpc_link_call(link, request, ms + TIMEOUT_SLACK_MS, &batch->pending);
 	if (error < 0) {
+		queue->in_flight--;
 		free(batch);
-		fail(worker, first, status_of(error));
+		fail(worker, questions, status_of(error));
 	}
-	return rest;
+}
+
+static void flush_queue(struct worker *worker, struct outbound_queue *queue, struct arena *scratch)
+{
+	struct rpc_link *link = peers_link(worker->runtime->peers, queue->peer);
+	if (link == NULL || scratch == NULL)
+		fail(worker, take_all(queue), link == NULL ? REPLICA_UNREACHABLE : REPLICA_OVERLOADED);
+	while (queue->first != NULL && queue->in_flight < OUTBOUND_IN_FLIGHT)
+		send_batch(worker, queue, link, scratch);
 }
 
 void outbound_flush(struct worker *worker)
 {
 	struct outbound *outbound = &worker->outbound;
-	if (outbound->count == 0)
+	if (!outbound->changed)
 		return;
+	outbound->changed = false;
 	struct arena *scratch = arena_create(SCRATCH_SIZE, SIZE_MAX);
-	for (uint32_t i = 0; i < outbound->count; i++) {
-		struct outbound_queue *queue = &outbound->queues[i];
-		struct rpc_link *link = peers_link(worker->runtime->peers, queue->peer);
-		struct message *rest = queue->first;
-		if (link == NULL || scratch == NULL) {
-			fail(worker, rest, link == NULL ? REPLICA_UNREACHABLE : REPLICA_OVERLOADED);
-			continue;
-		}
-		while (rest != NULL)
-			rest = send_some(worker, link, rest, scratch);
-	}
-	outbound->count = 0;
+	for (uint32_t i = 0; i < outbound->count; i++)
+		if (outbound->queues[i].first != NULL)
+			flush_queue(worker, &outbound->queues[i], scratch);
 	arena_unref(scratch);
 }
 
@@ -196,7 +218,10 @@ void outbound_complete(struct worker *worker, struct rpc_pending *pending)
 {
 	struct outbound_batch *batch = caa_container_of(pending, struct outbound_batch, pending);
 	struct message *answers = NULL;
+	const struct message *first = batch->first;
 	int error = pending->status;
+	queue_for(&worker->outbound, peer_of(first), (uint32_t)codec_peer_method(first))->in_flight--;
+	worker->outbound.changed = true;
 	if (error == 0) {
 		error = decode(batch, &answers);
 		rpc_message_free(pending->response);

@@ -21,7 +21,10 @@
  */
 enum { META_VERSION = 1, META_SIZE = 20 };
 
-enum { MAINTAIN_RETRY_US = 1000 * 1000 };
+enum {
+	MAINTAIN_RETRY_US = 1000 * 1000,
+	SYNC_RETRY_US = 200 * 1000, /* on a full disk: until a commit is tried again, and whoever waits is told */
+};
 
 /* Answers that wait for one commit, and the keys it will make durable. */
 struct generation {
@@ -41,7 +44,7 @@ struct replica {
 	bool dead; /* the log failed: nothing can be acknowledged until a restart (engine E1) */
 	_Atomic bool quiet;
 	uint32_t jobs_out;
-	uint64_t maintain_after_us;
+	uint64_t maintain_after_us, sync_after_us;
 	struct replica_counters counters;
 };
 
@@ -87,11 +90,24 @@ static void answer_when_durable(struct replica *self, struct message *answer, ui
 		effects_send(out, answer);
 }
 
-/* The log failed: what waited may or may not be on disk, so it is an error and never an acknowledgement. */
-static void turn_into_error(struct message *answer)
+static enum replica_status status_of(int error)
+{
+	switch (error) {
+	case -ENOSPC:
+		return REPLICA_DISK_FULL;
+	case -EAGAIN:
+	case -ENOMEM:
+		return REPLICA_OVERLOADED;
+	default:
+		return REPLICA_ERROR;
+	}
+}
+
+/* What waited may or may not be on disk, now or later, so it is an error and never an acknowledgement. */
+static void turn_into_error(struct message *answer, int status)
 {
 	if (answer->type == MESSAGE_STORED) {
-		answer->stored.status = REPLICA_ERROR;
+		answer->stored.status = status_of(status);
 	} else {
 		answer->fetched.status = REPLICA_ERROR;
 		answer->fetched.object = (struct rpc_slice){0};
@@ -105,11 +121,10 @@ static void release(struct generation *generation, int status, struct effects *o
 		struct message *answer = generation->first;
 		generation->first = answer->next;
 		if (status != 0)
-			turn_into_error(answer);
+			turn_into_error(answer, status);
 		effects_send(out, answer);
 	}
 	generation_init(generation);
-	keyset_clear(&generation->keys);
 }
 
 /* ---- actor and counters -------------------------------------------------------------------------------------- */
@@ -193,17 +208,13 @@ static void leave_identity(struct replica *self)
 
 /* ---- reading and writing one object --------------------------------------------------------------------------- */
 
-static enum replica_status status_of(int error)
+/* The store could not do it: counts that, and says it in the answer's words. */
+static enum replica_status store_failed(struct replica *self, int error)
 {
-	switch (error) {
-	case -ENOSPC:
-		return REPLICA_DISK_FULL;
-	case -EAGAIN:
-	case -ENOMEM:
-		return REPLICA_OVERLOADED;
-	default:
-		return REPLICA_ERROR;
-	}
+	enum replica_status status = status_of(error);
+	if (status != REPLICA_OVERLOADED) /* which passes when a flush has ended */
+		count(&self->counters.store_errors, 1);
+	return status;
 }
 
 static struct engine_slice engine_slice(struct rpc_slice slice)
@@ -294,10 +305,10 @@ static enum replica_status merge_into_store(struct replica *self, const struct m
 		return REPLICA_ERROR;
 	error = note_counter(self, object_actor_counter(&incoming, self->actor));
 	if (error < 0)
-		return status_of(error);
+		return store_failed(self, error);
 	int found = read_object(self, question->store.key, out->arena, &stored, &pinned);
 	if (found < 0)
-		return status_of(found);
+		return store_failed(self, found);
 	bool changed = true;
 	error = object_merge(&stored, &incoming, out->arena, &merged, &changed);
 	if (error == 0 && changed) {
@@ -307,7 +318,7 @@ static enum replica_status merge_into_store(struct replica *self, const struct m
 	if (found > 0)
 		engine_value_release(&pinned);
 	count(&self->counters.merges, 1);
-	return error < 0 ? status_of(error) : REPLICA_OK;
+	return error < 0 ? store_failed(self, error) : REPLICA_OK;
 }
 
 static void on_store(struct replica *self, struct message *question, struct effects *out)
@@ -338,8 +349,10 @@ static void on_fetch(struct replica *self, struct message *question, struct effe
 		}
 	} else {
 		answer->fetched.status = found == 0 ? REPLICA_ABSENT : REPLICA_ERROR;
-		if (found < 0)
+		if (found < 0) {
 			count(&self->counters.errors, 1);
+			count(&self->counters.store_errors, 1);
+		}
 	}
 	answer_when_durable(self, answer, keyset_hash(question->fetch.key), out);
 	message_free(question);
@@ -357,6 +370,23 @@ static void answer_coordinated(const struct message *question, enum replica_stat
 	effects_send(out, answer);
 }
 
+/* The stored object may know dots that this actor believes to be new: its counter went back in time. Another name has none. */
+static int put_with_fresh_dot(struct replica *self, const struct object *stored, const struct context *context,
+			      struct sibling *sibling, uint64_t now_ms, struct arena *arena, struct object *fresh_out,
+			      enum object_put_result *result_out, struct dot *dot_out, uint32_t *truncated_out)
+{
+	sibling->dot = next_dot(self);
+	int error = object_put(stored, context, sibling, now_ms, arena, fresh_out, result_out, dot_out, truncated_out);
+	if (error != -EEXIST)
+		return error;
+	self->actor_spent = true;
+	error = become_new_actor(self);
+	if (error < 0)
+		return error;
+	sibling->dot = next_dot(self);
+	return object_put(stored, context, sibling, now_ms, arena, fresh_out, result_out, dot_out, truncated_out);
+}
+
 /* Dynamo 4.4 with dots: the new version takes the place of every sibling that the client had seen. */
 static enum replica_status add_version(struct replica *self, const struct message *question, struct object *stored,
 				       uint64_t now_ms, struct effects *out, struct rpc_slice *object_out,
@@ -372,15 +402,14 @@ static enum replica_status add_version(struct replica *self, const struct messag
 	memcpy(sibling.operation_id, operation->operation_id, sizeof sibling.operation_id);
 	int error = note_counter(self, context_actor_counter(&question->coordinate.context, self->actor));
 	if (error < 0)
-		return status_of(error);
-	sibling.dot = next_dot(self);
+		return store_failed(self, error);
 	struct object fresh;
 	enum object_put_result result;
 	uint32_t truncated = 0;
-	error = object_put(stored, &question->coordinate.context, &sibling, now_ms, out->arena, &fresh, &result, dot_out,
-			   &truncated);
+	error = put_with_fresh_dot(self, stored, &question->coordinate.context, &sibling, now_ms, out->arena, &fresh, &result,
+				   dot_out, &truncated);
 	if (error < 0)
-		return status_of(error);
+		return store_failed(self, error);
 	if (result == OBJECT_PUT_SIBLING_LIMIT)
 		return REPLICA_SIBLING_LIMIT;
 	if (result == OBJECT_PUT_DUPLICATE) {
@@ -393,7 +422,7 @@ static enum replica_status add_version(struct replica *self, const struct messag
 	}
 	if (error == -E2BIG)
 		return REPLICA_SIBLING_LIMIT; /* no single value is larger than an object may be */
-	return error < 0 ? status_of(error) : REPLICA_OK;
+	return error < 0 ? store_failed(self, error) : REPLICA_OK;
 }
 
 static void on_coordinate(struct replica *self, struct message *question, uint64_t now_ms, struct effects *out)
@@ -407,7 +436,7 @@ static void on_coordinate(struct replica *self, struct message *question, uint64
 	if (found < 0) {
 		/* The put goes to another owner. Nothing is ever written over what cannot be read, so the dots of this actor under
 		 * the key stay true; whatever drops damaged data has to begin a new actor. */
-		status = status_of(found);
+		status = store_failed(self, found);
 	} else {
 		status = add_version(self, question, &stored, now_ms, out, &object, &dot);
 		if (found > 0)
@@ -512,32 +541,56 @@ static void on_message(struct replica *self, struct message *question, const str
 
 /* ---- commits and background jobs -------------------------------------------------------------------------------- */
 
-static void begin_sync(struct replica *self, struct effects *out)
+/* A full disk or short memory passes; after anything else the log must not be used any more (engine E1). */
+static bool is_passing(int status)
 {
-	if (self->syncing || self->open.keys.count == 0)
+	return status == -ENOSPC || status == -ENOMEM;
+}
+
+static void begin_sync(struct replica *self, const struct event *event, struct effects *out)
+{
+	if (self->dead || self->syncing || event->now_us < self->sync_after_us ||
+	    (self->open.keys.count == 0 && self->closing.keys.count == 0))
 		return;
-	struct keyset spare = self->closing.keys;
-	self->closing = self->open;
-	if (self->closing.first == NULL)
-		self->closing.last = &self->closing.first;
-	generation_init(&self->open);
-	self->open.keys = spare;
+	/* What a commit could not write is still pending, and stays closing until one succeeds. */
+	if (self->closing.keys.count == 0) {
+		struct keyset spare = self->closing.keys;
+		self->closing = self->open;
+		if (self->closing.first == NULL)
+			self->closing.last = &self->closing.first;
+		generation_init(&self->open);
+		self->open.keys = spare;
+	}
 	self->syncing = true;
 	out->sync = true;
 }
 
-static void on_synced(struct replica *self, int status, struct effects *out)
+static void on_synced(struct replica *self, const struct event *event, struct effects *out)
 {
+	int status = event->status;
 	assert(self->syncing);
 	self->syncing = false;
 	count(&self->counters.syncs, 1);
 	release(&self->closing, status, out);
-	if (status != 0) {
+	if (status == 0) {
+		keyset_clear(&self->closing.keys);
+		begin_sync(self, event, out);
+	} else if (is_passing(status)) {
+		self->sync_after_us = event->now_us + SYNC_RETRY_US;
+	} else {
 		self->dead = true;
 		release(&self->open, status, out);
-		return;
 	}
-	begin_sync(self, out);
+}
+
+static uint64_t next_timer(const struct replica *self, const struct event *event)
+{
+	uint64_t timer_us = UINT64_MAX;
+	if (self->maintain_after_us > event->now_us)
+		timer_us = self->maintain_after_us;
+	if (self->sync_after_us > event->now_us && self->sync_after_us < timer_us)
+		timer_us = self->sync_after_us;
+	return timer_us;
 }
 
 static void maintain(struct replica *self, const struct event *event, struct effects *out)
@@ -547,6 +600,7 @@ static void maintain(struct replica *self, const struct event *event, struct eff
 	while (self->jobs_out < self->options.job_limit && out->job_count < EFFECTS_JOBS_MAX) {
 		struct engine_job *job = NULL;
 		if (shard_maintain(self->options.shard, &job) < 0) {
+			count(&self->counters.job_errors, 1);
 			self->maintain_after_us = event->now_us + MAINTAIN_RETRY_US;
 			break;
 		}
@@ -563,7 +617,7 @@ static void on_job_done(struct replica *self, const struct event *event, struct 
 	self->jobs_out--;
 	if (shard_install(self->options.shard, &job) < 0) {
 		/* A full disk or a damaged table: the store is as it was. Try again after a while, not in a loop. */
-		count(&self->counters.errors, 1);
+		count(&self->counters.job_errors, 1);
 		self->maintain_after_us = event->now_us + MAINTAIN_RETRY_US;
 	}
 	maintain(self, event, out);
@@ -576,21 +630,22 @@ void replica_step(struct replica *self, const struct event *event, struct effect
 		on_message(self, event->message, event, out);
 		break;
 	case EVENT_BATCH_END:
-		begin_sync(self, out);
+		begin_sync(self, event, out);
 		maintain(self, event, out);
 		break;
 	case EVENT_SYNCED:
-		on_synced(self, event->status, out);
+		on_synced(self, event, out);
 		break;
 	case EVENT_JOB_DONE:
 		on_job_done(self, event, out);
 		break;
 	case EVENT_START:
 	case EVENT_TIMER:
+		begin_sync(self, event, out);
 		maintain(self, event, out);
 		break;
 	}
-	out->timer_us = self->maintain_after_us > event->now_us ? self->maintain_after_us : UINT64_MAX;
+	out->timer_us = next_timer(self, event);
 }
 
 /* ---- life --------------------------------------------------------------------------------------------------------- */

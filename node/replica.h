@@ -36,6 +36,8 @@ void replica_quiesce(struct replica *);
 /* Relaxed counters, readable from any thread. */
 struct replica_counters {
 	_Atomic uint64_t puts, merges, fetches, duplicates, truncations, expired, errors, syncs;
+	_Atomic uint64_t store_errors; /* reads and writes that the disk failed, or had no room for */
+	_Atomic uint64_t job_errors;   /* flushes and compactions that failed; tried again */
 };
 const struct replica_counters *replica_counters(const struct replica *);
 

@@ -17,7 +17,7 @@
 #include "log.h"
 #include "runtime.h"
 
-enum { BUS_PEERS = 5, DRAIN_WAIT_MS = 5000, DRAIN_POLL_MS = 5, GOSSIP_WARNING_US = 10 * 1000 * 1000 };
+enum { BUS_PEERS = 5, DRAIN_WAIT_MS = 5000, DRAIN_POLL_MS = 5 };
 
 /* ---- for workers ------------------------------------------------------------------------------------------------ */
 
@@ -50,23 +50,45 @@ struct worker *runtime_worker_for(struct runtime *self, const struct message *me
 	}
 }
 
-int runtime_commit(struct runtime *self, uint32_t shard_index)
+int runtime_commit_begin(struct runtime *self, uint32_t shard_index, struct engine_commit **out)
 {
-	int error = shard_commit(engine_shard(self->node->engine, shard_index), ENGINE_SYNC_EACH);
+	int error = shard_commit_begin(engine_shard(self->node->engine, shard_index), out);
 	if (error < 0)
-		log_error("replica: the log of shard %u failed: %s; its writes are in doubt. Check the disk and restart the node",
-			  shard_index, strerror(-error));
+		watch_log_failed(&self->replicas[shard_index], error);
 	return error;
+}
+
+int runtime_commit_end(struct runtime *self, uint32_t shard_index, struct engine_commit *commit)
+{
+	int error = shard_commit_end(engine_shard(self->node->engine, shard_index), &commit);
+	if (error < 0)
+		watch_log_failed(&self->replicas[shard_index], error);
+	return error;
+}
+
+static uint64_t unix_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void runtime_tell(struct runtime *self, const struct node_event *event)
+{
+	struct rpc_message *message;
+	struct node_event whole = *event;
+	whole.node_id = self->node->id;
+	whole.cluster_id = atomic_load_explicit(&self->cluster_id, memory_order_relaxed);
+	whole.unix_ms = unix_ms();
+	if (codec_event_encode(&whole, &message) == 0)
+		rpc_bus_send(self->bus, message);
 }
 
 void runtime_broadcast(struct runtime *self, struct message *message)
 {
-	struct timespec now;
 	struct rpc_message *event;
 	struct arena *scratch = arena_create(4096, SIZE_MAX);
-	clock_gettime(CLOCK_REALTIME, &now);
-	uint64_t unix_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-	if (scratch != NULL && codec_bus_encode(message, unix_ms, scratch, &event) == 0)
+	if (scratch != NULL && codec_bus_encode(message, unix_ms(), scratch, &event) == 0)
 		rpc_bus_send(self->bus, event);
 	arena_unref(scratch);
 	message_free(message);
@@ -133,6 +155,7 @@ void runtime_before_timer(struct runtime *self, struct worker *worker)
 	measure_load(self, worker->now_us);
 	collect_load(self, &load);
 	gossip_set_load(self->node->gossip, &load);
+	watch_cluster_round(self, worker->now_us);
 }
 
 /* ---- whom to be connected to: gossip says, the main thread does ---------------------------------------------------- */
@@ -163,19 +186,8 @@ static void fill_wanted(struct runtime *self, const struct gossip_row *rows, uin
 	}
 }
 
-static void warn_of_gossip(struct runtime *self, uint64_t now_us)
+static void update_wanted(struct runtime *self)
 {
-	uint32_t suppressed;
-	const char *warning = gossip_take_warning(self->node->gossip);
-	if (warning != NULL && log_limit_pass(&self->gossip_warnings, now_us, GOSSIP_WARNING_US, &suppressed))
-		log_warn("gossip: %s suppressed=%u", warning, suppressed);
-}
-
-void runtime_after_batch(struct runtime *self, struct worker *worker)
-{
-	if (worker->kind != ACTOR_GOSSIP)
-		return;
-	warn_of_gossip(self, worker->now_us);
 	const struct gossip_row *rows;
 	uint32_t count = gossip_rows(self->node->gossip, &rows), wanted_count;
 	struct wanted_peer *wanted = calloc(count + 1, sizeof *wanted);
@@ -195,6 +207,16 @@ void runtime_after_batch(struct runtime *self, struct worker *worker)
 	pthread_mutex_unlock(&self->lock);
 	if (eventfd_write(self->control, 1) < 0)
 		self->wanted_hash = 0; /* tell again next time */
+}
+
+void runtime_after_batch(struct runtime *self, struct worker *worker)
+{
+	if (worker->kind == ACTOR_REPLICA)
+		watch_store(worker);
+	if (worker->kind != ACTOR_GOSSIP)
+		return;
+	watch_cluster_batch(self);
+	update_wanted(self);
 }
 
 static bool is_dialled(const struct runtime *self, const struct wanted_peer *peer)
@@ -274,7 +296,6 @@ static int open_sockets(struct runtime *self, const struct runtime_options *opti
 		.address = options->peer_listen,
 		.message_max = RPC_PEER_MESSAGE_MAX,
 		.in_flight_max = LIMIT_IN_FLIGHT,
-		.connection_in_flight_max = LIMIT_IN_FLIGHT_CONNECTION,
 		.on_request = inbound_on_peer,
 		.arg = self,
 	};
@@ -282,7 +303,6 @@ static int open_sockets(struct runtime *self, const struct runtime_options *opti
 		.address = options->client_listen,
 		.message_max = RPC_CLIENT_MESSAGE_MAX,
 		.in_flight_max = LIMIT_IN_FLIGHT,
-		.connection_in_flight_max = LIMIT_IN_FLIGHT_CONNECTION,
 		.on_request = inbound_on_client,
 		.arg = self,
 	};
@@ -328,6 +348,8 @@ static int open_all(struct runtime *self, const struct runtime_options *options,
 	self->self.cluster_id = home_cluster_id(self->node->home);
 	self->self.incarnation = home_incarnation(self->node->home);
 	self->self.shard_count = self->node->shard_count;
+	watch_cluster_init(&self->watch_cluster, self->self.cluster_id);
+	atomic_init(&self->cluster_id, self->self.cluster_id);
 	error = init_workers(self);
 	if (error == 0)
 		error = peers_create(&self->peers);
@@ -353,6 +375,8 @@ int runtime_open(const struct runtime_options *options, struct runtime **out, st
 	self->control = eventfd(0, EFD_CLOEXEC);
 	self->started_us = self->load_us = rpc_now_us();
 	self->operation_seed = options->node.seed;
+	budget_init(&self->budget, options->request_bytes);
+	budget_init(&self->peer_budget, options->request_bytes);
 	error_out->text[0] = 0;
 	int error = self->control < 0 ? -errno : open_all(self, options, error_out);
 	if (error < 0) {
@@ -407,6 +431,7 @@ int runtime_close(struct runtime **out)
 	int error = node_close(&self->node);
 	free(self->workers);
 	free(self->load_busy_us);
+	watch_cluster_fini(&self->watch_cluster);
 	free(self->wanted);
 	free(self->dialled);
 	if (self->control >= 0)

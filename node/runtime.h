@@ -4,6 +4,7 @@
  *     coordinator 0..c-1  one worker each
  *     replica 0..s-1      one worker each, the owner of one engine shard
  *     gossip              one worker
+ *     committer 0..s-1    one per replica, waits for its log's sync
  *     jobs                flushes and compactions
  *     ticker              wakes workers whose timers are due
  *     NNG's own           only enqueue
@@ -15,17 +16,20 @@
 #ifndef KVRING_NODE_RUNTIME_H
 #define KVRING_NODE_RUNTIME_H
 
+#include "budget.h"
+#include "codec_event.h"
 #include "jobs.h"
-#include "log.h"
 #include "node.h"
 #include "peers.h"
 #include "ticker.h"
+#include "watch.h"
 #include "worker.h"
 
 struct runtime_options {
 	struct node_options node;
 	const char *client_listen, *peer_listen, *bus_listen; /* HOST:PORT */
 	uint32_t job_threads;
+	uint64_t request_bytes; /* memory for requests in work, of clients and of peers each */
 };
 
 /* Who to be connected to: what gossip wants, what the main thread does. */
@@ -47,9 +51,11 @@ struct runtime {
 	struct rpc_bus *bus;
 	struct gossip_row self; /* what does not change of this node's row */
 	_Atomic uint32_t load_permille;
+	_Atomic uint64_t cluster_id; /* for events; written by the gossip worker */
 	uint64_t started_us;
 	uint64_t operation_seed; /* for operation ids of clients that sent none */
 	_Atomic bool stopping;
+	struct budget budget, peer_budget; /* requests in work, of clients and of peers */
 	_Atomic uint32_t next_coordinator, next_replica;
 
 	/* from the gossip worker to the main thread, under lock (rare: only when members or links change) */
@@ -60,7 +66,7 @@ struct runtime {
 
 	/* owned by the gossip worker */
 	uint64_t wanted_hash;
-	struct log_limit gossip_warnings;
+	struct watch_cluster watch_cluster;
 	uint64_t load_us, *load_busy_us; /* when and what each worker's busy_us was */
 
 	/* owned by the main thread */
@@ -82,9 +88,12 @@ struct worker *runtime_coordinator(struct runtime *, uint32_t index);
 /* This node's own row with current figures. (any worker) */
 void runtime_self(struct runtime *, struct gossip_row *row_out);
 /* Group commit of one shard. (its replica worker) */
-int runtime_commit(struct runtime *, uint32_t shard_index);
+int runtime_commit_begin(struct runtime *, uint32_t shard_index, struct engine_commit **out);
+int runtime_commit_end(struct runtime *, uint32_t shard_index, struct engine_commit *);
 /* Sends the rows on the bus and frees the message. (gossip worker) */
 void runtime_broadcast(struct runtime *, struct message *);
+/* Sends an event on the bus, with who and when filled in. (any worker) */
+void runtime_tell(struct runtime *, const struct node_event *);
 /* Hooks of the worker loop. */
 void runtime_before_timer(struct runtime *, struct worker *);
 void runtime_after_batch(struct runtime *, struct worker *);

@@ -31,10 +31,10 @@ const struct setting settings[SETTING_COUNT] = {
 	{"network", "seed", SETTING_SEED, AT(seeds), "", 0, 0, "HOST:PORT",
 	 "peer address of another node of the cluster; may be repeated"},
 
-	{"threads", "coordinators", SETTING_CORES, AT(coordinators), "auto", 1, 256, "N",
-	 "threads for client operations; auto: one per core"},
-	{"threads", "shards", SETTING_CORES, AT(shards), "auto", 1, 256, "N",
-	 "engine shards, a thread each, fixed with the data; auto: one per core"},
+	{"threads", "coordinators", SETTING_AUTO, AT(coordinators), "auto", 1, 256, "N",
+	 "threads for client operations; auto: one per two cores"},
+	{"threads", "shards", SETTING_AUTO, AT(shards), "auto", 1, 256, "N",
+	 "engine shards, a thread each, fixed with the data; auto: one per two cores"},
 	{"threads", "jobs", SETTING_NUMBER, AT(jobs), "2", 1, 64, "N",
 	 "background threads for flushes and compactions"},
 
@@ -42,8 +42,8 @@ const struct setting settings[SETTING_COUNT] = {
 	 "block cache of all shards together, MiB"},
 	{"storage", "memtable-mb", SETTING_NUMBER, AT(memtable_mb), "64", 1, 4096, "MIB",
 	 "memory for new writes of each shard before a flush, MiB"},
-	{"storage", "sync", SETTING_SYNC, AT(sync), "each", 1, 60000, "MODE",
-	 "each: before every acknowledgement; interval:MS: at least so often; none: left to the kernel"},
+	{"storage", "request-mb", SETTING_AUTO, AT(request_mb), "auto", 128, 1048576, "MIB",
+	 "memory for requests in work, of clients and of nodes each, MiB; auto: an eighth of the machine's"},
 
 	{"log", "log-level", SETTING_LEVEL, AT(log_level), "info", 0, 0, "LEVEL", "error, warn, info or debug"},
 };
@@ -113,7 +113,7 @@ static bool parse_number(const char *text, uint32_t *out)
 static bool set_number(uint32_t *out, const struct setting *setting, const char *text, struct setting_reason *reason)
 {
 	uint32_t number;
-	bool automatic = setting->type == SETTING_CORES;
+	bool automatic = setting->type == SETTING_AUTO;
 
 	if (automatic && !strcmp(text, "auto")) {
 		*out = 0;
@@ -123,27 +123,6 @@ static bool set_number(uint32_t *out, const struct setting *setting, const char 
 		return wrong(reason, "must be %sa number from %" PRIu32 " to %" PRIu32, automatic ? "auto or " : "",
 			     setting->least, setting->most);
 	*out = number;
-	return true;
-}
-
-static bool set_sync(struct node_config *config, const struct setting *setting, const char *text,
-		     struct setting_reason *reason)
-{
-	static const char interval[] = "interval:";
-	uint32_t number = 0;
-
-	if (!strcmp(text, "each")) {
-		config->sync = CONFIG_SYNC_EACH;
-	} else if (!strcmp(text, "none")) {
-		config->sync = CONFIG_SYNC_NONE;
-	} else if (!strncmp(text, interval, strlen(interval)) && parse_number(text + strlen(interval), &number) &&
-		   number >= setting->least && number <= setting->most) {
-		config->sync = CONFIG_SYNC_INTERVAL;
-	} else {
-		return wrong(reason, "must be each, none or interval:MS with %" PRIu32 " to %" PRIu32 " ms",
-			     setting->least, setting->most);
-	}
-	config->sync_interval_ms = number;
 	return true;
 }
 
@@ -229,10 +208,8 @@ bool setting_parse(struct node_config *config, const struct setting *setting, co
 	case SETTING_SEED:
 		return add_seed(config, text, reason);
 	case SETTING_NUMBER:
-	case SETTING_CORES:
+	case SETTING_AUTO:
 		return set_number(field(config, setting), setting, text, reason);
-	case SETTING_SYNC:
-		return set_sync(config, setting, text, reason);
 	case SETTING_LEVEL:
 		return set_level(config, text, reason);
 	}
@@ -246,18 +223,12 @@ void setting_print(const struct node_config *config, const struct setting *setti
 
 	switch (setting->type) {
 	case SETTING_NUMBER:
-	case SETTING_CORES:
+	case SETTING_AUTO:
 		memcpy(&number, at, sizeof(number));
 		if (number == 0)
 			fprintf(file, "auto");
 		else
 			fprintf(file, "%" PRIu32, number);
-		return;
-	case SETTING_SYNC:
-		if (config->sync == CONFIG_SYNC_INTERVAL)
-			fprintf(file, "interval:%" PRIu32, config->sync_interval_ms);
-		else
-			fprintf(file, "%s", config->sync == CONFIG_SYNC_EACH ? "each" : "none");
 		return;
 	case SETTING_LEVEL:
 		fprintf(file, "%s", log_level_name(config->log_level));

@@ -1,11 +1,12 @@
 /* Format of a context (integers as in bytes.h):
  *
  *     0  1  format: 1
- *     1  1  vector entries, n
- *     2  1  dots, m, at most CONTEXT_DOTS_MAX
- *     3     n times: actor (u64, little endian), counter (varint, from 1); ascending by actor
+ *     1     vector entries (varint), n, at most LIMIT_CLOCK_ENTRIES
+ *        1  dots, m, at most CONTEXT_DOTS_MAX
+ *           n times: actor (u64, little endian), counter (varint, from 1); ascending by actor
  *           m times: actor, counter; oldest first
- *     -4 4  checksum: low half of XXH3-64 of all bytes before, little endian
+ *     -4 4  checksum: low half of XXH3-64 of all bytes before, little endian; seeded with the XXH3-64 of the engine
+ *           key, so that a context is good for one key only and is no byte longer for it
  *
  * Nothing seen is no bytes at all.
  */
@@ -19,7 +20,19 @@
 #include <xxhash.h>
 #include "bytes.h"
 
-enum { CONTEXT_FORMAT = 1, CONTEXT_HEAD_SIZE = 3, CONTEXT_CHECKSUM_SIZE = 4, CONTEXT_ENTRY_MIN = 9 };
+enum {
+	CONTEXT_FORMAT = 1,
+	CONTEXT_HEAD_MIN = 3,
+	CONTEXT_HEAD_MAX = 4,
+	CONTEXT_CHECKSUM_SIZE = 4,
+	CONTEXT_ENTRY_MIN = 9,
+	CONTEXT_ENTRY_MAX = 18,
+};
+
+_Static_assert(CONTEXT_HEAD_MAX + (LIMIT_CLOCK_ENTRIES + CONTEXT_DOTS_MAX) * CONTEXT_ENTRY_MAX + CONTEXT_CHECKSUM_SIZE <=
+		       LIMIT_CONTEXT_SIZE,
+	       "whatever can be stored has a context");
+_Static_assert(LIMIT_CLOCK_ENTRIES < 1 << 14, "CONTEXT_HEAD_MAX: two bytes");
 
 uint64_t version_counter(const struct version *version, uint64_t actor)
 {
@@ -87,7 +100,7 @@ int version_merge(const struct version *a, const struct version *b, uint64_t rai
 __attribute__((format(printf, 3, 4))) static int refuse(struct rpc_error *error_out, size_t offset, const char *format,
 							...)
 {
-	char what[128];
+	char what[96];
 	va_list args;
 
 	if (!error_out)
@@ -96,13 +109,23 @@ __attribute__((format(printf, 3, 4))) static int refuse(struct rpc_error *error_
 	vsnprintf(what, sizeof(what), format, args);
 	va_end(args);
 	snprintf(error_out->text, sizeof(error_out->text),
-		 "context, byte %zu: %s; pass the context of a get or put unchanged", offset, what);
+		 "context, byte %zu: %s; pass the context of a get or put of this key unchanged", offset, what);
 	return -EBADMSG;
 }
 
-static uint32_t checksum(const uint8_t *bytes, size_t size)
+/* Which of the two it is would take a longer checksum to say. */
+static int refuse_foreign(struct rpc_error *error_out)
 {
-	return (uint32_t)XXH3_64bits(bytes, size);
+	if (error_out)
+		snprintf(error_out->text, sizeof(error_out->text),
+			 "context belongs to another key, or was changed on its way; pass the context of a get or put of this "
+			 "key unchanged");
+	return -EBADMSG;
+}
+
+static uint32_t checksum(const uint8_t *bytes, size_t size, struct rpc_slice key)
+{
+	return (uint32_t)XXH3_64bits_withSeed(bytes, size, XXH3_64bits(key.data, key.size));
 }
 
 static int decode_dots(struct bytes_reader *reader, struct context *context, struct rpc_error *error_out)
@@ -136,8 +159,8 @@ static int decode_vector(struct bytes_reader *reader, struct version *vector, st
 	return 0;
 }
 
-/* The frame: size, checksum, format and counts. */
-static int decode_head(struct rpc_slice bytes, struct bytes_reader *reader, struct context *context,
+/* Size and checksum: what is left is as it was made. */
+static int check_frame(struct rpc_slice bytes, struct rpc_slice key, struct bytes_reader *reader,
 		       struct rpc_error *error_out)
 {
 	uint32_t stored;
@@ -145,25 +168,34 @@ static int decode_head(struct rpc_slice bytes, struct bytes_reader *reader, stru
 
 	if (bytes.size > LIMIT_CONTEXT_SIZE)
 		return refuse(error_out, LIMIT_CONTEXT_SIZE, "longer than %d bytes", LIMIT_CONTEXT_SIZE);
-	if (bytes.size < CONTEXT_HEAD_SIZE + CONTEXT_ENTRY_MIN + CONTEXT_CHECKSUM_SIZE)
+	if (bytes.size < CONTEXT_HEAD_MIN + CONTEXT_ENTRY_MIN + CONTEXT_CHECKSUM_SIZE)
 		return refuse(error_out, bytes.size, "cut short");
 	body = bytes.size - CONTEXT_CHECKSUM_SIZE;
 	memcpy(&stored, bytes.data + body, sizeof(stored));
-	if (le32toh(stored) != checksum(bytes.data, body))
-		return refuse(error_out, body, "the checksum does not match");
-	if (bytes.data[0] != CONTEXT_FORMAT)
-		return refuse(error_out, 0, "format %u is not known here", bytes.data[0]);
-	context->vector.count = bytes.data[1];
-	context->dot_count = bytes.data[2];
-	if (context->vector.count > LIMIT_CLOCK_ENTRIES)
-		return refuse(error_out, 1, "%u entries, the limit is %d", context->vector.count, LIMIT_CLOCK_ENTRIES);
-	if (context->dot_count > CONTEXT_DOTS_MAX)
-		return refuse(error_out, 2, "%u dots, the limit is %d", context->dot_count, CONTEXT_DOTS_MAX);
-	*reader = (struct bytes_reader){bytes.data, bytes.data + CONTEXT_HEAD_SIZE, bytes.data + body};
+	if (le32toh(stored) != checksum(bytes.data, body, key))
+		return refuse_foreign(error_out);
+	*reader = (struct bytes_reader){bytes.data, bytes.data, bytes.data + body};
 	return 0;
 }
 
-int context_decode(struct rpc_slice bytes, struct arena *arena, struct context *out, struct rpc_error *error_out)
+static int decode_head(struct bytes_reader *reader, struct context *context, struct rpc_error *error_out)
+{
+	uint64_t entries;
+	uint8_t format, dots;
+
+	if (!bytes_get_u8(reader, &format) || format != CONTEXT_FORMAT)
+		return refuse(error_out, 0, "its format is not the one known here (%d)", CONTEXT_FORMAT);
+	if (!bytes_get_varint(reader, &entries) || entries > LIMIT_CLOCK_ENTRIES)
+		return refuse(error_out, 1, "more than %d entries, or none told", LIMIT_CLOCK_ENTRIES);
+	if (!bytes_get_u8(reader, &dots) || dots > CONTEXT_DOTS_MAX)
+		return refuse(error_out, bytes_offset(reader), "more than %d dots, or none told", CONTEXT_DOTS_MAX);
+	context->vector.count = (uint32_t)entries;
+	context->dot_count = dots;
+	return 0;
+}
+
+int context_decode(struct rpc_slice bytes, struct rpc_slice key, struct arena *arena, struct context *out,
+		   struct rpc_error *error_out)
 {
 	struct bytes_reader reader = {0};
 	int status;
@@ -171,7 +203,9 @@ int context_decode(struct rpc_slice bytes, struct arena *arena, struct context *
 	*out = (struct context){0};
 	if (bytes.size == 0)
 		return 0;
-	status = decode_head(bytes, &reader, out, error_out);
+	status = check_frame(bytes, key, &reader, error_out);
+	if (!status)
+		status = decode_head(&reader, out, error_out);
 	if (status)
 		return status;
 	out->vector.entries = arena_alloc(arena, out->vector.count * sizeof(struct version_entry) +
@@ -189,7 +223,7 @@ int context_decode(struct rpc_slice bytes, struct arena *arena, struct context *
 
 static size_t context_size(const struct context *context)
 {
-	size_t size = CONTEXT_HEAD_SIZE + CONTEXT_CHECKSUM_SIZE;
+	size_t size = CONTEXT_HEAD_MIN - 1 + bytes_varint_size(context->vector.count) + CONTEXT_CHECKSUM_SIZE;
 
 	for (uint32_t i = 0; i < context->vector.count; i++)
 		size += sizeof(uint64_t) + bytes_varint_size(context->vector.entries[i].counter);
@@ -198,7 +232,7 @@ static size_t context_size(const struct context *context)
 	return size;
 }
 
-int context_encode(const struct context *context, struct arena *arena, struct rpc_slice *out)
+int context_encode(const struct context *context, struct rpc_slice key, struct arena *arena, struct rpc_slice *out)
 {
 	size_t size = context_size(context);
 	uint8_t *bytes, *at;
@@ -212,10 +246,10 @@ int context_encode(const struct context *context, struct arena *arena, struct rp
 	bytes = arena_alloc(arena, size);
 	if (!bytes)
 		return -ENOMEM;
-	bytes[0] = CONTEXT_FORMAT;
-	bytes[1] = (uint8_t)context->vector.count;
-	bytes[2] = (uint8_t)context->dot_count;
-	at = bytes + CONTEXT_HEAD_SIZE;
+	at = bytes;
+	*at++ = CONTEXT_FORMAT;
+	at = bytes_put_varint(at, context->vector.count);
+	*at++ = (uint8_t)context->dot_count;
 	for (uint32_t i = 0; i < context->vector.count; i++) {
 		at = bytes_put_u64(at, context->vector.entries[i].actor);
 		at = bytes_put_varint(at, context->vector.entries[i].counter);
@@ -224,23 +258,24 @@ int context_encode(const struct context *context, struct arena *arena, struct rp
 		at = bytes_put_u64(at, context->dots[i].actor);
 		at = bytes_put_varint(at, context->dots[i].counter);
 	}
-	sum = htole32(checksum(bytes, (size_t)(at - bytes)));
+	sum = htole32(checksum(bytes, (size_t)(at - bytes), key));
 	at = bytes_put(at, &sum, sizeof(sum));
 	assert(at == bytes + size);
 	*out = (struct rpc_slice){bytes, size};
 	return 0;
 }
 
-int context_with_dot(const struct context *context, struct dot dot, struct arena *arena, struct rpc_slice *out)
+int context_with_dot(const struct context *context, struct dot dot, struct rpc_slice key, struct arena *arena,
+		     struct rpc_slice *out)
 {
 	struct dot dots[CONTEXT_DOTS_MAX];
 	struct context with = {.vector = context->vector, .dots = dots};
 	uint32_t first = context->dot_count == CONTEXT_DOTS_MAX ? 1 : 0;
 
 	if (context_covers(context, dot))
-		return context_encode(context, arena, out);
+		return context_encode(context, key, arena, out);
 	for (uint32_t i = first; i < context->dot_count; i++)
 		dots[with.dot_count++] = context->dots[i];
 	dots[with.dot_count++] = dot;
-	return context_encode(&with, arena, out);
+	return context_encode(&with, key, arena, out);
 }

@@ -6,7 +6,8 @@
  * Threading   Pure functions over caller-owned memory.
  * Ownership   Results live in the arena given; inputs are borrowed.
  * Errors      -EBADMSG bytes that are no context, with a text naming the byte (error_out may be NULL); -ENOMEM.
- * Invariants  V1 Entries are sorted by actor and distinct. V2 A context made here and changed anywhere is refused (checksum).
+ * Invariants  V1 Entries are sorted by actor and distinct. V2 A context made here and changed anywhere,
+ *             or used with another key, is refused (checksum).
  */
 #ifndef KVRING_NODE_VERSION_H
 #define KVRING_NODE_VERSION_H
@@ -59,11 +60,13 @@ bool context_covers(const struct context *, struct dot);
 RPC_OK int version_merge(const struct version *a, const struct version *b, uint64_t raised_ms, struct arena *,
 			 struct version *out, bool *changed_out);
 
-/* Size 0 is the empty context. */
-RPC_OK int context_decode(struct rpc_slice, struct arena *, struct context *out, struct rpc_error *error_out);
-RPC_OK int context_encode(const struct context *, struct arena *, struct rpc_slice *out);
+/* key: the engine key, to which a context is bound. Size 0 is the empty context, of any key. */
+RPC_OK int context_decode(struct rpc_slice, struct rpc_slice key, struct arena *, struct context *out,
+			  struct rpc_error *error_out);
+RPC_OK int context_encode(const struct context *, struct rpc_slice key, struct arena *, struct rpc_slice *out);
 /* The context plus one dot: what a put answers (never the merged clock: it would cover values the client never saw).
  * Past CONTEXT_DOTS_MAX the oldest dot is forgotten. */
-RPC_OK int context_with_dot(const struct context *, struct dot, struct arena *, struct rpc_slice *out);
+RPC_OK int context_with_dot(const struct context *, struct dot, struct rpc_slice key, struct arena *,
+			    struct rpc_slice *out);
 
 #endif

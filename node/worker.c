@@ -131,6 +131,8 @@ static void submit_jobs(struct worker *self)
 
 /* ---- one batch -------------------------------------------------------------------------------------------------- */
 
+static void end_commit(struct worker *, struct commit_mail *);
+
 static bool drain(struct worker *self)
 {
 	struct mail_queue taken;
@@ -151,19 +153,41 @@ static bool drain(struct worker *self)
 	if (mailbox_take(&self->mailbox, MAIL_JOB, &taken))
 		while ((node = mail_next(&taken)) != NULL && (any = true))
 			step_job(self, caa_container_of(node, struct job_mail, mail));
+	/* Last: the commit that follows it then holds all of the above. */
+	if (mailbox_take(&self->mailbox, MAIL_COMMIT, &taken))
+		while ((node = mail_next(&taken)) != NULL && (any = true))
+			end_commit(self, caa_container_of(node, struct commit_mail, mail));
 	return any;
 }
 
-/* Group commit (engine.md): what came while the last sync ran is one batch, one write, one sync. Messages leave before the sync: the
- * other replicas write while this one does. */
-static void commit_and_deliver(struct worker *self)
+/* ---- group commit (engine.md) --------------------------------------------------------------------------------------- */
+
+/* While the disk syncs, this thread goes on: what comes meanwhile is the next commit. */
+static void begin_commit(struct worker *self)
+{
+	struct engine_commit *commit;
+	int status = runtime_commit_begin(self->runtime, self->index, &commit);
+	self->effects.sync = false;
+	if (status == 0 && commit != NULL) {
+		self->committing = true;
+		committer_submit(self->committer, commit);
+	} else {
+		step_synced(self, status);
+	}
+}
+
+static void end_commit(struct worker *self, struct commit_mail *mail)
+{
+	self->committing = false;
+	step_synced(self, runtime_commit_end(self->runtime, self->index, mail->commit));
+}
+
+/* Messages leave before the sync begins: the other replicas write while this one does. */
+static void deliver_and_commit(struct worker *self)
 {
 	deliver(self);
 	while (self->effects.sync) {
-		self->effects.sync = false;
-		int status = runtime_commit(self->runtime, self->index);
-		self->now_us = rpc_now_us();
-		step_synced(self, status);
+		begin_commit(self);
 		deliver(self);
 	}
 	submit_jobs(self);
@@ -200,7 +224,7 @@ static bool batch(struct worker *self)
 	}
 	if (worked) {
 		worker_step(self, EVENT_BATCH_END, NULL);
-		commit_and_deliver(self);
+		deliver_and_commit(self);
 		runtime_after_batch(self->runtime, self);
 	}
 	publish(self, worked);
@@ -219,12 +243,12 @@ static void *worker_main(void *arg)
 	if (self->kind == ACTOR_REPLICA)
 		self->publish_us = self->now_us; /* the figures of what was there at start */
 	worker_step(self, EVENT_START, NULL);
-	commit_and_deliver(self);
+	deliver_and_commit(self);
 	runtime_after_batch(self->runtime, self);
 	for (;;) {
 		if (batch(self))
 			continue;
-		if (mailbox_stopping(&self->mailbox))
+		if (mailbox_stopping(&self->mailbox) && !self->committing)
 			break;
 		uint64_t until = self->timer_us;
 		if (self->publish_us != 0 && self->publish_us < until)
@@ -250,10 +274,13 @@ int worker_init(struct worker *self, struct runtime *runtime, enum actor_kind ki
 
 int worker_start(struct worker *self)
 {
+	int error = self->kind == ACTOR_REPLICA ? committer_start(&self->mailbox, &self->committer) : 0;
+	if (error < 0)
+		return error;
 	sigset_t all, before;
 	sigfillset(&all); /* signals are the main thread's */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int error = pthread_create(&self->thread, NULL, worker_main, self);
+	error = pthread_create(&self->thread, NULL, worker_main, self);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	self->started = error == 0;
 	return -error;
@@ -265,6 +292,7 @@ void worker_stop(struct worker *self)
 		return;
 	mailbox_stop(&self->mailbox);
 	pthread_join(self->thread, NULL);
+	committer_stop(&self->committer);
 	self->started = false;
 }
 

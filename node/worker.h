@@ -12,9 +12,11 @@
 #define KVRING_NODE_WORKER_H
 
 #include <pthread.h>
+#include "committer.h"
 #include "event.h"
 #include "mailbox.h"
 #include "outbound.h"
+#include "watch.h"
 
 struct runtime;
 
@@ -26,15 +28,18 @@ struct worker {
 	pthread_t thread;
 	bool started;
 	struct mailbox mailbox;
+	struct committer *committer; /* replica */
 
 	/* owned by the thread */
 	struct effects effects;
 	struct outbound outbound;
 	uint64_t now_us, now_ms; /* of this batch */
 	uint64_t timer_us;
+	bool committing;         /* a commit is with the committer */
 	uint64_t publish_us;     /* when the figures below are written next; 0: they are current */
 	struct worker **to_wake; /* whose mailboxes got something in this batch */
 	uint32_t to_wake_count;
+	struct watch watch; /* what it has told */
 
 	/* published, relaxed */
 	_Atomic uint64_t busy_us;

@@ -87,7 +87,7 @@ int rpc_address_check(const char *address, struct rpc_error *error_out)
 	return address_to_url(address, false, url, error_out);
 }
 
-static int listen_failed(int code, const char *address, struct rpc_error *error_out)
+int address_listen_failed(int code, const char *address, struct rpc_error *error_out)
 {
 	switch (code) {
 	case NNG_EADDRINUSE:
@@ -107,40 +107,4 @@ static int listen_failed(int code, const char *address, struct rpc_error *error_
 		return error_set(error_out, error_from_nng(code), "cannot listen on %s: %s", address,
 				 nng_strerror(code));
 	}
-}
-
-int address_listen(nng_socket socket, const char *address, uint16_t *port_out, struct rpc_error *error_out)
-{
-	char url[RPC_URL_MAX];
-	int status = address_to_url(address, true, url, error_out);
-	if (status < 0)
-		return status;
-	nng_listener listener;
-	int code = nng_listen(socket, url, &listener, 0);
-	if (code != 0)
-		return listen_failed(code, address, error_out);
-	int port;
-	code = nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port);
-	if (code != 0)
-		return error_set(error_out, error_from_nng(code), "cannot tell the port of %s: %s", address,
-				 nng_strerror(code));
-	*port_out = (uint16_t)port;
-	return 0;
-}
-
-int socket_set_common(nng_socket socket, size_t message_max, struct rpc_error *error_out)
-{
-	/* NNG's default is no limit: 16 bytes from anyone made it reserve 16 GiB. */
-	int code = nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, message_max);
-	if (code == 0)
-		code = nng_socket_set_bool(socket, NNG_OPT_TCP_NODELAY, true);
-	if (code == 0)
-		code = nng_socket_set_bool(socket, NNG_OPT_TCP_KEEPALIVE, true);
-	if (code == 0)
-		code = nng_socket_set_ms(socket, NNG_OPT_RECONNMINT, RPC_RECONNECT_MIN_MS);
-	if (code == 0)
-		code = nng_socket_set_ms(socket, NNG_OPT_RECONNMAXT, RPC_RECONNECT_MAX_MS);
-	if (code != 0)
-		return error_set(error_out, error_from_nng(code), "cannot set a socket option: %s", nng_strerror(code));
-	return 0;
 }

@@ -33,25 +33,62 @@ static void on_received(void *arg)
 	if (code == NNG_ECLOSED || code == NNG_ECANCELED)
 		return;
 	if (code == 0) {
-		nng_msg *message = nng_aio_get_msg(bus->receive_aio);
+		nng_msg *nng = nng_aio_get_msg(bus->receive_aio);
 		nng_aio_set_msg(bus->receive_aio, NULL);
-		bus->options.on_message(bus->options.arg, message_from_nng(message));
+		struct rpc_message *message = rpc_message_create(nng_msg_len(nng));
+		if (message != NULL) {
+			memcpy(message->bytes, nng_msg_body(nng), message->size);
+			bus->options.on_message(bus->options.arg, message);
+		}
+		nng_msg_free(nng);
 	}
 	nng_recv_aio(bus->socket, bus->receive_aio);
 }
 
+/* Options are inherited by listeners and dialers: they are set before either. */
+static int socket_set_options(nng_socket socket, size_t message_max)
+{
+	/* NNG's default is no limit: 16 bytes from anyone made it reserve 16 GiB. */
+	int code = nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, message_max);
+	if (code == 0)
+		code = nng_socket_set_int(socket, NNG_OPT_RECVBUF, BUS_QUEUE_MESSAGES);
+	if (code == 0)
+		code = nng_socket_set_int(socket, NNG_OPT_SENDBUF, BUS_QUEUE_MESSAGES);
+	if (code == 0)
+		code = nng_socket_set_bool(socket, NNG_OPT_TCP_NODELAY, true);
+	if (code == 0)
+		code = nng_socket_set_bool(socket, NNG_OPT_TCP_KEEPALIVE, true);
+	if (code == 0)
+		code = nng_socket_set_ms(socket, NNG_OPT_RECONNMINT, RPC_RECONNECT_MIN_MS);
+	if (code == 0)
+		code = nng_socket_set_ms(socket, NNG_OPT_RECONNMAXT, RPC_RECONNECT_MAX_MS);
+	return code;
+}
+
+static int bus_listen(struct rpc_bus *bus, struct rpc_error *error_out)
+{
+	char url[RPC_URL_MAX];
+	int port, status = address_to_url(bus->options.address, true, url, error_out);
+	if (status < 0)
+		return status;
+	nng_listener listener;
+	int code = nng_listen(bus->socket, url, &listener, 0);
+	if (code == 0)
+		code = nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port);
+	if (code != 0)
+		return address_listen_failed(code, bus->options.address, error_out);
+	bus->port = (uint16_t)port;
+	return 0;
+}
+
 static int bus_start(struct rpc_bus *bus, struct rpc_error *error_out)
 {
-	int code = nng_socket_set_int(bus->socket, NNG_OPT_RECVBUF, BUS_QUEUE_MESSAGES);
-	if (code == 0)
-		code = nng_socket_set_int(bus->socket, NNG_OPT_SENDBUF, BUS_QUEUE_MESSAGES);
+	int code = socket_set_options(bus->socket, bus->options.message_max);
 	if (code == 0)
 		code = nng_aio_alloc(&bus->receive_aio, on_received, bus);
 	if (code != 0)
 		return error_set(error_out, error_from_nng(code), "cannot set up the bus: %s", nng_strerror(code));
-	int status = socket_set_common(bus->socket, bus->options.message_max, error_out);
-	if (status == 0 && bus->options.address != NULL)
-		status = address_listen(bus->socket, bus->options.address, &bus->port, error_out);
+	int status = bus->options.address == NULL ? 0 : bus_listen(bus, error_out);
 	if (status == 0)
 		nng_recv_aio(bus->socket, bus->receive_aio);
 	return status;
@@ -141,7 +178,12 @@ void rpc_bus_hang_up(struct rpc_bus *bus, const char *address)
 
 void rpc_bus_send(struct rpc_bus *bus, struct rpc_message *message)
 {
-	/* Never waits: the socket's own queue has room, or the message is lost, as on a bus. */
-	if (nng_sendmsg(bus->socket, message_to_nng(message), NNG_FLAG_NONBLOCK) != 0)
-		rpc_message_free(message);
+	nng_msg *nng;
+	if (nng_msg_alloc(&nng, message->size) == 0) {
+		memcpy(nng_msg_body(nng), message->bytes, message->size);
+		/* Never waits: the queue of a connection has room, or the message is lost, as on a bus. */
+		if (nng_sendmsg(bus->socket, nng, NNG_FLAG_NONBLOCK) != 0)
+			nng_msg_free(nng);
+	}
+	rpc_message_free(message);
 }

@@ -232,11 +232,10 @@ int rpc_request_encode(const struct rpc_request *head, const ProtobufCMessage *b
 	size_t size = number_size(head->protocol_version) + bytes_size(head->method.size) + bytes_size(id_size) +
 		      number_size(head->deadline_ms) + number_size(head->ring_epoch) + number_size(head->trace_id) +
 		      bytes_size(body_size);
-	nng_msg *message;
-	int code = nng_msg_alloc(&message, size);
-	if (code != 0)
-		return error_from_nng(code);
-	uint8_t *start = nng_msg_body(message);
+	struct rpc_message *message = rpc_message_create(size);
+	if (message == NULL)
+		return -ENOMEM;
+	uint8_t *start = message->bytes;
 	uint8_t *at = put_number(start, REQUEST_PROTOCOL_VERSION, head->protocol_version);
 	at = put_bytes(at, REQUEST_METHOD, head->method.data, head->method.size);
 	at = put_bytes(at, REQUEST_OPERATION_ID, head->operation_id, id_size);
@@ -245,7 +244,7 @@ int rpc_request_encode(const struct rpc_request *head, const ProtobufCMessage *b
 	at = put_number(at, REQUEST_TRACE_ID, head->trace_id);
 	at = put_body(at, REQUEST_BODY, body, body_size);
 	assert(at == start + size);
-	*out = message_from_nng(message);
+	*out = message;
 	return 0;
 }
 
@@ -254,30 +253,28 @@ int rpc_response_encode(const struct rpc_response *head, const ProtobufCMessage 
 	size_t body_size = body == NULL ? 0 : protobuf_c_message_get_packed_size(body);
 	size_t size = number_size(head->protocol_version) + number_size(enum_value(head->code)) +
 		      bytes_size(head->message.size) + number_size(head->ring_epoch) + bytes_size(body_size);
-	nng_msg *message;
-	int code = nng_msg_alloc(&message, size);
-	if (code != 0)
-		return error_from_nng(code);
-	uint8_t *start = nng_msg_body(message);
+	struct rpc_message *message = rpc_message_create(size);
+	if (message == NULL)
+		return -ENOMEM;
+	uint8_t *start = message->bytes;
 	uint8_t *at = put_number(start, RESPONSE_PROTOCOL_VERSION, head->protocol_version);
 	at = put_number(at, RESPONSE_CODE, enum_value(head->code));
 	at = put_bytes(at, RESPONSE_MESSAGE, head->message.data, head->message.size);
 	at = put_number(at, RESPONSE_RING_EPOCH, head->ring_epoch);
 	at = put_body(at, RESPONSE_BODY, body, body_size);
 	assert(at == start + size);
-	*out = message_from_nng(message);
+	*out = message;
 	return 0;
 }
 
 int rpc_bare_encode(const ProtobufCMessage *body, struct rpc_message **out)
 {
 	size_t size = protobuf_c_message_get_packed_size(body);
-	nng_msg *message;
-	int code = nng_msg_alloc(&message, size);
-	if (code != 0)
-		return error_from_nng(code);
-	size_t written = protobuf_c_message_pack(body, nng_msg_body(message));
+	struct rpc_message *message = rpc_message_create(size);
+	if (message == NULL)
+		return -ENOMEM;
+	size_t written = protobuf_c_message_pack(body, message->bytes);
 	assert(written == size);
-	*out = message_from_nng(message);
+	*out = message;
 	return 0;
 }

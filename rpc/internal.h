@@ -1,6 +1,5 @@
 /* What the files of this room share and nobody else sees: NNG's types and codes.
  *
- * struct rpc_message is NNG's message by another name, so that passing one on costs nothing and nng.h stays in here.
  */
 #ifndef KVRING_RPC_INTERNAL_H
 #define KVRING_RPC_INTERNAL_H
@@ -15,15 +14,21 @@ enum {
 	RPC_RECONNECT_MAX_MS = 1000,
 };
 
-static inline nng_msg *message_to_nng(struct rpc_message *message)
-{
-	return (nng_msg *)message;
-}
+/* What a frame has in front of the message: its length and the request id. */
+enum { MESSAGE_HEAD_SIZE = 12 };
 
-static inline struct rpc_message *message_from_nng(nng_msg *message)
-{
-	return (struct rpc_message *)message;
-}
+/* Head and bytes lie side by side, so that one piece of memory is what goes on the wire. */
+struct rpc_message {
+	struct rpc_message *next; /* in the queue of a connection */
+	size_t size;              /* of bytes */
+	uint8_t head[MESSAGE_HEAD_SIZE];
+	uint8_t bytes[];
+};
+
+/* message.c */
+
+/* NULL when memory is out. */
+struct rpc_message *rpc_message_create(size_t size);
 
 /* error.c */
 
@@ -36,10 +41,7 @@ int error_set(struct rpc_error *error_out, int status, const char *format, ...) 
 
 /* Turns "HOST:PORT", "[IPV6]:PORT" into NNG's "tcp://HOST:PORT". -EINVAL with a text. Port 0 only where listening. */
 RPC_OK int address_to_url(const char *address, bool listening, char url_out[RPC_URL_MAX], struct rpc_error *error_out);
-/* Listens; sets the port it got. Options of the listener are inherited from the socket: set those first. */
-RPC_OK int address_listen(nng_socket, const char *address, uint16_t *port_out, struct rpc_error *error_out);
-
-/* Options that every socket of ours sets before it listens or dials. */
-RPC_OK int socket_set_common(nng_socket, size_t message_max, struct rpc_error *error_out);
+/* The text for a failed listen; returns the status. */
+int address_listen_failed(int nng_code, const char *address, struct rpc_error *error_out);
 
 #endif

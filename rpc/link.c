@@ -1,20 +1,18 @@
-/* The client's end: one REQ socket per peer (a REQ socket with several dialers would spread requests over them), one
- * context per outstanding request.
+/* The client's end: one connection to one peer, dialled again whenever it goes, and a table of outstanding requests.
  *
- *       rpc_link_call           sent               answered, timed out, connection lost, closed
- *     ---------------> SENDING ------> RECEIVING ------------------------------------------------> IDLE, done runs
- *                         |                                                                         ^
- *                         +-------------------------------------------------------------------------+
- *                            not sent: timed out, connection lost, closed
+ *       dial                      handshake                 lost
+ *     --------> DIALING ---------------------> CONNECTED -----------> PAUSING --(50 ms to 1 s)--> DIALING
+ *                  |                                                     ^
+ *                  +-----------------------------------------------------+  refused, unreachable, not our protocol
  *
- * NNG 1.5.2 would send a request again after a minute, and at once when the connection drops: that is off (W3). A
- * receive started before the send has completed can crash when it is cancelled: the receive starts in the send's
- * callback. A request that waits for its turn on the connection would wait on for the next connection: it is aborted
- * when the connection goes.
+ * A request is a slot of the table; its id on the wire is the slot's number and a count of the slot's uses, so that an
+ * answer that comes too late finds nobody. Nothing is sent twice: when the connection goes, every outstanding request
+ * ends with -ECONNRESET at once.
  *
- * Threads  An idle context belongs to the list of free ones (under lock), a busy one to NNG and its callback.
+ * Deadlines are kept to DEADLINE_TICK_MS, in return for no timer and no wake-up for each request (deadline.h).
  */
-#include "internal.h"
+#include "connection.h"
+#include "deadline.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -22,205 +20,248 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <nng/protocol/reqrep0/req.h>
 
-enum link_state {
-	LINK_IDLE,
-	LINK_SENDING,
-	LINK_RECEIVING,
+enum {
+	DIAL_MS = 5000, /* for a peer that does not even refuse */
+	SLOT_BITS = 16, /* of the id: the slot; the top bit is set, the rest counts */
+	SLOT_COUNT_MAX = 1 << SLOT_BITS,
+	ENDED_AT_ONCE = 64,
 };
 
-struct link_context {
-	_Atomic enum link_state state;
-	nng_ctx nng;
-	nng_aio *aio;
-	struct rpc_link *link;
-	struct rpc_pending *pending;
+enum link_state {
+	LINK_DIALING,
+	LINK_CONNECTED, /* or shaking hands */
+	LINK_PAUSING,
+	LINK_STOPPED,
+};
+
+struct slot {
+	struct rpc_pending *pending; /* NULL: free */
 	uint64_t deadline_us;
-	struct link_context *next_free;
-	struct link_context *next; /* among all of the link */
+	uint32_t id;
+	struct slot *next_free;
 };
 
 struct rpc_link {
 	struct rpc_link_options options;
-	nng_socket socket;
-	atomic_bool connected;
+	nng_stream_dialer *dialer;
+	nng_aio *dial_aio;
+	struct deadline_watch watch;
+	atomic_bool connected; /* open for requests; written under lock */
 
 	/* shared, under lock */
 	pthread_mutex_t lock;
-	struct link_context *contexts;
-	struct link_context *free;
-	unsigned context_count;
-	unsigned pipes;
+	pthread_cond_t changed;
+	enum link_state state;
+	unsigned backoff_ms;
+	struct connection *connection; /* a reference, in LINK_CONNECTED */
 	bool closing;
+	unsigned outstanding;
+	struct slot *slots;
+	unsigned slots_used; /* those above were never taken */
+	struct slot *free_slots;
 };
 
-/* ---- one request ---------------------------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------------------------------------
+ */
 
-static void context_finish(struct link_context *c, int status, nng_msg *response)
+static void pending_end(struct rpc_pending *pending, int status, struct rpc_message *response)
 {
-	struct rpc_link *link = c->link;
-	struct rpc_pending *pending = c->pending;
-	c->pending = NULL;
-	atomic_store_explicit(&c->state, LINK_IDLE, memory_order_relaxed);
-	pthread_mutex_lock(&link->lock);
-	c->next_free = link->free;
-	link->free = c;
-	if (link->closing && status < 0)
-		status = -ECANCELED; /* NNG says the connection was lost, and we know why */
-	pthread_mutex_unlock(&link->lock);
-	/* From here on the context may serve another request. */
 	pending->status = status;
-	pending->response = message_from_nng(response);
+	pending->response = response;
 	pending->done(pending);
 }
 
-/* Milliseconds for NNG, rounded up: it takes 0 for "do not wait". */
-static nng_duration time_left(uint64_t deadline_us)
-{
-	uint64_t now = rpc_now_us();
-	return now >= deadline_us ? 1 : (nng_duration)((deadline_us - now + 999) / 1000);
-}
-
-static void context_on_sent(struct link_context *c, int code)
-{
-	if (code != 0) {
-		nng_msg_free(nng_aio_get_msg(c->aio));
-		nng_aio_set_msg(c->aio, NULL);
-		int status = error_from_nng(code);
-		/* Still in our hands, so nothing was sent. */
-		context_finish(c, status == -ECONNRESET ? -EHOSTUNREACH : status, NULL);
-		return;
-	}
-	atomic_store_explicit(&c->state, LINK_RECEIVING, memory_order_relaxed);
-	nng_aio_set_timeout(c->aio, time_left(c->deadline_us));
-	nng_ctx_recv(c->nng, c->aio);
-}
-
-static void context_on_received(struct link_context *c, int code)
-{
-	if (code != 0) {
-		context_finish(c, error_from_nng(code), NULL);
-		return;
-	}
-	nng_msg *response = nng_aio_get_msg(c->aio);
-	nng_aio_set_msg(c->aio, NULL);
-	context_finish(c, 0, response);
-}
-
-static void context_on_aio(void *arg)
-{
-	struct link_context *c = arg;
-	int code = nng_aio_result(c->aio);
-	switch (atomic_load_explicit(&c->state, memory_order_relaxed)) {
-	case LINK_SENDING:
-		context_on_sent(c, code);
-		return;
-	case LINK_RECEIVING:
-		context_on_received(c, code);
-		return;
-	case LINK_IDLE:
-		break;
-	}
-	assert(!"an operation ended on a context that had none");
-}
-
-/* ---- contexts ------------------------------------------------------------------------------------------------- */
-
-static int context_create(struct rpc_link *link, struct link_context **out)
-{
-	struct link_context *c = calloc(1, sizeof(*c));
-	if (c == NULL)
-		return -ENOMEM;
-	c->link = link;
-	int code = nng_aio_alloc(&c->aio, context_on_aio, c);
-	if (code != 0) {
-		free(c);
-		return error_from_nng(code);
-	}
-	code = nng_ctx_open(&c->nng, link->socket);
-	if (code == 0)
-		code = nng_ctx_set_ms(c->nng, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE);
-	if (code != 0) { /* nng_close takes care of the context */
-		nng_aio_free(c->aio);
-		free(c);
-		return error_from_nng(code);
-	}
-	*out = c;
-	return 0;
-}
-
 /* Under lock. */
-static int context_take(struct rpc_link *link, struct link_context **out)
+static struct slot *slot_take(struct rpc_link *link)
 {
-	if (link->closing || link->pipes == 0)
-		return -EHOSTUNREACH;
-	struct link_context *c = link->free;
-	if (c == NULL) {
-		if (link->context_count >= link->options.outstanding_max)
-			return -EAGAIN;
-		int status = context_create(link, &c);
-		if (status < 0)
-			return status;
-		c->next = link->contexts;
-		link->contexts = c;
-		link->context_count++;
+	struct slot *slot = link->free_slots;
+	if (slot != NULL) {
+		link->free_slots = slot->next_free;
 	} else {
-		link->free = c->next_free;
+		if (link->slots_used == link->options.outstanding_max)
+			return NULL;
+		slot = &link->slots[link->slots_used];
+		slot->id = UINT32_C(0x80000000) | link->slots_used;
+		link->slots_used++;
 	}
-	atomic_store_explicit(&c->state, LINK_SENDING, memory_order_relaxed);
-	*out = c;
-	return 0;
+	slot->id = UINT32_C(0x80000000) | (slot->id + SLOT_COUNT_MAX);
+	link->outstanding++;
+	return slot;
+}
+
+/* Under lock. Returns what waited there. */
+static struct rpc_pending *slot_free(struct rpc_link *link, struct slot *slot)
+{
+	struct rpc_pending *pending = slot->pending;
+	slot->pending = NULL;
+	slot->next_free = link->free_slots;
+	link->free_slots = slot;
+	link->outstanding--;
+	return pending;
+}
+
+/* Ends every request whose deadline is before `before_us`; all of them for UINT64_MAX. */
+static void end_overdue(struct rpc_link *link, uint64_t before_us, int status)
+{
+	struct rpc_pending *ended[ENDED_AT_ONCE];
+	unsigned count;
+	do {
+		count = 0;
+		pthread_mutex_lock(&link->lock);
+		for (unsigned i = 0; i < link->slots_used && count < ENDED_AT_ONCE; i++)
+			if (link->slots[i].pending != NULL && link->slots[i].deadline_us < before_us)
+				ended[count++] = slot_free(link, &link->slots[i]);
+		pthread_mutex_unlock(&link->lock);
+		for (unsigned i = 0; i < count; i++)
+			pending_end(ended[i], status, NULL);
+	} while (count == ENDED_AT_ONCE);
+}
+
+static bool on_tick(void *arg)
+{
+	struct rpc_link *link = arg;
+	end_overdue(link, rpc_now_us(), -ETIMEDOUT);
+	pthread_mutex_lock(&link->lock);
+	bool under_way = link->outstanding > 0;
+	pthread_mutex_unlock(&link->lock);
+	return under_way;
 }
 
 int rpc_link_call(struct rpc_link *link, struct rpc_message *request, uint32_t timeout_ms, struct rpc_pending *pending)
 {
 	assert(pending->done != NULL);
-	struct link_context *c;
+	uint64_t deadline_us = rpc_now_us() + (uint64_t)timeout_ms * 1000;
 	pthread_mutex_lock(&link->lock);
-	int status = context_take(link, &c);
-	pthread_mutex_unlock(&link->lock);
-	if (status < 0) {
+	bool open = atomic_load(&link->connected) && !link->closing;
+	struct slot *slot = open ? slot_take(link) : NULL;
+	if (slot == NULL) {
+		pthread_mutex_unlock(&link->lock);
 		rpc_message_free(request);
-		return status;
+		return open ? -EAGAIN : -EHOSTUNREACH;
 	}
-	c->pending = pending;
-	c->deadline_us = rpc_now_us() + (uint64_t)timeout_ms * 1000;
-	nng_aio_set_msg(c->aio, message_to_nng(request));
-	nng_aio_set_timeout(c->aio,
-			    timeout_ms == 0 ? 1 : (nng_duration)(timeout_ms < INT32_MAX ? timeout_ms : INT32_MAX));
-	nng_ctx_send(c->nng, c->aio);
+	slot->pending = pending;
+	slot->deadline_us = deadline_us;
+	uint32_t id = slot->id;
+	struct connection *connection = connection_ref(link->connection);
+	pthread_mutex_unlock(&link->lock);
+	deadline_watch_arm(&link->watch);
+	/* If the connection is lost meanwhile, on_closed ends the request. */
+	connection_send(connection, id, request);
+	connection_unref(connection);
 	return 0;
 }
 
-/* ---- the connection ------------------------------------------------------------------------------------------- */
+/* ---- the connection ------------------------------------------------------------------------------------------------
+ */
 
-/* Requests already sent are failed by NNG. Those that wait for their turn are failed here. One that has just been sent
- * may be hit as well: it is lost all the same. */
-static void abort_unsent(struct rpc_link *link)
+static void tell_connection(struct rpc_link *link, bool connected)
 {
-	for (struct link_context *c = link->contexts; c != NULL; c = c->next)
-		if (atomic_load_explicit(&c->state, memory_order_relaxed) == LINK_SENDING)
-			nng_aio_abort(c->aio, NNG_ECONNRESET);
+	if (link->options.on_connection != NULL)
+		link->options.on_connection(link->options.arg, connected);
 }
 
-static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *arg)
+static void on_open(void *arg, struct connection *connection)
 {
-	(void)pipe;
+	(void)connection;
 	struct rpc_link *link = arg;
-	bool up = event == NNG_PIPE_EV_ADD_POST;
 	pthread_mutex_lock(&link->lock);
-	if (up)
-		link->pipes++;
-	else if (link->pipes > 0)
-		link->pipes--;
-	bool connected = link->pipes > 0;
-	bool changed = atomic_exchange(&link->connected, connected) != connected;
-	if (!connected)
-		abort_unsent(link);
+	link->backoff_ms = RPC_RECONNECT_MIN_MS;
+	atomic_store(&link->connected, true);
 	pthread_mutex_unlock(&link->lock);
-	if (changed && link->options.on_connection != NULL)
-		link->options.on_connection(link->options.arg, connected);
+	tell_connection(link, true);
+}
+
+static bool on_message(void *arg, struct connection *connection, uint32_t id, struct rpc_message *message)
+{
+	(void)connection;
+	struct rpc_link *link = arg;
+	unsigned index = id % SLOT_COUNT_MAX;
+	struct rpc_pending *pending = NULL;
+	pthread_mutex_lock(&link->lock);
+	if (index < link->slots_used && link->slots[index].id == id && link->slots[index].pending != NULL)
+		pending = slot_free(link, &link->slots[index]);
+	pthread_mutex_unlock(&link->lock);
+	if (pending != NULL)
+		pending_end(pending, 0, message);
+	else
+		rpc_message_free(message); /* too late */
+	return true;
+}
+
+/* Under lock: dials, or waits first; not when the link is closing. */
+static void link_dial(struct rpc_link *link, bool pause)
+{
+	if (link->closing) {
+		link->state = LINK_STOPPED;
+		pthread_cond_signal(&link->changed);
+	} else if (pause) {
+		link->state = LINK_PAUSING;
+		nng_aio_set_timeout(link->dial_aio, NNG_DURATION_INFINITE);
+		nng_sleep_aio((nng_duration)link->backoff_ms, link->dial_aio);
+		link->backoff_ms =
+			link->backoff_ms * 2 < RPC_RECONNECT_MAX_MS ? link->backoff_ms * 2 : RPC_RECONNECT_MAX_MS;
+	} else {
+		link->state = LINK_DIALING;
+		nng_aio_set_timeout(link->dial_aio, DIAL_MS);
+		nng_stream_dialer_dial(link->dialer, link->dial_aio);
+	}
+}
+
+static void on_closed(void *arg, struct connection *connection)
+{
+	struct rpc_link *link = arg;
+	pthread_mutex_lock(&link->lock);
+	bool was_open = atomic_exchange(&link->connected, false);
+	bool closing = link->closing;
+	link->connection = NULL;
+	pthread_mutex_unlock(&link->lock);
+	connection_unref(connection);
+	if (was_open) {
+		end_overdue(link, UINT64_MAX, closing ? -ECANCELED : -ECONNRESET);
+		tell_connection(link, false);
+	}
+	pthread_mutex_lock(&link->lock);
+	link_dial(link, true); /* last: once stopped, the link may be gone */
+	pthread_mutex_unlock(&link->lock);
+}
+
+static const struct connection_events link_events = {on_open, on_message, on_closed};
+
+/* Takes the stream. False: it could not be used. */
+static bool link_connect(struct rpc_link *link, nng_stream *stream)
+{
+	struct connection_options options = {
+		.protocol = CONNECTION_REQ,
+		.peer = CONNECTION_REP,
+		.message_max = link->options.message_max,
+		.events = &link_events,
+		.arg = link,
+	};
+	struct connection *connection;
+	if (connection_create(stream, &options, &connection) < 0)
+		return false;
+	pthread_mutex_lock(&link->lock);
+	link->state = LINK_CONNECTED;
+	link->connection = connection_ref(connection);
+	if (link->closing)
+		connection_close(connection); /* stop has not seen it */
+	pthread_mutex_unlock(&link->lock);
+	connection_start(connection);
+	connection_unref(connection);
+	return true;
+}
+
+static void on_dial_aio(void *arg)
+{
+	struct rpc_link *link = arg;
+	bool dialled = link->state == LINK_DIALING;
+	bool failed = nng_aio_result(link->dial_aio) != 0;
+	if (dialled && !failed && link_connect(link, nng_aio_get_output(link->dial_aio, 0)))
+		return;
+	pthread_mutex_lock(&link->lock);
+	link_dial(link, dialled);
+	pthread_mutex_unlock(&link->lock);
 }
 
 bool rpc_link_connected(const struct rpc_link *link)
@@ -228,64 +269,85 @@ bool rpc_link_connected(const struct rpc_link *link)
 	return atomic_load(&link->connected);
 }
 
-/* ---- open and close ------------------------------------------------------------------------------------------- */
+/* ---- open and close ------------------------------------------------------------------------------------------------
+ */
 
-static int link_start(struct rpc_link *link, const char *url, struct rpc_error *error_out)
+static int link_start(struct rpc_link *link, const char *url)
 {
-	int code = nng_pipe_notify(link->socket, NNG_PIPE_EV_ADD_POST, on_pipe, link);
+	int code = nng_stream_dialer_alloc(&link->dialer, url);
 	if (code == 0)
-		code = nng_pipe_notify(link->socket, NNG_PIPE_EV_REM_POST, on_pipe, link);
+		code = nng_stream_dialer_set_bool(link->dialer, NNG_OPT_TCP_NODELAY, true);
 	if (code == 0)
-		code = nng_socket_set_ms(link->socket, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE);
-	if (code != 0)
-		return error_set(error_out, error_from_nng(code), "cannot set up a link: %s", nng_strerror(code));
-	int status = socket_set_common(link->socket, link->options.message_max, error_out);
-	if (status < 0)
-		return status;
-	code = nng_dial(link->socket, url, NULL, NNG_FLAG_NONBLOCK);
-	if (code != 0)
-		return error_set(error_out, error_from_nng(code), "cannot dial %s: %s", url, nng_strerror(code));
-	return 0;
+		code = nng_stream_dialer_set_bool(link->dialer, NNG_OPT_TCP_KEEPALIVE, true);
+	if (code == 0)
+		code = nng_aio_alloc(&link->dial_aio, on_dial_aio, link);
+	return code;
+}
+
+static void link_free(struct rpc_link *link)
+{
+	if (link->dial_aio != NULL)
+		nng_aio_free(link->dial_aio);
+	if (link->dialer != NULL) {
+		nng_stream_dialer_close(link->dialer);
+		nng_stream_dialer_free(link->dialer);
+	}
+	pthread_cond_destroy(&link->changed);
+	pthread_mutex_destroy(&link->lock);
+	free(link->slots);
+	free(link);
 }
 
 int rpc_link_open(const struct rpc_link_options *options, struct rpc_link **out, struct rpc_error *error_out)
 {
-	assert(options->message_max > 0 && options->outstanding_max > 0);
+	assert(options->message_max > 0 && options->outstanding_max > 0 && options->outstanding_max <= SLOT_COUNT_MAX);
 	char url[RPC_URL_MAX];
 	int status = address_to_url(options->address, false, url, error_out);
 	if (status < 0)
 		return status;
 	struct rpc_link *link = calloc(1, sizeof(*link));
-	if (link == NULL)
-		return error_set(error_out, -ENOMEM, "out of memory");
-	link->options = *options;
-	pthread_mutex_init(&link->lock, NULL);
-	int code = nng_req0_open(&link->socket);
-	if (code != 0) {
-		pthread_mutex_destroy(&link->lock);
+	struct slot *slots = calloc(options->outstanding_max, sizeof(*slots));
+	if (link == NULL || slots == NULL) {
 		free(link);
-		return error_set(error_out, error_from_nng(code), "cannot open a socket: %s", nng_strerror(code));
+		free(slots);
+		return error_set(error_out, -ENOMEM, "out of memory");
 	}
-	status = link_start(link, url, error_out);
+	link->options = *options;
+	link->options.address = NULL; /* the caller's text */
+	link->slots = slots;
+	link->backoff_ms = RPC_RECONNECT_MIN_MS;
+	pthread_mutex_init(&link->lock, NULL);
+	pthread_cond_init(&link->changed, NULL);
+	int code = link_start(link, url);
+	if (code != 0) {
+		link_free(link);
+		return error_set(error_out, error_from_nng(code), "cannot dial %s: %s", url, nng_strerror(code));
+	}
+	link->watch.check = on_tick;
+	link->watch.arg = link;
+	status = deadline_watch_add(&link->watch);
 	if (status < 0) {
-		rpc_link_close(&link);
-		return status;
+		link_free(link);
+		return error_set(error_out, status, "cannot start a thread: %s", strerror(-status));
 	}
-	*out = link;
+	*out = link; /* before the first event */
+	pthread_mutex_lock(&link->lock);
+	link_dial(link, false);
+	pthread_mutex_unlock(&link->lock);
 	return 0;
 }
 
 void rpc_link_stop(struct rpc_link *link)
 {
 	pthread_mutex_lock(&link->lock);
-	bool stopped = link->closing;
 	link->closing = true;
+	if (link->state == LINK_DIALING || link->state == LINK_PAUSING)
+		nng_aio_cancel(link->dial_aio);
+	else if (link->connection != NULL)
+		connection_close(link->connection);
+	while (link->state != LINK_STOPPED)
+		pthread_cond_wait(&link->changed, &link->lock);
 	pthread_mutex_unlock(&link->lock);
-	if (stopped)
-		return;
-	nng_close(link->socket); /* ends every operation */
-	for (struct link_context *c = link->contexts; c != NULL; c = c->next)
-		nng_aio_wait(c->aio);
 }
 
 void rpc_link_close(struct rpc_link **pointer)
@@ -295,12 +357,6 @@ void rpc_link_close(struct rpc_link **pointer)
 		return;
 	*pointer = NULL;
 	rpc_link_stop(link);
-	while (link->contexts != NULL) {
-		struct link_context *c = link->contexts;
-		link->contexts = c->next;
-		nng_aio_free(c->aio); /* waits for its callback, and so for done */
-		free(c);
-	}
-	pthread_mutex_destroy(&link->lock);
-	free(link);
+	deadline_watch_remove(&link->watch);
+	link_free(link);
 }

@@ -1,18 +1,25 @@
 /* Messages, and the clock. */
 #include "internal.h"
 
+#include <stdlib.h>
 #include <time.h>
+
+struct rpc_message *rpc_message_create(size_t size)
+{
+	struct rpc_message *message = malloc(sizeof(*message) + size);
+	if (message != NULL)
+		message->size = size;
+	return message;
+}
 
 struct rpc_slice rpc_message_bytes(const struct rpc_message *message)
 {
-	nng_msg *nng = (nng_msg *)message; /* NNG's getters take no const */
-	return (struct rpc_slice){nng_msg_body(nng), nng_msg_len(nng)};
+	return (struct rpc_slice){message->bytes, message->size};
 }
 
 void rpc_message_free(struct rpc_message *message)
 {
-	if (message != NULL)
-		nng_msg_free(message_to_nng(message));
+	free(message);
 }
 
 uint64_t rpc_now_us(void)

@@ -1,7 +1,7 @@
 /* RPC: bytes <-> messages <-> NNG, in the manner of gRPC.
  *
- * Services are declared in proto/; this room carries their envelopes (Request / Response of kv.proto) over NNG request/reply, and
- * events over NNG bus. NNG and its quirks are known nowhere else.
+ * Services are declared in proto/; this room carries their envelopes (Request / Response of kv.proto) in the protocol of
+ * NNG's request/reply sockets, and events over NNG's bus. NNG and its quirks are known nowhere else.
  *
  * Threading   Callbacks run on NNG's threads: they enqueue and return. open and close: main thread only, at start and stop or from
  *             its control loop (NNG 1.5.2 races between open and close). Everything else: any thread.
@@ -10,7 +10,7 @@
  *             time, -EHOSTUNREACH no connection (nothing was sent), -ECONNRESET lost after sending (may have been
  *             executed), -EMSGSIZE over the limit, -EBADMSG bytes that do not decode, -EAGAIN too many outstanding.
  * Invariants  W1 every rpc_call is answered or dropped exactly once.  W2 every rpc_link_call completes exactly once, never
- *             inside the call itself.  W3 a request is sent at most once (NNG's resend is off).
+ *             inside the call itself.  W3 a request is sent at most once.
  */
 #ifndef KVRING_RPC_RPC_H
 #define KVRING_RPC_RPC_H
@@ -37,7 +37,7 @@ struct rpc_slice {
 	size_t size;
 };
 
-struct rpc_message; /* one NNG message */
+struct rpc_message; /* the bytes of one message */
 struct rpc_slice rpc_message_bytes(const struct rpc_message *);
 void rpc_message_free(struct rpc_message *); /* NULL is allowed */
 
@@ -96,10 +96,7 @@ struct rpc_server_options {
 	const char *address; /* HOST:PORT; port 0 takes a free one */
 	size_t message_max;  /* bytes; larger messages are refused and their connection closed */
 	uint32_t in_flight_max;   /* calls not yet answered; beyond, requests wait in the connections */
-	uint32_t connection_in_flight_max; /* of one connection: more are dropped, unanswered; 0: in_flight_max */
 	uint32_t connections_max; /* more are closed at once; 0: RPC_CONNECTIONS_MAX */
-	uint32_t send_timeout_ms; /* an answer waits so long for its client to read; then it is lost, and when no answer got through
-				   * meanwhile, so is the connection; 0: 10 s */
 	void (*on_request)(void *arg, struct rpc_call *);
 	void *arg;
 };
@@ -113,11 +110,9 @@ void rpc_server_close(struct rpc_server **);
 struct rpc_server_counts {
 	uint64_t requests; /* since open */
 	uint64_t connections_refused;
-	uint64_t connections_dropped; /* for not reading their answers */
-	uint64_t requests_dropped;    /* beyond connection_in_flight_max */
 	uint32_t connections;
 	uint32_t in_flight;
-	uint32_t contexts; /* most requests that were ever in flight, 16 at least */
+	uint32_t in_flight_peak;
 };
 void rpc_server_counts(struct rpc_server *, struct rpc_server_counts *out);
 
@@ -141,7 +136,7 @@ struct rpc_pending {
 struct rpc_link_options {
 	const char *address; /* HOST:PORT; it may be down, and is dialled again until close */
 	size_t message_max;
-	uint32_t outstanding_max;
+	uint32_t outstanding_max; /* up to 65,536 */
 	/* Optional, on an NNG thread: the connection came (true) or went. */
 	void (*on_connection)(void *arg, bool connected);
 	void *arg;
@@ -154,7 +149,7 @@ void rpc_link_stop(struct rpc_link *);
 /* Stops it first. */
 void rpc_link_close(struct rpc_link **);
 bool rpc_link_connected(const struct rpc_link *);
-/* Sends and waits for the answer, at most timeout_ms. An error returned here means done will not run and nothing was sent:
+/* Sends and waits for the answer, timeout_ms, to within 5 ms above. An error returned here means done will not run and nothing was sent:
  * -EHOSTUNREACH when there is no connection, -EAGAIN when outstanding_max requests are under way. */
 RPC_OK int rpc_link_call(struct rpc_link *, struct rpc_message *request, uint32_t timeout_ms, struct rpc_pending *);
 

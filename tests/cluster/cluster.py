@@ -36,16 +36,22 @@ def wait_for(condition, what, patience=PATIENCE):
         time.sleep(0.01)
 
 
+bases_taken = set()
+
+
 def free_base():
     """A port that is free together with the next two. Below the range that outgoing connections take."""
     while True:
-        base = random.randrange(20000, 31990)
+        base = random.randrange(20000, 31990, 3)
+        if base in bases_taken:  # by a node that does not run at the moment
+            continue
         with contextlib.ExitStack() as stack:
             try:
                 for port in range(base, base + 3):
                     one = stack.enter_context(socket.socket())
                     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     one.bind(("127.0.0.1", port))
+                bases_taken.add(base)
                 return base
             except OSError:
                 continue

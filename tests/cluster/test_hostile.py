@@ -122,7 +122,7 @@ class PeerPortTest(ClusterTest):
         wait_for(lambda: self.row_of("n2").peer_address == address, "n2 did not answer back")
         self.cluster.wait_up()
         wait_for(lambda: self.cluster.run_kvctl("put", "--blind", "--w", "3", "told", "v").returncode == 0, "n2 is not dialled again")
-        self.assertIn("another process spoke as this node", self.cluster.nodes[1].log())
+        wait_for(lambda: "goes by the id of this one" in self.cluster.nodes[1].log(), "n2 does not tell")
 
     def test_strangers_cost_no_files(self):
         files = "/proc/%d/fd" % self.node.process.pid

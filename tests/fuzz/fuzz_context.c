@@ -7,6 +7,8 @@
 #include <xxhash.h>
 #include "version.h"
 
+static const struct rpc_slice key = {(const uint8_t *)"engine key", 10};
+
 static void check(bool holds)
 {
 	if (!holds)
@@ -18,10 +20,10 @@ static void check_decoded(const struct context *context, struct rpc_slice bytes,
 	struct context with;
 	struct rpc_slice again;
 
-	check(context_encode(context, arena, &again) == 0);
+	check(context_encode(context, key, arena, &again) == 0);
 	check(again.size == bytes.size && (bytes.size == 0 || memcmp(again.data, bytes.data, bytes.size) == 0));
-	check(context_with_dot(context, (struct dot){3, UINT64_MAX}, arena, &again) == 0);
-	check(context_decode(again, arena, &with, NULL) == 0);
+	check(context_with_dot(context, (struct dot){3, UINT64_MAX}, key, arena, &again) == 0);
+	check(context_decode(again, key, arena, &with, NULL) == 0);
 	check(context_covers(&with, (struct dot){3, UINT64_MAX}));
 }
 
@@ -39,12 +41,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	bytes = (struct rpc_slice){data + 1, size - 1};
 	if (data[0] && bytes.size > 4) {
 		uint8_t *sealed = arena_copy(arena, bytes.data, bytes.size);
-		uint32_t sum = (uint32_t)XXH3_64bits(sealed, bytes.size - 4);
+		uint32_t sum = (uint32_t)XXH3_64bits_withSeed(sealed, bytes.size - 4, XXH3_64bits(key.data, key.size));
 
 		memcpy(sealed + bytes.size - 4, &sum, sizeof(sum));
 		bytes.data = sealed;
 	}
-	status = context_decode(bytes, arena, &context, &error);
+	status = context_decode(bytes, key, arena, &context, &error);
 	check(status == 0 || (status == -EBADMSG && error.text[0]));
 	if (status == 0)
 		check_decoded(&context, bytes, arena);

@@ -1,5 +1,6 @@
 #include <stdlib.h>
 #include "kv.pb-c.h"
+#include "key.h"
 #include "scene.h"
 
 enum { DEADLINE_US = 5 * 1000 * 1000 };
@@ -91,7 +92,6 @@ void scene_begin(struct scene *scene, unsigned self)
 		.self = {scene_node(self), ACTOR_COORDINATOR, 0},
 		.shard_count = SCENE_SHARDS,
 		.ring = scene->ring,
-		.seed = 1,
 	};
 	assert_int_equal(coordinator_create(&options, &scene->coordinator), 0);
 }
@@ -107,7 +107,8 @@ void scene_end(struct scene *scene)
 	ring_reader_unregister();
 }
 
-/* ---- what the coordinator sends ----------------------------------------------------------------------------------- */
+/* ---- what the coordinator sends -----------------------------------------------------------------------------------
+ */
 
 static void say(struct scene *scene, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void say(struct scene *scene, const char *format, ...)
@@ -123,14 +124,16 @@ static void say(struct scene *scene, const char *format, ...)
 	va_end(arguments);
 }
 
-static void describe(char *out, size_t size, const struct client_operation *operation, const struct client_result *result)
+static void describe(char *out, size_t size, const struct client_operation *operation,
+		     const struct client_result *result)
 {
 	static const char *const outcomes[] = {"?", "done", "absent", "in doubt", "refused"};
 	size_t used = 0;
 	if (operation->kind == OPERATION_PUT || result->outcome != OUTCOME_DONE)
 		used = (size_t)snprintf(out, size, "%s", outcomes[result->outcome]);
 	for (uint32_t i = 0; i < result->sibling_count; i++)
-		used += (size_t)snprintf(out + used, size - used, "%s%.*s", i ? "|" : "", (int)result->siblings[i].value.size,
+		used += (size_t)snprintf(out + used, size - used, "%s%.*s", i ? "|" : "",
+					 (int)result->siblings[i].value.size,
 					 (const char *)result->siblings[i].value.data);
 	snprintf(out + used, size - used, " %u/%u", result->acks_owners, result->needed);
 }
@@ -209,14 +212,16 @@ void scene_message(struct scene *scene, struct message *message)
 	step(scene, (struct event){.type = EVENT_MESSAGE, .message = message});
 }
 
-/* ---- events ------------------------------------------------------------------------------------------------------- */
+/* ---- events -------------------------------------------------------------------------------------------------------
+ */
 
 static struct rpc_slice copy_text(struct arena *arena, const char *text)
 {
 	return text ? (struct rpc_slice){arena_copy(arena, text, strlen(text)), strlen(text)} : (struct rpc_slice){0};
 }
 
-static struct client_operation operation_of(const struct scene *scene, enum operation_kind kind, struct ask ask, struct arena *arena)
+static struct client_operation operation_of(const struct scene *scene, enum operation_kind kind, struct ask ask,
+					    struct arena *arena)
 {
 	struct client_operation operation = {
 		.kind = kind,
@@ -281,7 +286,8 @@ void scene_tick(struct scene *scene, uint64_t us)
 		step(scene, (struct event){.type = EVENT_TIMER});
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------------------ */
+/* ---- answers ------------------------------------------------------------------------------------------------------
+ */
 
 struct message *scene_question(struct scene *scene, enum message_type type, unsigned node)
 {
@@ -328,7 +334,8 @@ void scene_stored(struct scene *scene, unsigned node, enum replica_status status
 	/* The local replica acknowledges its COORDINATE the same way. */
 	enum message_type asked = MESSAGE_STORE;
 	for (unsigned i = 0; i < scene->question_count; i++)
-		if (scene->questions[i]->type == MESSAGE_COORDINATE && scene->questions[i]->to.node_id == scene_node(node))
+		if (scene->questions[i]->type == MESSAGE_COORDINATE &&
+		    scene->questions[i]->to.node_id == scene_node(node))
 			asked = MESSAGE_COORDINATE;
 	struct message *answer = answer_to(scene_question(scene, asked, node), MESSAGE_STORED);
 	answer->stored.status = status;
@@ -345,7 +352,8 @@ void scene_fetched(struct scene *scene, unsigned node, struct rpc_slice object)
 		assert_int_equal(object_decode(object, scene->arena, &decoded, NULL), 0);
 		answer->fetched.digest = object_digest(&decoded);
 		if (!question->fetch.digest_only)
-			answer->fetched.object = (struct rpc_slice){arena_copy(answer->home, object.data, object.size), object.size};
+			answer->fetched.object =
+				(struct rpc_slice){arena_copy(answer->home, object.data, object.size), object.size};
 	}
 	scene_message(scene, answer);
 }
@@ -363,12 +371,13 @@ void scene_forwarded(struct scene *scene, unsigned node, enum outcome outcome, u
 	struct client_result *result = &answer->forwarded.result;
 	result->outcome = outcome;
 	result->code = code;
-	result->acks_owners = outcome == OUTCOME_DONE ? 2 : 0;
+	result->acks_owners = result->synced = outcome == OUTCOME_DONE ? 2 : scene->forwarded_acks;
 	result->message = text ? (const char *)arena_copy(answer->home, text, strlen(text) + 1) : NULL;
 	scene_message(scene, answer);
 }
 
-/* ---- expectations --------------------------------------------------------------------------------------------------- */
+/* ---- expectations ---------------------------------------------------------------------------------------------------
+ */
 
 void scene_expect(struct scene *scene, const char *file, int line, const char *log)
 {
@@ -390,7 +399,8 @@ uint32_t scene_in_flight(const struct scene *scene)
 	return scene->coordinator->in_flight;
 }
 
-/* ---- objects -------------------------------------------------------------------------------------------------------- */
+/* ---- objects --------------------------------------------------------------------------------------------------------
+ */
 
 static struct object decoded(struct scene *scene, struct rpc_slice bytes)
 {
@@ -407,8 +417,8 @@ static struct rpc_slice encoded(struct scene *scene, const struct object *object
 	return bytes;
 }
 
-struct rpc_slice scene_object(struct scene *scene, struct rpc_slice old_bytes, bool over, unsigned node, uint64_t counter,
-			      const char *value)
+struct rpc_slice scene_object(struct scene *scene, struct rpc_slice old_bytes, bool over, unsigned node,
+			      uint64_t counter, const char *value)
 {
 	struct object old = decoded(scene, old_bytes), fresh;
 	struct context context = {0};
@@ -423,7 +433,9 @@ struct rpc_slice scene_object(struct scene *scene, struct rpc_slice old_bytes, b
 	enum object_put_result result;
 	struct dot dot;
 	uint32_t truncated;
-	assert_int_equal(object_put(&old, &context, &sibling, scene->now_ms, scene->arena, &fresh, &result, &dot, &truncated), 0);
+	assert_int_equal(
+		object_put(&old, &context, &sibling, scene->now_ms, scene->arena, &fresh, &result, &dot, &truncated),
+		0);
 	assert_int_equal(result, OBJECT_PUT_ADDED);
 	return encoded(scene, &fresh);
 }
@@ -442,9 +454,17 @@ bool scene_same(struct scene *scene, struct rpc_slice a_bytes, struct rpc_slice 
 	return object_digest(&a) == object_digest(&b);
 }
 
+struct rpc_slice scene_engine_key(struct scene *scene)
+{
+	struct rpc_slice name = slice(scene->key), out;
+	uint32_t partition = ring_partition_of(scene->document, "default", 7, name.data, name.size);
+	assert_int_equal(key_encode((uint16_t)partition, slice("default"), name, scene->arena, &out), 0);
+	return out;
+}
+
 bool scene_context_covers(struct scene *scene, unsigned node, uint64_t counter)
 {
 	struct context context;
-	assert_int_equal(context_decode(scene->context, scene->arena, &context, NULL), 0);
+	assert_int_equal(context_decode(scene->context, scene_engine_key(scene), scene->arena, &context, NULL), 0);
 	return context_covers(&context, (struct dot){scene_node(node), counter});
 }

@@ -1,8 +1,8 @@
 /* Scene: one coordinator, and everybody it talks to played by the test.
  *
- * Five nodes n1..n5, N = 3; the key of a scene is owned by n1, n2, n3, in this order. The test gives events, and `expect` compares what
- * the coordinator sent since, one line for all: "store n2, store n3" or "client: done 2/2". Each step has an arena of its own and each answer too,
- * so that a use after free is one that the address sanitizer sees.
+ * Five nodes n1..n5, N = 3; the key of a scene is owned by n1, n2, n3, in this order. The test gives events, and
+ * `expect` compares what the coordinator sent since, one line for all: "store n2, store n3" or "client: done 2/2". Each
+ * step has an arena of its own and each answer too, so that a use after free is one that the address sanitizer sees.
  */
 #ifndef KVRING_TESTS_NODE_SCENE_H
 #define KVRING_TESTS_NODE_SCENE_H
@@ -24,10 +24,11 @@ struct scene {
 	struct message *questions[SCENE_QUESTIONS];
 	bool answered[SCENE_QUESTIONS];
 	unsigned question_count;
+	uint32_t forwarded_acks; /* what the next scene_forwarded that is not DONE counts */
 	/* of the last result */
 	char text[512];
 	uint32_t code;
-	uint8_t context_bytes[8192];
+	uint8_t context_bytes[LIMIT_CONTEXT_SIZE];
 	struct rpc_slice context;
 	struct arena *arena; /* for what the test makes */
 };
@@ -35,6 +36,8 @@ struct scene {
 void scene_begin(struct scene *, unsigned self);
 void scene_end(struct scene *); /* destroys what is in flight */
 uint64_t scene_node(unsigned number);
+/* The engine's key for the scene's, to which its contexts are bound. In the scene's arena. */
+struct rpc_slice scene_engine_key(struct scene *);
 /* A key that these nodes own, in this order. */
 void scene_find_key(const struct ring_document *, const unsigned owners[3], char *key_out, size_t size);
 struct ring_document *scene_document(void);
@@ -79,8 +82,10 @@ uint32_t scene_in_flight(const struct scene *);
 
 /* ---- objects ---- */
 
-/* old (size 0: none) with one more value, put by node's actor; context covers what old holds when `over`, nothing otherwise. */
-struct rpc_slice scene_object(struct scene *, struct rpc_slice old, bool over, unsigned node, uint64_t counter, const char *value);
+/* old (size 0: none) with one more value, put by node's actor; context covers what old holds when `over`, nothing
+ * otherwise. */
+struct rpc_slice scene_object(struct scene *, struct rpc_slice old, bool over, unsigned node, uint64_t counter,
+			      const char *value);
 struct rpc_slice scene_merge(struct scene *, struct rpc_slice a, struct rpc_slice b);
 bool scene_same(struct scene *, struct rpc_slice a, struct rpc_slice b);
 bool scene_context_covers(struct scene *, unsigned node, uint64_t counter);

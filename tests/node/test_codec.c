@@ -158,6 +158,7 @@ static void test_what_cannot_be_represented_is_refused_by_name(void **state)
 	Kvring__V1__GetRequest get = KVRING__V1__GET_REQUEST__INIT, **gets;
 	Kvring__V1__BatchGetRequest batch = KVRING__V1__BATCH_GET_REQUEST__INIT;
 	struct rpc_request garbage = arriving(METHOD_PUT, NULL, NULL);
+	static uint8_t too_large[LIMIT_BATCH_SIZE + 1];
 	struct message *message;
 
 	(void)state;
@@ -174,6 +175,9 @@ static void test_what_cannot_be_represented_is_refused_by_name(void **state)
 	batch.n_gets--;
 	assert_int_equal(decode_client(METHOD_BATCH_GET, NULL, &batch.base)->count, LIMIT_BATCH_OPERATIONS);
 	free(gets);
+	garbage.body = (struct rpc_slice){too_large, sizeof(too_large)};
+	assert_int_equal(codec_client_decode(METHOD_BATCH_PUT, &garbage, fallback, arena, &message, &error), -EMSGSIZE);
+	assert_non_null(strstr(error.text, "the request has 16777217 bytes, the limit is 16777216: send it in parts"));
 	garbage.body = slice("\xff\xff\xff");
 	assert_int_equal(codec_client_decode(METHOD_PUT, &garbage, fallback, arena, &message, &error), -EBADMSG);
 	assert_true(error.text[0] != 0);
@@ -226,6 +230,29 @@ static void test_results_encode(void **state)
 	assert_string_equal(put->message, "why");
 	assert_int_equal(put->synced, 1);
 	assert_int_equal(put->acks_fallbacks, 1);
+}
+
+static void test_an_answer_too_large_for_the_link_is_refused_by_operation(void **state)
+{
+	static uint8_t value[LIMIT_VALUE_SIZE];
+	struct client_sibling sibling = {{value, sizeof(value)}, 5};
+	struct client_result results[4] = {
+		{.outcome = OUTCOME_DONE, .context = slice("c"), .siblings = &sibling, .sibling_count = 1}};
+	struct rpc_response response;
+	Kvring__V1__BatchGetResponse *gets;
+
+	(void)state;
+	results[1] = results[2] = results[0];
+	results[3].outcome = OUTCOME_ABSENT;
+	response = respond(METHOD_BATCH_GET, results, 4);
+	assert_in_range(response.body.size, 2 * sizeof(value), RPC_CLIENT_MESSAGE_MAX - 1024);
+	gets = rpc_body_decode(&kvring__v1__batch_get_response__descriptor, response.body, arena, &error);
+	assert_int_equal(gets->results[1]->outcome, KVRING__V1__OUTCOME__DONE);
+	assert_int_equal(gets->results[2]->outcome, KVRING__V1__OUTCOME__REFUSED);
+	assert_int_equal(gets->results[2]->code, KVRING__V1__CODE__RESOURCE_EXHAUSTED);
+	assert_int_equal(gets->results[2]->n_siblings, 0);
+	assert_int_equal(gets->results[2]->context.len, 1);
+	assert_int_equal(gets->results[3]->outcome, KVRING__V1__OUTCOME__ABSENT);
 }
 
 /* ---- peers -------------------------------------------------------------------------------------------------- */
@@ -402,6 +429,27 @@ static void test_batches_are_cut_by_count_and_by_size(void **state)
 	(void)send(first, 1);
 }
 
+static void test_fetched_objects_that_do_not_fit_one_message_are_refused_one_by_one(void **state)
+{
+	static uint8_t big[LIMIT_OBJECT_SIZE];
+	struct message *answers[3];
+	struct rpc_message *encoded;
+	Kvring__V1__FetchResponse *body;
+
+	(void)state;
+	for (uint32_t i = 0; i < 3; i++) {
+		answers[i] = message_create(arena, MESSAGE_FETCHED);
+		answers[i]->fetched.status = REPLICA_OK;
+		answers[i]->fetched.object = (struct rpc_slice){big, i == 2 ? 100 : sizeof(big)};
+	}
+	assert_int_equal(codec_peer_encode_answers(METHOD_FETCH, answers, 3, 1, arena, &encoded), 0);
+	assert_in_range(rpc_message_bytes(encoded).size, sizeof(big), RPC_PEER_MESSAGE_MAX);
+	body = rpc_body_decode(&kvring__v1__fetch_response__descriptor, answered(encoded).body, arena, &error);
+	assert_int_equal(body->results[0]->code, KVRING__V1__REPLICA_CODE__REPLICA_OK);
+	assert_int_equal(body->results[1]->code, KVRING__V1__REPLICA_CODE__REPLICA_OVERLOADED);
+	assert_int_equal(body->results[2]->object.len, 100);
+}
+
 static void test_answers_that_do_not_fit_the_questions_are_refused(void **state)
 {
 	struct message *second = question(MESSAGE_STORE, NULL, 11), *first = question(MESSAGE_STORE, second, 10);
@@ -480,10 +528,12 @@ int main(void)
 		cmocka_unit_test(test_batch_ids_come_from_the_envelope_and_the_index),
 		cmocka_unit_test(test_what_cannot_be_represented_is_refused_by_name),
 		cmocka_unit_test(test_results_encode),
+		cmocka_unit_test(test_an_answer_too_large_for_the_link_is_refused_by_operation),
 		cmocka_unit_test(test_store_batch_round_trip),
 		cmocka_unit_test(test_fetch_batch_round_trip),
 		cmocka_unit_test(test_forward_batch_round_trip),
 		cmocka_unit_test(test_batches_are_cut_by_count_and_by_size),
+		cmocka_unit_test(test_fetched_objects_that_do_not_fit_one_message_are_refused_one_by_one),
 		cmocka_unit_test(test_answers_that_do_not_fit_the_questions_are_refused),
 		cmocka_unit_test(test_a_refused_batch_is_no_answer),
 		cmocka_unit_test(test_malformed_batches_are_refused),

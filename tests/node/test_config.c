@@ -91,7 +91,7 @@ static void test_file_defaults(void **state)
 	assert_int_equal(config.jobs, 2);
 	assert_int_equal(config.cache_mb, 256);
 	assert_int_equal(config.memtable_mb, 64);
-	assert_int_equal(config.sync, CONFIG_SYNC_EACH);
+	assert_int_equal(config.request_mb, 0);
 	assert_int_equal(config.log_level, LOG_LEVEL_INFO);
 }
 
@@ -118,7 +118,7 @@ static const char everything[] = "# kvring\n"
 				 "[storage]\n"
 				 "cache-mb = 4096\n"
 				 "memtable-mb = 32\n"
-				 "sync = interval:100\n"
+				 "request-mb = 512\n"
 				 "[log]\n"
 				 "log-level = debug\n";
 
@@ -147,8 +147,7 @@ static void test_file_says_everything(void **state)
 	assert_int_equal(config.jobs, 3);
 	assert_int_equal(config.cache_mb, 4096);
 	assert_int_equal(config.memtable_mb, 32);
-	assert_int_equal(config.sync, CONFIG_SYNC_INTERVAL);
-	assert_int_equal(config.sync_interval_ms, 100);
+	assert_int_equal(config.request_mb, 512);
 	assert_int_equal(config.log_level, LOG_LEVEL_DEBUG);
 }
 
@@ -175,7 +174,7 @@ static void test_print_reads_back(void **state)
 	(void)state;
 	there_and_back(REQUIRED);
 	there_and_back(everything);
-	there_and_back(REQUIRED "[storage]\nsync = none\n[log]\nlog-level=error\n[threads]\nshards=auto\n");
+	there_and_back(REQUIRED "[storage]\ncache-mb = 1\n[log]\nlog-level=error\n[threads]\nshards=auto\n");
 	there_and_back(REQUIRED "rack =\n[network]\nadvertise =\nlisten-peer =\n");
 	memset(directory, 'd', sizeof(directory) - 1); /* the longest path still fits a line */
 	directory[sizeof(directory) - 1] = 0;
@@ -234,10 +233,7 @@ static void test_wrong_values(void **state)
 	refuse("[node]\nweight = 10x\n", ":2: weight = 10x in [node]: must be a number from 1 to 10000");
 	refuse("[node]\nweight = 4294967297\n", ":2: weight = 4294967297 in [node]: must be a number from 1 to 10000");
 	refuse("[threads]\nshards = 0\n", ":2: shards = 0 in [threads]: must be auto or a number from 1 to 256");
-	refuse("[storage]\nsync = sometimes\n",
-	       ":2: sync = sometimes in [storage]: must be each, none or interval:MS with 1 to 60000 ms");
-	refuse("[storage]\nsync = interval:0\n",
-	       ":2: sync = interval:0 in [storage]: must be each, none or interval:MS with 1 to 60000 ms");
+	refuse("[storage]\nrequest-mb = 64\n", ":2: request-mb = 64 in [storage]: must be auto or a number from 128 to 1048576");
 	refuse("[log]\nlog-level = loud\n", ":2: log-level = loud in [log]: must be error, warn, info or debug");
 }
 
@@ -380,7 +376,7 @@ static struct result run(char *first, ...)
 static void test_flags_alone(void **state)
 {
 	struct result result = run("--name", "n7", "--data-dir=/d", "--listen", "10.0.0.1:5000", "--seed", "a:1",
-				   "--seed", "b:2", "--sync", "none", "--shards", "2", NULL);
+				   "--seed", "b:2", "--shards", "2", NULL);
 
 	(void)state;
 	assert_int_equal(result.code, 100);
@@ -388,7 +384,6 @@ static void test_flags_alone(void **state)
 	assert_non_null(strstr(result.out, "\nname = n7\n"));
 	assert_non_null(strstr(result.out, "\nlisten-peer = 10.0.0.1:5001\n"));
 	assert_non_null(strstr(result.out, "\nseed = a:1\nseed = b:2\n"));
-	assert_non_null(strstr(result.out, "\nsync = none\n"));
 	assert_non_null(strstr(result.out, "\nshards = 2\n"));
 }
 

@@ -22,7 +22,8 @@ static void test_refused_in_no_cluster(void **state)
 	ring_table_destroy(&s.ring);
 	coordinator_destroy(&s.coordinator);
 	assert_int_equal(ring_table_create(scene_node(1), &s.ring), 0);
-	struct coordinator_options options = {.self = {scene_node(1), ACTOR_COORDINATOR, 0}, .shard_count = 1, .ring = s.ring};
+	struct coordinator_options options = {
+		.self = {scene_node(1), ACTOR_COORDINATOR, 0}, .shard_count = 1, .ring = s.ring};
 	assert_int_equal(coordinator_create(&options, &s.coordinator), 0);
 	scene_put(&s, .value = "red");
 	assert_refused(&s, "client: refused 0/0", CODE(FAILED_PRECONDITION), "kvctl cluster init");
@@ -67,7 +68,8 @@ static void test_refused_quorums(void **state)
 	struct scene s;
 	scene_begin(&s, 1);
 	scene_get(&s, .quorum = 4);
-	assert_refused(&s, "client: refused 0/4", CODE(INVALID_ARGUMENT), "r=4 asks for more replicas than the N=3 there are");
+	assert_refused(&s, "client: refused 0/4", CODE(INVALID_ARGUMENT),
+		       "r=4 asks for more replicas than the N=3 there are");
 	scene_put(&s, .value = "red", .quorum = 1000);
 	assert_refused(&s, "client: refused 0/1000", CODE(INVALID_ARGUMENT), "w=1000");
 	scene_end(&s);
@@ -79,7 +81,7 @@ static void test_refused_context(void **state)
 	struct scene s;
 	scene_begin(&s, 1);
 	scene_put(&s, .value = "red", .context = slice("garbage"));
-	assert_refused(&s, "client: refused 0/2", CODE(INVALID_ARGUMENT), "context refused: ");
+	assert_refused(&s, "client: refused 0/2", CODE(INVALID_ARGUMENT), "context, byte 7: cut short; pass the context of a get or put of this key unchanged");
 	scene_end(&s);
 }
 
@@ -95,7 +97,8 @@ static void test_refused_when_the_deadline_has_passed(void **state)
 	scene_end(&s);
 }
 
-/* ---- batches ------------------------------------------------------------------------------------------------------ */
+/* ---- batches ------------------------------------------------------------------------------------------------------
+ */
 
 static void test_batch_of_nothing(void **state)
 {
@@ -139,13 +142,15 @@ static void test_batch_all_refused_is_answered_at_once(void **state)
 	(void)state;
 	struct scene s;
 	scene_begin(&s, 1);
-	const struct client_operation operations[3] = {{.kind = OPERATION_GET}, {.kind = OPERATION_PUT}, {.kind = OPERATION_GET}};
+	const struct client_operation operations[3] = {
+		{.kind = OPERATION_GET}, {.kind = OPERATION_PUT}, {.kind = OPERATION_GET}};
 	scene_batch(&s, operations, 3);
 	expect(&s, "client: refused 0/0, client: refused 0/0, client: refused 0/0");
 	scene_end(&s);
 }
 
-/* ---- limits and life ------------------------------------------------------------------------------------------------ */
+/* ---- limits and life ------------------------------------------------------------------------------------------------
+ */
 
 /* A request of that many gets; its answer, if any, is freed by the scene. */
 static void step_many(struct scene *s, uint32_t count)

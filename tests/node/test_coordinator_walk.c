@@ -1,10 +1,11 @@
 /* A random walk: five coordinators over replicas that delay, fail, fall silent, lose answers and send them twice.
  *
- * Whatever happens: every operation gets exactly one result; a put that is done is held by w owners, one that is refused by none (C1, C2);
- * a read sees every write that was acknowledged before it began, when r + w > N (C3); nothing stays in flight, nothing leaks.
- * The same seed is the same walk. WALK_SEED and WALK_OPERATIONS choose another.
+ * Whatever happens: every operation gets exactly one result; a put that is done is held by w owners, one that is
+ * refused by none (C1, C2); a read sees every write that was acknowledged before it began, when r + w > N (C3); nothing
+ * stays in flight, nothing leaks. The same seed is the same walk. WALK_SEED and WALK_OPERATIONS choose another.
  */
 #include <stdlib.h>
+#include "key.h"
 #include "limit.h"
 #include "scene.h"
 
@@ -43,7 +44,7 @@ struct record {
 	uint32_t quorum;
 	uint64_t started_us, deadline_us;
 	unsigned results;
-	bool executed;        /* some replica added the version */
+	bool executed;             /* some replica added the version */
 	struct arena *floor_arena; /* a get: what a quorum read had returned before it began */
 	struct context floor;
 };
@@ -92,7 +93,8 @@ static unsigned node_index(uint64_t id)
 	return 0;
 }
 
-/* ---- the network ---------------------------------------------------------------------------------------------------- */
+/* ---- the network ----------------------------------------------------------------------------------------------------
+ */
 
 static bool earlier(const struct delivery *a, const struct delivery *b)
 {
@@ -149,13 +151,15 @@ static void send(struct walk *walk, struct message *message)
 	enqueue(walk, message, due_us);
 }
 
-/* ---- replicas --------------------------------------------------------------------------------------------------------- */
+/* ---- replicas
+ * --------------------------------------------------------------------------------------------------------- */
 
 static struct key_state *key_of(struct walk *walk, struct rpc_slice engine_key)
 {
 	for (unsigned i = 0; i < KEYS; i++) {
 		size_t size = strlen(walk->keys[i].name);
-		if (engine_key.size >= size && memcmp(engine_key.data + engine_key.size - size, walk->keys[i].name, size) == 0 &&
+		if (engine_key.size >= size &&
+		    memcmp(engine_key.data + engine_key.size - size, walk->keys[i].name, size) == 0 &&
 		    engine_key.data[engine_key.size - size - 1] == 't')
 			return &walk->keys[i]; /* ...default|name */
 	}
@@ -214,7 +218,8 @@ static void coordinate(struct walk *walk, const struct message *question, unsign
 	uint32_t truncated;
 	struct message *answer = answer_to(question, MESSAGE_COORDINATED);
 	assert_int_equal(object_put(&old, &question->coordinate.context, &sibling, 1, arena, &fresh, &result,
-				    &answer->coordinated.dot, &truncated), 0);
+				    &answer->coordinated.dot, &truncated),
+			 0);
 	answer->coordinated.status = result == OBJECT_PUT_SIBLING_LIMIT ? REPLICA_SIBLING_LIMIT : REPLICA_OK;
 	if (answer->coordinated.status == REPLICA_OK) {
 		record_of(walk, operation)->executed = true;
@@ -228,7 +233,8 @@ static void coordinate(struct walk *walk, const struct message *question, unsign
 		message_free(answer);
 	if (ok && answering) {
 		answer = answer_to(question, MESSAGE_STORED);
-		answer->stored.status = chance(walk, walk->weather->refused) ? REPLICA_ERROR : REPLICA_OK; /* the sync */
+		answer->stored.status =
+			chance(walk, walk->weather->refused) ? REPLICA_ERROR : REPLICA_OK; /* the sync */
 		send(walk, answer);
 	}
 	arena_unref(arena);
@@ -246,7 +252,8 @@ static void merge(struct walk *walk, const struct message *question, unsigned no
 	arena_unref(arena);
 }
 
-static struct message *make_answer(struct walk *walk, const struct message *question, unsigned node, enum replica_status status)
+static struct message *make_answer(struct walk *walk, const struct message *question, unsigned node,
+				   enum replica_status status)
 {
 	bool store = question->type == MESSAGE_STORE;
 	struct message *answer = answer_to(question, store ? MESSAGE_STORED : MESSAGE_FETCHED);
@@ -273,8 +280,8 @@ static struct message *make_answer(struct walk *walk, const struct message *ques
 
 static enum replica_status refusal(struct walk *walk)
 {
-	static const enum replica_status statuses[] = {REPLICA_ERROR, REPLICA_STALE_RING, REPLICA_OVERLOADED, REPLICA_DISK_FULL,
-						       REPLICA_NOT_OWNER};
+	static const enum replica_status statuses[] = {REPLICA_ERROR, REPLICA_STALE_RING, REPLICA_OVERLOADED,
+						       REPLICA_DISK_FULL, REPLICA_NOT_OWNER};
 	return statuses[prng_below(&walk->prng, 5)];
 }
 
@@ -314,7 +321,8 @@ static void replica(struct walk *walk, struct message *question)
 	message_free(question);
 }
 
-/* ---- results ------------------------------------------------------------------------------------------------------------ */
+/* ---- results
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static bool object_covers(const struct object *object, struct dot dot)
 {
@@ -332,12 +340,21 @@ static void keep(uint8_t *bytes, size_t *size, struct rpc_slice context)
 		memcpy(bytes, context.data, context.size);
 }
 
-static void check_put_done(struct walk *walk, const struct record *record, const struct client_result *result, struct arena *arena)
+static struct rpc_slice engine_key(const struct walk *walk, const struct key_state *key, struct arena *arena)
+{
+	struct rpc_slice name = slice(key->name), out;
+	uint32_t partition = ring_partition_of(walk->document, "default", 7, name.data, name.size);
+	assert_int_equal(key_encode((uint16_t)partition, slice("default"), name, arena, &out), 0);
+	return out;
+}
+
+static void check_put_done(struct walk *walk, const struct record *record, const struct client_result *result,
+			   struct arena *arena)
 {
 	struct key_state *key = &walk->keys[record->key];
 	struct context context;
 	unsigned holders = 0;
-	assert_int_equal(context_decode(result->context, arena, &context, NULL), 0);
+	assert_int_equal(context_decode(result->context, engine_key(walk, key, arena), arena, &context, NULL), 0);
 	assert_true(context.dot_count > 0);
 	struct dot dot = context.dots[context.dot_count - 1];
 	for (unsigned i = 0; i < 3; i++) {
@@ -350,11 +367,12 @@ static void check_put_done(struct walk *walk, const struct record *record, const
 	keep(key->context, &key->context_size, result->context);
 }
 
-static void check_get_done(struct walk *walk, const struct record *record, const struct client_result *result, struct arena *arena)
+static void check_get_done(struct walk *walk, const struct record *record, const struct client_result *result,
+			   struct arena *arena)
 {
 	struct key_state *key = &walk->keys[record->key];
 	struct context context;
-	assert_int_equal(context_decode(result->context, arena, &context, NULL), 0);
+	assert_int_equal(context_decode(result->context, engine_key(walk, key, arena), arena, &context, NULL), 0);
 	for (unsigned i = 0; i < key->acked_count && i < ACKED_MAX; i++) {
 		const struct acked *acked = &key->acked[i];
 		if (acked->done_us < record->started_us && acked->w + result->needed > 3)
@@ -403,7 +421,8 @@ static void on_client_done(struct walk *walk, struct message *message)
 	message_free(message);
 }
 
-/* ---- coordinators --------------------------------------------------------------------------------------------------------- */
+/* ---- coordinators
+ * --------------------------------------------------------------------------------------------------------- */
 
 static void step(struct walk *walk, unsigned node, enum event_type type, struct message *message)
 {
@@ -467,7 +486,8 @@ static void deliver(struct walk *walk, struct message *message)
 	}
 }
 
-/* ---- clients ---------------------------------------------------------------------------------------------------------------- */
+/* ---- clients
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static struct client_operation make_operation(struct walk *walk, struct arena *arena, uint64_t deadline_us)
 {
@@ -485,13 +505,15 @@ static struct client_operation make_operation(struct walk *walk, struct arena *a
 	memcpy(operation.operation_id, &index, sizeof index);
 	if (record->kind == OPERATION_GET) {
 		record->floor_arena = arena_create(1024, SIZE_MAX);
-		struct rpc_slice floor = {arena_copy(record->floor_arena, key->read_context, key->read_context_size), key->read_context_size};
-		assert_int_equal(context_decode(floor, record->floor_arena, &record->floor, NULL), 0);
+		struct rpc_slice floor = {arena_copy(record->floor_arena, key->read_context, key->read_context_size),
+					  key->read_context_size};
+		assert_int_equal(context_decode(floor, engine_key(walk, key, record->floor_arena), record->floor_arena, &record->floor, NULL), 0);
 		return operation;
 	}
 	operation.value = (struct rpc_slice){arena_copy(arena, &index, sizeof index), sizeof index};
 	if (chance(walk, 900)) /* some clients put blindly */
-		operation.context = (struct rpc_slice){arena_copy(arena, key->context, key->context_size), key->context_size};
+		operation.context =
+			(struct rpc_slice){arena_copy(arena, key->context, key->context_size), key->context_size};
 	return operation;
 }
 
@@ -514,7 +536,8 @@ static void issue(struct walk *walk)
 	step(walk, (unsigned)prng_below(&walk->prng, SCENE_NODES), EVENT_MESSAGE, message);
 }
 
-/* ---- the walk ----------------------------------------------------------------------------------------------------------------- */
+/* ---- the walk
+ * ----------------------------------------------------------------------------------------------------------------- */
 
 static void begin(struct walk *walk, uint64_t seed, unsigned operations, const struct weather *weather)
 {
@@ -527,7 +550,8 @@ static void begin(struct walk *walk, uint64_t seed, unsigned operations, const s
 		struct ring_member_status status[SCENE_NODES] = {0};
 		assert_int_equal(ring_table_create(scene_node(i + 1), &walk->rings[i]), 0);
 		assert_int_equal(ring_table_publish(walk->rings[i], walk->document, status), 0);
-		struct coordinator_options options = {{scene_node(i + 1), ACTOR_COORDINATOR, 0}, SCENE_SHARDS, walk->rings[i], seed};
+		struct coordinator_options options = {
+			{scene_node(i + 1), ACTOR_COORDINATOR, 0}, SCENE_SHARDS, walk->rings[i]};
 		assert_int_equal(coordinator_create(&options, &walk->coordinators[i]), 0);
 		walk->timers_us[i] = UINT64_MAX;
 	}

@@ -92,6 +92,22 @@ static void test_stop_wakes(void **state)
 	assert_int_equal(pthread_join(thread, NULL), 0);
 }
 
+/* A nudge ends the sleep that is, or the next one. */
+static void test_nudge(void **state)
+{
+	(void)state;
+	struct mailbox mailbox;
+	mailbox_init(&mailbox);
+	mailbox_nudge(&mailbox);
+	mailbox_wait(&mailbox, UINT64_MAX);
+	mailbox_nudge(&mailbox);
+	mailbox_nudge(&mailbox);
+	mailbox_wait(&mailbox, UINT64_MAX);
+	uint64_t until_us = monotonic_us() + 3000;
+	while (monotonic_us() < until_us)
+		mailbox_wait(&mailbox, until_us); /* used up */
+}
+
 /* ---- two threads, each asleep until the other writes: one lost wake-up and the test hangs ---- */
 
 struct pair {
@@ -204,6 +220,7 @@ int main(void)
 		cmocka_unit_test(test_wait_returns_at_once_when_there_is_mail),
 		cmocka_unit_test(test_wait_ends_when_it_is_time),
 		cmocka_unit_test(test_stop_wakes),
+		cmocka_unit_test(test_nudge),
 		cmocka_unit_test(test_no_wake_up_is_lost),
 		cmocka_unit_test(test_many_producers_lose_nothing),
 	};

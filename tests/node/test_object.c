@@ -4,6 +4,7 @@
 #include "object.h"
 
 static struct arena *arena;
+static const struct rpc_slice key = {(const uint8_t *)"engine key", 10};
 
 static int set_up(void **state)
 {
@@ -46,8 +47,8 @@ static struct context context_of(const struct object *object)
 	struct context context;
 	struct rpc_slice bytes;
 
-	assert_int_equal(object_context(object, arena, &bytes), 0);
-	assert_int_equal(context_decode(bytes, arena, &context, NULL), 0);
+	assert_int_equal(object_context(object, key, arena, &bytes), 0);
+	assert_int_equal(context_decode(bytes, key, arena, &context, NULL), 0);
 	return context;
 }
 
@@ -208,8 +209,8 @@ static void test_two_puts_in_a_row_through_two_replicas_leave_one_value(void **s
 	struct rpc_slice bytes;
 
 	(void)state;
-	assert_int_equal(context_with_dot(&blind, (struct dot){1, 10}, arena, &bytes), 0);
-	assert_int_equal(context_decode(bytes, arena, &context, NULL), 0);
+	assert_int_equal(context_with_dot(&blind, (struct dot){1, 10}, key, arena, &bytes), 0);
+	assert_int_equal(context_decode(bytes, key, arena, &context, NULL), 0);
 	second = put(&nothing, &context, sibling(2, 5, "second"));
 	assert_int_equal(second.seen_count, 1);
 	synced = merge(&second, &first);
@@ -360,22 +361,161 @@ static void test_truncation_takes_the_oldest_without_a_sibling(void **state)
 	assert_int_equal(version_counter(&out.vector, 50), 50);
 }
 
-static void test_more_actors_than_a_vector_holds(void **state)
+/* As many siblings as actors, of actors first to first + LIMIT_CLOCK_PUT - 1. */
+static struct object object_of_actors(uint64_t first)
 {
-	struct object left = nothing, right = nothing, out;
+	struct object object = nothing;
+
+	for (uint64_t actor = first; actor < first + LIMIT_CLOCK_PUT; actor++)
+		object = put(&object, &blind, sibling(actor, 1, "x"));
+	return object;
+}
+
+static void test_more_actors_than_a_put_may_add(void **state)
+{
+	struct object object = object_of_actors(1), out;
 	enum object_put_result result = OBJECT_PUT_ADDED;
+	struct dot dot;
+	uint32_t truncated;
+
+	(void)state;
+	struct sibling one_more = sibling(1000, 1, "y");
+	assert_int_equal(object_put(&object, &blind, &one_more, 1, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(result, OBJECT_PUT_SIBLING_LIMIT);
+	struct sibling of_old_actor = sibling(1, 2, "y");
+	assert_int_equal(object_put(&object, &blind, &of_old_actor, 1, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(result, OBJECT_PUT_ADDED);
+}
+
+/* Past the limit for puts, a put that takes a sibling away is taken, though it brings another actor. */
+static void test_resolving_one_by_one_is_never_refused(void **state)
+{
+	struct object left = object_of_actors(1), right = object_of_actors(1000), both = merge(&left, &right);
+
+	(void)state;
+	for (uint64_t actor = 5000; both.sibling_count > 1; actor++) {
+		struct context seen = {.dots = (struct dot[]){both.siblings[0].dot, both.siblings[1].dot}, .dot_count = 2};
+		enum object_put_result result;
+		struct object out;
+		struct dot dot;
+		uint32_t truncated;
+		struct sibling resolved = sibling(actor, 1, "y");
+
+		assert_int_equal(object_put(&both, &seen, &resolved, 1, arena, &out, &result, &dot, &truncated), 0);
+		assert_int_equal(result, OBJECT_PUT_ADDED);
+		assert_int_equal(out.sibling_count, both.sibling_count - 1);
+		both = decode(encode(&out));
+	}
+}
+
+/* An object whose last sibling superseded all before it: many entries, which only merging has kept. */
+static struct object object_of_history(uint64_t first, uint32_t entries)
+{
+	struct object object = {.vector.entries = arena_alloc(arena, entries * sizeof(struct version_entry)),
+				.vector.count = entries,
+				.siblings = arena_alloc(arena, sizeof(struct sibling)),
+				.sibling_count = 1};
+
+	for (uint32_t i = 0; i < entries; i++)
+		object.vector.entries[i] = (struct version_entry){first + i, 5, 1000 + first + i};
+	object.siblings[0] = sibling(first + entries - 1, 5, "x");
+	return object;
+}
+
+/* O4's exception: whatever decodes, merges into something that decodes. The oldest go, live siblings stay. */
+static void test_merge_never_fails_for_the_clock(void **state)
+{
+	struct object left = object_of_history(1, LIMIT_CLOCK_ENTRIES), right = object_of_history(5000, LIMIT_CLOCK_ENTRIES);
+	struct object one = merge(&left, &right), other = merge(&right, &left), again = decode(encode(&one));
+	bool changed;
+
+	(void)state;
+	assert_int_equal(one.vector.count, LIMIT_CLOCK_ENTRIES);
+	assert_int_equal(one.sibling_count, 2);
+	assert_int_equal(version_counter(&one.vector, 1), 0);
+	assert_int_equal(version_counter(&one.vector, LIMIT_CLOCK_ENTRIES), 5); /* old, but it owns a sibling */
+	assert_int_equal(version_counter(&one.vector, 5000), 0);
+	assert_int_equal(version_counter(&one.vector, 5001), 5);
+	assert_slice_equal(encode(&one), encode(&other));
+	/* Both sides come to rest. */
+	assert_int_equal(object_merge(&again, &left, arena, &other, &changed), 0);
+	assert_false(changed);
+	assert_slice_equal(encode(&other), encode(&one));
+	assert_int_equal(object_merge(&left, &again, arena, &other, &changed), 0);
+	assert_true(changed);
+	assert_slice_equal(encode(&other), encode(&one));
+	assert_int_equal(context_of(&one).vector.count, LIMIT_CLOCK_ENTRIES);
+}
+
+/* One owner coordinates every put and crashes before each; the other only merges, and so keeps what the first truncates. */
+static void test_a_replica_that_only_merges_stays_readable(void **state)
+{
+	struct object first = nothing, second = nothing;
+
+	(void)state;
+	for (uint64_t actor = 1; actor <= LIMIT_CLOCK_ENTRIES + 100; actor++) {
+		struct context seen = context_of(&first);
+		struct sibling next = sibling(actor, 1, "x");
+		enum object_put_result result;
+		struct object out;
+		struct dot dot;
+		uint32_t truncated;
+
+		next.written_ms = 1000 + actor;
+		assert_int_equal(object_put(&first, &seen, &next, next.written_ms, arena, &out, &result, &dot, &truncated), 0);
+		assert_int_equal(result, OBJECT_PUT_ADDED);
+		first = decode(encode(&out));
+		out = merge(&second, &first);
+		second = decode(encode(&out));
+		assert_int_equal(second.sibling_count, 1);
+		assert_int_equal(second.siblings[0].dot.actor, actor);
+	}
+	assert_int_equal(first.vector.count, LIMIT_CLOCK_TRUNCATE);
+	assert_int_equal(second.vector.count, LIMIT_CLOCK_ENTRIES);
+}
+
+static void test_merge_never_fails_for_seen_dots(void **state)
+{
+	struct dot left_seen[OBJECT_DOTS_MAX], right_seen[OBJECT_DOTS_MAX];
+	struct object left = object_of_history(1, 1), right = object_of_history(2, 1), out;
+	bool changed;
+
+	(void)state;
+	for (uint32_t i = 0; i < OBJECT_DOTS_MAX; i++) {
+		left_seen[i] = (struct dot){100 + i, 1};
+		right_seen[i] = (struct dot){100 + i, 2};
+	}
+	left.seen = left_seen;
+	right.seen = right_seen;
+	left.seen_count = right.seen_count = OBJECT_DOTS_MAX;
+	assert_int_equal(object_merge(&left, &right, arena, &out, &changed), 0);
+	assert_true(changed);
+	out = decode(encode(&out));
+	assert_int_equal(out.seen_count, OBJECT_DOTS_MAX);
+	assert_int_equal(out.sibling_count, 2);
+}
+
+/* Replicas that did not hear each other each admitted their fill: their merge must still be readable, and resolvable. */
+static void test_merges_have_room_beyond_puts(void **state)
+{
+	struct object merged = object_of_actors(1), more, out;
+	enum object_put_result result;
 	struct dot dot;
 	uint32_t truncated;
 	bool changed;
 
 	(void)state;
-	for (uint64_t actor = 1; actor <= LIMIT_CLOCK_ENTRIES; actor++)
-		left = put(&left, &blind, sibling(actor, 1, "x"));
-	struct sibling one_more = sibling(1000, 1, "y");
-	assert_int_equal(object_put(&left, &blind, &one_more, 1, arena, &out, &result, &dot, &truncated), 0);
-	assert_int_equal(result, OBJECT_PUT_SIBLING_LIMIT);
-	right = put(&right, &blind, one_more);
-	assert_int_equal(object_merge(&left, &right, arena, &out, &changed), -E2BIG);
+	for (uint64_t round = 1; round < OBJECT_DOTS_MAX / LIMIT_CLOCK_PUT; round++) {
+		more = object_of_actors(1 + 1000 * round);
+		assert_int_equal(object_merge(&merged, &more, arena, &out, &changed), 0);
+		merged = decode(encode(&out));
+	}
+	struct context all = context_of(&merged);
+	struct sibling resolved = sibling(9000, 1, "y");
+	assert_int_equal(object_put(&merged, &all, &resolved, 1, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(result, OBJECT_PUT_ADDED);
+	assert_int_equal(out.sibling_count, 1);
+	assert_in_range(out.vector.count, 1, LIMIT_CLOCK_TRUNCATE);
 }
 
 static void test_tombstones_and_expiry_are_absent(void **state)
@@ -398,13 +538,12 @@ static void test_tombstones_and_expiry_are_absent(void **state)
 static void test_digest_ignores_times_only(void **state)
 {
 	struct object object = full_object(), copy = decode(encode(&object));
-	struct rpc_slice key = slice("key");
 
 	(void)state;
 	copy.vector.entries[0].last_ms += 5;
 	assert_int_equal(object_digest(&copy), object_digest(&object));
 	assert_int_equal(object_tree_hash(key, &copy), object_tree_hash(key, &object));
-	assert_int_not_equal(object_tree_hash(slice("kez"), &copy), object_tree_hash(key, &object));
+	assert_int_not_equal(object_tree_hash(slice("engine kez"), &copy), object_tree_hash(key, &object));
 	copy.vector.entries[0].counter++;
 	assert_int_not_equal(object_digest(&copy), object_digest(&object));
 	copy = decode(encode(&object));
@@ -496,7 +635,12 @@ int main(void)
 		cmocka_unit_test(test_sibling_limit_refuses_only_what_adds),
 		cmocka_unit_test(test_siblings_past_the_limit_are_merged_and_resolved),
 		cmocka_unit_test(test_truncation_takes_the_oldest_without_a_sibling),
-		cmocka_unit_test(test_more_actors_than_a_vector_holds),
+		cmocka_unit_test(test_more_actors_than_a_put_may_add),
+		cmocka_unit_test(test_merges_have_room_beyond_puts),
+		cmocka_unit_test(test_resolving_one_by_one_is_never_refused),
+		cmocka_unit_test(test_merge_never_fails_for_the_clock),
+		cmocka_unit_test(test_merge_never_fails_for_seen_dots),
+		cmocka_unit_test(test_a_replica_that_only_merges_stays_readable),
 		cmocka_unit_test(test_tombstones_and_expiry_are_absent),
 		cmocka_unit_test(test_digest_ignores_times_only),
 		cmocka_unit_test(test_digest_of_many_siblings_sees_each),

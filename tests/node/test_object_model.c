@@ -11,6 +11,8 @@
 
 enum { OPS_MAX = 128, REPLICAS_MAX = 5, CLIENTS = 4, FLIGHT_MAX = 8, NAMES = 6 };
 
+static const struct rpc_slice key = {(const uint8_t *)"engine key", 10};
+
 struct ops {
 	uint64_t bits[OPS_MAX / 64];
 };
@@ -149,7 +151,7 @@ static void step_get(struct world *world)
 	object = decode(world, merged.bytes);
 	if (object.seen_count > CONTEXT_DOTS_MAX)
 		return; /* the context would say less than the model */
-	assert_int_equal(object_context(&object, world->arena, &client->context), 0);
+	assert_int_equal(object_context(&object, key, world->arena, &client->context), 0);
 	client->seen = merged.known;
 }
 
@@ -169,7 +171,7 @@ static void run_put(struct world *world, uint32_t op, struct store *store)
 	if (world->faults.per_key_counter)
 		store->counter = object_actor_counter(&old, store->actor);
 	sibling.dot = (struct dot){store->actor, ++store->counter};
-	assert_int_equal(context_decode(write->context, world->arena, &context, NULL), 0);
+	assert_int_equal(context_decode(write->context, key, world->arena, &context, NULL), 0);
 	int status = object_put(&old, &context, &sibling, world->now_ms, world->arena, &out, &result, &dot, &truncated);
 
 	if (status == -EEXIST && (world->faults.reuse_actor || world->faults.per_key_counter))
@@ -197,7 +199,7 @@ static void step_put(struct world *world)
 		return;
 	if (draw(world, 8) == 0)
 		*client = (struct client){0}; /* a blind put */
-	assert_int_equal(context_decode(client->context, world->arena, &context, NULL), 0);
+	assert_int_equal(context_decode(client->context, key, world->arena, &context, NULL), 0);
 	if (context.dot_count == CONTEXT_DOTS_MAX)
 		return; /* the next answer would forget a dot */
 	world->write_count++;
@@ -207,7 +209,8 @@ static void step_put(struct world *world)
 	for (uint32_t i = 0; i < object.sibling_count; i++)
 		if (memcmp(object.siblings[i].value.data, &op, sizeof(op)) == 0)
 			assert_int_equal(
-				context_with_dot(&context, object.siblings[i].dot, world->arena, &client->context), 0);
+				context_with_dot(&context, object.siblings[i].dot, key, world->arena,
+						 &client->context), 0);
 	ops_add(&client->seen, op);
 	world->flight[draw(world, FLIGHT_MAX)] = store->state;
 }

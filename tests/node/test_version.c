@@ -5,6 +5,7 @@
 #include "version.h"
 
 static struct arena *arena;
+static const struct rpc_slice key = {(const uint8_t *)"engine key", 10};
 
 static int set_up(void **state)
 {
@@ -32,7 +33,7 @@ static struct rpc_slice encode(const struct context *context)
 {
 	struct rpc_slice out;
 
-	assert_int_equal(context_encode(context, arena, &out), 0);
+	assert_int_equal(context_encode(context, key, arena, &out), 0);
 	return out;
 }
 
@@ -88,7 +89,7 @@ static void test_context_round_trip(void **state)
 	struct rpc_slice bytes = encode(&context);
 
 	(void)state;
-	assert_int_equal(context_decode(bytes, arena, &back, &error), 0);
+	assert_int_equal(context_decode(bytes, key, arena, &back, &error), 0);
 	assert_int_equal(back.vector.count, 2);
 	assert_int_equal(back.vector.entries[1].actor, UINT64_MAX);
 	assert_int_equal(back.dot_count, 2);
@@ -102,7 +103,7 @@ static void test_empty_context_is_no_bytes(void **state)
 
 	(void)state;
 	assert_int_equal(encode(&context).size, 0);
-	assert_int_equal(context_decode((struct rpc_slice){0}, arena, &context, NULL), 0);
+	assert_int_equal(context_decode((struct rpc_slice){0}, key, arena, &context, NULL), 0);
 	assert_int_equal(context.vector.count + context.dot_count, 0);
 }
 
@@ -118,9 +119,9 @@ static void test_every_changed_byte_is_refused(void **state)
 		for (unsigned flip = 1; flip < 256; flip++) {
 			changed[at] = (uint8_t)(bytes.data[at] ^ flip);
 			assert_int_equal(
-				context_decode((struct rpc_slice){changed, bytes.size}, arena, &context, &error),
+				context_decode((struct rpc_slice){changed, bytes.size}, key, arena, &context, &error),
 				-EBADMSG);
-			assert_non_null(strstr(error.text, "context, byte "));
+			assert_non_null(strstr(error.text, "context belongs to another key, or was changed"));
 			changed[at] = bytes.data[at];
 		}
 }
@@ -135,7 +136,7 @@ static void test_every_other_length_is_refused(void **state)
 	memcpy(longer, bytes.data, bytes.size);
 	for (size_t size = 1; size <= sizeof(longer); size++)
 		if (size != bytes.size)
-			assert_int_equal(context_decode((struct rpc_slice){longer, size}, arena, &context, NULL),
+			assert_int_equal(context_decode((struct rpc_slice){longer, size}, key, arena, &context, NULL),
 					 -EBADMSG);
 }
 
@@ -147,9 +148,41 @@ static int decode_sealed(const uint8_t *body, size_t size, struct rpc_error *err
 	struct context context;
 
 	memcpy(bytes, body, size);
-	sum = (uint32_t)XXH3_64bits(body, size);
+	sum = (uint32_t)XXH3_64bits_withSeed(body, size, XXH3_64bits(key.data, key.size));
 	memcpy(bytes + size, &sum, sizeof(sum));
-	return context_decode((struct rpc_slice){bytes, size + sizeof(sum)}, arena, &context, error);
+	return context_decode((struct rpc_slice){bytes, size + sizeof(sum)}, key, arena, &context, error);
+}
+
+static void test_another_key_is_refused(void **state)
+{
+	struct context context = sample(), back;
+	struct rpc_slice bytes = encode(&context);
+	struct rpc_error error;
+
+	(void)state;
+	assert_int_equal(context_decode(bytes, slice("engine kez"), arena, &back, &error), -EBADMSG);
+	assert_non_null(strstr(error.text, "context belongs to another key"));
+	assert_int_equal(context_decode(bytes, slice(""), arena, &back, NULL), -EBADMSG);
+	assert_int_equal(context_decode((struct rpc_slice){0}, slice("any"), arena, &back, NULL), 0);
+}
+
+/* The most that can be stored has a context, and it comes back. */
+static void test_the_largest_context_fits(void **state)
+{
+	struct version_entry entries[LIMIT_CLOCK_ENTRIES];
+	struct dot dots[CONTEXT_DOTS_MAX];
+	struct context context = {{entries, LIMIT_CLOCK_ENTRIES}, dots, CONTEXT_DOTS_MAX}, back;
+	struct rpc_slice bytes;
+
+	(void)state;
+	for (uint32_t i = 0; i < LIMIT_CLOCK_ENTRIES; i++)
+		entries[i] = (struct version_entry){i + 1, UINT64_MAX, 0};
+	for (uint32_t i = 0; i < CONTEXT_DOTS_MAX; i++)
+		dots[i] = (struct dot){10000 + i, UINT64_MAX};
+	bytes = encode(&context);
+	assert_in_range(bytes.size, 19000, LIMIT_CONTEXT_SIZE);
+	assert_int_equal(context_decode(bytes, key, arena, &back, NULL), 0);
+	assert_slice_equal(encode(&back), bytes);
 }
 
 static void test_malformed_content_is_named(void **state)
@@ -159,13 +192,13 @@ static void test_malformed_content_is_named(void **state)
 		size_t size;
 		const char *says;
 	} cases[] = {
-		{{2, 1, 0, [3] = 1, [11] = 1}, 12, "format 2"},
+		{{2, 1, 0, [3] = 1, [11] = 1}, 12, "format is not the one known here (1)"},
 		{{1, 1, 0, [3] = 1, [11] = 0}, 12, "entry 0 has counter 0"},
 		{{1, 2, 0, [3] = 1, [11] = 1}, 12, "entry 1 is cut short"},
 		{{1, 2, 0, [3] = 1, [11] = 1, [12] = 1, [20] = 1}, 21, "entry 1 is out of order"},
 		{{1, 0, 1, [3] = 1, [11] = 0}, 12, "dot 0 has counter 0"},
-		{{1, 0, 17, [3] = 1, [11] = 1}, 12, "17 dots"},
-		{{1, 65, 0, [3] = 1, [11] = 1}, 12, "65 entries"},
+		{{1, 0, 17, [3] = 1, [11] = 1}, 12, "more than 16 dots"},
+		{{1, 0xc1, 8, [4] = 1, [12] = 1}, 13, "more than 1088 entries"}, /* 1089 */
 		{{1, 1, 0, [3] = 1, [11] = 1, [12] = 1}, 13, "1 bytes too many"},
 		{{1, 1, 0, [3] = 1, [11] = 0x81, [12] = 0}, 13, "entry 0 is cut short"},
 	};
@@ -185,13 +218,13 @@ static void test_with_dot_keeps_what_the_client_saw(void **state)
 	struct rpc_slice bytes;
 
 	(void)state;
-	assert_int_equal(context_with_dot(&context, (struct dot){9, 12}, arena, &bytes), 0);
-	assert_int_equal(context_decode(bytes, arena, &back, NULL), 0);
+	assert_int_equal(context_with_dot(&context, (struct dot){9, 12}, key, arena, &bytes), 0);
+	assert_int_equal(context_decode(bytes, key, arena, &back, NULL), 0);
 	assert_true(context_covers(&back, (struct dot){9, 12}));
 	assert_false(context_covers(&back, (struct dot){9, 11}));
 	assert_true(context_covers(&back, (struct dot){5, 400}));
 	assert_int_equal(back.dot_count, 3);
-	assert_int_equal(context_with_dot(&context, (struct dot){5, 7}, arena, &bytes), 0);
+	assert_int_equal(context_with_dot(&context, (struct dot){5, 7}, key, arena, &bytes), 0);
 	assert_slice_equal(bytes, encode(&context));
 }
 
@@ -202,10 +235,10 @@ static void test_with_dot_forgets_the_oldest(void **state)
 
 	(void)state;
 	for (uint64_t i = 1; i <= 100; i++) {
-		assert_int_equal(context_decode(bytes, arena, &context, NULL), 0);
-		assert_int_equal(context_with_dot(&context, (struct dot){i % 3, i}, arena, &bytes), 0);
+		assert_int_equal(context_decode(bytes, key, arena, &context, NULL), 0);
+		assert_int_equal(context_with_dot(&context, (struct dot){i % 3, i}, key, arena, &bytes), 0);
 	}
-	assert_int_equal(context_decode(bytes, arena, &context, NULL), 0);
+	assert_int_equal(context_decode(bytes, key, arena, &context, NULL), 0);
 	assert_int_equal(context.dot_count, CONTEXT_DOTS_MAX);
 	assert_int_equal(context.dots[0].counter, 100 - CONTEXT_DOTS_MAX + 1);
 	assert_int_equal(context.dots[CONTEXT_DOTS_MAX - 1].counter, 100);
@@ -218,9 +251,9 @@ static void test_decode_reports_a_full_arena(void **state)
 	struct arena *small = arena_create(16, 16);
 
 	(void)state;
-	assert_int_equal(context_decode(bytes, small, &context, NULL), -ENOMEM);
+	assert_int_equal(context_decode(bytes, key, small, &context, NULL), -ENOMEM);
 	context = sample();
-	assert_int_equal(context_encode(&context, small, &bytes), -ENOMEM);
+	assert_int_equal(context_encode(&context, key, small, &bytes), -ENOMEM);
 	arena_unref(small);
 }
 
@@ -263,6 +296,8 @@ int main(void)
 		cmocka_unit_test(test_empty_context_is_no_bytes),
 		cmocka_unit_test(test_every_changed_byte_is_refused),
 		cmocka_unit_test(test_every_other_length_is_refused),
+		cmocka_unit_test(test_another_key_is_refused),
+		cmocka_unit_test(test_the_largest_context_fits),
 		cmocka_unit_test(test_malformed_content_is_named),
 		cmocka_unit_test(test_with_dot_keeps_what_the_client_saw),
 		cmocka_unit_test(test_with_dot_forgets_the_oldest),

@@ -10,6 +10,7 @@ enum {
 	ANSWER_SLACK_US =
 		1000 * 1000, /* a node that lives answers so long after the deadline at latest (C4; threads stall) */
 	REFUSED_AT_DOOR_US = 500,
+	RETRY_PAUSE_US = 20 * 1000,
 };
 
 static void ask(struct client *client, uint32_t machine_index, uint32_t deadline_ms);
@@ -94,7 +95,7 @@ static void learn(struct client *client, uint32_t key, const void *context, size
 
 static uint32_t draw_quorum(struct client *client, uint32_t usual)
 {
-	uint64_t draw = sim_random_below(&client->random, 20);
+	uint64_t draw = client->world->settings.vary_quorums ? sim_random_below(&client->random, 20) : 2;
 
 	if (draw == 0)
 		return 0; /* the node's default: a majority */
@@ -181,7 +182,7 @@ static void next_round(void *world_arg, void *arg, uint64_t number)
 		client->task_count < world->operations_left ? client->task_count : world->operations_left;
 	world->totals.operations += client->task_count;
 	client->idle = false;
-	client->attempts_left = 1 + (uint32_t)sim_random_below(&client->random, ATTEMPTS_MAX);
+	client->attempts_left = world->settings.attempts;
 	ask(client, pick_machine(client), world->settings.deadline_ms);
 }
 
@@ -345,6 +346,15 @@ static struct task *client_task(struct client *client, const struct task *task)
 	abort();
 }
 
+static void retry(void *world_arg, void *arg, uint64_t number)
+{
+	struct world *world = world_arg;
+	struct client *client = arg;
+
+	(void)number;
+	ask(client, (uint32_t)sim_random_below(&client->random, world->settings.nodes), world->settings.deadline_ms);
+}
+
 /* Another try for writes that are not done, at another node, with the same operation ids; then rest. */
 static void continue_round(struct client *client)
 {
@@ -358,8 +368,8 @@ static void continue_round(struct client *client)
 		client->all_done &= client->tasks[i].done;
 	if (open && --client->attempts_left) {
 		world->totals.retries++;
-		ask(client, (uint32_t)sim_random_below(&client->random, world->settings.nodes),
-		    world->settings.deadline_ms);
+		schedule_in(&world->schedule, sim_random_below(&client->random, RETRY_PAUSE_US), retry, client, 0,
+			    NULL);
 		return;
 	}
 	for (uint32_t i = 0; i < client->task_count; i++) {

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include "world.h"
 
 enum {
@@ -7,6 +8,9 @@ enum {
 	CUT_MAX_US = 5 * 1000 * 1000,
 	CRASH_WITHIN_OPERATIONS = 60, /* a planned power cut comes in one of so many disk operations */
 	RESTART_CRASH_PERMILLE = 150,
+	FULL_DISK_ROOM = 64 * 1024, /* bytes left on a disk that gets full */
+	ROT_MAX_US = 5 * 1000 * 1000,
+	FULL_DISK_MAX_US = 3 * 1000 * 1000,
 	REBOOT_WITHIN_US = 2 * 1000 * 1000, /* a machine whose disk erred is restarted within this */
 };
 
@@ -215,7 +219,103 @@ static void reboot(void *world_arg, void *arg, uint64_t boot)
 		machine_crash(machine, &crash);
 }
 
+static void free_disk(void *world_arg, void *arg, uint64_t number)
+{
+	struct machine *machine = arg;
+
+	(void)world_arg;
+	(void)number;
+	sim_fs_set_capacity(machine->disk, UINT64_MAX);
+	world_line(machine->world, "%s has room on its disk again", machine->name);
+}
+
+/* engine.md: a full disk refuses writes, keeps reads, and recovers without a restart. */
+static void fill_disk(struct world *world, struct machine *machine)
+{
+	sim_fs_set_capacity(machine->disk, sim_fs_used(machine->disk) + draw(world, FULL_DISK_ROOM));
+	world->totals.full_disks++;
+	world_line(world, "the disk of %s is nearly full", machine->name);
+	schedule_in(&world->schedule, 1 + draw(world, FULL_DISK_MAX_US), free_disk, machine, 0, NULL);
+}
+
 /* One operation fails; the machine may be crippled by it until somebody restarts it. */
+static void fail_disk(struct world *world, struct machine *machine)
+{
+	int error = draw(world, 2) ? -EIO : -ENOSPC;
+
+	machine->disk_failed = true;
+	world->totals.disk_errors++;
+	sim_fs_fail_at(machine->disk, sim_fs_operations(machine->disk) + draw(world, CRASH_WITHIN_OPERATIONS), error,
+		       false);
+	world_line(world, "%s: one of the next disk operations will fail with %s", machine->name,
+		   error == -EIO ? "EIO" : "ENOSPC");
+	schedule_in(&world->schedule, 1 + draw(world, REBOOT_WITHIN_US), reboot, machine, machine->boot, NULL);
+}
+
+/* ---- rot ---- */
+
+struct pick {
+	struct sim_random *random;
+	uint32_t seen;
+	char path[ROT_PATH_SIZE];
+	uint64_t size;
+};
+
+/* Each table with equal chance, in one walk. */
+static void pick_table(void *arg, const char *path, uint64_t size)
+{
+	struct pick *pick = arg;
+	size_t length = strlen(path);
+
+	if (!size || length < 4 || strcmp(path + length - 4, ".tab"))
+		return;
+	if (sim_random_below(pick->random, ++pick->seen))
+		return;
+	snprintf(pick->path, sizeof(pick->path), "%s", path);
+	pick->size = size;
+}
+
+static void mend(struct machine *machine)
+{
+	const uint8_t *data;
+	uint64_t size;
+
+	if (!machine->rot.bits)
+		return;
+	if (!sim_fs_look(machine->disk, machine->rot.path, &data, &size) && machine->rot.offset < size)
+		sim_fs_flip_bits(machine->disk, machine->rot.path, machine->rot.offset, machine->rot.bits);
+	machine->rot.bits = 0;
+	world_line(machine->world, "%s reads %s rightly again", machine->name, machine->rot.path);
+}
+
+static void mend_later(void *world_arg, void *arg, uint64_t number)
+{
+	(void)world_arg;
+	(void)number;
+	mend(arg);
+}
+
+/* For a while one byte of a table reads wrong: an error wherever it is met, never another value and never "absent" (E3,
+ * P4). The log is left alone: there the last batch damaged and the last batch torn look the same. */
+static void rot_disk(struct world *world, struct machine *machine)
+{
+	struct pick pick = {.random = &world->fault_random};
+
+	if (machine->rot.bits)
+		return;
+	sim_fs_walk(machine->disk, "/data/engine", pick_table, &pick);
+	if (!pick.seen)
+		return;
+	machine->rot.offset = draw(world, pick.size);
+	machine->rot.bits = (uint8_t)(1 + draw(world, 255));
+	snprintf(machine->rot.path, sizeof(machine->rot.path), "%s", pick.path);
+	sim_fs_flip_bits(machine->disk, pick.path, machine->rot.offset, machine->rot.bits);
+	world->totals.rots++;
+	world_line(world, "%s: byte %llu of %s reads wrong", machine->name, (unsigned long long)machine->rot.offset,
+		   pick.path);
+	schedule_in(&world->schedule, 1 + draw(world, ROT_MAX_US), mend_later, machine, 0, NULL);
+}
+
 static void next_disk_error(void *world_arg, void *arg, uint64_t number)
 {
 	struct world *world = world_arg;
@@ -225,16 +325,14 @@ static void next_disk_error(void *world_arg, void *arg, uint64_t number)
 	(void)number;
 	if (!world->faults_on)
 		return;
-	if (machine) {
-		int error = draw(world, 2) ? -EIO : -ENOSPC;
-		machine->disk_failed = true;
-		world->totals.disk_errors++;
-		sim_fs_fail_at(machine->disk, sim_fs_operations(machine->disk) + draw(world, CRASH_WITHIN_OPERATIONS),
-			       error, false);
-		world_line(world, "%s: one of the next disk operations will fail with %s", machine->name,
-			   error == -EIO ? "EIO" : "ENOSPC");
-		schedule_in(&world->schedule, 1 + draw(world, REBOOT_WITHIN_US), reboot, machine, machine->boot, NULL);
-	}
+	uint64_t kind = draw(world, 3);
+
+	if (machine && kind == 0)
+		fill_disk(world, machine);
+	else if (machine && kind == 1)
+		rot_disk(world, machine);
+	else if (machine)
+		fail_disk(world, machine);
 	schedule_in(&world->schedule, draw_pause(world, world->settings.disk_error_rate), next_disk_error, NULL, 0,
 		    NULL);
 }
@@ -281,6 +379,8 @@ void faults_end(struct world *world)
 	for (uint32_t i = 0; i < world->settings.nodes; i++) {
 		struct machine *machine = &world->machines[i];
 		sim_fs_fail_never(machine->disk);
+		sim_fs_set_capacity(machine->disk, UINT64_MAX);
+		mend(machine);
 		if (machine->disk_failed)
 			reboot(world, machine, machine->boot);
 		if (!machine->node)

@@ -1,12 +1,9 @@
 /* kvsim: runs seeds, and says what happened. kvsim_canary is the same with a planted bug, which it must find. */
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 #include "world.h"
 
 #ifdef KVSIM_CANARY
@@ -15,23 +12,19 @@ enum { CANARY_ALLOWED = true };
 enum { CANARY_ALLOWED = false };
 #endif
 
-/* liburcu's reclaimer naps 10 ms after each batch, by a poll of nothing, and whoever destroys a ring table waits for
- * it: thousands of restarts would be one long nap. Nothing else here polls. */
-int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
-{
-	return (int)syscall(SYS_poll, fds, count, count ? timeout_ms : 0);
-}
-
 static void print_totals(uint64_t first, uint64_t last, const struct totals *t)
 {
-	printf("seeds %" PRIu64 "..%" PRIu64 ": %" PRIu64 " ops (%" PRIu64 " puts: %" PRIu64 " acked, %" PRIu64
-	       " in doubt at the end, %" PRIu64 " refusals; %" PRIu64 " retries), %" PRIu64 " crashes (%" PRIu64
-	       " in a disk operation), %" PRIu64 " kills, %" PRIu64 " disk errors, %" PRIu64 " partitions, %" PRIu64
-	       " messages (%" PRIu64 " lost, %" PRIu64 " twice), %" PRIu64 " steps, %" PRIu64 " checks, %" PRIu64
-	       " truncations, %.2f simulated hours\n",
-	       first, last, t->operations, t->puts, t->acked, t->in_doubt, t->refused, t->retries, t->crashes,
-	       t->crashes_in_disk, t->kills, t->disk_errors, t->partitions, t->messages, t->lost, t->duplicated,
-	       t->steps, t->reads_checked, t->truncations, (double)t->simulated_us / 3.6e9);
+	printf("seeds %" PRIu64 "..%" PRIu64 ": %" PRIu64 " ops (%" PRIu64 " gets, %" PRIu64 " puts: %" PRIu64
+	       " acks, %" PRIu64 " refusals, %" PRIu64 " retries, %" PRIu64 " in doubt at the end)",
+	       first, last, t->operations, t->gets, t->puts, t->acked, t->refused, t->retries, t->in_doubt);
+	printf(", %" PRIu64 " crashes (%" PRIu64 " in a disk operation), %" PRIu64 " kills, %" PRIu64
+	       " disk errors, %" PRIu64 " full disks, %" PRIu64 " bytes rotten, %" PRIu64 " partitions",
+	       t->crashes, t->crashes_in_disk, t->kills, t->disk_errors, t->full_disks, t->rots, t->partitions);
+	printf(", %" PRIu64 " messages (%" PRIu64 " lost, %" PRIu64 " twice), %" PRIu64 " steps, %" PRIu64
+	       " jobs, %" PRIu64 " checks, %" PRIu64 " truncations, %" PRIu64
+	       " false siblings by them, %.2f simulated hours\n",
+	       t->messages, t->lost, t->duplicated, t->steps, t->jobs, t->reads_checked, t->truncations,
+	       t->false_siblings, (double)t->simulated_us / 3.6e9);
 }
 
 /* The story of the broken rule: the same seed again, telling only this key. */
@@ -80,10 +73,11 @@ static bool run_range(const struct sim_options *options, uint64_t first, uint64_
 	struct totals totals = {0};
 	bool good = true;
 	uint64_t seed = first;
+	time_t end = time(NULL) + options->seconds;
 
 	for (;; seed++) {
 		good = run_seed(options, seed, &totals);
-		if (!good || seed == last)
+		if (!good || seed == last || (options->seconds && time(NULL) >= end))
 			break;
 	}
 	print_totals(first, seed, &totals);

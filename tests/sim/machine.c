@@ -1,4 +1,5 @@
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,7 +7,7 @@
 #include "key.h"
 #include "world.h"
 
-enum { CACHE_BYTES = 1 << 20, STALL_US = 20000, JOB_DELAY_US = 50000, SLOW_SYNC_FACTOR = 50 };
+enum { STALL_US = 20000, JOB_DELAY_US = 50000, SLOW_SYNC_FACTOR = 50 };
 
 /* ---- clocks ----------------------------------------------------------------------------------------------------- */
 
@@ -498,7 +499,7 @@ void machine_stop(struct machine *machine)
 	traffic_forget(machine);
 	bring_jobs_home(machine);
 	int error = node_close(&machine->node);
-	if (error < 0 && !sim_fs_is_down(machine->disk) && !machine->disk_failed)
+	if (error < 0 && !sim_fs_is_down(machine->disk) && !machine->disk_failed && !sim_fs_is_limited(machine->disk))
 		world_break(world, ORACLE_NONE, "%s: node_close failed on a good disk: %s", machine->name,
 			    strerror(-error));
 	machine->boot++;
@@ -571,7 +572,7 @@ static int open_node(struct machine *machine, struct rpc_error *error_out)
 		.shard_count = world->settings.shards,
 		.seed = world_random(world, UINT64_MAX),
 		.new_node_id = machine->new_id,
-		.cache_bytes = CACHE_BYTES,
+		.cache_bytes = world->settings.cache_bytes,
 		.memtable_bytes = world->settings.memtable_bytes,
 	};
 
@@ -607,6 +608,13 @@ static void start_actors(struct machine *machine)
 	}
 }
 
+/* May a start fail so, for what is wrong with the disk just now? */
+static bool is_excused(const struct machine *machine, int error)
+{
+	return machine->disk_failed || (error == -ENOSPC && sim_fs_is_limited(machine->disk)) ||
+	       (error == -EBADMSG && machine->rot.bits);
+}
+
 bool machine_start(struct machine *machine)
 {
 	struct world *world = machine->world;
@@ -628,7 +636,7 @@ bool machine_start(struct machine *machine)
 		return false;
 	}
 	if (error < 0) {
-		if (!machine->disk_failed)
+		if (!is_excused(machine, error))
 			world_break(world, ORACLE_NONE, "%s does not start: %s (%s)", machine->name, why.text,
 				    strerror(-error));
 		world_line(world, "%s does not start: %s", machine->name, why.text);
@@ -637,7 +645,8 @@ bool machine_start(struct machine *machine)
 	world->totals.restarts++;
 	machine->id = machine->node->id;
 	world_line(world, "%s starts, for the %uth time", machine->name, machine->boot + 1);
-	for (uint32_t i = 0; i < machine->node->shard_count && !sim_fs_is_down(machine->disk); i++)
+	for (uint32_t i = 0; i < machine->node->shard_count && !sim_fs_is_down(machine->disk) && !machine->rot.bits;
+	     i++)
 		if (!world->faults_on || world_random(world, 4) == 0)
 			verdict_recount(machine, i);
 	if (machine_died(machine))

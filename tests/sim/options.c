@@ -17,6 +17,7 @@ enum option_number {
 	OPTION_SEED = 1000,
 	OPTION_SEEDS,
 	OPTION_FRESH,
+	OPTION_SECONDS,
 	OPTION_CANARY,
 	OPTION_WITHIN,
 	OPTION_TRACE,
@@ -48,11 +49,17 @@ static const struct number_option number_options[] = {
 	NUMBER("shards", shards, 1, 16, "engine shards of a machine"),
 	NUMBER("coordinators", coordinators, 1, 8, "coordinators of a machine"),
 	NUMBER("partitions", partitions, 8, 1024, "partitions, a power of two"),
+	NUMBER("memtable-kib", memtable_kib, 16, 65536, "of a shard: small ones are flushed and merged all the time"),
+	NUMBER("down-together", down_together, 1, NETWORK_MACHINES_MAX, "machines that may be down at once"),
+	NUMBER("attempts", attempts, 1, 1000, "of a client, before it gives a write up"),
 	NUMBER("crash-rate", crash_rate, 0, 100000, "crashes per simulated minute"),
 	NUMBER("partition-rate", partition_rate, 0, 100000, "network cuts per simulated minute"),
 	NUMBER("disk-error-rate", disk_error_rate, 0, 100000, "failing disk operations per simulated minute"),
 	NUMBER("loss", loss_permille, 0, 1000, "messages lost, permille"),
 	NUMBER("duplicates", duplicate_permille, 0, 1000, "messages sent twice, permille"),
+	NUMBER("slow", slow_permille, 0, 1000, "messages that take long, permille"),
+	NUMBER("delay-us", delay_us, 0, 10000000, "the others take up to twice this"),
+	NUMBER("deadline-ms", deadline_ms, 1, 60000, "of an attempt of a client"),
 	NUMBER("skew-ms", skew_ms, 0, 100000000, "wall clocks are wrong by up to this"),
 };
 
@@ -71,6 +78,7 @@ static void print_help(bool canary_allowed)
 	       "  --seed S            this seed (1)\n"
 	       "  --seeds A..B        all from A to B\n"
 	       "  --fresh N           and N more that nobody has run, from the clock\n"
+	       "  --seconds N         begin no seed after so long\n"
 	       "  --twice             each seed twice: the hashes must be equal\n"
 	       "  --trace             the transcript of everything, on stdout (one seed)\n"
 	       "  --quiet             only the summary\n");
@@ -136,10 +144,22 @@ static bool take_number_option(struct sim_options *options, const struct number_
 	return true;
 }
 
-static bool take_option(struct sim_options *options, int option, bool canary_allowed)
+static bool take_count(struct sim_options *options, int option)
 {
+	uint32_t *field = option == OPTION_FRESH     ? &options->fresh_seeds
+			  : option == OPTION_SECONDS ? &options->seconds
+						     : &options->expect_within;
+	const char *name = option == OPTION_FRESH ? "fresh" : option == OPTION_SECONDS ? "seconds" : "within";
 	uint64_t number;
 
+	if (!parse_number(name, optarg, 0, 1000000, &number))
+		return false;
+	*field = (uint32_t)number;
+	return true;
+}
+
+static bool take_option(struct sim_options *options, int option, bool canary_allowed)
+{
 	switch (option) {
 	case OPTION_SEED:
 		if (!parse_number("seed", optarg, 0, UINT64_MAX, &options->first_seed))
@@ -150,10 +170,8 @@ static bool take_option(struct sim_options *options, int option, bool canary_all
 		return parse_seeds(options, optarg);
 	case OPTION_FRESH:
 	case OPTION_WITHIN:
-		if (!parse_number(option == OPTION_FRESH ? "fresh" : "within", optarg, 0, 1000000, &number))
-			return false;
-		*(option == OPTION_FRESH ? &options->fresh_seeds : &options->expect_within) = (uint32_t)number;
-		return true;
+	case OPTION_SECONDS:
+		return take_count(options, option);
 	case OPTION_CANARY:
 		return parse_canary(options, optarg);
 	case OPTION_TRACE:
@@ -182,6 +200,7 @@ bool options_parse(struct sim_options *options, int argc, char **argv, bool cana
 	table[count++] = (struct option){"seeds", required_argument, NULL, OPTION_SEEDS};
 	table[count++] = (struct option){"fresh", required_argument, NULL, OPTION_FRESH};
 	table[count++] = (struct option){"trace", no_argument, NULL, OPTION_TRACE};
+	table[count++] = (struct option){"seconds", required_argument, NULL, OPTION_SECONDS};
 	table[count++] = (struct option){"twice", no_argument, NULL, OPTION_TWICE};
 	table[count++] = (struct option){"quiet", no_argument, NULL, OPTION_QUIET};
 	table[count++] = (struct option){"help", no_argument, NULL, OPTION_HELP};
@@ -258,14 +277,15 @@ static void draw_quorums(const struct sim_options *options, struct sim_random *r
 	if (out->replicas > out->nodes)
 		out->replicas = out->nodes;
 	uint32_t majority = out->replicas / 2 + 1;
+	out->vary_quorums = options->r == OPTION_DRAWN && options->w == OPTION_DRAWN;
 	out->r = PICK_ONE(random, options->r, majority, majority, majority, 1, out->replicas);
 	out->w = PICK_ONE(random, options->w, majority, majority, majority, 1, out->replicas);
 }
 
 static void draw_weather(const struct sim_options *options, struct sim_random *random, struct sim_settings *out)
 {
-	out->network.delay_us = PICK_ONE(random, OPTION_DRAWN, 50, 300, 2000, 20000);
-	out->network.slow_permille = PICK_ONE(random, OPTION_DRAWN, 0, 10, 50, 200);
+	out->network.delay_us = PICK_ONE(random, options->delay_us, 50, 300, 2000, 20000);
+	out->network.slow_permille = PICK_ONE(random, options->slow_permille, 0, 10, 50, 200);
 	out->network.slow_us = PICK_ONE(random, OPTION_DRAWN, 20000, 200000, 2000000);
 	out->network.loss_permille = PICK_ONE(random, options->loss_permille, 0, 0, 5, 20, 100);
 	out->network.duplicate_permille = PICK_ONE(random, options->duplicate_permille, 0, 5, 50);
@@ -295,9 +315,11 @@ void options_draw(const struct sim_options *options, uint64_t seed, struct sim_s
 	out->skew_ms = PICK_ONE(&random, options->skew_ms, 0, 100, 5000, 3600000);
 	out->kill_permille = PICK_ONE(&random, OPTION_DRAWN, 0, 300, 700);
 	out->down_max_ms = PICK_ONE(&random, OPTION_DRAWN, 10, 500, 5000);
-	out->down_together = PICK_ONE(&random, OPTION_DRAWN, 1, 1, 2, out->nodes);
+	out->down_together = PICK_ONE(&random, options->down_together, 1, 1, 2, out->nodes);
+	out->attempts = PICK_ONE(&random, options->attempts, 1, 4, 8);
 	out->think_ms = PICK_ONE(&random, OPTION_DRAWN, 0, 2, 20, 100);
-	out->deadline_ms = PICK_ONE(&random, OPTION_DRAWN, 100, 500, 2000);
-	out->memtable_bytes = PICK_ONE(&random, OPTION_DRAWN, 16384, 65536, 1048576);
+	out->deadline_ms = PICK_ONE(&random, options->deadline_ms, 100, 500, 2000);
+	out->memtable_bytes = 1024 * PICK_ONE(&random, options->memtable_kib, 16, 64, 1024);
+	out->cache_bytes = 1024 * PICK_ONE(&random, OPTION_DRAWN, 1, 16, 1024);
 	draw_weather(options, &random, out);
 }

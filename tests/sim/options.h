@@ -23,8 +23,10 @@ struct sim_options {
 	uint64_t first_seed, last_seed;
 	uint32_t fresh_seeds; /* and so many more, from the clock; printed */
 	uint32_t nodes, operations, clients, keys, replicas, r, w, shards, coordinators, partitions;
+	uint32_t down_together, attempts, memtable_kib;
 	uint32_t crash_rate, partition_rate, disk_error_rate; /* per simulated minute, all machines together */
-	uint32_t loss_permille, duplicate_permille, skew_ms;
+	uint32_t loss_permille, duplicate_permille, slow_permille, delay_us, deadline_ms, skew_ms;
+	uint32_t seconds; /* no new seed after so much real time; 0: no end */
 	bool trace, twice, quiet;
 	enum canary canary;
 	uint32_t expect_within; /* kvsim_canary: found within so many seeds, or it fails */
@@ -41,8 +43,10 @@ struct sim_settings {
 	uint32_t stall_permille; /* of the steps: the thread is late by milliseconds */
 	uint32_t think_ms;       /* clients pause up to twice this */
 	uint32_t deadline_ms;    /* of an attempt */
+	uint32_t attempts;       /* a client gives up after at most so many */
+	bool vary_quorums;       /* now and then a request asks for another r or w; not when one was given */
 	bool commits_beside;     /* messages are stepped while a commit is under way */
-	uint32_t memtable_bytes;
+	uint32_t memtable_bytes, cache_bytes;
 	struct network_weather network;
 };
 

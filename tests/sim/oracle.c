@@ -276,6 +276,7 @@ static uint32_t take_values(struct oracle *oracle, uint32_t key, const struct or
 			if (writes[j] == write)
 				oracle_break(oracle, key, "w%u came back as two siblings of one answer", write);
 		see(oracle, write);
+		oracle->writes[write].read = true;
 		writes[count++] = write;
 	}
 	return count;
@@ -309,6 +310,30 @@ void oracle_read(struct oracle *oracle, uint32_t key, uint32_t r, uint64_t begun
 	}
 }
 
+/* L1 and L6, after a reach from what is live. */
+static void check_kept(struct oracle *oracle, uint32_t number)
+{
+	const struct oracle_write *write = &oracle->writes[number];
+	bool acked = write->acked_us != UINT64_MAX;
+
+	if (!acked && !write->read)
+		return;
+	oracle->checks++;
+	if (is_reached(oracle, number))
+		return;
+	if (acked)
+		oracle_break(oracle, write->key,
+			     "acknowledged write lost: w%u (%s by client %u, acknowledged at %.3f s) is not live at "
+			     "the end, and "
+			     "nothing live covers it",
+			     number, write->is_delete ? "delete" : "put", write->client, (double)write->acked_us / 1e6);
+	else
+		oracle_break(oracle, write->key,
+			     "a get returned w%u, never acknowledged, and at the end it is not live, and nothing live "
+			     "covers it",
+			     number);
+}
+
 void oracle_final(struct oracle *oracle, uint32_t key, const uint8_t (*ids)[ORACLE_ID_SIZE], uint32_t id_count)
 {
 	uint32_t *live = malloc((id_count + 1) * sizeof(*live));
@@ -330,18 +355,9 @@ void oracle_final(struct oracle *oracle, uint32_t key, const uint8_t (*ids)[ORAC
 	struct reach reach = reach_begin(oracle, true);
 	reach_push_set(&reach, key, &(struct oracle_set){live, count, 0});
 	reach_run(&reach);
-	for (uint32_t i = 0; i < oracle->count; i++) {
-		if (oracle->writes[i].key != key || oracle->writes[i].acked_us == UINT64_MAX)
-			continue;
-		oracle->checks++;
-		if (!is_reached(oracle, i))
-			oracle_break(oracle, key,
-				     "acknowledged write lost: w%u (%s by client %u, acknowledged at %.3f s) is not "
-				     "live at the "
-				     "end, and nothing live covers it",
-				     i, oracle->writes[i].is_delete ? "delete" : "put", oracle->writes[i].client,
-				     (double)oracle->writes[i].acked_us / 1e6);
-	}
+	for (uint32_t i = 0; i < oracle->count; i++)
+		if (oracle->writes[i].key == key)
+			check_kept(oracle, i);
 	free(live);
 }
 

@@ -11,8 +11,10 @@
  *     L1 An acknowledged write is live at the end, or covered by something live.
  *     L2 Every value read was written, by a put of this key, and to the byte.
  *     L3 A write that was refused for good is never seen.
- *     L4 Of two siblings none is covered by the other, unless the write ran at two replicas (a retry) or a clock was
- * truncated. L5 With r + w > n a get that begins after an acknowledgement sees the write, or something that covers it.
+ *     L4 Of two siblings none is covered by the other, unless the write ran at two replicas (a retry) or a clock
+ *        was truncated.
+ *     L5 With r + w > n a get that begins after an acknowledgement sees the write, or something that covers it.
+ *     L6 A write that a get returned is durable: it, too, is live or covered at the end, acknowledged or not.
  *
  * Threading   One thread.
  * Ownership   Sets are freed with oracle_set_fini.
@@ -46,8 +48,8 @@ struct oracle_write {
 	uint64_t acked_us; /* UINT64_MAX: never */
 	uint32_t w;        /* replicas that acknowledged, owners only; 0: some stood in */
 	uint32_t attempts, refusals;
-	bool ended, seen;
-	uint32_t coordinated; /* how often a replica gave it a version */
+	bool ended, seen, read; /* seen: by anyone; read: by a get */
+	uint32_t coordinated;   /* how often a replica gave it a version */
 	uint64_t stamp;
 };
 

@@ -612,6 +612,11 @@ void sim_fs_set_capacity(struct sim_fs *fs, uint64_t bytes)
 	fs->capacity = bytes;
 }
 
+bool sim_fs_is_limited(const struct sim_fs *fs)
+{
+	return fs->capacity != UINT64_MAX;
+}
+
 uint64_t sim_fs_used(const struct sim_fs *fs)
 {
 	return sim_disk_used(&fs->disk);
@@ -668,14 +673,19 @@ static struct sim_node *must_find(struct sim_fs *fs, const char *path)
 	return place.node;
 }
 
-void sim_fs_flip_bit(struct sim_fs *fs, const char *path, uint64_t offset, uint32_t bit)
+void sim_fs_flip_bits(struct sim_fs *fs, const char *path, uint64_t offset, uint8_t bits)
 {
 	struct sim_node *node = must_find(fs, path);
 
-	assert(sim_node_is_synced(node));
 	assert(offset < node->stored.size);
-	node->stored.data[offset] ^= (uint8_t)(1u << bit);
-	node->seen.data[offset] ^= (uint8_t)(1u << bit);
+	assert(offset < node->seen.size);
+	node->stored.data[offset] ^= bits;
+	node->seen.data[offset] ^= bits;
+}
+
+void sim_fs_flip_bit(struct sim_fs *fs, const char *path, uint64_t offset, uint32_t bit)
+{
+	sim_fs_flip_bits(fs, path, offset, (uint8_t)(1u << bit));
 }
 
 void sim_fs_cut(struct sim_fs *fs, const char *path, uint64_t size)

@@ -82,6 +82,7 @@ void sim_fs_set_hook(struct sim_fs *, int (*hook)(void *arg, uint64_t index, enu
 
 /* Size of the disk: appends past it write what fits and return -ENOSPC, new files are refused. UINT64_MAX: no end. */
 void sim_fs_set_capacity(struct sim_fs *, uint64_t bytes);
+bool sim_fs_is_limited(const struct sim_fs *);
 uint64_t sim_fs_used(const struct sim_fs *);
 
 /* A disk that lies: sync answers 0 and does nothing. For planted bugs. */
@@ -100,8 +101,9 @@ void sim_fs_restart(struct sim_fs *);
 
 /* ---- looking in and damaging, behind the program's back; the file must exist ---- */
 
-/* Flips one bit of what is stored (and seen). The file must be synced and offset inside it. */
+/* Flips one bit, or these bits, of a byte of what is stored (and seen). That byte must be synced. */
 void sim_fs_flip_bit(struct sim_fs *, const char *path, uint64_t offset, uint32_t bit);
+void sim_fs_flip_bits(struct sim_fs *, const char *path, uint64_t offset, uint8_t bits);
 /* Cuts or restores; both states become `size` bytes of what was seen, or these bytes. */
 void sim_fs_cut(struct sim_fs *, const char *path, uint64_t size);
 void sim_fs_put_file(struct sim_fs *, const char *path, const void *data,

@@ -324,6 +324,31 @@ static void test_a_get_that_sees_what_covers_it_holds(void **state)
 	oracle_set_fini(&set);
 }
 
+/* ---- L6 */
+
+static void test_what_was_read_must_stay(void **state)
+{
+	uint32_t w = put(*state, NULL, 10);
+	struct oracle_set set = get(*state, 20, &w, 1, true);
+
+	oracle_attempted(*state, w, ORACLE_IN_DOUBT);
+	oracle_ended(*state, w);
+	end(*state, NULL, 0);
+	assert_broken(*state, "a get returned w0");
+	oracle_set_fini(&set);
+}
+
+static void test_what_was_read_and_then_covered_holds(void **state)
+{
+	uint32_t w = put(*state, NULL, 10);
+	struct oracle_set set = get(*state, 20, &w, 1, true);
+	uint32_t second = acked_put(*state, &set, 30);
+
+	end(*state, &second, 1);
+	assert_holds(*state);
+	oracle_set_fini(&set);
+}
+
 static void test_values_differ_and_repeat(void **state)
 {
 	struct oracle *oracle = *state;
@@ -367,6 +392,8 @@ int main(void)
 		EACH(test_a_get_begun_before_the_ack_may_miss_it),
 		EACH(test_a_get_may_miss_what_stand_ins_acked),
 		EACH(test_a_get_that_sees_what_covers_it_holds),
+		EACH(test_what_was_read_must_stay),
+		EACH(test_what_was_read_and_then_covered_holds),
 		EACH(test_values_differ_and_repeat),
 	};
 	return cmocka_run_group_tests_name("sim oracle", tests, NULL, NULL);

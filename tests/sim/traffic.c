@@ -208,14 +208,16 @@ static struct arena *scratch_create(void)
 	return arena;
 }
 
-static void send_packet(struct machine *from, uint32_t to, uint64_t call_number, bool is_answer,
+/* once: what must not run twice does not, on this network: rpc.h W3 promises that a request is sent at most once. The
+ * others are repeated all the same, because their receivers claim not to mind. */
+static void send_packet(struct machine *from, uint32_t to, uint64_t call_number, bool is_answer, bool once,
 			const struct rpc_message *bytes)
 {
 	struct world *world = from->world;
 	struct rpc_slice slice = rpc_message_bytes(bytes);
 	struct network_fate fate = network_send(&world->network, from->index, to);
 
-	for (uint32_t i = 0; i < fate.copies; i++) {
+	for (uint32_t i = 0; i < fate.copies && !(once && i); i++) {
 		struct packet *packet = malloc(sizeof(*packet) + slice.size);
 		if (!packet)
 			abort();
@@ -330,7 +332,7 @@ static struct message *send_some(struct machine *machine, uint32_t to, struct me
 	struct call *call = world_alloc(sizeof(*call));
 	*call = (struct call){machine->calls, ++world->next_call, to, first};
 	machine->calls = call;
-	send_packet(machine, to, call->number, false, bytes);
+	send_packet(machine, to, call->number, false, first->type == MESSAGE_FORWARD, bytes);
 	rpc_message_free(bytes);
 	bool forget = sim_random_permille(&world->random, 100);
 	schedule_in(&world->schedule, ms * 1000 + TIMEOUT_SLACK_US, forget ? forget_call : lose_call, machine,
@@ -387,7 +389,7 @@ static void broadcast(struct machine *machine, struct message *message)
 	for (uint32_t i = 0; i < count; i++) {
 		struct machine *to = world_machine(world, ids[i]);
 		if (to && to != machine)
-			send_packet(machine, to->index, 0, false, bytes);
+			send_packet(machine, to->index, 0, false, false, bytes);
 	}
 	rpc_message_free(bytes);
 	arena_unref(scratch);
@@ -488,7 +490,7 @@ static void answer_call(struct machine *machine, struct message *answer)
 	if (codec_peer_encode_answers(inbound->method, inbound->answers, inbound->count, ring_epoch_of(machine),
 				      scratch, &bytes) < 0)
 		abort();
-	send_packet(machine, inbound->from, inbound->call_number, true, bytes);
+	send_packet(machine, inbound->from, inbound->call_number, true, false, bytes);
 	rpc_message_free(bytes);
 	arena_unref(scratch);
 	while (*link != inbound)

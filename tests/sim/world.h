@@ -28,7 +28,7 @@
 enum {
 	WORLD_START_MS = 1700000000, /* seconds: Unix time when a run begins */
 	OPERATIONS_PER_REQUEST_MAX = 3,
-	ATTEMPTS_MAX = 8,
+	ROT_PATH_SIZE = 128,
 };
 
 struct world;
@@ -95,6 +95,11 @@ struct machine {
 	uint64_t known_down_us; /* when the others have noticed that it is down */
 	uint64_t restart_number;
 	bool disk_failed; /* an error was injected since the last start: it may refuse, die or complain */
+	struct {
+		char path[ROT_PATH_SIZE];
+		uint64_t offset;
+		uint8_t bits; /* 0: nothing is rotten */
+	} rot;
 	struct actor *actors;
 	uint32_t actor_count;
 	struct job *jobs;
@@ -151,8 +156,8 @@ struct client {
 
 struct totals {
 	uint64_t seeds, operations, puts, gets, acked, in_doubt, refused, silent, retries, crashes, kills, restarts,
-		crashes_in_disk, disk_errors, partitions, messages, lost, duplicated, unreachable, steps, commits, jobs,
-		truncations, false_siblings, reads_checked, simulated_us;
+		crashes_in_disk, disk_errors, full_disks, rots, partitions, messages, lost, duplicated, unreachable,
+		steps, commits, jobs, truncations, false_siblings, reads_checked, simulated_us;
 };
 
 struct world {

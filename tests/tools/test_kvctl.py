@@ -449,6 +449,14 @@ class TransferTest(ToolTest):
         self.run_tool("export", "-f", "debian", "--as", "debian", "--out", self.path("out"), self.path("in"))
         self.assertEqual(self.read("out"), stanzas)
 
+    def test_empty_values_go_in_and_out(self):
+        line = '{"key":"empty","value":""}\n'
+        self.run_tool("import", "--verify", self.path("in", line))
+        self.assertEqual(self.run_tool("export", "-", stdin=b"empty\n")[0].decode(), line)
+        self.run_tool("export", "--as", "debian", "-", stdin=b"empty\n")
+        self.run_tool("put", "--blind", "empty", "full")
+        self.assertIn(b"value 1 of 2, 0 bytes", self.run_tool("get", "empty")[0])
+
     def test_export_shows_siblings(self):
         self.run_tool("put", "--blind", "k", "1")
         self.run_tool("put", "--blind", "k", "2")

@@ -241,7 +241,8 @@ static void format_time(uint64_t unix_ms, char *text_out, size_t size)
 static void print_single(const Kvring__V1__Sibling *sibling)
 {
 	const ProtobufCBinaryData *value = &sibling->value;
-	fwrite(value->data, 1, value->len, stdout);
+	if (value->len)
+		fwrite(value->data, 1, value->len, stdout);
 	if (isatty(STDOUT_FILENO) && (!value->len || value->data[value->len - 1] != '\n'))
 		putchar('\n');
 }

@@ -157,17 +157,25 @@ static void print_owners(const Kvring__V1__RingResponse *ring)
 	}
 }
 
+/* n2 before n10 */
+static int by_name(const void *a, const void *b)
+{
+	const Kvring__V1__RingMember *const *one = a, *const *other = b;
+	return strverscmp((*one)->name, (*other)->name);
+}
+
 static void print_ring_text(const Kvring__V1__RingResponse *ring)
 {
 	static const char *const COLUMNS[] = {"NODE", "DC/RACK", ">WEIGHT", ">REPLICAS", ">SHARE", ">FIRST IN", NULL};
 	struct table table;
 	printf("epoch %" PRIu64 ", %" PRIu32 " partitions x %" PRIu32 " replicas\n\n", ring->epoch, ring->partition_count, ring->replica_count);
 	table_init(&table, COLUMNS);
+	qsort(ring->members, ring->n_members, sizeof *ring->members, by_name);
 	for (size_t i = 0; i < ring->n_members; i++) {
 		const Kvring__V1__RingMember *member = ring->members[i];
 		double fair = fair_share(ring, member);
 		table_cell(&table, "%s", member->name);
-		table_cell(&table, "%s/%s", member->datacenter, member->rack);
+		table_cell(&table, "%s/%s", member->datacenter, *member->rack ? member->rack : "-");
 		table_cell(&table, "%" PRIu32, member->weight);
 		table_cell(&table, "%" PRIu32, member->replicas);
 		table_cell(&table, "%.1f %%", fair > 0 ? 100 * member->replicas / fair : 0);

@@ -3,6 +3,7 @@
 #include "table.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -109,7 +110,7 @@ static void member_row(struct table *table, const Kvring__V1__NodeStatus *member
 	table_cell(table, "%s", member->name);
 	table_cell(table, "%s", member->state);
 	table_cell(table, "%s", member->client_address);
-	table_cell(table, "%s/%s", member->datacenter, member->rack);
+	table_cell(table, "%s/%s", member->datacenter, *member->rack ? member->rack : "-");
 	table_cell(table, "%" PRIu32, member->weight);
 	table_cell(table, "%.0f %%", member->load * 100);
 	table_cell(table, "%" PRIu64, member->epoch);
@@ -120,6 +121,13 @@ static void member_row(struct table *table, const Kvring__V1__NodeStatus *member
 	table_cell(table, "%s", table_count(member->gets, text));
 	table_cell(table, "%s", table_duration(member->uptime_ms, text));
 	table_cell(table, "%s", table_duration(member->last_seen_ms, text));
+}
+
+/* n2 before n10 */
+static int by_name(const void *a, const void *b)
+{
+	const Kvring__V1__NodeStatus *const *one = a, *const *other = b;
+	return strverscmp((*one)->name, (*other)->name);
 }
 
 static void print_status_text(const Kvring__V1__StatusResponse *status)
@@ -134,6 +142,7 @@ static void print_status_text(const Kvring__V1__StatusResponse *status)
 		       name_of(status, status->answered_by));
 	struct table table;
 	table_init(&table, COLUMNS);
+	qsort(status->members, status->n_members, sizeof *status->members, by_name);
 	for (size_t i = 0; i < status->n_members; i++)
 		member_row(&table, status->members[i]);
 	table_print(&table, stdout);

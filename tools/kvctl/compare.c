@@ -36,7 +36,7 @@ static void report(struct compare *compare, const struct record *record, const c
 static void compare_value(struct compare *compare, const struct record *record, const ProtobufCBinaryData *stored)
 {
 	size_t at = 0, shorter = stored->len < record->value_size ? stored->len : record->value_size;
-	if (stored->len == record->value_size && !memcmp(stored->data, record->value, stored->len)) {
+	if (stored->len == record->value_size && (!stored->len || !memcmp(stored->data, record->value, stored->len))) {
 		compare->equal++;
 		return;
 	}

@@ -59,7 +59,8 @@ static char *stanza_of(const ProtobufCBinaryData *value, size_t *size_out)
 	if (!text)
 		abort();
 	size_t size = value->len;
-	memcpy(text, value->data, size);
+	if (size)
+		memcpy(text, value->data, size);
 	if (!size || text[size - 1] != '\n')
 		text[size++] = '\n';
 	text[size++] = '\n';

@@ -190,7 +190,7 @@ const char *kvctl_reason(const char *message, uint32_t code)
 bool kvctl_is_utf8(const uint8_t *bytes, size_t size)
 {
 	/* jansson knows the rules (no overlong forms, no surrogates) */
-	json_t *text = json_stringn((const char *)bytes, size);
+	json_t *text = json_stringn(size ? (const char *)bytes : "", size);
 	bool valid = text != NULL;
 	json_decref(text);
 	return valid;
@@ -198,7 +198,7 @@ bool kvctl_is_utf8(const uint8_t *bytes, size_t size)
 
 void kvctl_json_set_bytes(json_t *object, const char *name, const uint8_t *bytes, size_t size)
 {
-	json_t *text = json_stringn(bytes ? (const char *)bytes : "", size);
+	json_t *text = json_stringn(size ? (const char *)bytes : "", size);
 	if (text) {
 		json_object_set_new(object, name, text);
 		return;
@@ -213,6 +213,8 @@ void kvctl_json_set_bytes(json_t *object, const char *name, const uint8_t *bytes
 
 void kvctl_print_bytes(FILE *file, const uint8_t *bytes, size_t size)
 {
+	if (!size)
+		return;
 	if (kvctl_is_utf8(bytes, size)) {
 		fwrite(bytes, 1, size, file);
 		return;

@@ -24,8 +24,6 @@ struct bench {
 	struct engine *engine;
 	struct pool *pool;
 	uint8_t *text;
-	/* zipf: see zipf_prepare */
-	double zipf_zeta, zipf_alpha, zipf_eta;
 };
 
 struct random {
@@ -100,31 +98,13 @@ static bool is_right(const struct bench *bench, uint64_t number, struct engine_s
 	return value.size == expected.size && memcmp(value.data, expected.data, expected.size) == 0;
 }
 
-/* Zipfian numbers with exponent 0.99, after Gray et al., "Quickly generating billion-record synthetic databases", 1994.
- */
-static void zipf_prepare(struct bench *bench)
-{
-	double theta = 0.99, n = (double)bench->options->key_count;
-
-	bench->zipf_zeta = 0;
-	for (uint64_t i = 1; i <= bench->options->key_count; i++)
-		bench->zipf_zeta += 1 / pow((double)i, theta);
-	bench->zipf_alpha = 1 / (1 - theta);
-	bench->zipf_eta = (1 - pow(2 / n, 1 - theta)) / (1 - (1 + pow(0.5, theta)) / bench->zipf_zeta);
-}
-
+/* Zipfian numbers with exponent 1: the rank is n to the power of a uniform number, so its density is 1/rank. This is
+ * what db_bench draws with --read_random_exp_range=ln(n). */
 static uint64_t zipf_next(const struct bench *bench, struct random *random)
 {
-	double u = (double)(random_next(random) >> 11) / (double)(1ull << 53), uz = u * bench->zipf_zeta;
-	uint64_t rank;
+	double n = (double)bench->options->key_count, u = (double)(random_next(random) >> 11) / (double)(1ull << 53);
+	uint64_t rank = (uint64_t)(n * exp(-u * log(n)));
 
-	if (uz < 1)
-		rank = 0;
-	else if (uz < 1 + pow(0.5, 0.99))
-		rank = 1;
-	else
-		rank = (uint64_t)((double)bench->options->key_count *
-				  pow(bench->zipf_eta * u - bench->zipf_eta + 1, bench->zipf_alpha));
 	/* The hot ones are spread over the keys. */
 	return rank * 0x9e3779b97f4a7c15u % bench->options->key_count;
 }
@@ -793,8 +773,6 @@ int bench_run(const struct bench_options *options)
 		return -EINVAL;
 	}
 	fill_text(bench.text, options->seed);
-	if (strstr(options->workloads, "readhot"))
-		zipf_prepare(&bench);
 	rc = pool_create(options->job_threads, &bench.pool);
 	if (rc == 0)
 		rc = open_engine(&bench);

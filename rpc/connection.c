@@ -1,0 +1,463 @@
+#include "connection.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	HANDSHAKE_SIZE = 8,
+	LENGTH_SIZE = 8,
+	ID_SIZE = 4,
+};
+
+struct connection {
+	struct connection_options options;
+	nng_stream *stream;
+	atomic_uint references; /* holders, and one for each direction that is alive */
+
+	/* Held shared to start an operation on the stream, exclusively to close it: NNG 1.5.2 never ends an operation
+	 * that is started on a closed stream. */
+	pthread_rwlock_t gate;
+	bool gate_closed;
+
+	/* owned by the receive callback */
+	nng_aio *receive_aio;
+	uint8_t *in;
+	size_t in_start, in_end;     /* bytes not yet understood */
+	struct rpc_message *partial; /* a large message under way, received in its place */
+	size_t partial_size;         /* bytes of it that are there */
+	bool handshaken;
+	bool waking; /* the aio was a wake-up, not a receive */
+
+	/* owned by the sender: whoever set sending */
+	nng_aio *send_aio;
+	uint8_t *out;
+	struct rpc_message *out_large; /* goes after the buffer */
+	nng_iov out_iov[2];
+	unsigned out_iov_count;
+
+	/* shared, under lock */
+	pthread_mutex_t lock;
+	struct rpc_message *queue_first;
+	struct rpc_message **queue_last;
+	size_t queued_size;
+	bool sending;
+	bool closed;
+	bool resting;       /* nothing is read until connection_resume */
+	bool resume_wanted; /* it came before the reader rested */
+	bool queue_full;    /* the reason to rest is the queue */
+};
+
+static void on_sent(void *arg);
+static void on_received(void *arg);
+
+/* ---- life ------------------------------------------------------------------------------------------------------ */
+
+int connection_create(nng_stream *stream, const struct connection_options *options, struct connection **out)
+{
+	struct connection *c = calloc(1, sizeof(*c));
+	if (c != NULL) {
+		c->in = malloc(CONNECTION_BUFFER_SIZE);
+		c->out = malloc(CONNECTION_BUFFER_SIZE);
+	}
+	if (c == NULL || c->in == NULL || c->out == NULL || nng_aio_alloc(&c->receive_aio, on_received, c) != 0 ||
+	    nng_aio_alloc(&c->send_aio, on_sent, c) != 0) {
+		if (c != NULL) {
+			nng_aio_free(c->receive_aio);
+			free(c->in);
+			free(c->out);
+		}
+		free(c);
+		nng_stream_close(stream);
+		nng_stream_free(stream);
+		return -ENOMEM;
+	}
+	c->options = *options;
+	c->stream = stream;
+	c->queue_last = &c->queue_first;
+	atomic_init(&c->references, 1);
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_rwlock_init(&c->gate, NULL);
+	*out = c;
+	return 0;
+}
+
+struct connection *connection_ref(struct connection *c)
+{
+	atomic_fetch_add_explicit(&c->references, 1, memory_order_relaxed);
+	return c;
+}
+
+void connection_unref(struct connection *c)
+{
+	if (atomic_fetch_sub_explicit(&c->references, 1, memory_order_acq_rel) > 1)
+		return;
+	assert(c->queue_first == NULL && !c->sending);
+	nng_stream_free(c->stream);
+	/* Often inside the callback of one of them: reap waits elsewhere. */
+	nng_aio_reap(c->receive_aio);
+	nng_aio_reap(c->send_aio);
+	rpc_message_free(c->partial);
+	pthread_mutex_destroy(&c->lock);
+	pthread_rwlock_destroy(&c->gate);
+	free(c->in);
+	free(c->out);
+	free(c);
+}
+
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
+
+/* Under lock: moves what is queued into the next write. Small messages are copied side by side; the first that is large
+ * or finds no room ends it, uncopied. */
+static void fill_out(struct connection *c)
+{
+	size_t size = 0;
+	while (c->queue_first != NULL && c->out_large == NULL) {
+		struct rpc_message *message = c->queue_first;
+		size_t frame_size = MESSAGE_HEAD_SIZE + message->size;
+		c->queue_first = message->next;
+		c->queued_size -= frame_size;
+		if (frame_size > CONNECTION_COPY_MAX || frame_size > CONNECTION_BUFFER_SIZE - size) {
+			c->out_large = message;
+		} else {
+			memcpy(c->out + size, message->head, frame_size);
+			size += frame_size;
+			rpc_message_free(message);
+		}
+	}
+	if (c->queue_first == NULL)
+		c->queue_last = &c->queue_first;
+	c->out_iov_count = 0;
+	if (size > 0)
+		c->out_iov[c->out_iov_count++] = (nng_iov){c->out, size};
+	if (c->out_large != NULL)
+		c->out_iov[c->out_iov_count++] = (nng_iov){c->out_large->head, MESSAGE_HEAD_SIZE + c->out_large->size};
+}
+
+static void queue_free(struct rpc_message *first)
+{
+	while (first != NULL) {
+		struct rpc_message *next = first->next;
+		rpc_message_free(first);
+		first = next;
+	}
+}
+
+/* Ends the sending direction. */
+static void send_failed(struct connection *c)
+{
+	rpc_message_free(c->out_large);
+	c->out_large = NULL;
+	pthread_mutex_lock(&c->lock);
+	struct rpc_message *queue = c->queue_first;
+	c->queue_first = NULL;
+	c->queue_last = &c->queue_first;
+	c->queued_size = 0;
+	c->closed = true;
+	c->sending = false;
+	pthread_mutex_unlock(&c->lock);
+	queue_free(queue);
+	connection_close(c);
+	connection_unref(c);
+}
+
+static void write_out(struct connection *c)
+{
+	pthread_rwlock_rdlock(&c->gate);
+	bool open = !c->gate_closed;
+	if (open) {
+		nng_aio_set_iov(c->send_aio, c->out_iov_count, c->out_iov);
+		nng_stream_send(c->stream, c->send_aio);
+	}
+	pthread_rwlock_unlock(&c->gate);
+	if (!open)
+		send_failed(c);
+}
+
+/* True when there is more to write of this batch: a stream may take only part of it. */
+static bool advance_out(struct connection *c, size_t written)
+{
+	for (unsigned i = 0; i < c->out_iov_count; i++) {
+		nng_iov *iov = &c->out_iov[i];
+		size_t step = written < iov->iov_len ? written : iov->iov_len;
+		iov->iov_buf = (uint8_t *)iov->iov_buf + step;
+		iov->iov_len -= step;
+		written -= step;
+	}
+	if (c->out_iov_count == 2 && c->out_iov[0].iov_len == 0) {
+		c->out_iov[0] = c->out_iov[1];
+		c->out_iov_count = 1;
+	}
+	return c->out_iov[0].iov_len > 0;
+}
+
+static void on_sent(void *arg)
+{
+	struct connection *c = arg;
+	if (nng_aio_result(c->send_aio) != 0) {
+		send_failed(c);
+		return;
+	}
+	if (advance_out(c, nng_aio_count(c->send_aio))) {
+		write_out(c);
+		return;
+	}
+	rpc_message_free(c->out_large);
+	c->out_large = NULL;
+	pthread_mutex_lock(&c->lock);
+	bool more = c->queue_first != NULL;
+	bool resume = c->queue_full && c->queued_size < CONNECTION_QUEUE_MAX / 2;
+	if (resume)
+		c->queue_full = false;
+	if (more)
+		fill_out(c);
+	else
+		c->sending = false;
+	pthread_mutex_unlock(&c->lock);
+	if (resume)
+		connection_resume(c);
+	if (more)
+		write_out(c);
+	else
+		connection_unref(c);
+}
+
+void connection_send(struct connection *c, uint32_t id, struct rpc_message *message)
+{
+	uint64_t length = htobe64(ID_SIZE + (uint64_t)message->size);
+	uint32_t id_bytes = htobe32(id);
+	memcpy(message->head, &length, sizeof(length));
+	memcpy(message->head + LENGTH_SIZE, &id_bytes, sizeof(id_bytes));
+	message->next = NULL;
+	pthread_mutex_lock(&c->lock);
+	bool closed = c->closed, start = !c->sending && !closed;
+	if (!closed) {
+		*c->queue_last = message;
+		c->queue_last = &message->next;
+		c->queued_size += MESSAGE_HEAD_SIZE + message->size;
+	}
+	if (start) {
+		c->sending = true;
+		connection_ref(c);
+		fill_out(c);
+	}
+	pthread_mutex_unlock(&c->lock);
+	if (closed)
+		rpc_message_free(message);
+	if (start)
+		write_out(c);
+}
+
+/* ---- receiving --------------------------------------------------------------------------------------------------- */
+
+static uint64_t read_be64(const uint8_t *at)
+{
+	uint64_t value;
+	memcpy(&value, at, sizeof(value));
+	return be64toh(value);
+}
+
+static uint32_t read_be32(const uint8_t *at)
+{
+	uint32_t value;
+	memcpy(&value, at, sizeof(value));
+	return be32toh(value);
+}
+
+static bool take_handshake(struct connection *c)
+{
+	const uint8_t *b = c->in + c->in_start;
+	bool fine = b[0] == 0 && b[1] == 'S' && b[2] == 'P' && b[3] == 0 && (b[4] << 8 | b[5]) == c->options.peer &&
+		    b[6] == 0 && b[7] == 0;
+	c->in_start += HANDSHAKE_SIZE;
+	c->handshaken = true;
+	if (fine)
+		c->options.events->on_open(c->options.arg, c);
+	return fine;
+}
+
+/* What the head of the buffer allows to do next. */
+enum step {
+	STEP_AGAIN, /* took something */
+	STEP_WAIT,  /* needs more bytes */
+	STEP_PAUSE, /* on_message has had enough */
+	STEP_BAD,   /* not our protocol */
+};
+
+static enum step deliver(struct connection *c, struct rpc_message *message)
+{
+	uint32_t id = read_be32(message->head + LENGTH_SIZE);
+	if ((id & UINT32_C(0x80000000)) == 0) { /* came through an NNG device: not supported */
+		rpc_message_free(message);
+		return STEP_BAD;
+	}
+	return c->options.events->on_message(c->options.arg, c, id, message) ? STEP_AGAIN : STEP_PAUSE;
+}
+
+static enum step take_partial(struct connection *c)
+{
+	struct rpc_message *message = c->partial;
+	if (c->partial_size < MESSAGE_HEAD_SIZE + message->size)
+		return STEP_WAIT;
+	c->partial = NULL;
+	return deliver(c, message);
+}
+
+static enum step take_frame(struct connection *c)
+{
+	size_t there = c->in_end - c->in_start;
+	if (there < MESSAGE_HEAD_SIZE)
+		return STEP_WAIT;
+	uint8_t *start = c->in + c->in_start;
+	uint64_t length = read_be64(start);
+	if (length < ID_SIZE || length - ID_SIZE > c->options.message_max)
+		return STEP_BAD;
+	size_t frame_size = LENGTH_SIZE + (size_t)length;
+	if (there < frame_size && frame_size <= CONNECTION_BUFFER_SIZE)
+		return STEP_WAIT;
+	struct rpc_message *message = rpc_message_create((size_t)length - ID_SIZE);
+	if (message == NULL)
+		return STEP_BAD;
+	size_t taken = there < frame_size ? there : frame_size;
+	memcpy(message->head, start, taken);
+	c->in_start += taken;
+	if (taken == frame_size)
+		return deliver(c, message);
+	c->partial = message;
+	c->partial_size = taken;
+	return STEP_AGAIN;
+}
+
+static enum step take_next(struct connection *c)
+{
+	if (c->partial != NULL)
+		return take_partial(c);
+	if (!c->handshaken) {
+		if (c->in_end - c->in_start < HANDSHAKE_SIZE)
+			return STEP_WAIT;
+		return take_handshake(c) ? STEP_AGAIN : STEP_BAD;
+	}
+	return take_frame(c);
+}
+
+/* The receiving side has ended, and with it the connection. */
+static void receive_ended(struct connection *c)
+{
+	connection_close(c);
+	c->options.events->on_closed(c->options.arg, c);
+	connection_unref(c);
+}
+
+static void receive(struct connection *c)
+{
+	nng_iov iov;
+	bool inside = c->partial != NULL || c->in_end > c->in_start;
+	memmove(c->in, c->in + c->in_start, c->in_end - c->in_start);
+	c->in_end -= c->in_start;
+	c->in_start = 0;
+	if (c->partial != NULL)
+		iov = (nng_iov){c->partial->head + c->partial_size,
+				MESSAGE_HEAD_SIZE + c->partial->size - c->partial_size};
+	else
+		iov = (nng_iov){c->in + c->in_end, CONNECTION_BUFFER_SIZE - c->in_end};
+	pthread_rwlock_rdlock(&c->gate);
+	bool open = !c->gate_closed;
+	if (open) {
+		nng_aio_set_iov(c->receive_aio, 1, &iov);
+		nng_aio_set_timeout(c->receive_aio, !c->handshaken ? CONNECTION_HANDSHAKE_MS
+						    : inside       ? CONNECTION_STALL_MS
+								   : NNG_DURATION_INFINITE);
+		nng_stream_recv(c->stream, c->receive_aio);
+	}
+	pthread_rwlock_unlock(&c->gate);
+	if (!open)
+		receive_ended(c);
+}
+
+/* What the reader does when it has taken what there is, or was asked to stop: true, it rests. */
+static bool rest(struct connection *c, bool asked)
+{
+	pthread_mutex_lock(&c->lock);
+	if (c->queued_size > CONNECTION_QUEUE_MAX && c->sending)
+		c->queue_full = true;
+	c->resting = (asked || c->queue_full) && !c->resume_wanted;
+	bool resting = c->resting;
+	c->resume_wanted = false;
+	pthread_mutex_unlock(&c->lock);
+	return resting;
+}
+
+static void read_on(struct connection *c)
+{
+	for (;;) {
+		enum step step = take_next(c);
+		if (step == STEP_BAD) {
+			receive_ended(c);
+			return;
+		}
+		if (step == STEP_AGAIN)
+			continue;
+		if (rest(c, step == STEP_PAUSE))
+			return;
+		if (step == STEP_WAIT) {
+			receive(c);
+			return;
+		}
+	}
+}
+
+static void on_received(void *arg)
+{
+	struct connection *c = arg;
+	size_t count = nng_aio_count(c->receive_aio);
+	if (c->waking) {
+		c->waking = false;
+	} else if (nng_aio_result(c->receive_aio) != 0 || count == 0) {
+		receive_ended(c);
+		return;
+	} else if (c->partial != NULL) {
+		c->partial_size += count;
+	} else {
+		c->in_end += count;
+	}
+	read_on(c);
+}
+
+void connection_resume(struct connection *c)
+{
+	pthread_mutex_lock(&c->lock);
+	bool wake = c->resting;
+	c->resting = false;
+	c->resume_wanted = !wake;
+	pthread_mutex_unlock(&c->lock);
+	if (!wake)
+		return;
+	c->waking = true; /* the reader rests: its fields are ours until the aio hands them back */
+	nng_sleep_aio(0, c->receive_aio);
+}
+
+void connection_close(struct connection *c)
+{
+	pthread_rwlock_wrlock(&c->gate);
+	c->gate_closed = true;
+	nng_stream_close(c->stream);
+	pthread_rwlock_unlock(&c->gate);
+	connection_resume(c); /* a reader at rest would not notice */
+}
+
+void connection_start(struct connection *c)
+{
+	const uint8_t hello[HANDSHAKE_SIZE] = {
+		0, 'S', 'P', 0, (uint8_t)(c->options.protocol >> 8), (uint8_t)c->options.protocol, 0, 0};
+	memcpy(c->out, hello, sizeof(hello));
+	c->out_iov[0] = (nng_iov){c->out, sizeof(hello)};
+	c->out_iov_count = 1;
+	c->sending = true;
+	atomic_fetch_add(&c->references, 2); /* one for each direction */
+	write_out(c);
+	receive(c);
+}

@@ -1,0 +1,62 @@
+/* Connection: one TCP stream of NNG that speaks its request/reply protocol.
+ *
+ * On the wire: eight bytes from each side (0 'S' 'P' 0, protocol number, 0 0), then frames: a length of eight bytes,
+ * big endian, and as many bytes, of which the first four are the request id with its top bit set. So NNG's own REQ and
+ * REP sockets, in any language, talk to us and we to them.
+ *
+ * We do not use those sockets ourselves: in NNG 1.5.2 a send that meets the end of its connection can be forgotten, and
+ * with it the one thread of the process that buries connections (README.md). Doing the framing here also lets all that
+ * is ready leave in one write and arrive in one read, which NNG's sockets do not.
+ *
+ * Threading   Any thread may send, resume and close. Events run on NNG's threads: on_open, then on_message one at a
+ *             time, then on_closed, exactly once. on_message and on_closed never run inside connection_send.
+ * Ownership   Counted references; whoever keeps a pointer holds one. connection_send consumes the message.
+ * Errors      Frames that are too long or make no sense close the connection.
+ * Invariants  N1 A message whose turn to be sent does not come is freed.  N2 Memory for a message of which only the
+ * length has arrived is reserved, not touched.  N3 Queued output is bounded: beyond CONNECTION_QUEUE_MAX nothing is
+ *             read from this peer until it has read what is queued.
+ */
+#ifndef KVRING_RPC_CONNECTION_H
+#define KVRING_RPC_CONNECTION_H
+
+#include "internal.h"
+
+enum {
+	CONNECTION_REQ = 0x30, /* SP protocol numbers */
+	CONNECTION_REP = 0x31,
+	CONNECTION_BUFFER_SIZE = 64 * 1024,     /* bytes, for each direction */
+	CONNECTION_COPY_MAX = 16 * 1024,        /* bytes; larger messages are written from where they are */
+	CONNECTION_QUEUE_MAX = 4 * 1024 * 1024, /* bytes, see N3; one message may exceed it */
+	CONNECTION_HANDSHAKE_MS = 10 * 1000,    /* until the eight bytes are there */
+	CONNECTION_STALL_MS = 30 * 1000,        /* without a byte in the midst of a message */
+};
+
+struct connection;
+
+struct connection_events {
+	void (*on_open)(void *arg, struct connection *);
+	/* Owns the message. False: deliver nothing more until connection_resume. */
+	bool (*on_message)(void *arg, struct connection *, uint32_t id, struct rpc_message *);
+	void (*on_closed)(void *arg, struct connection *);
+};
+
+struct connection_options {
+	uint16_t protocol; /* ours */
+	uint16_t peer;     /* the only one accepted */
+	size_t message_max;
+	const struct connection_events *events;
+	void *arg;
+};
+
+/* Takes the stream, also when it fails. The caller gets a reference. Events begin with connection_start. */
+RPC_OK int connection_create(nng_stream *, const struct connection_options *, struct connection **out);
+void connection_start(struct connection *);
+struct connection *connection_ref(struct connection *);
+void connection_unref(struct connection *);
+
+void connection_send(struct connection *, uint32_t id, struct rpc_message *);
+void connection_resume(struct connection *);
+/* Begins the end: on_closed follows. */
+void connection_close(struct connection *);
+
+#endif

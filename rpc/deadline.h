@@ -1,0 +1,32 @@
+/* Deadline: one thread that looks every few milliseconds whether requests have waited too long.
+ *
+ * Instead of a timer per request: arming a timer at every request costs more than the request, and NNG 1.5.2's own timer
+ * thread turns without sleeping in the last millisecond of every wait (measured: a quarter of a busy node's processor time).
+ * While no request is under way the thread sleeps.
+ *
+ * Threading   add and remove: where links are opened and closed. arm: any thread. check runs on the deadline thread.
+ * Ownership   The watch is the caller's; it stays until remove, which waits for a check that runs.
+ * Errors      Negative errno when the thread cannot be started.
+ */
+#ifndef KVRING_RPC_DEADLINE_H
+#define KVRING_RPC_DEADLINE_H
+
+#include <stdbool.h>
+#include <stdatomic.h>
+
+enum { DEADLINE_TICK_MS = 5 };
+
+struct deadline_watch {
+	/* Ends what is overdue; false when nothing is under way any more. Must not add or remove watches. */
+	bool (*check)(void *arg);
+	void *arg;
+	atomic_bool armed;
+	struct deadline_watch *next; /* under the list's lock */
+};
+
+__attribute__((warn_unused_result)) int deadline_watch_add(struct deadline_watch *);
+void deadline_watch_remove(struct deadline_watch *);
+/* Something is under way: check is called every DEADLINE_TICK_MS until it returns false. */
+void deadline_watch_arm(struct deadline_watch *);
+
+#endif

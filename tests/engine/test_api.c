@@ -1,0 +1,405 @@
+/* engine.h as its users see it, on a real directory: several shards, limits, checkpoints, refusals, the lock. */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "engine.h"
+#include "inspect.h"
+
+enum { SHARDS = 3 };
+
+struct fixture {
+	char directory[64];
+	struct engine_options options;
+	struct engine *engine;
+	struct engine_batch *batch;
+};
+
+static int setup(void **state)
+{
+	struct fixture *it = calloc(1, sizeof(*it));
+
+	strcpy(it->directory, "/tmp/kvring-engine-XXXXXX");
+	assert_non_null(mkdtemp(it->directory));
+	engine_options_default(&it->options);
+	it->options.directory = it->directory;
+	it->options.shard_count = SHARDS;
+	it->options.memtable_bytes = 64 * 1024;
+	assert_int_equal(engine_open(&it->options, &it->engine, NULL), 0);
+	assert_int_equal(engine_batch_create(&it->batch), 0);
+	*state = it;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *it = *state;
+	char command[100];
+
+	assert_int_equal(engine_close(&it->engine), 0);
+	engine_batch_destroy(&it->batch);
+	snprintf(command, sizeof(command), "rm -rf %s*", it->directory);
+	assert_int_equal(system(command), 0);
+	free(it);
+	return 0;
+}
+
+/* Key `number` of a partition; the caller's buffer holds it. */
+static struct engine_slice key_of(uint16_t partition, unsigned number, char out[32])
+{
+	out[0] = (char)(partition >> 8);
+	out[1] = (char)partition;
+	return (struct engine_slice){out, 2 + (size_t)snprintf(out + 2, 30, "key-%06u", number)};
+}
+
+static struct shard *shard_of(struct fixture *it, uint16_t partition)
+{
+	return engine_shard(it->engine, partition % SHARDS);
+}
+
+static void put(struct fixture *it, uint16_t partition, unsigned number, const char *value)
+{
+	char bytes[32];
+	struct engine_slice key = key_of(partition, number, bytes);
+	struct shard *shard = shard_of(it, partition);
+	int rc;
+
+	engine_batch_clear(it->batch);
+	assert_int_equal(engine_batch_put(it->batch, key, (struct engine_slice){value, strlen(value)}, number + 1), 0);
+	while ((rc = shard_write(shard, it->batch)) == -EAGAIN) {
+		struct engine_job *job;
+
+		assert_int_equal(shard_maintain(shard, &job), 0);
+		assert_non_null(job);
+		engine_job_run(job);
+		assert_int_equal(shard_install(shard, &job), 0);
+	}
+	assert_int_equal(rc, 0);
+}
+
+static void assert_value(struct shard *shard, uint16_t partition, unsigned number, const char *expected)
+{
+	char bytes[32];
+	struct engine_value value;
+	int rc = shard_get(shard, key_of(partition, number, bytes), &value);
+
+	assert_int_equal(rc, expected != NULL);
+	if (expected) {
+		assert_int_equal(value.size, strlen(expected));
+		assert_memory_equal(value.data, expected, value.size);
+	}
+	engine_value_release(&value);
+}
+
+static void run_jobs(struct shard *shard)
+{
+	struct engine_job *job;
+
+	while (shard_maintain(shard, &job) == 0 && job) {
+		engine_job_run(job);
+		assert_int_equal(shard_install(shard, &job), 0);
+	}
+}
+
+static void reopen(struct fixture *it)
+{
+	assert_int_equal(engine_close(&it->engine), 0);
+	assert_int_equal(engine_open(&it->options, &it->engine, NULL), 0);
+}
+
+static void test_shards_keep_their_own(void **state)
+{
+	struct fixture *it = *state;
+
+	for (uint16_t partition = 0; partition < 9; partition++)
+		put(it, partition, partition, "mine");
+	reopen(it);
+	for (uint16_t partition = 0; partition < 9; partition++) {
+		assert_value(shard_of(it, partition), partition, partition, "mine");
+		assert_value(engine_shard(it->engine, (partition + 1u) % SHARDS), partition, partition, NULL);
+	}
+}
+
+static void test_shard_count_is_fixed(void **state)
+{
+	struct fixture *it = *state;
+	struct engine_options options = it->options;
+	struct engine_error error;
+	struct engine *other;
+
+	assert_int_equal(engine_close(&it->engine), 0);
+	options.shard_count = SHARDS + 1;
+	assert_int_equal(engine_open(&options, &other, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "has 3 shards, 4 were asked for"));
+	options.shard_count = 0;
+	assert_int_equal(engine_open(&options, &it->engine, &error), 0);
+	assert_int_equal(engine_shard_count(it->engine), SHARDS);
+}
+
+static void test_directory_is_locked(void **state)
+{
+	struct fixture *it = *state;
+	struct inspect_result result;
+	struct engine_error error;
+	struct engine *other;
+
+	assert_int_equal(engine_open(&it->options, &other, &error), -EWOULDBLOCK);
+	assert_non_null(strstr(error.text, "in use"));
+	assert_int_equal(engine_inspect(NULL, it->directory, INSPECT_STATS, stdout, &result, &error), -EWOULDBLOCK);
+}
+
+static void test_missing_store_is_not_made_unasked(void **state)
+{
+	struct fixture *it = *state;
+	struct engine_options options = it->options;
+	struct engine_error error;
+	struct engine *other;
+	char directory[80];
+
+	snprintf(directory, sizeof(directory), "%s-none", it->directory);
+	options.directory = directory;
+	options.create_if_missing = false;
+	assert_int_equal(engine_open(&options, &other, &error), -ENOENT);
+}
+
+static void test_options_are_checked(void **state)
+{
+	struct fixture *it = *state;
+	struct engine_options options = it->options;
+	struct engine_error error;
+	struct engine *other;
+
+	options.block_bytes = 1000;
+	assert_int_equal(engine_open(&options, &other, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "blocks of 1000 bytes; choose 4096 to 65536"));
+}
+
+static void test_limits_of_keys_and_values(void **state)
+{
+	struct fixture *it = *state;
+	struct engine_slice long_key = {calloc(1, ENGINE_KEY_MAX + 1), ENGINE_KEY_MAX + 1}, value = {"v", 1};
+	struct engine_value got;
+
+	assert_int_equal(engine_batch_put(it->batch, (struct engine_slice){"\0", 1}, value, 0), -EINVAL);
+	assert_int_equal(engine_batch_put(it->batch, long_key, value, 0), -EINVAL);
+	long_key.size = ENGINE_KEY_MAX;
+	assert_int_equal(engine_batch_put(it->batch, long_key, value, 0), 0);
+	value = (struct engine_slice){calloc(1, 5 << 20), 5 << 20};
+	assert_int_equal(engine_batch_put(it->batch, (struct engine_slice){"\0\0big", 5}, value, 0), 0);
+	assert_int_equal(shard_write(shard_of(it, 0), it->batch), 0);
+	assert_int_equal(shard_request_flush(shard_of(it, 0)), 0);
+	run_jobs(shard_of(it, 0));
+	assert_int_equal(shard_get(shard_of(it, 0), long_key, &got), 1);
+	engine_value_release(&got);
+	assert_int_equal(shard_get(shard_of(it, 0), (struct engine_slice){"\0\0big", 5}, &got), 1);
+	assert_int_equal(got.size, 5 << 20);
+	engine_value_release(&got);
+	free((void *)long_key.data);
+	free((void *)value.data);
+}
+
+static void test_multi_get(void **state)
+{
+	struct fixture *it = *state;
+	char bytes[8][32];
+	struct engine_slice keys[8];
+	struct engine_value values[8];
+	int results[8];
+
+	for (unsigned i = 0; i < 8; i++) {
+		keys[i] = key_of(0, i, bytes[i]);
+		if (i % 2)
+			put(it, 0, i, "odd");
+		if (i == 3) {
+			assert_int_equal(shard_request_flush(shard_of(it, 0)), 0);
+			run_jobs(shard_of(it, 0));
+		}
+	}
+	shard_multi_get(shard_of(it, 0), keys, 8, values, results);
+	for (unsigned i = 0; i < 8; i++) {
+		assert_int_equal(results[i], i % 2);
+		assert_int_equal(values[i].size, i % 2 ? 3 : 0);
+		engine_value_release(&values[i]);
+	}
+}
+
+/* A drop frees whole files at once, and its partition can be filled again; others are not touched. */
+static void test_drop_frees_space(void **state)
+{
+	struct fixture *it = *state;
+	struct shard *shard = shard_of(it, 0);
+	struct shard_stats before, after;
+	char text[512];
+
+	for (size_t i = 0; i + 1 < sizeof(text); i++) /* does not compress */
+		text[i] = (char)(1 + XXH3_64bits(&i, sizeof(i)) % 255);
+	text[sizeof(text) - 1] = '\0';
+	for (unsigned i = 0; i < 600; i++) {
+		put(it, 0, i, text);
+		put(it, 3, i, text);
+	}
+	assert_int_equal(shard_request_compaction(shard), 0);
+	run_jobs(shard);
+	shard_stats(shard, &before);
+	assert_int_equal(shard_drop_range(shard, (struct engine_slice){"\0\0", 2}, (struct engine_slice){"\0\1", 2}),
+			 0);
+	shard_stats(shard, &after);
+	assert_true(after.table_count < before.table_count);
+	assert_true(after.disk_bytes < before.disk_bytes);
+	assert_int_equal(after.compaction_bytes_written, before.compaction_bytes_written);
+	assert_int_equal(shard_tree_node(shard, 0, 0, 0), 0);
+	assert_true(shard_tree_node(shard, 3, 0, 0) != 0);
+	put(it, 0, 5, "again");
+	run_jobs(shard);
+	reopen(it);
+	shard = shard_of(it, 0);
+	assert_value(shard, 0, 5, "again");
+	assert_value(shard, 0, 6, NULL);
+	assert_value(shard, 3, 6, text);
+	run_jobs(shard);
+	assert_value(shard, 0, 5, "again");
+	assert_value(shard, 0, 6, NULL);
+}
+
+static void test_checkpoint_is_a_store(void **state)
+{
+	struct fixture *it = *state;
+	struct engine_options options = it->options;
+	struct engine_error error;
+	struct engine *copy;
+	char directory[80];
+
+	for (uint16_t partition = 0; partition < 6; partition++)
+		put(it, partition, 1, "before");
+	assert_int_equal(shard_request_flush(shard_of(it, 0)), 0);
+	run_jobs(shard_of(it, 0));
+	put(it, 0, 2, "before, not flushed");
+	snprintf(directory, sizeof(directory), "%s-copy", it->directory);
+	assert_int_equal(engine_checkpoint(it->engine, directory, &error), 0);
+	assert_int_equal(engine_checkpoint(it->engine, directory, &error), -EEXIST);
+	assert_non_null(strstr(error.text, "new directory"));
+	put(it, 0, 3, "after");
+	options.directory = directory;
+	options.create_if_missing = false;
+	assert_int_equal(engine_open(&options, &copy, &error), 0);
+	for (uint16_t partition = 0; partition < 6; partition++)
+		assert_value(engine_shard(copy, partition % SHARDS), partition, 1, "before");
+	assert_value(engine_shard(copy, 0), 0, 2, "before, not flushed");
+	assert_value(engine_shard(copy, 0), 0, 3, NULL);
+	assert_int_equal(shard_tree_node(engine_shard(copy, 1), 1, 0, 0), shard_tree_node(shard_of(it, 1), 1, 0, 0));
+	assert_int_equal(engine_close(&copy), 0);
+	reopen(it);
+	assert_value(shard_of(it, 0), 0, 3, "after");
+}
+
+static void test_meta_survives(void **state)
+{
+	struct fixture *it = *state;
+	struct engine_slice meta;
+	char big[ENGINE_META_MAX + 1] = {0};
+
+	shard_meta_get(engine_shard(it->engine, 1), &meta);
+	assert_int_equal(meta.size, 0);
+	assert_int_equal(shard_meta_set(engine_shard(it->engine, 1), big, sizeof(big)), -EINVAL);
+	/* Enough of them to make the manifest be written anew. */
+	for (int i = 0; i < 1500; i++) {
+		snprintf(big, sizeof(big), "meta %d", i);
+		assert_int_equal(shard_meta_set(engine_shard(it->engine, 1), big, ENGINE_META_MAX), 0);
+	}
+	reopen(it);
+	shard_meta_get(engine_shard(it->engine, 1), &meta);
+	assert_int_equal(meta.size, ENGINE_META_MAX);
+	assert_string_equal(meta.data, "meta 1499");
+}
+
+static void test_pressure_rises_and_refuses(void **state)
+{
+	struct fixture *it = *state;
+	struct shard *shard = shard_of(it, 0);
+	uint32_t last = 0, seen = 0;
+	char text[200], bytes[32];
+	int rc = 0;
+
+	memset(text, 'y', sizeof(text));
+	for (unsigned i = 0; rc == 0 && i < 100000; i++) {
+		engine_batch_clear(it->batch);
+		assert_int_equal(engine_batch_put(it->batch, key_of(0, i, bytes), (struct engine_slice){text, 200}, 0),
+				 0);
+		rc = shard_write(shard, it->batch);
+		assert_true(shard_pressure(shard) >= last);
+		seen += shard_pressure(shard) > last;
+		last = shard_pressure(shard);
+	}
+	assert_int_equal(rc, -EAGAIN);
+	assert_int_equal(last, 1000);
+	assert_true(seen > 20);
+	run_jobs(shard);
+	assert_true(shard_pressure(shard) < 1000);
+	assert_int_equal(shard_write(shard, it->batch), 0);
+}
+
+static void test_job_never_run_is_cancelled(void **state)
+{
+	struct fixture *it = *state;
+	struct shard *shard = shard_of(it, 0);
+	struct engine_job *job;
+
+	put(it, 0, 1, "kept");
+	assert_int_equal(shard_request_flush(shard), 0);
+	assert_int_equal(shard_maintain(shard, &job), 0);
+	assert_non_null(job);
+	assert_int_equal(shard_install(shard, &job), -ECANCELED);
+	assert_null(job);
+	assert_value(shard, 0, 1, "kept");
+	run_jobs(shard);
+	assert_value(shard, 0, 1, "kept");
+}
+
+static void test_inspect_finds_nothing_wrong(void **state)
+{
+	struct fixture *it = *state;
+	struct inspect_result result;
+	struct engine_error error;
+	FILE *out = fopen("/dev/null", "w");
+
+	for (unsigned i = 0; i < 300; i++)
+		put(it, (uint16_t)(i % 6), i, "value");
+	assert_int_equal(shard_request_flush(shard_of(it, 0)), 0);
+	run_jobs(shard_of(it, 0));
+	assert_int_equal(engine_close(&it->engine), 0);
+	assert_int_equal(engine_inspect(NULL, it->directory, INSPECT_VERIFY, out, &result, &error), 0);
+	assert_int_equal(result.damaged, 0);
+	assert_int_equal(result.entries, 100);
+	assert_true(result.batches >= 2);
+	assert_int_equal(engine_inspect(NULL, it->directory, INSPECT_ENTRIES, out, &result, &error), 0);
+	fclose(out);
+	assert_int_equal(engine_open(&it->options, &it->engine, NULL), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_shards_keep_their_own, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_shard_count_is_fixed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_directory_is_locked, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_missing_store_is_not_made_unasked, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_options_are_checked, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_limits_of_keys_and_values, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_multi_get, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_drop_frees_space, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_checkpoint_is_a_store, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_meta_survives, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pressure_rises_and_refuses, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_job_never_run_is_cancelled, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_inspect_finds_nothing_wrong, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

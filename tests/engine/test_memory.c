@@ -1,0 +1,270 @@
+/* Memory runs out at every allocation of the request path and of a job: no crash, no leak, nothing half applied. The
+ * linker sends the allocating functions through here (--wrap).
+ */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine.h"
+
+enum { ITEMS = 6, NEVER = -1 };
+
+static long fail_after = NEVER; /* allocations until one fails */
+static bool has_failed;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+void *__real_aligned_alloc(size_t alignment, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
+
+static bool fails(void)
+{
+	if (fail_after == NEVER || fail_after-- > 0)
+		return false;
+	fail_after = NEVER;
+	has_failed = true;
+	return true;
+}
+
+void *__wrap_malloc(size_t size)
+{
+	return fails() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+	return fails() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+	return fails() ? NULL : __real_realloc(old, size);
+}
+
+void *__wrap_aligned_alloc(size_t alignment, size_t size)
+{
+	return fails() ? NULL : __real_aligned_alloc(alignment, size);
+}
+
+struct fixture {
+	char directory[64];
+	struct engine_options options;
+	struct engine *engine;
+	struct shard *shard;
+	uint64_t generation; /* value of every key */
+};
+
+static struct engine_slice key_of(unsigned item, char out[64])
+{
+	out[0] = 0;
+	out[1] = (char)item;
+	return (struct engine_slice){out, 2 + (size_t)snprintf(out + 2, 60, "a key of some length, number %u", item)};
+}
+
+static void assert_generation(struct fixture *it, uint64_t generation)
+{
+	for (unsigned item = 0; item < ITEMS; item++) {
+		struct engine_value value;
+		char bytes[64];
+
+		assert_int_equal(shard_get(it->shard, key_of(item, bytes), &value), generation != 0);
+		if (generation)
+			assert_memory_equal(value.data, &generation, sizeof(generation));
+		engine_value_release(&value);
+		assert_int_equal(shard_tree_node(it->shard, (uint16_t)item, 0, 0), generation);
+	}
+}
+
+/* All keys in one batch. */
+static int write_generation(struct fixture *it, uint64_t generation)
+{
+	uint64_t value[40] = {generation};
+	struct engine_batch *batch;
+	int rc = engine_batch_create(&batch);
+
+	for (unsigned item = 0; rc == 0 && item < ITEMS; item++) {
+		char bytes[64];
+
+		rc = engine_batch_put(batch, key_of(item, bytes), (struct engine_slice){value, sizeof(value)},
+				      it->generation ^ generation);
+	}
+	if (rc == 0)
+		rc = shard_write(it->shard, batch);
+	engine_batch_destroy(&batch);
+	return rc;
+}
+
+static int step_write(struct fixture *it)
+{
+	uint64_t sequence = shard_sequence(it->shard);
+	int rc = write_generation(it, it->generation + 1);
+
+	if (rc == 0)
+		it->generation++;
+	else
+		assert_int_equal(shard_sequence(it->shard), sequence);
+	return rc;
+}
+
+static int step_commit(struct fixture *it)
+{
+	return shard_commit(it->shard, ENGINE_SYNC_NONE);
+}
+
+static int step_get(struct fixture *it)
+{
+	char bytes[64];
+	struct engine_value value;
+	int rc = shard_get(it->shard, key_of(3, bytes), &value);
+
+	engine_value_release(&value);
+	return rc < 0 ? rc : 0;
+}
+
+static int step_iterate(struct fixture *it)
+{
+	struct engine_snapshot *snapshot;
+	struct engine_iterator *iterator;
+	int rc = shard_snapshot(it->shard, &snapshot);
+
+	if (rc)
+		return rc;
+	rc = engine_iterator_create(snapshot, &iterator);
+	if (rc == 0) {
+		rc = engine_iterator_seek(iterator, (struct engine_slice){0});
+		while (rc == 1)
+			rc = engine_iterator_next(iterator);
+		engine_iterator_destroy(&iterator);
+	}
+	engine_snapshot_release(&snapshot);
+	return rc;
+}
+
+static int step_rotate(struct fixture *it)
+{
+	return shard_request_flush(it->shard);
+}
+
+static int step_job(struct fixture *it)
+{
+	struct engine_job *job;
+	int rc = shard_maintain(it->shard, &job);
+
+	if (rc || !job)
+		return rc;
+	engine_job_run(job);
+	return shard_install(it->shard, &job);
+}
+
+static int step_meta(struct fixture *it)
+{
+	return shard_meta_set(it->shard, "meta", 4);
+}
+
+/* The partition of no key here, so that the values stay. The drop before it is made to be forgotten first, or each
+ * would cost more allocations than the last. */
+static int step_drop(struct fixture *it)
+{
+	long planned = fail_after;
+
+	fail_after = NEVER;
+	assert_int_equal(step_write(it), 0);
+	assert_int_equal(step_rotate(it), 0);
+	assert_int_equal(step_job(it), 0);
+	fail_after = planned;
+	return shard_drop_range(it->shard, (struct engine_slice){"\0\x50", 2}, (struct engine_slice){"\0\x51", 2});
+}
+
+static const struct step {
+	const char *name;
+	int (*run)(struct fixture *);
+} steps[] = {
+	{"write", step_write},   {"commit", step_commit}, {"get", step_get},   {"iterate", step_iterate},
+	{"rotate", step_rotate}, {"job", step_job},       {"get", step_get},   {"iterate", step_iterate},
+	{"write", step_write},   {"meta", step_meta},     {"drop", step_drop}, {"job", step_job},
+	{"rotate", step_rotate}, {"job", step_job},
+};
+
+enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
+
+static void reopen(struct fixture *it)
+{
+	struct engine_error error;
+
+	assert_int_equal(engine_close(&it->engine), 0);
+	if (engine_open(&it->options, &it->engine, &error))
+		fail_msg("%s", error.text);
+	it->shard = engine_shard(it->engine, 0);
+}
+
+static void test_every_allocation_of_every_step(void **state)
+{
+	struct fixture it = {.directory = "/dev/shm/kvring-memory-XXXXXX"}; /* syncing costs nothing there */
+	unsigned failed = 0;
+	char command[100];
+
+	(void)state;
+	assert_non_null(mkdtemp(it.directory));
+	engine_options_default(&it.options);
+	it.options.directory = it.directory;
+	assert_int_equal(engine_open(&it.options, &it.engine, NULL), 0);
+	it.shard = engine_shard(it.engine, 0);
+	for (int at = 0; at < STEPS; at++) {
+		for (long n = 0;; n++) {
+			int rc;
+
+			has_failed = false;
+			fail_after = n;
+			rc = steps[at].run(&it);
+			fail_after = NEVER;
+			if (rc && (rc != -ENOMEM || !has_failed))
+				fail_msg("%s, allocation %ld: %d", steps[at].name, n, rc);
+			assert_false(shard_is_dead(it.shard));
+			assert_generation(&it, it.generation);
+			failed += has_failed;
+			if (!has_failed)
+				break;
+		}
+	}
+	print_message("%u allocations failed\n", failed);
+	assert_true(failed > 80);
+	reopen(&it);
+	assert_generation(&it, it.generation);
+	/* Opening, too: it fails or it works. */
+	for (long n = 0;; n++) {
+		int rc;
+
+		assert_int_equal(engine_close(&it.engine), 0);
+		has_failed = false;
+		fail_after = n;
+		rc = engine_open(&it.options, &it.engine, NULL);
+		fail_after = NEVER;
+		assert_true(rc == 0 || (rc == -ENOMEM && has_failed));
+		if (rc)
+			assert_int_equal(engine_open(&it.options, &it.engine, NULL), 0);
+		it.shard = engine_shard(it.engine, 0);
+		assert_generation(&it, it.generation);
+		if (!has_failed)
+			break;
+	}
+	assert_int_equal(engine_close(&it.engine), 0);
+	snprintf(command, sizeof(command), "rm -rf %s", it.directory);
+	assert_int_equal(system(command), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_allocation_of_every_step)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
