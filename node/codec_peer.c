@@ -295,6 +295,10 @@ int codec_peer_decode(enum method method, const struct rpc_request *request, voi
 				 list.count - 1);
 		return error;
 	}
+	if (list.count == 0) {
+		snprintf(error_out->text, sizeof error_out->text, "%s: no operations", codec_method_name(method));
+		return -EINVAL;
+	}
 	*first_out = list.first;
 	*count_out = list.count;
 	return 0;

@@ -336,6 +336,11 @@ const char *home_engine_directory(const struct home *home)
 	return home->engine_path;
 }
 
+const char *home_ring_path(const struct home *home)
+{
+	return home->ring_path;
+}
+
 int home_set_cluster(struct home *home, uint64_t cluster_id, struct rpc_error *error_out)
 {
 	int status;

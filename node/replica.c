@@ -489,8 +489,10 @@ static void refuse(struct replica *self, struct message *question, enum replica_
 	message_free(question);
 }
 
-/* Only owners hold objects, and only by the ring of this epoch or a newer one (algorithms: STALE_RING). */
-static enum replica_status check_ring(const struct replica *self, const struct message *question, uint16_t partition)
+/* Only owners hold objects, and only by the ring of this epoch or a newer one (algorithms: STALE_RING). A key under a partition
+ * that is not its own would be stored where nobody looks for it. */
+static enum replica_status check_ring(const struct replica *self, const struct message *question, uint16_t partition,
+				      struct rpc_slice bucket, struct rpc_slice name)
 {
 	enum replica_status status = REPLICA_OK;
 	const struct ring_view *view = ring_view_acquire(self->options.ring);
@@ -501,6 +503,8 @@ static enum replica_status check_ring(const struct replica *self, const struct m
 	else if (partition >= ring_partition_count(view->document) ||
 		 !ring_owns(view->document, partition, (uint32_t)view->self))
 		status = REPLICA_NOT_OWNER;
+	else if (ring_partition_of(view->document, bucket.data, bucket.size, name.data, name.size) != partition)
+		status = REPLICA_ERROR;
 	ring_view_release(self->options.ring, view);
 	return status;
 }
@@ -518,7 +522,7 @@ static enum replica_status check(const struct replica *self, const struct messag
 		return REPLICA_ERROR;
 	if (partition % self->options.shard_count != self->options.self.index)
 		return REPLICA_ERROR;
-	return check_ring(self, question, partition);
+	return check_ring(self, question, partition, bucket, name);
 }
 
 static void on_message(struct replica *self, struct message *question, const struct event *event, struct effects *out)

@@ -158,8 +158,8 @@ static void compare_counters(struct runtime *runtime, uint64_t now_us)
 	} table[WATCH_TOLD_COUNT] = {
 		{&gossip->foreign, "gossip: refused what a node of another cluster says; check seeds and addresses"},
 		{&gossip->malformed, "gossip: ignored rows or documents that make no sense; is another version about?"},
-		{&gossip->conflicts,
-		 "gossip: refused another ring document of the same epoch; somebody forced something"},
+		{&gossip->conflicts, "gossip: refused a ring document that contradicts this node's; somebody forced something"},
+		{&gossip->namesakes, "gossip: a node that is no member has the name or address of one; was its data directory lost? Restore it"},
 		{&gossip->impostors, "gossip: another node goes by the id of this one; is its data directory a copy?"},
 		{&gossip->overflows, "gossip: more nodes than a cluster may have"},
 		{&gossip->store_errors,
