@@ -1,7 +1,7 @@
 /* Peers: one link to every other node this one knows.
  *
  * Threading   peers_set, peers_close: the main thread (links are opened and closed nowhere else, see rpc.h). peers_link: any
- *             thread, lock-free: entries are only ever added, and a link that was replaced stays open until peers_close.
+ *             thread, lock-free: entries are only ever added, and a link that was replaced is stopped, but its memory stays until peers_close.
  * Ownership   Owns the links.
  * Errors      -ENOSPC past PEERS_MAX; what rpc_link_open gives.
  */
