@@ -176,14 +176,15 @@ void rpc_bus_hang_up(struct rpc_bus *, const char *address);
 /* Best effort, one hop, to every neighbour that dialled us or that we have dialled; one whose queue is full misses it. */
 void rpc_bus_send(struct rpc_bus *, struct rpc_message *);
 
-/* 0 when it is a HOST:PORT that can be dialled, else -EINVAL and a text. */
-RPC_OK int rpc_address_check(const char *address, struct rpc_error *error_out);
 struct rpc_bus_counts {
 	uint64_t dropped; /* since open: messages that found a full queue, for each connection */
 	uint64_t connections_refused;
 	uint32_t connections;
 };
 void rpc_bus_counts(struct rpc_bus *, struct rpc_bus_counts *out);
+
+/* 0 when it is a HOST:PORT that can be dialled, else -EINVAL and a text. */
+RPC_OK int rpc_address_check(const char *address, struct rpc_error *error_out);
 
 /* Monotonic clock in microseconds, and Unix time in milliseconds: the only clocks of the house besides the drivers'. */
 uint64_t rpc_now_us(void);
