@@ -179,6 +179,9 @@ static void test_options_are_checked(void **state)
 	options.block_bytes = 1000;
 	assert_int_equal(engine_open(&options, &other, &error), -EINVAL);
 	assert_non_null(strstr(error.text, "blocks of 1000 bytes; choose 4096 to 65536"));
+	options = it->options;
+	options.memtable_bytes = (size_t)3 << 30;
+	assert_int_equal(engine_open(&options, &other, &error), -EINVAL);
 }
 
 static void test_limits_of_keys_and_values(void **state)
@@ -266,6 +269,50 @@ static void test_drop_frees_space(void **state)
 	run_jobs(shard);
 	assert_value(shard, 0, 5, "again");
 	assert_value(shard, 0, 6, NULL);
+}
+
+/* A compaction that was under way when its input was dropped must not bring it back, however long the drop is over. */
+static void test_drop_during_compaction_is_not_forgotten(void **state)
+{
+	struct fixture *it = *state;
+	struct shard *shard = shard_of(it, 0);
+	struct engine_job *job, *next;
+	char text[512];
+
+	for (size_t i = 0; i + 1 < sizeof(text); i++)
+		text[i] = (char)(1 + XXH3_64bits(&i, sizeof(i)) % 255);
+	text[sizeof(text) - 1] = '\0';
+	for (unsigned i = 0; i < 200; i++) {
+		put(it, 0, i, text);
+		put(it, 3, i, text);
+	}
+	assert_int_equal(shard_request_compaction(shard), 0);
+	run_jobs(shard); /* partition 0 has tables of its own now */
+	put(it, 0, 1, "newer");
+	put(it, 0, 199, "newer"); /* so that its tables are not just moved */
+	assert_int_equal(shard_request_compaction(shard), 0);
+	assert_int_equal(shard_maintain(shard, &job), 0); /* the flush */
+	engine_job_run(job);
+	assert_int_equal(shard_install(shard, &job), 0);
+	assert_int_equal(shard_maintain(shard, &job), 0); /* the compaction */
+	assert_non_null(job);
+	engine_job_run(job);
+	assert_int_equal(shard_drop_range(shard, (struct engine_slice){"\0\0", 2}, (struct engine_slice){"\0\1", 2}),
+			 0);
+	/* A flush, at whose end drops are forgotten that nothing needs. */
+	put(it, 3, 2, "newest");
+	assert_int_equal(shard_request_flush(shard), 0);
+	assert_int_equal(shard_maintain(shard, &next), 0);
+	engine_job_run(next);
+	assert_int_equal(shard_install(shard, &next), 0);
+	assert_int_equal(shard_install(shard, &job), 0);
+	for (int round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < 200; i++)
+			assert_value(shard, 0, i, NULL);
+		assert_value(shard, 3, 2, "newest");
+		assert_value(shard, 3, 3, text);
+		run_jobs(shard);
+	}
 }
 
 static void test_checkpoint_is_a_store(void **state)
@@ -394,6 +441,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_limits_of_keys_and_values, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_multi_get, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drop_frees_space, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_drop_during_compaction_is_not_forgotten, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_checkpoint_is_a_store, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_meta_survives, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pressure_rises_and_refuses, setup, teardown),
