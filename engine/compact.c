@@ -37,6 +37,18 @@ static bool choose_level(const struct compact_run *runs, size_t run_count, size_
 	return !any_busy(runs, out->first, out->count);
 }
 
+/* While a merge further down is under way, new runs are kept few by merging them where they are. */
+static bool choose_in_place(const struct compact_run *runs, size_t first, size_t count,
+			    const struct compact_limits *limits, struct compact_choice *out)
+{
+	size_t free = 0;
+
+	while (free < count && !runs[first + free].is_busy)
+		free++;
+	*out = (struct compact_choice){.first = first, .count = free, .level = runs[first].level};
+	return free >= limits->runs_per_level;
+}
+
 /* A run that a drop has hidden part of is rewritten alone, where it is. */
 static bool choose_dropped(const struct compact_run *runs, size_t run_count, struct compact_choice *out)
 {
@@ -56,7 +68,8 @@ bool compact_choose(const struct compact_run *runs, size_t run_count, const stru
 		for (end = first; end < run_count && runs[end].level == runs[first].level; end++)
 			;
 		if (end - first >= limits->runs_per_level &&
-		    choose_level(runs, run_count, first, end - first, limits, out))
+		    (choose_level(runs, run_count, first, end - first, limits, out) ||
+		     choose_in_place(runs, first, end - first, limits, out)))
 			return true;
 	}
 	return choose_dropped(runs, run_count, out);

@@ -10,6 +10,7 @@
  * A merge takes all runs of a level and writes one run to the next level. It takes everything from that level down to
  * the last one instead as soon as that is worth rewriting the last level: when the upper part of it is at least
  * 1/bottom_ratio of it.
+ * While an older merge is in the way, the newest runs of a level are merged where they are, so that they stay few.
  *
  * Threading   Pure.
  * Invariants  C1 The chosen runs are neighbours in age, so that the output can take their place.

@@ -9,7 +9,11 @@
 /* STORE: a file header with a = number of shards. It is written last when a store is created: without it there is none.
  */
 
-enum { BLOCK_MIN = 4096, BLOCK_MAX = 65536 };
+enum {
+	BLOCK_MIN = 4096,
+	BLOCK_MAX = 65536,
+	MEMTABLE_MAX = 1 << 30, /* a log segment is read whole at recovery */
+};
 
 struct engine {
 	struct engine_options options;
@@ -44,8 +48,9 @@ static int check_options(const struct engine_options *options, struct engine_err
 	if (options->block_bytes < BLOCK_MIN || options->block_bytes > BLOCK_MAX)
 		return format_error(error_out, -EINVAL, "blocks of %zu bytes; choose %d to %d", options->block_bytes,
 				    BLOCK_MIN, BLOCK_MAX);
-	if (!options->memtable_bytes)
-		return format_error(error_out, -EINVAL, "memtables of 0 bytes; 64 MiB is usual");
+	if (!options->memtable_bytes || options->memtable_bytes > MEMTABLE_MAX)
+		return format_error(error_out, -EINVAL, "memtables of %zu bytes; choose 1 to %d, 64 MiB is usual",
+				    options->memtable_bytes, MEMTABLE_MAX);
 	if (options->filter_bits_per_key > 32)
 		return format_error(error_out, -EINVAL, "%u filter bits per key, the most is 32",
 				    options->filter_bits_per_key);

@@ -57,6 +57,11 @@ static bool is_forgettable(const struct shard *shard, const struct manifest_stat
 		return false;
 	if (shard->must_rotate || shard_memtable(shard)->drop_id < drop->id)
 		return false;
+	/* A compaction under way may hold tables that the drop has removed: its outputs will need hiding. */
+	for (size_t i = 0; i < shard->compaction_count; i++) {
+		if (shard->compactions[i]->drop_id < drop->id)
+			return false;
+	}
 	for (size_t i = first_retired; i < shard->retired_count; i++) {
 		if (shard->retired[i].memtable->drop_id < drop->id)
 			return false;

@@ -109,8 +109,9 @@ static int make_compaction(struct shard *shard, const struct compact_choice *cho
 	job->first_run = choice->first;
 	job->run_count = choice->count;
 	job->level = choice->level;
-	/* A run rewritten in place keeps its place among those of its level. */
-	if (choice->count == 1 && choice->level == job->version->runs[choice->first].level)
+	/* What is merged in place keeps the place of the newest of its runs: a flush under way has a smaller number
+	 * than a new one, but is newer. */
+	if (choice->level == job->version->runs[choice->first].level)
 		job->run = job->version->runs[choice->first].id;
 	if (choice->level == MANIFEST_BOTTOM)
 		job->sst_options.compression = shard->options.compression_last;

@@ -289,7 +289,13 @@ static void test_enough_above_rewrites_the_bottom(void **state)
 	assert_int_equal(choice.first, 0);
 	assert_int_equal(choice.count, 6);
 	assert_int_equal(choice.level, MANIFEST_BOTTOM);
-	runs[5].is_busy = true; /* C2 */
+	/* C2; and while the bottom is busy, the new runs are merged where they are. */
+	runs[5].is_busy = true;
+	assert_true(compact_choose(runs, 6, &limits, &choice));
+	assert_int_equal(choice.first, 0);
+	assert_int_equal(choice.count, 4);
+	assert_int_equal(choice.level, 0);
+	runs[3].is_busy = true;
 	assert_false(compact_choose(runs, 6, &limits, &choice));
 }
 
