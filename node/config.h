@@ -49,8 +49,8 @@ struct node_config {
 	uint32_t seed_count;
 
 	/* [threads] */
-	uint32_t coordinators; /* 0: one per core */
-	uint32_t shards;       /* 0: one per core when the data directory is new, else as it is */
+	uint32_t coordinators; /* 0: one per two cores */
+	uint32_t shards;       /* 0: one per two cores when the data directory is new, else as it is */
 	uint32_t jobs;
 
 	/* [storage] */

@@ -2,6 +2,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +19,29 @@ enum {
 	BLIND_ROUNDS = 2,      /* after standing still: time for news before judging others */
 };
 
+void gossip_warn(struct gossip *self, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(self->warning, sizeof(self->warning), format, arguments);
+	va_end(arguments);
+	self->warned = true;
+}
+
+const char *gossip_take_warning(struct gossip *self)
+{
+	bool warned = self->warned;
+
+	self->warned = false;
+	return warned ? self->warning : NULL;
+}
+
+bool gossip_is_contact(const struct gossip *self, uint32_t row_index)
+{
+	return !self->document || self->table.peers[row_index].is_member;
+}
+
 /* ---- rows --------------------------------------------------------------------------------------------------- */
 
 /* Someone goes by this node's id with a newer row: its directory was copied, or restored from before. The others
@@ -27,6 +52,29 @@ static void hear_of_self(struct gossip *self, const struct gossip_row *row)
 		return;
 	gossip_count(&self->counters.impostors);
 	self->self.incarnation = row->incarnation + 1;
+	if (self->self.incarnation == 0) /* which is "never heard" */
+		self->self.incarnation++;
+	gossip_warn(self, "another process spoke as this node: id=%016" PRIx64 " name=%s peers=%s. Is its data directory a copy, or restored "
+		    "from one? Two nodes must never run on copies of one directory",
+		    row->node_id, row->name, row->peer_address);
+}
+
+/* A node that lost its data directory comes back with another id, and the member it was stays away. */
+static void notice_namesake(struct gossip *self, const struct gossip_row *row)
+{
+	if (!self->document)
+		return;
+	for (uint32_t i = 0; i < ring_member_count(self->document); i++) {
+		const struct ring_member *member = ring_member(self->document, i);
+
+		if (member->id == row->node_id)
+			return;
+		if (strcmp(member->name, row->name) == 0 || strcmp(member->peer_address, row->peer_address) == 0)
+			gossip_warn(self, "node id=%016" PRIx64 " name=%s peers=%s is no member of this cluster, but has the name or the "
+				    "address of member %s id=%016" PRIx64 ": was that one's data directory lost or moved? Restore it; "
+				    "until then the member is away",
+				    row->node_id, row->name, row->peer_address, member->name, member->id);
+	}
 }
 
 static void hear_row(struct gossip *self, const struct gossip_row *row, uint64_t now_us)
@@ -37,6 +85,7 @@ static void hear_row(struct gossip *self, const struct gossip_row *row, uint64_t
 
 	if (index < 0) {
 		fresh.is_member = self->document && ring_member_find(self->document, row->node_id) >= 0;
+		notice_namesake(self, row);
 		if (gossip_table_insert(&self->table, row, &fresh) < 0)
 			gossip_count(&self->counters.overflows);
 		return;
@@ -143,17 +192,34 @@ static void exchange_with(struct gossip *self, uint64_t node_id, uint16_t index,
 	send(self, MESSAGE_GOSSIP, node_id, index, gossip, now_us, out);
 }
 
+static uint32_t count_contacts(const struct gossip *self)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < self->table.count; i++)
+		count += gossip_is_contact(self, i);
+	return count;
+}
+
+/* There must be one. */
+static uint32_t random_contact(struct gossip *self, uint32_t contact_count)
+{
+	uint32_t skip = (uint32_t)prng_below(&self->prng, contact_count), index = 0;
+
+	for (;; index++)
+		if (gossip_is_contact(self, index) && skip-- == 0)
+			return index;
+}
+
 /* Push-pull with a random node: also with ones not heard of lately, or two halves would never join. */
 static void exchange(struct gossip *self, uint64_t now_us, struct effects *out)
 {
 	if (!self->document)
 		for (uint32_t i = 0; i < self->seed_count; i++)
 			exchange_with(self, 0, (uint16_t)(1 + i), false, now_us, out);
-	if (self->table.count > 0) {
-		uint32_t index = (uint32_t)prng_below(&self->prng, self->table.count);
-
-		exchange_with(self, self->table.rows[index].node_id, 0, false, now_us, out);
-	}
+	uint32_t contacts = count_contacts(self);
+	if (contacts > 0)
+		exchange_with(self, self->table.rows[random_contact(self, contacts)].node_id, 0, false, now_us, out);
 }
 
 static bool is_behind(const struct gossip *self, uint32_t index)
@@ -257,6 +323,9 @@ static void on_gossip(struct gossip *self, const struct message *message, uint64
 
 	if (gossip_is_foreign(self, gossip->cluster_id)) {
 		gossip_count(&self->counters.foreign);
+		gossip_warn(self, "node id=%016" PRIx64 " of another cluster, %016" PRIx64 ", talks to this one of cluster %016" PRIx64
+			    ": it has an address of this node among its members or seeds",
+			    gossip->from, gossip->cluster_id, self->self.cluster_id);
 	} else {
 		hear_rows(self, gossip, now_us);
 		gossip_receive_document(self, gossip->document, now_us);
@@ -313,16 +382,20 @@ static bool is_linked(const struct gossip *self, uint64_t node_id)
 /* k random nodes; one of them is redrawn now and then, so that the graph of links does not stay split. */
 static void draw_bus_links(struct gossip *self, bool redraw)
 {
-	uint32_t want = self->table.count < GOSSIP_BUS_LINKS ? self->table.count : GOSSIP_BUS_LINKS, kept = 0;
+	uint32_t contacts = count_contacts(self);
+	uint32_t want = contacts < GOSSIP_BUS_LINKS ? contacts : GOSSIP_BUS_LINKS, kept = 0;
 
-	for (uint32_t i = 0; i < self->bus_link_count; i++)
-		if (gossip_table_find(&self->table, self->bus_links[i]) >= 0)
+	for (uint32_t i = 0; i < self->bus_link_count; i++) {
+		int index = gossip_table_find(&self->table, self->bus_links[i]);
+
+		if (index >= 0 && gossip_is_contact(self, (uint32_t)index))
 			self->bus_links[kept++] = self->bus_links[i];
+	}
 	self->bus_link_count = kept;
-	if (redraw && kept == want && want < self->table.count)
+	if (redraw && kept == want && want < contacts)
 		self->bus_links[prng_below(&self->prng, kept)] = self->bus_links[--self->bus_link_count];
 	while (self->bus_link_count < want) {
-		uint64_t id = self->table.rows[prng_below(&self->prng, self->table.count)].node_id;
+		uint64_t id = self->table.rows[random_contact(self, contacts)].node_id;
 
 		if (!is_linked(self, id))
 			self->bus_links[self->bus_link_count++] = id;

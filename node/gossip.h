@@ -72,6 +72,10 @@ struct gossip_counters {
 };
 const struct gossip_counters *gossip_counters(const struct gossip *);
 
+/* The newest thing that an operator should know and no counter tells: what, where, and what to do. NULL when there was none
+ * since the last call. Same thread. */
+const char *gossip_take_warning(struct gossip *);
+
 /* What rides in the own row; set by the driver before a round, same thread. */
 struct gossip_load {
 	uint64_t keys, disk_bytes, memory_bytes, puts, gets;
@@ -79,8 +83,11 @@ struct gossip_load {
 };
 void gossip_set_load(struct gossip *, const struct gossip_load *);
 
-/* The other nodes: the driver dials them. Valid until the next step. Same thread. */
+/* The other nodes heard of. Valid until the next step. Same thread. */
 uint32_t gossip_rows(const struct gossip *, const struct gossip_row **rows_out);
+/* Whether the driver is to dial the node of that row: a member, or anyone while there is no cluster. What strangers say of
+ * strangers must not cost connections. */
+bool gossip_is_contact(const struct gossip *, uint32_t row_index);
 /* Row ids this node should hold a bus link to (k random members, redrawn slowly). */
 uint32_t gossip_bus_peers(const struct gossip *, uint64_t *ids_out, uint32_t max);
 

@@ -151,8 +151,14 @@ static bool is_wanted(struct gossip *self, const struct ring_document *document)
 	}
 	if (self->self.cluster_id == 0 && ring_member_find(document, self->self.node_id) < 0)
 		return false; /* a neighbour's ring, which does not name this node (yet) */
-	if (ring_epoch(document) == self->self.epoch && ring_hash(document) != self->self.ring_hash)
+	bool other = ring_epoch(document) == self->self.epoch && ring_hash(document) != self->self.ring_hash;
+	if (other || (self->document && !ring_document_same_cluster(self->document, document))) {
 		gossip_count(&self->counters.conflicts);
+		gossip_warn(self, "refused a ring document of epoch %" PRIu64 " that contradicts this node's of epoch %" PRIu64
+			    ": compare `kvctl ring` of all nodes",
+			    ring_epoch(document), self->self.epoch);
+		return false;
+	}
 	return ring_epoch(document) > self->self.epoch; /* G2 */
 }
 
@@ -212,6 +218,29 @@ static const char *check_members(const struct gossip *self, const struct ring_me
 	if (!found_self)
 		return arena_printf(arena, "the members lack this node (%s): list it, or ask one that is listed",
 				    self->self.name);
+	return NULL;
+}
+
+/* A cluster that this node has heard of has one of them, or has another node in its place: a second cluster at that address would answer
+ * clients of the first with "not found". What stands in the way, or NULL. */
+static const char *check_unclaimed(const struct gossip *self, const struct ring_member *members, uint32_t member_count,
+				   struct arena *arena)
+{
+	for (uint32_t i = 0; i < member_count; i++)
+		for (uint32_t j = 0; j < self->table.count; j++) {
+			const struct gossip_row *row = &self->table.rows[j];
+
+			if (row->cluster_id == 0)
+				continue;
+			if (row->node_id == members[i].id)
+				return arena_printf(arena, "%s is in cluster %016" PRIx64 " already", members[i].name, row->cluster_id);
+			if (strcmp(row->peer_address, members[i].peer_address) == 0)
+				return arena_printf(arena,
+						    "%s (%s) has the address of %s, a member of cluster %016" PRIx64
+						    " with another id: was its data directory lost? Restore it. To use the address "
+						    "anew, stop that cluster and start this node again",
+						    members[i].name, members[i].peer_address, row->name, row->cluster_id);
+		}
 	return NULL;
 }
 
@@ -303,6 +332,11 @@ struct gossip_verdict gossip_init_cluster(struct gossip *self, const struct mess
 		wrong = claim_first(self, message, arena, &document);
 	if (wrong)
 		return (struct gossip_verdict){KVRING__V1__CODE__INVALID_ARGUMENT, wrong};
+	wrong = check_unclaimed(self, message->init_cluster.members, message->init_cluster.member_count, arena);
+	if (wrong) {
+		ring_document_destroy(&document);
+		return (struct gossip_verdict){KVRING__V1__CODE__FAILED_PRECONDITION, wrong};
+	}
 	return install_first(self, document, now_us, arena);
 }
 

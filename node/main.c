@@ -25,11 +25,12 @@ static uint64_t random_u64(void)
 	return value;
 }
 
-/* What is not configured is one per core. */
+/* What is not configured is one per two cores: coordinators and replicas are busy at the same time, and more threads than cores only
+ * take turns (measured on two cores: 1 + 1 made a fifth more puts per second than 2 + 2). */
 static uint32_t threads_or(uint32_t configured)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	return configured ? configured : cores > 0 ? (uint32_t)cores : 1;
+	return configured ? configured : cores > 1 ? (uint32_t)cores / 2 : 1;
 }
 
 /* What is not configured is an eighth of the machine's memory for clients and as much for peers: a quarter together. */

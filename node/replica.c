@@ -435,7 +435,7 @@ static void on_coordinate(struct replica *self, struct message *question, uint64
 	int found = read_object(self, question->coordinate.key, out->arena, &stored, &pinned);
 	if (found < 0) {
 		/* The put goes to another owner. Nothing is ever written over what cannot be read, so the dots of this actor under
-		 * the key stay true; whatever drops damaged data has to begin a new actor. */
+		 * the key stay true; what drops damaged data has to call become_new_actor. */
 		status = store_failed(self, found);
 	} else {
 		status = add_version(self, question, &stored, now_ms, out, &object, &dot);

@@ -17,7 +17,7 @@
 #include "log.h"
 #include "runtime.h"
 
-enum { BUS_PEERS = 5, DRAIN_WAIT_MS = 5000, DRAIN_POLL_MS = 5 };
+enum { BUS_PEERS = 5, DRAIN_WAIT_MS = 5000, DRAIN_POLL_MS = 5, GOSSIP_WARNING_US = 10 * 1000 * 1000 };
 
 /* ---- for workers ------------------------------------------------------------------------------------------------ */
 
@@ -175,7 +175,7 @@ static void fill_wanted(struct runtime *self, const struct gossip_row *rows, uin
 	uint32_t bus_count = gossip_bus_peers(self->node->gossip, bus, BUS_PEERS);
 	*count_out = 0;
 	for (uint32_t i = 0; i < count; i++) {
-		if (rows[i].node_id == self->node->id)
+		if (rows[i].node_id == self->node->id || !gossip_is_contact(self->node->gossip, i))
 			continue;
 		struct wanted_peer *peer = &wanted[(*count_out)++];
 		memset(peer, 0, sizeof *peer); /* padding too: it is hashed */
@@ -184,6 +184,14 @@ static void fill_wanted(struct runtime *self, const struct gossip_row *rows, uin
 		strcpy(peer->peer_address, rows[i].peer_address);
 		strcpy(peer->bus_address, rows[i].bus_address);
 	}
+}
+
+static void warn_of_gossip(struct runtime *self, uint64_t now_us)
+{
+	uint32_t suppressed;
+	const char *warning = gossip_take_warning(self->node->gossip);
+	if (warning != NULL && log_limit_pass(&self->gossip_warnings, now_us, GOSSIP_WARNING_US, &suppressed))
+		log_warn("gossip: %s suppressed=%u", warning, suppressed);
 }
 
 static void update_wanted(struct runtime *self)
@@ -216,6 +224,7 @@ void runtime_after_batch(struct runtime *self, struct worker *worker)
 	if (worker->kind != ACTOR_GOSSIP)
 		return;
 	watch_cluster_batch(self);
+	warn_of_gossip(self, worker->now_us);
 	update_wanted(self);
 }
 
