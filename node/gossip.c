@@ -2,8 +2,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,24 +16,6 @@ enum {
 	PAUSE_ROUNDS = 3,      /* a round that late means that this node stood still */
 	BLIND_ROUNDS = 2,      /* after standing still: time for news before judging others */
 };
-
-void gossip_warn(struct gossip *self, const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(self->warning, sizeof(self->warning), format, arguments);
-	va_end(arguments);
-	self->warned = true;
-}
-
-const char *gossip_take_warning(struct gossip *self)
-{
-	bool warned = self->warned;
-
-	self->warned = false;
-	return warned ? self->warning : NULL;
-}
 
 bool gossip_is_contact(const struct gossip *self, uint32_t row_index)
 {
@@ -54,9 +34,6 @@ static void hear_of_self(struct gossip *self, const struct gossip_row *row)
 	self->self.incarnation = row->incarnation + 1;
 	if (self->self.incarnation == 0) /* which is "never heard" */
 		self->self.incarnation++;
-	gossip_warn(self, "another process spoke as this node: id=%016" PRIx64 " name=%s peers=%s. Is its data directory a copy, or restored "
-		    "from one? Two nodes must never run on copies of one directory",
-		    row->node_id, row->name, row->peer_address);
 }
 
 /* A node that lost its data directory comes back with another id, and the member it was stays away. */
@@ -70,10 +47,7 @@ static void notice_namesake(struct gossip *self, const struct gossip_row *row)
 		if (member->id == row->node_id)
 			return;
 		if (strcmp(member->name, row->name) == 0 || strcmp(member->peer_address, row->peer_address) == 0)
-			gossip_warn(self, "node id=%016" PRIx64 " name=%s peers=%s is no member of this cluster, but has the name or the "
-				    "address of member %s id=%016" PRIx64 ": was that one's data directory lost or moved? Restore it; "
-				    "until then the member is away",
-				    row->node_id, row->name, row->peer_address, member->name, member->id);
+			gossip_count(&self->counters.namesakes);
 	}
 }
 
@@ -323,9 +297,6 @@ static void on_gossip(struct gossip *self, const struct message *message, uint64
 
 	if (gossip_is_foreign(self, gossip->cluster_id)) {
 		gossip_count(&self->counters.foreign);
-		gossip_warn(self, "node id=%016" PRIx64 " of another cluster, %016" PRIx64 ", talks to this one of cluster %016" PRIx64
-			    ": it has an address of this node among its members or seeds",
-			    gossip->from, gossip->cluster_id, self->self.cluster_id);
 	} else {
 		hear_rows(self, gossip, now_us);
 		gossip_receive_document(self, gossip->document, now_us);

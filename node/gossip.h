@@ -64,17 +64,14 @@ struct gossip_counters {
 	_Atomic uint64_t rounds, news, installs, publishes;
 	_Atomic uint64_t foreign;   /* rows, documents and questions of another cluster: refused */
 	_Atomic uint64_t malformed; /* rows and documents that make no sense: ignored */
-	_Atomic uint64_t
-		conflicts; /* another document of the same cluster and epoch: refused, somebody forced something */
+	/* documents that contradict this node's (the same epoch, other partitions): refused, somebody forced something */
+	_Atomic uint64_t conflicts;
+	_Atomic uint64_t namesakes;    /* nodes heard of that have the name or peer address of a member, and another id */
 	_Atomic uint64_t impostors;    /* rows of this node's id that it never sent: a copied or restored directory */
 	_Atomic uint64_t overflows;    /* rows past RING_MEMBERS_MAX */
 	_Atomic uint64_t store_errors; /* documents not installed because the disk failed */
 };
 const struct gossip_counters *gossip_counters(const struct gossip *);
-
-/* The newest thing that an operator should know and no counter tells: what, where, and what to do. NULL when there was none
- * since the last call. Same thread. */
-const char *gossip_take_warning(struct gossip *);
 
 /* What rides in the own row; set by the driver before a round, same thread. */
 struct gossip_load {

@@ -154,9 +154,6 @@ static bool is_wanted(struct gossip *self, const struct ring_document *document)
 	bool other = ring_epoch(document) == self->self.epoch && ring_hash(document) != self->self.ring_hash;
 	if (other || (self->document && !ring_document_same_cluster(self->document, document))) {
 		gossip_count(&self->counters.conflicts);
-		gossip_warn(self, "refused a ring document of epoch %" PRIu64 " that contradicts this node's of epoch %" PRIu64
-			    ": compare `kvctl ring` of all nodes",
-			    ring_epoch(document), self->self.epoch);
 		return false;
 	}
 	return ring_epoch(document) > self->self.epoch; /* G2 */
@@ -190,6 +187,36 @@ static uint64_t draw_id(struct gossip *self)
 	return id;
 }
 
+/* What is wrong with one, or NULL. */
+static const char *check_member(const struct ring_member *member, uint32_t index, struct arena *arena)
+{
+	struct rpc_error why;
+
+	if (member->id == 0 || !member->name[0] || !member->peer_address[0] || !member->bus_address[0])
+		return arena_printf(arena, "member %u (%s): id, name, peer and bus address are needed", index,
+				    member->name[0] ? member->name : "unnamed");
+	if (rpc_address_check(member->peer_address, &why) || rpc_address_check(member->bus_address, &why) ||
+	    (member->client_address[0] && rpc_address_check(member->client_address, &why)))
+		return arena_printf(arena, "member %u (%s): %s", index, member->name, why.text);
+	return NULL;
+}
+
+/* What two cannot both have, or NULL. */
+static const char *check_distinct(const struct ring_member *a, const struct ring_member *b, struct arena *arena)
+{
+	if (a->id == b->id)
+		return arena_printf(arena,
+				    "members %s and %s have the same id %016" PRIx64
+				    ": is one data directory a copy of the other?",
+				    a->name, b->name, a->id);
+	if (strcmp(a->name, b->name) == 0)
+		return arena_printf(arena, "two members are named %s: names must differ", a->name);
+	if (strcmp(a->peer_address, b->peer_address) == 0)
+		return arena_printf(arena, "members %s and %s have the same peer address %s", a->name, b->name,
+				    a->peer_address);
+	return NULL;
+}
+
 /* What is wrong with the members, or NULL. */
 static const char *check_members(const struct gossip *self, const struct ring_member *members, uint32_t member_count,
 				 struct arena *arena)
@@ -199,21 +226,13 @@ static const char *check_members(const struct gossip *self, const struct ring_me
 	if (member_count == 0 || member_count > RING_MEMBERS_MAX)
 		return arena_printf(arena, "%u members: a cluster has 1 to %d", member_count, RING_MEMBERS_MAX);
 	for (uint32_t i = 0; i < member_count; i++) {
-		const struct ring_member *member = &members[i];
+		const char *wrong = check_member(&members[i], i, arena);
 
-		if (member->id == 0 || !member->name[0] || !member->peer_address[0] || !member->bus_address[0])
-			return arena_printf(arena, "member %u (%s): id, name, peer and bus address are needed", i,
-					    member->name[0] ? member->name : "unnamed");
-		found_self |= member->id == self->self.node_id;
-		for (uint32_t j = 0; j < i; j++) {
-			if (members[j].id == member->id)
-				return arena_printf(arena,
-						    "members %s and %s have the same id %016" PRIx64 ": is one data "
-						    "directory a copy of the other?",
-						    members[j].name, member->name, member->id);
-			if (strcmp(members[j].name, member->name) == 0)
-				return arena_printf(arena, "two members are named %s: names must differ", member->name);
-		}
+		found_self |= members[i].id == self->self.node_id;
+		for (uint32_t j = 0; j < i && !wrong; j++)
+			wrong = check_distinct(&members[j], &members[i], arena);
+		if (wrong)
+			return wrong;
 	}
 	if (!found_self)
 		return arena_printf(arena, "the members lack this node (%s): list it, or ask one that is listed",
@@ -328,15 +347,14 @@ struct gossip_verdict gossip_init_cluster(struct gossip *self, const struct mess
 			arena_printf(arena, "%s is in cluster %016" PRIx64 " already (epoch %" PRIu64 ")",
 				     self->self.name, self->self.cluster_id, self->self.epoch)};
 	wrong = check_members(self, message->init_cluster.members, message->init_cluster.member_count, arena);
-	if (!wrong)
-		wrong = claim_first(self, message, arena, &document);
 	if (wrong)
 		return (struct gossip_verdict){KVRING__V1__CODE__INVALID_ARGUMENT, wrong};
 	wrong = check_unclaimed(self, message->init_cluster.members, message->init_cluster.member_count, arena);
-	if (wrong) {
-		ring_document_destroy(&document);
+	if (wrong)
 		return (struct gossip_verdict){KVRING__V1__CODE__FAILED_PRECONDITION, wrong};
-	}
+	wrong = claim_first(self, message, arena, &document);
+	if (wrong)
+		return (struct gossip_verdict){KVRING__V1__CODE__INVALID_ARGUMENT, wrong};
 	return install_first(self, document, now_us, arena);
 }
 
@@ -353,7 +371,7 @@ int gossip_load_document(struct gossip *self, struct rpc_error *error_out)
 	status = ring_document_decode(bytes, size, &document, &why);
 	if (status)
 		snprintf(error_out->text, sizeof(error_out->text),
-			 "ring document of this node: %.120s; remove DIR/ring to get it from the others", why.text);
+			 "%.80s: %.70s; remove it to get it from the others", home_ring_path(self->home), why.text);
 	else
 		status = home_set_cluster(self->home, ring_cluster_id(document), error_out);
 	if (!status)

@@ -5,10 +5,7 @@
 #include <stdatomic.h>
 #include "gossip_table.h"
 
-enum {
-	GOSSIP_BUS_LINKS = 5, /* k of algorithms.md 3 */
-	GOSSIP_WARNING_SIZE = 512,
-};
+enum { GOSSIP_BUS_LINKS = 5 }; /* k of algorithms.md 3 */
 
 struct gossip {
 	struct gossip_row self;
@@ -29,11 +26,7 @@ struct gossip {
 	uint64_t bus_links[GOSSIP_BUS_LINKS];
 	uint32_t bus_link_count;
 	struct gossip_counters counters;
-	bool warned; /* the text below is new */
-	char warning[GOSSIP_WARNING_SIZE];
 };
-
-__attribute__((format(printf, 2, 3))) void gossip_warn(struct gossip *, const char *format, ...);
 
 static inline void gossip_count(_Atomic uint64_t *counter)
 {

@@ -17,7 +17,7 @@
 #include "log.h"
 #include "runtime.h"
 
-enum { BUS_PEERS = 5, DRAIN_WAIT_MS = 5000, DRAIN_POLL_MS = 5, GOSSIP_WARNING_US = 10 * 1000 * 1000 };
+enum { BUS_PEERS = 5, DRAIN_WAIT_MS = 5000, DRAIN_POLL_MS = 5 };
 
 /* ---- for workers ------------------------------------------------------------------------------------------------ */
 
@@ -50,20 +50,21 @@ struct worker *runtime_worker_for(struct runtime *self, const struct message *me
 	}
 }
 
-int runtime_commit_begin(struct runtime *self, uint32_t shard_index, struct engine_commit **out)
+static int report_commit(struct runtime *self, uint32_t shard_index, int error)
 {
-	int error = shard_commit_begin(engine_shard(self->node->engine, shard_index), out);
 	if (error < 0)
 		watch_log_failed(&self->replicas[shard_index], error);
 	return error;
 }
 
+int runtime_commit_begin(struct runtime *self, uint32_t shard_index, struct engine_commit **out)
+{
+	return report_commit(self, shard_index, shard_commit_begin(engine_shard(self->node->engine, shard_index), out));
+}
+
 int runtime_commit_end(struct runtime *self, uint32_t shard_index, struct engine_commit *commit)
 {
-	int error = shard_commit_end(engine_shard(self->node->engine, shard_index), &commit);
-	if (error < 0)
-		watch_log_failed(&self->replicas[shard_index], error);
-	return error;
+	return report_commit(self, shard_index, shard_commit_end(engine_shard(self->node->engine, shard_index), &commit));
 }
 
 static uint64_t unix_ms(void)
@@ -186,14 +187,6 @@ static void fill_wanted(struct runtime *self, const struct gossip_row *rows, uin
 	}
 }
 
-static void warn_of_gossip(struct runtime *self, uint64_t now_us)
-{
-	uint32_t suppressed;
-	const char *warning = gossip_take_warning(self->node->gossip);
-	if (warning != NULL && log_limit_pass(&self->gossip_warnings, now_us, GOSSIP_WARNING_US, &suppressed))
-		log_warn("gossip: %s suppressed=%u", warning, suppressed);
-}
-
 static void update_wanted(struct runtime *self)
 {
 	const struct gossip_row *rows;
@@ -224,7 +217,6 @@ void runtime_after_batch(struct runtime *self, struct worker *worker)
 	if (worker->kind != ACTOR_GOSSIP)
 		return;
 	watch_cluster_batch(self);
-	warn_of_gossip(self, worker->now_us);
 	update_wanted(self);
 }
 

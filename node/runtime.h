@@ -19,7 +19,6 @@
 #include "budget.h"
 #include "codec_event.h"
 #include "jobs.h"
-#include "log.h"
 #include "node.h"
 #include "peers.h"
 #include "ticker.h"
@@ -68,7 +67,6 @@ struct runtime {
 	/* owned by the gossip worker */
 	uint64_t wanted_hash;
 	struct watch_cluster watch_cluster;
-	struct log_limit gossip_warnings;
 	uint64_t load_us, *load_busy_us; /* when and what each worker's busy_us was */
 
 	/* owned by the main thread */

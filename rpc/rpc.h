@@ -173,6 +173,9 @@ void rpc_bus_hang_up(struct rpc_bus *, const char *address);
 /* Best effort, one hop; a peer whose queue is full misses it. */
 void rpc_bus_send(struct rpc_bus *, struct rpc_message *);
 
+/* 0 when it is a HOST:PORT that can be dialled, else -EINVAL and a text. */
+RPC_OK int rpc_address_check(const char *address, struct rpc_error *error_out);
+
 /* Monotonic clock in microseconds, and Unix time in milliseconds: the only clocks of the house besides the drivers'. */
 uint64_t rpc_now_us(void);
 

@@ -153,29 +153,44 @@ static int send_init(const struct kvctl *kvctl, const struct init_arguments *arg
 	return KVCTL_DONE;
 }
 
-static bool has_installed(const struct kvctl *kvctl, unsigned index, const Kvring__V1__InitResponse *init)
+/* 1 when the node has the ring, 0 when not yet, -1 when it is in another cluster by now. */
+static int has_installed(const struct kvctl *kvctl, unsigned index, const Kvring__V1__InitResponse *init)
 {
 	struct client_reply reply;
-	bool installed = client_describe(kvctl->client, index, &reply) == 0 && reply.describe->cluster_id == init->cluster_id &&
-			 reply.describe->epoch >= init->epoch;
+	int installed = 0;
+	if (client_describe(kvctl->client, index, &reply) == 0 && reply.describe->cluster_id)
+		installed = reply.describe->cluster_id == init->cluster_id ? reply.describe->epoch >= init->epoch : -1;
 	client_reply_release(&reply);
 	return installed;
+}
+
+static int wait_one(const struct kvctl *kvctl, const struct init_arguments *arguments, const Kvring__V1__InitResponse *init, unsigned index,
+		    uint64_t end_us)
+{
+	int installed;
+	while ((installed = has_installed(kvctl, index, init)) == 0) {
+		if (rpc_now_us() > end_us)
+			return kvctl_fail(kvctl, KVCTL_IN_DOUBT,
+					  "the cluster is made, but %s has not installed its ring within %" PRIu32
+					  " ms. It will when it hears of it; watch `kvctl -e %s status`.",
+					  arguments->addresses[index], kvctl->timeout_ms, arguments->addresses[0]);
+		nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
+	}
+	if (installed > 0)
+		return KVCTL_DONE;
+	return kvctl_fail(kvctl, KVCTL_REFUSED,
+			  "%s joined another cluster at the same time, so now there are two. Was `cluster init` run twice? Stop these nodes, "
+			  "give each an empty data directory, and run it once.",
+			  arguments->addresses[index]);
 }
 
 static int wait_installed(const struct kvctl *kvctl, const struct init_arguments *arguments, const Kvring__V1__InitResponse *init)
 {
 	uint64_t end_us = rpc_now_us() + (uint64_t)kvctl->timeout_ms * 1000;
-	for (unsigned i = 0; i < arguments->node_count; i++) {
-		while (!has_installed(kvctl, i, init)) {
-			if (rpc_now_us() > end_us)
-				return kvctl_fail(kvctl, KVCTL_IN_DOUBT,
-						  "the cluster is made, but %s has not installed its ring within %" PRIu32
-						  " ms. It will when it hears of it; watch `kvctl -e %s status`.",
-						  arguments->addresses[i], kvctl->timeout_ms, arguments->addresses[0]);
-			nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
-		}
-	}
-	return KVCTL_DONE;
+	int status = KVCTL_DONE;
+	for (unsigned i = 0; i < arguments->node_count && status == KVCTL_DONE; i++)
+		status = wait_one(kvctl, arguments, init, i, end_us);
+	return status;
 }
 
 static void print_done(const struct kvctl *kvctl, const struct init_arguments *arguments, const Kvring__V1__InitResponse *init)
