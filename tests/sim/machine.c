@@ -574,12 +574,16 @@ void machine_fini(struct machine *machine)
 /* ---- starting ------------------------------------------------------------------------------------------------------
  */
 
-/* The planted bug: every start but the first finds the identity of the first one, with its first counter, as from a
- * backup of the manifest (the record is described in node/replica.c). */
+/* Planted bugs: every start but the first finds the actor of the first one (the record is described in node/replica.c),
+ * with its first counter, as from a backup of the manifest; or, more subtly, with one beyond all it can have issued. No
+ * dot is used twice then, and yet a later one claims those that a crash took back here and that live elsewhere. */
+static bool brings_identity_back(const struct world *world)
+{
+	return world->options->canary == CANARY_OLD_COUNTERS || world->options->canary == CANARY_KEPT_ACTOR;
+}
+
 static void keep_first_identity(struct machine *machine)
 {
-	static const uint8_t first_counter[8] = {1};
-
 	for (uint32_t i = 0; i < machine->node->shard_count; i++) {
 		struct engine_slice meta;
 		shard_meta_get(engine_shard(machine->node->engine, i), &meta);
@@ -588,13 +592,13 @@ static void keep_first_identity(struct machine *machine)
 		machine->old_meta[i].data = world_alloc(meta.size);
 		machine->old_meta[i].size = meta.size;
 		memcpy(machine->old_meta[i].data, meta.data, meta.size);
-		memcpy((uint8_t *)machine->old_meta[i].data + meta.size - sizeof(first_counter), first_counter,
-		       sizeof(first_counter));
 	}
 }
 
 static void put_first_identity_back(struct machine *machine)
 {
+	bool kept = machine->world->options->canary == CANARY_KEPT_ACTOR;
+	uint64_t counter = kept ? (uint64_t)machine->boot << 32 : 1;
 	struct engine_options options;
 	struct engine *engine;
 
@@ -604,8 +608,11 @@ static void put_first_identity_back(struct machine *machine)
 	options.shard_count = 0;
 	if (!machine->old_meta[0].data || engine_open(&options, &engine, NULL) < 0)
 		return;
-	for (uint32_t i = 0; i < engine_shard_count(engine); i++)
-		(void)!shard_meta_set(engine_shard(engine, i), machine->old_meta[i].data, machine->old_meta[i].size);
+	for (uint32_t i = 0; i < engine_shard_count(engine); i++) {
+		struct old_meta *meta = &machine->old_meta[i];
+		memcpy((uint8_t *)meta->data + meta->size - sizeof(counter), &counter, sizeof(counter));
+		(void)!shard_meta_set(engine_shard(engine, i), meta->data, meta->size);
+	}
 	(void)!engine_close(&engine);
 }
 
@@ -636,10 +643,10 @@ static int open_node(struct machine *machine, struct rpc_error *error_out)
 	snprintf(options.self.rack, sizeof(options.self.rack), "%s", machine->name);
 	options.self.weight = RING_WEIGHT_DEFAULT;
 	options.self.started_ms = machine_now_ms(machine);
-	if (world->options->canary == CANARY_OLD_COUNTERS)
+	if (brings_identity_back(world))
 		put_first_identity_back(machine);
 	int error = node_open(&options, &machine->node, error_out);
-	if (!error && world->options->canary == CANARY_OLD_COUNTERS)
+	if (!error && brings_identity_back(world))
 		keep_first_identity(machine);
 	return error;
 }
