@@ -252,6 +252,14 @@ void connection_send(struct connection *c, uint32_t id, struct rpc_message *mess
 		write_out(c);
 }
 
+size_t connection_queued_size(struct connection *c)
+{
+	pthread_mutex_lock(&c->lock);
+	size_t size = c->queued_size;
+	pthread_mutex_unlock(&c->lock);
+	return size;
+}
+
 /* ---- receiving --------------------------------------------------------------------------------------------------- */
 
 static uint64_t read_be64(const uint8_t *at)
