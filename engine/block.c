@@ -116,6 +116,11 @@ uint32_t block_lower_bound(const struct block_view *view, struct engine_slice ke
 		uint32_t middle = (low + high) / 2;
 		struct block_entry entry;
 
+		/* Each step is a cache miss: begin those of both possible next steps now. */
+		__builtin_prefetch(view->data + offset_at(view, (low + middle) / 2));
+		__builtin_prefetch(view->data + offset_at(view, (middle + 1 + high) / 2 < view->count
+									? (middle + 1 + high) / 2
+									: middle));
 		block_entry_at(view, middle, &entry);
 		if (format_compare(entry.suffix, suffix) < 0)
 			low = middle + 1;

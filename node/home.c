@@ -194,9 +194,10 @@ static int check_unused(const struct home *home, struct rpc_error *error_out)
 	if (status < 0)
 		return fail(error_out, status, "%s: cannot be listed: %s", home->directory, strerror(-status));
 	if (found)
-		return fail(error_out, -EBADMSG,
-			    "%s: missing, but %s/%s is there: restore the file, or empty the directory to start a new node",
-			    home->node_path, home->directory, found);
+		return fail(
+			error_out, -EBADMSG,
+			"%s: missing, but %s/%s is there: restore the file, or empty the directory to start a new node",
+			home->node_path, home->directory, found);
 	return 0;
 }
 
@@ -262,6 +263,8 @@ static int lock_directory(struct home *home, struct rpc_error *error_out)
 		return fail(error_out, status,
 			    "%s: another process uses this directory: stop it, or give this node its own",
 			    home->directory);
+	if (status == -ENOTDIR)
+		return fail(error_out, status, "%s: is a file: give the node a directory", home->directory);
 	if (status)
 		return fail(error_out, status, "%s: cannot be locked: %s", home->lock_path, strerror(-status));
 	return 0;

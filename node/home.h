@@ -20,7 +20,8 @@
 struct home;
 
 /* Creates what is missing. new_node_id: taken when the directory is new (random, chosen by the caller). */
-RPC_OK int home_open(const struct fs *, const char *directory, uint64_t new_node_id, struct home **out, struct rpc_error *error_out);
+RPC_OK int home_open(const struct fs *, const char *directory, uint64_t new_node_id, struct home **out,
+		     struct rpc_error *error_out);
 void home_close(struct home **);
 uint64_t home_node_id(const struct home *);
 uint64_t home_cluster_id(const struct home *);  /* 0: in none yet */

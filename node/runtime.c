@@ -50,20 +50,21 @@ struct worker *runtime_worker_for(struct runtime *self, const struct message *me
 	}
 }
 
-int runtime_commit_begin(struct runtime *self, uint32_t shard_index, struct engine_commit **out)
+static int report_commit(struct runtime *self, uint32_t shard_index, int error)
 {
-	int error = shard_commit_begin(engine_shard(self->node->engine, shard_index), out);
 	if (error < 0)
 		watch_log_failed(&self->replicas[shard_index], error);
 	return error;
 }
 
+int runtime_commit_begin(struct runtime *self, uint32_t shard_index, struct engine_commit **out)
+{
+	return report_commit(self, shard_index, shard_commit_begin(engine_shard(self->node->engine, shard_index), out));
+}
+
 int runtime_commit_end(struct runtime *self, uint32_t shard_index, struct engine_commit *commit)
 {
-	int error = shard_commit_end(engine_shard(self->node->engine, shard_index), &commit);
-	if (error < 0)
-		watch_log_failed(&self->replicas[shard_index], error);
-	return error;
+	return report_commit(self, shard_index, shard_commit_end(engine_shard(self->node->engine, shard_index), &commit));
 }
 
 static uint64_t unix_ms(void)

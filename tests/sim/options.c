@@ -292,7 +292,7 @@ static void draw_weather(const struct sim_options *options, struct sim_random *r
 	out->network.detect_us = PICK_ONE(random, OPTION_DRAWN, 10000, 300000, 3000000);
 	out->commit_us = PICK_ONE(random, OPTION_DRAWN, 20, 200, 2000, 20000);
 	out->stall_permille = PICK_ONE(random, OPTION_DRAWN, 0, 5, 50);
-	out->commits_beside = sim_random_permille(random, 300);
+	out->commits_beside = sim_random_permille(random, 800);
 }
 
 void options_draw(const struct sim_options *options, uint64_t seed, struct sim_settings *out)
