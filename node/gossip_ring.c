@@ -240,25 +240,36 @@ static const char *check_members(const struct gossip *self, const struct ring_me
 	return NULL;
 }
 
-/* A cluster that this node has heard of has one of them, or has another node in its place: a second cluster at that address would answer
- * clients of the first with "not found". What stands in the way, or NULL. */
+/* The cluster of any node heard of, 0 for none. */
+static uint64_t cluster_nearby(const struct gossip *self)
+{
+	uint64_t cluster_id = 0;
+
+	for (uint32_t i = 0; i < self->table.count && cluster_id == 0; i++)
+		cluster_id = self->table.rows[i].cluster_id;
+	return cluster_id;
+}
+
+/* A cluster that this node has heard of has one of them, or had another node in its place (whose row may be from before there was
+ * a cluster): a second cluster at that address would answer clients of the first with "not found". What stands in the way, or
+ * NULL. */
 static const char *check_unclaimed(const struct gossip *self, const struct ring_member *members, uint32_t member_count,
 				   struct arena *arena)
 {
-	for (uint32_t i = 0; i < member_count; i++)
+	uint64_t cluster_id = cluster_nearby(self);
+
+	for (uint32_t i = 0; i < member_count && cluster_id != 0; i++)
 		for (uint32_t j = 0; j < self->table.count; j++) {
 			const struct gossip_row *row = &self->table.rows[j];
 
-			if (row->cluster_id == 0)
-				continue;
-			if (row->node_id == members[i].id)
+			if (row->node_id == members[i].id && row->cluster_id != 0)
 				return arena_printf(arena, "%s is in cluster %016" PRIx64 " already", members[i].name, row->cluster_id);
-			if (strcmp(row->peer_address, members[i].peer_address) == 0)
+			if (row->node_id != members[i].id && strcmp(row->peer_address, members[i].peer_address) == 0)
 				return arena_printf(arena,
-						    "%s (%s) has the address of %s, a member of cluster %016" PRIx64
-						    " with another id: was its data directory lost? Restore it. To use the address "
+						    "%s (%s) has the address of %s of cluster %016" PRIx64
+						    ", but another id: was its data directory lost? Restore it. To use the address "
 						    "anew, stop that cluster and start this node again",
-						    members[i].name, members[i].peer_address, row->name, row->cluster_id);
+						    members[i].name, members[i].peer_address, row->name, cluster_id);
 		}
 	return NULL;
 }

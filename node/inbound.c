@@ -363,6 +363,13 @@ void inbound_call(struct worker *worker, struct rpc_call *call)
 
 /* ---- the way back to clients ---------------------------------------------------------------------------------------- */
 
+/* Nothing was changed, so it may be refused. */
+static bool is_read(const struct message *done)
+{
+	return done->type == MESSAGE_CLIENT_DONE &&
+	       (done->client.request->method == METHOD_GET || done->client.request->method == METHOD_BATCH_GET);
+}
+
 void inbound_reply_client(struct worker *worker, struct message *done)
 {
 	struct rpc_call *call = done->call;
@@ -370,6 +377,12 @@ void inbound_reply_client(struct worker *worker, struct message *done)
 	struct rpc_error why = {"this node is out of memory for the answer: what was asked for may have been done"};
 	if (done->type == MESSAGE_CLIENT_DONE)
 		watch_answer(worker, done);
+	if (is_read(done) && !rpc_call_has_room(call)) {
+		struct rpc_error unread = {"too many bytes of answers wait for this client to read them: ask for less at once"};
+		refuse(worker, call, -EAGAIN, &unread);
+		message_free(done);
+		return;
+	}
 	struct arena *scratch = arena_create(SCRATCH_SIZE, SIZE_MAX);
 	int error = -ENOMEM;
 	if (scratch != NULL)

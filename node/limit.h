@@ -16,6 +16,7 @@ enum {
 	LIMIT_BATCH_OPERATIONS = 4096,        /* per client request */
 	LIMIT_BATCH_SIZE = 16 * 1024 * 1024,  /* bytes per client request */
 	LIMIT_IN_FLIGHT = 4096,               /* client requests being worked on, per node */
+	LIMIT_UNREAD_SIZE = 256 * 1024 * 1024, /* bytes of answers that wait for one client to read them */
 	LIMIT_OPERATIONS = 65536,             /* coordinator: operations in flight, per actor */
 	LIMIT_PEER_BATCH_SIZE = 4 * 1024 * 1024, /* bytes per message to a peer, unless one object is larger */
 	LIMIT_PEER_BATCH_OPERATIONS = 4096,

@@ -304,6 +304,7 @@ static int open_sockets(struct runtime *self, const struct runtime_options *opti
 		.address = options->client_listen,
 		.message_max = RPC_CLIENT_MESSAGE_MAX,
 		.in_flight_max = LIMIT_IN_FLIGHT,
+		.unread_max = LIMIT_UNREAD_SIZE,
 		.on_request = inbound_on_client,
 		.arg = self,
 	};

@@ -288,6 +288,14 @@ bool connection_offer(struct connection *c, struct rpc_message *message)
 	return enqueue(c, message, c->options.queue_max);
 }
 
+size_t connection_queued_size(struct connection *c)
+{
+	pthread_mutex_lock(&c->lock);
+	size_t size = c->queued_size;
+	pthread_mutex_unlock(&c->lock);
+	return size;
+}
+
 /* ---- receiving --------------------------------------------------------------------------------------------------- */
 
 static uint64_t read_be64(const uint8_t *at)

@@ -59,6 +59,8 @@ void connection_unref(struct connection *);
 void connection_send(struct connection *, uint32_t id, struct rpc_message *);
 /* The same, for a bus: false when the queue has no room and the message was dropped. */
 bool connection_offer(struct connection *, struct rpc_message *);
+/* Bytes that wait for the peer to read, without what is being written. */
+size_t connection_queued_size(struct connection *);
 void connection_resume(struct connection *);
 /* Begins the end: on_closed follows. */
 void connection_close(struct connection *);

@@ -97,6 +97,7 @@ struct rpc_server_options {
 	size_t message_max;  /* bytes; larger messages are refused and their connection closed */
 	uint32_t in_flight_max;   /* calls not yet answered; beyond, requests wait in the connections */
 	uint32_t connections_max; /* more are closed at once; 0: RPC_CONNECTIONS_MAX */
+	size_t unread_max; /* bytes of answers that may wait for one client to read, see rpc_call_has_room; 0: no limit */
 	void (*on_request)(void *arg, struct rpc_call *);
 	void *arg;
 };
@@ -116,6 +117,9 @@ struct rpc_server_counts {
 };
 void rpc_server_counts(struct rpc_server *, struct rpc_server_counts *out);
 
+/* False when its client has unread_max bytes of answers to read. Who asks for much and does not read must not fill the memory: refuse
+ * what can be refused. */
+bool rpc_call_has_room(struct rpc_call *);
 /* Consumes the call and the response. */
 void rpc_call_reply(struct rpc_call *, struct rpc_message *response);
 /* Answers with a status and no body. */

@@ -120,6 +120,13 @@ static struct server_call *call_of(struct rpc_call *call)
 	return (struct server_call *)((char *)call - offsetof(struct server_call, call));
 }
 
+bool rpc_call_has_room(struct rpc_call *call)
+{
+	const struct server_call *c = call_of(call);
+	size_t max = c->server->options.unread_max;
+	return max == 0 || connection_queued_size(c->connection) < max;
+}
+
 void rpc_call_reply(struct rpc_call *call, struct rpc_message *response)
 {
 	assert(response != NULL);

@@ -983,8 +983,25 @@ static void test_init_in_the_place_of_a_member_is_refused(void **state)
 	row.node_id = id_of(1); /* a node that is in a cluster, this time by its own id */
 	tell(0, &row, 1);
 	assert_int_equal(init_cluster(0, 0, 2), KVRING__V1__CODE__FAILED_PRECONDITION);
+	row.node_id = 4712; /* and one whose last words were from before there was a cluster */
+	row.cluster_id = 0;
+	snprintf(row.peer_address, sizeof(row.peer_address), "10.0.0.0:2");
+	tell(0, &row, 1);
+	assert_int_equal(init_cluster(0, 0, 1), KVRING__V1__CODE__FAILED_PRECONDITION);
 	assert_int_equal(look(0).epoch, 0);
-	assert_int_equal(init_cluster(0, 0, 1), KVRING__V1__CODE__OK);
+	close_net();
+}
+
+static void test_a_place_whose_node_was_emptied_before_there_was_a_cluster_is_free(void **state)
+{
+	struct gossip_row row;
+
+	(void)state;
+	open_net(2, 48);
+	fill_row(1, &row);
+	row.node_id = 4711;
+	tell(0, &row, 1);
+	assert_int_equal(init_cluster(0, 0, 2), KVRING__V1__CODE__OK);
 	close_net();
 }
 
@@ -1086,6 +1103,7 @@ int main(void)
 		cmocka_unit_test(test_an_older_row_never_replaces_a_newer),
 		cmocka_unit_test(test_malformed_rows_are_ignored),
 		cmocka_unit_test(test_init_in_the_place_of_a_member_is_refused),
+		cmocka_unit_test(test_a_place_whose_node_was_emptied_before_there_was_a_cluster_is_free),
 		cmocka_unit_test(test_a_namesake_of_a_member_is_counted),
 		cmocka_unit_test(test_strangers_cost_no_links_and_no_turns),
 		cmocka_unit_test(test_no_false_row_is_the_last_word),

@@ -1,7 +1,11 @@
 /* Server and link over 127.0.0.1: the invariants W1 to W3, and every way in which a request can end. */
 #include <sched.h>
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include "harness.h"
 
 enum {
@@ -605,6 +609,62 @@ static void test_connections_beyond_the_limit_are_closed(void **state)
 	rpc_server_close(&desk.server);
 }
 
+enum { SILENT_REQUESTS = 64, SILENT_ANSWER_SIZE = 1024 * 1024 };
+
+/* A client by hand, which neither NNG nor a link would let us write: it asks, and never reads. */
+static int silent_client(const char *address)
+{
+	static const uint8_t shake[8] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	to.sin_port = htons((uint16_t)atoi(strrchr(address, ':') + 1));
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	assert_int_equal(send(fd, shake, sizeof(shake), MSG_NOSIGNAL), sizeof(shake));
+	for (uint8_t i = 0; i < SILENT_REQUESTS; i++) {
+		const uint8_t request[] = {0, 0, 0, 0, 0, 0, 0, 4, 0x80, 0, 0, i};
+		assert_int_equal(send(fd, request, sizeof(request), MSG_NOSIGNAL), sizeof(request));
+	}
+	return fd;
+}
+
+static void test_a_client_that_does_not_read_leaves_no_room(void **state)
+{
+	(void)state;
+	struct desk desk = {.arrived = LATCH_INIT, .lock = PTHREAD_MUTEX_INITIALIZER};
+	struct rpc_server_options options = desk_options(&desk, "127.0.0.1:0");
+	options.unread_max = 4 * SILENT_ANSWER_SIZE;
+	assert_int_equal(rpc_server_open(&options, &desk.server, NULL), 0);
+	char address[32], *text = malloc(SILENT_ANSWER_SIZE);
+	memset(text, 'x', SILENT_ANSWER_SIZE);
+	snprintf(address, sizeof(address), "127.0.0.1:%u", rpc_server_port(desk.server));
+	int silent = silent_client(address);
+	unsigned answered = 0;
+	for (unsigned i = 0; i < SILENT_REQUESTS; i++) {
+		struct rpc_call *call = desk_take(&desk, i);
+		if (rpc_call_has_room(call)) {
+			rpc_call_reply(call, make_response((struct rpc_slice){(uint8_t *)text, SILENT_ANSWER_SIZE}));
+			answered++;
+		} else {
+			rpc_call_refuse(call, 8, 0, "no room");
+		}
+	}
+	/* What the sockets' buffers take, and four more: not all. */
+	assert_in_range(answered, 4, SILENT_REQUESTS - 1);
+	struct caller caller;
+	struct request request;
+	caller_open_connected(&caller, address, 1);
+	request_start_ok(&request, caller.link, "m");
+	struct rpc_call *call = desk_take(&desk, SILENT_REQUESTS);
+	assert_true(rpc_call_has_room(call));
+	answer(call);
+	request_expect_answer(&request, "m");
+	close(silent);
+	free(text);
+	rpc_link_close(&caller.link);
+	rpc_server_close(&desk.server);
+}
+
 static void test_an_address_in_use_is_named(void **state)
 {
 	(void)state;
@@ -730,6 +790,7 @@ int main(void)
 		cmocka_unit_test(test_a_call_is_refused_with_code_and_text),
 		cmocka_unit_test(test_too_large_a_message_costs_its_sender_the_connection_only),
 		cmocka_unit_test(test_connections_beyond_the_limit_are_closed),
+		cmocka_unit_test(test_a_client_that_does_not_read_leaves_no_room),
 		cmocka_unit_test(test_an_address_in_use_is_named),
 		cmocka_unit_test(test_every_request_ends_once_while_all_goes_wrong),
 	};
