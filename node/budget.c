@@ -18,7 +18,8 @@ bool budget_take(struct budget *budget, uint64_t bytes)
 			atomic_fetch_add_explicit(&budget->refused, 1, memory_order_relaxed);
 			return false;
 		}
-	} while (!atomic_compare_exchange_weak_explicit(&budget->used, &used, used + bytes, memory_order_relaxed, memory_order_relaxed));
+	} while (!atomic_compare_exchange_weak_explicit(&budget->used, &used, used + bytes, memory_order_relaxed,
+							memory_order_relaxed));
 	return true;
 }
 

@@ -1,7 +1,8 @@
 /* Budget: memory that requests in work may take, counted before they are decoded.
  *
- * Requests in flight are limited in number (LIMIT_IN_FLIGHT), but one may be 17 MiB and is copied on its way: decoded, encoded for
- * the log, encoded for each peer. Without a limit in bytes a flood of large values takes all memory of the machine.
+ * Requests in flight are limited in number (LIMIT_IN_FLIGHT), but one may be 17 MiB and is copied on its way: decoded,
+ * encoded for the log, encoded for each peer. Without a limit in bytes a flood of large values takes all memory of the
+ * machine.
  *
  * Threading   any thread.
  * Errors      None: what does not fit is refused by the caller, which says so.

@@ -9,8 +9,7 @@
 
 enum { FALLBACKS_SHOWN = 16, VIOLATIONS_SHOWN = 64, VIOLATION_TEXT_SIZE = 256 };
 
-/* ---- InitCluster ----------------------------------------------------------------------------------------------------
- */
+/* ---- InitCluster -------------------------------------------------------------------------------------------- */
 
 static int copy_text(const char *text, char *out, size_t size, size_t member, const char *field,
 		     struct rpc_error *error_out)
@@ -106,8 +105,7 @@ int codec_init_encode(const struct message *inited, uint64_t ring_epoch, struct 
 	return encode_answer(&body.base, ring_epoch, out);
 }
 
-/* ---- Describe, Status -----------------------------------------------------------------------------------------------
- */
+/* ---- Describe, Status --------------------------------------------------------------------------------------- */
 
 /* What an answer is made from. */
 struct scene {
@@ -243,8 +241,7 @@ static int answer_status(const struct scene *scene, struct rpc_message **out)
 	return encode_answer(&body.base, body.epoch, out);
 }
 
-/* ---- Ring -----------------------------------------------------------------------------------------------------------
- */
+/* ---- Ring --------------------------------------------------------------------------------------------------- */
 
 static uint64_t *ids_of(const struct scene *scene, const uint16_t *members, uint32_t count)
 {
@@ -361,8 +358,7 @@ static int answer_ring(const struct scene *scene, const struct rpc_request *requ
 	return status ? status : encode_answer(&body.base, body.epoch, out);
 }
 
-/* ---- Health ---------------------------------------------------------------------------------------------------------
- */
+/* ---- Health ------------------------------------------------------------------------------------------------- */
 
 static int answer_health(const struct scene *scene, struct rpc_message **out)
 {

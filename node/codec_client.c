@@ -1,5 +1,5 @@
-/* Clients. Whether an operation makes sense (sizes, quorum, context) is the coordinator's to say, per operation; here only what
- * cannot be represented is refused, and with it the call. */
+/* Clients. Whether an operation makes sense (sizes, quorum, context) is the coordinator's to say, per operation; here
+ * only what cannot be represented is refused, and with it the call. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,7 +10,8 @@
 #include "kv.pb-c.h"
 #include "limit.h"
 
-static int refuse(struct rpc_error *error_out, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static int refuse(struct rpc_error *error_out, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 static int refuse(struct rpc_error *error_out, int error, const char *format, ...)
 {
 	va_list arguments;
@@ -30,7 +31,7 @@ static ProtobufCBinaryData bytes_of(struct rpc_slice from)
 	return (ProtobufCBinaryData){.len = from.size, .data = (uint8_t *)from.data};
 }
 
-/* ---- requests ----------------------------------------------------------------------------------------------------- */
+/* ---- requests ----------------------------------------------------------------------------------------------- */
 
 struct decoder {
 	const struct rpc_request *request;
@@ -85,7 +86,8 @@ static void decode_get(const struct decoder *decoder, const Kvring__V1__GetReque
 static int reserve(const struct decoder *decoder, size_t count)
 {
 	if (count > LIMIT_BATCH_OPERATIONS)
-		return refuse(decoder->error_out, -EINVAL, "the batch has %zu operations, the limit is %d: send it in parts", count,
+		return refuse(decoder->error_out, -EINVAL,
+			      "the batch has %zu operations, the limit is %d: send it in parts", count,
 			      LIMIT_BATCH_OPERATIONS);
 	struct client_request *out = decoder->out;
 	out->count = (uint32_t)count;
@@ -152,8 +154,8 @@ int codec_client_decode(enum method method, const struct rpc_request *request,
 		return -ENOMEM;
 	if (request->body.size > LIMIT_BATCH_SIZE) {
 		message_free(message);
-		return refuse(error_out, -EMSGSIZE, "the request has %zu bytes, the limit is %d: send it in parts", request->body.size,
-			      LIMIT_BATCH_SIZE);
+		return refuse(error_out, -EMSGSIZE, "the request has %zu bytes, the limit is %d: send it in parts",
+			      request->body.size, LIMIT_BATCH_SIZE);
 	}
 	memcpy(decoder.base_id, request->has_operation_id ? request->operation_id : fallback_id, RPC_OPERATION_ID_SIZE);
 	decoder.out = message->client.request = arena_zalloc(arena, sizeof *decoder.out);
@@ -162,7 +164,7 @@ int codec_client_decode(enum method method, const struct rpc_request *request,
 		decoder.out->method = (uint32_t)method;
 		error = method == METHOD_BATCH_PUT   ? decode_puts(&decoder)
 			: method == METHOD_BATCH_GET ? decode_gets(&decoder)
-			: method == METHOD_GET	     ? decode_one_get(&decoder)
+			: method == METHOD_GET       ? decode_one_get(&decoder)
 						     : decode_one_put(&decoder);
 	}
 	if (error < 0) {
@@ -178,7 +180,7 @@ enum {
 	REFUSAL_SIZE = 128,       /* bytes of a result without values, beside its context */
 };
 
-/* ---- responses ---------------------------------------------------------------------------------------------------- */
+/* ---- responses ---------------------------------------------------------------------------------------------- */
 
 static char *text_of(const char *text)
 {
@@ -232,15 +234,17 @@ static size_t result_size(const struct client_result *result)
 	return size;
 }
 
-/* Values that do not fit the answer any more: the operation is refused, so that the client can ask for it again, alone. The context
- * stays: who does not need the values can still replace them. */
-static int too_large(const struct client_result *result, size_t size, struct arena *scratch, Kvring__V1__GetResponse *out)
+/* Values that do not fit the answer any more: the operation is refused, so that the client can ask for it again, alone.
+ * The context stays: who does not need the values can still replace them. */
+static int too_large(const struct client_result *result, size_t size, struct arena *scratch,
+		     Kvring__V1__GetResponse *out)
 {
 	struct client_result refused = *result;
 	refused.outcome = OUTCOME_REFUSED;
 	refused.code = KVRING__V1__CODE__RESOURCE_EXHAUSTED;
-	refused.message = arena_printf(scratch, "the answer has no room for %zu more bytes, its limit is %d: ask for fewer keys at once",
-				       size, RPC_CLIENT_MESSAGE_MAX);
+	refused.message = arena_printf(
+		scratch, "the answer has no room for %zu more bytes, its limit is %d: ask for fewer keys at once", size,
+		RPC_CLIENT_MESSAGE_MAX);
 	refused.sibling_count = 0;
 	return get_response(&refused, scratch, out);
 }
@@ -290,7 +294,8 @@ static int encode_gets(const struct client_request *request, const struct rpc_re
 	return rpc_response_encode(head, &batch.base, out);
 }
 
-int codec_client_encode(const struct message *done, uint64_t ring_epoch, struct arena *scratch, struct rpc_message **out)
+int codec_client_encode(const struct message *done, uint64_t ring_epoch, struct arena *scratch,
+			struct rpc_message **out)
 {
 	const struct client_request *request = done->client.request;
 	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION, .ring_epoch = ring_epoch};

@@ -1,4 +1,5 @@
-/* What the peers' half of the codec shares with the clients': a forwarded put has a put's answer. Private to the codec. */
+/* What the peers' half of the codec shares with the clients': a forwarded put has a put's answer. Private to the codec.
+ */
 #ifndef KVRING_NODE_CODEC_CLIENT_H
 #define KVRING_NODE_CODEC_CLIENT_H
 

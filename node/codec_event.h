@@ -1,4 +1,5 @@
-/* Events for tools that listen on the bus (event.proto); nodes among themselves speak heartbeats there (codec_gossip.c).
+/* Events for tools that listen on the bus (event.proto); nodes among themselves speak heartbeats there
+ * (codec_gossip.c).
  *
  * Threading   any worker.
  * Errors      None: the bus is best effort.

@@ -8,8 +8,7 @@
 #include "event.pb-c.h"
 #include "peer.pb-c.h"
 
-/* ---- rows -----------------------------------------------------------------------------------------------------------
- */
+/* ---- rows --------------------------------------------------------------------------------------------------- */
 
 static void pack_row(const struct gossip_row *row, Kvring__V1__MemberRow *out)
 {
@@ -126,8 +125,7 @@ static int unpack(const struct packed_rows *packed, enum message_type type, stru
 	return 0;
 }
 
-/* ---- push-pull ------------------------------------------------------------------------------------------------------
- */
+/* ---- push-pull ---------------------------------------------------------------------------------------------- */
 
 int codec_gossip_encode(const struct message *question, struct arena *scratch, ProtobufCMessage **body_out)
 {
@@ -214,8 +212,7 @@ int codec_gossiped_decode(const struct message *question, const struct rpc_respo
 	return 0;
 }
 
-/* ---- bus ------------------------------------------------------------------------------------------------------------
- */
+/* ---- bus ---------------------------------------------------------------------------------------------------- */
 
 int codec_bus_encode(const struct message *message, uint64_t unix_ms, struct arena *scratch, struct rpc_message **out)
 {

@@ -1,5 +1,5 @@
-/* Peers. A batch is one envelope; results come back in the order of the operations. Keys and objects are copied once, by protobuf-c,
- * from the NNG message into the batch's arena. */
+/* Peers. A batch is one envelope; results come back in the order of the operations. Keys and objects are copied once,
+ * by protobuf-c, from the NNG message into the batch's arena. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -39,7 +39,7 @@ enum method codec_peer_method(const struct message *question)
 	}
 }
 
-/* ---- questions out -------------------------------------------------------------------------------------------------- */
+/* ---- questions out ------------------------------------------------------------------------------------------ */
 
 static size_t size_of(const struct message *question)
 {
@@ -47,8 +47,8 @@ static size_t size_of(const struct message *question)
 	case MESSAGE_STORE:
 		return OPERATION_OVERHEAD + question->store.key.size + question->store.object.size;
 	case MESSAGE_FORWARD:
-		return OPERATION_OVERHEAD + question->forward.operation.key.size + question->forward.operation.value.size +
-		       question->forward.operation.context.size;
+		return OPERATION_OVERHEAD + question->forward.operation.key.size +
+		       question->forward.operation.value.size + question->forward.operation.context.size;
 	default:
 		return OPERATION_OVERHEAD + question->fetch.key.size;
 	}
@@ -124,8 +124,7 @@ static int encode_forward(const struct message *question, uint32_t count, const 
 		puts[i].w = operation->quorum;
 		puts[i].tombstone = operation->tombstone;
 		puts[i].expires_ms = operation->expires_ms;
-		puts[i].operation_id =
-			(ProtobufCBinaryData){RPC_OPERATION_ID_SIZE, (uint8_t *)operation->operation_id};
+		puts[i].operation_id = (ProtobufCBinaryData){RPC_OPERATION_ID_SIZE, (uint8_t *)operation->operation_id};
 		body.operations[i] = &puts[i];
 	}
 	return rpc_request_encode(head, &body.base, out);
@@ -164,7 +163,7 @@ int codec_peer_encode(const struct message *first, uint32_t deadline_ms, struct 
 	}
 }
 
-/* ---- questions in --------------------------------------------------------------------------------------------------- */
+/* ---- questions in ------------------------------------------------------------------------------------------- */
 
 /* Messages listed by ->next, each with its place in the batch. */
 struct list {
@@ -291,16 +290,21 @@ int codec_peer_decode(enum method method, const struct rpc_request *request, voi
 	if (error < 0) {
 		discard(list.first);
 		if (error == -EINVAL && error_out->text[0] == 0)
-			snprintf(error_out->text, sizeof error_out->text, "%s: operation %u has no valid key or operation id",
-				 codec_method_name(method), list.count - 1);
+			snprintf(error_out->text, sizeof error_out->text,
+				 "%s: operation %u has no valid key or operation id", codec_method_name(method),
+				 list.count - 1);
 		return error;
+	}
+	if (list.count == 0) {
+		snprintf(error_out->text, sizeof error_out->text, "%s: no operations", codec_method_name(method));
+		return -EINVAL;
 	}
 	*first_out = list.first;
 	*count_out = list.count;
 	return 0;
 }
 
-/* ---- answers out ---------------------------------------------------------------------------------------------------- */
+/* ---- answers out -------------------------------------------------------------------------------------------- */
 
 static int encode_stored(struct message *const *answers, uint32_t count, const struct rpc_response *head,
 			 struct arena *scratch, struct rpc_message **out)
@@ -378,7 +382,7 @@ int codec_peer_encode_answers(enum method method, struct message *const *answers
 	return error < 0 ? error : rpc_response_encode(&head, body, out);
 }
 
-/* ---- answers in ------------------------------------------------------------------------------------------------------ */
+/* ---- answers in --------------------------------------------------------------------------------------------- */
 
 struct answers {
 	const struct message *question; /* whose answer is next */
@@ -406,7 +410,8 @@ static int check_count(const struct answers *answers, size_t count)
 		asked++;
 	if (count == asked)
 		return 0;
-	snprintf(answers->error_out->text, sizeof answers->error_out->text, "%zu results for %zu operations", count, asked);
+	snprintf(answers->error_out->text, sizeof answers->error_out->text, "%zu results for %zu operations", count,
+		 asked);
 	return -EBADMSG;
 }
 
@@ -484,12 +489,14 @@ int codec_peer_decode_answers(enum method method, const struct message *question
 	if (response->code != KVRING__V1__CODE__OK) {
 		snprintf(error_out->text, sizeof error_out->text, "%s: code %u: %.*s", codec_method_name(method), response->code,
 			 (int)(response->message.size < 100 ? response->message.size : 100), (const char *)response->message.data);
-		return -EREMOTEIO;
+		/* Refused before anything was done (inbound.c: admit), unlike all others. */
+		return response->code == KVRING__V1__CODE__RESOURCE_EXHAUSTED ? -EAGAIN : -EREMOTEIO;
 	}
-	int error = method == METHOD_STORE     ? decode_stored(&answers)
-		    : method == METHOD_FETCH   ? decode_fetched(&answers)
-		    : method == METHOD_FORWARD ? decode_forwarded(&answers)
-					       : codec_gossiped_decode(questions, response, arena, &answers.first, error_out);
+	int error = method == METHOD_STORE   ? decode_stored(&answers)
+		    : method == METHOD_FETCH ? decode_fetched(&answers)
+		    : method == METHOD_FORWARD
+			    ? decode_forwarded(&answers)
+			    : codec_gossiped_decode(questions, response, arena, &answers.first, error_out);
 	if (error < 0) {
 		discard(answers.first);
 		return error;

@@ -1,7 +1,7 @@
 /* Committer: the thread that waits for the disk in place of a replica.
  *
- * One per shard. The replica's worker hands it a commit that has begun (engine.h) and goes on with other work; when the log is synced the
- * commit comes back as MAIL_COMMIT.
+ * One per shard. The replica's worker hands it a commit that has begun (engine.h) and goes on with other work; when the
+ * log is synced the commit comes back as MAIL_COMMIT.
  *
  * Threading   committer_submit: the one worker it serves; one commit at a time. Start and stop: the main thread.
  * Ownership   Borrows the mailbox; the commit is handed over and back.

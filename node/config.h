@@ -3,8 +3,8 @@
  *     kvnode --config FILE        INI: [section], key = value, one per line; seed may be repeated
  *     kvnode --name n1 ...        the same options as flags; a flag goes before the file
  *
- * Every option is one row of the table in setting.c: the flags, --help, the file and --print-config are all derived from
- * it.
+ * Every option is one row of the table in setting.c: the flags, --help, the file and --print-config are all derived
+ * from it.
  *
  * Threading   before other threads start. The result is plain memory.
  * Ownership   nothing but the caller's struct.
@@ -49,8 +49,8 @@ struct node_config {
 	uint32_t seed_count;
 
 	/* [threads] */
-	uint32_t coordinators; /* 0: one per core */
-	uint32_t shards;       /* 0: one per core when the data directory is new, else as it is */
+	uint32_t coordinators; /* 0: one per two cores */
+	uint32_t shards;       /* 0: one per two cores when the data directory is new, else as it is */
 	uint32_t jobs;
 
 	/* [storage] */

@@ -23,9 +23,8 @@ static const bool moves[OPERATION_STATE_COUNT][OPERATION_STATE_COUNT] = {
 			       [OPERATION_FETCHING] = true,
 			       [OPERATION_ANSWERED] = true},
 	[OPERATION_FORWARDED] = {[OPERATION_ANSWERED] = true},
-	[OPERATION_COORDINATING] = {[OPERATION_REPLICATING] = true,
-				    [OPERATION_FORWARDED] = true,
-				    [OPERATION_ANSWERED] = true},
+	[OPERATION_COORDINATING] =
+		{[OPERATION_REPLICATING] = true, [OPERATION_FORWARDED] = true, [OPERATION_ANSWERED] = true},
 	[OPERATION_REPLICATING] = {[OPERATION_ANSWERED] = true},
 	[OPERATION_FETCHING] = {[OPERATION_REPAIRING] = true, [OPERATION_ANSWERED] = true},
 	[OPERATION_REPAIRING] = {[OPERATION_ANSWERED] = true},
@@ -141,8 +140,8 @@ uint32_t operation_acks(const struct operation *operation)
 	return own > operation->forward_acks ? own : operation->forward_acks;
 }
 
-struct message *operation_question(struct coordinator *self, struct operation *operation, const struct position *position,
-				   enum message_type type, struct effects *out)
+struct message *operation_question(struct coordinator *self, struct operation *operation,
+				   const struct position *position, enum message_type type, struct effects *out)
 {
 	struct message *question = message_create(out->arena, type);
 	if (question == NULL)
@@ -281,7 +280,7 @@ void operation_fail(struct coordinator *self, struct operation *operation, enum 
 	operation_answer(self, operation, &result, out);
 }
 
-/* ---- starting --------------------------------------------------------------------------------------------------- */
+/* ---- starting ----------------------------------------------------------------------------------------------- */
 
 static const char *text_or(const char *text, const char *without_memory)
 {
@@ -289,8 +288,8 @@ static const char *text_or(const char *text, const char *without_memory)
 }
 
 /* What is wrong with an operation before anything is sent, or NULL. */
-static const char *prepare(struct operation *operation, const struct ring_view *view,
-			   struct effects *out, uint32_t *code_out)
+static const char *prepare(struct operation *operation, const struct ring_view *view, struct effects *out,
+			   uint32_t *code_out)
 {
 	const struct client_operation *ask = operation->ask;
 	/* Who forwards a put here has a ring in which this node is an owner: it should try the next one. */
@@ -307,7 +306,8 @@ static const char *prepare(struct operation *operation, const struct ring_view *
 	if (key_encode(operation->partition, bucket, ask->key, out->arena, &operation->key) < 0)
 		return "key must have 1 to 4096 bytes and bucket at most 256";
 	if (ask->value.size > LIMIT_VALUE_SIZE)
-		return text_or(arena_printf(out->arena, "the value has %zu bytes, the limit is %d: split it over several keys",
+		return text_or(arena_printf(out->arena,
+					    "the value has %zu bytes, the limit is %d: split it over several keys",
 					    ask->value.size, LIMIT_VALUE_SIZE),
 			       "value over its limit");
 	const uint16_t *owners;
@@ -360,7 +360,8 @@ static void start(struct coordinator *self, struct message *question, uint32_t i
 			  "too many operations in flight on this node: retry later or elsewhere", out);
 		return;
 	}
-	assert(question->pins[0] == NULL && question->value.pin == NULL); /* its home has it all, and later questions pin that */
+	assert(question->pins[0] == NULL &&
+	       question->value.pin == NULL); /* its home has it all, and later questions pin that */
 	operation->question = question;
 	operation->index = index;
 	operation->ask = ask;
@@ -383,7 +384,8 @@ static void start(struct coordinator *self, struct message *question, uint32_t i
 }
 
 /* Operations may end while others of the same request start: the request is not touched after the last one's start. */
-static void on_client(struct coordinator *self, struct message *question, const struct event *event, struct effects *out)
+static void on_client(struct coordinator *self, struct message *question, const struct event *event,
+		      struct effects *out)
 {
 	struct client_request *request = question->client.request;
 	uint32_t count = request->count;
@@ -398,7 +400,7 @@ static void on_client(struct coordinator *self, struct message *question, const 
 		start(self, question, i, &request->operations[i], event, out);
 }
 
-/* ---- events ----------------------------------------------------------------------------------------------------- */
+/* ---- events ------------------------------------------------------------------------------------------------- */
 
 static void on_answer(struct coordinator *self, struct message *answer, const struct event *event, struct effects *out)
 {
@@ -413,7 +415,8 @@ static void on_answer(struct coordinator *self, struct message *answer, const st
 	}
 }
 
-static void on_message(struct coordinator *self, struct message *message, const struct event *event, struct effects *out)
+static void on_message(struct coordinator *self, struct message *message, const struct event *event,
+		       struct effects *out)
 {
 	switch (message->type) {
 	case MESSAGE_CLIENT:
@@ -456,7 +459,7 @@ void coordinator_step(struct coordinator *self, const struct event *event, struc
 	out->timer_us = first ? first->due_us : UINT64_MAX;
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------------------------------------------- */
 
 int coordinator_create(const struct coordinator_options *options, struct coordinator **out)
 {
@@ -479,7 +482,8 @@ void coordinator_destroy(struct coordinator **out)
 		if (operation->timer.place == 0)
 			continue;
 		struct message *question = operation->question;
-		if (question != NULL && (question->type != MESSAGE_CLIENT || --question->client.request->remaining == 0))
+		if (question != NULL &&
+		    (question->type != MESSAGE_CLIENT || --question->client.request->remaining == 0))
 			message_free(question);
 		operation->question = NULL;
 		operation_finish(self, operation);

@@ -30,7 +30,8 @@ void coordinator_destroy(struct coordinator **);
 void coordinator_step(struct coordinator *, const struct event *, struct effects *out);
 
 struct coordinator_counters {
-	_Atomic uint64_t puts, gets, forwards, done, absent, in_doubt, refused, read_repairs, siblings_returned, late_answers;
+	_Atomic uint64_t puts, gets, forwards, done, absent, in_doubt, refused, read_repairs, siblings_returned,
+		late_answers;
 };
 const struct coordinator_counters *coordinator_counters(const struct coordinator *);
 

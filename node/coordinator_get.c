@@ -1,18 +1,18 @@
-/* Reads. One owner is asked for the object (this node's own replica when it holds one), the others for a digest. Equal digests are
- * equal objects; an owner whose digest differs is asked for its object, everything is merged, and whoever was behind gets the merge
- * (Dynamo 4.7, read repair). The owners that an answer rests on are repaired before it leaves, so that two quorum reads never go
- * back in time; the others after it. */
+/* Reads. One owner is asked for the object (this node's own replica when it holds one), the others for a digest. Equal
+ * digests are equal objects; an owner whose digest differs is asked for its object, everything is merged, and whoever
+ * was behind gets the merge (Dynamo 4.7, read repair). The owners that an answer rests on are repaired before it
+ * leaves, so that two quorum reads never go back in time; the others after it. */
 #include <errno.h>
 #include <stdatomic.h>
 #include "kv.pb-c.h"
 #include "operation.h"
 
 enum {
-	HEDGE_US = 100 * 1000,      /* no object after so long: ask the others for it too */
+	HEDGE_US = 100 * 1000,       /* no object after so long: ask the others for it too */
 	REPAIR_WAIT_US = 500 * 1000, /* an answer waits no longer for repairs */
 };
 
-/* ---- asking ------------------------------------------------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------------------------------------------- */
 
 static void fetch(struct coordinator *self, struct operation *operation, struct position *position, bool object,
 		  struct effects *out)
@@ -90,7 +90,7 @@ static void hedge(struct coordinator *self, struct operation *operation, struct 
 			fetch(self, operation, &operation->positions[i], true, out);
 }
 
-/* ---- merging ------------------------------------------------------------------------------------------------------ */
+/* ---- merging ------------------------------------------------------------------------------------------------ */
 
 static int take_first(struct operation *operation, struct message *answer, struct effects *out)
 {
@@ -139,7 +139,7 @@ static int merge_in(struct operation *operation, const struct message *answer, s
 	return 0;
 }
 
-/* ---- repairing ---------------------------------------------------------------------------------------------------- */
+/* ---- repairing ---------------------------------------------------------------------------------------------- */
 
 static bool is_current(const struct operation *operation, const struct position *position)
 {
@@ -154,11 +154,13 @@ static bool repair_bytes(struct operation *operation, struct message *question, 
 		message_pin(question, operation->merge_arena);
 		return true;
 	}
-	question->store.object.data = arena_copy(out->arena, operation->merged_bytes.data, operation->merged_bytes.size);
+	question->store.object.data =
+		arena_copy(out->arena, operation->merged_bytes.data, operation->merged_bytes.size);
 	return question->store.object.data != NULL;
 }
 
-static void repair(struct coordinator *self, struct operation *operation, struct position *position, struct effects *out)
+static void repair(struct coordinator *self, struct operation *operation, struct position *position,
+		   struct effects *out)
 {
 	struct message *question = operation_question(self, operation, position, MESSAGE_STORE, out);
 	if (question == NULL || !repair_bytes(operation, question, out)) {
@@ -194,7 +196,7 @@ static uint32_t count_repairs(const struct operation *operation, enum ask_state 
 	return n;
 }
 
-/* ---- answering ---------------------------------------------------------------------------------------------------- */
+/* ---- answering ---------------------------------------------------------------------------------------------- */
 
 static const struct client_sibling *live_siblings(const struct object *object, uint64_t now_ms, struct arena *arena,
 						  uint32_t *count_out)
@@ -212,8 +214,8 @@ static const struct client_sibling *live_siblings(const struct object *object, u
 	return siblings;
 }
 
-/* The values' bytes stay where they are: the result takes over the message or the arena that owns them. The operation goes on
- * with digests alone; should a late answer differ, it fetches again. */
+/* The values' bytes stay where they are: the result takes over the message or the arena that owns them. The operation
+ * goes on with digests alone; should a late answer differ, it fetches again. */
 static void hand_over_values(struct operation *operation, struct client_result *result)
 {
 	result->held = operation->held;
@@ -254,7 +256,7 @@ static void answer_object(struct coordinator *self, struct operation *operation,
 	operation_answer(self, operation, &result, out);
 }
 
-/* ---- the decision --------------------------------------------------------------------------------------------------- */
+/* ---- the decision ------------------------------------------------------------------------------------------- */
 
 static void answer_failed(struct coordinator *self, struct operation *operation, uint32_t code, struct effects *out)
 {
@@ -268,7 +270,8 @@ static void answer_failed(struct coordinator *self, struct operation *operation,
 static void wake_after(struct coordinator *self, struct operation *operation, uint64_t now_us, uint64_t delay_us)
 {
 	uint64_t due_us = now_us + delay_us;
-	timer_heap_move(&self->timers, &operation->timer, due_us < operation->deadline_us ? due_us : operation->deadline_us);
+	timer_heap_move(&self->timers, &operation->timer,
+			due_us < operation->deadline_us ? due_us : operation->deadline_us);
 }
 
 static void answer_if_ready(struct coordinator *self, struct operation *operation, bool wait_for_repairs,
@@ -313,7 +316,8 @@ static bool owners_agree(const struct operation *operation)
 }
 
 /* Looks at all that is known and does what follows from it: ask, repair, answer, end. */
-static void settle(struct coordinator *self, struct operation *operation, const struct event *event, struct effects *out)
+static void settle(struct coordinator *self, struct operation *operation, const struct event *event,
+		   struct effects *out)
 {
 	mark_merged(operation);
 	if (operation->state != OPERATION_ANSWERED || !owners_agree(operation))
@@ -330,7 +334,7 @@ static void settle(struct coordinator *self, struct operation *operation, const 
 		operation_finish(self, operation);
 }
 
-/* ---- entry points --------------------------------------------------------------------------------------------------- */
+/* ---- entry points ------------------------------------------------------------------------------------------- */
 
 void get_start(struct coordinator *self, struct operation *operation, const struct event *event, struct effects *out)
 {

@@ -1,6 +1,6 @@
-/* Writes. A put runs where the object is stored (algorithms 1): the local replica adds the version, then every other owner gets the
- * merged object while the local log syncs. A node that holds no replica, or whose replica cannot write, forwards the put
- * to an owner that can. */
+/* Writes. A put runs where the object is stored (algorithms 1): the local replica adds the version, then every other
+ * owner gets the merged object while the local log syncs. A node that holds no replica, or whose replica cannot write,
+ * forwards the put to an owner that can. */
 #include <stdatomic.h>
 #include "kv.pb-c.h"
 #include "operation.h"
@@ -9,7 +9,7 @@ static void forward(struct coordinator *, struct operation *, uint64_t now_us, s
 
 enum { FORWARD_TRY_MIN_US = 20 * 1000 };
 
-/* ---- answering -------------------------------------------------------------------------------------------------- */
+/* ---- answering ---------------------------------------------------------------------------------------------- */
 
 static void answer_done(struct coordinator *self, struct operation *operation, struct effects *out)
 {
@@ -20,19 +20,21 @@ static void answer_done(struct coordinator *self, struct operation *operation, s
 		.synced = acks,
 		.needed = operation->needed,
 	};
-	/* The client's own context and the new dot, never the merged clock: it would cover values the client never saw. */
+	/* The client's own context and the new dot, never the merged clock: it would cover values the client never saw.
+	 */
 	int error = context_with_dot(&operation->context, operation->held->coordinated.dot, operation->key, out->arena,
 				     &result.context);
 	if (error < 0)
-		result.message = "done, but without a context: memory is short on this node; get the key before the next put";
+		result.message =
+			"done, but without a context: memory is short on this node; get the key before the next put";
 	operation_answer(self, operation, &result, out);
 }
 
 static void answer_in_doubt(struct coordinator *self, struct operation *operation, uint32_t code, struct effects *out)
 {
-	const char *text = arena_printf(out->arena, "%u of %u acknowledged (%s); safe to retry with the same operation id",
-					operation_acks(operation), operation->needed,
-					operation_failures(self, operation, out));
+	const char *text =
+		arena_printf(out->arena, "%u of %u acknowledged (%s); safe to retry with the same operation id",
+			     operation_acks(operation), operation->needed, operation_failures(self, operation, out));
 	operation_fail(self, operation, OUTCOME_IN_DOUBT, code, text, out);
 }
 
@@ -47,7 +49,7 @@ static void finish_if_settled(struct coordinator *self, struct operation *operat
 		operation_finish(self, operation);
 }
 
-/* ---- replicating ------------------------------------------------------------------------------------------------ */
+/* ---- replicating -------------------------------------------------------------------------------------------- */
 
 static void send_object(struct coordinator *self, struct operation *operation, struct position *position,
 			struct effects *out)
@@ -91,7 +93,7 @@ static void on_stored(struct coordinator *self, struct operation *operation, con
 	count_acks(self, operation, out);
 }
 
-/* ---- coordinating on this node ------------------------------------------------------------------------------------ */
+/* ---- coordinating on this node ------------------------------------------------------------------------------ */
 
 static void coordinate(struct coordinator *self, struct operation *operation, struct position *position,
 		       struct effects *out)
@@ -113,7 +115,8 @@ static void coordinate(struct coordinator *self, struct operation *operation, st
 	effects_send(out, question);
 }
 
-/* The new version exists here; from now on the write may survive whatever happens. The local ack follows after its sync. */
+/* The new version exists here; from now on the write may survive whatever happens. The local ack follows after its
+ * sync. */
 static void on_coordinated(struct coordinator *self, struct operation *operation, struct message *answer,
 			   struct effects *out)
 {
@@ -131,10 +134,11 @@ static void on_not_coordinated(struct coordinator *self, struct operation *opera
 {
 	struct position *position = operation_position(operation, self->options.self.node_id);
 	if (answer->coordinated.status == REPLICA_SIBLING_LIMIT) {
-		const char *text = arena_printf(out->arena,
-						"the key's siblings would pass the limit of %u, of %u actors or of %u MiB together: "
-						"get it, and put the resolved value with that context",
-						LIMIT_SIBLINGS, LIMIT_CLOCK_PUT, LIMIT_OBJECT_SIZE >> 20);
+		const char *text = arena_printf(
+			out->arena,
+			"the key's siblings would pass the limit of %u, of %u actors or of %u MiB together: "
+			"get it, and put the resolved value with that context",
+			LIMIT_SIBLINGS, LIMIT_CLOCK_PUT, LIMIT_OBJECT_SIZE >> 20);
 		operation_fail(self, operation, OUTCOME_REFUSED, KVRING__V1__CODE__FAILED_PRECONDITION, text, out);
 		operation_finish(self, operation);
 		return;
@@ -144,7 +148,7 @@ static void on_not_coordinated(struct coordinator *self, struct operation *opera
 	forward(self, operation, now_us, out);
 }
 
-/* ---- forwarding --------------------------------------------------------------------------------------------------- */
+/* ---- forwarding --------------------------------------------------------------------------------------------- */
 
 /* The best owner not tried yet: reachable ones first, then in preference order. */
 static struct position *next_owner(struct coordinator *self, struct operation *operation)
@@ -174,8 +178,9 @@ static void give_up(struct coordinator *self, struct operation *operation, struc
 	if (operation->maybe_written) {
 		answer_in_doubt(self, operation, KVRING__V1__CODE__UNAVAILABLE, out);
 	} else {
-		const char *text = arena_printf(out->arena, "no owner of the key can take the write (%s): nothing was written, retry later",
-						operation_failures(self, operation, out));
+		const char *text = arena_printf(
+			out->arena, "no owner of the key can take the write (%s): nothing was written, retry later",
+			operation_failures(self, operation, out));
 		operation_fail(self, operation, OUTCOME_REFUSED, refusal_code(operation), text, out);
 	}
 	operation_finish(self, operation);
@@ -253,7 +258,8 @@ static void note_doubt(struct operation *operation, const struct client_result *
 }
 
 /* The other coordinator's result is this one's. */
-static void answer_forwarded(struct coordinator *self, struct operation *operation, struct message *answer, struct effects *out)
+static void answer_forwarded(struct coordinator *self, struct operation *operation, struct message *answer,
+			     struct effects *out)
 {
 	struct client_result *result = &answer->forwarded.result;
 	struct client_result mine = *result;
@@ -263,8 +269,10 @@ static void answer_forwarded(struct coordinator *self, struct operation *operati
 	mine.needed = operation->needed;
 	if (mine.outcome == OUTCOME_REFUSED && operation->maybe_written) {
 		mine.outcome = OUTCOME_IN_DOUBT;
-		mine.message = arena_printf(out->arena, "%s; an owner asked before may hold the write: safe to retry with the same operation id",
-					    mine.message ? mine.message : "refused");
+		mine.message = arena_printf(
+			out->arena,
+			"%s; an owner asked before may hold the write: safe to retry with the same operation id",
+			mine.message ? mine.message : "refused");
 	}
 	if (mine.outcome == OUTCOME_IN_DOUBT && mine.acks_owners < operation->forward_acks)
 		mine.acks_owners = mine.synced = operation->forward_acks;
@@ -296,7 +304,7 @@ static void on_forwarded(struct coordinator *self, struct operation *operation, 
 	answer_forwarded(self, operation, answer, out);
 }
 
-/* ---- entry points -------------------------------------------------------------------------------------------------- */
+/* ---- entry points ------------------------------------------------------------------------------------------- */
 
 void put_start(struct coordinator *self, struct operation *operation, uint64_t now_us, struct effects *out)
 {

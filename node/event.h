@@ -2,12 +2,14 @@
  *
  *     void x_step(struct x *, const struct event *, struct effects *out);
  *
- * A step takes one event, which carries the time, and leaves effects. It may call down (ring view, engine); it never blocks on a
- * socket, reads a clock, draws from a global random source or takes a lock. Production and simulator drive the same steps.
+ * A step takes one event, which carries the time, and leaves effects. It may call down (ring view, engine); it never
+ * blocks on a socket, reads a clock, draws from a global random source or takes a lock. Production and simulator drive
+ * the same steps.
  *
- * A driver: drains the mailbox and steps each message; then steps EVENT_BATCH_END and delivers effects.messages; when effects.sync
- * is set it clears it, commits the shard, steps EVENT_SYNCED, and delivers again; then it hands out jobs and arms the timer. It routes a
- * message to ACTOR_REPLICA by the partition of its key (node_shard_of), whatever index the sender guessed.
+ * A driver: drains the mailbox and steps each message; then steps EVENT_BATCH_END and delivers effects.messages; when
+ * effects.sync is set it clears it, commits the shard, steps EVENT_SYNCED, and delivers again; then it hands out jobs
+ * and arms the timer. It routes a message to ACTOR_REPLICA by the partition of its key (node_shard_of), whatever index
+ * the sender guessed.
  */
 #ifndef KVRING_NODE_EVENT_H
 #define KVRING_NODE_EVENT_H
@@ -37,11 +39,11 @@ struct event {
 enum { EFFECTS_JOBS_MAX = 8 };
 
 struct effects {
-	struct arena *arena; /* messages are made in it; the driver replaces it as it fills */
+	struct arena *arena;           /* messages are made in it; the driver replaces it as it fills */
 	struct message *first, **last; /* to send, in order */
 	uint32_t message_count;
-	uint64_t timer_us; /* wake me then; UINT64_MAX: no timer. The latest value counts. */
-	bool sync;         /* commit my shard, then EVENT_SYNCED */
+	uint64_t timer_us;                         /* wake me then; UINT64_MAX: no timer. The latest value counts. */
+	bool sync;                                 /* commit my shard, then EVENT_SYNCED */
 	struct engine_job *jobs[EFFECTS_JOBS_MAX]; /* run in the background, then EVENT_JOB_DONE */
 	uint32_t job_count;
 };

@@ -17,6 +17,11 @@ enum {
 	BLIND_ROUNDS = 2,      /* after standing still: time for news before judging others */
 };
 
+bool gossip_is_contact(const struct gossip *self, uint32_t row_index)
+{
+	return !self->document || self->table.peers[row_index].is_member;
+}
+
 /* ---- rows --------------------------------------------------------------------------------------------------- */
 
 /* Someone goes by this node's id with a newer row: its directory was copied, or restored from before. The others
@@ -27,6 +32,23 @@ static void hear_of_self(struct gossip *self, const struct gossip_row *row)
 		return;
 	gossip_count(&self->counters.impostors);
 	self->self.incarnation = row->incarnation + 1;
+	if (self->self.incarnation == 0) /* which is "never heard" */
+		self->self.incarnation++;
+}
+
+/* A node that lost its data directory comes back with another id, and the member it was stays away. */
+static void notice_namesake(struct gossip *self, const struct gossip_row *row)
+{
+	if (!self->document)
+		return;
+	for (uint32_t i = 0; i < ring_member_count(self->document); i++) {
+		const struct ring_member *member = ring_member(self->document, i);
+
+		if (member->id == row->node_id)
+			return;
+		if (strcmp(member->name, row->name) == 0 || strcmp(member->peer_address, row->peer_address) == 0)
+			gossip_count(&self->counters.namesakes);
+	}
 }
 
 static void hear_row(struct gossip *self, const struct gossip_row *row, uint64_t now_us)
@@ -37,6 +59,7 @@ static void hear_row(struct gossip *self, const struct gossip_row *row, uint64_t
 
 	if (index < 0) {
 		fresh.is_member = self->document && ring_member_find(self->document, row->node_id) >= 0;
+		notice_namesake(self, row);
 		if (gossip_table_insert(&self->table, row, &fresh) < 0)
 			gossip_count(&self->counters.overflows);
 		return;
@@ -143,17 +166,34 @@ static void exchange_with(struct gossip *self, uint64_t node_id, uint16_t index,
 	send(self, MESSAGE_GOSSIP, node_id, index, gossip, now_us, out);
 }
 
+static uint32_t count_contacts(const struct gossip *self)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < self->table.count; i++)
+		count += gossip_is_contact(self, i);
+	return count;
+}
+
+/* There must be one. */
+static uint32_t random_contact(struct gossip *self, uint32_t contact_count)
+{
+	uint32_t skip = (uint32_t)prng_below(&self->prng, contact_count), index = 0;
+
+	for (;; index++)
+		if (gossip_is_contact(self, index) && skip-- == 0)
+			return index;
+}
+
 /* Push-pull with a random node: also with ones not heard of lately, or two halves would never join. */
 static void exchange(struct gossip *self, uint64_t now_us, struct effects *out)
 {
 	if (!self->document)
 		for (uint32_t i = 0; i < self->seed_count; i++)
 			exchange_with(self, 0, (uint16_t)(1 + i), false, now_us, out);
-	if (self->table.count > 0) {
-		uint32_t index = (uint32_t)prng_below(&self->prng, self->table.count);
-
-		exchange_with(self, self->table.rows[index].node_id, 0, false, now_us, out);
-	}
+	uint32_t contacts = count_contacts(self);
+	if (contacts > 0)
+		exchange_with(self, self->table.rows[random_contact(self, contacts)].node_id, 0, false, now_us, out);
 }
 
 static bool is_behind(const struct gossip *self, uint32_t index)
@@ -313,16 +353,20 @@ static bool is_linked(const struct gossip *self, uint64_t node_id)
 /* k random nodes; one of them is redrawn now and then, so that the graph of links does not stay split. */
 static void draw_bus_links(struct gossip *self, bool redraw)
 {
-	uint32_t want = self->table.count < GOSSIP_BUS_LINKS ? self->table.count : GOSSIP_BUS_LINKS, kept = 0;
+	uint32_t contacts = count_contacts(self);
+	uint32_t want = contacts < GOSSIP_BUS_LINKS ? contacts : GOSSIP_BUS_LINKS, kept = 0;
 
-	for (uint32_t i = 0; i < self->bus_link_count; i++)
-		if (gossip_table_find(&self->table, self->bus_links[i]) >= 0)
+	for (uint32_t i = 0; i < self->bus_link_count; i++) {
+		int index = gossip_table_find(&self->table, self->bus_links[i]);
+
+		if (index >= 0 && gossip_is_contact(self, (uint32_t)index))
 			self->bus_links[kept++] = self->bus_links[i];
+	}
 	self->bus_link_count = kept;
-	if (redraw && kept == want && want < self->table.count)
+	if (redraw && kept == want && want < contacts)
 		self->bus_links[prng_below(&self->prng, kept)] = self->bus_links[--self->bus_link_count];
 	while (self->bus_link_count < want) {
-		uint64_t id = self->table.rows[prng_below(&self->prng, self->table.count)].node_id;
+		uint64_t id = self->table.rows[random_contact(self, contacts)].node_id;
 
 		if (!is_linked(self, id))
 			self->bus_links[self->bus_link_count++] = id;

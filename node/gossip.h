@@ -64,8 +64,9 @@ struct gossip_counters {
 	_Atomic uint64_t rounds, news, installs, publishes;
 	_Atomic uint64_t foreign;   /* rows, documents and questions of another cluster: refused */
 	_Atomic uint64_t malformed; /* rows and documents that make no sense: ignored */
-	_Atomic uint64_t
-		conflicts; /* another document of the same cluster and epoch: refused, somebody forced something */
+	/* documents that contradict this node's (the same epoch, other partitions): refused, somebody forced something */
+	_Atomic uint64_t conflicts;
+	_Atomic uint64_t namesakes;    /* nodes heard of that have the name or peer address of a member, and another id */
 	_Atomic uint64_t impostors;    /* rows of this node's id that it never sent: a copied or restored directory */
 	_Atomic uint64_t overflows;    /* rows past RING_MEMBERS_MAX */
 	_Atomic uint64_t store_errors; /* documents not installed because the disk failed */
@@ -79,8 +80,11 @@ struct gossip_load {
 };
 void gossip_set_load(struct gossip *, const struct gossip_load *);
 
-/* The other nodes: the driver dials them. Valid until the next step. Same thread. */
+/* The other nodes heard of. Valid until the next step. Same thread. */
 uint32_t gossip_rows(const struct gossip *, const struct gossip_row **rows_out);
+/* Whether the driver is to dial the node of that row: a member, or anyone while there is no cluster. What strangers say of
+ * strangers must not cost connections. */
+bool gossip_is_contact(const struct gossip *, uint32_t row_index);
 /* Row ids this node should hold a bus link to (k random members, redrawn slowly). */
 uint32_t gossip_bus_peers(const struct gossip *, uint64_t *ids_out, uint32_t max);
 

@@ -151,8 +151,11 @@ static bool is_wanted(struct gossip *self, const struct ring_document *document)
 	}
 	if (self->self.cluster_id == 0 && ring_member_find(document, self->self.node_id) < 0)
 		return false; /* a neighbour's ring, which does not name this node (yet) */
-	if (ring_epoch(document) == self->self.epoch && ring_hash(document) != self->self.ring_hash)
+	bool other = ring_epoch(document) == self->self.epoch && ring_hash(document) != self->self.ring_hash;
+	if (other || (self->document && !ring_document_same_cluster(self->document, document))) {
 		gossip_count(&self->counters.conflicts);
+		return false;
+	}
 	return ring_epoch(document) > self->self.epoch; /* G2 */
 }
 
@@ -184,6 +187,36 @@ static uint64_t draw_id(struct gossip *self)
 	return id;
 }
 
+/* What is wrong with one, or NULL. */
+static const char *check_member(const struct ring_member *member, uint32_t index, struct arena *arena)
+{
+	struct rpc_error why;
+
+	if (member->id == 0 || !member->name[0] || !member->peer_address[0] || !member->bus_address[0])
+		return arena_printf(arena, "member %u (%s): id, name, peer and bus address are needed", index,
+				    member->name[0] ? member->name : "unnamed");
+	if (rpc_address_check(member->peer_address, &why) || rpc_address_check(member->bus_address, &why) ||
+	    (member->client_address[0] && rpc_address_check(member->client_address, &why)))
+		return arena_printf(arena, "member %u (%s): %s", index, member->name, why.text);
+	return NULL;
+}
+
+/* What two cannot both have, or NULL. */
+static const char *check_distinct(const struct ring_member *a, const struct ring_member *b, struct arena *arena)
+{
+	if (a->id == b->id)
+		return arena_printf(arena,
+				    "members %s and %s have the same id %016" PRIx64
+				    ": is one data directory a copy of the other?",
+				    a->name, b->name, a->id);
+	if (strcmp(a->name, b->name) == 0)
+		return arena_printf(arena, "two members are named %s: names must differ", a->name);
+	if (strcmp(a->peer_address, b->peer_address) == 0)
+		return arena_printf(arena, "members %s and %s have the same peer address %s", a->name, b->name,
+				    a->peer_address);
+	return NULL;
+}
+
 /* What is wrong with the members, or NULL. */
 static const char *check_members(const struct gossip *self, const struct ring_member *members, uint32_t member_count,
 				 struct arena *arena)
@@ -193,25 +226,40 @@ static const char *check_members(const struct gossip *self, const struct ring_me
 	if (member_count == 0 || member_count > RING_MEMBERS_MAX)
 		return arena_printf(arena, "%u members: a cluster has 1 to %d", member_count, RING_MEMBERS_MAX);
 	for (uint32_t i = 0; i < member_count; i++) {
-		const struct ring_member *member = &members[i];
+		const char *wrong = check_member(&members[i], i, arena);
 
-		if (member->id == 0 || !member->name[0] || !member->peer_address[0] || !member->bus_address[0])
-			return arena_printf(arena, "member %u (%s): id, name, peer and bus address are needed", i,
-					    member->name[0] ? member->name : "unnamed");
-		found_self |= member->id == self->self.node_id;
-		for (uint32_t j = 0; j < i; j++) {
-			if (members[j].id == member->id)
-				return arena_printf(arena,
-						    "members %s and %s have the same id %016" PRIx64 ": is one data "
-						    "directory a copy of the other?",
-						    members[j].name, member->name, member->id);
-			if (strcmp(members[j].name, member->name) == 0)
-				return arena_printf(arena, "two members are named %s: names must differ", member->name);
-		}
+		found_self |= members[i].id == self->self.node_id;
+		for (uint32_t j = 0; j < i && !wrong; j++)
+			wrong = check_distinct(&members[j], &members[i], arena);
+		if (wrong)
+			return wrong;
 	}
 	if (!found_self)
 		return arena_printf(arena, "the members lack this node (%s): list it, or ask one that is listed",
 				    self->self.name);
+	return NULL;
+}
+
+/* A cluster that this node has heard of has one of them, or has another node in its place: a second cluster at that address would answer
+ * clients of the first with "not found". What stands in the way, or NULL. */
+static const char *check_unclaimed(const struct gossip *self, const struct ring_member *members, uint32_t member_count,
+				   struct arena *arena)
+{
+	for (uint32_t i = 0; i < member_count; i++)
+		for (uint32_t j = 0; j < self->table.count; j++) {
+			const struct gossip_row *row = &self->table.rows[j];
+
+			if (row->cluster_id == 0)
+				continue;
+			if (row->node_id == members[i].id)
+				return arena_printf(arena, "%s is in cluster %016" PRIx64 " already", members[i].name, row->cluster_id);
+			if (strcmp(row->peer_address, members[i].peer_address) == 0)
+				return arena_printf(arena,
+						    "%s (%s) has the address of %s, a member of cluster %016" PRIx64
+						    " with another id: was its data directory lost? Restore it. To use the address "
+						    "anew, stop that cluster and start this node again",
+						    members[i].name, members[i].peer_address, row->name, row->cluster_id);
+		}
 	return NULL;
 }
 
@@ -299,8 +347,12 @@ struct gossip_verdict gossip_init_cluster(struct gossip *self, const struct mess
 			arena_printf(arena, "%s is in cluster %016" PRIx64 " already (epoch %" PRIu64 ")",
 				     self->self.name, self->self.cluster_id, self->self.epoch)};
 	wrong = check_members(self, message->init_cluster.members, message->init_cluster.member_count, arena);
-	if (!wrong)
-		wrong = claim_first(self, message, arena, &document);
+	if (wrong)
+		return (struct gossip_verdict){KVRING__V1__CODE__INVALID_ARGUMENT, wrong};
+	wrong = check_unclaimed(self, message->init_cluster.members, message->init_cluster.member_count, arena);
+	if (wrong)
+		return (struct gossip_verdict){KVRING__V1__CODE__FAILED_PRECONDITION, wrong};
+	wrong = claim_first(self, message, arena, &document);
 	if (wrong)
 		return (struct gossip_verdict){KVRING__V1__CODE__INVALID_ARGUMENT, wrong};
 	return install_first(self, document, now_us, arena);
@@ -319,7 +371,7 @@ int gossip_load_document(struct gossip *self, struct rpc_error *error_out)
 	status = ring_document_decode(bytes, size, &document, &why);
 	if (status)
 		snprintf(error_out->text, sizeof(error_out->text),
-			 "ring document of this node: %.120s; remove DIR/ring to get it from the others", why.text);
+			 "%.80s: %.70s; remove it to get it from the others", home_ring_path(self->home), why.text);
 	else
 		status = home_set_cluster(self->home, ring_cluster_id(document), error_out);
 	if (!status)

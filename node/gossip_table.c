@@ -4,9 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* No honest node starts or beats so often; a false one must not count others into overflow. */
-#define COUNT_MAX (UINT64_C(1) << 62)
-
 void gossip_table_fini(struct gossip_table *table)
 {
 	free(table->rows);
@@ -101,17 +98,22 @@ static bool ends(const char *text, size_t size)
 
 bool gossip_row_valid(const struct gossip_row *row)
 {
-	return row->node_id != 0 && row->incarnation > 0 && row->incarnation < COUNT_MAX &&
-	       row->heartbeat < COUNT_MAX && ends(row->name, sizeof(row->name)) &&
+	return row->node_id != 0 && row->incarnation > 0 && ends(row->name, sizeof(row->name)) &&
 	       ends(row->client_address, sizeof(row->client_address)) &&
 	       ends(row->peer_address, sizeof(row->peer_address)) && ends(row->bus_address, sizeof(row->bus_address)) &&
 	       ends(row->datacenter, sizeof(row->datacenter)) && ends(row->rack, sizeof(row->rack)) &&
 	       ends(row->version, sizeof(row->version)) && row->name[0] && row->peer_address[0] && row->bus_address[0];
 }
 
+/* On a circle (RFC 1982): there is a newer number than any, so that no false row is the last word on a node. */
+static bool after(uint64_t a, uint64_t b)
+{
+	return (int64_t)(a - b) > 0;
+}
+
 bool gossip_row_newer(const struct gossip_row *row, const struct gossip_row *than)
 {
-	if (row->incarnation != than->incarnation)
-		return row->incarnation > than->incarnation;
-	return row->heartbeat > than->heartbeat;
+	if (row->incarnation == than->incarnation)
+		return after(row->heartbeat, than->heartbeat);
+	return than->incarnation == 0 || after(row->incarnation, than->incarnation);
 }

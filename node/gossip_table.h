@@ -32,7 +32,7 @@ int gossip_table_find(const struct gossip_table *, uint64_t node_id);
 int gossip_table_insert(struct gossip_table *, const struct gossip_row *, const struct gossip_peer *);
 void gossip_table_remove(struct gossip_table *, uint32_t index);
 
-/* Every string ends, ids and addresses are there, numbers leave room to count on. */
+/* Every string ends, ids and addresses are there. */
 bool gossip_row_valid(const struct gossip_row *);
 /* G3. */
 bool gossip_row_newer(const struct gossip_row *, const struct gossip_row *than);

@@ -194,9 +194,10 @@ static int check_unused(const struct home *home, struct rpc_error *error_out)
 	if (status < 0)
 		return fail(error_out, status, "%s: cannot be listed: %s", home->directory, strerror(-status));
 	if (found)
-		return fail(error_out, -EBADMSG,
-			    "%s: missing, but %s/%s is there: restore the file, or empty the directory to start a new node",
-			    home->node_path, home->directory, found);
+		return fail(
+			error_out, -EBADMSG,
+			"%s: missing, but %s/%s is there: restore the file, or empty the directory to start a new node",
+			home->node_path, home->directory, found);
 	return 0;
 }
 
@@ -262,6 +263,8 @@ static int lock_directory(struct home *home, struct rpc_error *error_out)
 		return fail(error_out, status,
 			    "%s: another process uses this directory: stop it, or give this node its own",
 			    home->directory);
+	if (status == -ENOTDIR)
+		return fail(error_out, status, "%s: is a file: give the node a directory", home->directory);
 	if (status)
 		return fail(error_out, status, "%s: cannot be locked: %s", home->lock_path, strerror(-status));
 	return 0;
@@ -331,6 +334,11 @@ uint64_t home_incarnation(const struct home *home)
 const char *home_engine_directory(const struct home *home)
 {
 	return home->engine_path;
+}
+
+const char *home_ring_path(const struct home *home)
+{
+	return home->ring_path;
 }
 
 int home_set_cluster(struct home *home, uint64_t cluster_id, struct rpc_error *error_out)

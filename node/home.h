@@ -20,12 +20,14 @@
 struct home;
 
 /* Creates what is missing. new_node_id: taken when the directory is new (random, chosen by the caller). */
-RPC_OK int home_open(const struct fs *, const char *directory, uint64_t new_node_id, struct home **out, struct rpc_error *error_out);
+RPC_OK int home_open(const struct fs *, const char *directory, uint64_t new_node_id, struct home **out,
+		     struct rpc_error *error_out);
 void home_close(struct home **);
 uint64_t home_node_id(const struct home *);
 uint64_t home_cluster_id(const struct home *);  /* 0: in none yet */
 uint64_t home_incarnation(const struct home *); /* starts so far, this one included; durable */
 const char *home_engine_directory(const struct home *);
+const char *home_ring_path(const struct home *); /* for texts */
 /* Once set it cannot change: -EPERM. */
 RPC_OK int home_set_cluster(struct home *, uint64_t cluster_id, struct rpc_error *error_out);
 RPC_OK int home_ring_store(struct home *, struct rpc_slice document, struct rpc_error *error_out);

@@ -16,8 +16,10 @@
 
 enum key_space { KEY_SPACE_OBJECT = 0, KEY_SPACE_HINT = 1 };
 
-RPC_OK int key_encode(uint16_t partition, struct rpc_slice bucket, struct rpc_slice key, struct arena *, struct rpc_slice *out);
-RPC_OK int key_decode(struct rpc_slice engine_key, uint16_t *partition_out, struct rpc_slice *bucket_out, struct rpc_slice *key_out);
+RPC_OK int key_encode(uint16_t partition, struct rpc_slice bucket, struct rpc_slice key, struct arena *,
+		      struct rpc_slice *out);
+RPC_OK int key_decode(struct rpc_slice engine_key, uint16_t *partition_out, struct rpc_slice *bucket_out,
+		      struct rpc_slice *key_out);
 uint16_t key_partition(struct rpc_slice engine_key); /* size >= 2 */
 
 #endif

@@ -53,7 +53,8 @@ int keyset_reserve(struct keyset *set)
 void keyset_clear(struct keyset *set)
 {
 	if (set->capacity > CAPACITY_FIRST && set->count < set->capacity / 16) {
-		keyset_fini(set); /* of a large batch long ago: wiping it at every commit would cost more than to grow again */
+		keyset_fini(set); /* of a large batch long ago: wiping it at every commit would cost more than to grow
+				     again */
 		return;
 	}
 	if (set->count != 0)

@@ -1,6 +1,7 @@
 /* Key set: which keys were written and are not durable yet.
  *
- * Open addressing over 64-bit hashes. Two keys with one hash look like one: a reader then waits for a sync it need not wait for.
+ * Open addressing over 64-bit hashes. Two keys with one hash look like one: a reader then waits for a sync it need not
+ * wait for.
  *
  * Threading   One owner.
  * Errors      -ENOMEM from keyset_reserve; inserting after a reserve cannot fail.
@@ -13,7 +14,7 @@
 #include "rpc.h"
 
 struct keyset {
-	uint64_t *hashes; /* 0 is free */
+	uint64_t *hashes;         /* 0 is free */
 	uint32_t count, capacity; /* capacity: a power of two, or 0 */
 };
 

@@ -21,7 +21,8 @@ static struct {
 
 	_Atomic uint64_t dropped;
 
-	/* Between poll and write nobody else of this process may fill the pipe. Held for these two calls; neither waits. */
+	/* Between poll and write nobody else of this process may fill the pipe. Held for these two calls; neither
+	 * waits. */
 	pthread_mutex_t lock;
 	uint64_t dropped_told; /* under lock: how many of dropped a line has told */
 } out = {.lowest = LOG_LEVEL_INFO, .fd = STDERR_FILENO, .lock = PTHREAD_MUTEX_INITIALIZER};
@@ -75,8 +76,9 @@ static void begin_line(struct line *line, enum log_level level)
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &utc);
 	line->length = strftime(line->bytes, sizeof line->bytes, "%Y-%m-%dT%H:%M:%S", &utc);
-	line->length += (size_t)snprintf(line->bytes + line->length, sizeof line->bytes - line->length, ".%03ldZ %s %s ",
-					 now.tv_nsec / 1000000, columns[level], out.name[0] ? out.name : "-");
+	line->length +=
+		(size_t)snprintf(line->bytes + line->length, sizeof line->bytes - line->length, ".%03ldZ %s %s ",
+				 now.tv_nsec / 1000000, columns[level], out.name[0] ? out.name : "-");
 }
 
 static void append_byte(struct line *line, char byte)

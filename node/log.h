@@ -2,12 +2,12 @@
  *
  *     2026-11-23T16:40:01.123Z INFO  n1 gossip: member up peer=n2 address=127.0.0.1:7101
  *
- * One line is one write(2), so lines of threads and processes never mix. The room or actor comes first, then what happened,
- * then key=value. A value with blanks is quoted by who logs it. Control characters are written as \xNN.
+ * One line is one write(2), so lines of threads and processes never mix. The room or actor comes first, then what
+ * happened, then key=value. A value with blanks is quoted by who logs it. Control characters are written as \xNN.
  *
  * Threading   log_open and log_to before threads start; log_write: any thread.
- * Errors      None. A line that a full pipe does not take at once, or that nobody reads any more, is dropped, and the next
- *             line that passes is preceded by how many were: a reader that stalls never stalls the node.
+ * Errors      None. A line that a full pipe does not take at once, or that nobody reads any more, is dropped, and the
+ * next line that passes is preceded by how many were: a reader that stalls never stalls the node.
  */
 #ifndef KVRING_NODE_LOG_H
 #define KVRING_NODE_LOG_H

@@ -9,8 +9,13 @@
 
 enum { YIELDS_BEFORE_SLEEP = 2 };
 
-/* The queue's own barriers are in liburcu, where ThreadSanitizer does not look: tell it that what was done before the put comes
- * before what is done after the take. Nothing outside a TSan build. */
+/* The queue's own barriers are in liburcu, where ThreadSanitizer does not look: tell it that what was done before the
+ * put comes before what is done after the take. Nothing outside a TSan build. */
+#ifdef __has_feature /* clang's way of saying it */
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__ 1
+#endif
+#endif
 #ifdef __SANITIZE_THREAD__
 void __tsan_acquire(void *);
 void __tsan_release(void *);
@@ -19,8 +24,8 @@ void __tsan_release(void *);
 #define __tsan_release(at) (void)(at)
 #endif
 
-/* Sleeping without losing a wake-up: the consumer says that it sleeps, then looks once more; a producer puts, then looks whether
- * somebody sleeps. Both with a full fence in between, so at least one of them sees the other. */
+/* Sleeping without losing a wake-up: the consumer says that it sleeps, then looks once more; a producer puts, then
+ * looks whether somebody sleeps. Both with a full fence in between, so at least one of them sees the other. */
 
 static long futex(int32_t *word, int operation, int32_t value, const struct timespec *timeout)
 {
@@ -78,7 +83,8 @@ static bool has_mail(struct mailbox *mailbox)
 
 void mailbox_wait(struct mailbox *mailbox, uint64_t until_us)
 {
-	/* On a busy machine whoever is about to write runs first: one longer batch instead of two sleeps. On an idle one this is nothing. */
+	/* On a busy machine whoever is about to write runs first: one longer batch instead of two sleeps. On an idle
+	 * one this is nothing. */
 	for (int i = 0; i < YIELDS_BEFORE_SLEEP; i++) {
 		sched_yield();
 		if (has_mail(mailbox))
@@ -88,7 +94,8 @@ void mailbox_wait(struct mailbox *mailbox, uint64_t until_us)
 	cmm_smp_mb();
 	bool nudged = __atomic_exchange_n(&mailbox->nudged, false, __ATOMIC_SEQ_CST);
 	if (!nudged && !has_mail(mailbox) && !mailbox_stopping(mailbox)) {
-		struct timespec until = {.tv_sec = (time_t)(until_us / 1000000), .tv_nsec = (long)(until_us % 1000000) * 1000};
+		struct timespec until = {.tv_sec = (time_t)(until_us / 1000000),
+					 .tv_nsec = (long)(until_us % 1000000) * 1000};
 		/* FUTEX_WAIT_BITSET takes an absolute time. Any return is fine: the consumer looks again. */
 		futex(&mailbox->asleep, FUTEX_WAIT_BITSET_PRIVATE, 1, until_us == UINT64_MAX ? NULL : &until);
 	}

@@ -1,7 +1,7 @@
 /* Mailbox: what other threads leave for a worker.
  *
- * One wait-free queue per kind of mail (liburcu wfcqueue: many producers, one consumer), and a futex to sleep on. The queues are
- * typed, so that no tag is needed; the order between kinds does not matter to anyone.
+ * One wait-free queue per kind of mail (liburcu wfcqueue: many producers, one consumer), and a futex to sleep on. The
+ * queues are typed, so that no tag is needed; the order between kinds does not matter to anyone.
  *
  * Threading   mailbox_put, mailbox_wake, mailbox_nudge: any thread. mailbox_take and mailbox_wait: the one consumer.
  * Ownership   What is put belongs to the consumer.

@@ -1,6 +1,7 @@
 /* kvnode: one node of a cluster.
  *
- * Exit codes: 0 stopped by SIGTERM or SIGINT after flushing; 1 could not start or could not close cleanly; 2 wrong configuration. */
+ * Exit codes: 0 stopped by SIGTERM or SIGINT after flushing; 1 could not start or could not close cleanly; 2 wrong
+ * configuration. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,11 +26,12 @@ static uint64_t random_u64(void)
 	return value;
 }
 
-/* What is not configured is one per core. */
+/* What is not configured is one per two cores: coordinators and replicas are busy at the same time, and more threads
+ * than cores only take turns (measured on two cores: 1 + 1 made a fifth more puts per second than 2 + 2). */
 static uint32_t threads_or(uint32_t configured)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	return configured ? configured : cores > 0 ? (uint32_t)cores : 1;
+	return configured ? configured : cores > 1 ? (uint32_t)cores / 2 : 1;
 }
 
 /* What is not configured is an eighth of the machine's memory for clients and as much for peers: a quarter together. */
@@ -78,18 +80,19 @@ static int start(const struct node_config *config, struct runtime **out)
 {
 	const char *seeds[CONFIG_SEEDS_MAX];
 	struct runtime_options options = {
-		.node = {
-			.directory = config->data_dir,
-			.seeds = seeds,
-			.seed_count = config->seed_count,
-			.coordinator_count = threads_or(config->coordinators),
-			.shard_count = config->shards,
-			.new_shard_count = threads_or(0),
-			.seed = random_u64(),
-			.new_node_id = random_u64() | 1,
-			.cache_bytes = (size_t)config->cache_mb << 20,
-			.memtable_bytes = (size_t)config->memtable_mb << 20,
-		},
+		.node =
+			{
+				.directory = config->data_dir,
+				.seeds = seeds,
+				.seed_count = config->seed_count,
+				.coordinator_count = threads_or(config->coordinators),
+				.shard_count = config->shards,
+				.new_shard_count = threads_or(0),
+				.seed = random_u64(),
+				.new_node_id = random_u64() | 1,
+				.cache_bytes = (size_t)config->cache_mb << 20,
+				.memtable_bytes = (size_t)config->memtable_mb << 20,
+			},
 		.client_listen = config->listen,
 		.peer_listen = config->listen_peer,
 		.bus_listen = config->listen_bus,
@@ -124,7 +127,7 @@ int main(int argc, char **argv)
 	if (start(&config, &runtime) < 0)
 		_exit(EXIT_FAILURE);
 	log_info("start: version=%s id=%016lx cluster=%016lx data_dir=%s clients=%s peers=%s bus=%s coordinators=%u shards=%u",
-		 KVRING_VERSION, runtime->node->id, home_cluster_id(runtime->node->home), config.data_dir, config.listen,
+		 KVRING_VERSION, runtime->node->id, runtime->self.cluster_id, config.data_dir, config.listen,
 		 config.listen_peer, config.listen_bus, runtime->node->coordinator_count, runtime->node->shard_count);
 	int signal_number = runtime_run(runtime);
 	log_info("stop: %s: finishing what is under way", strsignal(signal_number));

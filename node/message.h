@@ -1,10 +1,11 @@
 /* Message: what one actor tells another, on this node or on any.
  *
- * Plain structs. Between nodes node/codec.c turns them into the batches of peer.proto; on one node they are handed over as they are.
+ * Plain structs. Between nodes node/codec.c turns them into the batches of peer.proto; on one node they are handed over
+ * as they are.
  *
  * Threading   Owned by one thread at a time; handed over through a mailbox.
- * Ownership   A message lives in its home arena and holds a reference to it, and to up to two more arenas whose memory it points
- *             into. message_free drops them. Slices in a message are valid as long as the message.
+ * Ownership   A message lives in its home arena and holds a reference to it, and to up to two more arenas whose memory
+ * it points into. message_free drops them. Slices in a message are valid as long as the message.
  */
 #ifndef KVRING_NODE_MESSAGE_H
 #define KVRING_NODE_MESSAGE_H
@@ -28,7 +29,7 @@ struct address {
 
 enum message_type {
 	/* to a coordinator, from a client or from another coordinator */
-	MESSAGE_CLIENT, /* a client's request, one or many operations */
+	MESSAGE_CLIENT,  /* a client's request, one or many operations */
 	MESSAGE_FORWARD, /* one operation, from a coordinator that holds no replica of the key */
 	/* to a replica */
 	MESSAGE_COORDINATE, /* add this new version; only from a coordinator of the same node */
@@ -60,8 +61,8 @@ enum replica_status {
 	REPLICA_DISK_FULL,
 	REPLICA_NOT_OWNER,
 	/* never on the wire: */
-	REPLICA_UNREACHABLE,  /* nothing was sent */
-	REPLICA_LOST,         /* sent, no answer: may have been executed */
+	REPLICA_UNREACHABLE,   /* nothing was sent */
+	REPLICA_LOST,          /* sent, no answer: may have been executed */
 	REPLICA_SIBLING_LIMIT, /* COORDINATED only: refused, nothing was written */
 };
 
@@ -90,13 +91,14 @@ enum outcome { OUTCOME_DONE = 1, OUTCOME_ABSENT, OUTCOME_IN_DOUBT, OUTCOME_REFUS
 
 struct client_result {
 	enum outcome outcome;
-	uint32_t code;       /* Code of kv.proto */
-	const char *message; /* NULL: none */
+	uint32_t code;                                        /* Code of kv.proto */
+	const char *message;                                  /* NULL: none */
 	uint32_t acks_owners, acks_fallbacks, synced, needed; /* a get: acks_owners counts replies */
 	struct rpc_slice context;
 	const struct client_sibling *siblings;
 	uint32_t sibling_count;
-	/* What keeps the bytes above alive, each may be NULL; dropped by message_free of the message with the request. */
+	/* What keeps the bytes above alive, each may be NULL; dropped by message_free of the message with the request.
+	 */
 	struct message *held;
 	struct arena *pin;
 };
@@ -118,7 +120,7 @@ struct message {
 	uint64_t correlation; /* chosen by who asks, returned in the answer */
 	uint64_t deadline_us; /* on the receiver's clock; expired questions are dropped */
 	uint64_t epoch;       /* of the ring the sender used */
-	void *call;           /* the driver's: where an answer goes that leaves this node; copied from question to answer */
+	void *call; /* the driver's: where an answer goes that leaves this node; copied from question to answer */
 	uint32_t call_index;
 	struct arena *home;
 	struct arena *pins[2];

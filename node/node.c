@@ -129,7 +129,8 @@ int node_open(const struct node_options *options, struct node **out, struct rpc_
 	int error = open_all(self, options, error_out);
 	if (error < 0) {
 		if (error_out->text[0] == 0)
-			snprintf(error_out->text, sizeof error_out->text, "%s: %s", options->directory, strerror(-error));
+			snprintf(error_out->text, sizeof error_out->text, "%s: %s", options->directory,
+				 strerror(-error));
 		(void)!node_close(&self);
 		return error;
 	}

@@ -1,7 +1,7 @@
 /* Node: all actors of one process and what they share, without a thread, a socket or a clock.
  *
- * node_open builds home, engine, ring table and actors over a file system; drivers (node/worker.c in production, tests/sim in the
- * simulator) step them. The same code runs in both.
+ * node_open builds home, engine, ring table and actors over a file system; drivers (node/worker.c in production,
+ * tests/sim in the simulator) step them. The same code runs in both.
  *
  * Threading   open and close: one thread. node_step: one thread at a time per actor.
  * Ownership   Owns everything it opened; borrows the file system.
@@ -24,8 +24,8 @@ struct node_options {
 	uint32_t coordinator_count;
 	uint32_t shard_count;     /* fixed with the data; 0: as the directory has it, or new_shard_count */
 	uint32_t new_shard_count; /* when the directory is new and shard_count is 0 */
-	uint64_t seed;        /* of every generator in the node */
-	uint64_t new_node_id; /* taken when the directory is new; random in production */
+	uint64_t seed;            /* of every generator in the node */
+	uint64_t new_node_id;     /* taken when the directory is new; random in production */
 	size_t cache_bytes, memtable_bytes;
 	uint32_t round_ms, timeout_ms; /* gossip; 0: defaults */
 	uint32_t job_limit;            /* per shard; 0: default */

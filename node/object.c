@@ -334,8 +334,8 @@ static uint8_t *put_sibling(uint8_t *at, const struct version *vector, const str
 
 size_t object_encoded_size(const struct object *object)
 {
-	size_t size = OBJECT_HEAD_SIZE + bytes_varint_size(object->vector.count) +
-		      bytes_varint_size(object->sibling_count);
+	size_t size =
+		OBJECT_HEAD_SIZE + bytes_varint_size(object->vector.count) + bytes_varint_size(object->sibling_count);
 
 	for (uint32_t i = 0; i < object->vector.count; i++)
 		size += sizeof(uint64_t) + bytes_varint_size(object->vector.entries[i].counter) +

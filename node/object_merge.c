@@ -264,9 +264,9 @@ static bool same_vector(const struct version *a, const struct version *b)
 	return true;
 }
 
-/* O4's exception. A replica that only ever merges keeps the entries which others truncate, and gets one more with every crash
- * of any of them; when the next would not decode any more, the oldest has to go here too. Which one does not depend on the
- * order of a and b. */
+/* O4's exception. A replica that only ever merges keeps the entries which others truncate, and gets one more with every
+ * crash of any of them; when the next would not decode any more, the oldest has to go here too. Which one does not
+ * depend on the order of a and b. */
 static bool bound_clock(struct object *out)
 {
 	uint32_t excess = out->seen_count > OBJECT_DOTS_MAX ? out->seen_count - OBJECT_DOTS_MAX : 0;
@@ -389,7 +389,8 @@ static bool adds_past_limits(const struct object *old, const struct object *out,
 {
 	if (out->sibling_count <= old->sibling_count)
 		return false;
-	return out->sibling_count > LIMIT_SIBLINGS || (out->vector.count > LIMIT_CLOCK_PUT && !owns_sibling(old, actor));
+	return out->sibling_count > LIMIT_SIBLINGS ||
+	       (out->vector.count > LIMIT_CLOCK_PUT && !owns_sibling(old, actor));
 }
 
 int object_put(const struct object *old, const struct context *context, const struct sibling *sibling, uint64_t now_ms,

@@ -36,13 +36,13 @@ enum ask_state { ASK_IDLE, ASK_SENT, ASK_OK, ASK_FAILED };
 struct position {
 	uint64_t node_id;
 	uint16_t member_index;
-	bool up; /* by the ring view when the operation started */
+	bool up;            /* by the ring view when the operation started */
 	enum ask_state ask; /* put: COORDINATE, STORE or FORWARD; get: FETCH */
 	enum replica_status failure;
 	/* get only */
 	bool object_asked;
-	bool merged; /* what it holds is part of the operation's object */
-	enum ask_state repair; /* at most one under way: its answer says what the owner has now */
+	bool merged;            /* what it holds is part of the operation's object */
+	enum ask_state repair;  /* at most one under way: its answer says what the owner has now */
 	uint64_t digest;        /* of what it holds, 0 absent; valid when ask is ASK_OK */
 	uint64_t repair_digest; /* of what it was sent */
 };
@@ -52,11 +52,11 @@ struct operation {
 	uint64_t correlation;
 	enum operation_state state;
 	enum operation_kind kind;
-	struct message *question; /* CLIENT or FORWARD; NULL once answered */
-	uint32_t index;           /* of the result, for CLIENT */
+	struct message *question;           /* CLIENT or FORWARD; NULL once answered */
+	uint32_t index;                     /* of the result, for CLIENT */
 	const struct client_operation *ask; /* valid until answered */
-	struct arena *arena;      /* holds key and context */
-	struct rpc_slice key;     /* engine key */
+	struct arena *arena;                /* holds key and context */
+	struct rpc_slice key;               /* engine key */
 	struct context context;
 	uint16_t partition;
 	uint64_t epoch;
@@ -64,9 +64,10 @@ struct operation {
 	struct position positions[RING_REPLICAS_MAX];
 	uint32_t position_count;
 	uint32_t needed;
-	bool maybe_written; /* some replica may hold the write */
+	bool maybe_written;    /* some replica may hold the write */
 	uint32_t forward_acks; /* the most that an owner who answered IN_DOUBT had */
-	struct message *held; /* put: COORDINATED, until answered; get: the FETCHED that `merged` points into, unless merge_arena does */
+	struct message *held;  /* put: COORDINATED, until answered; get: the FETCHED that `merged` points into, unless
+				  merge_arena does */
 	/* get only */
 	bool has_object;
 	struct object merged;
@@ -83,7 +84,8 @@ struct coordinator {
 	struct operation **slots;
 	uint32_t slot_count;
 	struct operation *free_list;
-	struct cds_list_head answered; /* oldest first; they only wait for late answers, and give way when there is no room */
+	struct cds_list_head
+		answered; /* oldest first; they only wait for late answers, and give way when there is no room */
 	uint32_t in_flight;
 	struct coordinator_counters counters;
 };
@@ -110,12 +112,14 @@ const char *operation_failures(struct coordinator *, const struct operation *, s
 
 void put_start(struct coordinator *, struct operation *, uint64_t now_us, struct effects *);
 /* Consumes the answer. */
-void put_on_message(struct coordinator *, struct operation *, struct message *answer, uint64_t now_us, struct effects *);
+void put_on_message(struct coordinator *, struct operation *, struct message *answer, uint64_t now_us,
+		    struct effects *);
 void put_on_timer(struct coordinator *, struct operation *, uint64_t now_us, struct effects *);
 
 void get_start(struct coordinator *, struct operation *, const struct event *, struct effects *);
 /* Consumes the answer. */
-void get_on_message(struct coordinator *, struct operation *, struct message *answer, const struct event *, struct effects *);
+void get_on_message(struct coordinator *, struct operation *, struct message *answer, const struct event *,
+		    struct effects *);
 void get_on_timer(struct coordinator *, struct operation *, const struct event *, struct effects *);
 
 #endif

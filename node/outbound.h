@@ -4,12 +4,13 @@
  *     outbound_flush     at its end: encoded and sent
  *     outbound_complete  when the peer has answered, or nobody will: every question gets its answer as an event
  *
- * While OUTBOUND_IN_FLIGHT batches to one peer are under way, further questions wait and travel together: under load batches grow
- * by themselves, with little load nothing waits.
+ * While OUTBOUND_IN_FLIGHT batches to one peer are under way, further questions wait and travel together: under load
+ * batches grow by themselves, with little load nothing waits.
  *
  * Threading   One worker's; completions come back through its mailbox.
  * Ownership   Takes the questions and frees them after their answers are made.
- * Errors      Become answers: REPLICA_UNREACHABLE nothing was sent, REPLICA_LOST sent but no answer, REPLICA_OVERLOADED too much under way.
+ * Errors      Become answers: REPLICA_UNREACHABLE nothing was sent, REPLICA_LOST sent but no answer, REPLICA_OVERLOADED
+ * too much under way.
  */
 #ifndef KVRING_NODE_OUTBOUND_H
 #define KVRING_NODE_OUTBOUND_H

@@ -74,6 +74,8 @@ int peers_set(struct peers *self, uint64_t node_id, const char *address, struct 
 	atomic_store(&peer->link, link);
 	atomic_store_explicit(&peer->node_id, node_id, memory_order_release);
 	self->count += old == NULL;
+	if (old != NULL)
+		rpc_link_stop(old); /* its connection and files go now, its memory at the end */
 	return 0;
 }
 

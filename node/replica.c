@@ -15,9 +15,10 @@
  *
  *     version u32 = 1 | actor u64 | next counter u64, 0 while in use     little endian, 20 bytes
  *
- * An actor lives as long as nothing it wrote can have been forgotten here. A crash may take back what was not synced and what other
- * replicas hold all the same; a later dot of the same actor would claim those too, and merging would drop them. So
- * only an orderly close, after a commit, leaves a counter to go on from, and every other start takes a new actor.
+ * An actor lives as long as nothing it wrote can have been forgotten here. A crash may take back what was not synced
+ * and what other replicas hold all the same; a later dot of the same actor would claim those too, and merging would
+ * drop them. So only an orderly close, after a commit, leaves a counter to go on from, and every other start takes a
+ * new actor.
  */
 enum { META_VERSION = 1, META_SIZE = 20 };
 
@@ -37,7 +38,7 @@ struct replica {
 	struct prng prng;
 	struct engine_batch *batch;
 	uint64_t actor, counter_next;
-	bool actor_spent; /* must not issue another dot; a new one could not be made durable yet */
+	bool actor_spent;          /* must not issue another dot; a new one could not be made durable yet */
 	struct generation open;    /* the next commit covers these */
 	struct generation closing; /* a commit under way covers these */
 	bool syncing;
@@ -78,7 +79,6 @@ static void hold(struct generation *generation, struct message *answer)
 	generation->last = &answer->next;
 }
 
-
 /* Sends now, unless the key has a write that is not durable yet: then with that write (P3). */
 static void answer_when_durable(struct replica *self, struct message *answer, uint64_t hash, struct effects *out)
 {
@@ -101,6 +101,14 @@ static enum replica_status status_of(int error)
 	default:
 		return REPLICA_ERROR;
 	}
+}
+
+/* The store could not do it: counted for who watches. -EAGAIN and -ENOMEM only say that there is no room in memory now. */
+static enum replica_status store_failed(struct replica *self, int error)
+{
+	if (error != -EAGAIN && error != -ENOMEM)
+		count(&self->counters.store_errors, 1);
+	return status_of(error);
 }
 
 /* What waited may or may not be on disk, now or later, so it is an error and never an acknowledgement. */
@@ -182,7 +190,8 @@ static int load_actor(struct replica *self, struct rpc_error *error_out)
 	const uint8_t *bytes = meta.data;
 	if (meta.size != META_SIZE || bytes[0] != META_VERSION || get_u64(bytes + 4) == 0) {
 		snprintf(error_out->text, sizeof error_out->text,
-			 "shard %u: its actor record has version %u and %zu bytes, this program knows version %d of %d bytes; "
+			 "shard %u: its actor record has version %u and %zu bytes, this program knows version %d of %d "
+			 "bytes; "
 			 "run a program that wrote this directory, or at least as new a one",
 			 self->options.self.index, meta.size ? bytes[0] : 0, meta.size, META_VERSION, META_SIZE);
 		return -EBADMSG;
@@ -208,15 +217,6 @@ static void leave_identity(struct replica *self)
 
 /* ---- reading and writing one object --------------------------------------------------------------------------- */
 
-/* The store could not do it: counts that, and says it in the answer's words. */
-static enum replica_status store_failed(struct replica *self, int error)
-{
-	enum replica_status status = status_of(error);
-	if (status != REPLICA_OVERLOADED) /* which passes when a flush has ended */
-		count(&self->counters.store_errors, 1);
-	return status;
-}
-
 static struct engine_slice engine_slice(struct rpc_slice slice)
 {
 	return (struct engine_slice){slice.data, slice.size};
@@ -238,8 +238,8 @@ static int read_object(struct replica *self, struct rpc_slice key, struct arena 
 }
 
 /* Writes `fresh` (encoded in *encoded_out) in place of `old`; visible at once, durable with the open generation. */
-static int write_object(struct replica *self, struct rpc_slice key, const struct object *old, const struct object *fresh,
-			struct arena *arena, struct rpc_slice *encoded_out)
+static int write_object(struct replica *self, struct rpc_slice key, const struct object *old,
+			const struct object *fresh, struct arena *arena, struct rpc_slice *encoded_out)
 {
 	int error = object_encode(fresh, arena, encoded_out);
 	if (error < 0)
@@ -277,8 +277,8 @@ static void answer_stored(struct replica *self, const struct message *question, 
 	}
 }
 
-/* Somebody has seen a counter of this actor. When it was never issued, local data went back in time: a dot below it would look
- * superseded to others. The new actor is durable before anything else is. */
+/* Somebody has seen a counter of this actor. When it was never issued, local data went back in time: a dot below it
+ * would look superseded to others. The new actor is durable before anything else is. */
 static int note_counter(struct replica *self, uint64_t counter)
 {
 	if (counter >= self->counter_next)
@@ -370,7 +370,8 @@ static void answer_coordinated(const struct message *question, enum replica_stat
 	effects_send(out, answer);
 }
 
-/* The stored object may know dots that this actor believes to be new: its counter went back in time. Another name has none. */
+/* The stored object may know dots that this actor believes to be new: its counter went back in time. Another name has
+ * none. */
 static int put_with_fresh_dot(struct replica *self, const struct object *stored, const struct context *context,
 			      struct sibling *sibling, uint64_t now_ms, struct arena *arena, struct object *fresh_out,
 			      enum object_put_result *result_out, struct dot *dot_out, uint32_t *truncated_out)
@@ -406,8 +407,8 @@ static enum replica_status add_version(struct replica *self, const struct messag
 	struct object fresh;
 	enum object_put_result result;
 	uint32_t truncated = 0;
-	error = put_with_fresh_dot(self, stored, &question->coordinate.context, &sibling, now_ms, out->arena, &fresh, &result,
-				   dot_out, &truncated);
+	error = put_with_fresh_dot(self, stored, &question->coordinate.context, &sibling, now_ms, out->arena, &fresh,
+				   &result, dot_out, &truncated);
 	if (error < 0)
 		return store_failed(self, error);
 	if (result == OBJECT_PUT_SIBLING_LIMIT)
@@ -434,8 +435,8 @@ static void on_coordinate(struct replica *self, struct message *question, uint64
 	enum replica_status status;
 	int found = read_object(self, question->coordinate.key, out->arena, &stored, &pinned);
 	if (found < 0) {
-		/* The put goes to another owner. Nothing is ever written over what cannot be read, so the dots of this actor under
-		 * the key stay true; whatever drops damaged data has to begin a new actor. */
+		/* The put goes to another owner. Nothing is ever written over what cannot be read, so the dots of this
+		 * actor under the key stay true; what drops damaged data has to call become_new_actor. */
 		status = store_failed(self, found);
 	} else {
 		status = add_version(self, question, &stored, now_ms, out, &object, &dot);
@@ -488,8 +489,10 @@ static void refuse(struct replica *self, struct message *question, enum replica_
 	message_free(question);
 }
 
-/* Only owners hold objects, and only by the ring of this epoch or a newer one (algorithms: STALE_RING). */
-static enum replica_status check_ring(const struct replica *self, const struct message *question, uint16_t partition)
+/* Only owners hold objects, and only by the ring of this epoch or a newer one (algorithms: STALE_RING). A key under a partition
+ * that is not its own would be stored where nobody looks for it. */
+static enum replica_status check_ring(const struct replica *self, const struct message *question, uint16_t partition,
+				      struct rpc_slice bucket, struct rpc_slice name)
 {
 	enum replica_status status = REPLICA_OK;
 	const struct ring_view *view = ring_view_acquire(self->options.ring);
@@ -500,6 +503,8 @@ static enum replica_status check_ring(const struct replica *self, const struct m
 	else if (partition >= ring_partition_count(view->document) ||
 		 !ring_owns(view->document, partition, (uint32_t)view->self))
 		status = REPLICA_NOT_OWNER;
+	else if (ring_partition_of(view->document, bucket.data, bucket.size, name.data, name.size) != partition)
+		status = REPLICA_ERROR;
 	ring_view_release(self->options.ring, view);
 	return status;
 }
@@ -517,12 +522,13 @@ static enum replica_status check(const struct replica *self, const struct messag
 		return REPLICA_ERROR;
 	if (partition % self->options.shard_count != self->options.self.index)
 		return REPLICA_ERROR;
-	return check_ring(self, question, partition);
+	return check_ring(self, question, partition, bucket, name);
 }
 
 static void on_message(struct replica *self, struct message *question, const struct event *event, struct effects *out)
 {
-	assert(question->type == MESSAGE_COORDINATE || question->type == MESSAGE_STORE || question->type == MESSAGE_FETCH);
+	assert(question->type == MESSAGE_COORDINATE || question->type == MESSAGE_STORE ||
+	       question->type == MESSAGE_FETCH);
 	enum replica_status status = check(self, question, event->now_us);
 	if (status != REPLICA_OK) {
 		refuse(self, question, status, out);
@@ -535,7 +541,7 @@ static void on_message(struct replica *self, struct message *question, const str
 	}
 }
 
-/* ---- commits and background jobs -------------------------------------------------------------------------------- */
+/* ---- commits and background jobs ---------------------------------------------------------------------------- */
 
 /* A full disk or short memory passes; after anything else the log must not be used any more (engine E1). */
 static bool is_passing(int status)
@@ -591,7 +597,8 @@ static uint64_t next_timer(const struct replica *self, const struct event *event
 
 static void maintain(struct replica *self, const struct event *event, struct effects *out)
 {
-	if (self->dead || atomic_load_explicit(&self->quiet, memory_order_relaxed) || event->now_us < self->maintain_after_us)
+	if (self->dead || atomic_load_explicit(&self->quiet, memory_order_relaxed) ||
+	    event->now_us < self->maintain_after_us)
 		return;
 	while (self->jobs_out < self->options.job_limit && out->job_count < EFFECTS_JOBS_MAX) {
 		struct engine_job *job = NULL;
@@ -644,7 +651,7 @@ void replica_step(struct replica *self, const struct event *event, struct effect
 	out->timer_us = next_timer(self, event);
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------------------------------------------- */
 
 int replica_create(const struct replica_options *options, struct replica **out, struct rpc_error *error_out)
 {

@@ -50,20 +50,21 @@ struct worker *runtime_worker_for(struct runtime *self, const struct message *me
 	}
 }
 
-int runtime_commit_begin(struct runtime *self, uint32_t shard_index, struct engine_commit **out)
+static int report_commit(struct runtime *self, uint32_t shard_index, int error)
 {
-	int error = shard_commit_begin(engine_shard(self->node->engine, shard_index), out);
 	if (error < 0)
 		watch_log_failed(&self->replicas[shard_index], error);
 	return error;
 }
 
+int runtime_commit_begin(struct runtime *self, uint32_t shard_index, struct engine_commit **out)
+{
+	return report_commit(self, shard_index, shard_commit_begin(engine_shard(self->node->engine, shard_index), out));
+}
+
 int runtime_commit_end(struct runtime *self, uint32_t shard_index, struct engine_commit *commit)
 {
-	int error = shard_commit_end(engine_shard(self->node->engine, shard_index), &commit);
-	if (error < 0)
-		watch_log_failed(&self->replicas[shard_index], error);
-	return error;
+	return report_commit(self, shard_index, shard_commit_end(engine_shard(self->node->engine, shard_index), &commit));
 }
 
 static uint64_t unix_ms(void)
@@ -175,7 +176,7 @@ static void fill_wanted(struct runtime *self, const struct gossip_row *rows, uin
 	uint32_t bus_count = gossip_bus_peers(self->node->gossip, bus, BUS_PEERS);
 	*count_out = 0;
 	for (uint32_t i = 0; i < count; i++) {
-		if (rows[i].node_id == self->node->id)
+		if (rows[i].node_id == self->node->id || !gossip_is_contact(self->node->gossip, i))
 			continue;
 		struct wanted_peer *peer = &wanted[(*count_out)++];
 		memset(peer, 0, sizeof *peer); /* padding too: it is hashed */

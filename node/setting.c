@@ -32,9 +32,9 @@ const struct setting settings[SETTING_COUNT] = {
 	 "peer address of another node of the cluster; may be repeated"},
 
 	{"threads", "coordinators", SETTING_AUTO, AT(coordinators), "auto", 1, 256, "N",
-	 "threads for client operations; auto: one per core"},
+	 "threads for client operations; auto: one per two cores"},
 	{"threads", "shards", SETTING_AUTO, AT(shards), "auto", 1, 256, "N",
-	 "engine shards, a thread each, fixed with the data; auto: one per core"},
+	 "engine shards, a thread each, fixed with the data; auto: one per two cores"},
 	{"threads", "jobs", SETTING_NUMBER, AT(jobs), "2", 1, 64, "N",
 	 "background threads for flushes and compactions"},
 

@@ -37,7 +37,8 @@ static uint64_t scan(struct ticker *self, uint64_t now_us)
 	return next_us;
 }
 
-/* next_us is announced before the second scan: a slot set in between is either seen by it, or sees next_us and wakes the ticker. */
+/* next_us is announced before the second scan: a slot set in between is either seen by it, or sees next_us and wakes
+ * the ticker. */
 static void *run(void *arg)
 {
 	struct ticker *self = arg;

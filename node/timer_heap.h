@@ -1,6 +1,7 @@
 /* Timer heap: which of many entries is due next.
  *
- * A binary heap of pointers to entries embedded in the caller's structs; an entry knows its place, so that it can be moved or taken out.
+ * A binary heap of pointers to entries embedded in the caller's structs; an entry knows its place, so that it can be
+ * moved or taken out.
  *
  * Threading   One owner.
  * Errors      -ENOMEM from timer_heap_add.

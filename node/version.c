@@ -29,7 +29,8 @@ enum {
 	CONTEXT_ENTRY_MAX = 18,
 };
 
-_Static_assert(CONTEXT_HEAD_MAX + (LIMIT_CLOCK_ENTRIES + CONTEXT_DOTS_MAX) * CONTEXT_ENTRY_MAX + CONTEXT_CHECKSUM_SIZE <=
+_Static_assert(CONTEXT_HEAD_MAX + (LIMIT_CLOCK_ENTRIES + CONTEXT_DOTS_MAX) * CONTEXT_ENTRY_MAX +
+			       CONTEXT_CHECKSUM_SIZE <=
 		       LIMIT_CONTEXT_SIZE,
 	       "whatever can be stored has a context");
 _Static_assert(LIMIT_CLOCK_ENTRIES < 1 << 14, "CONTEXT_HEAD_MAX: two bytes");
@@ -118,7 +119,8 @@ static int refuse_foreign(struct rpc_error *error_out)
 {
 	if (error_out)
 		snprintf(error_out->text, sizeof(error_out->text),
-			 "context belongs to another key, or was changed on its way; pass the context of a get or put of this "
+			 "context belongs to another key, or was changed on its way; pass the context of a get or put "
+			 "of this "
 			 "key unchanged");
 	return -EBADMSG;
 }

@@ -35,7 +35,8 @@ struct version {
 };
 
 enum {
-	CONTEXT_DOTS_MAX = 16, /* of a client's own puts since its last get; forgetting an older one can only leave a sibling */
+	CONTEXT_DOTS_MAX =
+		16, /* of a client's own puts since its last get; forgetting an older one can only leave a sibling */
 };
 
 /* What a client has seen: a vector (times unused) and dots above it, oldest first. */
@@ -55,8 +56,8 @@ static inline int dot_compare(struct dot a, struct dot b)
 uint64_t version_counter(const struct version *, uint64_t actor); /* 0 when absent */
 bool version_covers(const struct version *, struct dot);
 bool context_covers(const struct context *, struct dot);
-/* Pointwise maximum of counters and times. An entry that b raises gets at least time raised_ms. *changed_out: a counter of the
- * result is not a's. Leaves room for one more entry. -ENOMEM. */
+/* Pointwise maximum of counters and times. An entry that b raises gets at least time raised_ms. *changed_out: a counter
+ * of the result is not a's. Leaves room for one more entry. -ENOMEM. */
 RPC_OK int version_merge(const struct version *a, const struct version *b, uint64_t raised_ms, struct arena *,
 			 struct version *out, bool *changed_out);
 

@@ -18,7 +18,7 @@ enum {
 	KEY_SHOWN = 64,                      /* bytes of a key */
 };
 
-/* ---- text --------------------------------------------------------------------------------------------------------- */
+/* ---- text --------------------------------------------------------------------------------------------------- */
 
 struct shown_key {
 	char text[4 * KEY_SHOWN + 4];
@@ -31,7 +31,8 @@ static struct shown_key show(struct rpc_slice key)
 	size_t length = 0;
 	for (size_t i = 0; i < key.size && i < KEY_SHOWN; i++) {
 		bool plain = key.data[i] >= ' ' && key.data[i] < 0x7f && key.data[i] != '"' && key.data[i] != '\\';
-		length += (size_t)snprintf(shown.text + length, sizeof shown.text - length, plain ? "%c" : "\\x%02x", key.data[i]);
+		length += (size_t)snprintf(shown.text + length, sizeof shown.text - length, plain ? "%c" : "\\x%02x",
+					   key.data[i]);
 	}
 	snprintf(shown.text + length, sizeof shown.text - length, "%s", key.size > KEY_SHOWN ? "..." : "");
 	return shown;
@@ -50,7 +51,7 @@ static void read_envelope(const struct rpc_call *call, const char **method_out, 
 	*trace_id_out = request.trace_id;
 }
 
-/* ---- requests ----------------------------------------------------------------------------------------------------- */
+/* ---- requests ----------------------------------------------------------------------------------------------- */
 
 void watch_request(struct worker *worker, const struct message *message)
 {
@@ -62,9 +63,11 @@ void watch_request(struct worker *worker, const struct message *message)
 			continue;
 		if (!log_limit_pass(&worker->watch.large_value, worker->now_us, INTERVAL_US, &suppressed))
 			continue;
-		log_warn("coordinator: large value key=\"%s\" bytes=%zu warn_above=%d limit=%d suppressed=%u; large values delay "
+		log_warn("coordinator: large value key=\"%s\" bytes=%zu warn_above=%d limit=%d suppressed=%u; large "
+			 "values delay "
 			 "others, split them",
-			 show(operation->key).text, operation->value.size, LIMIT_VALUE_WARN_SIZE, LIMIT_VALUE_SIZE, suppressed);
+			 show(operation->key).text, operation->value.size, LIMIT_VALUE_WARN_SIZE, LIMIT_VALUE_SIZE,
+			 suppressed);
 	}
 }
 
@@ -76,9 +79,11 @@ static void tell_slow(struct worker *worker, const struct rpc_call *call, uint64
 	if (!log_limit_pass(&worker->watch.slow, worker->now_us, INTERVAL_US, &suppressed))
 		return;
 	read_envelope(call, &method, &trace_id);
-	log_warn("coordinator: slow request method=%s ms=%" PRIu64 " trace=%016" PRIx64 " suppressed=%u", method, micros / 1000,
-		 trace_id, suppressed);
-	runtime_tell(worker->runtime, &(struct node_event){.type = NODE_EVENT_SLOW_REQUEST, .name = method, .count = micros, .id = trace_id});
+	log_warn("coordinator: slow request method=%s ms=%" PRIu64 " trace=%016" PRIx64 " suppressed=%u", method,
+		 micros / 1000, trace_id, suppressed);
+	runtime_tell(
+		worker->runtime,
+		&(struct node_event){.type = NODE_EVENT_SLOW_REQUEST, .name = method, .count = micros, .id = trace_id});
 }
 
 static void tell_overload(struct worker *worker, const struct client_result *result, uint32_t refused)
@@ -88,8 +93,9 @@ static void tell_overload(struct worker *worker, const struct client_result *res
 	if (!log_limit_pass(&worker->watch.overload, worker->now_us, INTERVAL_US, &suppressed))
 		return;
 	log_warn("coordinator: overload refused=%u suppressed=%u why=\"%.200s\"", refused, suppressed, what);
-	runtime_tell(worker->runtime,
-			 &(struct node_event){.type = NODE_EVENT_OVERLOAD, .name = what, .count = (uint64_t)refused + suppressed});
+	runtime_tell(worker->runtime, &(struct node_event){.type = NODE_EVENT_OVERLOAD,
+							   .name = what,
+							   .count = (uint64_t)refused + suppressed});
 }
 
 static void tell_siblings(struct worker *worker, const struct client_operation *operation, uint32_t siblings)
@@ -97,7 +103,8 @@ static void tell_siblings(struct worker *worker, const struct client_operation *
 	uint32_t suppressed;
 	if (!log_limit_pass(&worker->watch.many_siblings, worker->now_us, INTERVAL_US, &suppressed))
 		return;
-	log_warn("coordinator: many siblings key=\"%s\" siblings=%u warn_above=%d limit=%d suppressed=%u; put with the context of a get "
+	log_warn("coordinator: many siblings key=\"%s\" siblings=%u warn_above=%d limit=%d suppressed=%u; put with the "
+		 "context of a get "
 		 "to resolve them",
 		 show(operation->key).text, siblings, LIMIT_SIBLINGS_WARN, LIMIT_SIBLINGS, suppressed);
 }
@@ -124,7 +131,7 @@ void watch_answer(struct worker *worker, const struct message *done)
 		tell_overload(worker, refused, refused_count);
 }
 
-/* ---- the disk ----------------------------------------------------------------------------------------------------- */
+/* ---- the disk ----------------------------------------------------------------------------------------------- */
 
 static const char *shard_text(const struct worker *worker)
 {
@@ -140,7 +147,8 @@ void watch_store(struct worker *worker)
 	uint64_t store = atomic_load_explicit(&counters->store_errors, memory_order_relaxed);
 	uint32_t batches; /* with errors, that were not told: the counts below say more */
 	if (jobs != watch->job_errors && log_limit_pass(&watch->jobs, worker->now_us, DISK_INTERVAL_US, &batches)) {
-		log_error("replica: flush or compaction failed shard=%u times=%" PRIu64 " why=\"%.900s\"; it is tried again, the data is "
+		log_error("replica: flush or compaction failed shard=%u times=%" PRIu64
+			  " why=\"%.900s\"; it is tried again, the data is "
 			  "safe, and writes stop when memory for them is full",
 			  worker->index, jobs - watch->job_errors, shard_text(worker));
 		watch->job_errors = jobs;
@@ -152,11 +160,13 @@ void watch_store(struct worker *worker)
 	}
 }
 
-void watch_log_failed(const struct worker *worker, int error)
+void watch_log_failed(struct worker *worker, int error)
 {
-	if (error == -ENOSPC) {
-		log_error("replica: disk full shard=%u why=\"%.900s\"; writes are refused until there is space", worker->index,
-			  shard_text(worker));
+	uint32_t suppressed;
+	if (error == -ENOSPC || error == -ENOMEM) {
+		if (log_limit_pass(&worker->watch.log, worker->now_us, DISK_INTERVAL_US, &suppressed))
+			log_error("replica: no %s for the log shard=%u suppressed=%u; writes are refused until there is, reads go on",
+				  error == -ENOSPC ? "space" : "memory", worker->index, suppressed);
 		return;
 	}
 	log_error("replica: log failed shard=%u error=\"%s\" why=\"%.900s\"; its unacknowledged writes are in doubt and it answers "

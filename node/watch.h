@@ -1,7 +1,8 @@
 /* Watch: what the drivers tell operators: lines of the log, and events on the bus for tools that listen (event.proto).
  *
- * Actors are pure; they leave counters and published views. The threads that drive them look at those after a batch and tell what
- * has changed. What may come often is told at most once per interval from each thread, with how much was left out.
+ * Actors are pure; they leave counters and published views. The threads that drive them look at those after a batch and
+ * tell what has changed. What may come often is told at most once per interval from each thread, with how much was left
+ * out.
  *
  *     watch           of every worker: requests and the disk
  *     watch_cluster   of the gossip worker: ring, members, links
@@ -19,10 +20,10 @@
 struct runtime;
 struct worker;
 
-/* ---- requests and the disk (watch.c) ------------------------------------------------------------------------------ */
+/* ---- requests and the disk (watch.c) ------------------------------------------------------------------------ */
 
 struct watch {
-	struct log_limit slow, overload, large_value, many_siblings, store, jobs;
+	struct log_limit slow, overload, large_value, many_siblings, store, jobs, log;
 	uint64_t store_errors, job_errors; /* of the replica's counters: how many are told or counted */
 };
 
@@ -32,12 +33,12 @@ void watch_request(struct worker *, const struct message *request);
 void watch_answer(struct worker *, const struct message *done);
 /* After a batch of a replica: what its store could not do. */
 void watch_store(struct worker *);
-/* The shard's log could not be written or synced. */
-void watch_log_failed(const struct worker *, int error);
+/* The shard's log could not be written or synced; without space or memory it is tried again. */
+void watch_log_failed(struct worker *, int error);
 
-/* ---- ring, members, links (watch_cluster.c) ----------------------------------------------------------------------- */
+/* ---- ring, members, links (watch_cluster.c) ----------------------------------------------------------------- */
 
-enum { WATCH_TOLD_COUNT = 7 };
+enum { WATCH_TOLD_COUNT = 8 };
 
 struct watch_member {
 	uint64_t id, incarnation; /* 0: not heard of since the start */

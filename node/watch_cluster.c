@@ -26,11 +26,14 @@ void watch_cluster_fini(struct watch_cluster *self)
 	self->member_count = 0;
 }
 
-/* ---- members ------------------------------------------------------------------------------------------------------ */
+/* ---- members ------------------------------------------------------------------------------------------------ */
 
 static void tell_member(struct runtime *runtime, const struct watch_member *member, const char *state)
 {
-	runtime_tell(runtime, &(struct node_event){.type = NODE_EVENT_MEMBER_CHANGED, .id = member->id, .name = member->name, .state = state});
+	runtime_tell(runtime, &(struct node_event){.type = NODE_EVENT_MEMBER_CHANGED,
+						   .id = member->id,
+						   .name = member->name,
+						   .state = state});
 }
 
 static void compare_member(struct runtime *runtime, struct watch_member *member, const struct ring_member_status *now)
@@ -39,10 +42,11 @@ static void compare_member(struct runtime *runtime, struct watch_member *member,
 	bool restarted = member->incarnation != 0 && now->incarnation > member->incarnation;
 	bool is_up = now->reachability == RING_UP, was_up = member->reachability == RING_UP;
 	if (is_up && restarted)
-		log_info("gossip: member restarted peer=%s id=%016" PRIx64 " incarnation=%" PRIu64, member->name, member->id,
-			 now->incarnation);
+		log_info("gossip: member restarted peer=%s id=%016" PRIx64 " incarnation=%" PRIu64, member->name,
+			 member->id, now->incarnation);
 	else if (is_up && (first || (!was_up && now->incarnation != 0)))
-		log_info("gossip: member up peer=%s id=%016" PRIx64 " incarnation=%" PRIu64, member->name, member->id, now->incarnation);
+		log_info("gossip: member up peer=%s id=%016" PRIx64 " incarnation=%" PRIu64, member->name, member->id,
+			 now->incarnation);
 	else if (!is_up && was_up)
 		log_warn("gossip: member unreachable peer=%s id=%016" PRIx64 "%s", member->name, member->id,
 			 member->incarnation == 0 ? " (not heard of since this node started)" : "");
@@ -83,7 +87,7 @@ static bool take_members(struct watch_cluster *self, const struct ring_document 
 	return true;
 }
 
-/* ---- the ring ----------------------------------------------------------------------------------------------------- */
+/* ---- the ring ----------------------------------------------------------------------------------------------- */
 
 static bool compare_document(struct runtime *runtime, const struct ring_document *document)
 {
@@ -95,19 +99,21 @@ static bool compare_document(struct runtime *runtime, const struct ring_document
 		return false;
 	if (self->cluster_id == 0)
 		log_info("gossip: joined cluster=%016" PRIx64, cluster_id);
-	log_info("gossip: ring installed epoch=%" PRIu64 " hash=%016" PRIx64 " members=%u partitions=%u", epoch, ring_hash(document),
-		 ring_member_count(document), ring_partition_count(document));
+	log_info("gossip: ring installed epoch=%" PRIu64 " hash=%016" PRIx64 " members=%u partitions=%u", epoch,
+		 ring_hash(document), ring_member_count(document), ring_partition_count(document));
 	self->cluster_id = cluster_id;
 	atomic_store_explicit(&runtime->cluster_id, cluster_id, memory_order_relaxed);
 	self->epoch = epoch;
-	runtime_tell(runtime, &(struct node_event){.type = NODE_EVENT_RING_CHANGED, .count = epoch, .id = ring_hash(document)});
+	runtime_tell(runtime,
+		     &(struct node_event){.type = NODE_EVENT_RING_CHANGED, .count = epoch, .id = ring_hash(document)});
 	return true;
 }
 
 void watch_cluster_batch(struct runtime *runtime)
 {
 	struct watch_cluster *self = &runtime->watch_cluster;
-	uint64_t publishes = atomic_load_explicit(&gossip_counters(runtime->node->gossip)->publishes, memory_order_relaxed);
+	uint64_t publishes =
+		atomic_load_explicit(&gossip_counters(runtime->node->gossip)->publishes, memory_order_relaxed);
 	if (publishes == self->publishes)
 		return;
 	const struct ring_view *view = ring_view_acquire(runtime->node->ring);
@@ -120,10 +126,10 @@ void watch_cluster_batch(struct runtime *runtime)
 	ring_view_release(runtime->node->ring, view);
 }
 
-/* ---- links and counters ------------------------------------------------------------------------------------------- */
+/* ---- links and counters ------------------------------------------------------------------------------------- */
 
-/* Looked at once a round rather than told by NNG's threads, which only enqueue. A link that flaps is told at most so often, and its
- * last state is always told. */
+/* Looked at once a round rather than told by NNG's threads, which only enqueue. A link that flaps is told at most so
+ * often, and its last state is always told. */
 static void compare_links(struct runtime *runtime, uint64_t now_us)
 {
 	struct watch_cluster *self = &runtime->watch_cluster;
@@ -138,7 +144,8 @@ static void compare_links(struct runtime *runtime, uint64_t now_us)
 		if (connected)
 			log_info("peers: link connected peer=%s id=%016" PRIx64, member->name, member->id);
 		else
-			log_warn("peers: link lost peer=%s id=%016" PRIx64 "; it is dialled again", member->name, member->id);
+			log_warn("peers: link lost peer=%s id=%016" PRIx64 "; it is dialled again", member->name,
+				 member->id);
 	}
 }
 
@@ -151,22 +158,27 @@ static void compare_counters(struct runtime *runtime, uint64_t now_us)
 	} table[WATCH_TOLD_COUNT] = {
 		{&gossip->foreign, "gossip: refused what a node of another cluster says; check seeds and addresses"},
 		{&gossip->malformed, "gossip: ignored rows or documents that make no sense; is another version about?"},
-		{&gossip->conflicts, "gossip: refused another ring document of the same epoch; somebody forced something"},
+		{&gossip->conflicts, "gossip: refused a ring document that contradicts this node's; somebody forced something"},
+		{&gossip->namesakes, "gossip: a node that is no member has the name or address of one; was its data directory lost? Restore it"},
 		{&gossip->impostors, "gossip: another node goes by the id of this one; is its data directory a copy?"},
 		{&gossip->overflows, "gossip: more nodes than a cluster may have"},
-		{&gossip->store_errors, "gossip: a ring document could not be kept on disk, and so not installed; check the data directory"},
+		{&gossip->store_errors,
+		 "gossip: a ring document could not be kept on disk, and so not installed; check the data directory"},
 		{&runtime->budget.refused, "inbound: overload, requests refused: requests in work reached request-mb"},
 	};
 	for (uint32_t i = 0; i < WATCH_TOLD_COUNT; i++) {
 		uint64_t count = atomic_load_explicit(table[i].counter, memory_order_relaxed);
 		uint64_t news = count - runtime->watch_cluster.told[i].count;
 		uint32_t rounds;
-		if (news == 0 || !log_limit_pass(&runtime->watch_cluster.told[i].limit, now_us, COUNTER_INTERVAL_US, &rounds))
+		if (news == 0 ||
+		    !log_limit_pass(&runtime->watch_cluster.told[i].limit, now_us, COUNTER_INTERVAL_US, &rounds))
 			continue;
 		runtime->watch_cluster.told[i].count = count;
 		log_warn("%s count=%" PRIu64, table[i].text, news);
 		if (table[i].counter == &runtime->budget.refused)
-			runtime_tell(runtime, &(struct node_event){.type = NODE_EVENT_OVERLOAD, .name = "request-mb", .count = news});
+			runtime_tell(
+				runtime,
+				&(struct node_event){.type = NODE_EVENT_OVERLOAD, .name = "request-mb", .count = news});
 	}
 }
 

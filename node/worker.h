@@ -1,8 +1,8 @@
 /* Worker: the production driver of one actor: a thread, a mailbox, a timer (event.h says what a driver does).
  *
- * It drains its mailbox as one batch, steps each event, ends the batch, and delivers: to actors of this node through their mailboxes,
- * to others as one message per peer and kind (outbound.h), to clients as replies (inbound.h). So batches need no timer and cost no latency
- * when there is little to do, and grow by themselves under load.
+ * It drains its mailbox as one batch, steps each event, ends the batch, and delivers: to actors of this node through
+ * their mailboxes, to others as one message per peer and kind (outbound.h), to clients as replies (inbound.h). So
+ * batches need no timer and cost no latency when there is little to do, and grow by themselves under load.
  *
  * Threading   worker_init, start, stop, fini: the main thread. The mailbox and the published figures: any thread.
  * Ownership   Borrows the runtime.

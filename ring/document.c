@@ -223,6 +223,11 @@ uint64_t ring_parent_hash(const struct ring_document *document)
 	return document->parent_hash;
 }
 
+bool ring_document_same_cluster(const struct ring_document *a, const struct ring_document *b)
+{
+	return a->cluster_id == b->cluster_id && a->hash_seed == b->hash_seed && a->partition_count == b->partition_count;
+}
+
 enum ring_transition ring_transition(const struct ring_document *document)
 {
 	return document->transition;

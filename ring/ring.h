@@ -103,6 +103,8 @@ uint64_t ring_cluster_id(const struct ring_document *);
 uint64_t ring_epoch(const struct ring_document *);
 uint64_t ring_hash(const struct ring_document *); /* of the encoded bytes: equal hash, equal document */
 uint64_t ring_parent_hash(const struct ring_document *);
+/* Whether both agree on what never changes: cluster, hash seed and number of partitions. */
+bool ring_document_same_cluster(const struct ring_document *, const struct ring_document *);
 enum ring_transition ring_transition(const struct ring_document *);
 uint32_t ring_partition_count(const struct ring_document *);
 uint32_t ring_datacenter_count(const struct ring_document *);

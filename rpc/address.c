@@ -81,6 +81,12 @@ int address_to_url(const char *address, bool listening, char url_out[RPC_URL_MAX
 	return 0;
 }
 
+int rpc_address_check(const char *address, struct rpc_error *error_out)
+{
+	char url[RPC_URL_MAX];
+	return address_to_url(address, false, url, error_out);
+}
+
 int address_listen_failed(int code, const char *address, struct rpc_error *error_out)
 {
 	switch (code) {

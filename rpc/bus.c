@@ -1,97 +1,237 @@
-/* The bus: one BUS socket that listens and dials. One hop, best effort: a peer whose queue is full misses a message. */
-#include "internal.h"
+/* The bus: one listener and any number of dialers, whose connections are all alike. One hop, best effort.
+ *
+ * NNG's BUS protocol on the wire, so that tools which speak it can listen in. What is sent goes to every neighbour that
+ * has shaken hands; a neighbour that reads too slowly misses the newest, and is counted.
+ *
+ * Lifetime  A neighbour lives until on_closed; the bus and its dialers wait for theirs.
+ */
+#include "connection.h"
+#include "dialer.h"
+#include "listener.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <nng/protocol/bus0/bus.h>
 
-/* NNG's own: 16 messages to send per connection, 1 received. */
-enum { BUS_QUEUE_MESSAGES = 256 };
+enum {
+	BUS_QUEUE_MAX = 1024 * 1024, /* bytes to send, per connection; one message may exceed it */
+	BUS_CONNECTIONS_MAX = 1024,  /* accepted; those we dial are not counted */
+};
 
 struct bus_dialer {
-	nng_dialer nng;
-	struct bus_dialer *next;
+	struct rpc_bus *bus;
+	struct dialer *dialer;
+	struct bus_dialer *next; /* owned by the main thread */
+	bool hung_up;            /* under the lock of the bus */
 	char address[];
+};
+
+/* What the bus knows of one connection. */
+struct neighbour {
+	struct rpc_bus *bus;
+	struct bus_dialer *dialer;     /* NULL: it dialled us */
+	struct connection *connection; /* a reference */
+	bool open;                     /* has shaken hands */
+	struct neighbour *next, **previous;
 };
 
 struct rpc_bus {
 	struct rpc_bus_options options;
-	nng_socket socket;
-	nng_aio *receive_aio;
+	struct listener *listener;
 	uint16_t port;
 	struct bus_dialer *dialers; /* owned by the main thread */
+
+	/* shared, under lock */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct neighbour *neighbours;
+	uint32_t accepted; /* of them */
+	struct rpc_bus_counts counts;
 };
 
-static void on_received(void *arg)
+/* ---- neighbours -------------------------------------------------------------------------------------------------- */
+
+static void on_open(void *arg, struct connection *connection)
 {
-	struct rpc_bus *bus = arg;
-	int code = nng_aio_result(bus->receive_aio);
-	if (code == NNG_ECLOSED || code == NNG_ECANCELED)
-		return;
-	if (code == 0) {
-		nng_msg *nng = nng_aio_get_msg(bus->receive_aio);
-		nng_aio_set_msg(bus->receive_aio, NULL);
-		struct rpc_message *message = rpc_message_create(nng_msg_len(nng));
-		if (message != NULL) {
-			memcpy(message->bytes, nng_msg_body(nng), message->size);
-			bus->options.on_message(bus->options.arg, message);
-		}
-		nng_msg_free(nng);
+	struct neighbour *n = arg;
+	(void)connection;
+	if (n->dialer != NULL)
+		dialer_succeeded(n->dialer->dialer);
+	pthread_mutex_lock(&n->bus->lock);
+	n->open = true;
+	n->bus->counts.connections++;
+	pthread_mutex_unlock(&n->bus->lock);
+}
+
+static bool on_message(void *arg, struct connection *connection, uint32_t id, struct rpc_message *message)
+{
+	struct neighbour *n = arg;
+	(void)connection;
+	(void)id;
+	n->bus->options.on_message(n->bus->options.arg, message);
+	return true;
+}
+
+static void on_closed(void *arg, struct connection *connection)
+{
+	struct neighbour *n = arg;
+	struct rpc_bus *bus = n->bus;
+	struct bus_dialer *dialer = n->dialer;
+	pthread_mutex_lock(&bus->lock);
+	*n->previous = n->next;
+	if (n->next != NULL)
+		n->next->previous = n->previous;
+	bus->counts.connections -= n->open;
+	bus->accepted -= dialer == NULL;
+	pthread_cond_signal(&bus->changed);
+	pthread_mutex_unlock(&bus->lock); /* without a dialer, the bus may be gone from here on */
+	connection_unref(connection);
+	free(n);
+	if (dialer != NULL)
+		dialer_again(dialer->dialer); /* last: once stopped, the dialer may be gone, and the bus */
+}
+
+static const struct connection_events bus_events = {on_open, on_message, on_closed};
+
+/* Takes the stream. dialer NULL: it was accepted. */
+static bool neighbour_add(struct rpc_bus *bus, struct bus_dialer *dialer, nng_stream *stream)
+{
+	struct neighbour *n = calloc(1, sizeof(*n));
+	if (n == NULL) {
+		nng_stream_close(stream);
+		nng_stream_free(stream);
+		return false;
 	}
-	nng_recv_aio(bus->socket, bus->receive_aio);
+	struct connection_options options = {
+		.protocol = CONNECTION_BUS,
+		.peer = CONNECTION_BUS,
+		.message_max = bus->options.message_max,
+		.queue_max = BUS_QUEUE_MAX,
+		.events = &bus_events,
+		.arg = n,
+	};
+	if (connection_create(stream, &options, &n->connection) < 0) {
+		free(n);
+		return false;
+	}
+	n->bus = bus;
+	n->dialer = dialer;
+	struct connection *connection = connection_ref(n->connection);
+	pthread_mutex_lock(&bus->lock);
+	n->next = bus->neighbours;
+	n->previous = &bus->neighbours;
+	if (n->next != NULL)
+		n->next->previous = &n->next;
+	bus->neighbours = n;
+	bus->accepted += dialer == NULL;
+	if (dialer != NULL && dialer->hung_up)
+		connection_close(connection); /* hang_up has not seen it */
+	pthread_mutex_unlock(&bus->lock);
+	connection_start(connection);
+	connection_unref(connection);
+	return true;
 }
 
-/* Options are inherited by listeners and dialers: they are set before either. */
-static int socket_set_options(nng_socket socket, size_t message_max)
+void rpc_bus_send(struct rpc_bus *bus, struct rpc_message *message)
 {
-	/* NNG's default is no limit: 16 bytes from anyone made it reserve 16 GiB. */
-	int code = nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, message_max);
-	if (code == 0)
-		code = nng_socket_set_int(socket, NNG_OPT_RECVBUF, BUS_QUEUE_MESSAGES);
-	if (code == 0)
-		code = nng_socket_set_int(socket, NNG_OPT_SENDBUF, BUS_QUEUE_MESSAGES);
-	if (code == 0)
-		code = nng_socket_set_bool(socket, NNG_OPT_TCP_NODELAY, true);
-	if (code == 0)
-		code = nng_socket_set_bool(socket, NNG_OPT_TCP_KEEPALIVE, true);
-	if (code == 0)
-		code = nng_socket_set_ms(socket, NNG_OPT_RECONNMINT, RPC_RECONNECT_MIN_MS);
-	if (code == 0)
-		code = nng_socket_set_ms(socket, NNG_OPT_RECONNMAXT, RPC_RECONNECT_MAX_MS);
-	return code;
+	pthread_mutex_lock(&bus->lock);
+	for (struct neighbour *n = bus->neighbours; n != NULL; n = n->next) {
+		if (!n->open)
+			continue;
+		/* A copy for each: a message waits in one queue. */
+		struct rpc_message *copy = rpc_message_create(message->size);
+		if (copy != NULL)
+			memcpy(copy->bytes, message->bytes, message->size);
+		if (copy == NULL || !connection_offer(n->connection, copy))
+			bus->counts.dropped++;
+	}
+	pthread_mutex_unlock(&bus->lock);
+	rpc_message_free(message);
 }
 
-static int bus_listen(struct rpc_bus *bus, struct rpc_error *error_out)
+void rpc_bus_counts(struct rpc_bus *bus, struct rpc_bus_counts *out)
 {
-	char url[RPC_URL_MAX];
-	int port, status = address_to_url(bus->options.address, true, url, error_out);
-	if (status < 0)
+	pthread_mutex_lock(&bus->lock);
+	*out = bus->counts;
+	pthread_mutex_unlock(&bus->lock);
+}
+
+/* ---- dialers ----------------------------------------------------------------------------------------------------- */
+
+static bool on_dialled(void *arg, nng_stream *stream)
+{
+	struct bus_dialer *dialer = arg;
+	return neighbour_add(dialer->bus, dialer, stream);
+}
+
+static struct bus_dialer **dialer_find(struct rpc_bus *bus, const char *address)
+{
+	struct bus_dialer **at = &bus->dialers;
+	while (*at != NULL && strcmp((*at)->address, address) != 0)
+		at = &(*at)->next;
+	return at;
+}
+
+int rpc_bus_dial(struct rpc_bus *bus, const char *address)
+{
+	if (*dialer_find(bus, address) != NULL)
+		return 0;
+	struct bus_dialer *dialer = calloc(1, sizeof(*dialer) + strlen(address) + 1);
+	if (dialer == NULL)
+		return -ENOMEM;
+	dialer->bus = bus;
+	strcpy(dialer->address, address);
+	struct dialer_options options = {address, on_dialled, dialer};
+	int status = dialer_create(&options, &dialer->dialer, NULL);
+	if (status < 0) {
+		free(dialer);
 		return status;
-	nng_listener listener;
-	int code = nng_listen(bus->socket, url, &listener, 0);
-	if (code == 0)
-		code = nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port);
-	if (code != 0)
-		return address_listen_failed(code, bus->options.address, error_out);
-	bus->port = (uint16_t)port;
+	}
+	dialer->next = bus->dialers;
+	bus->dialers = dialer;
+	dialer_start(dialer->dialer);
 	return 0;
 }
 
-static int bus_start(struct rpc_bus *bus, struct rpc_error *error_out)
+/* Unlinks it from *at. */
+static void dialer_hang_up(struct rpc_bus *bus, struct bus_dialer **at)
 {
-	int code = socket_set_options(bus->socket, bus->options.message_max);
-	if (code == 0)
-		code = nng_aio_alloc(&bus->receive_aio, on_received, bus);
-	if (code != 0)
-		return error_set(error_out, error_from_nng(code), "cannot set up the bus: %s", nng_strerror(code));
-	int status = bus->options.address == NULL ? 0 : bus_listen(bus, error_out);
-	if (status == 0)
-		nng_recv_aio(bus->socket, bus->receive_aio);
-	return status;
+	struct bus_dialer *dialer = *at;
+	*at = dialer->next;
+	pthread_mutex_lock(&bus->lock);
+	dialer->hung_up = true;
+	for (struct neighbour *n = bus->neighbours; n != NULL; n = n->next)
+		if (n->dialer == dialer)
+			connection_close(n->connection);
+	pthread_mutex_unlock(&bus->lock);
+	dialer_destroy(&dialer->dialer); /* waits for on_closed */
+	free(dialer);
+}
+
+void rpc_bus_hang_up(struct rpc_bus *bus, const char *address)
+{
+	struct bus_dialer **at = dialer_find(bus, address);
+	if (*at != NULL)
+		dialer_hang_up(bus, at);
+}
+
+/* ---- open and close ---------------------------------------------------------------------------------------------- */
+
+static void on_accepted(void *arg, nng_stream *stream)
+{
+	struct rpc_bus *bus = arg;
+	pthread_mutex_lock(&bus->lock);
+	bool allowed = bus->accepted < BUS_CONNECTIONS_MAX;
+	bus->counts.connections_refused += !allowed;
+	pthread_mutex_unlock(&bus->lock);
+	if (allowed) {
+		(void)neighbour_add(bus, NULL, stream); /* out of memory: it has been closed */
+	} else {
+		nng_stream_close(stream);
+		nng_stream_free(stream);
+	}
 }
 
 int rpc_bus_open(const struct rpc_bus_options *options, struct rpc_bus **out, struct rpc_error *error_out)
@@ -101,17 +241,21 @@ int rpc_bus_open(const struct rpc_bus_options *options, struct rpc_bus **out, st
 	if (bus == NULL)
 		return error_set(error_out, -ENOMEM, "out of memory");
 	bus->options = *options;
-	int code = nng_bus0_open(&bus->socket);
-	if (code != 0) {
-		free(bus);
-		return error_set(error_out, error_from_nng(code), "cannot open a socket: %s", nng_strerror(code));
+	bus->options.address = NULL; /* the caller's text */
+	pthread_mutex_init(&bus->lock, NULL);
+	pthread_cond_init(&bus->changed, NULL);
+	if (options->address != NULL) {
+		struct listener_options listener = {options->address, on_accepted, bus};
+		int status = listener_open(&listener, &bus->listener, error_out);
+		if (status < 0) {
+			rpc_bus_close(&bus);
+			return status;
+		}
+		bus->port = listener_port(bus->listener);
 	}
-	int status = bus_start(bus, error_out);
-	if (status < 0) {
-		rpc_bus_close(&bus);
-		return status;
-	}
-	*out = bus;
+	*out = bus; /* before the first event */
+	if (bus->listener != NULL)
+		listener_start(bus->listener);
 	return 0;
 }
 
@@ -126,64 +270,16 @@ void rpc_bus_close(struct rpc_bus **pointer)
 	if (bus == NULL)
 		return;
 	*pointer = NULL;
-	nng_close(bus->socket);
-	if (bus->receive_aio != NULL)
-		nng_aio_free(bus->receive_aio); /* waits for on_message */
-	while (bus->dialers != NULL) {
-		struct bus_dialer *next = bus->dialers->next;
-		free(bus->dialers);
-		bus->dialers = next;
-	}
+	listener_close(&bus->listener);
+	while (bus->dialers != NULL)
+		dialer_hang_up(bus, &bus->dialers);
+	pthread_mutex_lock(&bus->lock);
+	for (struct neighbour *n = bus->neighbours; n != NULL; n = n->next)
+		connection_close(n->connection);
+	while (bus->neighbours != NULL)
+		pthread_cond_wait(&bus->changed, &bus->lock);
+	pthread_mutex_unlock(&bus->lock);
+	pthread_cond_destroy(&bus->changed);
+	pthread_mutex_destroy(&bus->lock);
 	free(bus);
-}
-
-static struct bus_dialer **dialer_find(struct rpc_bus *bus, const char *address)
-{
-	struct bus_dialer **at = &bus->dialers;
-	while (*at != NULL && strcmp((*at)->address, address) != 0)
-		at = &(*at)->next;
-	return at;
-}
-
-int rpc_bus_dial(struct rpc_bus *bus, const char *address)
-{
-	char url[RPC_URL_MAX];
-	int status = address_to_url(address, false, url, NULL);
-	if (status < 0 || *dialer_find(bus, address) != NULL)
-		return status;
-	struct bus_dialer *dialer = malloc(sizeof(*dialer) + strlen(address) + 1);
-	if (dialer == NULL)
-		return -ENOMEM;
-	strcpy(dialer->address, address);
-	int code = nng_dial(bus->socket, url, &dialer->nng, NNG_FLAG_NONBLOCK);
-	if (code != 0) {
-		free(dialer);
-		return error_from_nng(code);
-	}
-	dialer->next = bus->dialers;
-	bus->dialers = dialer;
-	return 0;
-}
-
-void rpc_bus_hang_up(struct rpc_bus *bus, const char *address)
-{
-	struct bus_dialer **at = dialer_find(bus, address);
-	struct bus_dialer *dialer = *at;
-	if (dialer == NULL)
-		return;
-	*at = dialer->next;
-	nng_dialer_close(dialer->nng);
-	free(dialer);
-}
-
-void rpc_bus_send(struct rpc_bus *bus, struct rpc_message *message)
-{
-	nng_msg *nng;
-	if (nng_msg_alloc(&nng, message->size) == 0) {
-		memcpy(nng_msg_body(nng), message->bytes, message->size);
-		/* Never waits: the queue of a connection has room, or the message is lost, as on a bus. */
-		if (nng_sendmsg(bus->socket, nng, NNG_FLAG_NONBLOCK) != 0)
-			nng_msg_free(nng);
-	}
-	rpc_message_free(message);
 }

@@ -17,6 +17,7 @@ enum {
 struct connection {
 	struct connection_options options;
 	nng_stream *stream;
+	size_t id_size;         /* of each frame: 4, or 0 on a bus */
 	atomic_uint references; /* holders, and one for each direction that is alive */
 
 	/* Held shared to start an operation on the stream, exclusively to close it: NNG 1.5.2 never ends an operation
@@ -78,6 +79,7 @@ int connection_create(nng_stream *stream, const struct connection_options *optio
 	}
 	c->options = *options;
 	c->stream = stream;
+	c->id_size = options->protocol == CONNECTION_BUS ? 0 : ID_SIZE;
 	c->queue_last = &c->queue_first;
 	atomic_init(&c->references, 1);
 	pthread_mutex_init(&c->lock, NULL);
@@ -109,6 +111,27 @@ void connection_unref(struct connection *c)
 	free(c);
 }
 
+/* ---- frames ------------------------------------------------------------------------------------------------------ */
+
+/* Without an id, the head begins four bytes later, so that it ends where the message begins. */
+static uint8_t *frame_start(const struct connection *c, struct rpc_message *message)
+{
+	return message->head + (ID_SIZE - c->id_size);
+}
+
+static size_t frame_size_of(const struct connection *c, const struct rpc_message *message)
+{
+	return LENGTH_SIZE + c->id_size + message->size;
+}
+
+static void frame_write_head(const struct connection *c, uint32_t id, struct rpc_message *message)
+{
+	uint64_t length = htobe64(c->id_size + (uint64_t)message->size);
+	uint32_t id_bytes = htobe32(id);
+	memcpy(message->head + LENGTH_SIZE, &id_bytes, sizeof(id_bytes));
+	memcpy(frame_start(c, message), &length, sizeof(length)); /* over the id, where there is none */
+}
+
 /* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 /* Under lock: moves what is queued into the next write. Small messages are copied side by side; the first that is large
@@ -118,13 +141,13 @@ static void fill_out(struct connection *c)
 	size_t size = 0;
 	while (c->queue_first != NULL && c->out_large == NULL) {
 		struct rpc_message *message = c->queue_first;
-		size_t frame_size = MESSAGE_HEAD_SIZE + message->size;
+		size_t frame_size = frame_size_of(c, message);
 		c->queue_first = message->next;
 		c->queued_size -= frame_size;
 		if (frame_size > CONNECTION_COPY_MAX || frame_size > CONNECTION_BUFFER_SIZE - size) {
 			c->out_large = message;
 		} else {
-			memcpy(c->out + size, message->head, frame_size);
+			memcpy(c->out + size, frame_start(c, message), frame_size);
 			size += frame_size;
 			rpc_message_free(message);
 		}
@@ -135,7 +158,7 @@ static void fill_out(struct connection *c)
 	if (size > 0)
 		c->out_iov[c->out_iov_count++] = (nng_iov){c->out, size};
 	if (c->out_large != NULL)
-		c->out_iov[c->out_iov_count++] = (nng_iov){c->out_large->head, MESSAGE_HEAD_SIZE + c->out_large->size};
+		c->out_iov[c->out_iov_count++] = (nng_iov){frame_start(c, c->out_large), frame_size_of(c, c->out_large)};
 }
 
 static void queue_free(struct rpc_message *first)
@@ -226,19 +249,19 @@ static void on_sent(void *arg)
 		connection_unref(c);
 }
 
-void connection_send(struct connection *c, uint32_t id, struct rpc_message *message)
+/* False: over queue_max, and dropped. */
+static bool enqueue(struct connection *c, struct rpc_message *message, size_t queue_max)
 {
-	uint64_t length = htobe64(ID_SIZE + (uint64_t)message->size);
-	uint32_t id_bytes = htobe32(id);
-	memcpy(message->head, &length, sizeof(length));
-	memcpy(message->head + LENGTH_SIZE, &id_bytes, sizeof(id_bytes));
+	size_t size = frame_size_of(c, message);
 	message->next = NULL;
 	pthread_mutex_lock(&c->lock);
-	bool closed = c->closed, start = !c->sending && !closed;
-	if (!closed) {
+	bool closed = c->closed, start = false;
+	bool fits = c->queued_size == 0 || (size <= queue_max && c->queued_size <= queue_max - size);
+	if (!closed && fits) {
 		*c->queue_last = message;
 		c->queue_last = &message->next;
-		c->queued_size += MESSAGE_HEAD_SIZE + message->size;
+		c->queued_size += size;
+		start = !c->sending;
 	}
 	if (start) {
 		c->sending = true;
@@ -246,10 +269,23 @@ void connection_send(struct connection *c, uint32_t id, struct rpc_message *mess
 		fill_out(c);
 	}
 	pthread_mutex_unlock(&c->lock);
-	if (closed)
+	if (closed || !fits)
 		rpc_message_free(message);
 	if (start)
 		write_out(c);
+	return fits;
+}
+
+void connection_send(struct connection *c, uint32_t id, struct rpc_message *message)
+{
+	frame_write_head(c, id, message);
+	enqueue(c, message, SIZE_MAX);
+}
+
+bool connection_offer(struct connection *c, struct rpc_message *message)
+{
+	frame_write_head(c, 0, message);
+	return enqueue(c, message, c->options.queue_max);
 }
 
 /* ---- receiving --------------------------------------------------------------------------------------------------- */
@@ -290,8 +326,8 @@ enum step {
 
 static enum step deliver(struct connection *c, struct rpc_message *message)
 {
-	uint32_t id = read_be32(message->head + LENGTH_SIZE);
-	if ((id & UINT32_C(0x80000000)) == 0) { /* came through an NNG device: not supported */
+	uint32_t id = c->id_size == 0 ? 0 : read_be32(message->head + LENGTH_SIZE);
+	if (c->id_size != 0 && (id & UINT32_C(0x80000000)) == 0) { /* came through an NNG device: not supported */
 		rpc_message_free(message);
 		return STEP_BAD;
 	}
@@ -301,7 +337,7 @@ static enum step deliver(struct connection *c, struct rpc_message *message)
 static enum step take_partial(struct connection *c)
 {
 	struct rpc_message *message = c->partial;
-	if (c->partial_size < MESSAGE_HEAD_SIZE + message->size)
+	if (c->partial_size < frame_size_of(c, message))
 		return STEP_WAIT;
 	c->partial = NULL;
 	return deliver(c, message);
@@ -310,20 +346,20 @@ static enum step take_partial(struct connection *c)
 static enum step take_frame(struct connection *c)
 {
 	size_t there = c->in_end - c->in_start;
-	if (there < MESSAGE_HEAD_SIZE)
+	if (there < LENGTH_SIZE + c->id_size)
 		return STEP_WAIT;
 	uint8_t *start = c->in + c->in_start;
 	uint64_t length = read_be64(start);
-	if (length < ID_SIZE || length - ID_SIZE > c->options.message_max)
+	if (length < c->id_size || length - c->id_size > c->options.message_max)
 		return STEP_BAD;
 	size_t frame_size = LENGTH_SIZE + (size_t)length;
 	if (there < frame_size && frame_size <= CONNECTION_BUFFER_SIZE)
 		return STEP_WAIT;
-	struct rpc_message *message = rpc_message_create((size_t)length - ID_SIZE);
+	struct rpc_message *message = rpc_message_create((size_t)length - c->id_size);
 	if (message == NULL)
 		return STEP_BAD;
 	size_t taken = there < frame_size ? there : frame_size;
-	memcpy(message->head, start, taken);
+	memcpy(frame_start(c, message), start, taken);
 	c->in_start += taken;
 	if (taken == frame_size)
 		return deliver(c, message);
@@ -360,8 +396,8 @@ static void receive(struct connection *c)
 	c->in_end -= c->in_start;
 	c->in_start = 0;
 	if (c->partial != NULL)
-		iov = (nng_iov){c->partial->head + c->partial_size,
-				MESSAGE_HEAD_SIZE + c->partial->size - c->partial_size};
+		iov = (nng_iov){frame_start(c, c->partial) + c->partial_size,
+				frame_size_of(c, c->partial) - c->partial_size};
 	else
 		iov = (nng_iov){c->in + c->in_end, CONNECTION_BUFFER_SIZE - c->in_end};
 	pthread_rwlock_rdlock(&c->gate);
@@ -437,7 +473,9 @@ void connection_resume(struct connection *c)
 	if (!wake)
 		return;
 	c->waking = true; /* the reader rests: its fields are ours until the aio hands them back */
-	nng_sleep_aio(0, c->receive_aio);
+	/* Runs on_received on a task thread, without a detour by NNG's timer thread. */
+	if (nng_aio_begin(c->receive_aio))
+		nng_aio_finish(c->receive_aio, 0);
 }
 
 void connection_close(struct connection *c)

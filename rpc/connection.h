@@ -1,8 +1,8 @@
-/* Connection: one TCP stream of NNG that speaks its request/reply protocol.
+/* Connection: one TCP stream of NNG that speaks its request/reply or its bus protocol.
  *
  * On the wire: eight bytes from each side (0 'S' 'P' 0, protocol number, 0 0), then frames: a length of eight bytes,
- * big endian, and as many bytes, of which the first four are the request id with its top bit set. So NNG's own REQ and
- * REP sockets, in any language, talk to us and we to them.
+ * big endian, and as many bytes, of which in request/reply the first four are the request id with its top bit set. So
+ * NNG's own REQ, REP and BUS sockets, in any language, talk to us and we to them.
  *
  * We do not use those sockets ourselves: in NNG 1.5.2 a send that meets the end of its connection can be forgotten, and
  * with it the one thread of the process that buries connections (README.md). Doing the framing here also lets all that
@@ -10,7 +10,7 @@
  *
  * Threading   Any thread may send, resume and close. Events run on NNG's threads: on_open, then on_message one at a
  *             time, then on_closed, exactly once. on_message and on_closed never run inside connection_send.
- * Ownership   Counted references; whoever keeps a pointer holds one. connection_send consumes the message.
+ * Ownership   Counted references; whoever keeps a pointer holds one. send and offer consume the message.
  * Errors      Frames that are too long or make no sense close the connection.
  * Invariants  N1 A message whose turn to be sent does not come is freed.  N2 Memory for a message of which only the
  * length has arrived is reserved, not touched.  N3 Queued output is bounded: beyond CONNECTION_QUEUE_MAX nothing is
@@ -24,6 +24,7 @@
 enum {
 	CONNECTION_REQ = 0x30, /* SP protocol numbers */
 	CONNECTION_REP = 0x31,
+	CONNECTION_BUS = 0x70, /* no request id: 0 in on_message */
 	CONNECTION_BUFFER_SIZE = 64 * 1024,     /* bytes, for each direction */
 	CONNECTION_COPY_MAX = 16 * 1024,        /* bytes; larger messages are written from where they are */
 	CONNECTION_QUEUE_MAX = 4 * 1024 * 1024, /* bytes, see N3; one message may exceed it */
@@ -44,6 +45,7 @@ struct connection_options {
 	uint16_t protocol; /* ours */
 	uint16_t peer;     /* the only one accepted */
 	size_t message_max;
+	size_t queue_max; /* bytes: connection_offer drops what does not fit; of no use to connection_send */
 	const struct connection_events *events;
 	void *arg;
 };
@@ -55,6 +57,8 @@ struct connection *connection_ref(struct connection *);
 void connection_unref(struct connection *);
 
 void connection_send(struct connection *, uint32_t id, struct rpc_message *);
+/* The same, for a bus: false when the queue has no room and the message was dropped. */
+bool connection_offer(struct connection *, struct rpc_message *);
 void connection_resume(struct connection *);
 /* Begins the end: on_closed follows. */
 void connection_close(struct connection *);

@@ -53,9 +53,9 @@ static void *run(void *arg)
 			continue;
 		/* Says that it sleeps, then looks once more: whoever arms does it in the other order. */
 		atomic_store(&deadlines.idle, true);
-		if (any_armed() || atomic_load(&deadlines.stopping))
-			atomic_store(&deadlines.idle, false);
-		else
+		bool stay = any_armed() || atomic_load(&deadlines.stopping);
+		/* Whoever took `idle` from us posts: that post is ours to consume, or the next sleep would not be one. */
+		if (!stay || !atomic_exchange(&deadlines.idle, false))
 			sem_wait(&deadlines.wake);
 	}
 	return NULL;
@@ -77,6 +77,8 @@ static int start(void)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int error = pthread_create(&deadlines.thread, NULL, run, NULL);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (error != 0)
+		sem_destroy(&deadlines.wake);
 	return -error;
 }
 

@@ -1,6 +1,4 @@
-/* What the files of this room share and nobody else sees: NNG's types and codes.
- *
- */
+/* What the files of this room share and nobody else sees: NNG's types and codes. */
 #ifndef KVRING_RPC_INTERNAL_H
 #define KVRING_RPC_INTERNAL_H
 
@@ -14,7 +12,7 @@ enum {
 	RPC_RECONNECT_MAX_MS = 1000,
 };
 
-/* What a frame has in front of the message: its length and the request id. */
+/* Room for what a frame has in front of the message: its length and, in request/reply, the request id. */
 enum { MESSAGE_HEAD_SIZE = 12 };
 
 /* Head and bytes lie side by side, so that one piece of memory is what goes on the wire. */

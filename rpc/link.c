@@ -1,9 +1,4 @@
-/* The client's end: one connection to one peer, dialled again whenever it goes, and a table of outstanding requests.
- *
- *       dial                      handshake                 lost
- *     --------> DIALING ---------------------> CONNECTED -----------> PAUSING --(50 ms to 1 s)--> DIALING
- *                  |                                                     ^
- *                  +-----------------------------------------------------+  refused, unreachable, not our protocol
+/* The client's end: one connection to one peer (dialer.h), and a table of outstanding requests.
  *
  * A request is a slot of the table; its id on the wire is the slot's number and a count of the slot's uses, so that an
  * answer that comes too late finds nobody. Nothing is sent twice: when the connection goes, every outstanding request
@@ -13,6 +8,7 @@
  */
 #include "connection.h"
 #include "deadline.h"
+#include "dialer.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -22,17 +18,9 @@
 #include <string.h>
 
 enum {
-	DIAL_MS = 5000, /* for a peer that does not even refuse */
 	SLOT_BITS = 16, /* of the id: the slot; the top bit is set, the rest counts */
 	SLOT_COUNT_MAX = 1 << SLOT_BITS,
 	ENDED_AT_ONCE = 64,
-};
-
-enum link_state {
-	LINK_DIALING,
-	LINK_CONNECTED, /* or shaking hands */
-	LINK_PAUSING,
-	LINK_STOPPED,
 };
 
 struct slot {
@@ -44,17 +32,14 @@ struct slot {
 
 struct rpc_link {
 	struct rpc_link_options options;
-	nng_stream_dialer *dialer;
-	nng_aio *dial_aio;
+	struct dialer *dialer;
 	struct deadline_watch watch;
+	bool watched; /* owned by the main thread */
 	atomic_bool connected; /* open for requests; written under lock */
 
 	/* shared, under lock */
 	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	enum link_state state;
-	unsigned backoff_ms;
-	struct connection *connection; /* a reference, in LINK_CONNECTED */
+	struct connection *connection; /* a reference, from the dial to on_closed */
 	bool closing;
 	unsigned outstanding;
 	struct slot *slots;
@@ -144,8 +129,9 @@ int rpc_link_call(struct rpc_link *link, struct rpc_message *request, uint32_t t
 	slot->deadline_us = deadline_us;
 	uint32_t id = slot->id;
 	struct connection *connection = connection_ref(link->connection);
-	pthread_mutex_unlock(&link->lock);
+	/* Under the lock: as soon as it is released, the request may end and the link be closed. */
 	deadline_watch_arm(&link->watch);
+	pthread_mutex_unlock(&link->lock);
 	/* If the connection is lost meanwhile, on_closed ends the request. */
 	connection_send(connection, id, request);
 	connection_unref(connection);
@@ -165,8 +151,8 @@ static void on_open(void *arg, struct connection *connection)
 {
 	(void)connection;
 	struct rpc_link *link = arg;
+	dialer_succeeded(link->dialer);
 	pthread_mutex_lock(&link->lock);
-	link->backoff_ms = RPC_RECONNECT_MIN_MS;
 	atomic_store(&link->connected, true);
 	pthread_mutex_unlock(&link->lock);
 	tell_connection(link, true);
@@ -189,25 +175,6 @@ static bool on_message(void *arg, struct connection *connection, uint32_t id, st
 	return true;
 }
 
-/* Under lock: dials, or waits first; not when the link is closing. */
-static void link_dial(struct rpc_link *link, bool pause)
-{
-	if (link->closing) {
-		link->state = LINK_STOPPED;
-		pthread_cond_signal(&link->changed);
-	} else if (pause) {
-		link->state = LINK_PAUSING;
-		nng_aio_set_timeout(link->dial_aio, NNG_DURATION_INFINITE);
-		nng_sleep_aio((nng_duration)link->backoff_ms, link->dial_aio);
-		link->backoff_ms =
-			link->backoff_ms * 2 < RPC_RECONNECT_MAX_MS ? link->backoff_ms * 2 : RPC_RECONNECT_MAX_MS;
-	} else {
-		link->state = LINK_DIALING;
-		nng_aio_set_timeout(link->dial_aio, DIAL_MS);
-		nng_stream_dialer_dial(link->dialer, link->dial_aio);
-	}
-}
-
 static void on_closed(void *arg, struct connection *connection)
 {
 	struct rpc_link *link = arg;
@@ -221,16 +188,14 @@ static void on_closed(void *arg, struct connection *connection)
 		end_overdue(link, UINT64_MAX, closing ? -ECANCELED : -ECONNRESET);
 		tell_connection(link, false);
 	}
-	pthread_mutex_lock(&link->lock);
-	link_dial(link, true); /* last: once stopped, the link may be gone */
-	pthread_mutex_unlock(&link->lock);
+	dialer_again(link->dialer); /* last: once stopped, the link may be gone */
 }
 
 static const struct connection_events link_events = {on_open, on_message, on_closed};
 
-/* Takes the stream. False: it could not be used. */
-static bool link_connect(struct rpc_link *link, nng_stream *stream)
+static bool on_stream(void *arg, nng_stream *stream)
 {
+	struct rpc_link *link = arg;
 	struct connection_options options = {
 		.protocol = CONNECTION_REQ,
 		.peer = CONNECTION_REP,
@@ -242,7 +207,6 @@ static bool link_connect(struct rpc_link *link, nng_stream *stream)
 	if (connection_create(stream, &options, &connection) < 0)
 		return false;
 	pthread_mutex_lock(&link->lock);
-	link->state = LINK_CONNECTED;
 	link->connection = connection_ref(connection);
 	if (link->closing)
 		connection_close(connection); /* stop has not seen it */
@@ -250,18 +214,6 @@ static bool link_connect(struct rpc_link *link, nng_stream *stream)
 	connection_start(connection);
 	connection_unref(connection);
 	return true;
-}
-
-static void on_dial_aio(void *arg)
-{
-	struct rpc_link *link = arg;
-	bool dialled = link->state == LINK_DIALING;
-	bool failed = nng_aio_result(link->dial_aio) != 0;
-	if (dialled && !failed && link_connect(link, nng_aio_get_output(link->dial_aio, 0)))
-		return;
-	pthread_mutex_lock(&link->lock);
-	link_dial(link, dialled);
-	pthread_mutex_unlock(&link->lock);
 }
 
 bool rpc_link_connected(const struct rpc_link *link)
@@ -272,27 +224,9 @@ bool rpc_link_connected(const struct rpc_link *link)
 /* ---- open and close ------------------------------------------------------------------------------------------------
  */
 
-static int link_start(struct rpc_link *link, const char *url)
-{
-	int code = nng_stream_dialer_alloc(&link->dialer, url);
-	if (code == 0)
-		code = nng_stream_dialer_set_bool(link->dialer, NNG_OPT_TCP_NODELAY, true);
-	if (code == 0)
-		code = nng_stream_dialer_set_bool(link->dialer, NNG_OPT_TCP_KEEPALIVE, true);
-	if (code == 0)
-		code = nng_aio_alloc(&link->dial_aio, on_dial_aio, link);
-	return code;
-}
-
 static void link_free(struct rpc_link *link)
 {
-	if (link->dial_aio != NULL)
-		nng_aio_free(link->dial_aio);
-	if (link->dialer != NULL) {
-		nng_stream_dialer_close(link->dialer);
-		nng_stream_dialer_free(link->dialer);
-	}
-	pthread_cond_destroy(&link->changed);
+	dialer_destroy(&link->dialer);
 	pthread_mutex_destroy(&link->lock);
 	free(link->slots);
 	free(link);
@@ -301,10 +235,6 @@ static void link_free(struct rpc_link *link)
 int rpc_link_open(const struct rpc_link_options *options, struct rpc_link **out, struct rpc_error *error_out)
 {
 	assert(options->message_max > 0 && options->outstanding_max > 0 && options->outstanding_max <= SLOT_COUNT_MAX);
-	char url[RPC_URL_MAX];
-	int status = address_to_url(options->address, false, url, error_out);
-	if (status < 0)
-		return status;
 	struct rpc_link *link = calloc(1, sizeof(*link));
 	struct slot *slots = calloc(options->outstanding_max, sizeof(*slots));
 	if (link == NULL || slots == NULL) {
@@ -315,25 +245,22 @@ int rpc_link_open(const struct rpc_link_options *options, struct rpc_link **out,
 	link->options = *options;
 	link->options.address = NULL; /* the caller's text */
 	link->slots = slots;
-	link->backoff_ms = RPC_RECONNECT_MIN_MS;
 	pthread_mutex_init(&link->lock, NULL);
-	pthread_cond_init(&link->changed, NULL);
-	int code = link_start(link, url);
-	if (code != 0) {
-		link_free(link);
-		return error_set(error_out, error_from_nng(code), "cannot dial %s: %s", url, nng_strerror(code));
+	struct dialer_options dialer = {options->address, on_stream, link};
+	int status = dialer_create(&dialer, &link->dialer, error_out);
+	if (status == 0) {
+		link->watch = (struct deadline_watch){.check = on_tick, .arg = link};
+		status = deadline_watch_add(&link->watch);
+		if (status < 0)
+			error_set(error_out, status, "cannot start a thread: %s", strerror(-status));
 	}
-	link->watch.check = on_tick;
-	link->watch.arg = link;
-	status = deadline_watch_add(&link->watch);
 	if (status < 0) {
 		link_free(link);
-		return error_set(error_out, status, "cannot start a thread: %s", strerror(-status));
+		return status;
 	}
+	link->watched = true;
 	*out = link; /* before the first event */
-	pthread_mutex_lock(&link->lock);
-	link_dial(link, false);
-	pthread_mutex_unlock(&link->lock);
+	dialer_start(link->dialer);
 	return 0;
 }
 
@@ -341,13 +268,14 @@ void rpc_link_stop(struct rpc_link *link)
 {
 	pthread_mutex_lock(&link->lock);
 	link->closing = true;
-	if (link->state == LINK_DIALING || link->state == LINK_PAUSING)
-		nng_aio_cancel(link->dial_aio);
-	else if (link->connection != NULL)
+	if (link->connection != NULL)
 		connection_close(link->connection);
-	while (link->state != LINK_STOPPED)
-		pthread_cond_wait(&link->changed, &link->lock);
 	pthread_mutex_unlock(&link->lock);
+	dialer_stop(link->dialer);
+	/* The deadline thread may still be about to call the done of what it has taken from the table. */
+	if (link->watched)
+		deadline_watch_remove(&link->watch);
+	link->watched = false;
 }
 
 void rpc_link_close(struct rpc_link **pointer)
@@ -357,6 +285,5 @@ void rpc_link_close(struct rpc_link **pointer)
 		return;
 	*pointer = NULL;
 	rpc_link_stop(link);
-	deadline_watch_remove(&link->watch);
 	link_free(link);
 }

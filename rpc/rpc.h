@@ -3,7 +3,7 @@
  * Services are declared in proto/; this room carries their envelopes (Request / Response of kv.proto) in the protocol of
  * NNG's request/reply sockets, and events over NNG's bus. NNG and its quirks are known nowhere else.
  *
- * Threading   Callbacks run on NNG's threads: they enqueue and return. open and close: main thread only, at start and stop or from
+ * Threading   Callbacks run on NNG's threads or the deadline thread: they enqueue and return. open and close: main thread only, at start and stop or from
  *             its control loop (NNG 1.5.2 races between open and close). Everything else: any thread.
  * Ownership   struct rpc_message has one owner; functions that take one consume it, also when they fail.
  * Errors      0 or negative errno; NNG's codes are translated in rpc/error.c and nowhere else: -ETIMEDOUT no answer in
@@ -160,18 +160,31 @@ struct rpc_bus;
 struct rpc_bus_options {
 	const char *address; /* HOST:PORT to listen on; NULL: dial only */
 	size_t message_max;
+	/* Owns the message. Several may run at once, one for each connection. */
 	void (*on_message)(void *arg, struct rpc_message *);
 	void *arg;
 };
 
 RPC_OK int rpc_bus_open(const struct rpc_bus_options *, struct rpc_bus **out, struct rpc_error *error_out);
 uint16_t rpc_bus_port(const struct rpc_bus *);
+/* on_message does not run after this. */
 void rpc_bus_close(struct rpc_bus **);
 /* Dials once more for each call with a new address; redials by itself. */
 RPC_OK int rpc_bus_dial(struct rpc_bus *, const char *address);
+/* The connection is gone when it returns. */
 void rpc_bus_hang_up(struct rpc_bus *, const char *address);
-/* Best effort, one hop; a peer whose queue is full misses it. */
+/* Best effort, one hop, to every neighbour that dialled us or that we have dialled; one whose queue is full misses it. */
 void rpc_bus_send(struct rpc_bus *, struct rpc_message *);
+
+struct rpc_bus_counts {
+	uint64_t dropped; /* since open: messages that found a full queue, for each connection */
+	uint64_t connections_refused;
+	uint32_t connections;
+};
+void rpc_bus_counts(struct rpc_bus *, struct rpc_bus_counts *out);
+
+/* 0 when it is a HOST:PORT that can be dialled, else -EINVAL and a text. */
+RPC_OK int rpc_address_check(const char *address, struct rpc_error *error_out);
 
 /* Monotonic clock in microseconds, and Unix time in milliseconds: the only clocks of the house besides the drivers'. */
 uint64_t rpc_now_us(void);

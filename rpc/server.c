@@ -10,14 +10,13 @@
  *           rpc_server_close.
  */
 #include "connection.h"
+#include "listener.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { ACCEPT_PAUSE_MS = 100 }; /* after a failed accept: out of files or memory */
 
 struct server_call {
 	struct rpc_call call;
@@ -38,17 +37,14 @@ struct client {
 
 struct rpc_server {
 	struct rpc_server_options options;
-	nng_stream_listener *listener;
-	nng_aio *accept_aio;
+	struct listener *listener;
 	uint16_t port;
-	bool accept_paused; /* owned by the accept callback */
 
 	/* shared, under lock */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	unsigned references;
 	bool closing;
-	bool accepting;
 	struct client *clients;
 	struct client *resting;
 	struct server_call *free_calls;
@@ -252,22 +248,6 @@ static void client_add(struct rpc_server *s, nng_stream *stream)
 
 /* ---- the listener ------------------------------------------------------------------------------------------------ */
 
-static void accept_next(struct rpc_server *s, bool after_failure)
-{
-	pthread_mutex_lock(&s->lock);
-	s->accepting = !s->closing;
-	if (!s->accepting) {
-		pthread_cond_signal(&s->changed);
-	} else if (after_failure) { /* under the lock, so that close finds it under way */
-		s->accept_paused = true;
-		nng_sleep_aio(ACCEPT_PAUSE_MS, s->accept_aio);
-	} else {
-		s->accept_paused = false;
-		nng_stream_listener_accept(s->listener, s->accept_aio);
-	}
-	pthread_mutex_unlock(&s->lock);
-}
-
 static bool connection_allowed(struct rpc_server *s)
 {
 	pthread_mutex_lock(&s->lock);
@@ -278,47 +258,18 @@ static bool connection_allowed(struct rpc_server *s)
 	return allowed;
 }
 
-static void on_accept(void *arg)
+static void on_stream(void *arg, nng_stream *stream)
 {
 	struct rpc_server *s = arg;
-	bool paused = s->accept_paused;
-	bool failed = !paused && nng_aio_result(s->accept_aio) != 0;
-	if (!paused && !failed) {
-		nng_stream *stream = nng_aio_get_output(s->accept_aio, 0);
-		if (connection_allowed(s)) {
-			client_add(s, stream);
-		} else {
-			nng_stream_close(stream);
-			nng_stream_free(stream);
-		}
+	if (connection_allowed(s)) {
+		client_add(s, stream);
+	} else {
+		nng_stream_close(stream);
+		nng_stream_free(stream);
 	}
-	accept_next(s, failed);
 }
 
 /* ---- open and close ---------------------------------------------------------------------------------------------- */
-
-static int listen_on(struct rpc_server *s, struct rpc_error *error_out)
-{
-	char url[RPC_URL_MAX];
-	int port = 0, status = address_to_url(s->options.address, true, url, error_out);
-	if (status < 0)
-		return status;
-	int code = nng_stream_listener_alloc(&s->listener, url);
-	if (code == 0)
-		code = nng_stream_listener_set_bool(s->listener, NNG_OPT_TCP_NODELAY, true);
-	if (code == 0)
-		code = nng_stream_listener_set_bool(s->listener, NNG_OPT_TCP_KEEPALIVE, true);
-	if (code == 0)
-		code = nng_stream_listener_listen(s->listener);
-	if (code == 0)
-		code = nng_stream_listener_get_int(s->listener, NNG_OPT_TCP_BOUND_PORT, &port);
-	if (code == 0)
-		code = nng_aio_alloc(&s->accept_aio, on_accept, s);
-	if (code != 0)
-		return address_listen_failed(code, s->options.address, error_out);
-	s->port = (uint16_t)port;
-	return 0;
-}
 
 int rpc_server_open(const struct rpc_server_options *options, struct rpc_server **out, struct rpc_error *error_out)
 {
@@ -332,13 +283,15 @@ int rpc_server_open(const struct rpc_server_options *options, struct rpc_server 
 	s->references = 1;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
-	int status = listen_on(s, error_out);
+	struct listener_options listener = {options->address, on_stream, s};
+	int status = listener_open(&listener, &s->listener, error_out);
 	if (status < 0) {
 		rpc_server_close(&s);
 		return status;
 	}
-	accept_next(s, false);
-	*out = s;
+	s->port = listener_port(s->listener);
+	*out = s; /* before the first event */
+	listener_start(s->listener);
 	return 0;
 }
 
@@ -362,22 +315,13 @@ void rpc_server_close(struct rpc_server **server)
 	*server = NULL;
 	pthread_mutex_lock(&s->lock);
 	s->closing = true;
-	if (s->accepting)
-		nng_aio_cancel(s->accept_aio);
-	while (s->accepting)
-		pthread_cond_wait(&s->changed, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+	listener_close(&s->listener);
+	pthread_mutex_lock(&s->lock);
 	for (struct client *client = s->clients; client != NULL; client = client->next)
 		connection_close(client->connection);
 	while (s->clients != NULL)
 		pthread_cond_wait(&s->changed, &s->lock);
-	pthread_mutex_unlock(&s->lock);
 	/* on_request has returned for the last time. Calls still out hold their own references. */
-	if (s->accept_aio != NULL)
-		nng_aio_free(s->accept_aio);
-	if (s->listener != NULL) {
-		nng_stream_listener_close(s->listener);
-		nng_stream_listener_free(s->listener);
-	}
-	pthread_mutex_lock(&s->lock);
 	server_unref_unlock(s);
 }

@@ -127,6 +127,13 @@ class RefusalsTest(ClusterTest):
         self.refused("3", client.get, "k", r=4)
         self.refused("3", client.put, "k", b"v", w=4)
 
+    def test_a_context_of_another_key(self):
+        client = self.cluster.client()
+        context = client.put("mine", b"v").context
+        client.put("yours", b"v")
+        self.refused("context belongs to another key", client.put, "yours", b"w", context=context)
+        client.put("mine", b"w", context=context)
+
     def test_a_tampered_context(self):
         client = self.cluster.client()
         context = client.put("guarded", b"v").context

@@ -40,7 +40,8 @@ static void save_file(void *arg, const char *path, uint64_t size)
 	assert_int_equal(sim_fs_look(saved->world.disk, path, &data, &size), 0);
 	file->size = size;
 	file->data = malloc(size + 1);
-	memcpy(file->data, data, size);
+	if (size)
+		memcpy(file->data, data, size);
 }
 
 /* A store with two tables, a log of two segments, trees and meta, closed in order. */

@@ -498,6 +498,10 @@ static void test_init_names_what_is_wrong(void **state)
 	fill_members(members, 0, 3);
 	members[1].peer_address[0] = 0;
 	assert_init_refused(members, 3, "member 1 (n1)");
+	strcpy(members[1].peer_address, "nonsense");
+	assert_init_refused(members, 3, "member 1 (n1): address \"nonsense\" has no port");
+	strcpy(members[1].peer_address, members[2].peer_address);
+	assert_init_refused(members, 3, "the same peer address 10.0.0.2:2");
 	close_net();
 }
 
@@ -630,14 +634,14 @@ static void test_a_restored_directory_is_heard_again(void **state)
 
 /* ---- documents ---------------------------------------------------------------------------------------------- */
 
-static struct ring_document *next_document(const struct ring_document *previous, uint32_t member_count,
-					   uint64_t cluster_id)
+static struct ring_document *claim_document(const struct ring_document *previous, uint32_t member_count,
+					    uint64_t cluster_id, uint32_t partition_count)
 {
 	struct ring_member *members = calloc(member_count, sizeof(*members));
 	struct ring_datacenter dc = {.name = "dc1", .replica_count = 3};
 	struct ring_plan plan = {.cluster_id = cluster_id,
 				 .hash_seed = 9,
-				 .partition_count = 64,
+				 .partition_count = partition_count,
 				 .datacenters = &dc,
 				 .datacenter_count = 1,
 				 .members = members,
@@ -652,6 +656,12 @@ static struct ring_document *next_document(const struct ring_document *previous,
 		fail_msg("%s", error.text);
 	free(members);
 	return document;
+}
+
+static struct ring_document *next_document(const struct ring_document *previous, uint32_t member_count,
+					   uint64_t cluster_id)
+{
+	return claim_document(previous, member_count, cluster_id, 64);
 }
 
 static void offer(uint32_t to, const struct ring_document *document, uint64_t cluster_id)
@@ -756,6 +766,26 @@ static void test_a_conflicting_document_is_refused_and_counted(void **state)
 	ring_document_destroy(&one);
 	ring_document_destroy(&a);
 	ring_document_destroy(&b);
+	close_net();
+}
+
+/* A newer epoch, the same cluster, but keys would be looked for elsewhere: no honest document. */
+static void test_a_document_with_other_partitions_is_refused(void **state)
+{
+	struct ring_document *one, *other, *newer;
+
+	(void)state;
+	open_net(4, 34);
+	one = next_document(NULL, 4, 77);
+	other = claim_document(NULL, 4, 77, 128);
+	newer = claim_document(other, 4, 77, 128);
+	offer(0, one, 77);
+	offer(0, newer, 77);
+	assert_int_equal(look(0).epoch, 1);
+	assert_int_equal(gossip_counters(net->nodes[0].gossip)->conflicts, 1);
+	ring_document_destroy(&one);
+	ring_document_destroy(&other);
+	ring_document_destroy(&newer);
 	close_net();
 }
 
@@ -871,13 +901,90 @@ static void test_malformed_rows_are_ignored(void **state)
 	rows[0].node_id = 0;
 	memset(rows[1].name, 'x', sizeof(rows[1].name));
 	rows[2].peer_address[0] = 0;
-	rows[3].incarnation = UINT64_MAX;
+	rows[3].bus_address[0] = 0;
 	rows[4].incarnation = 0;
 	tell(0, rows, 6);
 	for (uint32_t i = 0; i < 5; i++)
 		assert_null(row_at(0, rows[i].node_id));
 	assert_non_null(row_at(0, rows[5].node_id));
 	assert_int_equal(gossip_counters(net->nodes[0].gossip)->malformed, 5);
+	close_net();
+}
+
+/* A row that claims the newest number there is would silence the member for ever. */
+static void test_no_false_row_is_the_last_word(void **state)
+{
+	static const uint64_t false_numbers[] = {UINT64_MAX, UINT64_C(1) << 62, INT64_MAX, 5};
+	struct gossip_row row;
+
+	(void)state;
+	open_cluster(4, 44);
+	for (uint32_t i = 0; i < 4; i++) {
+		row = *row_at(0, id_of(2));
+		row.incarnation += false_numbers[i] / 2;
+		row.heartbeat = false_numbers[i];
+		strcpy(row.peer_address, "10.9.9.9:9");
+		tell(0, &row, 1);
+		run_for(TIMEOUT_US + 4 * ROUND_US);
+		assert_true(all_see(2, RING_UP));
+		assert_string_equal(row_at(0, id_of(2))->peer_address, "10.0.0.2:2");
+	}
+	assert_in_range(gossip_counters(net->nodes[2].gossip)->impostors, 4, 100);
+	close_net();
+}
+
+static void test_strangers_cost_no_links_and_no_turns(void **state)
+{
+	const struct gossip_row *rows;
+	uint64_t ids[16];
+
+	(void)state;
+	open_cluster(4, 45);
+	for (uint32_t i = 0; i < 900; i++) {
+		struct gossip_row row;
+
+		fill_row(1000 + i, &row);
+		tell(0, &row, 1);
+	}
+	run_for(4 * TIMEOUT_US);
+	for (uint32_t i = 0, count = gossip_rows(net->nodes[0].gossip, &rows); i < count; i++)
+		assert_int_equal(gossip_is_contact(net->nodes[0].gossip, i), index_of(rows[i].node_id) < 4);
+	assert_int_equal(gossip_bus_peers(net->nodes[0].gossip, ids, 16), 3);
+	for (uint32_t i = 0; i < 4; i++)
+		assert_true(all_see(i, RING_UP));
+	close_net();
+}
+
+static void test_a_namesake_of_a_member_is_counted(void **state)
+{
+	struct gossip_row row;
+
+	(void)state;
+	open_cluster(3, 46);
+	fill_row(2, &row);
+	row.node_id = 4711; /* the member's directory was lost, and it came back as a new node */
+	tell(0, &row, 1);
+	assert_int_equal(gossip_counters(net->nodes[0].gossip)->namesakes, 1);
+	close_net();
+}
+
+static void test_init_in_the_place_of_a_member_is_refused(void **state)
+{
+	struct gossip_row row;
+
+	(void)state;
+	open_net(2, 47);
+	fill_row(1, &row);
+	row.node_id = 4711;
+	row.cluster_id = 77;
+	tell(0, &row, 1);
+	assert_int_equal(init_cluster(0, 0, 2), KVRING__V1__CODE__FAILED_PRECONDITION);
+	assert_non_null(strstr(net->inited->cluster_inited.text, "data directory"));
+	row.node_id = id_of(1); /* a node that is in a cluster, this time by its own id */
+	tell(0, &row, 1);
+	assert_int_equal(init_cluster(0, 0, 2), KVRING__V1__CODE__FAILED_PRECONDITION);
+	assert_int_equal(look(0).epoch, 0);
+	assert_int_equal(init_cluster(0, 0, 1), KVRING__V1__CODE__OK);
 	close_net();
 }
 
@@ -973,10 +1080,15 @@ int main(void)
 		cmocka_unit_test(test_another_cluster_is_refused),
 		cmocka_unit_test(test_a_ring_without_this_node_is_not_joined),
 		cmocka_unit_test(test_a_conflicting_document_is_refused_and_counted),
+		cmocka_unit_test(test_a_document_with_other_partitions_is_refused),
 		cmocka_unit_test(test_damaged_documents_are_counted),
 		cmocka_unit_test(test_published_means_durable),
 		cmocka_unit_test(test_an_older_row_never_replaces_a_newer),
 		cmocka_unit_test(test_malformed_rows_are_ignored),
+		cmocka_unit_test(test_init_in_the_place_of_a_member_is_refused),
+		cmocka_unit_test(test_a_namesake_of_a_member_is_counted),
+		cmocka_unit_test(test_strangers_cost_no_links_and_no_turns),
+		cmocka_unit_test(test_no_false_row_is_the_last_word),
 		cmocka_unit_test(test_rows_are_bounded_and_members_keep_their_place),
 		cmocka_unit_test(test_bus_links_are_few_and_distinct),
 		cmocka_unit_test(test_the_same_seed_is_the_same_run),

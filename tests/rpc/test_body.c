@@ -109,21 +109,23 @@ static void test_the_cap_of_the_arena_refuses(void **state)
 static struct buffer nested(unsigned depth, uint8_t tag)
 {
 	size_t room = (size_t)depth * 6;
-	uint8_t *all = malloc(room + 1), *at = all + room;
+	uint8_t *all = malloc(room + 1);
+	size_t at = room;
 	for (unsigned i = 1; i < depth; i++) {
-		size_t size = (size_t)(all + room - at);
+		size_t size = room - at;
 		uint8_t length[5];
 		unsigned digits = 0;
 		do {
 			length[digits++] = (uint8_t)((size & 0x7f) | (size > 0x7f ? 0x80 : 0));
 			size >>= 7;
 		} while (size > 0);
+		assert_true(at > digits);
 		at -= digits;
-		memcpy(at, length, digits);
-		*--at = tag;
+		memcpy(all + at, length, digits);
+		all[--at] = tag;
 	}
-	struct buffer b = {malloc(room + 1), (size_t)(all + room - at)};
-	memcpy(b.data, at, b.size);
+	struct buffer b = {malloc(room + 1), room - at};
+	memcpy(b.data, all + at, b.size);
 	free(all);
 	return b;
 }

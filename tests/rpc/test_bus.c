@@ -1,11 +1,19 @@
-/* The bus over 127.0.0.1: delivery between neighbours, redial, hang up, bursts within the queues. */
+/* The bus over 127.0.0.1: delivery between neighbours, redial, hang up, bursts within the queues, neighbours that stop
+ * reading or are killed. */
+#include <arpa/inet.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include "harness.h"
 #include "event.pb-c.h"
 
 enum {
 	BUS_MESSAGE_MAX = 64 * 1024,
-	BURST = 16, /* what NNG queues for each connection; more may be lost */
+	BURST = 2000, /* small messages; the queue of a connection has room for all */
+	KILLS = 15,
 };
 
 struct station {
@@ -163,14 +171,153 @@ static void test_bad_addresses_are_refused(void **state)
 	rpc_bus_close(&a.bus);
 }
 
-int main(void)
+static struct rpc_bus_counts counts_of(struct station *station)
 {
+	struct rpc_bus_counts counts;
+	rpc_bus_counts(station->bus, &counts);
+	return counts;
+}
+
+/* One neighbour does not read: what it would have been sent is dropped and counted, and the other hears everything. */
+static void test_a_neighbour_that_does_not_read_misses_messages_alone(void **state)
+{
+	(void)state;
+	enum { TEXT_SIZE = 32 * 1024 };
+	static const uint8_t hello[8] = {0, 'S', 'P', 0, 0, 0x70, 0, 0};
+	struct station a, b;
+	station_open(&a, 0);
+	station_open(&b, 0);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(rpc_bus_port(a.bus))};
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	assert_int_equal(send(fd, hello, sizeof(hello), MSG_NOSIGNAL), sizeof(hello));
+	assert_int_equal(rpc_bus_dial(b.bus, a.address), 0);
+	say_until_heard(&a, &b, 1);
+	while (counts_of(&a).connections < 2)
+		say_until_heard(&a, &b, 1);
+	char *text = calloc(1, TEXT_SIZE);
+	memset(text, 'x', TEXT_SIZE - 1);
+	unsigned heard = latch_count(&b.heard), sent = 0;
+	for (; sent < 2000 && counts_of(&a).dropped < 10; sent++) {
+		Kvring__V1__Event event = KVRING__V1__EVENT__INIT;
+		event.node_id = sent;
+		Kvring__V1__Overload overload = KVRING__V1__OVERLOAD__INIT;
+		overload.what = text;
+		event.overload = &overload;
+		event.what_case = KVRING__V1__EVENT__WHAT_OVERLOAD;
+		struct rpc_message *message;
+		assert_int_equal(rpc_bare_encode(&event.base, &message), 0);
+		rpc_bus_send(a.bus, message);
+		latch_wait(&b.heard, heard + sent + 1);
+	}
+	assert_int_equal(counts_of(&a).dropped, 10);
+	close(fd);
+	free(text);
+	rpc_bus_close(&a.bus);
+	rpc_bus_close(&b.bus);
+}
+
+/* ---- a neighbour in another process, to be killed ----------------------------------------------------------------- */
+
+static void ignore(void *arg, struct rpc_message *message)
+{
+	(void)arg;
+	rpc_message_free(message);
+}
+
+/* The other process: listens where it is told, says its port on standard output, and speaks without pause. */
+static int neighbour_main(const char *address)
+{
+	struct rpc_bus_options options = {address, BUS_MESSAGE_MAX, ignore, NULL};
+	struct station station = {.heard = LATCH_INIT};
+	if (rpc_bus_open(&options, &station.bus, NULL) < 0)
+		return 1;
+	uint16_t port = rpc_bus_port(station.bus);
+	if (write(STDOUT_FILENO, &port, sizeof(port)) != sizeof(port))
+		return 1;
+	for (;;)
+		say(&station, 7);
+}
+
+/* A new program: NNG does not survive a fork. */
+static pid_t neighbour_start(uint16_t *port)
+{
+	char address[32];
+	int ends[2];
+	snprintf(address, sizeof(address), "127.0.0.1:%u", *port);
+	assert_int_equal(pipe(ends), 0);
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		dup2(ends[1], STDOUT_FILENO);
+		close(ends[0]);
+		close(ends[1]);
+		execl("/proc/self/exe", "test_rpc_bus", address, (char *)NULL);
+		_exit(1);
+	}
+	close(ends[1]);
+	assert_int_equal(read(ends[0], port, sizeof(*port)), sizeof(*port));
+	close(ends[0]);
+	return child;
+}
+
+static atomic_bool speaking;
+
+static void *speak(void *arg)
+{
+	while (atomic_load(&speaking))
+		say(arg, 8);
+	return NULL;
+}
+
+static void on_any_message(void *arg, struct rpc_message *message)
+{
+	rpc_message_free(message);
+	latch_raise(&((struct station *)arg)->heard);
+}
+
+/* Both sides send without pause when one is killed: what is under way ends, and the next one is found. */
+static void test_a_killed_neighbour_is_found_again(void **state)
+{
+	(void)state;
+	struct station a = {.heard = LATCH_INIT};
+	struct rpc_bus_options options = {NULL, BUS_MESSAGE_MAX, on_any_message, &a};
+	uint16_t port = 0;
+	char address[32];
+	pthread_t speaker;
+	pid_t child = neighbour_start(&port);
+	snprintf(address, sizeof(address), "127.0.0.1:%u", port);
+	assert_int_equal(rpc_bus_open(&options, &a.bus, NULL), 0);
+	assert_int_equal(rpc_bus_dial(a.bus, address), 0);
+	atomic_store(&speaking, true);
+	assert_int_equal(pthread_create(&speaker, NULL, speak, &a), 0);
+	for (unsigned i = 0; i < KILLS; i++) {
+		latch_wait(&a.heard, latch_count(&a.heard) + 100);
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+		child = neighbour_start(&port);
+	}
+	latch_wait(&a.heard, latch_count(&a.heard) + 100);
+	atomic_store(&speaking, false);
+	pthread_join(speaker, NULL);
+	rpc_bus_close(&a.bus); /* waits for every operation to end */
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1)
+		return neighbour_main(argv[1]);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_messages_travel_both_ways_of_a_dial),
 		cmocka_unit_test(test_a_burst_fits_the_queues),
 		cmocka_unit_test(test_a_dial_waits_for_its_peer_and_finds_it_again),
 		cmocka_unit_test(test_after_hang_up_nothing_arrives),
 		cmocka_unit_test(test_bad_addresses_are_refused),
+		cmocka_unit_test(test_a_neighbour_that_does_not_read_misses_messages_alone),
+		cmocka_unit_test(test_a_killed_neighbour_is_found_again),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <nng/nng.h>
+#include <nng/protocol/bus0/bus.h>
 #include <nng/protocol/reqrep0/rep.h>
 #include <nng/protocol/reqrep0/req.h>
 #include "harness.h"
@@ -140,21 +141,137 @@ static void test_nngs_rep_socket_is_a_server(void **state)
 	pthread_join(thread, NULL);
 }
 
+/* ---- the bus, against NNG's own ------------------------------------------------------------------------------------ */
+
+struct ear {
+	pthread_mutex_t lock;
+	struct rpc_message *heard; /* the last */
+	struct latch count;
+};
+
+static void on_bus(void *arg, struct rpc_message *message)
+{
+	struct ear *ear = arg;
+	pthread_mutex_lock(&ear->lock);
+	rpc_message_free(ear->heard);
+	ear->heard = message;
+	pthread_mutex_unlock(&ear->lock);
+	latch_raise(&ear->count);
+}
+
+static nng_socket nng_bus(void)
+{
+	nng_socket socket;
+	assert_int_equal(nng_bus0_open(&socket), 0);
+	assert_int_equal(nng_socket_set_ms(socket, NNG_OPT_RECVTIMEO, HARNESS_PATIENCE_MS), 0);
+	assert_int_equal(nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, TEST_MESSAGE_MAX), 0);
+	return socket;
+}
+
+/* A Request with a method of that size stands for any message. */
+static void bus_exchange(struct rpc_bus *bus, struct ear *ear, nng_socket socket, size_t size)
+{
+	char *text = text_of(size);
+	struct rpc_request head = {.protocol_version = 1, .method = slice_of(text)}, decoded;
+	struct rpc_message *message;
+	void *data;
+	size_t data_size;
+	assert_int_equal(rpc_request_encode(&head, NULL, &message), 0);
+	rpc_bus_send(bus, message);
+	assert_int_equal(nng_recv(socket, &data, &data_size, NNG_FLAG_ALLOC), 0);
+	assert_int_equal(rpc_request_decode((struct rpc_slice){data, data_size}, &decoded, NULL), 0);
+	assert_slice(decoded.method, text);
+	unsigned before = latch_count(&ear->count);
+	assert_int_equal(nng_send(socket, data, data_size, 0), 0);
+	latch_wait(&ear->count, before + 1);
+	pthread_mutex_lock(&ear->lock);
+	struct rpc_slice back = rpc_message_bytes(ear->heard);
+	assert_int_equal(back.size, data_size);
+	assert_memory_equal(back.data, data, data_size);
+	pthread_mutex_unlock(&ear->lock);
+	nng_free(data, data_size);
+	free(text);
+}
+
+/* Whose handshake is done first is chance: until ours is, there is nobody to send to. */
+static void bus_wait(struct rpc_bus *bus)
+{
+	struct rpc_bus_counts counts;
+	uint64_t give_up_us = rpc_now_us() + HARNESS_PATIENCE_MS * 1000;
+	do {
+		rpc_bus_counts(bus, &counts);
+		assert_true(rpc_now_us() < give_up_us);
+	} while (counts.connections == 0);
+}
+
+static void bus_exchange_all(struct rpc_bus *bus, struct ear *ear, nng_socket socket)
+{
+	bus_wait(bus);
+	unsigned before = latch_count(&ear->count);
+	while (!latch_wait_ms(&ear->count, before + 1, 20)) /* until NNG has noticed us, too */
+		assert_int_equal(nng_send(socket, "", 0, 0), 0);
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		bus_exchange(bus, ear, socket, sizes[i]);
+}
+
+static void test_nngs_bus_socket_dials_ours(void **state)
+{
+	(void)state;
+	struct ear ear = {.lock = PTHREAD_MUTEX_INITIALIZER, .count = LATCH_INIT};
+	struct rpc_bus_options options = {"127.0.0.1:0", TEST_MESSAGE_MAX, on_bus, &ear};
+	struct rpc_bus *bus;
+	char url[64];
+	assert_int_equal(rpc_bus_open(&options, &bus, NULL), 0);
+	snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", rpc_bus_port(bus));
+	nng_socket socket = nng_bus();
+	assert_int_equal(nng_dial(socket, url, NULL, 0), 0);
+	bus_exchange_all(bus, &ear, socket);
+	nng_close(socket);
+	rpc_bus_close(&bus);
+	rpc_message_free(ear.heard);
+}
+
+static void test_our_bus_dials_nngs_socket(void **state)
+{
+	(void)state;
+	struct ear ear = {.lock = PTHREAD_MUTEX_INITIALIZER, .count = LATCH_INIT};
+	struct rpc_bus_options options = {NULL, TEST_MESSAGE_MAX, on_bus, &ear};
+	struct rpc_bus *bus;
+	nng_listener listener;
+	int port;
+	char address[32];
+	nng_socket socket = nng_bus();
+	assert_int_equal(nng_listen(socket, "tcp://127.0.0.1:0", &listener, 0), 0);
+	assert_int_equal(nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port), 0);
+	snprintf(address, sizeof(address), "127.0.0.1:%d", port);
+	assert_int_equal(rpc_bus_open(&options, &bus, NULL), 0);
+	assert_int_equal(rpc_bus_dial(bus, address), 0);
+	bus_exchange_all(bus, &ear, socket);
+	rpc_bus_close(&bus);
+	nng_close(socket);
+	rpc_message_free(ear.heard);
+}
+
 /* ---- plain sockets -------------------------------------------------------------------------------------------------
  */
 
 static const uint8_t hello_req[8] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
 static const uint8_t hello_rep[8] = {0, 'S', 'P', 0, 0, 0x31, 0, 0};
 
-static int tcp_dial(const struct rpc_server *server)
+static int tcp_dial_port(uint16_t port)
 {
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(rpc_server_port(server))};
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	struct timeval patience = {HARNESS_PATIENCE_MS / 1000, 0};
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
 	return fd;
+}
+
+static int tcp_dial(const struct rpc_server *server)
+{
+	return tcp_dial_port(rpc_server_port(server));
 }
 
 static void tcp_send(int fd, const void *data, size_t size)
@@ -238,6 +355,43 @@ static void test_what_is_not_our_protocol_is_hung_up(void **state)
 	rpc_server_close(&server);
 }
 
+/* Byte for byte: the handshake, a message each way without a request id, and what ends the connection. */
+static void test_the_bus_speaks_bus0_on_the_wire(void **state)
+{
+	(void)state;
+	static const uint8_t hello_bus[8] = {0, 'S', 'P', 0, 0, 0x70, 0, 0};
+	static const uint8_t frame[12] = {0, 0, 0, 0, 0, 0, 0, 4, 0x12, 2, 'h', 'i'};
+	static const uint8_t sent[14] = {0, 0, 0, 0, 0, 0, 0, 6, 0x08, 1, 0x12, 2, 'h', 'i'};
+	static const uint8_t too_long[8] = {0, 0, 0, 0, 0, 5, 0, 0};
+	struct ear ear = {.lock = PTHREAD_MUTEX_INITIALIZER, .count = LATCH_INIT};
+	struct rpc_bus_options options = {"127.0.0.1:0", TEST_MESSAGE_MAX, on_bus, &ear};
+	struct rpc_bus *bus;
+	uint8_t got[14];
+	assert_int_equal(rpc_bus_open(&options, &bus, NULL), 0);
+	int fd = tcp_dial_port(rpc_bus_port(bus));
+	tcp_send(fd, hello_bus, sizeof(hello_bus));
+	tcp_receive(fd, got, sizeof(hello_bus));
+	assert_memory_equal(got, hello_bus, sizeof(hello_bus));
+	tcp_send(fd, frame, sizeof(frame));
+	latch_wait(&ear.count, 1);
+	assert_int_equal(rpc_message_bytes(ear.heard).size, 4);
+	assert_memory_equal(rpc_message_bytes(ear.heard).data, frame + 8, 4);
+	struct rpc_request head = {.protocol_version = 1, .method = slice_of("hi")};
+	struct rpc_message *message;
+	assert_int_equal(rpc_request_encode(&head, NULL, &message), 0);
+	rpc_bus_send(bus, message);
+	tcp_receive(fd, got, sizeof(sent));
+	assert_memory_equal(got, sent, sizeof(sent));
+	tcp_send(fd, too_long, sizeof(too_long));
+	tcp_expect_end(fd);
+	fd = tcp_dial_port(rpc_bus_port(bus));
+	tcp_send(fd, hello_req, sizeof(hello_req)); /* a client */
+	tcp_receive(fd, got, sizeof(hello_bus));
+	tcp_expect_end(fd);
+	rpc_bus_close(&bus);
+	rpc_message_free(ear.heard);
+}
+
 static void *read_slowly(void *arg)
 {
 	int fd = *(int *)arg;
@@ -308,6 +462,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nngs_req_socket_is_a_client),
 		cmocka_unit_test(test_nngs_rep_socket_is_a_server),
+		cmocka_unit_test(test_nngs_bus_socket_dials_ours),
+		cmocka_unit_test(test_our_bus_dials_nngs_socket),
+		cmocka_unit_test(test_the_bus_speaks_bus0_on_the_wire),
 		cmocka_unit_test(test_a_request_may_come_byte_by_byte),
 		cmocka_unit_test(test_what_is_not_our_protocol_is_hung_up),
 		cmocka_unit_test(test_a_client_that_does_not_read_is_not_read_either),

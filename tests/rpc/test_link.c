@@ -381,6 +381,71 @@ static void test_lost_connection_fails_requests_at_once_and_they_are_not_sent_ag
 	rpc_server_close(&second.server);
 }
 
+/* A relay of requests that nobody answers: each is made by the end of the one before, on the deadline thread. */
+struct relay {
+	struct rpc_pending pending;
+	struct rpc_link *link;
+	unsigned left;
+	struct latch ended;
+};
+
+static void relay_on_done(struct rpc_pending *pending)
+{
+	struct relay *relay = (struct relay *)pending;
+	assert_int_equal(pending->status, -ETIMEDOUT);
+	if (--relay->left == 0)
+		latch_raise(&relay->ended);
+	else
+		assert_int_equal(rpc_link_call(relay->link, make_request("m"), 1, pending), 0);
+}
+
+static void test_a_request_in_want_of_an_answer_may_make_the_next(void **state)
+{
+	(void)state;
+	enum { COUNT = 20 };
+	struct desk desk;
+	struct caller caller;
+	char address[32];
+	desk_open(&desk, 0, address);
+	caller_open(&caller, address, 4);
+	latch_wait(&caller.ups, 1);
+	struct relay relay = {{.done = relay_on_done}, caller.link, COUNT, LATCH_INIT};
+	assert_int_equal(rpc_link_call(caller.link, make_request("m"), 1, &relay.pending), 0);
+	latch_wait(&relay.ended, 1);
+	for (unsigned i = 0; i < COUNT; i++)
+		answer(desk_take(&desk, i));
+	rpc_link_close(&caller.link);
+	rpc_server_close(&desk.server);
+}
+
+/* Deadlines fall due while the link stops: when stop returns, every done has run and has returned. */
+static void test_stopping_waits_for_what_the_deadline_thread_ends(void **state)
+{
+	(void)state;
+	enum { ROUNDS = 30, COUNT = 64 };
+	static struct request requests[COUNT];
+	struct desk desk;
+	char address[32];
+	desk_open(&desk, 0, address);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		struct caller caller;
+		caller_open(&caller, address, COUNT);
+		latch_wait(&caller.ups, 1);
+		for (unsigned i = 0; i < COUNT; i++) {
+			requests[i] = (struct request){{.done = on_done}, LATCH_INIT, 0};
+			assert_int_equal(rpc_link_call(caller.link, make_request("m"), 1 + i % 5, &requests[i].pending), 0);
+		}
+		latch_wait(&requests[0].done, 1);
+		rpc_link_stop(caller.link);
+		for (unsigned i = 0; i < COUNT; i++)
+			assert_int_equal(atomic_load(&requests[i].completions), 1);
+		rpc_link_close(&caller.link);
+	}
+	for (unsigned i = 0; i < latch_count(&desk.arrived); i++)
+		rpc_call_refuse(desk.calls[i], 14, 0, "nobody there");
+	rpc_server_close(&desk.server);
+}
+
 static void test_closing_a_link_cancels_its_requests(void **state)
 {
 	(void)state;
@@ -657,6 +722,8 @@ int main(void)
 		cmocka_unit_test(test_without_connection_a_call_fails_at_once),
 		cmocka_unit_test(test_more_than_outstanding_max_is_eagain),
 		cmocka_unit_test(test_lost_connection_fails_requests_at_once_and_they_are_not_sent_again),
+		cmocka_unit_test(test_a_request_in_want_of_an_answer_may_make_the_next),
+		cmocka_unit_test(test_stopping_waits_for_what_the_deadline_thread_ends),
 		cmocka_unit_test(test_closing_a_link_cancels_its_requests),
 		cmocka_unit_test(test_replies_to_clients_that_left_recycle_their_contexts),
 		cmocka_unit_test(test_beyond_in_flight_max_requests_wait_and_none_is_lost),

@@ -63,6 +63,19 @@ static void plan_crash_in_disk(struct world *world, struct machine *machine)
 /* ---- coming back
  * ------------------------------------------------------------------------------------------------------ */
 
+/* What a killed process had written and an orderly one had closed without syncing is lost all the same. */
+static void lose_power_while_down(struct world *world, struct machine *machine)
+{
+	struct sim_crash crash = draw_crash(world);
+
+	if (sim_fs_is_down(machine->disk))
+		sim_fs_restart(machine->disk);
+	sim_fs_crash(machine->disk, &crash);
+	world->totals.crashes++;
+	world_line(world, "%s loses power while it is down; unsynced bytes %s, names %s", machine->name,
+		   sim_crash_data_name(crash.data), sim_crash_names_name(crash.names));
+}
+
 static void restart(void *world_arg, void *arg, uint64_t number)
 {
 	struct world *world = world_arg;
@@ -72,6 +85,8 @@ static void restart(void *world_arg, void *arg, uint64_t number)
 		return;
 	sim_fs_fail_never(machine->disk);
 	machine->disk_failed = false;
+	if (world->faults_on && world->settings.crash_rate && draw(world, 8) == 0)
+		lose_power_while_down(world, machine);
 	if (world->faults_on && sim_random_permille(&world->fault_random, RESTART_CRASH_PERMILLE) &&
 	    world->settings.crash_rate) {
 		if (sim_fs_is_down(machine->disk))
@@ -275,6 +290,8 @@ static void pick_table(void *arg, const char *path, uint64_t size)
 	pick->size = size;
 }
 
+/* The table reads rightly again, and somebody restarts the machine: the engine compacts no more once it has met damage.
+ */
 static void mend(struct machine *machine)
 {
 	const uint8_t *data;
@@ -286,6 +303,7 @@ static void mend(struct machine *machine)
 		sim_fs_flip_bits(machine->disk, machine->rot.path, machine->rot.offset, machine->rot.bits);
 	machine->rot.bits = 0;
 	world_line(machine->world, "%s reads %s rightly again", machine->name, machine->rot.path);
+	reboot(machine->world, machine, machine->boot);
 }
 
 static void mend_later(void *world_arg, void *arg, uint64_t number)

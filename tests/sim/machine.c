@@ -114,6 +114,8 @@ void machine_post(struct machine *machine, struct message *message, uint64_t del
 
 static void actor_wake(void *world_arg, void *arg, uint64_t number);
 static void actor_commit(void *world_arg, void *arg, uint64_t boot);
+static void run_commit(void *world_arg, void *arg, uint64_t boot);
+static void end_commit(void *world_arg, void *arg, uint64_t boot);
 
 /* Plans the next step: when there is mail or the timer is due, and the thread gets to it. */
 static void actor_plan(struct actor *actor)
@@ -244,23 +246,47 @@ static void run_job(void *world_arg, void *arg, uint64_t number)
 	mail_insert(job->actor, mail);
 }
 
-/* Asks for the commit that the step wants. One is under way at most: the replica sees to that. */
-static void begin_commit(struct actor *actor, struct effects *effects)
-{
-	struct world *world = actor->machine->world;
-
-	if (!effects->sync)
-		return;
-	effects->sync = false;
-	actor->blocked = !world->settings.commits_beside;
-	schedule_in(&world->schedule, draw_commit_us(world), actor_commit, actor, actor->machine->boot, NULL);
-}
-
 static void step_synced(struct actor *actor, int status, struct effects *effects)
 {
 	struct event event = {.type = EVENT_SYNCED, .status = status};
 
 	step(actor, &event, effects);
+}
+
+static struct shard *shard_of(struct actor *actor)
+{
+	return engine_shard(actor->machine->node->engine, actor->index);
+}
+
+/* As node/worker.c does: the log is written now, synced beside the actor's other work, and counted durable later. */
+static void begin_commit_beside(struct actor *actor, struct effects *effects)
+{
+	struct world *world = actor->machine->world;
+	int status = shard_commit_begin(shard_of(actor), &actor->commit);
+
+	world_mix(world, (uint64_t)(uint32_t)status);
+	if (status || !actor->commit)
+		step_synced(actor, status, effects);
+	else
+		schedule_in(&world->schedule, draw_commit_us(world), run_commit, actor, actor->machine->boot, NULL);
+}
+
+/* The commit that the step asks for. One is under way at most: the replica sees to that. */
+static void begin_commit(struct actor *actor, struct effects *effects)
+{
+	struct world *world = actor->machine->world;
+	bool early = world->options->canary == CANARY_EARLY_ACK;
+
+	effects->sync = false;
+	world->totals.commits++;
+	if (world->settings.commits_beside && !early) {
+		begin_commit_beside(actor, effects);
+		return;
+	}
+	actor->blocked = !early;
+	schedule_in(&world->schedule, draw_commit_us(world), actor_commit, actor, actor->machine->boot, NULL);
+	if (early)
+		step_synced(actor, 0, effects); /* the planted bug: what waits for the sync leaves before it */
 }
 
 /* What a run of steps left: out it goes, unless the power failed meanwhile. false: it did. */
@@ -274,14 +300,9 @@ static bool finish_steps(struct actor *actor, struct effects *effects)
 		return false;
 	}
 	traffic_deliver(actor, effects);
-	/* The planted bug: what waits for the sync leaves before it. */
-	bool early = effects->sync && actor->machine->world->options->canary == CANARY_EARLY_ACK;
-	begin_commit(actor, effects);
-	if (early) {
-		step_synced(actor, 0, effects);
-		traffic_deliver(actor, effects);
+	if (effects->sync) {
 		begin_commit(actor, effects);
-		take_jobs(actor, effects);
+		return finish_steps(actor, effects);
 	}
 	arena_unref(effects->arena);
 	actor_plan(actor);
@@ -325,43 +346,69 @@ static void actor_wake(void *world_arg, void *arg, uint64_t number)
 	finish_steps(actor, &effects);
 }
 
-static void actor_synced(void *world_arg, void *arg, uint64_t boot_and_status)
+static void deliver_synced(struct actor *actor, int status)
 {
-	struct actor *actor = arg;
 	struct effects effects;
 
-	(void)world_arg;
-	if (boot_and_status >> 32 != actor->machine->boot || !actor->machine->node)
-		return;
-	actor->blocked = false;
+	world_mix(actor->machine->world, (uint64_t)(uint32_t)status);
 	effects_begin(&effects);
-	step_synced(actor, -(int)(boot_and_status & 0xffff), &effects);
+	step_synced(actor, status, &effects);
 	finish_steps(actor, &effects);
 }
 
-/* The sync itself, at its end; its news may come later when commits run beside. */
+/* A commit in one piece, at its end: the actor did nothing else since. */
 static void actor_commit(void *world_arg, void *arg, uint64_t boot)
+{
+	struct actor *actor = arg;
+
+	(void)world_arg;
+	if (boot != actor->machine->boot || !actor->machine->node)
+		return;
+	actor->blocked = false;
+	int status = shard_commit(shard_of(actor), ENGINE_SYNC_EACH);
+	if (machine_died(actor->machine))
+		return;
+	if (actor->machine->world->options->canary == CANARY_EARLY_ACK)
+		actor_plan(actor);
+	else
+		deliver_synced(actor, status);
+}
+
+/* The disk has synced; the actor hears of it later. */
+static void run_commit(void *world_arg, void *arg, uint64_t boot)
 {
 	struct world *world = world_arg;
 	struct actor *actor = arg;
 
 	if (boot != actor->machine->boot || !actor->machine->node)
 		return;
-	int status = shard_commit(engine_shard(actor->machine->node->engine, actor->index), ENGINE_SYNC_EACH);
-	world->totals.commits++;
-	world_mix(world, (uint64_t)(uint32_t)status);
-	if (machine_died(actor->machine))
+	engine_commit_run(actor->commit);
+	actor->commit_has_run = true;
+	if (!machine_died(actor->machine))
+		schedule_in(&world->schedule, draw_commit_us(world) / 4, end_commit, actor, boot, NULL);
+}
+
+static int take_commit_home(struct actor *actor)
+{
+	struct engine_commit *commit = actor->commit;
+
+	if (!actor->commit_has_run)
+		engine_commit_run(commit);
+	actor->commit = NULL;
+	actor->commit_has_run = false;
+	return shard_commit_end(shard_of(actor), &commit);
+}
+
+static void end_commit(void *world_arg, void *arg, uint64_t boot)
+{
+	struct actor *actor = arg;
+
+	(void)world_arg;
+	if (boot != actor->machine->boot || !actor->machine->node)
 		return;
-	if (world->options->canary == CANARY_EARLY_ACK) {
-		actor->blocked = false;
-		actor_plan(actor);
-		return;
-	}
-	uint64_t number = boot << 32 | (uint32_t)-status;
-	if (actor->blocked)
-		actor_synced(world, actor, number);
-	else
-		schedule_in(&world->schedule, draw_commit_us(world), actor_synced, actor, number, NULL);
+	int status = take_commit_home(actor);
+	if (!machine_died(actor->machine))
+		deliver_synced(actor, status);
 }
 
 /* ---- life ---------------------------------------------------------------------------------------------------------
@@ -417,9 +464,12 @@ static void actors_reset(struct machine *machine)
 	}
 }
 
-/* Jobs must be back before the engine closes; after a crash they fail at once. */
+/* Jobs and commits must be back before the engine closes; after a crash they fail at once. */
 static void bring_jobs_home(struct machine *machine)
 {
+	for (uint32_t i = 0; i < machine->actor_count; i++)
+		if (machine->actors[i].commit)
+			(void)take_commit_home(&machine->actors[i]);
 	while (machine->jobs) {
 		struct job *job = machine->jobs;
 		machine->jobs = job->next;
@@ -524,12 +574,16 @@ void machine_fini(struct machine *machine)
 /* ---- starting ------------------------------------------------------------------------------------------------------
  */
 
-/* The planted bug: every start but the first finds the identity of the first one, with its first counter, as from a
- * backup of the manifest (the record is described in node/replica.c). */
+/* Planted bugs: every start but the first finds the actor of the first one (the record is described in node/replica.c),
+ * with its first counter, as from a backup of the manifest; or, more subtly, with one beyond all it can have issued. No
+ * dot is used twice then, and yet a later one claims those that a crash took back here and that live elsewhere. */
+static bool brings_identity_back(const struct world *world)
+{
+	return world->options->canary == CANARY_OLD_COUNTERS || world->options->canary == CANARY_KEPT_ACTOR;
+}
+
 static void keep_first_identity(struct machine *machine)
 {
-	static const uint8_t first_counter[8] = {1};
-
 	for (uint32_t i = 0; i < machine->node->shard_count; i++) {
 		struct engine_slice meta;
 		shard_meta_get(engine_shard(machine->node->engine, i), &meta);
@@ -538,13 +592,13 @@ static void keep_first_identity(struct machine *machine)
 		machine->old_meta[i].data = world_alloc(meta.size);
 		machine->old_meta[i].size = meta.size;
 		memcpy(machine->old_meta[i].data, meta.data, meta.size);
-		memcpy((uint8_t *)machine->old_meta[i].data + meta.size - sizeof(first_counter), first_counter,
-		       sizeof(first_counter));
 	}
 }
 
 static void put_first_identity_back(struct machine *machine)
 {
+	bool kept = machine->world->options->canary == CANARY_KEPT_ACTOR;
+	uint64_t counter = kept ? (uint64_t)machine->boot << 32 : 1;
 	struct engine_options options;
 	struct engine *engine;
 
@@ -554,8 +608,11 @@ static void put_first_identity_back(struct machine *machine)
 	options.shard_count = 0;
 	if (!machine->old_meta[0].data || engine_open(&options, &engine, NULL) < 0)
 		return;
-	for (uint32_t i = 0; i < engine_shard_count(engine); i++)
-		(void)!shard_meta_set(engine_shard(engine, i), machine->old_meta[i].data, machine->old_meta[i].size);
+	for (uint32_t i = 0; i < engine_shard_count(engine); i++) {
+		struct old_meta *meta = &machine->old_meta[i];
+		memcpy((uint8_t *)meta->data + meta->size - sizeof(counter), &counter, sizeof(counter));
+		(void)!shard_meta_set(engine_shard(engine, i), meta->data, meta->size);
+	}
 	(void)!engine_close(&engine);
 }
 
@@ -586,10 +643,10 @@ static int open_node(struct machine *machine, struct rpc_error *error_out)
 	snprintf(options.self.rack, sizeof(options.self.rack), "%s", machine->name);
 	options.self.weight = RING_WEIGHT_DEFAULT;
 	options.self.started_ms = machine_now_ms(machine);
-	if (world->options->canary == CANARY_OLD_COUNTERS)
+	if (brings_identity_back(world))
 		put_first_identity_back(machine);
 	int error = node_open(&options, &machine->node, error_out);
-	if (!error && world->options->canary == CANARY_OLD_COUNTERS)
+	if (!error && brings_identity_back(world))
 		keep_first_identity(machine);
 	return error;
 }

@@ -9,7 +9,8 @@
 
 const char *canary_name(enum canary canary)
 {
-	static const char *const names[CANARY_COUNT] = {"none", "early-ack", "lying-disk", "old-counters"};
+	static const char *const names[CANARY_COUNT] = {"none", "early-ack", "lying-disk", "old-counters",
+							"kept-actor"};
 	return names[canary];
 }
 
@@ -86,7 +87,8 @@ static void print_help(bool canary_allowed)
 		printf("  --%-17s %s, %u to %u (drawn from the seed)\n", number_options[i].name, number_options[i].help,
 		       number_options[i].least, number_options[i].most);
 	if (canary_allowed)
-		printf("  --canary NAME       plant a bug: early-ack, lying-disk or old-counters; exit 0 when it is "
+		printf("  --canary NAME       plant a bug: early-ack, lying-disk, old-counters or\n"
+		       "                      kept-actor; exit 0 when it is "
 		       "found\n"
 		       "  --within N          in at most N seeds (200)\n");
 	printf("\nexit 0: every rule held. 1: one was broken: its seed, its story and the command that repeats it are "
@@ -292,7 +294,7 @@ static void draw_weather(const struct sim_options *options, struct sim_random *r
 	out->network.detect_us = PICK_ONE(random, OPTION_DRAWN, 10000, 300000, 3000000);
 	out->commit_us = PICK_ONE(random, OPTION_DRAWN, 20, 200, 2000, 20000);
 	out->stall_permille = PICK_ONE(random, OPTION_DRAWN, 0, 5, 50);
-	out->commits_beside = sim_random_permille(random, 300);
+	out->commits_beside = sim_random_permille(random, 800);
 }
 
 void options_draw(const struct sim_options *options, uint64_t seed, struct sim_settings *out)

@@ -16,7 +16,7 @@
 #define OPTION_DRAWN UINT32_MAX
 
 /* Bugs planted on purpose, to see that they are found. Only kvsim_canary can be asked for one. */
-enum canary { CANARY_NONE, CANARY_EARLY_ACK, CANARY_LYING_DISK, CANARY_OLD_COUNTERS, CANARY_COUNT };
+enum canary { CANARY_NONE, CANARY_EARLY_ACK, CANARY_LYING_DISK, CANARY_OLD_COUNTERS, CANARY_KEPT_ACTOR, CANARY_COUNT };
 const char *canary_name(enum canary);
 
 struct sim_options {

@@ -46,6 +46,8 @@ struct mail {
 
 struct actor {
 	struct machine *machine;
+	struct engine_commit *commit; /* under way, or NULL */
+	bool commit_has_run;
 	enum actor_kind kind;
 	uint32_t index;
 	struct mail *mailbox; /* by ready_us */

@@ -81,6 +81,7 @@ class FakeCluster:
         self.cluster_id = CLUSTER_ID if formed else 0
         self.epoch = 1 if formed else 0
         self.install_delay = 0  # Describe calls that a node answers before it knows of a new cluster
+        self.strays = {}  # node index -> the other cluster that it joins while this one is made
         self.nodes = [FakeNode(self, i) for i in range(node_count)]
 
     @property
@@ -138,6 +139,8 @@ class FakeCluster:
         if known and node.describes_until_known > 0:
             node.describes_until_known -= 1
             known = 0
+        if known:
+            known = self.strays.get(node.index, known)
         return m.NodeStatus(
             node_id=100 + node.index,
             name="n%d" % (node.index + 1),

@@ -48,7 +48,10 @@ static void test_both_alphabets_and_padding_decode(void **state)
 		size_t size, offset;
 		assert_int_equal(base64_decode(TEXTS[i], strlen(TEXTS[i]), &decoded, &size, &offset), 0);
 		assert_int_equal(size, 4);
-		assert_memory_equal(decoded, "\xfb\xff\xfe" "f", 4);
+		assert_memory_equal(decoded,
+				    "\xfb\xff\xfe"
+				    "f",
+				    4);
 		free(decoded);
 	}
 }
@@ -63,7 +66,8 @@ static void test_wrong_text_is_refused_with_its_place(void **state)
 	for (unsigned i = 0; i < sizeof WRONG / sizeof *WRONG; i++) {
 		uint8_t *decoded;
 		size_t size, offset = 99;
-		assert_int_equal(base64_decode(WRONG[i].text, strlen(WRONG[i].text), &decoded, &size, &offset), -EBADMSG);
+		assert_int_equal(base64_decode(WRONG[i].text, strlen(WRONG[i].text), &decoded, &size, &offset),
+				 -EBADMSG);
 		assert_int_equal(offset, WRONG[i].offset);
 	}
 }

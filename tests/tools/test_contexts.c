@@ -84,9 +84,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_nothing_is_known_at_first, open_contexts, close_contexts),
 		cmocka_unit_test_setup_teardown(test_the_last_write_counts, open_contexts, close_contexts),
-		cmocka_unit_test_setup_teardown(test_a_read_does_not_undo_a_write_made_meanwhile, open_contexts, close_contexts),
+		cmocka_unit_test_setup_teardown(test_a_read_does_not_undo_a_write_made_meanwhile, open_contexts,
+						close_contexts),
 		cmocka_unit_test_setup_teardown(test_a_claimed_key_is_claimed_once, open_contexts, close_contexts),
-		cmocka_unit_test_setup_teardown(test_a_context_over_the_limit_is_not_kept, open_contexts, close_contexts),
+		cmocka_unit_test_setup_teardown(test_a_context_over_the_limit_is_not_kept, open_contexts,
+						close_contexts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

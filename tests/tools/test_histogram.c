@@ -95,7 +95,8 @@ static void test_quantiles_match_a_sorted_list(void **state)
 	qsort(values, COUNT, sizeof *values, by_value);
 	static const double SHARES[] = {0.01, 0.5, 0.9, 0.95, 0.99, 0.999};
 	for (unsigned i = 0; i < sizeof SHARES / sizeof *SHARES; i++) {
-		uint64_t exact = values[(unsigned)(SHARES[i] * COUNT + 0.999999) - 1], seen = histogram_quantile(&histogram, SHARES[i]);
+		uint64_t exact = values[(unsigned)(SHARES[i] * COUNT + 0.999999) - 1],
+			 seen = histogram_quantile(&histogram, SHARES[i]);
 		assert_true(seen >= exact);
 		assert_true((double)seen <= (double)exact * 1.01);
 	}

@@ -246,6 +246,11 @@ class InitTest(ToolTest):
         self.assertIn("in cluster 0000000000000abc already", self.init(expect=3)[1])
         self.assertNotIn("InitCluster", self.methods())
 
+    def test_a_node_that_joins_another_cluster_meanwhile_is_told(self):
+        self.cluster.strays = {1: 0xABC}
+        _, err = self.init(expect=3)
+        self.assertIn(self.cluster.nodes[1].address + " joined another cluster", err)
+
     def test_the_same_node_twice_is_told(self):
         address = self.cluster.nodes[0].address
         _, err = self.run_tool("cluster", "init", address, address.replace("127.0.0.1", "localhost"), expect=2)

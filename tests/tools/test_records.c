@@ -97,8 +97,9 @@ static void test_stanzas(void **state)
 		       "Source: x\npackage:  b  \nSize: 2\n"
 		       "\n\n"
 		       "Package: last",
-		       (const char *const[]){"0ad", "Package: 0ad\nVersion: 1\nDescription: game\n more\n .\n end\n", "b",
-					     "Source: x\npackage:  b  \nSize: 2\n", "last", "Package: last", NULL});
+		       (const char *const[]){"0ad", "Package: 0ad\nVersion: 1\nDescription: game\n more\n .\n end\n",
+					     "b", "Source: x\npackage:  b  \nSize: 2\n", "last", "Package: last",
+					     NULL});
 }
 
 static void test_a_stanza_needs_a_package(void **state)

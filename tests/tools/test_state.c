@@ -51,7 +51,8 @@ static void test_an_offset_past_the_input_is_refused(void **state)
 static void test_a_file_that_is_no_state_is_refused(void **state)
 {
 	(void)state;
-	static const char *const TEXTS[] = {"", "{}", "kvring-transfer 1\ninput 10\nid 1\noffset 2\n", "kvring-transfer 2\n"};
+	static const char *const TEXTS[] = {"", "{}", "kvring-transfer 1\ninput 10\nid 1\noffset 2\n",
+					    "kvring-transfer 2\n"};
 	for (unsigned i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++) {
 		char *path;
 		struct state loaded;

@@ -1,7 +1,8 @@
 #include "harness.h"
 #include "suggest.h"
 
-static const char *const WORDS[] = {"put", "get", "del", "import", "export", "compare", "cluster init", "status", "ring", NULL};
+static const char *const WORDS[] = {"put",     "get",          "del",    "import", "export",
+				    "compare", "cluster init", "status", "ring",   NULL};
 
 static void test_close_words_are_found(void **state)
 {

@@ -12,7 +12,9 @@ static void test_columns_are_aligned(void **state)
 	table_cell(&table, "n1");
 	table_cell(&table, "%d", 5);
 	table_cell(&table, "up");
-	table_cell(&table, "%s", "n\xc3\xa4" "chste");
+	table_cell(&table, "%s",
+		   "n\xc3\xa4"
+		   "chste");
 	table_cell(&table, "%d", 123456);
 	table_cell(&table, "unreachable");
 	FILE *file = open_memstream(&text, &size);
@@ -20,7 +22,8 @@ static void test_columns_are_aligned(void **state)
 	fclose(file);
 	assert_string_equal(text, "NODE       KEYS  STATE\n"
 				  "n1            5  up\n"
-				  "n\xc3\xa4" "chste  123456  unreachable\n");
+				  "n\xc3\xa4"
+				  "chste  123456  unreachable\n");
 	free(text);
 }
 

@@ -38,7 +38,9 @@ void chooser_init(struct chooser *chooser, enum chooser_distribution distributio
 		chooser->zeta += pow(1.0 / (double)i, THETA);
 	chooser->half_power = 1 + pow(0.5, THETA);
 	chooser->alpha = 1 / (1 - THETA);
-	chooser->eta = key_count > 2 ? (1 - pow(2.0 / (double)key_count, 1 - THETA)) / (1 - chooser->half_power / chooser->zeta) : 0;
+	chooser->eta = key_count > 2 ? (1 - pow(2.0 / (double)key_count, 1 - THETA)) /
+					       (1 - chooser->half_power / chooser->zeta)
+				     : 0;
 }
 
 /* Rank 0 is the most popular. */
@@ -49,7 +51,8 @@ static uint64_t next_rank(const struct chooser *chooser, struct random_state *ra
 		return 0;
 	if (uz < chooser->half_power || chooser->key_count == 2)
 		return 1;
-	uint64_t rank = (uint64_t)((double)chooser->key_count * pow(chooser->eta * u - chooser->eta + 1, chooser->alpha));
+	uint64_t rank =
+		(uint64_t)((double)chooser->key_count * pow(chooser->eta * u - chooser->eta + 1, chooser->alpha));
 	return rank < chooser->key_count ? rank : chooser->key_count - 1;
 }
 

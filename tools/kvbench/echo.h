@@ -1,8 +1,8 @@
 /* Echo: the ceiling. Raw NNG request/reply between two processes, nothing decoded, nothing stored.
  *
- * The server is this program again, started as `kvbench echo-server`. Sizes, connections and outstanding requests are those of the
- * benchmark it is compared with; the message that comes back is the next one sent.
- * NNG is used directly here, and only here outside of rpc/: the point is to leave everything else out.
+ * The server is this program again, started as `kvbench echo-server`. Sizes, connections and outstanding requests are
+ * those of the benchmark it is compared with; the message that comes back is the next one sent. NNG is used directly
+ * here, and only here outside of rpc/: the point is to leave everything else out.
  *
  * Threading   echo_run blocks its thread, echo_serve too.
  * Ownership   Borrows the options.
@@ -30,7 +30,8 @@ struct echo_result {
 
 RPC_OK int echo_run(const struct echo_options *, struct echo_result *result_out, struct rpc_error *error_out);
 
-/* The other process: listens on a free port of 127.0.0.1, prints it on stdout, echoes until stdin ends. Returns an exit status. */
+/* The other process: listens on a free port of 127.0.0.1, prints it on stdout, echoes until stdin ends. Returns an exit
+ * status. */
 int echo_serve(void);
 
 #endif

@@ -30,7 +30,8 @@ static void raise_max(struct histogram *histogram, uint64_t value)
 {
 	uint64_t max = atomic_load_explicit(&histogram->max, memory_order_relaxed);
 	while (value > max)
-		if (atomic_compare_exchange_weak_explicit(&histogram->max, &max, value, memory_order_relaxed, memory_order_relaxed))
+		if (atomic_compare_exchange_weak_explicit(&histogram->max, &max, value, memory_order_relaxed,
+							  memory_order_relaxed))
 			return;
 }
 

@@ -60,7 +60,8 @@ static error_t parse_size(int key, char *arg, struct argp_state *state, struct p
 		phase->key_count = parse_number(state, "--keys", arg, 1, PAYLOAD_KEYS_MAX);
 		return 0;
 	case 's':
-		phase->value_size = (uint32_t)parse_number(state, "--value-size", arg, PAYLOAD_VALUE_MIN, 8 * 1024 * 1024);
+		phase->value_size =
+			(uint32_t)parse_number(state, "--value-size", arg, PAYLOAD_VALUE_MIN, 8 * 1024 * 1024);
 		return 0;
 	case 'c':
 		phase->client_count = (uint32_t)parse_number(state, "--clients", arg, 1, 256);
@@ -130,7 +131,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option options[] = {
-	{"endpoints", 'e', "HOST:PORT[,...]", 0, "Nodes; requests take turns among them (default: $KVRING_ENDPOINTS)", 0},
+	{"endpoints", 'e', "HOST:PORT[,...]", 0, "Nodes; requests take turns among them (default: $KVRING_ENDPOINTS)",
+	 0},
 	{"output", 'o', "text|json", 0, "Form of the result (default: text)", 0},
 	{"workload", 'w', "A|B|C|F|U", 0, "Mix of operations of `run` (default: A)", 1},
 	{"distribution", 'd', "NAME", 0, "uniform, zipfian (0.99, scrambled) or latest (default: the workload's)", 1},
@@ -154,14 +156,18 @@ static const char DOC[] =
 	"  load   store every key once\n"
 	"  run    the workload, for --seconds, on keys that `load` stored\n"
 	"  echo   raw NNG request/reply between two processes: the ceiling of one message per request\n"
-	"  suite  load, then echo, A and C with 1, 16, 64 and 256 outstanding, and with batches of 32; shares of the echo\n"
+	"  suite  load, then echo, A and C with 1, 16, 64 and 256 outstanding, and with batches of 32; shares of the "
+	"echo\n"
 	"\nWorkloads:\n"
 	"  A  half reads, half updates           B  95 % reads, 5 % updates\n"
 	"  C  reads only                         F  half reads, half read-modify-writes\n"
 	"  U  updates only (not of YCSB; uniform)\n"
-	"\nAn update carries the context that was last seen of its key, as an application's would, and replaces what it saw. Updates of one "
-	"key wait for each other: while one is under way another key is drawn, evenly. `siblings` counts reads that returned several "
-	"values all the same, as after a write in doubt. Every value read is checked. Latencies are per request, in milliseconds.\n"
+	"\nAn update carries the context that was last seen of its key, as an application's would, and replaces what "
+	"it saw. Updates of one "
+	"key wait for each other: while one is under way another key is drawn, evenly. `siblings` counts reads that "
+	"returned several "
+	"values all the same, as after a write in doubt. Every value read is checked. Latencies are per request, in "
+	"milliseconds.\n"
 	"\nExit status: 0 done, 1 wrong or missing data was read, 2 usage, 5 could not run.\n"
 	"\nExamples:\n"
 	"  kvbench load -e 127.0.0.1:7700 --keys 1000000\n"
@@ -189,7 +195,8 @@ static void report(const struct arguments *arguments, const char *title, const s
 }
 
 /* What is there already is read first, so that a load replaces it. */
-static int prepare(const struct arguments *arguments, struct contexts *contexts, struct phase_result *result, struct rpc_error *error)
+static int prepare(const struct arguments *arguments, struct contexts *contexts, struct phase_result *result,
+		   struct rpc_error *error)
 {
 	struct phase_options phase = arguments->phase;
 	struct chooser unused = {.key_count = phase.key_count};
@@ -218,12 +225,15 @@ static int run_workload(struct arguments *arguments, struct contexts *contexts, 
 		return fail(EXIT_FAILED, error.text);
 	if (result->absent) {
 		char text[128];
-		snprintf(text, sizeof text, "%" PRIu64 " of %" PRIu64 " keys are not there: `kvbench load` with the same --keys and --bucket stores them",
+		snprintf(text, sizeof text,
+			 "%" PRIu64 " of %" PRIu64
+			 " keys are not there: `kvbench load` with the same --keys and --bucket stores them",
 			 (uint64_t)result->absent, arguments->phase.key_count);
 		return fail(EXIT_WRONG_DATA, text);
 	}
 	const struct workload *workload = arguments->workload;
-	chooser_init(&chooser, arguments->distribution_given ? arguments->distribution : workload->distribution, arguments->phase.key_count);
+	chooser_init(&chooser, arguments->distribution_given ? arguments->distribution : workload->distribution,
+		     arguments->phase.key_count);
 	memcpy(arguments->phase.percent, workload->percent, sizeof workload->percent);
 	if (phase_run(PHASE_RUN, &arguments->phase, &chooser, contexts, result, &error) < 0)
 		return fail(EXIT_FAILED, error.text);
@@ -289,18 +299,19 @@ int main(int argc, char **argv)
 		return echo_serve();
 	struct arguments arguments = {
 		.workload = workload_at(0),
-		.phase = {
-			.endpoints = getenv("KVRING_ENDPOINTS"),
-			.bucket = "kvbench",
-			.key_count = 100000,
-			.value_size = 128,
-			.client_count = 1,
-			.outstanding = 64,
-			.batch = 1,
-			.duration_ms = 10000,
-			.timeout_ms = 5000,
-			.seed = 1,
-		},
+		.phase =
+			{
+				.endpoints = getenv("KVRING_ENDPOINTS"),
+				.bucket = "kvbench",
+				.key_count = 100000,
+				.value_size = 128,
+				.client_count = 1,
+				.outstanding = 64,
+				.batch = 1,
+				.duration_ms = 10000,
+				.timeout_ms = 5000,
+				.seed = 1,
+			},
 	};
 	argp_err_exit_status = EXIT_USAGE;
 	argp_parse(&argp, argc, argv, 0, NULL, &arguments);

@@ -17,8 +17,8 @@
 #include "chooser.h"
 
 enum {
-	PAYLOAD_KEY_SIZE = 16,   /* bytes */
-	PAYLOAD_VALUE_MIN = 16,  /* bytes */
+	PAYLOAD_KEY_SIZE = 16,  /* bytes */
+	PAYLOAD_VALUE_MIN = 16, /* bytes */
 	PAYLOAD_DIGITS = PAYLOAD_KEY_SIZE - 4,
 };
 #define PAYLOAD_KEYS_MAX 1000000000000ull

@@ -15,8 +15,9 @@ static void open_failed(const struct phase_options *options, const struct client
 {
 	for (unsigned i = 0; i < client_endpoint_count(client); i++)
 		if (!client_endpoint_connected(client, i))
-			snprintf(error_out->text, sizeof error_out->text, "no connection to %s within %d ms (endpoints: %.80s)",
-				 client_endpoint(client, i), CONNECT_MS, options->endpoints);
+			snprintf(error_out->text, sizeof error_out->text,
+				 "no connection to %s within %d ms (endpoints: %.80s)", client_endpoint(client, i),
+				 CONNECT_MS, options->endpoints);
 }
 
 static int open_clients(const struct phase_options *options, struct client **clients, struct rpc_error *error_out)
@@ -81,8 +82,8 @@ static int check_load(const struct phase *phase, struct rpc_error *error_out)
 	uint64_t lost = result->in_doubt + result->refused + result->failed;
 	if (phase->kind == PHASE_RUN || !lost)
 		return 0;
-	snprintf(error_out->text, sizeof error_out->text, "%" PRIu64 " of %" PRIu64 " keys could not be %s: %.120s", lost,
-		 phase->options->key_count, phase->kind == PHASE_LOAD ? "stored" : "read", result->first_error);
+	snprintf(error_out->text, sizeof error_out->text, "%" PRIu64 " of %" PRIu64 " keys could not be %s: %.120s",
+		 lost, phase->options->key_count, phase->kind == PHASE_LOAD ? "stored" : "read", result->first_error);
 	return -EIO;
 }
 
@@ -106,11 +107,12 @@ static int run_slots(struct phase *phase, struct client **clients, struct rpc_er
 	return check_load(phase, error_out);
 }
 
-int phase_run(enum phase_kind kind, const struct phase_options *options, const struct chooser *chooser, struct contexts *contexts,
-	      struct phase_result *result_out, struct rpc_error *error_out)
+int phase_run(enum phase_kind kind, const struct phase_options *options, const struct chooser *chooser,
+	      struct contexts *contexts, struct phase_result *result_out, struct rpc_error *error_out)
 {
 	memset(result_out, 0, sizeof *result_out);
-	struct phase phase = {.kind = kind, .options = options, .chooser = chooser, .contexts = contexts, .result = result_out};
+	struct phase phase = {
+		.kind = kind, .options = options, .chooser = chooser, .contexts = contexts, .result = result_out};
 	struct client **clients = calloc(options->client_count, sizeof(struct client *));
 	if (!clients)
 		abort();

@@ -1,4 +1,5 @@
-/* Phase: one stretch of load: so many clients, so many requests under way each, until the time is over or all keys are done.
+/* Phase: one stretch of load: so many clients, so many requests under way each, until the time is over or all keys are
+ * done.
  *
  *     PHASE_LOAD     puts every key once, repeated until acknowledged
  *     PHASE_PREPARE  gets every key once, to learn the contexts of what is there
@@ -9,9 +10,9 @@
  *
  * Threading   phase_run blocks its thread; slots run on NNG's threads.
  * Ownership   Borrows options, chooser and contexts.
- * Errors      0; negative errno and a text when the phase could not start or the load could not be finished. Failed requests of a run
- *             are counted, not errors.
- * Invariants  P1 A phase returns with nothing under way. P2 Every value read is checked.
+ * Errors      0; negative errno and a text when the phase could not start or the load could not be finished. Failed
+ * requests of a run are counted, not errors. Invariants  P1 A phase returns with nothing under way. P2 Every value read
+ * is checked.
  */
 #ifndef KVRING_KVBENCH_PHASE_H
 #define KVRING_KVBENCH_PHASE_H
@@ -34,7 +35,7 @@ struct phase_options {
 	uint32_t batch;        /* keys per request; 1: single puts and gets */
 	uint32_t duration_ms;  /* PHASE_RUN */
 	uint32_t timeout_ms;
-	uint32_t r, w;         /* 0: the cluster's defaults */
+	uint32_t r, w;                 /* 0: the cluster's defaults */
 	uint32_t percent[PHASE_STEPS]; /* PHASE_RUN: shares of requests, 100 in all */
 	uint64_t seed;
 };

@@ -31,7 +31,8 @@ json_t *report_latency_json(const struct histogram *histogram)
 	for (unsigned i = 0; i < QUANTILE_COUNT; i++) {
 		char name[16];
 		snprintf(name, sizeof name, "%s_us", QUANTILES[i].name);
-		json_object_set_new(object, name, json_integer((json_int_t)histogram_quantile(histogram, QUANTILES[i].share)));
+		json_object_set_new(object, name,
+				    json_integer((json_int_t)histogram_quantile(histogram, QUANTILES[i].share)));
 	}
 	json_object_set_new(object, "max_us", json_integer((json_int_t)histogram_max(histogram)));
 	return object;
@@ -41,9 +42,11 @@ static void print_latency(const char *name, const struct histogram *histogram)
 {
 	if (!histogram_count(histogram))
 		return;
-	printf("  %-18s %9" PRIu64 " requests   mean %.3f ms", name, histogram_count(histogram), histogram_mean(histogram) / 1000);
+	printf("  %-18s %9" PRIu64 " requests   mean %.3f ms", name, histogram_count(histogram),
+	       histogram_mean(histogram) / 1000);
 	for (unsigned i = 0; i < QUANTILE_COUNT; i++)
-		printf("  %s %.3f", QUANTILES[i].name, (double)histogram_quantile(histogram, QUANTILES[i].share) / 1000);
+		printf("  %s %.3f", QUANTILES[i].name,
+		       (double)histogram_quantile(histogram, QUANTILES[i].share) / 1000);
 	printf("  max %.3f\n", (double)histogram_max(histogram) / 1000);
 }
 
@@ -53,10 +56,14 @@ static const struct {
 	const char *name;
 	size_t offset;
 } COUNTERS[] = {
-	{"in_doubt", offsetof(struct phase_result, in_doubt)}, {"refused", offsetof(struct phase_result, refused)},
-	{"failed", offsetof(struct phase_result, failed)},     {"absent", offsetof(struct phase_result, absent)},
-	{"corrupt", offsetof(struct phase_result, corrupt)},   {"repeated", offsetof(struct phase_result, repeated)},
-	{"siblings", offsetof(struct phase_result, siblings)}, {"siblings_max", offsetof(struct phase_result, siblings_max)},
+	{"in_doubt", offsetof(struct phase_result, in_doubt)},
+	{"refused", offsetof(struct phase_result, refused)},
+	{"failed", offsetof(struct phase_result, failed)},
+	{"absent", offsetof(struct phase_result, absent)},
+	{"corrupt", offsetof(struct phase_result, corrupt)},
+	{"repeated", offsetof(struct phase_result, repeated)},
+	{"siblings", offsetof(struct phase_result, siblings)},
+	{"siblings_max", offsetof(struct phase_result, siblings_max)},
 };
 enum { COUNTER_COUNT = sizeof COUNTERS / sizeof *COUNTERS };
 
@@ -67,9 +74,10 @@ static uint64_t counter(const struct phase_result *result, unsigned index)
 
 void report_phase_text(const char *title, const struct phase_options *options, const struct phase_result *result)
 {
-	printf("%s: %.0f operations/s (%" PRIu64 " in %.2f s; %" PRIu32 " x %" PRIu32 " outstanding, %" PRIu32 " per request)\n", title,
-	       report_rate(result->operations, result->seconds), result->operations, result->seconds, options->client_count,
-	       options->outstanding, options->batch);
+	printf("%s: %.0f operations/s (%" PRIu64 " in %.2f s; %" PRIu32 " x %" PRIu32 " outstanding, %" PRIu32
+	       " per request)\n",
+	       title, report_rate(result->operations, result->seconds), result->operations, result->seconds,
+	       options->client_count, options->outstanding, options->batch);
 	for (unsigned i = 0; i < PHASE_STEPS; i++)
 		print_latency(STEP_NAMES[i], &result->latency[i]);
 	const char *before = "  ";
@@ -97,7 +105,8 @@ json_t *report_phase_json(const char *title, const struct phase_options *options
 	json_object_set_new(object, "seconds", json_real(result->seconds));
 	json_object_set_new(object, "operations", json_integer((json_int_t)result->operations));
 	json_object_set_new(object, "requests", json_integer((json_int_t)result->requests));
-	json_object_set_new(object, "operations_per_second", json_real(report_rate(result->operations, result->seconds)));
+	json_object_set_new(object, "operations_per_second",
+			    json_real(report_rate(result->operations, result->seconds)));
 	for (unsigned i = 0; i < COUNTER_COUNT; i++)
 		json_object_set_new(object, COUNTERS[i].name, json_integer((json_int_t)counter(result, i)));
 	for (unsigned i = 0; i < PHASE_STEPS; i++)
@@ -114,7 +123,8 @@ json_t *report_phase_json(const char *title, const struct phase_options *options
 void report_echo_text(const struct echo_options *options, const struct echo_result *result)
 {
 	printf("echo: %.0f messages/s of %" PRIu32 " bytes (%" PRIu32 " x %" PRIu32 " outstanding)\n",
-	       report_rate(result->messages, result->seconds), options->message_size, options->client_count, options->outstanding);
+	       report_rate(result->messages, result->seconds), options->message_size, options->client_count,
+	       options->outstanding);
 	print_latency("echo", &result->latency);
 	if (result->failed)
 		printf("  failed %" PRIu64 "\n", result->failed);
@@ -122,9 +132,9 @@ void report_echo_text(const struct echo_options *options, const struct echo_resu
 
 json_t *report_echo_json(const struct echo_options *options, const struct echo_result *result)
 {
-	return json_pack("{s:s, s:i, s:i, s:i, s:f, s:I, s:f, s:I, s:o}", "phase", "echo", "clients", options->client_count,
-			 "outstanding", options->outstanding, "message_size", options->message_size, "seconds", result->seconds,
-			 "messages", (json_int_t)result->messages, "messages_per_second",
-			 report_rate(result->messages, result->seconds), "failed", (json_int_t)result->failed, "latency",
-			 report_latency_json(&result->latency));
+	return json_pack("{s:s, s:i, s:i, s:i, s:f, s:I, s:f, s:I, s:o}", "phase", "echo", "clients",
+			 options->client_count, "outstanding", options->outstanding, "message_size",
+			 options->message_size, "seconds", result->seconds, "messages", (json_int_t)result->messages,
+			 "messages_per_second", report_rate(result->messages, result->seconds), "failed",
+			 (json_int_t)result->failed, "latency", report_latency_json(&result->latency));
 }

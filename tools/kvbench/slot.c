@@ -162,7 +162,8 @@ static void build_puts(struct slot *slot)
 		uint64_t id[2] = {random_next(&slot->random), random_next(&slot->random)};
 		memcpy(item->operation_id, id, sizeof id);
 		payload_fill(item->number, &slot->random, value, options->value_size);
-		item->context_size = contexts_get(slot->phase->contexts, item->number, &item->context, &item->context_room);
+		item->context_size =
+			contexts_get(slot->phase->contexts, item->number, &item->context, &item->context_room);
 		kvring__v1__put_request__init(put);
 		put->bucket = bucket_of(slot);
 		put->key = (ProtobufCBinaryData){PAYLOAD_KEY_SIZE, item->key};
@@ -279,8 +280,9 @@ static bool count_outcome(struct phase *phase, Kvring__V1__Outcome outcome, cons
 	if (outcome == KVRING__V1__OUTCOME__DONE)
 		return true;
 	if (phase->kind == PHASE_RUN || outcome == KVRING__V1__OUTCOME__ABSENT)
-		(*(outcome == KVRING__V1__OUTCOME__ABSENT ? &phase->result->absent
-		   : outcome == KVRING__V1__OUTCOME__IN_DOUBT ? &phase->result->in_doubt : &phase->result->refused))++;
+		(*(outcome == KVRING__V1__OUTCOME__ABSENT     ? &phase->result->absent
+		   : outcome == KVRING__V1__OUTCOME__IN_DOUBT ? &phase->result->in_doubt
+							      : &phase->result->refused))++;
 	if (outcome != KVRING__V1__OUTCOME__ABSENT)
 		note_error(phase, message && *message ? message : "no quorum");
 	return outcome == KVRING__V1__OUTCOME__ABSENT;
@@ -297,7 +299,8 @@ static void take_put(struct slot *slot, uint32_t index, const Kvring__V1__PutRes
 static void check_values(struct phase *phase, const struct slot_item *item, const Kvring__V1__GetResponse *get)
 {
 	for (size_t i = 0; i < get->n_siblings; i++) {
-		const char *wrong = payload_check(item->number, get->siblings[i]->value.data, get->siblings[i]->value.len);
+		const char *wrong =
+			payload_check(item->number, get->siblings[i]->value.data, get->siblings[i]->value.len);
 		if (!wrong)
 			continue;
 		char text[128];

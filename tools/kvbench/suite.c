@@ -57,8 +57,8 @@ static int load(struct suite *suite, struct rpc_error *error_out)
 	if (suite->options->json)
 		json_array_append_new(suite->rows, report_phase_json("load", &phase, suite->result));
 	else
-		printf("loaded %" PRIu64 " keys of %" PRIu32 " bytes at %.0f/s (batch 32)\n\n", phase.key_count, phase.value_size,
-		       report_rate(suite->result->operations, suite->result->seconds));
+		printf("loaded %" PRIu64 " keys of %" PRIu32 " bytes at %.0f/s (batch 32)\n\n", phase.key_count,
+		       phase.value_size, report_rate(suite->result->operations, suite->result->seconds));
 	return 0;
 }
 
@@ -79,9 +79,9 @@ static void report_row(struct suite *suite, const char *name, const struct phase
 		if (histogram_quantile(&result->latency[i], 0.99) > histogram_quantile(worst, 0.99))
 			worst = &result->latency[i];
 	uint64_t failed = result->in_doubt + result->refused + result->failed + result->absent + result->corrupt;
-	printf("%-9s %11" PRIu32 " %6" PRIu32 " %12.0f %12.0f %7.1f %%   %8.3f %8.3f %8" PRIu64 "\n", name, phase->outstanding, phase->batch,
-	       rate, ceiling, ceiling > 0 ? 100 * rate / ceiling : 0, (double)histogram_quantile(worst, 0.5) / 1000,
-	       (double)histogram_quantile(worst, 0.99) / 1000, failed);
+	printf("%-9s %11" PRIu32 " %6" PRIu32 " %12.0f %12.0f %7.1f %%   %8.3f %8.3f %8" PRIu64 "\n", name,
+	       phase->outstanding, phase->batch, rate, ceiling, ceiling > 0 ? 100 * rate / ceiling : 0,
+	       (double)histogram_quantile(worst, 0.5) / 1000, (double)histogram_quantile(worst, 0.99) / 1000, failed);
 	fflush(stdout);
 }
 
@@ -89,7 +89,9 @@ static int measure(struct suite *suite, const struct workload *workload, struct 
 		   struct rpc_error *error_out)
 {
 	struct chooser chooser;
-	chooser_init(&chooser, suite->options->distribution_given ? suite->options->distribution : workload->distribution, phase->key_count);
+	chooser_init(&chooser,
+		     suite->options->distribution_given ? suite->options->distribution : workload->distribution,
+		     phase->key_count);
 	memcpy(phase->percent, workload->percent, sizeof phase->percent);
 	int error = phase_run(PHASE_RUN, phase, &chooser, suite->contexts, suite->result, error_out);
 	if (error == 0)
@@ -123,8 +125,8 @@ static int run_steps(struct suite *suite, struct rpc_error *error_out)
 {
 	int error = load(suite, error_out);
 	if (error == 0 && !suite->options->json)
-		printf("%-9s %11s %6s %12s %12s %9s   %8s %8s %8s\n", "workload", "outstanding", "batch", "keys/s", "echo keys/s", "share",
-		       "p50 ms", "p99 ms", "failed");
+		printf("%-9s %11s %6s %12s %12s %9s   %8s %8s %8s\n", "workload", "outstanding", "batch", "keys/s",
+		       "echo keys/s", "share", "p50 ms", "p99 ms", "failed");
 	for (unsigned i = 0; error == 0 && i < sizeof STEPS / sizeof *STEPS; i++)
 		error = run_step(suite, STEPS[i].outstanding, STEPS[i].batch, error_out);
 	return error;

@@ -1,4 +1,5 @@
-/* Suite: load, then for each number of outstanding requests echo and the workloads, in one run; results as shares of the echo.
+/* Suite: load, then for each number of outstanding requests echo and the workloads, in one run; results as shares of
+ * the echo.
  *
  * Threading   One thread.
  * Ownership   Borrows.

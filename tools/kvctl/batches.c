@@ -209,12 +209,13 @@ static size_t result_count(const struct run *run, const struct batch_call *batch
 static int deliver(struct run *run, const struct batch_call *batch, size_t *settled_inout, struct rpc_error *error_out)
 {
 	if (batch->call.reply.status < 0) {
-		snprintf(error_out->text, sizeof error_out->text, "%.*s", (int)sizeof error_out->text - 1, batch->call.reply.text);
+		snprintf(error_out->text, sizeof error_out->text, "%.*s", (int)sizeof error_out->text - 1,
+			 batch->call.reply.text);
 		return judge_call(run, batch);
 	}
 	if (result_count(run, batch) != batch->count) {
-		snprintf(error_out->text, sizeof error_out->text, "a node answered %zu operations with %zu results", batch->count,
-			 result_count(run, batch));
+		snprintf(error_out->text, sizeof error_out->text, "a node answered %zu operations with %zu results",
+			 batch->count, result_count(run, batch));
 		return -EBADMSG;
 	}
 	for (size_t i = 0; i < batch->count; i++) {
@@ -239,7 +240,8 @@ static void adapt(const struct run *run)
 	if (run->too_large)
 		batches->operations = (batches->operations + 1) / 2;
 	else if (batches->operations < batches->operations_max)
-		batches->operations = 2 * batches->operations < batches->operations_max ? 2 * batches->operations : batches->operations_max;
+		batches->operations = 2 * batches->operations < batches->operations_max ? 2 * batches->operations
+											: batches->operations_max;
 }
 
 /* Asks all unsettled operations once. */
@@ -308,7 +310,8 @@ static int run_all(struct run *run, struct rpc_error *error_out)
 int batches_put(struct batches *batches, Kvring__V1__PutRequest *puts, size_t count, batches_on_put *on_put, void *arg,
 		struct rpc_error *error_out)
 {
-	struct run run = {.batches = batches, .is_put = true, .operations = puts, .count = count, .on_put = on_put, .arg = arg};
+	struct run run = {
+		.batches = batches, .is_put = true, .operations = puts, .count = count, .on_put = on_put, .arg = arg};
 	return run_all(&run, error_out);
 }
 

@@ -16,8 +16,9 @@
 #include "client.h"
 
 enum {
-	BATCHES_OPERATIONS_MAX = 4096,            /* per call: the node's limit */
-	BATCHES_CALL_SIZE_MAX = 4 * 1024 * 1024, /* bytes per call, unless one operation is larger: well below the node's limit */
+	BATCHES_OPERATIONS_MAX = 4096, /* per call: the node's limit */
+	BATCHES_CALL_SIZE_MAX =
+		4 * 1024 * 1024, /* bytes per call, unless one operation is larger: well below the node's limit */
 };
 
 enum batches_verdict { BATCHES_SETTLED, BATCHES_AGAIN, BATCHES_STOP };

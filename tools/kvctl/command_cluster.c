@@ -54,7 +54,8 @@ static error_t parse_arguments(int key, char *arg, struct argp_state *state)
 
 static const struct argp_option init_options[] = {
 	{"replicas", 'n', "COUNT", 0, "Replicas of every key, N (default: 3)", 1},
-	{"partitions", 'q', "COUNT", 0, "Equal parts of the ring, a power of two; fixed for the life of the cluster (default: 1024)", 1},
+	{"partitions", 'q', "COUNT", 0,
+	 "Equal parts of the ring, a power of two; fixed for the life of the cluster (default: 1024)", 1},
 	{0},
 };
 
@@ -62,7 +63,8 @@ static const struct argp init_argp = {
 	.options = init_options,
 	.parser = parse_arguments,
 	.args_doc = "HOST:PORT...",
-	.doc = "Makes a cluster of running nodes that are in none yet, and waits until all of them have installed its ring."
+	.doc = "Makes a cluster of running nodes that are in none yet, and waits until all of them have installed its "
+	       "ring."
 	       "\vEach HOST:PORT is the address a node listens on for clients. -e is not needed.\n\n"
 	       "Examples:\n"
 	       "  kvctl cluster init 10.0.0.1:7700 10.0.0.2:7700 10.0.0.3:7700\n"
@@ -92,25 +94,30 @@ static int connect_all(struct kvctl *kvctl, const struct init_arguments *argumen
 		return status;
 	for (unsigned i = 0; i < arguments->node_count; i++)
 		if (!client_endpoint_connected(kvctl->client, i))
-			return kvctl_fail(kvctl, KVCTL_UNREACHABLE, "no connection to %s within %" PRIu32 " ms. Is that node running?",
+			return kvctl_fail(kvctl, KVCTL_UNREACHABLE,
+					  "no connection to %s within %" PRIu32 " ms. Is that node running?",
 					  arguments->addresses[i], kvctl->timeout_ms);
 	return KVCTL_DONE; /* the last one came just now */
 }
 
-static int check_one(const struct kvctl *kvctl, const struct described *described, const struct init_arguments *arguments, unsigned index)
+static int check_one(const struct kvctl *kvctl, const struct described *described,
+		     const struct init_arguments *arguments, unsigned index)
 {
 	const Kvring__V1__NodeStatus *node = described->replies[index].describe;
 	if (node->cluster_id)
-		return kvctl_fail(kvctl, KVCTL_REFUSED,
-				  "%s (%s) is in cluster %016" PRIx64 " already; `kvctl -e %s status` shows it. To begin anew, stop the node and give it an empty data directory.",
-				  arguments->addresses[index], node->name, node->cluster_id, arguments->addresses[index]);
+		return kvctl_fail(
+			kvctl, KVCTL_REFUSED,
+			"%s (%s) is in cluster %016" PRIx64 " already; `kvctl -e %s status` shows it. To begin anew, "
+							    "stop the node and give it an empty data directory.",
+			arguments->addresses[index], node->name, node->cluster_id, arguments->addresses[index]);
 	for (unsigned i = 0; i < index; i++) {
 		const Kvring__V1__NodeStatus *other = described->replies[i].describe;
 		if (other->node_id == node->node_id)
-			return kvctl_fail(kvctl, KVCTL_USAGE, "%s and %s are the same node, %s", arguments->addresses[i],
-					  arguments->addresses[index], node->name);
+			return kvctl_fail(kvctl, KVCTL_USAGE, "%s and %s are the same node, %s",
+					  arguments->addresses[i], arguments->addresses[index], node->name);
 		if (!strcmp(other->name, node->name))
-			return kvctl_fail(kvctl, KVCTL_USAGE, "%s and %s are both named '%s': give each node its own --name",
+			return kvctl_fail(kvctl, KVCTL_USAGE,
+					  "%s and %s are both named '%s': give each node its own --name",
 					  arguments->addresses[i], arguments->addresses[index], node->name);
 	}
 	return KVCTL_DONE;
@@ -137,8 +144,8 @@ static void release_all(struct described *described)
 
 /* ---- init ----------------------------------------------------------------------------------------------------- */
 
-static int send_init(const struct kvctl *kvctl, const struct init_arguments *arguments, const struct described *described,
-		     struct client_reply *reply)
+static int send_init(const struct kvctl *kvctl, const struct init_arguments *arguments,
+		     const struct described *described, struct client_reply *reply)
 {
 	Kvring__V1__NodeStatus *members[NODES_MAX];
 	for (unsigned i = 0; i < described->count; i++)
@@ -153,45 +160,63 @@ static int send_init(const struct kvctl *kvctl, const struct init_arguments *arg
 	return KVCTL_DONE;
 }
 
-static bool has_installed(const struct kvctl *kvctl, unsigned index, const Kvring__V1__InitResponse *init)
+/* 1 when the node has the ring, 0 when not yet, -1 when it is in another cluster by now. */
+static int has_installed(const struct kvctl *kvctl, unsigned index, const Kvring__V1__InitResponse *init)
 {
 	struct client_reply reply;
-	bool installed = client_describe(kvctl->client, index, &reply) == 0 && reply.describe->cluster_id == init->cluster_id &&
-			 reply.describe->epoch >= init->epoch;
+	int installed = 0;
+	if (client_describe(kvctl->client, index, &reply) == 0 && reply.describe->cluster_id)
+		installed = reply.describe->cluster_id == init->cluster_id ? reply.describe->epoch >= init->epoch : -1;
 	client_reply_release(&reply);
 	return installed;
+}
+
+static int wait_one(const struct kvctl *kvctl, const struct init_arguments *arguments, const Kvring__V1__InitResponse *init, unsigned index,
+		    uint64_t end_us)
+{
+	int installed;
+	while ((installed = has_installed(kvctl, index, init)) == 0) {
+		if (rpc_now_us() > end_us)
+			return kvctl_fail(kvctl, KVCTL_IN_DOUBT,
+					  "the cluster is made, but %s has not installed its ring within %" PRIu32
+					  " ms. It will when it hears of it; watch `kvctl -e %s status`.",
+					  arguments->addresses[index], kvctl->timeout_ms, arguments->addresses[0]);
+		nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
+	}
+	if (installed > 0)
+		return KVCTL_DONE;
+	return kvctl_fail(kvctl, KVCTL_REFUSED,
+			  "%s joined another cluster at the same time, so now there are two. Was `cluster init` run twice? Stop these nodes, "
+			  "give each an empty data directory, and run it once.",
+			  arguments->addresses[index]);
 }
 
 static int wait_installed(const struct kvctl *kvctl, const struct init_arguments *arguments, const Kvring__V1__InitResponse *init)
 {
 	uint64_t end_us = rpc_now_us() + (uint64_t)kvctl->timeout_ms * 1000;
-	for (unsigned i = 0; i < arguments->node_count; i++) {
-		while (!has_installed(kvctl, i, init)) {
-			if (rpc_now_us() > end_us)
-				return kvctl_fail(kvctl, KVCTL_IN_DOUBT,
-						  "the cluster is made, but %s has not installed its ring within %" PRIu32
-						  " ms. It will when it hears of it; watch `kvctl -e %s status`.",
-						  arguments->addresses[i], kvctl->timeout_ms, arguments->addresses[0]);
-			nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
-		}
-	}
-	return KVCTL_DONE;
+	int status = KVCTL_DONE;
+	for (unsigned i = 0; i < arguments->node_count && status == KVCTL_DONE; i++)
+		status = wait_one(kvctl, arguments, init, i, end_us);
+	return status;
 }
 
-static void print_done(const struct kvctl *kvctl, const struct init_arguments *arguments, const Kvring__V1__InitResponse *init)
+static void print_done(const struct kvctl *kvctl, const struct init_arguments *arguments,
+		       const Kvring__V1__InitResponse *init)
 {
 	if (kvctl->json) {
 		char id[17];
 		snprintf(id, sizeof id, "%016" PRIx64, init->cluster_id);
-		kvctl_print_json(json_pack("{s:s, s:I, s:i}", "cluster_id", id, "epoch", (json_int_t)init->epoch, "nodes",
-					   (int)arguments->node_count));
+		kvctl_print_json(json_pack("{s:s, s:I, s:i}", "cluster_id", id, "epoch", (json_int_t)init->epoch,
+					   "nodes", (int)arguments->node_count));
 		return;
 	}
 	printf("cluster %016" PRIx64 " of %u %s, epoch %" PRIu64 "\n", init->cluster_id, arguments->node_count,
 	       arguments->node_count == 1 ? "node" : "nodes", init->epoch);
 	uint32_t wanted = arguments->replica_count ? arguments->replica_count : 3;
 	if (arguments->node_count < wanted)
-		fprintf(stderr, "%s: note: %" PRIu32 " replicas need %" PRIu32 " nodes; until more join there are %u of each key\n",
+		fprintf(stderr,
+			"%s: note: %" PRIu32 " replicas need %" PRIu32
+			" nodes; until more join there are %u of each key\n",
 			kvctl->command, wanted, wanted, arguments->node_count);
 }
 

@@ -48,9 +48,9 @@ static void print_put_json(const struct client_reply *reply)
 	const Kvring__V1__PutResponse *put = reply->put;
 	char id[2 * RPC_OPERATION_ID_SIZE + 1];
 	hex_of(reply->operation_id, id);
-	json_t *object = json_pack("{s:s, s:i, s:i, s:i, s:i, s:s}", "outcome", kvctl_outcome_name(put->outcome), "acks_owners",
-				   put->acks_owners, "acks_fallbacks", put->acks_fallbacks, "synced", put->synced, "needed",
-				   put->needed, "operation_id", id);
+	json_t *object = json_pack("{s:s, s:i, s:i, s:i, s:i, s:s}", "outcome", kvctl_outcome_name(put->outcome),
+				   "acks_owners", put->acks_owners, "acks_fallbacks", put->acks_fallbacks, "synced",
+				   put->synced, "needed", put->needed, "operation_id", id);
 	if (put->code)
 		json_object_set_new(object, "code", json_string(kvctl_code_name(put->code)));
 	if (put->message && *put->message)
@@ -65,7 +65,8 @@ static void print_put_text(const struct kvctl *kvctl, const struct client_reply 
 	unsigned acks = put->acks_owners + put->acks_fallbacks;
 	char id[2 * RPC_OPERATION_ID_SIZE + 1];
 	if (put->outcome == KVRING__V1__OUTCOME__DONE) {
-		printf("done: on stable storage at %u %s, %u needed", put->synced, put->synced == 1 ? "node" : "nodes", put->needed);
+		printf("done: on stable storage at %u %s, %u needed", put->synced, put->synced == 1 ? "node" : "nodes",
+		       put->needed);
 		printf(put->acks_fallbacks ? " (%u standing in for an owner)\n" : "\n", put->acks_fallbacks);
 		return;
 	}
@@ -94,23 +95,24 @@ static int answer_put(const struct kv_arguments *arguments, const struct client_
 
 /* ---- put and del ---------------------------------------------------------------------------------------------- */
 
+/* clang-format off */
 #define BUCKET_OPTION {"bucket", 'b', "NAME", 0, "Bucket of the key (default: default)", 1}
 #define KEY_OPTION {"base64-key", 'k', NULL, 0, "KEY is base64url: for keys that are no text", 1}
-#define CONTEXT_OPTION                                                                                                            \
+#define CONTEXT_OPTION \
 	{"context", OPTION_CONTEXT, "BASE64URL", 0, "Replace what was read with this context (default: what a read just before the write returns)", 1}
-#define BLIND_OPTION                                                                                                              \
+#define BLIND_OPTION \
 	{"blind", OPTION_BLIND, NULL, 0, "Do not read first: saves a round trip on a new key; a value that is there stays beside the new one", 1}
 #define W_OPTION {"w", OPTION_W, "COUNT", 0, "Replicas that must have it on stable storage (default: the cluster's)", 1}
-#define CONTEXT_OUT_OPTIONS                                                                                                       \
-	{"context-out", OPTION_CONTEXT_OUT, "FILE", 0, "Write the context of the answer to FILE", 1},                              \
-	{                                                                                                                          \
-		"show-context", OPTION_SHOW_CONTEXT, NULL, 0, "Print the context of the answer on stderr", 1                       \
-	}
-#define OPERATION_ID_OPTION                                                                                                       \
+#define CONTEXT_OUT_OPTIONS \
+	{"context-out", OPTION_CONTEXT_OUT, "FILE", 0, "Write the context of the answer to FILE", 1}, \
+	{"show-context", OPTION_SHOW_CONTEXT, NULL, 0, "Print the context of the answer on stderr", 1}
+#define OPERATION_ID_OPTION \
 	{"operation-id", OPTION_OPERATION_ID, "HEX", 0, "Repeat an operation that is in doubt: it cannot apply twice", 1}
+/* clang-format on */
 
-/* A write covers what its context covers. Without one given, read it, so that the plain command replaces what is there. */
-static int read_context(const struct kvctl *kvctl, Kvring__V1__PutRequest *request, struct kv_bytes *bytes, bool must_exist)
+/* A write covers what its context covers. Without one given, read it: the plain command replaces what is there. */
+static int read_context(const struct kvctl *kvctl, Kvring__V1__PutRequest *request, struct kv_bytes *bytes,
+			bool must_exist)
 {
 	Kvring__V1__GetRequest get = KVRING__V1__GET_REQUEST__INIT;
 	get.bucket = request->bucket;
@@ -122,10 +124,12 @@ static int read_context(const struct kvctl *kvctl, Kvring__V1__PutRequest *reque
 		status = kvctl_fail_call(kvctl, &reply);
 	} else if (reply.get->outcome == KVRING__V1__OUTCOME__ABSENT && must_exist) {
 		status = kvctl_fail(kvctl, KVCTL_NOT_FOUND, "not found: there is nothing to delete");
-	} else if (reply.get->outcome != KVRING__V1__OUTCOME__DONE && reply.get->outcome != KVRING__V1__OUTCOME__ABSENT) {
-		status = kvctl_fail(kvctl, KVCTL_REFUSED,
-				    "could not read what to replace: %s\n  --context or --blind writes without reading first.",
-				    kvctl_reason(reply.get->message, reply.get->code));
+	} else if (reply.get->outcome != KVRING__V1__OUTCOME__DONE &&
+		   reply.get->outcome != KVRING__V1__OUTCOME__ABSENT) {
+		status = kvctl_fail(
+			kvctl, KVCTL_REFUSED,
+			"could not read what to replace: %s\n  --context or --blind writes without reading first.",
+			kvctl_reason(reply.get->message, reply.get->code));
 	} else if (reply.get->context.len) {
 		size_t size = reply.get->context.len;
 		bytes->context = malloc(size);
@@ -156,7 +160,8 @@ static const struct argp put_argp = {
 	.options = put_options,
 	.parser = kv_arguments_parse,
 	.args_doc = "KEY VALUE\nKEY -\n-f FILE KEY",
-	.doc = "Stores a value, as it is to the byte. It replaces what a read returns at that moment, or what --context "
+	.doc = "Stores a value, as it is to the byte. It replaces what a read returns at that moment, or what "
+	       "--context "
 	       "covers; a value that somebody else writes at the same time stays beside it."
 	       "\vExamples:\n"
 	       "  kvctl put greeting 'hello there'\n"
@@ -181,7 +186,8 @@ int command_put(struct kvctl *kvctl, int argc, char **argv)
 		status = read_context(kvctl, &request, &bytes, false);
 	if (status == KVCTL_DONE) {
 		struct client_reply reply;
-		status = client_put(kvctl->client, &request, &reply) < 0 ? kvctl_fail_call(kvctl, &reply) : answer_put(&arguments, &reply);
+		status = client_put(kvctl->client, &request, &reply) < 0 ? kvctl_fail_call(kvctl, &reply)
+									 : answer_put(&arguments, &reply);
 		client_reply_release(&reply);
 	}
 	kv_bytes_free(&bytes);
@@ -196,7 +202,8 @@ static const struct argp del_argp = {
 	.options = del_options,
 	.parser = kv_arguments_parse,
 	.args_doc = "KEY",
-	.doc = "Deletes what a read returns at that moment, or what --context covers. A value that somebody else writes at the "
+	.doc = "Deletes what a read returns at that moment, or what --context covers. A value that somebody else "
+	       "writes at the "
 	       "same time stays."
 	       "\vExamples:\n"
 	       "  kvctl del greeting\n"
@@ -218,7 +225,7 @@ int command_del(struct kvctl *kvctl, int argc, char **argv)
 	if (status == KVCTL_DONE) {
 		struct client_reply reply;
 		status = client_delete(kvctl->client, &request, &reply) < 0 ? kvctl_fail_call(kvctl, &reply)
-									   : answer_put(&arguments, &reply);
+									    : answer_put(&arguments, &reply);
 		client_reply_release(&reply);
 	}
 	kv_bytes_free(&bytes);
@@ -254,7 +261,8 @@ static void print_siblings(const struct kv_arguments *arguments, const Kvring__V
 		const Kvring__V1__Sibling *sibling = get->siblings[i];
 		char when[64];
 		format_time(sibling->written_ms, when, sizeof when);
-		printf("--- value %zu of %zu, %zu bytes, written %s\n", i + 1, get->n_siblings, sibling->value.len, when);
+		printf("--- value %zu of %zu, %zu bytes, written %s\n", i + 1, get->n_siblings, sibling->value.len,
+		       when);
 		kvctl_print_bytes(stdout, sibling->value.data, sibling->value.len);
 		putchar('\n');
 	}
@@ -275,8 +283,8 @@ static void print_get_json(const Kvring__V1__GetResponse *get)
 		json_object_set_new(sibling, "written_ms", json_integer((json_int_t)get->siblings[i]->written_ms));
 		json_array_append_new(siblings, sibling);
 	}
-	json_t *object = json_pack("{s:s, s:i, s:i, s:o}", "outcome", kvctl_outcome_name(get->outcome), "replies", get->replies,
-				   "needed", get->needed, "siblings", siblings);
+	json_t *object = json_pack("{s:s, s:i, s:i, s:o}", "outcome", kvctl_outcome_name(get->outcome), "replies",
+				   get->replies, "needed", get->needed, "siblings", siblings);
 	if (get->code)
 		json_object_set_new(object, "code", json_string(kvctl_code_name(get->code)));
 	if (get->message && *get->message)
@@ -291,8 +299,8 @@ static void print_get_text(const struct kv_arguments *arguments, const Kvring__V
 	if (get->outcome == KVRING__V1__OUTCOME__ABSENT)
 		fprintf(stderr, "%s: not found: '%s'\n", command, arguments->key);
 	else if (get->outcome != KVRING__V1__OUTCOME__DONE)
-		fprintf(stderr, "%s: %u of %u replicas answered: %s\n  Try again, or ask fewer with --r.\n", command, get->replies,
-			get->needed, kvctl_reason(get->message, get->code));
+		fprintf(stderr, "%s: %u of %u replicas answered: %s\n  Try again, or ask fewer with --r.\n", command,
+			get->replies, get->needed, kvctl_reason(get->message, get->code));
 	else if (get->n_siblings == 1)
 		print_single(get->siblings[0]);
 	else
@@ -311,7 +319,8 @@ static const struct argp get_argp = {
 	.options = get_options,
 	.parser = kv_arguments_parse,
 	.args_doc = "KEY",
-	.doc = "Prints the value of a key: its bytes and nothing else (on a terminal, a final line end). When values were "
+	.doc = "Prints the value of a key: its bytes and nothing else (on a terminal, a final line end). When values "
+	       "were "
 	       "written concurrently, prints each after a line '--- value I of N, SIZE bytes, written TIME' and then "
 	       "'--- context BASE64URL'; values that are no UTF-8 are shown as base64. Scripts take -o json, which "
 	       "always has the form {outcome, siblings: [{value or value_b64, written_ms}], context, replies, needed}."

@@ -50,8 +50,10 @@ static const struct argp ring_argp = {
 	.options = ring_options,
 	.parser = parse_arguments,
 	.args_doc = "[KEY]",
-	.doc = "Shows how the partitions are spread over the members. With a KEY: its partition, the nodes that own it in order of "
-	       "preference, and who stands in for them.\vSHARE compares the replicas a member holds with what its weight entitles it to.\n\n"
+	.doc = "Shows how the partitions are spread over the members. With a KEY: its partition, the nodes that own it "
+	       "in order of "
+	       "preference, and who stands in for them.\vSHARE compares the replicas a member holds with what its "
+	       "weight entitles it to.\n\n"
 	       "Examples:\n"
 	       "  kvctl ring\n"
 	       "  kvctl ring greeting\n"
@@ -97,7 +99,8 @@ static void print_key(const struct kvctl *kvctl, const Kvring__V1__RingResponse 
 					   names_json(ring, ring->fallbacks, ring->n_fallbacks)));
 		return;
 	}
-	printf("%-12s %" PRIu32 " of %" PRIu32 ", epoch %" PRIu64 "\n", "partition", ring->partition, ring->partition_count, ring->epoch);
+	printf("%-12s %" PRIu32 " of %" PRIu32 ", epoch %" PRIu64 "\n", "partition", ring->partition,
+	       ring->partition_count, ring->epoch);
 	print_names("owners", ring, ring->preference, ring->n_preference);
 	print_names("stand-ins", ring, ring->fallbacks, ring->n_fallbacks);
 }
@@ -131,16 +134,17 @@ static void print_ring_json(const Kvring__V1__RingResponse *ring, bool all)
 	json_t *members = json_array(), *violations = json_array();
 	for (size_t i = 0; i < ring->n_members; i++) {
 		const Kvring__V1__RingMember *member = ring->members[i];
-		json_array_append_new(members, json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:f}", "name", member->name, "datacenter",
-							 member->datacenter, "rack", member->rack, "weight", member->weight,
-							 "replicas", member->replicas, "primaries", member->primaries,
-							 "fair_share", fair_share(ring, member)));
+		json_array_append_new(members,
+				      json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:f}", "name", member->name,
+						"datacenter", member->datacenter, "rack", member->rack, "weight",
+						member->weight, "replicas", member->replicas, "primaries",
+						member->primaries, "fair_share", fair_share(ring, member)));
 	}
 	for (size_t i = 0; i < ring->n_violations; i++)
 		json_array_append_new(violations, json_string(ring->violations[i]));
 	json_t *object = json_pack("{s:I, s:i, s:i, s:o, s:o}", "epoch", (json_int_t)ring->epoch, "partition_count",
-				   ring->partition_count, "replica_count", ring->replica_count, "members", members, "violations",
-				   violations);
+				   ring->partition_count, "replica_count", ring->replica_count, "members", members,
+				   "violations", violations);
 	if (all)
 		json_object_set_new(object, "owners", owners_json(ring));
 	kvctl_print_json(object);
@@ -168,7 +172,8 @@ static void print_ring_text(const Kvring__V1__RingResponse *ring)
 {
 	static const char *const COLUMNS[] = {"NODE", "DC/RACK", ">WEIGHT", ">REPLICAS", ">SHARE", ">FIRST IN", NULL};
 	struct table table;
-	printf("epoch %" PRIu64 ", %" PRIu32 " partitions x %" PRIu32 " replicas\n\n", ring->epoch, ring->partition_count, ring->replica_count);
+	printf("epoch %" PRIu64 ", %" PRIu32 " partitions x %" PRIu32 " replicas\n\n", ring->epoch,
+	       ring->partition_count, ring->replica_count);
 	table_init(&table, COLUMNS);
 	qsort(ring->members, ring->n_members, sizeof *ring->members, by_name);
 	for (size_t i = 0; i < ring->n_members; i++) {
@@ -196,7 +201,8 @@ static int take_key(const struct ring_arguments *arguments, uint8_t **bytes_out,
 		return KVCTL_DONE;
 	size_t offset;
 	if (base64_decode(arguments->key, key->len, bytes_out, &key->len, &offset) < 0)
-		return kvctl_fail(arguments->kvctl, KVCTL_USAGE, "KEY is no base64url: it breaks at character %zu", offset + 1);
+		return kvctl_fail(arguments->kvctl, KVCTL_USAGE, "KEY is no base64url: it breaks at character %zu",
+				  offset + 1);
 	key->data = *bytes_out;
 	return KVCTL_DONE;
 }

@@ -41,8 +41,10 @@ static const struct argp status_argp = {
 	.options = status_options,
 	.parser = parse_arguments,
 	.doc = "Shows every member of the cluster as the answering node knows it."
-	       "\vSTATE is up, unreachable (no news for some seconds) or starting. EPOCH is that of the ring document the member "
-	       "has installed. KEYS counts replicas held, an estimate. LOAD is the busy share of its busiest worker. HEARD is the "
+	       "\vSTATE is up, unreachable (no news for some seconds) or starting. EPOCH is that of the ring document "
+	       "the member "
+	       "has installed. KEYS counts replicas held, an estimate. LOAD is the busy share of its busiest worker. "
+	       "HEARD is the "
 	       "age of the newest news from it.\n\n"
 	       "Examples:\n"
 	       "  kvctl status\n"
@@ -59,10 +61,10 @@ static json_t *id_json(uint64_t id)
 
 static json_t *member_json(const Kvring__V1__NodeStatus *member)
 {
-	json_t *object = json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "node_id", id_json(member->node_id), "name",
-				   member->name, "state", member->state, "client_address", member->client_address,
-				   "peer_address", member->peer_address, "bus_address", member->bus_address, "datacenter",
-				   member->datacenter, "rack", member->rack);
+	json_t *object = json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "node_id", id_json(member->node_id),
+				   "name", member->name, "state", member->state, "client_address",
+				   member->client_address, "peer_address", member->peer_address, "bus_address",
+				   member->bus_address, "datacenter", member->datacenter, "rack", member->rack);
 	const struct {
 		const char *name;
 		uint64_t number;
@@ -90,10 +92,10 @@ static void print_status_json(const Kvring__V1__StatusResponse *status)
 	json_t *members = json_array();
 	for (size_t i = 0; i < status->n_members; i++)
 		json_array_append_new(members, member_json(status->members[i]));
-	kvctl_print_json(json_pack("{s:o, s:I, s:o, s:i, s:i, s:o, s:o}", "cluster_id", id_json(status->cluster_id), "epoch",
-				   (json_int_t)status->epoch, "ring_hash", id_json(status->ring_hash), "partition_count",
-				   status->partition_count, "replica_count", status->replica_count, "answered_by",
-				   id_json(status->answered_by), "members", members));
+	kvctl_print_json(json_pack("{s:o, s:I, s:o, s:i, s:i, s:o, s:o}", "cluster_id", id_json(status->cluster_id),
+				   "epoch", (json_int_t)status->epoch, "ring_hash", id_json(status->ring_hash),
+				   "partition_count", status->partition_count, "replica_count", status->replica_count,
+				   "answered_by", id_json(status->answered_by), "members", members));
 }
 
 static const char *name_of(const Kvring__V1__StatusResponse *status, uint64_t id)
@@ -132,12 +134,14 @@ static int by_name(const void *a, const void *b)
 
 static void print_status_text(const Kvring__V1__StatusResponse *status)
 {
-	static const char *const COLUMNS[] = {"NODE",   "STATE", "ADDRESS", "DC/RACK", ">WEIGHT", ">LOAD", ">EPOCH", ">KEYS",
-					      ">DISK", ">MEMORY", ">PUTS", ">GETS", ">UPTIME", ">HEARD", NULL};
+	static const char *const COLUMNS[] = {"NODE",  "STATE",  "ADDRESS", "DC/RACK", ">WEIGHT",
+					      ">LOAD", ">EPOCH", ">KEYS",   ">DISK",   ">MEMORY",
+					      ">PUTS", ">GETS",  ">UPTIME", ">HEARD",  NULL};
 	if (!status->cluster_id)
 		puts("This node is in no cluster yet: `kvctl cluster init HOST:PORT...` makes one.");
 	else
-		printf("cluster %016" PRIx64 ", epoch %" PRIu64 ", %" PRIu32 " partitions x %" PRIu32 " replicas; as %s sees it\n\n",
+		printf("cluster %016" PRIx64 ", epoch %" PRIu64 ", %" PRIu32 " partitions x %" PRIu32
+		       " replicas; as %s sees it\n\n",
 		       status->cluster_id, status->epoch, status->partition_count, status->replica_count,
 		       name_of(status, status->answered_by));
 	struct table table;
@@ -170,7 +174,8 @@ static int wait_up(const struct status_arguments *arguments, struct client_reply
 			if (error < 0)
 				return kvctl_fail_call(kvctl, reply);
 			return kvctl_fail(kvctl, KVCTL_UNREACHABLE,
-					  "%" PRIu32 " of %" PRIu32 " members are up after %" PRIu32 " ms; `kvctl status` shows which",
+					  "%" PRIu32 " of %" PRIu32 " members are up after %" PRIu32
+					  " ms; `kvctl status` shows which",
 					  up, arguments->wait_up, kvctl->timeout_ms);
 		}
 		client_reply_release(reply);

@@ -3,7 +3,16 @@
 #include "export.h"
 #include "import.h"
 
-enum { OPTION_W = 3000, OPTION_R, OPTION_BLIND, OPTION_KEEP_GOING, OPTION_VERIFY, OPTION_SAMPLE, OPTION_AS, OPTION_OUT };
+enum {
+	OPTION_W = 3000,
+	OPTION_R,
+	OPTION_BLIND,
+	OPTION_KEEP_GOING,
+	OPTION_VERIFY,
+	OPTION_SAMPLE,
+	OPTION_AS,
+	OPTION_OUT
+};
 
 static struct argp make_argp(const struct argp_option *options, argp_parser_t parser, const char *doc)
 {
@@ -42,8 +51,12 @@ static error_t parse_import(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option import_argp_options[] = {
-	{"w", OPTION_W, "COUNT", 0, "Replicas that must have each record on stable storage (default: the cluster's)", 1},
-	{"blind", OPTION_BLIND, NULL, 0, "The keys are new: do not read what is there first. Half the work; a value that is there stays beside the new one", 1},
+	{"w", OPTION_W, "COUNT", 0, "Replicas that must have each record on stable storage (default: the cluster's)",
+	 1},
+	{"blind", OPTION_BLIND, NULL, 0,
+	 "The keys are new: do not read what is there first. Half the work; a value that is there stays beside the new "
+	 "one",
+	 1},
 	{"keep-going", OPTION_KEEP_GOING, NULL, 0, "Skip records that the cluster refuses, and count them", 1},
 	{"verify", OPTION_VERIFY, NULL, 0, "Then read everything back and compare, as `kvctl compare` does", 1},
 	{0},
@@ -54,8 +67,10 @@ int command_import(struct kvctl *kvctl, int argc, char **argv)
 	struct import_arguments arguments = {0};
 	struct argp argp = make_argp(
 		import_argp_options, parse_import,
-		"Stores every record of FILE (- is stdin), replacing what is there. A record counts when the cluster has "
-		"acknowledged it; what is in doubt is repeated with the same operation id, so that nothing applies twice."
+		"Stores every record of FILE (- is stdin), replacing what is there. A record counts when the cluster "
+		"has "
+		"acknowledged it; what is in doubt is repeated with the same operation id, so that nothing applies "
+		"twice."
 		"\vForms of FILE:\n"
 		"  jsonl   {\"key\": \"k\", \"value\": \"v\"} per line; key_b64 and value_b64 for what is no text\n"
 		"  debian  stanzas as `apt-cache dumpavail` prints them; key = package name, value = stanza\n"
@@ -105,7 +120,8 @@ int command_compare(struct kvctl *kvctl, int argc, char **argv)
 	struct compare_options arguments = {.sample = 1};
 	struct argp argp = make_argp(
 		compare_argp_options, parse_compare,
-		"Reads the key of every record of FILE, the input of an import, and compares its value with what is stored, byte "
+		"Reads the key of every record of FILE, the input of an import, and compares its value with what is "
+		"stored, byte "
 		"by byte. Exit status 0: all equal; 1: something differs, is missing or has concurrent values."
 		"\vExamples:\n"
 		"  kvctl compare --format debian available.txt\n"
@@ -151,10 +167,13 @@ int command_export(struct kvctl *kvctl, int argc, char **argv)
 	struct export_options arguments = {.as = RECORD_JSON_LINES};
 	struct argp argp = make_argp(
 		export_argp_options, parse_export,
-		"Fetches the keys listed in FILE (- is stdin) and writes their records. The store has no scan over all keys for "
-		"clients: the list comes from you, one key per line (--format keys, the default here), or from the input of the "
+		"Fetches the keys listed in FILE (- is stdin) and writes their records. The store has no scan over all "
+		"keys for "
+		"clients: the list comes from you, one key per line (--format keys, the default here), or from the "
+		"input of the "
 		"import (--format jsonl or debian)."
-		"\vA key with concurrent values becomes {\"key\": ..., \"siblings\": [...], \"context\": ...} in JSON lines, which import "
+		"\vA key with concurrent values becomes {\"key\": ..., \"siblings\": [...], \"context\": ...} in JSON "
+		"lines, which import "
 		"does not take: resolve it first. Keys that are not found are counted, and make the exit status 1.\n\n"
 		"Examples:\n"
 		"  kvctl export keys.txt > users.jsonl\n"

@@ -16,7 +16,8 @@ struct compare {
 	uint64_t equal, different, missing, siblings, superseded, skipped;
 };
 
-static void report(struct compare *compare, const struct record *record, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void report(struct compare *compare, const struct record *record, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 static void report(struct compare *compare, const struct record *record, const char *format, ...)
 {
@@ -43,7 +44,8 @@ static void compare_value(struct compare *compare, const struct record *record, 
 	while (at < shorter && stored->data[at] == record->value[at])
 		at++;
 	compare->different++;
-	report(compare, record, ": differs at byte %zu; %zu bytes in the input, %zu stored", at, record->value_size, stored->len);
+	report(compare, record, ": differs at byte %zu; %zu bytes in the input, %zu stored", at, record->value_size,
+	       stored->len);
 }
 
 static enum batches_verdict on_get(void *arg, size_t index, const Kvring__V1__GetResponse *get)
@@ -76,7 +78,8 @@ static void select_records(struct compare *compare)
 	size_t kept = 0;
 	for (size_t i = 0; i < window->count; i++) {
 		struct record *record = &window->records[i];
-		bool last = latest_is_last(compare->latest, record), chosen = compare->seen++ % compare->options->sample == 0;
+		bool last = latest_is_last(compare->latest, record),
+		     chosen = compare->seen++ % compare->options->sample == 0;
 		compare->superseded += !last;
 		compare->skipped += last && !chosen;
 		if (!last || !chosen || !record->value) {
@@ -142,14 +145,16 @@ static void print_result(const struct compare *compare)
 		kvctl_print_json(object);
 		return;
 	}
-	printf("%s of %s records are equal, byte by byte; %s/s", table_count(compare->equal, equal), table_count(compare->equal + wrong, all),
-	       table_count(transfer->seconds > 0 ? (uint64_t)((double)transfer->record_count / transfer->seconds) : 0, rate));
+	printf("%s of %s records are equal, byte by byte; %s/s", table_count(compare->equal, equal),
+	       table_count(compare->equal + wrong, all),
+	       table_count(transfer->seconds > 0 ? (uint64_t)((double)transfer->record_count / transfer->seconds) : 0,
+			   rate));
 	if (compare->superseded)
 		printf("; %" PRIu64 " more have a later record of the same key", compare->superseded);
 	putchar('\n');
 	if (wrong)
-		printf("%" PRIu64 " differ, %" PRIu64 " are missing, %" PRIu64 " have concurrent values\n", compare->different,
-		       compare->missing, compare->siblings);
+		printf("%" PRIu64 " differ, %" PRIu64 " are missing, %" PRIu64 " have concurrent values\n",
+		       compare->different, compare->missing, compare->siblings);
 }
 
 int compare_input(const struct compare_options *options)
@@ -160,7 +165,8 @@ int compare_input(const struct compare_options *options)
 	if (!strcmp(options->transfer.path, "-"))
 		return kvctl_fail(kvctl, KVCTL_USAGE, "needs a FILE: it is read twice, stdin cannot be");
 	if (options->transfer.format == RECORD_KEYS)
-		return kvctl_fail(kvctl, KVCTL_USAGE, "a list of keys has no values to compare; give the input of the import");
+		return kvctl_fail(kvctl, KVCTL_USAGE,
+				  "a list of keys has no values to compare; give the input of the import");
 	if (latest_open(options->transfer.path, options->transfer.format, &compare.latest, &error) < 0)
 		return kvctl_fail(kvctl, KVCTL_USAGE, "%s", error.text);
 	int status = transfer_open(&compare.transfer, &options->transfer, "compare");

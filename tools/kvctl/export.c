@@ -8,7 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-struct export {
+struct export
+{
 	struct transfer transfer;
 	const struct export_options *options;
 	FILE *out;
@@ -172,10 +173,12 @@ static int open_output(struct export *export)
 		return KVCTL_DONE;
 	export->out = fopen(path, keep ? "r+e" : "we");
 	if (!export->out || ftruncate(fileno(export->out), (off_t)keep) < 0 || fseeko(export->out, 0, SEEK_END) < 0)
-		return kvctl_fail(export->options->transfer.kvctl, KVCTL_USAGE, "cannot write %s: %s", path, strerror(errno));
+		return kvctl_fail(export->options->transfer.kvctl, KVCTL_USAGE, "cannot write %s: %s", path,
+				  strerror(errno));
 	if ((uint64_t)ftello(export->out) != keep)
 		return kvctl_fail(export->options->transfer.kvctl, KVCTL_USAGE,
-				  "%s has less than the %" PRIu64 " bytes that the state file tells of; remove the state file to start over",
+				  "%s has less than the %" PRIu64
+				  " bytes that the state file tells of; remove the state file to start over",
 				  path, keep);
 	return KVCTL_DONE;
 }
@@ -188,14 +191,15 @@ static void print_result(const struct export *export)
 	if (transfer->options->kvctl->json && export->options->out_path) {
 		json_t *object = json_object();
 		transfer_set_figures(transfer, object);
-		json_object_set_new(object, "found", json_integer((json_int_t)export->found));
-		json_object_set_new(object, "missing", json_integer((json_int_t)export->missing));
-		json_object_set_new(object, "unresolved", json_integer((json_int_t)export->unresolved));
+		json_object_set_new(object, "found", json_integer((json_int_t) export->found));
+		json_object_set_new(object, "missing", json_integer((json_int_t) export->missing));
+		json_object_set_new(object, "unresolved", json_integer((json_int_t) export->unresolved));
 		kvctl_print_json(object);
 		return;
 	}
 	fprintf(file, "%s records, %s; %" PRIu64 " keys were not found, %" PRIu64 " have concurrent values\n",
-		table_count(export->found, found), table_bytes(transfer->state.output_size, bytes), export->missing, export->unresolved);
+		table_count(export->found, found), table_bytes(transfer->state.output_size, bytes), export->missing,
+		export->unresolved);
 }
 
 static int check_options(const struct export_options *options)
@@ -224,7 +228,8 @@ int export_keys(const struct export_options *options)
 		status = export_all(&export);
 	transfer_close(&export.transfer);
 	if (export.out && export.out != stdout && fclose(export.out) && status == KVCTL_DONE)
-		status = kvctl_fail(options->transfer.kvctl, KVCTL_USAGE, "cannot write %s: %s", options->out_path, strerror(errno));
+		status = kvctl_fail(options->transfer.kvctl, KVCTL_USAGE, "cannot write %s: %s", options->out_path,
+				    strerror(errno));
 	free(export.texts);
 	free(export.text_sizes);
 	if (status == KVCTL_DONE)

@@ -15,7 +15,7 @@ struct import_slot {
 struct import {
 	struct transfer transfer;
 	const struct import_options *options;
-	struct import_slot *slots;      /* per record of the window, as the two below */
+	struct import_slot *slots; /* per record of the window, as the two below */
 	Kvring__V1__PutRequest *puts;
 	Kvring__V1__GetRequest *gets;
 	uint64_t refused;
@@ -24,7 +24,8 @@ struct import {
 static void say_refused(const struct import *import, const struct record *record, const char *what, const char *why)
 {
 	transfer_print_record(&import->transfer, record);
-	fprintf(stderr, ": %s: %s%s\n", what, why, import->options->keep_going ? "" : "\n  --keep-going skips such records.");
+	fprintf(stderr, ": %s: %s%s\n", what, why,
+		import->options->keep_going ? "" : "\n  --keep-going skips such records.");
 }
 
 static enum batches_verdict refuse(struct import *import, size_t index, const char *what, const char *why)
@@ -163,9 +164,11 @@ static void print_result(const struct import *import)
 		kvctl_print_json(object);
 		return;
 	}
-	printf("%s records acknowledged, %s, %.1f s, %s/s; %s asked again\n", table_count(transfer->record_count - import->refused, count),
-	       table_bytes(transfer->value_bytes, bytes), transfer->seconds,
-	       table_count(transfer->seconds > 0 ? (uint64_t)((double)transfer->record_count / transfer->seconds) : 0, rate),
+	printf("%s records acknowledged, %s, %.1f s, %s/s; %s asked again\n",
+	       table_count(transfer->record_count - import->refused, count), table_bytes(transfer->value_bytes, bytes),
+	       transfer->seconds,
+	       table_count(transfer->seconds > 0 ? (uint64_t)((double)transfer->record_count / transfer->seconds) : 0,
+			   rate),
 	       table_count(transfer->batches.repeated, repeated));
 	if (import->refused)
 		printf("%" PRIu64 " records were refused\n", import->refused);
@@ -176,7 +179,8 @@ int import_input(const struct import_options *options)
 	struct import import = {.options = options};
 	size_t max = (size_t)options->transfer.batch * options->transfer.outstanding;
 	if (options->transfer.format == RECORD_KEYS)
-		return kvctl_fail(options->transfer.kvctl, KVCTL_USAGE, "a list of keys has no values to import; --format is jsonl or debian");
+		return kvctl_fail(options->transfer.kvctl, KVCTL_USAGE,
+				  "a list of keys has no values to import; --format is jsonl or debian");
 	import.slots = calloc(max, sizeof *import.slots);
 	import.puts = calloc(max, sizeof *import.puts);
 	import.gets = calloc(max, sizeof *import.gets);

@@ -71,11 +71,13 @@ void kv_bytes_free(struct kv_bytes *bytes)
 	free(bytes->context);
 }
 
-static int decode_base64(const struct kvctl *kvctl, const char *what, const char *text, uint8_t **bytes_out, size_t *size_out)
+static int decode_base64(const struct kvctl *kvctl, const char *what, const char *text, uint8_t **bytes_out,
+			 size_t *size_out)
 {
 	size_t offset = 0;
 	if (base64_decode(text, strlen(text), bytes_out, size_out, &offset) < 0)
-		return kvctl_fail(kvctl, KVCTL_USAGE, "%s is no base64url: it breaks at character %zu of '%.60s'", what, offset + 1, text);
+		return kvctl_fail(kvctl, KVCTL_USAGE, "%s is no base64url: it breaks at character %zu of '%.60s'", what,
+				  offset + 1, text);
 	return KVCTL_DONE;
 }
 
@@ -102,7 +104,8 @@ static int take_operation_id(const struct kv_arguments *arguments, struct kv_byt
 	const char *hex = arguments->operation_id;
 	if (!hex)
 		return KVCTL_DONE;
-	bool wrong = strlen(hex) != 2 * sizeof bytes->operation_id || strspn(hex, "0123456789abcdefABCDEF") != strlen(hex);
+	bool wrong =
+		strlen(hex) != 2 * sizeof bytes->operation_id || strspn(hex, "0123456789abcdefABCDEF") != strlen(hex);
 	if (wrong)
 		return kvctl_fail(arguments->kvctl, KVCTL_USAGE, "--operation-id is %zu hexadecimal digits, not '%s'",
 				  2 * sizeof bytes->operation_id, hex);
@@ -119,11 +122,13 @@ int kv_arguments_value(const struct kv_arguments *arguments, struct kv_bytes *by
 {
 	const char *path = arguments->value_path, *argument = arguments->value_argument;
 	if (path && argument)
-		return kvctl_fail(arguments->kvctl, KVCTL_USAGE, "give the value once: as an argument, or with -f FILE");
+		return kvctl_fail(arguments->kvctl, KVCTL_USAGE,
+				  "give the value once: as an argument, or with -f FILE");
 	if (argument && !strcmp(argument, "-"))
 		path = argument;
 	if (!path && !argument)
-		return kvctl_fail(arguments->kvctl, KVCTL_USAGE, "which value? Give it after the key, as -f FILE, or as - for stdin");
+		return kvctl_fail(arguments->kvctl, KVCTL_USAGE,
+				  "which value? Give it after the key, as -f FILE, or as - for stdin");
 	if (!path) {
 		value->data = (uint8_t *)argument;
 		value->len = strlen(argument);
@@ -142,7 +147,8 @@ int kv_arguments_put(const struct kv_arguments *arguments, struct kv_bytes *byte
 	if (status == KVCTL_DONE)
 		status = take_operation_id(arguments, bytes, &request->operation_id);
 	if (status == KVCTL_DONE && arguments->context) {
-		status = decode_base64(arguments->kvctl, "--context", arguments->context, &bytes->context, &request->context.len);
+		status = decode_base64(arguments->kvctl, "--context", arguments->context, &bytes->context,
+				       &request->context.len);
 		request->context.data = bytes->context;
 	}
 	kv_arguments_bucket(arguments, &request->bucket);

@@ -64,7 +64,8 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option common_options[] = {
-	{"endpoints", 'e', "HOST:PORT[,...]", 0, "Nodes to ask; the next one is taken when one does not answer (default: $KVRING_ENDPOINTS)", 100},
+	{"endpoints", 'e', "HOST:PORT[,...]", 0,
+	 "Nodes to ask; the next one is taken when one does not answer (default: $KVRING_ENDPOINTS)", 100},
 	{"output", 'o', "text|json", 0, "Form of the result on stdout (default: text)", 100},
 	{"timeout", 't', "DURATION", 0, "For a whole call, such as 500ms, 5s or 2m (default: 5s)", 100},
 	{NULL, 'h', NULL, OPTION_HIDDEN, NULL, 100},
@@ -135,7 +136,8 @@ static const char *advice(int status)
 	case KVCTL_UNREACHABLE:
 		return "\n  Is the node running, and is -e right? Several nodes may be given: -e HOST:PORT,HOST:PORT";
 	case KVCTL_IN_DOUBT:
-		return "\n  The write may or may not have taken effect. Repeating it with the same --operation-id cannot apply it twice.";
+		return "\n  The write may or may not have taken effect. Repeating it with the same --operation-id "
+		       "cannot apply it twice.";
 	default:
 		return "";
 	}
@@ -172,13 +174,15 @@ int kvctl_outcome_exit(Kvring__V1__Outcome outcome)
 
 const char *kvctl_outcome_name(Kvring__V1__Outcome outcome)
 {
-	const ProtobufCEnumValue *value = protobuf_c_enum_descriptor_get_value(&kvring__v1__outcome__descriptor, (int)outcome);
+	const ProtobufCEnumValue *value =
+		protobuf_c_enum_descriptor_get_value(&kvring__v1__outcome__descriptor, (int)outcome);
 	return value ? value->name : "UNKNOWN";
 }
 
 const char *kvctl_code_name(uint32_t code)
 {
-	const ProtobufCEnumValue *value = protobuf_c_enum_descriptor_get_value(&kvring__v1__code__descriptor, (int)code);
+	const ProtobufCEnumValue *value =
+		protobuf_c_enum_descriptor_get_value(&kvring__v1__code__descriptor, (int)code);
 	return value ? value->name : "UNKNOWN";
 }
 

@@ -1,8 +1,8 @@
 /* kvctl: what all commands share: options, the connection, exit statuses, output.
  *
- * A command is an entry of the table in main.c. It parses its own arguments with argp (kvctl_argp_child adds the options
- * that every command takes), calls kvctl_connect, and returns an exit status. Results go to stdout, everything said to
- * a person goes to stderr. With -o json stdout carries exactly one JSON document, also after an error.
+ * A command is an entry of the table in main.c. It parses its own arguments with argp (kvctl_argp_child adds the
+ * options that every command takes), calls kvctl_connect, and returns an exit status. Results go to stdout, everything
+ * said to a person goes to stderr. With -o json stdout carries exactly one JSON document, also after an error.
  *
  * Threading   One thread.
  * Ownership   struct kvctl lives in main; the client is closed there.
@@ -67,8 +67,8 @@ void kvctl_print_json(json_t *);
 
 /* Exit status of an operation's outcome. */
 int kvctl_outcome_exit(Kvring__V1__Outcome);
-const char *kvctl_outcome_name(Kvring__V1__Outcome); /* "DONE", "IN_DOUBT", ... */
-const char *kvctl_code_name(uint32_t code);          /* "UNAVAILABLE", ... */
+const char *kvctl_outcome_name(Kvring__V1__Outcome);          /* "DONE", "IN_DOUBT", ... */
+const char *kvctl_code_name(uint32_t code);                   /* "UNAVAILABLE", ... */
 const char *kvctl_reason(const char *message, uint32_t code); /* the message, or the code's name when it is empty */
 
 /* Adds name (text) when the bytes are UTF-8, else name_b64. */

@@ -48,15 +48,14 @@ static error_t parse_main(int key, char *arg, struct argp_state *state)
 	}
 }
 
-static const char EXIT_HELP[] =
-	"\nExit status:\n"
-	"  0  done\n"
-	"  1  not found; compare: something differs\n"
-	"  2  wrong usage or input, nothing was sent\n"
-	"  3  refused by the cluster, which says why\n"
-	"  4  in doubt: the write may or may not have taken effect\n"
-	"  5  no node could be reached\n"
-	"\n`kvctl COMMAND --help` explains a command, with examples.";
+static const char EXIT_HELP[] = "\nExit status:\n"
+				"  0  done\n"
+				"  1  not found; compare: something differs\n"
+				"  2  wrong usage or input, nothing was sent\n"
+				"  3  refused by the cluster, which says why\n"
+				"  4  in doubt: the write may or may not have taken effect\n"
+				"  5  no node could be reached\n"
+				"\n`kvctl COMMAND --help` explains a command, with examples.";
 
 static char *help_filter(int key, const char *text, void *input)
 {

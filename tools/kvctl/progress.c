@@ -64,7 +64,8 @@ static void print_state(const struct progress *progress, uint64_t done, uint64_t
 void progress_update(struct progress *progress, uint64_t done, uint64_t records)
 {
 	uint64_t now = rpc_now_us();
-	if (progress->quiet || now - progress->shown_us < (progress->terminal ? TERMINAL_INTERVAL_US : LINE_INTERVAL_US))
+	if (progress->quiet ||
+	    now - progress->shown_us < (progress->terminal ? TERMINAL_INTERVAL_US : LINE_INTERVAL_US))
 		return;
 	progress->shown_us = now;
 	print_state(progress, done, records);

@@ -91,8 +91,8 @@ static int next_line(struct records *records, size_t *size_out, struct rpc_error
 		if (feof(records->file))
 			return 0;
 		int error = errno ? -errno : -EIO;
-		snprintf(error_out->text, sizeof error_out->text, "%s: cannot read on after line %" PRIu64 ": %s", records->name,
-			 records->line, strerror(-error));
+		snprintf(error_out->text, sizeof error_out->text, "%s: cannot read on after line %" PRIu64 ": %s",
+			 records->name, records->line, strerror(-error));
 		return error;
 	}
 	records->offset += (uint64_t)size;
@@ -166,12 +166,15 @@ static int json_bytes(const json_t *object, const char *name, uint8_t **bytes_ou
 static int take_json(struct records *records, const json_t *object, struct record *record, struct rpc_error *error_out)
 {
 	if (!json_is_object(object))
-		return bad_record(records, records->line, error_out, "each line is an object such as {\"key\": \"k\", \"value\": \"v\"}");
+		return bad_record(records, records->line, error_out,
+				  "each line is an object such as {\"key\": \"k\", \"value\": \"v\"}");
 	int has_key = json_bytes(object, "key", &record->key, &record->key_size);
 	if (has_key <= 0)
-		return bad_record(records, records->line, error_out, "needs \"key\" (text) or \"key_b64\" (base64), one of them");
+		return bad_record(records, records->line, error_out,
+				  "needs \"key\" (text) or \"key_b64\" (base64), one of them");
 	if (json_bytes(object, "value", &record->value, &record->value_size) < 0)
-		return bad_record(records, records->line, error_out, "\"value\" is text, or \"value_b64\" base64; only one of them");
+		return bad_record(records, records->line, error_out,
+				  "\"value\" is text, or \"value_b64\" base64; only one of them");
 	return 1;
 }
 
@@ -185,7 +188,8 @@ static int next_json(struct records *records, struct record *record, struct rpc_
 	if (found <= 0)
 		return found;
 	json_error_t why;
-	json_t *object = json_loadb(records->text, size, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
+	json_t *object =
+		json_loadb(records->text, size, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
 	if (!object) {
 		char text[140];
 		bool debian = size > 8 && !memcmp(records->text, "Package:", 8);
@@ -243,7 +247,8 @@ static int next_stanza(struct records *records, struct record *record, struct rp
 		return found;
 	finish(records, record, first_line);
 	if (!record->key || !record->key_size)
-		return bad_record(records, first_line, error_out, "this stanza has no line 'Package: NAME', which is its key");
+		return bad_record(records, first_line, error_out,
+				  "this stanza has no line 'Package: NAME', which is its key");
 	return 1;
 }
 

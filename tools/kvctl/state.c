@@ -31,16 +31,18 @@ int state_load(const char *path, uint64_t input_size, struct state *out, struct 
 	if (!file)
 		return fail(error_out, -errno, path, strerror(errno));
 	int count = fscanf(file,
-			   "kvring-transfer 1 input %" SCNu64 " id %" SCNx64 " offset %" SCNu64 " line %" SCNu64 " records %" SCNu64
-			   " output %" SCNu64,
+			   "kvring-transfer 1 input %" SCNu64 " id %" SCNx64 " offset %" SCNu64 " line %" SCNu64
+			   " records %" SCNu64 " output %" SCNu64,
 			   &out->input_size, &out->id, &out->offset, &out->line, &out->record_count, &out->output_size);
 	fclose(file);
 	if (count != 6)
-		return fail(error_out, -EBADMSG, path, "is no state of an import or export; name another file, or remove it to start over");
+		return fail(error_out, -EBADMSG, path,
+			    "is no state of an import or export; name another file, or remove it to start over");
 	if (out->input_size != input_size || out->offset > input_size) {
 		snprintf(error_out->text, sizeof error_out->text,
-			 "%s belongs to an input of %" PRIu64 " bytes, this one has %" PRIu64 "; remove it to start over", path,
-			 out->input_size, input_size);
+			 "%s belongs to an input of %" PRIu64 " bytes, this one has %" PRIu64
+			 "; remove it to start over",
+			 path, out->input_size, input_size);
 		return -EBADMSG;
 	}
 	return 0;
@@ -54,7 +56,8 @@ static bool write_state(const char *path, const struct state *state)
 	int size = fprintf(file,
 			   "kvring-transfer 1\ninput %" PRIu64 "\nid %016" PRIx64 "\noffset %" PRIu64 "\nline %" PRIu64
 			   "\nrecords %" PRIu64 "\noutput %" PRIu64 "\n",
-			   state->input_size, state->id, state->offset, state->line, state->record_count, state->output_size);
+			   state->input_size, state->id, state->offset, state->line, state->record_count,
+			   state->output_size);
 	return fclose(file) == 0 && size > 0;
 }
 

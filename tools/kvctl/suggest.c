@@ -23,7 +23,8 @@ static unsigned distance(const char *a, size_t a_size, const char *b, size_t b_s
 			}
 			unsigned replace = cost[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
 			cost[i][j] = least(cost[i - 1][j] + 1, cost[i][j - 1] + 1, replace);
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && cost[i - 2][j - 2] + 1 < cost[i][j])
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+			    cost[i - 2][j - 2] + 1 < cost[i][j])
 				cost[i][j] = cost[i - 2][j - 2] + 1;
 		}
 	}

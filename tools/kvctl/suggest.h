@@ -6,7 +6,7 @@
 #ifndef KVRING_KVCTL_SUGGEST_H
 #define KVRING_KVCTL_SUGGEST_H
 
-/* The closest of the NULL-terminated words, or NULL when none is close (more than a third of it would have to change). */
+/* The closest of the NULL-terminated words; NULL when more than a third of it would have to change. */
 const char *suggest_word(const char *typed, const char *const *words);
 
 #endif

@@ -72,10 +72,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct argp_option options[] = {
 	{"format", 'f', "jsonl|debian|keys", 0, "Form of FILE (default: jsonl)", 2},
 	{"bucket", 'b', "NAME", 0, "Bucket of the keys (default: default)", 2},
-	{"state", OPTION_STATE, "STATE", 0, "Note in this file how far it has come; with the same file it goes on from there", 2},
+	{"state", OPTION_STATE, "STATE", 0,
+	 "Note in this file how far it has come; with the same file it goes on from there", 2},
 	{"batch", OPTION_BATCH, "COUNT", 0, "Records per request (default: 128)", 2},
 	{"outstanding", OPTION_OUTSTANDING, "COUNT", 0, "Requests under way (default: 8)", 2},
-	{"patience", OPTION_PATIENCE, "DURATION", 0, "Give up when nothing was acknowledged for so long (default: 60s)", 2},
+	{"patience", OPTION_PATIENCE, "DURATION", 0, "Give up when nothing was acknowledged for so long (default: 60s)",
+	 2},
 	{"quiet", 'q', NULL, 0, "No progress on stderr", 2},
 	{0},
 };
@@ -94,7 +96,8 @@ static int open_input(struct transfer *transfer)
 		return kvctl_fail(given->kvctl, KVCTL_USAGE, "%s", error.text);
 	size = records_input_size(transfer->records);
 	if (given->state_path && !size)
-		return kvctl_fail(given->kvctl, KVCTL_USAGE, "--state needs an input that is a file: %s cannot be read again from its middle",
+		return kvctl_fail(given->kvctl, KVCTL_USAGE,
+				  "--state needs an input that is a file: %s cannot be read again from its middle",
 				  strcmp(given->path, "-") ? given->path : "stdin");
 	if (state_load(given->state_path, size, &transfer->state, &error) < 0)
 		return kvctl_fail(given->kvctl, KVCTL_USAGE, "%s", error.text);
@@ -104,7 +107,8 @@ static int open_input(struct transfer *transfer)
 	if (!transfer->state.offset)
 		return KVCTL_DONE;
 	records_close(&transfer->records);
-	if (records_open(given->path, given->format, transfer->state.offset, transfer->state.line, &transfer->records, &error) < 0)
+	if (records_open(given->path, given->format, transfer->state.offset, transfer->state.line, &transfer->records,
+			 &error) < 0)
 		return kvctl_fail(given->kvctl, KVCTL_USAGE, "%s", error.text);
 	return KVCTL_DONE;
 }
@@ -117,7 +121,8 @@ int transfer_open(struct transfer *transfer, const struct transfer_options *give
 	if (status == KVCTL_DONE)
 		status = kvctl_connect(given->kvctl);
 	if (status == KVCTL_DONE && client_wait_connected(given->kvctl->client, 1, given->kvctl->timeout_ms) < 0)
-		status = kvctl_fail(given->kvctl, KVCTL_UNREACHABLE, "no connection to %s within %" PRIu32 " ms. Are the nodes running?",
+		status = kvctl_fail(given->kvctl, KVCTL_UNREACHABLE,
+				    "no connection to %s within %" PRIu32 " ms. Are the nodes running?",
 				    given->kvctl->endpoints, given->kvctl->timeout_ms);
 	if (status != KVCTL_DONE)
 		return status;
@@ -129,7 +134,8 @@ int transfer_open(struct transfer *transfer, const struct transfer_options *give
 	progress_init(&transfer->progress, title, transfer->state.input_size, transfer->state.offset, given->quiet);
 	if (transfer->state.offset && !given->quiet) {
 		char count[32];
-		fprintf(stderr, "%s: goes on after %s records\n", given->kvctl->command, table_count(transfer->state.record_count, count));
+		fprintf(stderr, "%s: goes on after %s records\n", given->kvctl->command,
+			table_count(transfer->state.record_count, count));
 	}
 	return KVCTL_DONE;
 }
@@ -171,7 +177,8 @@ int transfer_advance(struct transfer *transfer)
 	transfer->state.offset = last->end_offset;
 	transfer->state.line = last->end_line;
 	if (state_save(transfer->options->state_path, &transfer->state, &error) < 0)
-		return kvctl_fail(transfer->options->kvctl, KVCTL_USAGE, "cannot note how far it has come: %s", error.text);
+		return kvctl_fail(transfer->options->kvctl, KVCTL_USAGE, "cannot note how far it has come: %s",
+				  error.text);
 	progress_update(&transfer->progress, transfer->state.offset, transfer->record_count);
 	return KVCTL_DONE;
 }
@@ -202,16 +209,17 @@ int transfer_fail(const struct transfer *transfer, int error, const struct rpc_e
 		snprintf(resume, sizeof resume, "\n  The same command goes on from there.");
 	fputs(transfer->progress.terminal && !given->quiet ? "\n" : "", stderr);
 	if (error == -ECANCELED) /* said by the callback */
-		return kvctl_fail(given->kvctl, KVCTL_REFUSED, "stopped after %s records%s", table_count(transfer->state.record_count, count),
-				  resume);
-	return kvctl_fail(given->kvctl, status, "stopped after %s records: %s%s", table_count(transfer->state.record_count, count),
-			  why->text, resume);
+		return kvctl_fail(given->kvctl, KVCTL_REFUSED, "stopped after %s records%s",
+				  table_count(transfer->state.record_count, count), resume);
+	return kvctl_fail(given->kvctl, status, "stopped after %s records: %s%s",
+			  table_count(transfer->state.record_count, count), why->text, resume);
 }
 
 void transfer_print_record(const struct transfer *transfer, const struct record *record)
 {
 	fputs(transfer->progress.terminal && !transfer->options->quiet ? "\r\033[K" : "", stderr);
-	fprintf(stderr, "%s:%" PRIu64 ": '", strcmp(transfer->options->path, "-") ? transfer->options->path : "stdin", record->line);
+	fprintf(stderr, "%s:%" PRIu64 ": '", strcmp(transfer->options->path, "-") ? transfer->options->path : "stdin",
+		record->line);
 	kvctl_print_bytes(stderr, record->key, record->key_size > 100 ? 100 : record->key_size);
 	fputs(record->key_size > 100 ? "...'" : "'", stderr);
 }

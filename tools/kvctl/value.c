@@ -48,8 +48,8 @@ int value_read_file(const char *path, uint8_t **bytes_out, size_t *size_out, str
 	if (fd >= 0 && !from_stdin)
 		close(fd);
 	if (error == -EFBIG)
-		snprintf(error_out->text, sizeof error_out->text, "%s has more than %d bytes: no node takes a value of that size",
-			 name, VALUE_READ_MAX);
+		snprintf(error_out->text, sizeof error_out->text,
+			 "%s has more than %d bytes: no node takes a value of that size", name, VALUE_READ_MAX);
 	else if (error < 0)
 		snprintf(error_out->text, sizeof error_out->text, "cannot read %s: %s", name, strerror(-error));
 	return error;

@@ -1,0 +1,220 @@
+"""What arrives on a node's peer port and should not, and what operators do to nodes by mistake: a clear line, and nothing lost."""
+
+import os
+import shutil
+import socket
+import struct
+import threading
+import unittest
+
+import kvring
+import peer_pb2 as p
+from cluster import Cluster, ClusterTest, wait_for
+from kvring import sp
+from kvring.schema import messages as m
+
+
+def ask(port, method, body=b"", **envelope):
+    request = sp.RequestSocket("127.0.0.1", port)
+    try:
+        body = body if isinstance(body, bytes) else body.SerializeToString()
+        envelope = m.Request(protocol_version=1, method="kvring.v1." + method, body=body, **envelope)
+        return m.Response.FromString(request.request(envelope.SerializeToString(), 20))
+    finally:
+        request.close()
+
+
+def engine_key(partition, key, bucket=b"default", space=0):
+    """node/key.h"""
+    return struct.pack(">HBH", partition, space, len(bucket)) + bucket + key
+
+
+class PeerPortTest(ClusterTest):
+    def setUp(self):
+        self.node = self.cluster.nodes[0]
+        self.client = self.cluster.client()
+        self.status = m.StatusResponse.FromString(ask(self.node.base, "Admin/Status").body)
+        self.partition = self.partition_of(b"kept")
+
+    def tearDown(self):
+        for node in self.cluster.nodes:
+            self.assertTrue(node.running)
+        self.client.close()
+
+    def partition_of(self, key):
+        return m.RingResponse.FromString(ask(self.node.base, "Admin/Ring", m.RingRequest(key=key)).body).partition
+
+    def peer(self, method, body, **envelope):
+        envelope.setdefault("ring_epoch", self.status.epoch)
+        return ask(self.node.base + 1, "Peer/" + method, body, **envelope)
+
+    def store(self, *operations, **envelope):
+        body = p.StoreRequest(operations=[p.StoreOperation(key=key, object=value) for key, value in operations])
+        response = self.peer("Store", body, **envelope)
+        self.assertEqual(response.code, m.OK, response.message)
+        return [p.ReplicaCode.Name(code) for code in p.StoreResponse.FromString(response.body).codes]
+
+    def fetch(self, key):
+        response = self.peer("Fetch", p.FetchRequest(operations=[p.FetchOperation(key=key)]))
+        return p.FetchResponse.FromString(response.body).results[0]
+
+    def kept_object(self):
+        found = self.client.get("kept")
+        self.client.put("kept", b"v", context=found.context, w=3)
+        return self.fetch(engine_key(self.partition, b"kept")).object
+
+    # ---- stores --------------------------------------------------------------------------------------------------
+
+    def test_keys_that_are_none_of_this_node(self):
+        good = self.kept_object()
+        other = self.partition ^ 1
+        self.assertEqual(self.store((engine_key(self.partition, b"kept"), good)), ["REPLICA_OK"])
+        wrong = {
+            "of another partition": engine_key(other, b"kept"),
+            "past the last partition": engine_key(65535, b"kept"),
+            "of another key space": engine_key(self.partition, b"kept", space=7),
+            "too long": engine_key(self.partition, b"k" * 4097),
+            "of no bucket": engine_key(self.partition, b"kept", bucket=b""),
+            "cut short": b"xx",
+        }
+        for what, key in wrong.items():
+            self.assertIn(self.store((key, good))[0], ("REPLICA_ERROR", "REPLICA_NOT_OWNER"), what)
+        self.assertEqual(self.fetch(engine_key(other, b"kept")).code, p.REPLICA_ERROR)
+
+    def test_objects_that_do_not_decode(self):
+        good = self.kept_object()
+        key = engine_key(self.partition, b"kept")
+        broken = [good[:size] for size in range(len(good))] + [good + b"x", os.urandom(100)]
+        self.assertEqual(set(self.store(*((key, value) for value in broken))), {"REPLICA_ERROR"})
+        self.assertEqual(self.client.get("kept", r=3).values, [b"v"])
+
+    def test_an_older_ring(self):
+        good = self.kept_object()
+        self.assertEqual(self.store((engine_key(self.partition, b"kept"), good), ring_epoch=0), ["REPLICA_STALE_RING"])
+
+    def test_bodies_that_make_no_sense(self):
+        for method in ("Store", "Fetch", "Forward"):
+            response = self.peer(method, b"")
+            self.assertEqual(response.code, m.INVALID_ARGUMENT)
+            self.assertIn("no operations", response.message)
+            self.assertEqual(self.peer(method, b"\xff" * 20).code, m.INVALID_ARGUMENT)
+        self.assertEqual(self.peer("Gossip", b"\xff" * 20).code, m.INVALID_ARGUMENT)
+        response = self.peer("Forward", p.ForwardRequest(operations=[m.PutRequest(key=b"k")]))
+        self.assertIn("operation id", response.message)
+
+    # ---- gossip --------------------------------------------------------------------------------------------------
+
+    def gossip(self, *rows):
+        head = {"from": 12345, "cluster_id": self.status.cluster_id, "epoch": self.status.epoch}
+        response = self.peer("Gossip", p.GossipRequest(rows=rows, **head))
+        self.assertEqual(response.code, m.OK, response.message)
+        return p.GossipResponse.FromString(response.body)
+
+    def row_of(self, name, **other):
+        row = next(row for row in self.gossip().rows if row.name == name)
+        row.MergeFrom(p.MemberRow(**other))
+        return row
+
+    def test_a_false_row_is_not_the_last_word_on_a_member(self):
+        row = self.row_of("n2", incarnation=(1 << 62) - 1, heartbeat=(1 << 62) - 1, peer_address="127.0.0.1:1")
+        self.gossip(row)
+        address = self.cluster.nodes[1].peer_address
+        wait_for(lambda: self.row_of("n2").peer_address == address, "n2 did not answer back")
+        self.cluster.wait_up()
+        wait_for(lambda: self.cluster.run_kvctl("put", "--blind", "--w", "3", "told", "v").returncode == 0, "n2 is not dialled again")
+        wait_for(lambda: "goes by the id of this one" in self.cluster.nodes[1].log(), "n2 does not tell")
+
+    def test_strangers_cost_no_files(self):
+        files = "/proc/%d/fd" % self.node.process.pid
+        before = len(os.listdir(files))
+        base = self.row_of("n2")
+        for turn in range(3):
+            rows = []
+            for i in range(500):
+                row = p.MemberRow()
+                row.CopyFrom(base)
+                row.MergeFrom(p.MemberRow(node_id=1000 + i, name="s%d" % i, incarnation=turn + 1, peer_address="127.0.0.1:%d" % (turn + 1)))
+                rows.append(row)
+            self.gossip(*rows)
+        self.assertEqual(self.client.put("counted", b"v", w=3).synced, 3)
+        self.assertLess(len(os.listdir(files)), before + 100)
+
+
+class GreedyClientTest(ClusterTest):
+    def test_a_client_that_asks_and_does_not_read_keeps_nobody_out(self):
+        node = self.cluster.nodes[0]
+        client = self.cluster.client(node)
+        client.put("large", bytes(64 << 10))
+        body = m.Request(protocol_version=1, method="kvring.v1.Kv/Get", body=m.GetRequest(key=b"large").SerializeToString())
+        body = body.SerializeToString()
+        with socket.create_connection(("127.0.0.1", node.base), timeout=5) as greedy:
+            greedy.sendall(sp.handshake_bytes(sp.REQ))
+            greedy.recv(8)
+            asked = b"".join(struct.pack(">QI", len(body) + 4, 0x80000000 | i) + body for i in range(6000))
+            try:
+                greedy.sendall(asked)
+            except OSError:  # full, or closed already
+                pass
+            self.assertEqual(len(client.get("large").value), 64 << 10)
+
+
+class OperatorTest(unittest.TestCase):
+    def test_a_lost_data_directory(self):
+        with Cluster(3) as cluster:
+            lost = cluster.nodes[2]
+            client = cluster.client(*cluster.nodes[:2])
+            client.put("k", b"v", w=3)
+            lost.kill()
+            shutil.rmtree(lost.data)
+            lost.start()
+            wait_for(lambda: "data directory lost" in cluster.nodes[0].log() + cluster.nodes[1].log(), "nobody says what happened")
+
+            def refused():  # as soon as it has heard of the cluster
+                init = m.InitRequest(members=[m.NodeStatus.FromString(ask(lost.base, "Admin/Describe").body)], partition_count=3)
+                return "data directory" in ask(lost.base, "Admin/InitCluster", init).message
+
+            wait_for(refused, "a second cluster can be made in the place of a member")
+            _, err = cluster.kvctl("cluster", "init", lost.address, expect=3)
+            self.assertIn("was its data directory lost?", err)
+            self.assertEqual(client.get("k").value, b"v")
+            health = m.HealthResponse.FromString(ask(lost.base, "Health/Check").body)
+            self.assertFalse(health.serving)
+
+    def test_init_twice_at_the_same_time_ends_in_one_cluster_or_says_that_there_are_two(self):
+        with Cluster(2, form=False) as cluster:
+            addresses = [node.address for node in cluster.nodes]
+            results = []
+
+            def init(order):
+                results.append(cluster.run_kvctl("cluster", "init", "--timeout", "60s", *order, endpoints=""))
+
+            threads = [threading.Thread(target=init, args=(order,)) for order in (addresses, addresses[::-1])]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            codes = sorted(result.returncode for result in results)
+            self.assertIn(codes, ([0, 3], [3, 3]), results)
+            for result in results:
+                if result.returncode:
+                    self.assertRegex(result.stderr.decode(), "already|another cluster")
+
+    def test_a_damaged_ring_file_is_named_and_comes_back_from_the_others(self):
+        with Cluster(3) as cluster:
+            node = cluster.nodes[1]
+            node.kill()
+            path = os.path.join(node.data, "ring")
+            with open(path, "r+b") as file:
+                file.seek(100)
+                file.write(b"\xff")
+            with self.assertRaises(AssertionError):
+                node.start()
+            self.assertIn(path, node.log())
+            os.unlink(path)  # as the message says
+            node.start()
+            cluster.wait_up(3, through=node)
+            self.assertEqual(cluster.client(node).put("k", b"v", w=3).synced, 3)
+
+
+if __name__ == "__main__":
+    unittest.main()
