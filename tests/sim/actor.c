@@ -5,7 +5,7 @@
 
 enum { STALL_US = 20000, JOB_DELAY_US = 50000, SLOW_SYNC_FACTOR = 50 };
 
-/* ---- mail -------------------------------------------------------------------------------------------------------- */
+/* ---- mail ---- */
 
 static void actor_plan(struct actor *);
 
@@ -84,8 +84,7 @@ void machine_post(struct machine *machine, struct message *message, uint64_t del
 	mail_insert(actor, mail);
 }
 
-/* ---- stepping -----------------------------------------------------------------------------------------------------
- */
+/* ---- stepping ---- */
 
 static void actor_wake(void *world_arg, void *arg, uint64_t number);
 static void actor_commit(void *world_arg, void *arg, uint64_t boot);

@@ -6,7 +6,7 @@
 #include <string.h>
 #include "world.h"
 
-/* ---- clocks ----------------------------------------------------------------------------------------------------- */
+/* ---- clocks ---- */
 
 uint64_t machine_now_us(const struct machine *machine)
 {
@@ -27,8 +27,7 @@ uint64_t machine_to_virtual(const struct machine *machine, uint64_t clock_us)
 	return machine->world->schedule.now_us + (clock_us > now_us ? clock_us - now_us : 0);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static int tell_disk(void *arg, uint64_t index, enum sim_fs_call call, const char *path)
 {
@@ -155,8 +154,7 @@ void machine_fini(struct machine *machine)
 	sim_fs_destroy(&machine->disk);
 }
 
-/* ---- starting ------------------------------------------------------------------------------------------------------
- */
+/* ---- starting ---- */
 
 /* Planted bugs: every start but the first finds the actor of the first one (the record is described in node/replica.c),
  * with its first counter, as from a backup of the manifest; or, more subtly, with one beyond all it can have issued. No
