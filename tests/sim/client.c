@@ -16,8 +16,7 @@ enum {
 static void ask(struct client *client, uint32_t machine_index, uint32_t deadline_ms);
 static void next_round(void *world_arg, void *arg, uint64_t number);
 
-/* ---- life ----------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 void clients_init(struct world *world)
 {
@@ -90,8 +89,7 @@ static void learn(struct client *client, uint32_t key, const void *context, size
 	known->covers = oracle_set_copy(covers);
 }
 
-/* ---- what to do next
- * ------------------------------------------------------------------------------------------------- */
+/* ---- what to do next ---- */
 
 static uint32_t draw_quorum(struct client *client, uint32_t usual)
 {
@@ -186,8 +184,7 @@ static void next_round(void *world_arg, void *arg, uint64_t number)
 	ask(client, pick_machine(client), world->settings.deadline_ms);
 }
 
-/* ---- a request
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- a request ---- */
 
 static struct attempt *add_attempt(struct world *world)
 {
@@ -335,8 +332,7 @@ void client_audit(struct world *world, uint32_t machine, uint32_t key, uint32_t 
 	ask(client, machine, 10000);
 }
 
-/* ---- after an attempt
- * ------------------------------------------------------------------------------------------------ */
+/* ---- after an attempt ---- */
 
 static struct task *client_task(struct client *client, const struct task *task)
 {
@@ -409,8 +405,7 @@ static void refuse_at_door(void *world_arg, void *arg, uint64_t number)
 	silence(arg, number, ORACLE_REFUSED);
 }
 
-/* ---- answers
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- answers ---- */
 
 /* An answer on its way back: what the client learns when it arrives. */
 struct reply {

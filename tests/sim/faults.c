@@ -60,8 +60,7 @@ static void plan_crash_in_disk(struct world *world, struct machine *machine)
 	sim_fs_crash_at(machine->disk, sim_fs_operations(machine->disk) + draw(world, CRASH_WITHIN_OPERATIONS), &crash);
 }
 
-/* ---- coming back
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- coming back ---- */
 
 /* What a killed process had written and an orderly one had closed without syncing is lost all the same. */
 static void lose_power_while_down(struct world *world, struct machine *machine)
@@ -105,8 +104,7 @@ void faults_machine_down(struct machine *machine)
 	schedule_in(&world->schedule, pause_us, restart, machine, ++machine->restart_number, NULL);
 }
 
-/* ---- crashes
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- crashes ---- */
 
 static void crash_one(struct world *world, struct machine *machine)
 {
@@ -150,8 +148,7 @@ static void next_crash(void *world_arg, void *arg, uint64_t number)
 	schedule_in(&world->schedule, draw_pause(world, world->settings.crash_rate), next_crash, NULL, 0, NULL);
 }
 
-/* ---- cuts
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- cuts ---- */
 
 static void cut_both(struct world *world, uint32_t a, uint32_t b)
 {
@@ -219,8 +216,7 @@ static void next_cut(void *world_arg, void *arg, uint64_t number)
 	schedule_in(&world->schedule, draw_pause(world, world->settings.partition_rate), next_cut, NULL, 0, NULL);
 }
 
-/* ---- disks and clocks
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- disks and clocks ---- */
 
 /* An operator restarts a machine whose disk has erred, and not the process alone: after a failed sync the page cache
  * shows what the disk does not hold, and a new process would believe it (Rebello and others 2020). */
@@ -370,8 +366,7 @@ static void next_clock_jump(void *world_arg, void *arg, uint64_t number)
 	schedule_in(&world->schedule, draw_pause(world, 10), next_clock_jump, NULL, 0, NULL);
 }
 
-/* ---- beginning and end
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- beginning and end ---- */
 
 void faults_begin(struct world *world)
 {

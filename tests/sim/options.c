@@ -253,8 +253,7 @@ void options_print_command(const struct sim_options *options, uint64_t seed, FIL
 	fprintf(file, " --trace\n");
 }
 
-/* ---- what a seed draws ---------------------------------------------------------------------------------------------
- */
+/* ---- what a seed draws ---- */
 
 static uint32_t pick(struct sim_random *random, uint32_t given, uint32_t low, uint32_t high)
 {

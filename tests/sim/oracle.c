@@ -50,7 +50,7 @@ void oracle_set_fini(struct oracle_set *set)
 	*set = (struct oracle_set){0};
 }
 
-/* ---- writes ----------------------------------------------------------------------------------------------------- */
+/* ---- writes ---- */
 
 static void grow(struct oracle *oracle)
 {
@@ -181,8 +181,7 @@ static void see(struct oracle *oracle, uint32_t write)
 	check_refused(oracle, &oracle->writes[write]);
 }
 
-/* ---- what covers what ---------------------------------------------------------------------------------------------
- */
+/* ---- what covers what ---- */
 
 struct reach {
 	struct oracle *oracle;
@@ -239,8 +238,7 @@ static bool is_reached(const struct oracle *oracle, uint32_t write)
 	return oracle->writes[write].stamp == oracle->stamp;
 }
 
-/* ---- rules --------------------------------------------------------------------------------------------------------
- */
+/* ---- rules ---- */
 
 /* L4. A retry that ran at two replicas has two versions, of which a context may cover one. */
 static void check_siblings(struct oracle *oracle, uint32_t key, const uint32_t *live, uint32_t count)

@@ -45,7 +45,7 @@ const char *sim_crash_names_name(enum sim_crash_names mode)
 	return names[mode];
 }
 
-/* ---- bytes ---------------------------------------------------------------------------------------------------- */
+/* ---- bytes ---- */
 
 static void bytes_resize(struct sim_bytes *bytes, size_t size, uint8_t fill)
 {
@@ -149,7 +149,7 @@ void sim_node_store(struct sim_node *node, const void *data, size_t size)
 	bytes_copy(&node->stored, &node->seen);
 }
 
-/* ---- nodes ---------------------------------------------------------------------------------------------------- */
+/* ---- nodes ---- */
 
 static struct sim_node *node_create(struct sim_disk *disk, bool is_directory)
 {
@@ -198,7 +198,7 @@ void sim_node_unref(struct sim_disk *disk, struct sim_node *node)
 	free(node);
 }
 
-/* ---- names ---------------------------------------------------------------------------------------------------- */
+/* ---- names ---- */
 
 static struct sim_entry *names_find(const struct sim_names *names, const char *name)
 {
@@ -396,7 +396,7 @@ void sim_disk_sync_names(struct sim_disk *disk, struct sim_node *directory)
 	changes_apply_chosen(disk);
 }
 
-/* ---- disk ----------------------------------------------------------------------------------------------------- */
+/* ---- disk ---- */
 
 void sim_disk_init(struct sim_disk *disk)
 {
@@ -426,7 +426,7 @@ uint64_t sim_disk_used(const struct sim_disk *disk)
 	return used;
 }
 
-/* ---- the power cut --------------------------------------------------------------------------------------------- */
+/* ---- the power cut ---- */
 
 /* A crash is mostly early or late in what was under way, so the share that survives is drawn first. */
 static uint32_t draw_share(struct sim_random *random)

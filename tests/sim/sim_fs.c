@@ -59,7 +59,7 @@ static struct sim_file *sim_file_of(struct fs_file *file)
 	return (struct sim_file *)file;
 }
 
-/* ---- faults --------------------------------------------------------------------------------------------------- */
+/* ---- faults ---- */
 
 /* What is to happen to one operation: errors come before it does anything, a crash in the middle. */
 struct fate {
@@ -108,7 +108,7 @@ static struct fate draw_file_fate(struct sim_file *file, enum sim_fs_call call)
 	return draw_fate(fs, call, file->path);
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------------- */
+/* ---- files ---- */
 
 static struct fs_file *file_create(struct sim_fs *fs, struct sim_node *node, const char *path, bool writable,
 				   bool locked)
@@ -284,7 +284,7 @@ static int sim_truncate(struct fs_file *base, uint64_t size)
 	return settle(sim_fs_of(base->fs), fate, 0);
 }
 
-/* ---- names ---------------------------------------------------------------------------------------------------- */
+/* ---- names ---- */
 
 static int sync_place(struct sim_fs *fs, const char *path, bool really)
 {
@@ -512,7 +512,7 @@ static int sim_free_bytes(const struct fs *table, const char *path, uint64_t *by
 	return settle(fs, fate, 0);
 }
 
-/* ---- the simulator's side --------------------------------------------------------------------------------------- */
+/* ---- the simulator's side ---- */
 
 void sim_fs_create(uint64_t seed, struct sim_fs **out)
 {
@@ -661,7 +661,7 @@ void sim_fs_restart(struct sim_fs *fs)
 	fs->is_down = false;
 }
 
-/* ---- looking in ------------------------------------------------------------------------------------------------ */
+/* ---- looking in ---- */
 
 static struct sim_node *must_find(struct sim_fs *fs, const char *path)
 {

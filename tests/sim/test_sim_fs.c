@@ -79,7 +79,7 @@ static void assert_content(struct sim_fs *disk, const char *path, const char *ex
 	assert_memory_equal(data, expected, size);
 }
 
-/* ---- the calls -------------------------------------------------------------------------------------------------- */
+/* ---- the calls ---- */
 
 static void test_files_read_what_was_appended(void **state)
 {
@@ -196,7 +196,7 @@ static void test_a_lock_has_one_holder_and_ends_with_close_or_crash(void **state
 	fs->close(second);
 }
 
-/* ---- crashes ---------------------------------------------------------------------------------------------------- */
+/* ---- crashes ---- */
 
 static void test_synced_bytes_survive_every_crash(void **state)
 {
@@ -413,7 +413,7 @@ static void test_unsynced_names_survive_by_mode(void **state)
 	assert_int_equal(creations_seen(SIM_NAMES_ANY), 0xf);
 }
 
-/* ---- faults ----------------------------------------------------------------------------------------------------- */
+/* ---- faults ---- */
 
 static void test_after_a_crash_everything_fails_until_restart(void **state)
 {
@@ -648,7 +648,7 @@ static void test_a_hook_sees_and_refuses_operations(void **state)
 	assert_content(*state, "/file", NULL);
 }
 
-/* ---- the same seed ---------------------------------------------------------------------------------------------- */
+/* ---- the same seed ---- */
 
 static uint64_t random_history(uint64_t seed)
 {

@@ -26,8 +26,7 @@ struct packet {
 
 static void receive(void *world_arg, void *arg, uint64_t number);
 
-/* ---- the transcript -----------------------------------------------------------------------------------------------
- */
+/* ---- the transcript ---- */
 
 static struct rpc_slice key_in(const struct message *message)
 {
@@ -196,8 +195,7 @@ void traffic_note(struct actor *actor, const struct message *message)
 		tell(actor, message);
 }
 
-/* ---- envelopes -----------------------------------------------------------------------------------------------------
- */
+/* ---- envelopes ---- */
 
 static struct arena *scratch_create(void)
 {
@@ -232,8 +230,7 @@ static uint64_t local_delay(struct world *world)
 	return world_random(world, LOCAL_US);
 }
 
-/* ---- questions that leave ------------------------------------------------------------------------------------------
- */
+/* ---- questions that leave ---- */
 
 static void free_list(struct message *message)
 {
@@ -373,8 +370,7 @@ static struct machine *peer_of(struct world *world, const struct message *questi
 	return seed >= 1 && seed <= world->settings.nodes ? &world->machines[seed - 1] : NULL;
 }
 
-/* ---- what a step left
- * ------------------------------------------------------------------------------------------------ */
+/* ---- what a step left ---- */
 
 static void broadcast(struct machine *machine, struct message *message)
 {
@@ -457,8 +453,7 @@ void traffic_deliver(struct actor *actor, struct effects *effects)
 		send_questions(machine, queues[i].to, queues[i].first);
 }
 
-/* ---- questions that arrive
- * ------------------------------------------------------------------------------------------- */
+/* ---- questions that arrive ---- */
 
 static uint64_t ring_epoch_of(struct machine *machine)
 {
@@ -595,8 +590,7 @@ static void receive(void *world_arg, void *arg, uint64_t number)
 	free(packet);
 }
 
-/* ---- deaths
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- deaths ---- */
 
 void traffic_machine_died(struct machine *dead)
 {

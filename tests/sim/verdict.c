@@ -17,8 +17,7 @@ enum {
 	STRAGGLERS_US = 6 * 1000 * 1000, /* slow requests and answers of the time of faults are in by then */
 };
 
-/* ---- forming
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- forming ---- */
 
 static bool has_document(struct machine *machine)
 {
@@ -98,8 +97,7 @@ void verdict_form(struct world *world)
 			    FORM_LIMIT_US / 1000000);
 }
 
-/* ---- settling
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- settling ---- */
 
 static bool sees_all_up(struct world *world, struct machine *machine)
 {
@@ -165,8 +163,7 @@ static bool read_everything(struct world *world)
 	return all_done;
 }
 
-/* ---- what each replica holds
- * ------------------------------------------------------------------------------------------------ */
+/* ---- what each replica holds ---- */
 
 struct held {
 	bool found;
@@ -316,8 +313,7 @@ static void compare_trees(struct world *world, uint32_t key)
 				    owners[0]->name, owners[i]->name, partition);
 }
 
-/* ---- the verdict
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- the verdict ---- */
 
 void verdict_reach(struct world *world)
 {

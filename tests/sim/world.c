@@ -62,8 +62,7 @@ uint32_t world_engine_key_number(struct rpc_slice engine_key)
 	return world_key_number(key);
 }
 
-/* ---- the transcript
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the transcript ---- */
 
 bool world_tells(const struct world *world, uint32_t key)
 {
@@ -94,8 +93,7 @@ void world_break(struct world *world, uint32_t key, const char *format, ...)
 	oracle_break(&world->oracle, key, "%s", text);
 }
 
-/* ---- a run
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- a run ---- */
 
 bool world_run_until(struct world *world, bool (*condition)(struct world *), uint64_t limit_us)
 {

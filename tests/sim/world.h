@@ -1,18 +1,20 @@
 /* World: a whole cluster in one thread, under virtual time.
  *
- *     world.c    a run from seed to verdict          machine.c  one node: its actors, its disk, its death and return
- *     traffic.c  questions and answers between them  client.c   who uses the cluster
- *     faults.c   what goes wrong                     verdict.c  healing, settling, comparing
+ *     world.c    a run from seed to verdict          machine.c  one node: its clocks, its disk, its death and return
+ *     client.c   who uses the cluster                actor.c    its actors: mailboxes, batches, commits, jobs
+ *     faults.c   what goes wrong                     traffic.c  questions and answers between machines
+ *     verdict.c  healing, settling, comparing
  *
  * The driver of the same step functions as node/worker.c. Every actor of every machine is scheduled by itself, in
  * batches of random size; commits and jobs take random times; nothing here draws from another source than the seed.
  *
  * Threading   One thread (liburcu's reclaimer frees old ring snapshots beside it).
- * Ownership   The world owns all. Messages belong to mailboxes; between machines travel deep copies, so a machine can
- * die at any moment without anything pointing into it. Errors      A broken rule is kept in the oracle with its text.
- * Memory that is out aborts: this is a test. Invariants  D1 The same options and seed give the same sequence of events,
- * to the hash. D2 A machine that is down steps nothing; what it had not delivered is gone. D3 An actor whose commit is
- * under way is not stepped by anything else, unless the seed chose commits beside it.
+ * Ownership   The world owns all. Messages belong to mailboxes; between machines travel bytes, so a machine can die at
+ *             any moment without anything pointing into it.
+ * Errors      A broken rule is kept in the oracle with its text. Memory that is out aborts: this is a test.
+ * Invariants  D1 The same options and seed give the same sequence of events, to the hash.
+ *             D2 A machine that is down steps nothing; what it had not delivered is gone.
+ *             D3 A commit is under way beside the actor's other work, as in production, or alone, as the seed chose.
  */
 #ifndef KVRING_TESTS_SIM_WORLD_H
 #define KVRING_TESTS_SIM_WORLD_H
@@ -231,10 +233,18 @@ bool machine_died(struct machine *);
 uint64_t machine_now_us(const struct machine *); /* its clocks */
 uint64_t machine_now_ms(const struct machine *);
 uint64_t machine_to_virtual(const struct machine *, uint64_t clock_us);
-struct actor *machine_actor(struct machine *, enum actor_kind, uint32_t index);
+uint64_t machine_truncations(const struct machine *);
+
+/* ---- actor.c ---- */
+
+/* Empties mailboxes and forgets plans; engine memory in messages must go before the engine does. */
+void actors_reset(struct machine *);
+/* Jobs and commits must be back before the engine closes; after a crash they fail at once. */
+void actors_bring_work_home(struct machine *);
+/* EVENT_START to each. The machine may die of it. */
+void actors_start(struct machine *);
 /* Puts a message in front of the actor it is for; consumes it. */
 void machine_post(struct machine *, struct message *, uint64_t delay_us);
-uint64_t machine_truncations(const struct machine *);
 
 /* ---- traffic.c ---- */
 
