@@ -1,16 +1,15 @@
 /* Block cache: uncompressed blocks of a shard's tables, within a budget of bytes.
  *
- * There is no hash table: each open table has one slot per block, and a slot holds the pointer to the cached block. A
- * hit is one atomic operation on the slot; nothing is locked and no list is touched. What to evict is decided by
- * S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023): new blocks pass through a small
- * queue and only those read again while in it, or soon after they left it, enter the main queue. So a scan does not
- * wash out what is hot.
+ * There is no hash table: each open table has one slot per block, and a slot holds the pointer to the cached block. A hit
+ * is one atomic operation on the slot; nothing is locked and no list is touched. What to evict is decided by S3-FIFO (Yang
+ * et al., "FIFO queues are all you need for cache eviction", SOSP 2023): new blocks pass through a small queue and only those
+ * read again while in it, or soon after they left it, enter the main queue. So a scan does not wash out what is hot.
  *
- * Slot        0 empty | bit 0 set: ghost, the time at which its block left the small queue | pointer in the low 48 bits
- * and, above, how many references were taken through the slot since they were last moved to the block's own count.
- * References  taking one: slot count + 1. Releasing: the block's count - 1. Evicting: the slot's count is added to the
- * block's, and the bias that stood for the slot is taken off; who brings the count to zero frees the block. (Split
- * reference counting: a reader never touches a block that may be gone.)
+ * Slot        0 empty | bit 0 set: ghost, the time at which its block left the small queue | pointer in the low 48 bits and,
+ *             above, how many references were taken through the slot since they were last moved to the block's own count.
+ * References  taking one: slot count + 1. Releasing: the block's count - 1. Evicting: the slot's count is added to the block's,
+ *             and the bias that stood for the slot is taken off; who brings the count to zero frees the block.
+ *             (Split reference counting: a reader never touches a block that may be gone.)
  *
  * Threading   All functions from any thread. A mutex is taken on a miss and when a table goes, never on a hit.
  * Ownership   cache_take and cache_insert return a reference; drop it with block_release.

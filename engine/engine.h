@@ -8,15 +8,18 @@
  *     read path    memtable -> immutable memtables -> SSTables, newest first, through Bloom filters
  *
  * Threading   One owner thread per shard calls everything that takes a `struct shard *`, unless marked (any thread).
- *             Snapshots and iterators are taken by the owner and may be read and released by any thread.
- *             engine_job_run may run on any thread. Different shards share only the cache budget and the directory
- * lock. Ownership   Outputs `struct engine_value` pin memory until engine_value_release. Inputs are copied. Errors 0 or
- * negative errno: -EBADMSG damaged bytes (the message names file and offset), -EIO a dead shard (a write or sync
- * failed: reopen to recover; never retried), -ENOSPC a full disk (reads go on, writes work again when space returns),
- * -EINVAL, -ENOMEM, -EWOULDBLOCK the directory is in use. "Absent" is a result, not an error. Invariants  E1 What
- * reopens after a crash is a prefix of the history of each shard that holds every synced batch. E2 A batch is all or
- * nothing. E3 A read never returns wrong bytes: a damaged block is -EBADMSG, never "absent". E4 The hash trees equal a
- * recount of the live entries at every moment, also after a crash. E5 A file number is never used twice.
+ *             Snapshots and iterators are taken by the owner and may be read and released by any thread. engine_job_run
+ *             may run on any thread. Different shards share only the cache budget and the directory lock.
+ * Ownership   Outputs `struct engine_value` pin memory until engine_value_release. Inputs are copied.
+ * Errors      0 or negative errno: -EBADMSG damaged bytes (the message names file and offset), -EIO a dead shard (a
+ *             write or sync failed: reopen to recover; never retried), -ENOSPC a full disk (reads go on, writes work
+ *             again when space returns), -EINVAL, -ENOMEM, -EWOULDBLOCK the directory is in use. "Absent" is a result,
+ *             not an error.
+ * Invariants  E1 What reopens after a crash is a prefix of the history of each shard that holds every synced batch.
+ *             E2 A batch is all or nothing.
+ *             E3 A read never returns wrong bytes: a damaged block is -EBADMSG, never "absent".
+ *             E4 The hash trees equal a recount of the live entries at every moment, also after a crash.
+ *             E5 A file number is never used twice.
  */
 #ifndef KVRING_ENGINE_ENGINE_H
 #define KVRING_ENGINE_ENGINE_H

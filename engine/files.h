@@ -5,7 +5,7 @@
  * Threading   Any thread.
  * Ownership   A struct files borrows the file system and is copied by value.
  * Errors      What the file system returns. files_path asserts that names fit: engine_open checks the directory's
- * length.
+ *             length.
  */
 #ifndef KVRING_ENGINE_FILES_H
 #define KVRING_ENGINE_FILES_H

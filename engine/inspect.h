@@ -3,7 +3,7 @@
  * Threading   One thread.
  * Ownership   Borrows everything.
  * Errors      What stands in the way of reading at all (-ENOENT, -EWOULDBLOCK, -ENOMEM, ...). Damage is not an error
- * but a finding: it is printed, counted, and reading goes on behind it where that is possible.
+ *             but a finding: it is printed, counted, and reading goes on behind it where that is possible.
  */
 #ifndef KVRING_ENGINE_INSPECT_H
 #define KVRING_ENGINE_INSPECT_H

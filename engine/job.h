@@ -4,9 +4,10 @@
  * hash trees. Everything written is synced, names too, before job_run returns.
  *
  * Threading   Made and installed by the owner; in between job_run has it to itself. File numbers are drawn from an
- * atomic counter shared with the owner. Ownership   Holds references to its inputs. Outputs are the job's until the
- * owner takes them; job_destroy removes the files of those that were not taken. Errors      In job->error, described in
- * job->text. The inputs are untouched.
+ *             atomic counter shared with the owner.
+ * Ownership   Holds references to its inputs. Outputs are the job's until the owner takes them; job_destroy removes the
+ *             files of those that were not taken.
+ * Errors      In job->error, described in job->text. The inputs are untouched.
  */
 #ifndef KVRING_ENGINE_JOB_H
 #define KVRING_ENGINE_JOB_H

@@ -1,20 +1,21 @@
 /* Manifest: which files make up a shard, and the other small facts that must not be lost.
  *
  *     header   format.h, magic "kvr:man"
- *     records  0 magic u32 | 4 length u32 | 8 index u64, counting from 0 | 16 checksum u64 of the record with this
- * field zero | 24 edit edit     fields: tag u8 (enum below in manifest.c), then varints, u64 and slices as the tag says
+ *     records  0 magic u32 | 4 length u32 | 8 index u64, counting from 0 | 16 checksum u64 of the record with this field zero |
+ *              24 edit
+ *     edit     fields: tag u8 (enum below in manifest.c), then varints, u64 and slices as the tag says
  *
- * Every record is written twice in a row. A torn append loses both copies, or the second; one damaged place loses one.
- * So a record that had been synced is not lost to a flipped bit, and a hole in the indexes is damage, not a torn tail.
- * The last record losing both copies shows as well: log segments name the drops before them and the sequence they begin
- * with, and tables named but gone are damage.
+ * Every record is written twice in a row. A torn append loses both copies, or the second; one damaged place loses one. So a
+ * record that had been synced is not lost to a flipped bit, and a hole in the indexes is damage, not a torn tail. The last
+ * record losing both copies shows as well: log segments name the drops before them and the sequence they begin with, and
+ * tables named but gone are damage.
  *
  * Opening rewrites the manifest as one record in a new file (temporary, sync, rename, sync directory).
  *
  * Threading   The shard's owner.
  * Ownership   State and edits own what they hold. Tables are shared by count among states (owner's thread only).
- * Errors      -EBADMSG with a text. manifest_append: -ENOSPC and the like leave the file as it was; -EIO: what is on
- * the disk is unknown and the shard is dead.
+ * Errors      -EBADMSG with a text. manifest_append: -ENOSPC and the like leave the file as it was; -EIO: what is on the disk
+ *             is unknown and the shard is dead.
  */
 #ifndef KVRING_ENGINE_MANIFEST_H
 #define KVRING_ENGINE_MANIFEST_H

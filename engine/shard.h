@@ -8,9 +8,10 @@
  *
  * Threading   The owner. What other threads touch is counted or atomic: views, tables, memtables, next_number.
  * Errors      A shard dies (is_dead) at the first failed sync or write whose outcome on the disk is unknown. From then
- * on everything returns -EIO. Invariants  D1 pending holds exactly the batches that are in the memtable but not in the
- * log. D2 The log segments from the manifest's log floor on hold exactly what is in the memtables. D3 Older segments
- * are synced before newer ones count as durable.
+ *             on everything returns -EIO.
+ * Invariants  D1 pending holds exactly the batches that are in the memtable but not in the log.
+ *             D2 The log segments from the manifest's log floor on hold exactly what is in the memtables.
+ *             D3 Older segments are synced before newer ones count as durable.
  */
 #ifndef KVRING_ENGINE_SHARD_H
 #define KVRING_ENGINE_SHARD_H

@@ -2,9 +2,10 @@
  *
  * Threading   Immutable after sst_open but for its cache slots, which are atomic: any thread may read.
  * Ownership   Counted. The last reference closes the file, and removes it when sst_doom was called: a table that no
- * version and no snapshot names is gone from the disk. Errors      -EBADMSG names file and offset in error_out.
- * "Absent" is LOOKUP_ABSENT. Invariants  S1 A key is looked for in at most one block.  S2 Bytes are verified on every
- * read from the disk.
+ *             version and no snapshot names is gone from the disk.
+ * Errors      -EBADMSG names file and offset in error_out. "Absent" is LOOKUP_ABSENT.
+ * Invariants  S1 A key is looked for in at most one block.
+ *             S2 Bytes are verified on every read from the disk.
  */
 #ifndef KVRING_ENGINE_SST_H
 #define KVRING_ENGINE_SST_H

@@ -3,13 +3,14 @@
  *     header     format.h, magic "kvr:tab"
  *     data       blocks (block.h) in key order
  *     filter     lines of filter.h over all keys; absent when filter_bits_per_key was 0
- *     index      blocks: a key >= every key of a data block and < those of the next -> varint offset, size of that
- * block top index  one block: the same over the index blocks properties varint entry count, delete count, key and value
- * bytes, filter probes; slices smallest key, largest key footer     80 bytes: 4 x (u64 offset, u64 size) of filter, top
- * index, properties, nothing; u64 checksum of these 64 bytes; "kvr:end"
+ *     index      blocks: a key >= every key of a data block and < those of the next -> varint offset, size of that block
+ *     top index  one block: the same over the index blocks
+ *     properties varint entry count, delete count, key and value bytes, filter probes; slices smallest key, largest key
+ *     footer     80 bytes: 4 x (u64 offset, u64 size) of filter, top index, properties, nothing; u64 checksum of these 64
+ *                bytes; "kvr:end"
  *
- * Each part between header and footer is followed by a trailer of 16 bytes: compression u8, zero[3], raw size u32,
- * checksum u64 of the part and the first 8 bytes of the trailer (format_checksum, with file number and offset).
+ * Each part between header and footer is followed by a trailer of 16 bytes: compression u8, zero[3], raw size u32, checksum
+ * u64 of the part and the first 8 bytes of the trailer (format_checksum, with file number and offset).
  *
  * Threading   Pure functions.
  * Errors      -EBADMSG damaged, described with file and offset.

@@ -7,16 +7,17 @@
  *                16 durable        u64, last sequence known to be on stable storage when this batch was written
  *                24 count          u32, of entries, at least 1
  *                28 zero           u32
- *                32 checksum       u64, format_checksum of the whole batch with this field zero; the segment's number
- * and the offset are in it, so bytes left by another file never look valid 40 entries entry      u8 enum entry_type | 4
- * when a tree delta follows, varint key size, varint value size, [u64 delta], key, value
+ *                32 checksum       u64, format_checksum of the whole batch with this field zero; the segment's number and the
+ *                                  offset are in it, so bytes left by another file never look valid
+ *                40 entries
+ *     entry      u8 enum entry_type | 4 when a tree delta follows, varint key size, varint value size, [u64 delta], key, value
  *
- * A batch that does not verify ends the log, unless a later one (here or in a later segment) says in `durable` that
- * what is missing had been synced: then acknowledged data is damaged and the store does not open by itself.
+ * A batch that does not verify ends the log, unless a later one (here or in a later segment) says in `durable` that what is
+ * missing had been synced: then acknowledged data is damaged and the store does not open by itself.
  *
  * Threading   One owner; wal_sync may run on another thread.
- * Errors      What the file system returns. After a failed append the file is cut back to its last good batch; when
- * that fails too, or a sync fails, the log must not be used any more (the shard is dead).
+ * Errors      What the file system returns. After a failed append the file is cut back to its last good batch; when that
+ *             fails too, or a sync fails, the log must not be used any more (the shard is dead).
  */
 #ifndef KVRING_ENGINE_WAL_H
 #define KVRING_ENGINE_WAL_H

@@ -5,7 +5,7 @@
  * Threading   Pure functions.
  * Ownership   The reader borrows its bytes.
  * Errors      Readers return false past the end or on a varint that is not the shortest; `at` then stands on the bad
- * field.
+ *             field.
  */
 #ifndef KVRING_NODE_BYTES_H
 #define KVRING_NODE_BYTES_H

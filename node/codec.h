@@ -9,7 +9,7 @@
  * Threading   Pure functions over caller-owned memory.
  * Ownership   Decoded messages live in the arena given and hold a reference to it each; encoders borrow the messages.
  * Errors      -EBADMSG, -EINVAL, -EMSGSIZE, -ENOSYS (unknown method) with a text naming what and where, for the client;
- * -ENOMEM.
+ *             -ENOMEM.
  */
 #ifndef KVRING_NODE_CODEC_H
 #define KVRING_NODE_CODEC_H

@@ -8,8 +8,10 @@
  * Threading   An actor: one thread at a time.
  * Ownership   Borrows the ring table; owns rows and document.
  * Errors      A document of another cluster is refused and counted, never installed; malformed rows are ignored and
- * counted. Invariants  G1 A document is on stable storage before it is published. G2 Epochs only rise. G3 Rows are
- * ordered by (incarnation, heartbeat); an older one never replaces a newer one.
+ *             counted.
+ * Invariants  G1 A document is on stable storage before it is published.
+ *             G2 Epochs only rise.
+ *             G3 Rows are ordered by (incarnation, heartbeat); an older one never replaces a newer one.
  */
 #ifndef KVRING_NODE_GOSSIP_H
 #define KVRING_NODE_GOSSIP_H

@@ -2,7 +2,8 @@
  *
  * Threading   The gossip thread.
  * Ownership   Owns rows and peers, two arrays with the same index, sorted by node id. Pointers into them last until the
- * next insert or remove. Errors      A full table refuses (index -1), never grows past GOSSIP_ROWS_MAX.
+ *             next insert or remove.
+ * Errors      A full table refuses (index -1), never grows past GOSSIP_ROWS_MAX.
  */
 #ifndef KVRING_NODE_GOSSIP_TABLE_H
 #define KVRING_NODE_GOSSIP_TABLE_H

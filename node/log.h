@@ -7,7 +7,7 @@
  *
  * Threading   log_open and log_to before threads start; log_write: any thread.
  * Errors      None. A line that a full pipe does not take at once, or that nobody reads any more, is dropped, and the
- * next line that passes is preceded by how many were: a reader that stalls never stalls the node.
+ *             next line that passes is preceded by how many were: a reader that stalls never stalls the node.
  */
 #ifndef KVRING_NODE_LOG_H
 #define KVRING_NODE_LOG_H

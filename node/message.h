@@ -5,7 +5,7 @@
  *
  * Threading   Owned by one thread at a time; handed over through a mailbox.
  * Ownership   A message lives in its home arena and holds a reference to it, and to up to two more arenas whose memory
- * it points into. message_free drops them. Slices in a message are valid as long as the message.
+ *             it points into. message_free drops them. Slices in a message are valid as long as the message.
  */
 #ifndef KVRING_NODE_MESSAGE_H
 #define KVRING_NODE_MESSAGE_H

@@ -1,7 +1,7 @@
 /* Object: all that is stored under one key: a version vector and the live siblings.
  *
- *     object = vector { actor -> counter, last_ms } + seen [ dot ] + siblings [ dot, operation id, flags, expiry, value
- * ]
+ *     object = vector { actor -> counter, last_ms } + seen [ dot ]
+ *              + siblings [ dot, operation id, flags, expiry, value ]
  *
  * seen holds dots that a put's context has superseded before they arrived here; they go when the vector reaches them.
  * Without them a client that puts twice in a row, through two replicas, would find its own first value as a sibling.
@@ -13,14 +13,17 @@
  *
  * Threading   Pure functions over caller-owned memory.
  * Ownership   A decoded object points into the bytes it came from (values) and into the arena. Results live in the
- * arena. Errors      -EBADMSG with a text naming the byte (error_out may be NULL); -ENOMEM; -E2BIG from object_encode,
- * past LIMIT_OBJECT_SIZE or OBJECT_DOTS_MAX. Invariants  O1 object_merge is commutative, associative and idempotent, to
- * the byte once encoded (associative only as long as O4's exception is not needed). O2 Two siblings of one object never
- * share a dot, nor an operation id with the same content. (An id used again for another content is a client's mistake;
- * both values are kept.) O3 Every sibling's dot is covered by the object's vector. O4 Truncation drops only entries
- * that own no live sibling, and only in object_put; object_merge does so past LIMIT_CLOCK_ENTRIES, so that the clocks
- * of two objects that decode never stop their merge. O5 What decodes is in the only form that encode makes: decoding
- * and encoding gives the same bytes.
+ *             arena.
+ * Errors      -EBADMSG with a text naming the byte (error_out may be NULL); -ENOMEM; -E2BIG from object_encode, past
+ *             LIMIT_OBJECT_SIZE or OBJECT_DOTS_MAX.
+ * Invariants  O1 object_merge is commutative, associative and idempotent, to the byte once encoded (associative only as
+ *             long as O4's exception is not needed).
+ *             O2 Two siblings of one object never share a dot, nor an operation id with the same content. (An id used
+ *             again for another content is a client's mistake; both values are kept.)
+ *             O3 Every sibling's dot is covered by the object's vector.
+ *             O4 Truncation drops only entries that own no live sibling, and only in object_put; object_merge does so
+ *             past LIMIT_CLOCK_ENTRIES, so that the clocks of two objects that decode never stop their merge.
+ *             O5 What decodes is in the only form that encode makes: decoding and encoding gives the same bytes.
  */
 #ifndef KVRING_NODE_OBJECT_H
 #define KVRING_NODE_OBJECT_H

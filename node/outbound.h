@@ -10,7 +10,7 @@
  * Threading   One worker's; completions come back through its mailbox.
  * Ownership   Takes the questions and frees them after their answers are made.
  * Errors      Become answers: REPLICA_UNREACHABLE nothing was sent, REPLICA_LOST sent but no answer, REPLICA_OVERLOADED
- * too much under way.
+ *             too much under way.
  */
 #ifndef KVRING_NODE_OUTBOUND_H
 #define KVRING_NODE_OUTBOUND_H

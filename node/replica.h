@@ -6,10 +6,12 @@
  * Threading   An actor: one thread at a time.
  * Ownership   Borrows shard and ring table.
  * Errors      Every question gets exactly one STORED or FETCHED (a COORDINATE: COORDINATED at once, then STORED unless
- * that refused). Invariants  P1 No dot is issued twice, and none is forgotten by an actor that goes on: after any start
- * but one that follows an orderly replica_destroy, the shard has a new actor. P2 STORED with REPLICA_OK leaves after
- * the sync that covers it. P3 A read that saw an unsynced write is answered after that sync. P4 An error is never
- * answered as ABSENT.
+ *             that refused).
+ * Invariants  P1 No dot is issued twice, and none is forgotten by an actor that goes on: after any start but one that
+ *             follows an orderly replica_destroy, the shard has a new actor.
+ *             P2 STORED with REPLICA_OK leaves after the sync that covers it.
+ *             P3 A read that saw an unsynced write is answered after that sync.
+ *             P4 An error is never answered as ABSENT.
  */
 #ifndef KVRING_NODE_REPLICA_H
 #define KVRING_NODE_REPLICA_H

@@ -13,7 +13,7 @@
  * Ownership   Counted references; whoever keeps a pointer holds one. send and offer consume the message.
  * Errors      Frames that are too long or make no sense close the connection.
  * Invariants  N1 A message whose turn to be sent does not come is freed.  N2 Memory for a message of which only the
- * length has arrived is reserved, not touched.  N3 Queued output is bounded: beyond CONNECTION_QUEUE_MAX nothing is
+ *             length has arrived is reserved, not touched.  N3 Queued output is bounded: beyond CONNECTION_QUEUE_MAX nothing is
  *             read from this peer until it has read what is queued.
  */
 #ifndef KVRING_RPC_CONNECTION_H

@@ -47,8 +47,7 @@ struct rpc_link {
 	struct slot *free_slots;
 };
 
-/* ---- requests ------------------------------------------------------------------------------------------------------
- */
+/* ---- requests -------------------------------------------------------------------------------------------------- */
 
 static void pending_end(struct rpc_pending *pending, int status, struct rpc_message *response)
 {
@@ -138,8 +137,7 @@ int rpc_link_call(struct rpc_link *link, struct rpc_message *request, uint32_t t
 	return 0;
 }
 
-/* ---- the connection ------------------------------------------------------------------------------------------------
- */
+/* ---- the connection -------------------------------------------------------------------------------------------- */
 
 static void tell_connection(struct rpc_link *link, bool connected)
 {
@@ -221,8 +219,7 @@ bool rpc_link_connected(const struct rpc_link *link)
 	return atomic_load(&link->connected);
 }
 
-/* ---- open and close ------------------------------------------------------------------------------------------------
- */
+/* ---- open and close -------------------------------------------------------------------------------------------- */
 
 static void link_free(struct rpc_link *link)
 {

@@ -107,8 +107,7 @@ void scene_end(struct scene *scene)
 	ring_reader_unregister();
 }
 
-/* ---- what the coordinator sends -----------------------------------------------------------------------------------
- */
+/* ---- what the coordinator sends -------------------------------------------------------------------------------- */
 
 static void say(struct scene *scene, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void say(struct scene *scene, const char *format, ...)
@@ -212,8 +211,7 @@ void scene_message(struct scene *scene, struct message *message)
 	step(scene, (struct event){.type = EVENT_MESSAGE, .message = message});
 }
 
-/* ---- events -------------------------------------------------------------------------------------------------------
- */
+/* ---- events ---------------------------------------------------------------------------------------------------- */
 
 static struct rpc_slice copy_text(struct arena *arena, const char *text)
 {
@@ -286,8 +284,7 @@ void scene_tick(struct scene *scene, uint64_t us)
 		step(scene, (struct event){.type = EVENT_TIMER});
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------------------
- */
+/* ---- answers --------------------------------------------------------------------------------------------------- */
 
 struct message *scene_question(struct scene *scene, enum message_type type, unsigned node)
 {
@@ -376,8 +373,7 @@ void scene_forwarded(struct scene *scene, unsigned node, enum outcome outcome, u
 	scene_message(scene, answer);
 }
 
-/* ---- expectations ---------------------------------------------------------------------------------------------------
- */
+/* ---- expectations ---------------------------------------------------------------------------------------------- */
 
 void scene_expect(struct scene *scene, const char *file, int line, const char *log)
 {
@@ -399,8 +395,7 @@ uint32_t scene_in_flight(const struct scene *scene)
 	return scene->coordinator->in_flight;
 }
 
-/* ---- objects --------------------------------------------------------------------------------------------------------
- */
+/* ---- objects --------------------------------------------------------------------------------------------------- */
 
 static struct object decoded(struct scene *scene, struct rpc_slice bytes)
 {

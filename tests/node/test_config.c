@@ -316,8 +316,7 @@ static void test_file_that_is_not_there(void **state)
 	assert_non_null(strstr(error.text, "Is a directory"));
 }
 
-/* ---- arguments, in a process of their own: argp may end it
- * ----------------------------------------------------------- */
+/* ---- arguments, in a process of their own: argp may end it ------------------------------------------------------- */
 
 struct result {
 	int code; /* 100: config_from_arguments said go on, and the configuration was printed */

@@ -97,8 +97,7 @@ static void test_refused_when_the_deadline_has_passed(void **state)
 	scene_end(&s);
 }
 
-/* ---- batches ------------------------------------------------------------------------------------------------------
- */
+/* ---- batches --------------------------------------------------------------------------------------------------- */
 
 static void test_batch_of_nothing(void **state)
 {
@@ -149,8 +148,7 @@ static void test_batch_all_refused_is_answered_at_once(void **state)
 	scene_end(&s);
 }
 
-/* ---- limits and life ------------------------------------------------------------------------------------------------
- */
+/* ---- limits and life ------------------------------------------------------------------------------------------- */
 
 /* A request of that many gets; its answer, if any, is freed by the scene. */
 static void step_many(struct scene *s, uint32_t count)

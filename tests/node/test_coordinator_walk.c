@@ -93,8 +93,7 @@ static unsigned node_index(uint64_t id)
 	return 0;
 }
 
-/* ---- the network ----------------------------------------------------------------------------------------------------
- */
+/* ---- the network ----------------------------------------------------------------------------------------------- */
 
 static bool earlier(const struct delivery *a, const struct delivery *b)
 {
@@ -151,8 +150,7 @@ static void send(struct walk *walk, struct message *message)
 	enqueue(walk, message, due_us);
 }
 
-/* ---- replicas
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- replicas ---------------------------------------------------------------------------------------------------- */
 
 static struct key_state *key_of(struct walk *walk, struct rpc_slice engine_key)
 {
@@ -321,8 +319,7 @@ static void replica(struct walk *walk, struct message *question)
 	message_free(question);
 }
 
-/* ---- results
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- results ----------------------------------------------------------------------------------------------------- */
 
 static bool object_covers(const struct object *object, struct dot dot)
 {
@@ -421,8 +418,7 @@ static void on_client_done(struct walk *walk, struct message *message)
 	message_free(message);
 }
 
-/* ---- coordinators
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- coordinators ------------------------------------------------------------------------------------------------ */
 
 static void step(struct walk *walk, unsigned node, enum event_type type, struct message *message)
 {
@@ -486,8 +482,7 @@ static void deliver(struct walk *walk, struct message *message)
 	}
 }
 
-/* ---- clients
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- clients ----------------------------------------------------------------------------------------------------- */
 
 static struct client_operation make_operation(struct walk *walk, struct arena *arena, uint64_t deadline_us)
 {
@@ -536,8 +531,7 @@ static void issue(struct walk *walk)
 	step(walk, (unsigned)prng_below(&walk->prng, SCENE_NODES), EVENT_MESSAGE, message);
 }
 
-/* ---- the walk
- * ----------------------------------------------------------------------------------------------------------------- */
+/* ---- the walk ---------------------------------------------------------------------------------------------------- */
 
 static void begin(struct walk *walk, uint64_t seed, unsigned operations, const struct weather *weather)
 {

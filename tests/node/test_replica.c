@@ -27,8 +27,7 @@ struct stage {
 	uint64_t digest, correlation;
 };
 
-/* ---- stage ----------------------------------------------------------------------------------------------------------
- */
+/* ---- stage ----------------------------------------------------------------------------------------------------- */
 
 static struct rpc_slice engine_key(struct stage *s, unsigned a, unsigned b, unsigned c, unsigned skip, uint32_t shard)
 {
@@ -192,8 +191,7 @@ static void expect_log(struct stage *s, const char *what, const char *file, int 
 	s->log[0] = 0;
 }
 
-/* ---- questions
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- questions --------------------------------------------------------------------------------------------------- */
 
 static struct message *question(struct stage *s, enum message_type type)
 {
@@ -261,8 +259,7 @@ static struct rpc_slice made(struct stage *s, unsigned node, uint64_t counter, c
 	return scene_object(&s->scene, (struct rpc_slice){0}, false, node, counter, value);
 }
 
-/* ---- tests: when answers leave
- * ----------------------------------------------------------------------------------------- */
+/* ---- tests: when answers leave ----------------------------------------------------------------------------------- */
 
 /* The merged object leaves at once, the acknowledgement after the sync (P2). */
 static void test_put(void **state)
@@ -396,8 +393,7 @@ static void test_sync_failure(void **state)
 	end(&s);
 }
 
-/* ---- versions
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- versions ---------------------------------------------------------------------------------------------------- */
 
 static void test_duplicates_by_operation_id(void **state)
 {
@@ -580,8 +576,7 @@ static void test_dots_are_never_used_again(void **state)
 	end(&s);
 }
 
-/* ---- refusals
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- refusals ---------------------------------------------------------------------------------------------------- */
 
 static void test_refusals(void **state)
 {

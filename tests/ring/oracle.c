@@ -107,8 +107,7 @@ void oracle_shares(const struct ring_document *document, uint32_t datacenter, do
 	}
 }
 
-/* ---- moves: minimum-cost flow by successive shortest paths (Bellman-Ford)
- * ---------------------------------------------- */
+/* ---- moves: minimum-cost flow by successive shortest paths (Bellman-Ford) ---------------------------------------- */
 
 enum { EDGES_MAX = 20000, VERTICES_MAX = 4000, REWARD = 1000000 };
 

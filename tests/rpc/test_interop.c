@@ -252,8 +252,7 @@ static void test_our_bus_dials_nngs_socket(void **state)
 	rpc_message_free(ear.heard);
 }
 
-/* ---- plain sockets -------------------------------------------------------------------------------------------------
- */
+/* ---- plain sockets --------------------------------------------------------------------------------------------- */
 
 static const uint8_t hello_req[8] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
 static const uint8_t hello_rep[8] = {0, 'S', 'P', 0, 0, 0x31, 0, 0};

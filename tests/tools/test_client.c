@@ -324,8 +324,7 @@ static void test_describe_asks_exactly_one_node(void **state)
 	assert_int_equal(client_health(f->client, 2, &reply), -EINVAL);
 }
 
-/* ---- asynchronous ---------------------------------------------------------------------------------------------------
- */
+/* ---- asynchronous ---------------------------------------------------------------------------------------------- */
 
 struct burst {
 	struct client_call call;

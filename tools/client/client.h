@@ -30,7 +30,7 @@
  *             owns its body; client_reply_release frees it.
  * Errors      0 when a node answered with code OK; then the body is set, and says itself what became of each single
  *             operation (outcome DONE, ABSENT, IN_DOUBT, REFUSED). Else negative errno, with reply.code (canonical
- * code, also for errors of the transport), reply.text (whole sentence, names the node) and reply.in_doubt:
+ *             code, also for errors of the transport), reply.text (whole sentence, names the node) and reply.in_doubt:
  *                 -EHOSTUNREACH  UNAVAILABLE        no node of the list could be reached, or none can serve this
  *                 -ETIMEDOUT     DEADLINE_EXCEEDED  no answer in time
  *                 -ECONNRESET    UNKNOWN            the connection went while waiting, and the call may not be repeated

@@ -9,7 +9,7 @@
  * Ownership   Copies. contexts_destroy(&contexts) nulls the pointer.
  * Errors      Aborts when memory is out.
  * Invariants  X1 What a read returned never replaces the context of a write that was acknowledged while the read was
- * under way.
+ *             under way.
  */
 #ifndef KVRING_KVBENCH_CONTEXTS_H
 #define KVRING_KVBENCH_CONTEXTS_H

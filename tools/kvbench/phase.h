@@ -11,8 +11,9 @@
  * Threading   phase_run blocks its thread; slots run on NNG's threads.
  * Ownership   Borrows options, chooser and contexts.
  * Errors      0; negative errno and a text when the phase could not start or the load could not be finished. Failed
- * requests of a run are counted, not errors. Invariants  P1 A phase returns with nothing under way. P2 Every value read
- * is checked.
+ *             requests of a run are counted, not errors.
+ * Invariants  P1 A phase returns with nothing under way.
+ *             P2 Every value read is checked.
  */
 #ifndef KVRING_KVBENCH_PHASE_H
 #define KVRING_KVBENCH_PHASE_H

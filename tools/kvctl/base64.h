@@ -3,7 +3,7 @@
  * Threading   Pure functions.
  * Ownership   Results are malloc'ed, the caller's.
  * Errors      NULL from base64_encode: out of memory. base64_decode: -EBADMSG with the offset of the first wrong byte,
- * -ENOMEM.
+ *             -ENOMEM.
  *
  * Encodes without padding. Decodes the URL and the standard alphabet, with or without padding, so that what other tools
  * print can be pasted.

@@ -2,7 +2,8 @@
  *
  * Threading   One thread.
  * Ownership   A request points into struct kv_arguments (argv) and struct kv_bytes; kv_bytes_free when it has been
- * used. Errors      Exit statuses of kvctl.h, with the text printed.
+ *             used.
+ * Errors      Exit statuses of kvctl.h, with the text printed.
  */
 #ifndef KVRING_KVCTL_KV_ARGUMENTS_H
 #define KVRING_KVCTL_KV_ARGUMENTS_H

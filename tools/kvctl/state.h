@@ -11,7 +11,8 @@
  * Threading   One thread.
  * Ownership   Borrows path.
  * Errors      -EBADMSG with a text when the file is no such state or belongs to another input; -errno of the file
- * system. Invariants  T1 The file is whole, old or new: written beside and renamed.
+ *             system.
+ * Invariants  T1 The file is whole, old or new: written beside and renamed.
  */
 #ifndef KVRING_KVCTL_STATE_H
 #define KVRING_KVCTL_STATE_H
