@@ -1,13 +1,10 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
-#include <sched.h>
 #include <time.h>
 #include <unistd.h>
 #include <urcu/arch.h>
 #include "mailbox.h"
 #include "rpc.h"
-
-enum { YIELDS_BEFORE_SLEEP = 2 };
 
 /* The queue's own barriers are in liburcu, where ThreadSanitizer does not look: tell it that what was done before the
  * put comes before what is done after the take. Nothing outside a TSan build. */
@@ -83,13 +80,6 @@ static bool has_mail(struct mailbox *mailbox)
 
 void mailbox_wait(struct mailbox *mailbox, uint64_t until_us)
 {
-	/* On a busy machine whoever is about to write runs first: one longer batch instead of two sleeps. On an idle
-	 * one this is nothing. */
-	for (int i = 0; i < YIELDS_BEFORE_SLEEP; i++) {
-		sched_yield();
-		if (has_mail(mailbox))
-			return;
-	}
 	__atomic_store_n(&mailbox->asleep, 1, __ATOMIC_RELAXED);
 	cmm_smp_mb();
 	bool nudged = __atomic_exchange_n(&mailbox->nudged, false, __ATOMIC_SEQ_CST);
