@@ -337,6 +337,11 @@ static int read_shard_count(struct inspect *it, uint32_t *count_out, struct engi
 
 	snprintf(path, sizeof(path), "%s/STORE", it->directory);
 	rc = files_read(it->fs, path, 4096, &bytes, &size);
+	if (rc == -ENOENT)
+		return format_error(error_out, rc,
+				    "%s is not there: is this the directory of a store (a node's is `engine` in its "
+				    "data directory)?",
+				    path);
 	if (rc)
 		return format_error(error_out, rc, "%s: cannot read: %s", path, strerror(-rc));
 	rc = format_header_read(bytes, size, FORMAT_STORE, path, &header, error_out);

@@ -77,7 +77,7 @@ static void print_put_text(const struct kvctl *kvctl, const struct client_reply 
 	}
 	hex_of(reply->operation_id, id);
 	fprintf(stderr,
-		"%s: in doubt: %u of %u acknowledgements came in time (%s).\n"
+		"%s: in doubt: %u of %u acknowledgements: %s.\n"
 		"  The write may or may not be read later. Repeat it with --operation-id %s: it cannot apply twice.\n",
 		kvctl->command, acks, put->needed, why, id);
 }
@@ -126,10 +126,11 @@ static int read_context(const struct kvctl *kvctl, Kvring__V1__PutRequest *reque
 		status = kvctl_fail(kvctl, KVCTL_NOT_FOUND, "not found: there is nothing to delete");
 	} else if (reply.get->outcome != KVRING__V1__OUTCOME__DONE &&
 		   reply.get->outcome != KVRING__V1__OUTCOME__ABSENT) {
-		status = kvctl_fail(
-			kvctl, KVCTL_REFUSED,
-			"could not read what to replace: %s\n  --context or --blind writes without reading first.",
-			kvctl_reason(reply.get->message, reply.get->code));
+		bool unreadable = reply.get->code == KVRING__V1__CODE__UNAVAILABLE ||
+				  reply.get->code == KVRING__V1__CODE__DEADLINE_EXCEEDED;
+		status = kvctl_fail(kvctl, KVCTL_REFUSED, "could not read what to replace: %s%s",
+				    kvctl_reason(reply.get->message, reply.get->code),
+				    unreadable ? "\n  --context or --blind writes without reading first." : "");
 	} else if (reply.get->context.len) {
 		size_t size = reply.get->context.len;
 		bytes->context = malloc(size);
@@ -298,6 +299,8 @@ static void print_get_text(const struct kv_arguments *arguments, const Kvring__V
 	const char *command = arguments->kvctl->command;
 	if (get->outcome == KVRING__V1__OUTCOME__ABSENT)
 		fprintf(stderr, "%s: not found: '%s'\n", command, arguments->key);
+	else if (get->outcome != KVRING__V1__OUTCOME__DONE && !get->needed) /* no replica was asked */
+		fprintf(stderr, "%s: refused: %s\n", command, kvctl_reason(get->message, get->code));
 	else if (get->outcome != KVRING__V1__OUTCOME__DONE)
 		fprintf(stderr, "%s: %u of %u replicas answered: %s\n  Try again, or ask fewer with --r.\n", command,
 			get->replies, get->needed, kvctl_reason(get->message, get->code));
@@ -312,6 +315,8 @@ static const struct argp_option get_options[] = {
 	KEY_OPTION,
 	{"r", OPTION_R, "COUNT", 0, "Replicas that must answer (default: the cluster's)", 1},
 	CONTEXT_OUT_OPTIONS,
+	/* not offered, and named here so that it is no abbreviation of --context-out */
+	{"context", OPTION_CONTEXT, "BASE64URL", OPTION_HIDDEN, NULL, 1},
 	{0},
 };
 
@@ -337,6 +342,8 @@ int command_get(struct kvctl *kvctl, int argc, char **argv)
 	struct kv_bytes bytes = {0};
 	Kvring__V1__GetRequest request = KVRING__V1__GET_REQUEST__INIT;
 	argp_parse(&get_argp, argc, argv, 0, NULL, &arguments);
+	if (arguments.context)
+		return kvctl_fail(kvctl, KVCTL_USAGE, "a get takes no --context; --context-out FILE writes it down");
 	request.r = arguments.r;
 	kv_arguments_bucket(&arguments, &request.bucket);
 	int status = kv_arguments_key(&arguments, &bytes, &request.key);

@@ -3,6 +3,8 @@
 #include "export.h"
 #include "import.h"
 
+#include <string.h>
+
 enum {
 	OPTION_W = 3000,
 	OPTION_R,
@@ -81,6 +83,8 @@ int command_import(struct kvctl *kvctl, int argc, char **argv)
 		"  kvctl import --format debian --verify available.txt");
 	transfer_options_init(&arguments.import.transfer, kvctl);
 	argp_parse(&argp, argc, argv, 0, NULL, &arguments);
+	if (arguments.verify && !strcmp(arguments.import.transfer.path, "-"))
+		return kvctl_fail(kvctl, KVCTL_USAGE, "--verify needs a FILE: it is read twice, stdin cannot be");
 	int status = import_input(&arguments.import);
 	if (status != KVCTL_DONE || !arguments.verify)
 		return status;

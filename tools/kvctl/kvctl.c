@@ -134,7 +134,8 @@ static const char *advice(int status)
 {
 	switch (status) {
 	case KVCTL_UNREACHABLE:
-		return "\n  Is the node running, and is -e right? Several nodes may be given: -e HOST:PORT,HOST:PORT";
+		return "\n  -e takes several nodes: HOST:PORT,HOST:PORT; the next one is asked when one does not "
+		       "answer.";
 	case KVCTL_IN_DOUBT:
 		return "\n  The write may or may not have taken effect. Repeating it with the same --operation-id "
 		       "cannot apply it twice.";
@@ -153,7 +154,7 @@ int kvctl_fail_call(const struct kvctl *kvctl, const struct client_reply *reply)
 
 void kvctl_print_json(json_t *document)
 {
-	json_dumpf(document, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+	json_dumpf(document, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9));
 	putchar('\n');
 	json_decref(document);
 }

@@ -15,7 +15,7 @@ static const struct kvctl_command COMMANDS[] = {
 	{"compare", "read every record of an import back and compare bytes", command_compare},
 	{"cluster init", "make a cluster of nodes that are in none yet", command_cluster_init},
 	{"status", "every member: state, load, epoch, keys, bytes", command_status},
-	{"ring", "who owns what and how even; for a key: its partition and owners", command_ring},
+	{"ring", "who owns what and how even; of a key: where it lives", command_ring},
 };
 enum {
 	COMMAND_COUNT = sizeof COMMANDS / sizeof *COMMANDS,
@@ -50,7 +50,7 @@ static error_t parse_main(int key, char *arg, struct argp_state *state)
 
 static const char EXIT_HELP[] = "\nExit status:\n"
 				"  0  done\n"
-				"  1  not found; compare: something differs\n"
+				"  1  not found; compare: something differs; export: keys are missing\n"
 				"  2  wrong usage or input, nothing was sent\n"
 				"  3  refused by the cluster, which says why\n"
 				"  4  in doubt: the write may or may not have taken effect\n"

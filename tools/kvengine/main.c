@@ -1,6 +1,7 @@
 /* kvengine: looks into a store offline, and measures the engine alone. */
 #include <argp.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,6 +274,7 @@ int main(int argc, char **argv)
 {
 	char name[64];
 
+	argp_err_exit_status = 2;
 	for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
 		if (strcmp(argv[1], commands[i].name) == 0) {
 			snprintf(name, sizeof(name), "kvengine %s", argv[1]);
@@ -280,8 +282,15 @@ int main(int argc, char **argv)
 			return commands[i].run(argc - 1, argv + 1);
 		}
 	}
-	fprintf(stderr, "usage: kvengine COMMAND [--help] ...\n");
+	bool asked = argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0);
+	FILE *to = asked ? stdout : stderr;
+
+	if (argc > 1 && !asked)
+		fprintf(to, "kvengine: there is no command '%s'\n", argv[1]);
+	fprintf(to, "Usage: kvengine COMMAND [OPTION...] DIR\n"
+		    "Looks into the store of a stopped node: DIR is `engine` in its data directory.\n\n");
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		fprintf(stderr, "  %-8s %s\n", commands[i].name, commands[i].help);
-	return 2;
+		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].help);
+	fprintf(to, "\n`kvengine COMMAND --help` explains a command.\n");
+	return asked ? 0 : 2;
 }

@@ -6,6 +6,13 @@
 """
 
 try:
+    import google.protobuf  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "kvring needs the Python package protobuf: pip install protobuf, or Debian's python3-protobuf with Debian's /usr/bin/python3"
+    ) from error
+
+try:
     from . import kv_pb2 as messages
 except ImportError:
     try:
