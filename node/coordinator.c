@@ -159,10 +159,10 @@ struct message *operation_question(struct coordinator *self, struct operation *o
 	return question;
 }
 
-static const char *failure_text(const struct position *position)
+static const char *failure_text(const struct position *position, uint32_t code)
 {
 	if (position->ask == ASK_SENT)
-		return "no answer so far";
+		return code == KVRING__V1__CODE__DEADLINE_EXCEEDED ? "no answer in time" : "not waited for";
 	switch (position->failure) {
 	case REPLICA_UNREACHABLE:
 		return "unreachable";
@@ -181,7 +181,8 @@ static const char *failure_text(const struct position *position)
 	}
 }
 
-const char *operation_failures(struct coordinator *self, const struct operation *operation, struct effects *out)
+const char *operation_failures(struct coordinator *self, const struct operation *operation, uint32_t code,
+			       struct effects *out)
 {
 	const char *text = NULL;
 	const struct ring_view *view = ring_view_acquire(self->options.ring);
@@ -192,7 +193,7 @@ const char *operation_failures(struct coordinator *self, const struct operation 
 		int member = view->document ? ring_member_find(view->document, position->node_id) : -1;
 		const char *name = member < 0 ? "?" : ring_member(view->document, (uint32_t)member)->name;
 		const char *more = arena_printf(out->arena, "%s%s%s: %s", text ? text : "", text ? ", " : "", name,
-						failure_text(position));
+						failure_text(position, code));
 		text = more ? more : text;
 	}
 	ring_view_release(self->options.ring, view);

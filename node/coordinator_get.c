@@ -262,7 +262,7 @@ static void answer_failed(struct coordinator *self, struct operation *operation,
 {
 	const char *text = arena_printf(out->arena, "%u of %u replicas answered (%s): retry, or read with a smaller r",
 					operation_count_asks(operation, ASK_OK), operation->needed,
-					operation_failures(self, operation, out));
+					operation_failures(self, operation, code, out));
 	operation_fail(self, operation, OUTCOME_REFUSED, code, text, out);
 }
 

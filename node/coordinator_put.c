@@ -34,7 +34,7 @@ static void answer_in_doubt(struct coordinator *self, struct operation *operatio
 {
 	const char *text =
 		arena_printf(out->arena, "%u of %u acknowledged (%s); safe to retry with the same operation id",
-			     operation_acks(operation), operation->needed, operation_failures(self, operation, out));
+			     operation_acks(operation), operation->needed, operation_failures(self, operation, code, out));
 	operation_fail(self, operation, OUTCOME_IN_DOUBT, code, text, out);
 }
 
@@ -180,7 +180,7 @@ static void give_up(struct coordinator *self, struct operation *operation, struc
 	} else {
 		const char *text = arena_printf(
 			out->arena, "no owner of the key can take the write (%s): nothing was written, retry later",
-			operation_failures(self, operation, out));
+			operation_failures(self, operation, refusal_code(operation), out));
 		operation_fail(self, operation, OUTCOME_REFUSED, refusal_code(operation), text, out);
 	}
 	operation_finish(self, operation);

@@ -107,8 +107,8 @@ void operation_answer(struct coordinator *, struct operation *, const struct cli
 void operation_fail(struct coordinator *, struct operation *, enum outcome, uint32_t code, const char *message,
 		    struct effects *);
 void operation_finish(struct coordinator *, struct operation *);
-/* "n2 unreachable, n3 no answer in time": which positions failed, and why. In out->arena. */
-const char *operation_failures(struct coordinator *, const struct operation *, struct effects *out);
+/* "n2: unreachable, n3: no answer in time": which positions failed, and why. code: of the result. In out->arena. */
+const char *operation_failures(struct coordinator *, const struct operation *, uint32_t code, struct effects *out);
 
 void put_start(struct coordinator *, struct operation *, uint64_t now_us, struct effects *);
 /* Consumes the answer. */

@@ -103,7 +103,7 @@ static void test_get_r3_with_one_down_is_refused_at_once(void **state)
 	scene_fetch_failed(&s, 3, REPLICA_UNREACHABLE);
 	expect(&s, "fetch n1, digest n2, digest n3, client: refused 0/3");
 	assert_int_equal(s.code, CODE(UNAVAILABLE));
-	scene_expect_text(&s, "0 of 3 replicas answered (n1: no answer so far, n2: no answer so far, n3: unreachable): "
+	scene_expect_text(&s, "0 of 3 replicas answered (n1: not waited for, n2: not waited for, n3: unreachable): "
 			      "retry, or read with a smaller r");
 	scene_end(&s);
 }

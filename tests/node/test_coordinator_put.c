@@ -136,7 +136,7 @@ static void test_put_in_doubt_as_soon_as_it_is_certain(void **state)
 	scene_stored(&s, 2, REPLICA_UNREACHABLE);
 	scene_stored(&s, 3, REPLICA_LOST);
 	expect(&s, "coordinate n1, store n2, store n3, client: in doubt 0/2");
-	scene_expect_text(&s, "n1: no answer so far, n2: unreachable, n3: no answer, slow or connection lost");
+	scene_expect_text(&s, "n1: not waited for, n2: unreachable, n3: no answer, slow or connection lost");
 	scene_stored(&s, 1, REPLICA_OK); /* late */
 	expect(&s, "");
 	assert_int_equal(scene_in_flight(&s), 0);
@@ -156,7 +156,7 @@ static void test_put_deadline(void **state)
 	scene_tick(&s, 1);
 	expect(&s, "client: in doubt 1/2");
 	assert_int_equal(s.code, CODE(DEADLINE_EXCEEDED));
-	scene_expect_text(&s, "n2: no answer so far");
+	scene_expect_text(&s, "n2: no answer in time");
 	assert_int_equal(scene_in_flight(&s), 0);
 	scene_stored(&s, 2, REPLICA_OK); /* finds nobody */
 	expect(&s, "");
@@ -388,7 +388,7 @@ static void test_forward_shares_the_deadline(void **state)
 	scene_tick(&s, 1000000);
 	expect(&s, "client: in doubt 0/2");
 	assert_int_equal(s.code, CODE(DEADLINE_EXCEEDED));
-	scene_expect_text(&s, "n2: no answer, slow or connection lost, n3: no answer so far");
+	scene_expect_text(&s, "n2: no answer, slow or connection lost, n3: no answer in time");
 	assert_int_equal(scene_in_flight(&s), 0);
 	scene_end(&s);
 }

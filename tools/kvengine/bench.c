@@ -16,6 +16,7 @@
 
 #include "histogram.h"
 #include "pool.h"
+#include "scratch.h"
 
 enum { TEXT_BYTES = 1 << 20, KEY_BYTES_MAX = 64, TEND_EVERY = 64, SAMPLE_EVERY = 8, FRESH_EVERY = 4096 };
 
@@ -594,15 +595,11 @@ static int close_engine(struct bench *bench)
 
 static int empty_store(struct bench *bench)
 {
-	char command[1200];
 	int rc = close_engine(bench);
 
-	if (rc)
-		return rc;
-	snprintf(command, sizeof(command), "rm -rf -- '%s'", bench->options->engine.directory);
-	if (system(command) != 0)
-		return -EIO;
-	return open_engine(bench);
+	if (rc == 0)
+		rc = scratch_empty(bench->options->engine.directory);
+	return rc ? rc : open_engine(bench);
 }
 
 static void sum_stats(const struct bench *bench, struct shard_stats *sum)
@@ -760,12 +757,18 @@ static int run_named(struct bench *bench, const char *name)
 	return -EINVAL;
 }
 
-int bench_run(const struct bench_options *options)
+int bench_run(const struct bench_options *asked)
 {
+	struct bench_options own = *asked;
+	const struct bench_options *options = &own;
 	struct bench bench = {.options = options};
-	char *list = strdup(options->workloads), *rest = list;
-	int rc;
+	char store[4096];
+	int rc = scratch_open(asked->engine.directory, store, sizeof(store));
+	char *list = rc ? NULL : strdup(options->workloads), *rest = list;
 
+	if (rc)
+		return rc;
+	own.engine.directory = store;
 	bench.text = malloc(TEXT_BYTES);
 	if (!list || !bench.text || options->key_bytes < 8 || options->key_bytes > KEY_BYTES_MAX) {
 		free(list);

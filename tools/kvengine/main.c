@@ -155,7 +155,7 @@ static int main_bench(int argc, char **argv)
 		bench_argp_options,
 		parse_bench,
 		"DIR",
-		"Measures the engine alone, with the workloads of db_bench. DIR is emptied by fill workloads.",
+		"Measures the engine alone, with the workloads of db_bench. DIR is new, empty, or of an earlier run; fill workloads empty it.",
 		NULL,
 		NULL,
 		NULL};
