@@ -35,11 +35,6 @@ static int drops_create(const struct manifest_state *state, struct version_drops
 	return 0;
 }
 
-void version_drops_ref(struct version_drops *drops)
-{
-	atomic_fetch_add_explicit(&drops->refs, 1, memory_order_relaxed);
-}
-
 void version_drops_unref(struct version_drops **drops)
 {
 	struct version_drops *it = *drops;

@@ -46,7 +46,6 @@ ENGINE_OK int version_create(const struct manifest_state *, struct version **out
 void version_ref(struct version *);
 void version_unref(struct version **);
 
-void version_drops_ref(struct version_drops *);
 void version_drops_unref(struct version_drops **);
 /* Is a key from a source with this drop_id hidden? */
 bool version_drops_hide(const struct version_drops *, uint64_t source_drop_id, struct engine_slice key);

@@ -207,9 +207,8 @@ static const struct client_sibling *live_siblings(const struct object *object, u
 		return NULL;
 	for (uint32_t i = 0; i < object->sibling_count; i++) {
 		const struct sibling *sibling = &object->siblings[i];
-		if (sibling->flags & SIBLING_TOMBSTONE || (sibling->expires_ms != 0 && sibling->expires_ms <= now_ms))
-			continue;
-		siblings[(*count_out)++] = (struct client_sibling){sibling->value, sibling->written_ms};
+		if (sibling_is_live(sibling, now_ms))
+			siblings[(*count_out)++] = (struct client_sibling){sibling->value, sibling->written_ms};
 	}
 	return siblings;
 }

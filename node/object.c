@@ -451,16 +451,11 @@ uint64_t object_tree_hash(struct rpc_slice key, const struct object *object)
 	return XXH3_64bits_withSeed(key.data, key.size, object_digest(object));
 }
 
-bool object_is_absent(const struct object *object, uint64_t now_ms)
+bool sibling_is_live(const struct sibling *sibling, uint64_t now_ms)
 {
-	for (uint32_t i = 0; i < object->sibling_count; i++) {
-		const struct sibling *sibling = &object->siblings[i];
-		bool expired = sibling->expires_ms && sibling->expires_ms <= now_ms;
+	bool expired = sibling->expires_ms && sibling->expires_ms <= now_ms;
 
-		if (!(sibling->flags & SIBLING_TOMBSTONE) && !expired)
-			return false;
-	}
-	return true;
+	return !(sibling->flags & SIBLING_TOMBSTONE) && !expired;
 }
 
 int object_context(const struct object *object, struct rpc_slice key, struct arena *arena, struct rpc_slice *out)

@@ -96,8 +96,8 @@ RPC_OK int object_merge(const struct object *a, const struct object *b, struct a
 uint64_t object_digest(const struct object *);
 /* For the hash tree: of key and object. */
 uint64_t object_tree_hash(struct rpc_slice key, const struct object *);
-/* No sibling that is neither a tombstone nor expired. */
-bool object_is_absent(const struct object *, uint64_t now_ms);
+/* Neither a tombstone nor expired: a get returns it. An object without such a sibling is absent. */
+bool sibling_is_live(const struct sibling *, uint64_t now_ms);
 /* The context a get answers: covers everything in the object. */
 RPC_OK int object_context(const struct object *, struct rpc_slice key, struct arena *, struct rpc_slice *out);
 /* Highest counter of this actor in vector or siblings, 0 when none: to notice counters "of mine that I never issued".
