@@ -181,8 +181,8 @@ static void report_text(const struct outcome *it, double seconds, uint64_t writt
 
 static void report(const struct bench *bench, const struct outcome *it)
 {
-	uint64_t written_bytes = it->after.log_bytes_written + it->after.flush_bytes_written +
-				 it->after.compaction_bytes_written;
+	uint64_t written_bytes =
+		it->after.log_bytes_written + it->after.flush_bytes_written + it->after.compaction_bytes_written;
 
 	(bench->options->json ? report_json : report_text)(it, (double)it->ns / 1e9, written_bytes);
 	fflush(stdout);
@@ -328,9 +328,10 @@ static int run_all(struct bench *bench)
 int bench_run(const struct bench_options *asked)
 {
 	struct bench_options options = *asked;
-	struct bench bench = {
-		.options = &options,
-		.data = {.key_count = asked->key_count, .key_bytes = asked->key_bytes, .value_bytes = asked->value_bytes}};
+	struct bench bench = {.options = &options,
+			      .data = {.key_count = asked->key_count,
+				       .key_bytes = asked->key_bytes,
+				       .value_bytes = asked->value_bytes}};
 	char store[4096];
 	int rc = check_names(options.workloads);
 

@@ -18,10 +18,10 @@ struct view {
 
 struct shared {
 	pthread_mutex_t lock;
-	struct view *newest;     /* under lock; one of its users */
-	_Atomic bool is_wanted;  /* a reader has taken the newest: make another */
+	struct view *newest;      /* under lock; one of its users */
+	_Atomic bool is_wanted;   /* a reader has taken the newest: make another */
 	_Atomic unsigned running; /* readers */
-	uint64_t end_ns;         /* 0: until the reads are done */
+	uint64_t end_ns;          /* 0: until the reads are done */
 };
 
 struct reader {
@@ -205,8 +205,8 @@ void bench_readwhilewriting(struct worker *worker)
 {
 	const struct bench_options *options = worker->bench->options;
 	struct reader *readers = calloc(options->threads, sizeof(*readers));
-	struct shared shared = {
-		.end_ns = options->duration_s ? bench_now_ns() + options->duration_s * 1000000000ull : 0};
+	struct shared shared = {.end_ns =
+					options->duration_s ? bench_now_ns() + options->duration_s * 1000000000ull : 0};
 	struct engine_batch *batch;
 	int rc = readers ? engine_batch_create(&batch) : -ENOMEM;
 

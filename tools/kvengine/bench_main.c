@@ -170,11 +170,14 @@ static char *make_doc(void)
 
 	if (workloads &&
 	    asprintf(&doc,
-		     "Measures the engine alone, with the workloads of db_bench. DIR is new, empty, or of an earlier run; "
+		     "Measures the engine alone, with the workloads of db_bench. DIR is new, empty, or of an earlier "
+		     "run; "
 		     "workloads that begin with an empty store empty it.\v"
 		     "Workloads, done in the order of the list (default: %s):\n%s\n"
-		     "ops/s are operations per second of all threads, p50, p99 and p99.9 microseconds per operation (one "
-		     "in %d is timed; each one in readwhilewriting and fillsync16), disk is in 10^6 bytes, written/user is "
+		     "ops/s are operations per second of all threads, p50, p99 and p99.9 microseconds per operation "
+		     "(one "
+		     "in %d is timed; each one in readwhilewriting and fillsync16), disk is in 10^6 bytes, "
+		     "written/user is "
 		     "bytes written by the engine per byte of keys and values since the store was opened. Every value "
 		     "read is compared with what was written; another one ends the run.",
 		     DEFAULT_WORKLOADS, workloads, BENCH_SAMPLE_EVERY) < 0)

@@ -38,7 +38,8 @@ struct worker {
 };
 
 int worker_fail(struct worker *, int rc, const char *what);
-/* Keys are dealt to the shards by number: shard i of n holds those that are i modulo n. */
+/* Keys are dealt to the shards by number: shard i of n holds those that are i modulo n. A worker that draws another's
+ * number takes its neighbour (with two shards a hot key thus becomes two that are half as hot: more to cache, not less). */
 uint64_t worker_own_number(const struct worker *, uint64_t number);
 uint64_t worker_random_number(struct worker *);
 /* rc of a get: counts what was found, checks the value and releases it. 1, 0 or -errno. */

@@ -10,7 +10,8 @@ static void fill(struct worker *worker, bool in_order, enum engine_sync sync)
 	for (uint64_t i = 0; rc == 0 && i < worker->operations; i++) {
 		uint64_t begin = worker_begin(i);
 
-		rc = worker_put(worker, batch, in_order ? i * shards + worker->index : worker_random_number(worker), sync);
+		rc = worker_put(worker, batch, in_order ? i * shards + worker->index : worker_random_number(worker),
+				sync);
 		if (rc == 0 && i % BENCH_TEND_EVERY == 0)
 			rc = pool_tend(worker->bench->pool, worker->shard, false);
 		worker_end(worker, begin);

@@ -62,10 +62,10 @@ struct worker {
 };
 
 static const struct workload workloads[] = {
-	{"fillseq", WRITE, IN_ORDER, 1, false},   {"fillrandom", WRITE, ANY, 1, false},
-	{"overwrite", WRITE, ANY, 1, false},      {"readrandom", GET, ANY, 1, false},
-	{"readmissing", GET, MISSING, 1, false},  {"readhot", GET, HOT, 1, false},
-	{"seekrandom", SEEK, ANY, 1, false},      {"fillsync", WRITE, ANY, 1, true},
+	{"fillseq", WRITE, IN_ORDER, 1, false},  {"fillrandom", WRITE, ANY, 1, false},
+	{"overwrite", WRITE, ANY, 1, false},     {"readrandom", GET, ANY, 1, false},
+	{"readmissing", GET, MISSING, 1, false}, {"readhot", GET, HOT, 1, false},
+	{"seekrandom", SEEK, ANY, 1, false},     {"fillsync", WRITE, ANY, 1, true},
 	{"fillsync16", WRITE, ANY, 16, true},
 };
 
@@ -101,14 +101,15 @@ static void do_one(struct worker *worker, uint64_t i)
 	struct peer_key key = {.data = (const char *)bytes};
 
 	key.number = workload->choice == IN_ORDER ? i
-		     : workload->choice == HOT	  ? bench_data_zipf(&bench->data, &worker->random)
+		     : workload->choice == HOT    ? bench_data_zipf(&bench->data, &worker->random)
 						  : bench_data_uniform(&bench->data, &worker->random);
 	key.size = workload->choice == MISSING ? bench_data_missing_key(&bench->data, key.number, bytes)
 					       : bench_data_key(&bench->data, key.number, bytes);
 	if (workload->kind == WRITE)
 		bench->peer->put(&bench->data, key);
 	else
-		worker->found += (uint64_t)(workload->kind == SEEK ? bench->peer->seek : bench->peer->get)(&bench->data, key);
+		worker->found +=
+			(uint64_t)(workload->kind == SEEK ? bench->peer->seek : bench->peer->get)(&bench->data, key);
 }
 
 static void *run_worker(void *arg)
@@ -126,8 +127,8 @@ static struct worker make_worker(struct bench *bench, const struct workload *wor
 	struct random random = {bench->seed + (bench->run_count << 32) + index};
 
 	random.state = random_next(&random); /* no two runs share a part of the sequence */
-	return (struct worker){bench, workload, random,
-			       total / workload->writers + (index < total % workload->writers), 0};
+	return (struct worker){bench, workload, random, total / workload->writers + (index < total % workload->writers),
+			       0};
 }
 
 static void report(const struct workload *workload, uint64_t operations, uint64_t found, double seconds)
@@ -235,10 +236,10 @@ static uint64_t parse_number(const char *text)
 
 static void parse(struct bench *bench, int argc, char **argv)
 {
-	static const struct option options[] = {{"num", 1, NULL, 'n'},	     {"reads", 1, NULL, 'r'},
-						{"writes", 1, NULL, 'w'},    {"value-bytes", 1, NULL, 'v'},
-						{"cache-mb", 1, NULL, 'c'},  {"buffer-mb", 1, NULL, 'b'},
-						{"seed", 1, NULL, 's'},	     {0}};
+	static const struct option options[] = {{"num", 1, NULL, 'n'},      {"reads", 1, NULL, 'r'},
+						{"writes", 1, NULL, 'w'},   {"value-bytes", 1, NULL, 'v'},
+						{"cache-mb", 1, NULL, 'c'}, {"buffer-mb", 1, NULL, 'b'},
+						{"seed", 1, NULL, 's'},     {0}};
 	uint64_t given[128] = {['n'] = 1000000, ['v'] = 128, ['c'] = 256, ['b'] = 64, ['s'] = 1};
 	int option;
 
