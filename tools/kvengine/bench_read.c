@@ -1,7 +1,6 @@
 /* The read workloads: one owner per shard reads, and checks what it reads. */
 #include "bench_worker.h"
 
-#include <errno.h>
 #include <string.h>
 
 enum choice { ANY, MISSING, HOT };
@@ -60,7 +59,7 @@ static int seek_to(struct worker *worker, struct engine_iterator *iterator, uint
 		return rc;
 	worker->found++;
 	value = engine_iterator_value(iterator);
-	return bench_data_is_right(&worker->bench->data, number, value.data, value.size) ? 1 : -EBADMSG;
+	return worker_compare(worker, number, value.data, value.size);
 }
 
 /* A new iterator for each seek, over what is there at that moment, as db_bench does it. */

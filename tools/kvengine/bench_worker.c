@@ -1,6 +1,7 @@
 #include "bench_worker.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -26,12 +27,20 @@ uint64_t worker_random_number(struct worker *worker)
 	return worker_own_number(worker, bench_data_uniform(&worker->bench->data, &worker->random));
 }
 
+int worker_compare(const struct worker *worker, uint64_t number, const void *data, size_t size)
+{
+	if (bench_data_is_right(&worker->bench->data, number, data, size))
+		return 1;
+	fprintf(stderr, "kvengine bench: the value read for key %" PRIu64 " (%zu bytes) is not the one written\n",
+		number, size);
+	return -EBADMSG;
+}
+
 int worker_check(struct worker *worker, uint64_t number, int rc, struct engine_value *value)
 {
 	if (rc == 1) {
 		worker->found++;
-		if (!bench_data_is_right(&worker->bench->data, number, value->data, value->size))
-			rc = -EBADMSG;
+		rc = worker_compare(worker, number, value->data, value->size);
 		engine_value_release(value);
 	}
 	return rc;

@@ -42,6 +42,8 @@ int worker_fail(struct worker *, int rc, const char *what);
  * number takes its neighbour (with two shards a hot key thus becomes two that are half as hot: more to cache, not less). */
 uint64_t worker_own_number(const struct worker *, uint64_t number);
 uint64_t worker_random_number(struct worker *);
+/* 1, or -EBADMSG with a line on stderr: not what was written for the number. */
+__attribute__((warn_unused_result)) int worker_compare(const struct worker *, uint64_t number, const void *, size_t);
 /* rc of a get: counts what was found, checks the value and releases it. 1, 0 or -errno. */
 __attribute__((warn_unused_result)) int worker_check(struct worker *, uint64_t number, int rc, struct engine_value *);
 /* Begins and ends the timing of an operation, when it is one of those that are timed. */

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Measures the engine beside RocksDB (db_bench), LevelDB and LMDB and prints tables of medians, ratios and goals.
 
-    ninja -C build && tests/bench/engine/compare.py --directory DIR
+    apt install rocksdb-tools librocksdb-dev libleveldb-dev liblmdb-dev
+    meson setup build && ninja -C build && tests/bench/engine/compare.py --directory DIR
 
-prints all of it; DIR is on the disk that is to be measured. What is made equal is said in engines.py, what is measured in
+prints all of it; DIR is on the disk that is to be measured. Who is not installed is left out. What is made equal is said in engines.py, what is measured in
 sections.py. The engines take turns within each run. Bytes written are those the kernel counted for the process, space is what
 the files take on the disk at the end, ratios are kvring's number divided by the peer's. Nothing else should run meanwhile.
 """
@@ -30,7 +31,7 @@ def parse_options():
     parser.add_argument("--directory", required=True, help="where to make the stores; they are removed again")
     parser.add_argument("--sections", default=",".join(sections.ALL), help="(default: %(default)s)")
     parser.add_argument("--engines", default=",".join(ENGINES), help="(default: %(default)s)")
-    parser.add_argument("--runs", type=int, default=3, help="(default: %(default)s; large and scale: at most 2)")
+    parser.add_argument("--runs", type=int, default=3, help="(default: %(default)s; large, bigset and scale: at most 2)")
     parser.add_argument("--num", type=int, default=2000000,
                         help="keys of the small section; the others follow it (default: %(default)s)")
     parser.add_argument("--reads", type=int, default=500000, help="per workload (default: %(default)s)")

@@ -143,7 +143,7 @@ class Large(Rates):
 
 class BigSet(Rates):
     name, title = "bigset", "16 + 128 bytes, 1 thread, the set 8 times the cache"
-    buffer_mb, fewer_reads = 32, 2
+    buffer_mb, fewer_reads, runs = 32, 2, 2
     notes = ("What is not in the engine's cache is in the operating system's: both read through it.",)
 
     def cache(self, num):
