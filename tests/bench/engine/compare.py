@@ -4,9 +4,11 @@
     apt install rocksdb-tools librocksdb-dev libleveldb-dev liblmdb-dev
     meson setup build && ninja -C build && tests/bench/engine/compare.py --directory DIR
 
-prints all of it; DIR is on the disk that is to be measured. Who is not installed is left out. What is made equal is said in engines.py, what is measured in
-sections.py. The engines take turns within each run. Bytes written are those the kernel counted for the process, space is what
-the files take on the disk at the end, ratios are kvring's number divided by the peer's. Nothing else should run meanwhile.
+prints all of it; DIR is on the disk that is to be measured. Who is not installed is left out. What is made equal is said in
+engines.py, what is measured in sections.py. The engines take turns within each run. Bytes written are those the kernel
+counted for the process, space is what the files take on the disk at the end, ratios are kvring's number divided by the
+peer's: more is better for ops/s, less for all else. Nothing else should run meanwhile. An engine that fails is left out of
+the section, and the exit status is 1.
 """
 import argparse
 import json
@@ -58,8 +60,8 @@ def parse_options():
     return options
 
 
-def choose_engines(options, section):
-    """Those that the section compares and that can run, with a line for each that cannot."""
+def choose_engines(options, section, said):
+    """Those that the section compares and that can run, with a line for each that cannot: once, said remembers it."""
     chosen = {}
     for name in section.engines:
         if name not in options.engines:
@@ -67,10 +69,11 @@ def choose_engines(options, section):
         kind = engines.RocksDb if section.name == "open" and name == "rocksdb" else ENGINES[name]
         engine = kind(options)
         reason = engine.missing()
-        if reason:
-            print("%s: skipped %s: %s" % (section.name, name, reason), file=sys.stderr)
-        else:
+        if not reason:
             chosen[name] = engine
+        elif reason not in said:
+            said.add(reason)
+            print("%s: skipped %s: %s" % (section.name, name, reason), file=sys.stderr)
     return chosen
 
 
@@ -100,15 +103,23 @@ def run_group(engine, group, run, scratch):
     return metrics
 
 
-def run_section(options, section, chosen, scratch):
+def run_section(options, section, chosen, scratch, failures):
+    """Engine -> list of metrics, one per run. One that fails is left out of the section; failures takes its name."""
     results = {name: [] for name in chosen}
     for run in range(min(options.runs, section.runs)):
         for runs in results.values():
             runs.append({})
         for group in section.groups():
-            for name, engine in chosen.items():
+            for name in list(results):
                 begin = time.monotonic()
-                metrics = run_group(engine, section.before(group, results), run, scratch)
+                try:
+                    metrics = run_group(chosen[name], section.before(group, results), run, scratch)
+                except engines.Failed as error:
+                    failures.append("%s in %s" % (name, section.name))
+                    print("  %s, run %d, %s: %s FAILED and is left out: %s" % (section.name, run + 1, group.name, name,
+                                                                              error), file=sys.stderr)
+                    del results[name]
+                    continue
                 print("  %s, run %d, %s: %s in %.0f s" % (section.name, run + 1, group.name, name,
                                                          time.monotonic() - begin), file=sys.stderr)
                 results[name][-1].update(metrics)
@@ -150,10 +161,10 @@ def describe(options, plan):
 
 
 def make_plan(options):
-    plan = []
+    plan, said = [], set()
     for name in options.sections:
         section = sections.ALL[name](options)
-        chosen = choose_engines(options, section)
+        chosen = choose_engines(options, section, said)
         if "kvring" in options.engines and "kvring" not in chosen:
             sys.exit("compare.py: " + engines.Kvring(options).missing())
         if chosen:
@@ -168,18 +179,20 @@ def make_plan(options):
 
 def run_plan(options, plan, scratch):
     head, has_assertions = describe(options, plan)
-    tables, raw = [], {}
+    tables, raw, failures = [], {}, []
     print("\n".join(head))
     total = sum(seconds_of(options, *item) for item in plan)
     print("estimate: " + ", ".join("%s %.1f" % (section.name, seconds_of(options, section, chosen) / 60)
                                    for section, chosen in plan) + ": %.0f minutes" % (total / 60), flush=True)
     for section, chosen in plan:
-        results = run_section(options, section, chosen, scratch)
+        results = run_section(options, section, chosen, scratch, failures)
         tables.append(table.Table(section, results, has_assertions))
         raw[section.name] = results
         print("\n" + tables[-1].text(), flush=True)
         keep(options, head, tables, raw)
     print("\n" + table.summary(tables))
+    if failures:
+        sys.exit("compare.py: failed: " + ", ".join(failures))
 
 
 def interrupt(signum, frame):
@@ -195,8 +208,6 @@ def main():
         plan = make_plan(options)
         scratch = tempfile.mkdtemp(prefix="kvring-bench-", dir=options.directory)
         run_plan(options, plan, scratch)
-    except engines.Failed as error:
-        sys.exit("compare.py: " + str(error))
     except KeyboardInterrupt:
         sys.exit("compare.py: interrupted; the stores are removed")
     finally:

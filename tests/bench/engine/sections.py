@@ -13,8 +13,8 @@ Group = collections.namedtuple("Group", "name steps")
 
 READS = ("readrandom", "readmissing", "readhot")
 WRITES = ("fillrandom", "overwrite")
-# Stated as ratios to Debian's db_bench, which has its assertions on and was measured at 0.66 of a release build in writes and
-# 0.9 in reads: beside a release build the same goals are smaller by that.
+# Stated as ratios to Debian's db_bench, which has its assertions on and was measured at 0.66 of a release build in writes
+# and 0.9 in reads: beside a release build the same goals are smaller by that.
 ROCKSDB_GOALS = {"fillseq": 1.2, "seekrandom": 1.2, **dict.fromkeys(WRITES, 3.0), **dict.fromkeys(READS, 2.2)}
 RELEASE = {**dict.fromkeys(("fillseq",) + WRITES, 0.66), **dict.fromkeys(("seekrandom",) + READS, 0.9)}
 LMDB_GOALS = {**dict.fromkeys(("fillseq",) + WRITES, 5.0), **dict.fromkeys(READS, 0.5)}
@@ -85,7 +85,7 @@ class Rates(Section):
         groups = []
         if self.threads == 1:  # db_bench's threads would all write the same keys in order
             groups.append(Group("in_order", [base._replace(workloads=["fillseq"])]))
-        # Both are flushed and at rest before space is measured and the hot set is read. The hot set is read twice and the second
+        # Flushed and at rest before space is measured and the hot set is read. The hot set is read twice and the second
         # time counts: it is about what is in the cache. (db_bench needs a process of its own for it, so all get one.)
         groups.append(Group("random", [
             base._replace(workloads=["fillrandom", "overwrite", "readrandom", "readmissing", "seekrandom", "settle"]),
@@ -134,6 +134,7 @@ class Rates(Section):
 class Small(Rates):
     name, title = "small", "16 + 128 bytes, 1 thread, 256 MiB cache"
     engines = ("kvring", "rocksdb", "leveldb", "lmdb")
+    notes = ("LMDB's memory holds the pages of its file that it has mapped.",)
 
 
 class Large(Rates):
@@ -198,8 +199,8 @@ class Open(Section):
 class Compacting(Section):
     """Reads beside a writer, with a small memtable so that merges never end."""
     name, title = "compacting", "readwhilewriting, 16 + 128 bytes, 1 reader, 4 MiB memtable: latency of reads"
-    notes = ("Equal rate: both write half of what the slower one wrote without a limit (in the first run). Each read is timed; "
-             "db_bench has whole microseconds and interpolates in buckets half as wide as they are high.",
+    notes = ("Equal rate: both write half of what the slower one wrote without a limit (in the first run). Each read is "
+             "timed; db_bench has whole microseconds and interpolates in buckets half as wide as they are high.",
              "kvring's readers read through snapshots that are renewed every 256 reads, db_bench's read the newest.")
     rate = 0  # bytes per second, once it is known
 
@@ -257,9 +258,9 @@ class Scale(Section):
     """Point operations on the same working set, in a store and in one of ten times the keys."""
     name, title = "scale", "10 times the keys, the same working set"
     runs = 2
-    notes = ("The working set is the first keys in order, a tenth of the smaller store: it fits the cache in either. (Keys taken "
-             "from everywhere would each bring a block of their own and not fit.) Gets: the second round, with the cache warm. Puts: "
-             "over the working set, which has the goal, and over all keys, for comparison.",)
+    notes = ("The working set is the first keys in order, a tenth of the smaller store: it fits the cache in either. (Keys "
+             "taken from everywhere would each bring a block of their own and not fit.) Gets: the second round, with the "
+             "cache warm. Puts: over the working set, which has the goal, and over all keys, for comparison.",)
 
     def groups(self):
         groups = []

@@ -37,14 +37,14 @@ class Compare(unittest.TestCase):
         self.assertEqual(os.listdir(self.directory), [], "stores are left behind")
         self.scratch.cleanup()
 
-    def run_compare(self, sections, names, *more):
+    def run_compare(self, wanted, names, *more, status=0):
         """The results of the sections, and what was printed."""
         files = {kind: os.path.join(self.scratch.name, "result." + kind) for kind in ("json", "markdown")}
         done = subprocess.run(command(self.directory, "--num=%d" % NUM, "--reads=%d" % READS, "--seconds=%d" % SECONDS,
-                                      "--runs=1", "--sections=" + sections, "--engines=" + ",".join(names),
+                                      "--runs=1", "--sections=" + wanted, "--engines=" + ",".join(names),
                                       "--json=" + files["json"], "--markdown=" + files["markdown"], *more),
                               capture_output=True, text=True, timeout=240, check=False)
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
         with open(files["json"]) as result, open(files["markdown"]) as markdown:
             tables = markdown.read()
             results = json.load(result)["sections"]
@@ -103,6 +103,19 @@ class Compare(unittest.TestCase):
         results, done = self.run_compare("small", ["kvring", "rocksdb"], "--db-bench=/nowhere/db_bench")
         self.assertEqual(list(results["small"]), ["kvring"])
         self.assertIn("skipped rocksdb: no /nowhere/db_bench: install rocksdb-tools", done.stderr)
+
+    def test_a_peer_that_fails_is_left_out(self):
+        fake = os.path.join(self.scratch.name, "db_bench")
+        with open(fake, "w") as script:
+            script.write("#!/bin/sh\ncase $* in *readmissing*) echo out of luck >&2; exit 3;; esac\n"
+                         "echo 'fillseq : 1.0 micros/op 1000 ops/sec 1.0 seconds 2000 operations; 1 MB/s'\n")
+        os.chmod(fake, 0o755)
+        results, done = self.run_compare("small", ["kvring", "rocksdb"], "--db-bench=" + fake, status=1)
+        self.assertEqual(list(results["small"]), ["kvring"])
+        self.check_rates(results["small"]["kvring"])
+        self.assertIn("rocksdb FAILED and is left out: status 3", done.stderr)
+        self.assertIn("out of luck", done.stderr)
+        self.assertIn("failed: rocksdb in small", done.stderr)
 
     def test_an_interrupt_removes_the_stores(self):
         for number in (signal.SIGINT, signal.SIGTERM):
