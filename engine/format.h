@@ -21,7 +21,7 @@
 
 #include "engine.h"
 
-enum { FORMAT_VERSION = 1, FORMAT_HEADER_SIZE = 48, FORMAT_VARINT_MAX = 10 };
+enum { FORMAT_VERSION = 2, FORMAT_HEADER_SIZE = 48, FORMAT_VARINT_MAX = 10 };
 
 #define FORMAT_LOG      "kvr:log"
 #define FORMAT_TABLE    "kvr:tab"

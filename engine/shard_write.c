@@ -23,13 +23,13 @@ static int disk_is_full(struct shard *shard)
 
 int shard_write_pending(struct shard *shard)
 {
-	uint64_t first = shard->sequence - shard->pending_count + 1;
-	size_t size = shard->pending.size;
+	uint64_t first = shard->sequence - shard->pending_count + 1, size_before = shard->log->size;
 	int rc;
 
 	if (!shard->pending_count)
 		return 0;
-	rc = wal_append(shard->log, shard->pending.data, size, first, shard->pending_count, shard->durable_sequence);
+	rc = wal_append(shard->log, shard->pending.data, shard->pending.size, first, shard->pending_count,
+			shard->durable_sequence);
 	if (is_full_disk(rc)) {
 		shard->is_full = true;
 		return disk_is_full(shard);
@@ -38,7 +38,7 @@ int shard_write_pending(struct shard *shard)
 		return shard_die(shard, rc, "writing the log");
 	shard->pending.size = 0;
 	shard->pending_count = 0;
-	shard->stats.log_bytes_written += size;
+	shard->stats.log_bytes_written += shard->log->size - size_before;
 	return 0;
 }
 
@@ -257,7 +257,7 @@ static int add_to_memtable(struct shard *shard, const struct engine_batch *batch
 
 static int add_to_pending(struct shard *shard, const struct engine_batch *batch)
 {
-	static const uint8_t room[WAL_BATCH_HEADER];
+	static const uint8_t room[WAL_BATCH_ROOM];
 	int rc = buffer_reserve(&shard->pending, sizeof(room) + batch->entries.size);
 
 	if (rc)

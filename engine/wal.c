@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum { BATCH_FIXED = 12 }; /* magic and checksum */
+
 static const uint32_t batch_magic = 0x4257564b; /* "KVWB" */
 
 int wal_create(const struct files *files, uint64_t number, uint64_t first_sequence, uint64_t drop_id, struct wal **out)
@@ -58,21 +60,35 @@ struct wal *wal_ref(struct wal *wal)
 	return wal;
 }
 
+/* Writes the header right before the entries. Returns where it begins. */
+static uint8_t *put_header(uint8_t *entries, size_t entries_size, uint64_t first_sequence, uint32_t count, uint64_t lag)
+{
+	uint8_t fields[4 * FORMAT_VARINT_MAX], *end = fields, *batch;
+
+	end = format_varint_put(end, entries_size);
+	end = format_varint_put(end, count);
+	end = format_varint_put(end, first_sequence);
+	end = format_varint_put(end, lag);
+	batch = entries - (end - fields) - BATCH_FIXED;
+	memcpy(batch + BATCH_FIXED, fields, (size_t)(end - fields));
+	format_u32_put(batch, batch_magic);
+	return batch;
+}
+
 int wal_append(struct wal *wal, uint8_t *batch, size_t size, uint64_t first_sequence, uint32_t count,
 	       uint64_t durable_sequence)
 {
-	struct iovec part = {batch, size};
+	uint8_t *entries = batch + WAL_BATCH_ROOM, *end = batch + size;
+	struct iovec part;
 	int rc;
 
-	assert(size > WAL_BATCH_HEADER && count);
+	assert(size > WAL_BATCH_ROOM && count && durable_sequence < first_sequence);
 	assert(first_sequence == wal->last_sequence + 1);
-	memset(batch, 0, WAL_BATCH_HEADER);
-	format_u32_put(batch, batch_magic);
-	format_u32_put(batch + 4, (uint32_t)(size - WAL_BATCH_HEADER));
-	format_u64_put(batch + 8, first_sequence);
-	format_u64_put(batch + 16, durable_sequence);
-	format_u32_put(batch + 24, count);
-	format_u64_put(batch + 32, format_checksum(batch, size, wal->number, wal->size));
+	batch = put_header(entries, (size_t)(end - entries), first_sequence, count,
+			   first_sequence - 1 - durable_sequence);
+	size = (size_t)(end - batch);
+	format_u64_put(batch + 4, format_checksum(batch + BATCH_FIXED, size - BATCH_FIXED, wal->number, wal->size));
+	part = (struct iovec){batch, size};
 	rc = wal->files->fs->append(wal->file, &part, 1);
 	if (rc)
 		return wal->files->fs->truncate(wal->file, wal->size) ? -EIO : rc;
@@ -87,42 +103,38 @@ int wal_sync(struct wal *wal)
 	return wal->files->fs->sync(wal->file);
 }
 
-/* Size of the intact batch at this offset, or 0. The checksum field counts as zero in the checksum. */
-static size_t verify_batch(const struct wal_reader *reader, size_t at)
+/* The batch at this offset, if it is intact; its size, or 0. */
+static size_t verify_batch(const struct wal_reader *reader, size_t at, struct wal_batch *out)
 {
 	const uint8_t *batch = reader->data + at;
-	uint8_t header[WAL_BATCH_HEADER];
-	size_t left = reader->size - at, size;
-	uint8_t *whole;
-	bool good;
+	struct reader fields = {batch + BATCH_FIXED, reader->data + reader->size, false};
+	uint64_t entries_size, count, first, lag;
+	size_t size;
 
-	if (left < WAL_BATCH_HEADER || format_u32(batch) != batch_magic)
+	if (reader->size - at <= BATCH_FIXED || format_u32(batch) != batch_magic)
 		return 0;
-	size = WAL_BATCH_HEADER + (size_t)format_u32(batch + 4);
-	if (size > left || !format_u32(batch + 24))
+	entries_size = reader_varint(&fields);
+	count = reader_varint(&fields);
+	first = reader_varint(&fields);
+	lag = reader_varint(&fields);
+	out->entries = reader_bytes(&fields, entries_size);
+	if (fields.bad || !count || count > UINT32_MAX || lag >= first)
 		return 0;
-	/* The data is the reader's own copy of the file: zero the field for the time of the check. */
-	whole = (uint8_t *)batch;
-	memcpy(header, batch, sizeof(header));
-	memset(whole + 32, 0, 8);
-	good = format_u64(header + 32) == format_checksum(whole, size, reader->number, at);
-	memcpy(whole + 32, header + 32, 8);
-	return good ? size : 0;
+	size = (size_t)(fields.at - batch);
+	if (format_u64(batch + 4) != format_checksum(batch + BATCH_FIXED, size - BATCH_FIXED, reader->number, at))
+		return 0;
+	out->first_sequence = first;
+	out->durable_sequence = first - 1 - lag;
+	out->count = (uint32_t)count;
+	return size;
 }
 
 bool wal_reader_next(struct wal_reader *reader, struct wal_batch *out)
 {
-	const uint8_t *batch = reader->data + reader->at;
-	size_t size = verify_batch(reader, reader->at);
+	size_t size = verify_batch(reader, reader->at, out);
 
-	if (!size)
-		return false;
-	out->first_sequence = format_u64(batch + 8);
-	out->durable_sequence = format_u64(batch + 16);
-	out->count = format_u32(batch + 24);
-	out->entries = (struct engine_slice){batch + WAL_BATCH_HEADER, size - WAL_BATCH_HEADER};
 	reader->at += size;
-	return true;
+	return size > 0;
 }
 
 bool wal_reader_resync(struct wal_reader *reader, uint64_t *durable_inout)

@@ -2,14 +2,14 @@
  *
  *     header     format.h, magic "kvr:log"; a = sequence of the first entry to come, b = drops that happened before
  *     batches    0  magic          u32
- *                4  length         u32, of the entries
- *                8  first sequence u64
- *                16 durable        u64, last sequence known to be on stable storage when this batch was written
- *                24 count          u32, of entries, at least 1
- *                28 zero           u32
- *                32 checksum       u64, format_checksum of the whole batch with this field zero; the segment's number and the
- *                                  offset are in it, so bytes left by another file never look valid
- *                40 entries
+ *                4  checksum       u64, format_checksum of what follows; the segment's number and the batch's offset are in it,
+ *                                  so bytes left by another file or place never look valid
+ *                12 size           varint, bytes of the entries
+ *                   count          varint, of entries, at least 1
+ *                   first sequence varint, at least 1
+ *                   lag            varint, first sequence - 1 - the last sequence known to be on stable storage when the batch
+ *                                  was written ("durable")
+ *                   entries
  *     entry      u8 enum entry_type | 4 when a tree delta follows, varint key size, varint value size, [u64 delta], key, value
  *
  * A batch that does not verify ends the log, unless a later one (here or in a later segment) says in `durable` that what is
@@ -25,7 +25,7 @@
 #include "files.h"
 
 enum {
-	WAL_BATCH_HEADER = 40,
+	WAL_BATCH_ROOM = 12 + 4 * FORMAT_VARINT_MAX, /* bytes before the entries, at most */
 	WAL_ENTRY_MAX = 1 + 3 + 5 + 8, /* bytes of an entry beside key and value */
 	WAL_ENTRY_DELTA = 4,
 };
@@ -51,8 +51,8 @@ ENGINE_OK int wal_create(const struct files *, uint64_t number, uint64_t first_s
 /* Drops a reference; the last one closes the file. */
 void wal_close(struct wal **);
 struct wal *wal_ref(struct wal *);
-/* batch begins with WAL_BATCH_HEADER bytes of room, the entries follow. 0, or an error with the file as before; -EIO
- * when that could not be had. */
+/* batch begins with WAL_BATCH_ROOM bytes of room, the entries follow; the header is written right before them. 0, or an
+ * error with the file as before; -EIO when that could not be had. durable_sequence < first_sequence. */
 ENGINE_OK int wal_append(struct wal *, uint8_t *batch, size_t size, uint64_t first_sequence, uint32_t count,
 			 uint64_t durable_sequence);
 /* Syncs what was appended before the call. (any thread, also beside an append) Whoever owns the segment notes the result. */

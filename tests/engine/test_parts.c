@@ -57,7 +57,7 @@ static void test_header_of_another_version_is_refused(void **state)
 	assert_int_equal(format_header_read(bytes, sizeof(bytes), FORMAT_LOG, "x.log", &got, &error), -EBADMSG);
 	format_u64_put(bytes + 40, XXH3_64bits(bytes, 40));
 	assert_int_equal(format_header_read(bytes, sizeof(bytes), FORMAT_LOG, "x.log", &got, &error), -ENOTSUP);
-	assert_non_null(strstr(error.text, "x.log: format version 2"));
+	assert_non_null(strstr(error.text, "x.log: format version 3"));
 }
 
 static void test_checksum_is_tied_to_its_place(void **state)
