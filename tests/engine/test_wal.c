@@ -40,7 +40,7 @@ static struct wal_entry make_entry(uint64_t sequence, char bytes[64])
 
 static void append_batch(struct wal *wal, uint64_t first, uint32_t count, uint64_t durable)
 {
-	uint8_t batch[WAL_BATCH_HEADER + BATCHES * (WAL_ENTRY_MAX + 64)], *end = batch + WAL_BATCH_HEADER;
+	uint8_t batch[WAL_BATCH_ROOM + BATCHES * (WAL_ENTRY_MAX + 64)], *end = batch + WAL_BATCH_ROOM;
 
 	for (uint32_t i = 0; i < count; i++) {
 		char bytes[64];
@@ -235,27 +235,50 @@ static void test_bytes_of_other_places_are_not_batches(void **state)
 	segment_fini(&it);
 }
 
-/* A batch that claims more than there is, or nothing, behind a right checksum where one can be had. */
-static void test_lying_lengths(void **state)
+/* Fields that lie behind a right checksum, in place of the last batch: it is none, and nothing is read beyond the end. */
+static void test_lying_fields(void **state)
 {
-	static const uint32_t claims[] = {0, 1, 1 << 20, INT32_MAX, UINT32_MAX - WAL_BATCH_HEADER, UINT32_MAX};
+	static const struct {
+		uint64_t size, count, first, lag;
+		bool is_good;
+	} cases[] = {
+		{40, 3, 100, 5, true},
+		{0, 3, 100, 5, true}, /* its entries are missing, as whoever replays them sees */
+		{40, 3, 100, 99, true},
+		{40, 3, 100, 100, false},
+		{40, 3, 100, UINT64_MAX, false},
+		{40, 0, 100, 5, false},
+		{40, UINT32_MAX, 100, 5, true},
+		{40, (uint64_t)UINT32_MAX + 1, 100, 5, false},
+		{40, 3, 0, 0, false},
+		{1 << 20, 3, 100, 5, false},
+		{UINT32_MAX, 3, 100, 5, false},
+		{UINT64_MAX, 3, 100, 5, false},
+	};
 	struct segment it;
 
 	(void)state;
 	segment_init(&it);
-	for (size_t i = 0; i < sizeof(claims) / sizeof(claims[0]); i++) {
-		uint8_t *batch = it.bytes + it.ends[BATCHES - 1];
-		size_t room = it.size - it.ends[BATCHES - 1];
-		size_t size = WAL_BATCH_HEADER + (size_t)claims[i];
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint8_t *batch = it.bytes + it.ends[BATCHES - 1], *end = batch + 12;
 		struct wal_reader reader = reader_of(&it, it.size);
+		struct wal_batch got;
 
-		format_u32_put(batch + 4, claims[i]);
-		format_u32_put(batch + 24, 0); /* of no entries */
-		if (size <= room) {
-			format_u64_put(batch + 32, 0);
-			format_u64_put(batch + 32, format_checksum(batch, size, NUMBER, it.ends[BATCHES - 1]));
+		end = format_varint_put(end, cases[i].size);
+		end = format_varint_put(end, cases[i].count);
+		end = format_varint_put(end, cases[i].first);
+		end = format_varint_put(end, cases[i].lag);
+		end += cases[i].size < 100 ? cases[i].size : 100;
+		assert_true(end <= it.bytes + it.size);
+		format_u64_put(batch + 4, format_checksum(batch + 12, (size_t)(end - batch) - 12, NUMBER,
+							  it.ends[BATCHES - 1]));
+		for (int j = 0; j < BATCHES - 1; j++)
+			assert_true(wal_reader_next(&reader, &got));
+		assert_int_equal(wal_reader_next(&reader, &got), cases[i].is_good);
+		if (cases[i].is_good) {
+			assert_int_equal(got.count, cases[i].count);
+			assert_int_equal(got.durable_sequence, cases[i].first - 1 - cases[i].lag);
 		}
-		assert_int_equal(read_batches(&it, &reader, 0), BATCHES - 1);
 	}
 	segment_fini(&it);
 }
@@ -307,7 +330,7 @@ static void test_failed_append_is_cut_off(void **state)
 {
 	struct segment it;
 	struct wal *wal;
-	uint8_t batch[WAL_BATCH_HEADER + 600] = {0};
+	uint8_t batch[WAL_BATCH_ROOM + 600] = {0};
 	const uint8_t *data;
 	uint64_t size;
 
@@ -373,7 +396,7 @@ int main(void)
 		cmocka_unit_test(test_damage_in_the_middle_is_proved),
 		cmocka_unit_test(test_resync_passes_false_beginnings),
 		cmocka_unit_test(test_bytes_of_other_places_are_not_batches),
-		cmocka_unit_test(test_lying_lengths),
+		cmocka_unit_test(test_lying_fields),
 		cmocka_unit_test(test_entries_out_of_bounds),
 		cmocka_unit_test(test_failed_append_is_cut_off),
 		cmocka_unit_test(test_failed_creation_leaves_nothing),
