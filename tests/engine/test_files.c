@@ -150,6 +150,22 @@ static void test_made_directories_are_durable(void **state)
 	}
 }
 
+/* Its parent cannot be synced: the directory is gone again, and can be made later. */
+static void test_a_directory_that_failed_is_not_there(void **state)
+{
+	struct sim_fs *disk;
+	const struct fs *fs = make_disk(&disk);
+
+	(void)state;
+	for (uint64_t index = 0; index < 2; index++) {
+		sim_fs_reset_operations(disk);
+		sim_fs_fail_at(disk, index, -ENOSPC, false);
+		assert_int_equal(files_make_directory(fs, "/store/a"), -ENOSPC);
+	}
+	assert_int_equal(files_make_directory(fs, "/store/a"), 0);
+	sim_fs_destroy(&disk);
+}
+
 static void test_read_and_remove(void **state)
 {
 	struct sim_fs *disk;
@@ -184,6 +200,7 @@ int main(void)
 		cmocka_unit_test(test_replace_fails_whole),
 		cmocka_unit_test(test_replace_survives_power_cuts),
 		cmocka_unit_test(test_made_directories_are_durable),
+		cmocka_unit_test(test_a_directory_that_failed_is_not_there),
 		cmocka_unit_test(test_read_and_remove),
 	};
 

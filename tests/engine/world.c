@@ -76,11 +76,32 @@ static uint64_t value_hash(uint32_t key, const struct world_value *value)
 	return XXH3_64bits_withSeed(keys[key].bytes, keys[key].size, value->seed + value->size);
 }
 
+/* E5: a file number is never used twice, crashes or not. */
+static int note_number(void *arg, uint64_t index, enum sim_fs_call call, const char *path)
+{
+	struct world *world = arg;
+	unsigned shard;
+	unsigned long long number;
+
+	(void)index;
+	if (call != SIM_FS_CREATE || sscanf(path, "/store/shard-%u/%llu.", &shard, &number) != 2)
+		return 0;
+	while (world->shard_index != shard)
+		world = world->next;
+	assert_true(number < WORLD_NUMBERS);
+	if (world->used_numbers[number / 8] >> number % 8 & 1)
+		fail_msg("%s: this number was used before", path);
+	world->used_numbers[number / 8] |= (uint8_t)(1u << number % 8);
+	return 0;
+}
+
 void world_init(struct world *world, uint64_t seed)
 {
 	make_keys();
 	*world = (struct world){0};
 	sim_fs_create(seed, &world->disk);
+	sim_fs_set_hook(world->disk, note_number, world);
+	world->used_numbers = calloc(1, WORLD_NUMBERS / 8);
 	sim_random_seed(&world->random, seed);
 	engine_options_default(&world->options);
 	world->options.fs = sim_fs_table(world->disk);
@@ -125,6 +146,7 @@ void world_fini(struct world *world)
 	sim_fs_destroy(&world->disk);
 	for (struct world *it = world; it; it = it->next) {
 		engine_batch_destroy(&it->batch);
+		free(it->used_numbers);
 		free(it->points);
 	}
 }

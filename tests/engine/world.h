@@ -17,7 +17,7 @@
 #include "sim_fs.h"
 #include "sim_random.h"
 
-enum { WORLD_KEYS = 160, WORLD_PARTITIONS = 4, WORLD_JOBS = 3, WORLD_HELD = 4, WORLD_CHECKPOINTS = 32, WORLD_KEY_MAX = 64 };
+enum { WORLD_KEYS = 160, WORLD_PARTITIONS = 4, WORLD_JOBS = 3, WORLD_HELD = 4, WORLD_CHECKPOINTS = 32, WORLD_NUMBERS = 1 << 20, WORLD_KEY_MAX = 64 };
 
 struct world_value {
 	bool is_present;
@@ -48,6 +48,7 @@ struct world {
 	struct world *first, *next; /* of the worlds of one store */
 	uint32_t shard_index;
 	struct sim_fs *disk;
+	uint8_t *used_numbers; /* a bit per file number of this shard that was ever created (E5) */
 	struct engine_options options;
 	struct engine *engine; /* the first one's */
 	struct shard *shard;
