@@ -382,27 +382,27 @@ static int cut_tear(struct replay *replay, const struct listing *listing)
 }
 
 /* What was replayed has been read from the disk, but need not be on it: sync before it counts as durable. */
-static int sync_replayed(struct replay *replay)
+static int sync_replayed(struct replay *replay, const struct listing *listing)
 {
 	struct shard *shard = replay->shard;
 	const struct fs *fs = shard->files.fs;
 	int rc = 0;
 
-	for (size_t i = 0; rc == 0 && i < shard->retired_count; i++) {
-		for (uint64_t log = shard->retired[i].first_log; rc == 0 && log <= shard->retired[i].last_log; log++) {
-			struct files_path path = files_path(&shard->files, FILE_LOG, log);
-			struct fs_file *file;
+	for (size_t i = 0; rc == 0 && i < listing->log_count; i++) {
+		struct files_path path = files_path(&shard->files, FILE_LOG, listing->logs[i].number);
+		struct fs_file *file;
 
-			rc = fs->open(fs, path.text, FS_OPEN_APPEND, &file);
-			if (rc == -ENOENT) {
-				rc = 0;
-				continue;
-			}
-			if (rc)
-				break;
-			rc = fs->sync(file);
-			fs->close(file);
+		if (listing->logs[i].is_unused)
+			continue;
+		rc = fs->open(fs, path.text, FS_OPEN_APPEND, &file);
+		if (rc == -ENOENT) {
+			rc = 0; /* cut away as a whole */
+			continue;
 		}
+		if (rc)
+			break;
+		rc = fs->sync(file);
+		fs->close(file);
 	}
 	return rc;
 }
@@ -453,7 +453,7 @@ static int replay_all(struct shard *shard, struct listing *listing, struct engin
 	if (rc == 0)
 		rc = cut_tear(&replay, listing);
 	if (rc == 0)
-		rc = sync_replayed(&replay);
+		rc = sync_replayed(&replay, listing);
 	if (rc)
 		return format_error(error_out, rc, "%s: cannot finish recovery: %s", shard->files.directory,
 				    strerror(-rc));
