@@ -3,8 +3,9 @@
  *     peer_bench PEER DIR WORKLOAD,... [--num N] [--reads N] [--writes N] [--value-bytes N] [--cache-mb N] [--buffer-mb N]
  *                [--seed N]
  *
- * DIR exists and belongs to the benchmark (compare.py makes it); nothing in it is removed, so fill workloads want a new one. Prints one JSON object per workload, with the keys that
- * kvengine bench --json prints. `peer_bench --peers` prints which engines were compiled in.
+ * DIR exists and belongs to the benchmark (compare.py makes it); nothing in it is removed, so fill workloads want a new
+ * one. Prints one JSON object per workload, with the keys that kvengine bench --json prints. `peer_bench --peers` prints
+ * which engines were compiled in.
  */
 #include <errno.h>
 #include <getopt.h>
