@@ -10,7 +10,7 @@
 #include "sst.h"
 #include "wal.h"
 
-enum { KEY_SHOWN = 48 };
+enum { KEY_SHOWN = 48, PARTITIONS_SHOWN = 24 };
 
 struct inspect {
 	const struct fs *fs;
@@ -257,6 +257,23 @@ static int visit_log(void *arg, const char *name)
 
 /* ---- shard and store ----------------------------------------------------------------------------------------- */
 
+static void print_quarantine(struct inspect *it)
+{
+	const struct quarantine *quarantine = it->state.quarantine;
+	int32_t at = quarantine_first(quarantine, 0, UINT16_MAX);
+	uint32_t count = quarantine_count(quarantine);
+
+	if (!count)
+		return;
+	it->result->quarantined += count;
+	fprintf(it->out, "  QUARANTINED: %u partitions:", count);
+	for (int i = 0; at >= 0 && i < PARTITIONS_SHOWN; i++) {
+		fprintf(it->out, " %d", at);
+		at = quarantine_first(quarantine, (uint32_t)at + 1, UINT16_MAX);
+	}
+	fprintf(it->out, "%s\n    %s\n", at >= 0 ? " ..." : "", quarantine->reason.text);
+}
+
 static void print_stats(struct inspect *it)
 {
 	uint64_t entries = 0, deletes = 0;
@@ -283,6 +300,7 @@ static void print_stats(struct inspect *it)
 	fprintf(it->out,
 		"  %" PRIu64 " entries in tables, %" PRIu64 " of them deletes; %zu drops pending; meta %zu bytes\n",
 		entries, deletes, it->state.drop_count, it->state.meta.size);
+	print_quarantine(it);
 	fprintf(it->out, "  flushed up to sequence %" PRIu64 "; log from segment %" PRIu64 "; next file %" PRIu64 "\n",
 		it->state.flushed_sequence, it->state.log_floor, it->state.next_number);
 }
@@ -317,6 +335,8 @@ static int inspect_shard(struct inspect *it, uint32_t index)
 		return rc;
 	if (it->what != INSPECT_VERIFY)
 		print_stats(it);
+	else
+		print_quarantine(it);
 	if (tail)
 		fprintf(it->out, "  manifest: %" PRIu64 " bytes at its end are a torn append\n", tail);
 	rc = inspect_tables(it);

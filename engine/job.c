@@ -56,8 +56,7 @@ static int decode_tree(const struct files *files, const struct manifest_tree *tr
 		return rc;
 	if (size != tree->size || size < FORMAT_HEADER_SIZE + 8 || header.number != tree->number ||
 	    format_u64(data + size - 8) != format_checksum(saved.data, saved.size, tree->number, 0))
-		return format_error(error_out, -EBADMSG, "%s: the saved hash trees are damaged; restore the shard",
-				    path.text);
+		return format_error(error_out, -EBADMSG, "%s: the saved hash trees are damaged", path.text);
 	rc = hashtree_load(out, saved);
 	return rc == -EBADMSG ? format_error(error_out, rc, "%s: the saved hash trees cannot be read", path.text) : rc;
 }
@@ -279,6 +278,7 @@ static int merge_inputs(struct engine_job *job)
 		free(rest);
 		return rc;
 	}
+	merge.quarantine = job->version->quarantine;
 	for (size_t i = 0; i < job->memtable_count; i++)
 		merge_add_memtable(&merge, job->memtables[i], UINT64_MAX);
 	for (size_t i = 0; i < job->run_count; i++) {

@@ -130,8 +130,6 @@ static int maintain_compaction(struct shard *shard, struct engine_job **out)
 	struct compact_run *runs;
 	int rc;
 
-	if (shard->is_compaction_damaged)
-		return 0;
 	rc = shard_runs(shard, &runs);
 	if (rc)
 		return rc;
@@ -143,9 +141,14 @@ static int maintain_compaction(struct shard *shard, struct engine_job **out)
 
 int shard_maintain(struct shard *shard, struct engine_job **out)
 {
+	int rc;
+
 	*out = NULL;
 	if (shard->is_dead)
 		return -EIO;
+	rc = shard_quarantine_noted(shard);
+	if (rc)
+		return rc;
 	if (shard->retired_count && !shard->is_flushing)
 		return make_flush(shard, out);
 	return maintain_compaction(shard, out);
@@ -290,13 +293,36 @@ static int prepare_change(struct shard *shard, struct install *install, size_t f
 	return rc;
 }
 
+static void remove_log(struct shard *shard, uint64_t number)
+{
+	struct files_path path = files_path(&shard->files, FILE_LOG, number);
+
+	files_remove(shard->files.fs, path.text);
+}
+
+struct log_range {
+	struct shard *shard;
+	uint64_t first, last;
+};
+
+static int visit_old_log(void *arg, const char *name)
+{
+	const struct log_range *range = arg;
+	uint64_t number;
+
+	if (files_parse(name, &number) == FILE_LOG && number >= range->first && number <= range->last)
+		remove_log(range->shard, number);
+	return 0;
+}
+
 static void remove_logs(struct shard *shard, uint64_t first, uint64_t last)
 {
-	for (uint64_t number = first; number <= last; number++) {
-		struct files_path path = files_path(&shard->files, FILE_LOG, number);
+	struct log_range range = {shard, first, last};
 
-		files_remove(shard->files.fs, path.text);
-	}
+	if (first == last)
+		remove_log(shard, first);
+	else /* Most numbers in between belong to other files, or to none. */
+		(void)shard->files.fs->list(shard->files.fs, shard->files.directory, visit_old_log, &range);
 }
 
 /* Memtables and segments up to the job's last sequence are in tables now. */
@@ -412,8 +438,6 @@ int shard_install(struct shard *shard, struct engine_job **job)
 	if (rc) {
 		shard->error = it->text;
 		shard->is_full |= rc == -ENOSPC; /* the next write looks how much is free */
-		if (rc == -EBADMSG && it->kind == JOB_COMPACTION)
-			shard->is_compaction_damaged = true;
 	} else {
 		rc = shard->is_dead ? -EIO : install(shard, it);
 	}

@@ -79,6 +79,13 @@ int world_checkpoint(struct world *);
 void world_check(struct world *);
 /* Is this what shard_get must say of the key? */
 bool world_is_right(const struct world *, uint32_t key, int rc, const struct engine_value *);
+/* As world_check, for a store with quarantined partitions: these answer -EBADMSG to everything, the others as ever. Returns how
+ * many are quarantined. */
+uint32_t world_check_around(struct world *);
+/* Drops what is quarantined and writes it anew from the model, as a replica would. */
+int world_refill(struct world *);
+/* The partition of a key of the world. */
+uint16_t world_partition(uint32_t key);
 /* The files of the shard are those the engine knows: nothing was left behind. Only when no job or snapshot is out. */
 void world_check_files(struct world *);
 struct engine_slice world_key(uint32_t index);
