@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "inspect.h"
+#include "manifest.h"
 #include "quarantine.h"
 #include "sim_fs.h"
 
@@ -116,8 +117,10 @@ static void make_store(struct store *store)
 	assert_int_equal(open_store(store), 0);
 }
 
+enum ending { CLOSED, KILLED };
+
 /* All partitions, in the log or in one table per shard. */
-static void fill_store(struct store *store, bool flushed)
+static void fill_store_and(struct store *store, bool flushed, enum ending ending)
 {
 	make_store(store);
 	for (uint32_t partition = 0; partition < PARTITIONS; partition++)
@@ -126,7 +129,15 @@ static void fill_store(struct store *store, bool flushed)
 		assert_int_equal(shard_request_flush(engine_shard(store->engine, i)), 0);
 		assert_int_equal(run_jobs(engine_shard(store->engine, i)), 0);
 	}
-	assert_int_equal(engine_close(&store->engine), 0);
+	if (ending == KILLED)
+		sim_fs_kill(store->disk);
+	assert_int_equal(engine_close(&store->engine) == 0, ending == CLOSED);
+	sim_fs_restart(store->disk);
+}
+
+static void fill_store(struct store *store, bool flushed)
+{
+	fill_store_and(store, flushed, CLOSED);
 }
 
 static void free_store(struct store *store)
@@ -341,6 +352,46 @@ static void test_only_a_whole_partition_is_released(void **state)
 	quarantine_remove_range(set, (struct engine_slice){0}, (struct engine_slice){0});
 	assert_int_equal(quarantine_count(set), 0);
 	quarantine_unref(&set);
+}
+
+/* A drop ends a quarantine, but not one that comes after it: also when the state is copied and written anew. */
+static void test_quarantine_after_a_drop_stays(void **state)
+{
+	const struct partition_row row = {4, 6, 2};
+	struct quarantine *set = make_set(&row, 1);
+	struct manifest_drop drop = {.id = 1, .begin = {(uint8_t *)"\0\4", 2, 2}, .end = {(uint8_t *)"\0\5", 2, 2}};
+	struct manifest_edit dropped = {.drop = &drop}, found = {.quarantine = set}, nothing = {0};
+	struct manifest_state first = {.next_number = 2}, second, third, fourth, again;
+	struct manifest *manifest;
+	struct sim_fs *disk;
+	struct files files;
+	uint64_t tail;
+
+	(void)state;
+	sim_fs_create(1, &disk);
+	files_init(&files, sim_fs_table(disk), "", 0);
+	assert_int_equal(files.fs->mkdir(files.fs, files.directory), 0);
+	assert_int_equal(manifest_state_change(&first, &dropped, &second), 0);
+	assert_int_equal(manifest_state_change(&second, &found, &third), 0);
+	assert_int_equal(manifest_state_change(&third, &nothing, &fourth), 0);
+	assert_int_equal(quarantine_count(fourth.quarantine), 2);
+	assert_int_equal(manifest_create(&files, 1, &fourth, &manifest), 0);
+	drop.id = 2;
+	assert_int_equal(manifest_append(manifest, &nothing), 0);
+	assert_int_equal(manifest_read(&files, &again, &tail, NULL), 0);
+	assert_int_equal(quarantine_count(again.quarantine), 2);
+	manifest_state_fini(&again);
+	assert_int_equal(manifest_append(manifest, &dropped), 0);
+	assert_int_equal(manifest_read(&files, &again, &tail, NULL), 0);
+	assert_int_equal(quarantine_count(again.quarantine), 1);
+	assert_true(quarantine_has(again.quarantine, 6));
+	manifest_state_fini(&again);
+	manifest_close(&manifest);
+	manifest_state_fini(&second);
+	manifest_state_fini(&third);
+	manifest_state_fini(&fourth);
+	quarantine_unref(&set);
+	sim_fs_destroy(&disk);
 }
 
 /* ---- the log --------------------------------------------------------------------------------------------------- */
@@ -797,11 +848,12 @@ static void test_crash_while_the_log_is_put_aside(void **state)
 
 		for (unsigned data = 0; data < SIM_DATA_MODE_COUNT; data++) {
 			struct sim_crash how = {(enum sim_crash_data)data,
-						(enum sim_crash_names)((index + data) % SIM_NAMES_MODE_COUNT), index};
+						(enum sim_crash_names)((index + data / 2) % SIM_NAMES_MODE_COUNT),
+						index};
 			struct search log;
 			struct store store;
 
-			fill_store(&store, false);
+			fill_store_and(&store, false, data % 2 ? CLOSED : KILLED);
 			damage_entry(&store, find_file(&store, "/store/shard-000", ".log", &log), 2, 5);
 			sim_fs_reset_operations(store.disk);
 			sim_fs_crash_at(store.disk, index, &how);
@@ -826,6 +878,7 @@ int main(void)
 		cmocka_unit_test(test_set_finds_what_is_in_it),
 		cmocka_unit_test(test_set_is_saved_in_few_bytes),
 		cmocka_unit_test(test_only_a_whole_partition_is_released),
+		cmocka_unit_test(test_quarantine_after_a_drop_stays),
 		cmocka_unit_test(test_log_damage_costs_its_shard_alone),
 		cmocka_unit_test(test_dropping_and_filling_ends_it),
 		cmocka_unit_test(test_missing_segment_and_tree_are_damage),
