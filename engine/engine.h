@@ -195,6 +195,11 @@ void engine_job_run(struct engine_job *);
  * job's error: -ENOSPC and read errors leave the store as it was; the job will be offered again. A job that was never
  * run is cancelled: -ECANCELED, and nothing changes. */
 ENGINE_OK int shard_install(struct shard *, struct engine_job **);
+/* A scrub: reads a piece (some MiB) of what lies in tables, to find damage before a reader does, and quarantines what it finds. Jobs as
+ * above, to be run and installed; how often is the caller's choice, never is the default. Each goes on where the one before
+ * ended; *out is NULL while one is out, and once when everything has been read: the next call begins anew. Installing it
+ * returns 0 also when damage was found (shard_stats, shard_error), and -EIO and the like when a block could not be read. */
+ENGINE_OK int shard_scrub(struct shard *, struct engine_job **out);
 /* 0 = idle, 1000 = writes are refused with -EAGAIN. Proportional to the debt in between: delay writers by it. */
 uint32_t shard_pressure(const struct shard *);
 /* Asks for everything to be flushed / merged into the last level by the jobs to come. -ENOSPC, -EIO as for a write. */
@@ -231,6 +236,7 @@ struct shard_stats {
 	uint64_t recovered_batches; /* replayed from the log at open */
 	uint64_t torn_tail_bytes;   /* cut off at open: never acknowledged */
 	uint32_t quarantined_partitions;
+	uint64_t scrub_bytes_read, scrub_rounds; /* rounds: everything was read so many times */
 };
 void shard_stats(const struct shard *, struct shard_stats *stats_out);
 /* Nothing but closing is left: a write or a sync failed (a job's -EIO, by contrast, may be a read that failed). */

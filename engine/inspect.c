@@ -20,6 +20,7 @@ struct inspect {
 	struct inspect_result *result;
 	struct files files; /* of the shard at hand */
 	struct manifest_state state;
+	uint64_t last_sequence; /* of the shard, as far as its log is intact */
 };
 
 static bool shows_files(const struct inspect *it)
@@ -223,10 +224,12 @@ static void inspect_segment(struct inspect *it, const char *path, uint64_t numbe
 		inspect_batch(it, path, at, &batch);
 		last = batch.first_sequence + batch.count - 1;
 	}
+	if (last > it->last_sequence)
+		it->last_sequence = last;
 	if (reader.at == size)
 		return;
 	fprintf(it->out, "%s: ends at offset %zu of %zu\n", path, reader.at, size);
-	if (wal_reader_resync(&reader, &durable) && durable > last)
+	if ((wal_reader_resync(&reader, &durable) && durable > last) || it->state.closed_sequence > last)
 		found_damage(it, "a batch is damaged that had been synced");
 	else
 		fprintf(it->out, "  a torn tail: never acknowledged\n");
@@ -318,6 +321,16 @@ static void inspect_tree(struct inspect *it)
 	hashtree_fini(&tree);
 }
 
+static void found_short_log(struct inspect *it)
+{
+	char text[FILES_PATH_MAX + 160];
+
+	snprintf(text, sizeof(text),
+		 "%s: the log ends at sequence %" PRIu64 ", but the store was closed at %" PRIu64 ": writes are lost",
+		 it->files.directory, it->last_sequence, it->state.closed_sequence);
+	found_damage(it, text);
+}
+
 static int inspect_shard(struct inspect *it, uint32_t index)
 {
 	struct engine_error error = {{0}};
@@ -340,8 +353,11 @@ static int inspect_shard(struct inspect *it, uint32_t index)
 	if (tail)
 		fprintf(it->out, "  manifest: %" PRIu64 " bytes at its end are a torn append\n", tail);
 	rc = inspect_tables(it);
+	it->last_sequence = it->state.flushed_sequence;
 	if (rc == 0)
 		rc = it->fs->list(it->fs, it->files.directory, visit_log, it);
+	if (rc == 0 && it->what != INSPECT_STATS && it->last_sequence < it->state.closed_sequence)
+		found_short_log(it);
 	inspect_tree(it);
 	manifest_state_fini(&it->state);
 	return rc;

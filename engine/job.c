@@ -294,21 +294,55 @@ static int merge_inputs(struct engine_job *job)
 	return rc;
 }
 
-void job_run(struct engine_job *job)
-{
-	int rc = job->may_move ? choose_moved(job) : 0;
+/* ---- scrubbing ------------------------------------------------------------------------------------------------- */
 
+/* Reads blocks until enough is read, the table ends, or one is damaged, which leaves a note (sst.h). */
+static int scrub(struct engine_job *job)
+{
+	struct sst_stream stream;
+	int rc = 0;
+
+	sst_stream_init(&stream, job->scrubbed);
+	while (rc == 0 && job->next_block < job->scrubbed->block_count && job->bytes_read < JOB_SCRUB_BYTES) {
+		struct block *block;
+
+		rc = sst_stream_block(&stream, job->next_block, &block, &job->text);
+		if (rc == 0 || rc == -EBADMSG)
+			job->next_block++;
+		if (rc)
+			break;
+		job->bytes_read += block->size;
+		block_release(block);
+	}
+	sst_stream_fini(&stream);
+	return rc;
+}
+
+static int run(struct engine_job *job)
+{
+	int rc;
+
+	if (job->kind == JOB_SCRUB)
+		return scrub(job);
+	rc = job->may_move ? choose_moved(job) : 0;
 	if (rc == 0)
 		rc = merge_inputs(job);
 	if (rc == 0 && job->has_tree)
 		rc = write_tree(job);
 	if (rc == 0 && job->output_count)
 		rc = job->files.fs->sync_dir(job->files.fs, job->files.directory);
+	return rc;
+}
+
+void job_run(struct engine_job *job)
+{
+	static const char *const names[] = {"flush", "compaction", "scrub"};
+	int rc = run(job);
+
 	job->has_run = true;
 	job->error = rc;
 	if (rc && !job->text.text[0])
-		format_error(&job->text, rc, "%s: %s: %s%s", job->files.directory,
-			     job->kind == JOB_FLUSH ? "flush" : "compaction", strerror(-rc),
+		format_error(&job->text, rc, "%s: %s: %s%s", job->files.directory, names[job->kind], strerror(-rc),
 			     rc == -ENOSPC ? ": free some space" : "");
 }
 

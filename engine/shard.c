@@ -325,7 +325,7 @@ int shard_create_files(const struct engine_options *options, uint32_t shard_inde
 
 static void shard_free(struct shard *shard)
 {
-	assert(!shard->compaction_count && !shard->is_flushing && !shard->commit_count);
+	assert(!shard->compaction_count && !shard->is_flushing && !shard->commit_count && !shard->scrub.is_out);
 	assert(atomic_load(&shard->snapshot_count) == 0);
 	if (shard->view)
 		view_unref(&shard->view);

@@ -8,7 +8,7 @@ enum { TABLE_BYTES_MIN = 64 * 1024, TABLE_BYTES_MAX = 64 * 1024 * 1024 };
 
 static const struct compact_limits limits = {SHARD_RUNS_PER_LEVEL, SHARD_BOTTOM_RATIO};
 
-static struct engine_job *job_new(struct shard *shard, enum job_kind kind)
+struct engine_job *shard_job(struct shard *shard, enum job_kind kind)
 {
 	const struct engine_options *options = &shard->options;
 	struct engine_job *job = calloc(1, sizeof(*job));
@@ -54,7 +54,7 @@ static int take_tree(struct shard *shard, struct engine_job *job)
 /* All retired memtables into one run of level 0. */
 static int make_flush(struct shard *shard, struct engine_job **out)
 {
-	struct engine_job *job = job_new(shard, JOB_FLUSH);
+	struct engine_job *job = shard_job(shard, JOB_FLUSH);
 	size_t count = shard->retired_count;
 
 	if (!job)
@@ -96,7 +96,7 @@ static bool choose(struct shard *shard, const struct compact_run *runs, struct c
 
 static int make_compaction(struct shard *shard, const struct compact_choice *choice, struct engine_job **out)
 {
-	struct engine_job *job = job_new(shard, JOB_COMPACTION);
+	struct engine_job *job = shard_job(shard, JOB_COMPACTION);
 	struct engine_job **grown =
 		realloc(shard->compactions, (shard->compaction_count + 1) * sizeof(struct engine_job *));
 
@@ -413,10 +413,10 @@ static int install(struct shard *shard, struct engine_job *job)
 
 static void forget_job(struct shard *shard, const struct engine_job *job)
 {
-	if (job->kind == JOB_FLUSH) {
+	if (job->kind == JOB_FLUSH)
 		shard->is_flushing = false;
-		return;
-	}
+	if (job->kind == JOB_SCRUB)
+		shard->scrub.is_out = false;
 	for (size_t i = 0; i < shard->compaction_count; i++) {
 		if (shard->compactions[i] == job) {
 			shard->compactions[i] = shard->compactions[--shard->compaction_count];
@@ -435,7 +435,9 @@ int shard_install(struct shard *shard, struct engine_job **job)
 		job_destroy(job);
 		return rc;
 	}
-	if (rc) {
+	if (it->kind == JOB_SCRUB) {
+		rc = shard_scrub_done(shard, it);
+	} else if (rc) {
 		shard->error = it->text;
 		shard->is_full |= rc == -ENOSPC; /* the next write looks how much is free */
 	} else {

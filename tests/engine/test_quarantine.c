@@ -704,6 +704,77 @@ static void test_lost_table_costs_its_range(void **state)
 	}
 }
 
+/* Several damaged blocks, which nobody reads but the scrub; it goes on where it was, and begins anew. */
+static void test_scrub_finds_damage(void **state)
+{
+	static const uint32_t victims[] = {2, 6};
+	struct shard_stats stats;
+	struct store store;
+	struct shard *shard;
+	uint32_t jobs = 0;
+
+	(void)state;
+	fill_store(&store, true);
+	damage_table(&store, 2, KEYS / 2);
+	damage_table(&store, 6, KEYS / 2);
+	assert_int_equal(open_store(&store), 0);
+	shard = shard_of(&store, 0);
+	for (uint32_t round = 1; round <= 2; round++) {
+		struct engine_job *job, *other;
+
+		for (;;) {
+			assert_int_equal(shard_scrub(shard, &job), 0);
+			if (!job)
+				break;
+			assert_int_equal(shard_scrub(shard, &other), 0);
+			assert_null(other);
+			engine_job_run(job);
+			assert_int_equal(shard_install(shard, &job), 0);
+			jobs++;
+		}
+		shard_stats(shard, &stats);
+		assert_int_equal(stats.scrub_rounds, round);
+	}
+	assert_true(jobs >= 6); /* up to each damaged block, and behind the last, twice */
+	assert_true(stats.scrub_bytes_read > 2 * (PARTITIONS / SHARDS - 1) * KEYS * VALUE);
+	check_only(&store, victims, 2);
+	restart(&store);
+	check_only(&store, victims, 2);
+	free_store(&store);
+}
+
+static void test_scrub_that_cannot_read_tries_again(void **state)
+{
+	struct shard_stats stats;
+	struct engine_job *job;
+	struct store store;
+	struct shard *shard;
+
+	(void)state;
+	fill_store(&store, true);
+	assert_int_equal(open_store(&store), 0);
+	shard = shard_of(&store, 0);
+	assert_int_equal(shard_scrub(shard, &job), 0);
+	sim_fs_count_only(store.disk, 1 << SIM_FS_PREAD);
+	sim_fs_reset_operations(store.disk);
+	sim_fs_fail_at(store.disk, 0, -EIO, false);
+	engine_job_run(job);
+	assert_int_equal(shard_install(shard, &job), -EIO);
+	assert_false(shard_is_dead(shard));
+	assert_int_equal(shard_scrub(shard, &job), 0);
+	engine_job_run(job);
+	assert_int_equal(shard_install(shard, &job), 0);
+	assert_int_equal(shard_scrub(shard, &job), 0);
+	assert_null(job);
+	shard_stats(shard, &stats);
+	assert_true(stats.scrub_bytes_read > PARTITIONS / SHARDS * KEYS * VALUE);
+	/* One that is never run changes nothing. */
+	assert_int_equal(shard_scrub(shard, &job), 0);
+	assert_int_equal(shard_install(shard, &job), -ECANCELED);
+	check_only(&store, NULL, 0);
+	free_store(&store);
+}
+
 static void test_inspect_shows_it(void **state)
 {
 	struct inspect_result result;
@@ -887,6 +958,8 @@ int main(void)
 		cmocka_unit_test(test_other_threads_only_leave_a_note),
 		cmocka_unit_test(test_iteration_stops_and_goes_on_behind),
 		cmocka_unit_test(test_lost_table_costs_its_range),
+		cmocka_unit_test(test_scrub_finds_damage),
+		cmocka_unit_test(test_scrub_that_cannot_read_tries_again),
 		cmocka_unit_test(test_inspect_shows_it),
 		cmocka_unit_test(test_crash_at_every_step),
 		cmocka_unit_test(test_crash_while_the_log_is_put_aside),

@@ -312,14 +312,32 @@ static int release_row(struct shard *shard, uint32_t first, uint32_t step, uint3
 	return shard_drop_range(shard, partition_start(begin, first), partition_start(end, last + 1));
 }
 
+/* Reads all tables, so that what is damaged is known. */
+static int scrub_shard(struct shard *shard)
+{
+	struct engine_job *job;
+	int rc;
+
+	while ((rc = shard_scrub(shard, &job)) == 0 && job) {
+		engine_job_run(job);
+		rc = shard_install(shard, &job);
+		if (rc)
+			break;
+	}
+	return rc;
+}
+
 static int release_shard(struct shard *shard, uint32_t index, uint32_t shard_count, bool is_sure)
 {
-	int32_t at = shard_quarantined(shard, 0);
 	struct shard_stats stats;
-	int rc = 0;
+	int rc = scrub_shard(shard);
+	int32_t at;
 
-	if (at < 0)
-		return 0;
+	if (rc)
+		printf("shard %u: %s\n", index, shard_error(shard));
+	at = shard_quarantined(shard, 0);
+	if (rc || at < 0)
+		return rc;
 	shard_stats(shard, &stats);
 	printf("shard %u: %u partitions are quarantined, from %d on\n  %s\n", index, stats.quarantined_partitions, at,
 	       shard_quarantine_reason(shard));
@@ -367,15 +385,15 @@ static int main_release(int argc, char **argv)
 {
 	static const struct argp_option argp_options[] = {
 		{"yes", 'y', NULL, 0, "do it: what is left of them is gone then, here", 0}, {0}};
-	static const struct argp argp = {
-		argp_options,
-		parse_release,
-		"DIR",
-		"Lists quarantined partitions of a store that is not in use, and with --yes drops them, so that "
-		"they can be read and written again and be filled from their replicas.",
-		NULL,
-		NULL,
-		NULL};
+	static const struct argp argp = {argp_options,
+					 parse_release,
+					 "DIR",
+					 "Reads all of a store that is not in use, lists the partitions that are "
+					 "damaged, and with --yes drops them, so that "
+					 "they can be read and written again and be filled from their replicas.",
+					 NULL,
+					 NULL,
+					 NULL};
 	struct release_options options = {0};
 
 	argp_parse(&argp, argc, argv, 0, NULL, &options);
