@@ -135,5 +135,10 @@ int files_make_directory(const struct fs *fs, const char *path)
 {
 	int rc = fs->mkdir(fs, path);
 
-	return rc ? rc : sync_parent(fs, path);
+	if (rc)
+		return rc;
+	rc = sync_parent(fs, path);
+	if (rc)
+		(void)fs->rmdir(fs, path);
+	return rc;
 }

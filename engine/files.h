@@ -38,7 +38,7 @@ enum file_kind files_parse(const char *name, uint64_t *number_out);
 ENGINE_OK int files_replace(const struct fs *, const char *directory, const char *path, const void *data, size_t size);
 /* Reads a file whole; free *data_out. -EFBIG beyond limit. */
 ENGINE_OK int files_read(const struct fs *, const char *path, uint64_t limit, uint8_t **data_out, size_t *size_out);
-/* Makes a directory and makes its name durable. -EEXIST when it is there. */
+/* Makes a directory and makes its name durable. -EEXIST when it is there; on an error it has not been made. */
 ENGINE_OK int files_make_directory(const struct fs *, const char *path);
 /* Removes it; "was not there" is success. */
 int files_remove(const struct fs *, const char *path);

@@ -3,7 +3,7 @@
  * batch, the hash trees equal a recount, and no file is left behind.
  *
  * KVRING_CRASH_STEPS=n makes the workload longer, KVRING_CRASH_NAMES=1 crosses every treatment of bytes with every one
- * of names.
+ * of names, KVRING_CRASH_STRIDE=1 takes every operation of the store of several shards.
  */
 #include <stdarg.h>
 #include <setjmp.h>
@@ -17,7 +17,7 @@
 
 #include "world.h"
 
-enum { SEED = 20 };
+enum { SEED = 20, SHARDS_MAX = 3 };
 
 static unsigned wish(const char *name, unsigned otherwise)
 {
@@ -46,119 +46,142 @@ static int script_step(struct world *world, unsigned i)
 	}
 	if (i % 5 == 3)
 		return world_commit(world, i % 3 ? ENGINE_SYNC_EACH : ENGINE_SYNC_NONE);
+	if (i % 11 == 6)
+		return world_split_commit(world);
 	if (i % 7 == 5)
 		return world_job(world);
 	return world_write(world);
 }
 
-/* Runs the script until it ends or the power fails. Opening counts too, and so does closing and opening in the middle.
- */
-static void run_script(struct world *world, unsigned steps)
+static int close_and_open(struct world *first)
 {
-	if (world_open(world, NULL))
+	int rc = world_close(first);
+
+	return rc ? rc : world_open(first, NULL);
+}
+
+/* Runs the script, the shards in turn, until it ends or the power fails. Opening counts too, and so does closing and
+ * opening in the middle. */
+static void run_script(struct world *first, unsigned steps)
+{
+	struct world *world = first;
+
+	if (world_open(first, NULL))
 		return;
 	for (unsigned i = 0; i < steps; i++) {
 		int rc = script_step(world, i);
 
 		if (rc == -EAGAIN)
 			rc = world_finish_jobs(world);
-		if (rc == 0 && i == steps / 2) {
-			rc = world_close(world);
-			if (rc == 0)
-				rc = world_open(world, NULL);
-		}
+		if (rc == 0 && i == steps / 2)
+			rc = close_and_open(first);
 		if (rc)
 			break;
+		/* Runs of several steps, so that one shard does not get all of one kind. */
+		if (i % 3 == 0)
+			world = world->next ? world->next : first;
 	}
-	if (!sim_fs_is_down(world->disk))
+	for (world = first; world && !sim_fs_is_down(first->disk); world = world->next)
 		(void)world_finish_jobs(world);
 }
 
-/* A checkpoint that calls itself a store opens and reads; one that does not is none. */
-static void check_checkpoints(struct world *world)
+/* A checkpoint that calls itself a store opens and holds what the store held when it was made; one that does not is none. */
+static void check_checkpoint(struct world *first, uint32_t number)
 {
-	for (uint32_t i = 0; i < world->checkpoint_count; i++) {
-		struct engine_options options = world->options;
-		char directory[64], store[80];
-		struct engine *engine;
-		struct engine_error error;
-		const uint8_t *data;
-		uint64_t size;
+	struct engine_options options = first->options;
+	char directory[64], store[80];
+	struct engine *engine;
+	struct engine_error error;
+	const uint8_t *data;
+	uint64_t size;
 
-		snprintf(directory, sizeof(directory), "/checkpoint-%u", i);
-		snprintf(store, sizeof(store), "%s/STORE", directory);
-		if (sim_fs_look(world->disk, store, &data, &size))
-			continue;
-		options.directory = directory;
-		options.create_if_missing = false;
-		if (engine_open(&options, &engine, &error))
-			fail_msg("%s", error.text);
-		for (uint32_t key = 0; key < WORLD_KEYS; key++) {
-			struct engine_value value;
-
-			assert_true(shard_get(engine_shard(engine, 0), world_key(key), &value) >= 0);
-			engine_value_release(&value);
-		}
-		assert_int_equal(engine_close(&engine), 0);
-	}
+	snprintf(directory, sizeof(directory), "/checkpoint-%u", number);
+	snprintf(store, sizeof(store), "%s/STORE", directory);
+	if (sim_fs_look(first->disk, store, &data, &size))
+		return;
+	options.directory = directory;
+	options.create_if_missing = false;
+	if (engine_open(&options, &engine, &error))
+		fail_msg("%s", error.text);
+	for (struct world *world = first; world; world = world->next)
+		world_check_copy(world, engine_shard(engine, world->shard_index), world->checkpoint_points[number]);
+	assert_int_equal(engine_close(&engine), 0);
 }
 
-static void reopen(struct world *world)
+static void reopen(struct world *first)
 {
 	struct engine_error error;
 
-	world->is_dead = true;
-	(void)world_close(world);
-	sim_fs_restart(world->disk);
-	if (world_open(world, &error))
+	(void)world_close(first);
+	sim_fs_restart(first->disk);
+	if (world_open(first, &error))
 		fail_msg("%s", error.text);
-	world_check(world);
+	for (struct world *world = first; world; world = world->next)
+		world_check(world);
+}
+
+/* It goes on after the crash as before. */
+static void go_on(struct world *first)
+{
+	for (struct world *world = first; world; world = world->next) {
+		for (int i = 0; i < 10; i++) {
+			int rc = world_write(world);
+
+			if (rc == -EAGAIN)
+				rc = world_finish_jobs(world);
+			assert_int_equal(rc, 0);
+		}
+		assert_int_equal(world_commit(world, ENGINE_SYNC_EACH), 0);
+		assert_int_equal(world_finish_jobs(world), 0);
+		world_check(world);
+	}
+	world_check_files(first);
+}
+
+struct plan {
+	unsigned shards, steps;
+	uint64_t first_index, stride;
+};
+
+/* The worlds of one store; the first one stands for all. */
+static void make_worlds(struct world *worlds, unsigned count)
+{
+	world_init(&worlds[0], SEED);
+	for (unsigned i = 1; i < count; i++)
+		world_join(&worlds[i], &worlds[0], SEED + i);
+	worlds[0].options.memtable_bytes = 6 * 1024;
 }
 
 /* True when the crash came before the script's end. */
-static bool explore(uint64_t index, const struct sim_crash *how, unsigned steps)
+static bool explore(uint64_t index, const struct sim_crash *how, const struct plan *plan)
 {
-	struct world world;
+	struct world worlds[SHARDS_MAX];
 	bool fired;
 
-	world_init(&world, SEED);
-	world.options.memtable_bytes = 6 * 1024;
-	sim_fs_crash_at(world.disk, index, how);
-	run_script(&world, steps);
-	fired = sim_fs_fired(world.disk);
-	if (!fired) {
-		world_fini(&world);
-		return false;
+	make_worlds(worlds, plan->shards);
+	sim_fs_crash_at(worlds[0].disk, index, how);
+	run_script(&worlds[0], plan->steps);
+	fired = sim_fs_fired(worlds[0].disk);
+	if (fired) {
+		reopen(&worlds[0]);
+		for (uint32_t i = 0; i < worlds[0].checkpoint_count; i++)
+			check_checkpoint(&worlds[0], i);
+		go_on(&worlds[0]);
+		/* Once more, so that what recovery itself left is seen as well. */
+		sim_fs_crash(worlds[0].disk, &(struct sim_crash){SIM_DATA_DROP, SIM_NAMES_DROP, index});
+		reopen(&worlds[0]);
 	}
-	reopen(&world);
-	check_checkpoints(&world);
-	/* It goes on from there. */
-	for (int i = 0; i < 10; i++) {
-		int rc = world_write(&world);
-
-		if (rc == -EAGAIN)
-			rc = world_finish_jobs(&world);
-		assert_int_equal(rc, 0);
-	}
-	assert_int_equal(world_commit(&world, ENGINE_SYNC_EACH), 0);
-	assert_int_equal(world_finish_jobs(&world), 0);
-	world_check(&world);
-	world_check_files(&world);
-	/* Once more, so that what recovery itself left is seen as well. */
-	sim_fs_crash(world.disk, &(struct sim_crash){SIM_DATA_DROP, SIM_NAMES_DROP, index});
-	reopen(&world);
-	world_fini(&world);
-	return true;
+	world_fini(&worlds[0]);
+	return fired;
 }
 
-static void test_every_operation(void **state)
+static void explore_all(const struct plan *plan)
 {
-	unsigned steps = wish("KVRING_CRASH_STEPS", 100), all_names = wish("KVRING_CRASH_NAMES", 0);
-	uint64_t index = 0, crashes = 0;
+	unsigned all_names = wish("KVRING_CRASH_NAMES", 0);
+	uint64_t index = plan->first_index, crashes = 0;
 	bool fired = true;
 
-	(void)state;
-	for (; fired; index++) {
+	for (; fired; index += plan->stride) {
 		for (unsigned data = 0; data < SIM_DATA_MODE_COUNT; data++) {
 			for (unsigned names = 0; names < (all_names ? SIM_NAMES_MODE_COUNT : 1); names++) {
 				struct sim_crash how = {
@@ -167,14 +190,56 @@ static void test_every_operation(void **state)
 					.seed = index * 31 + data,
 				};
 
-				fired = explore(index, &how, steps);
+				fired = explore(index, &how, plan);
 				crashes += fired;
 			}
 		}
 	}
-	print_message("%llu file operations, %llu crashes\n", (unsigned long long)index - 1,
+	print_message("%u shards: crashes up to file operation %llu, every %llu: %llu\n", plan->shards,
+		      (unsigned long long)index - plan->stride, (unsigned long long)plan->stride,
 		      (unsigned long long)crashes);
 	assert_true(index > 200);
+}
+
+static void test_every_operation(void **state)
+{
+	(void)state;
+	explore_all(&(struct plan){1, wish("KVRING_CRASH_STEPS", 100), 0, 1});
+}
+
+/* With several shards, every operation of making the store, and then a sample; KVRING_CRASH_STRIDE=1 takes all. */
+static void test_several_shards(void **state)
+{
+	(void)state;
+	explore_all(&(struct plan){SHARDS_MAX, wish("KVRING_CRASH_STEPS", 150), 0, wish("KVRING_CRASH_STRIDE", 5)});
+}
+
+/* Making a store of several shards is cut short: the next open makes it whole. */
+static void test_crash_while_creating(void **state)
+{
+	bool fired = true;
+	uint64_t crashes = 0;
+
+	(void)state;
+	for (uint64_t index = 0; fired; index++) {
+		for (unsigned mode = 0; mode < SIM_DATA_MODE_COUNT * SIM_NAMES_MODE_COUNT; mode++) {
+			struct sim_crash how = {(enum sim_crash_data)(mode % SIM_DATA_MODE_COUNT),
+						(enum sim_crash_names)(mode / SIM_DATA_MODE_COUNT), index};
+			struct world worlds[SHARDS_MAX];
+
+			make_worlds(worlds, SHARDS_MAX);
+			sim_fs_crash_at(worlds[0].disk, index, &how);
+			fired = world_open(&worlds[0], NULL) != 0;
+			crashes += fired;
+			if (fired) {
+				reopen(&worlds[0]);
+				go_on(&worlds[0]);
+			}
+			world_fini(&worlds[0]);
+		}
+	}
+	print_message("%llu crashes while creating\n", (unsigned long long)crashes);
+	assert_true(crashes > 500);
 }
 
 /* The power fails while the store recovers from a power cut. */
@@ -199,7 +264,6 @@ static void test_crash_in_recovery(void **state)
 				world_fini(&world);
 				break;
 			}
-			world.is_dead = true;
 			(void)world_close(&world);
 			sim_fs_restart(world.disk);
 			sim_fs_reset_operations(world.disk);
@@ -251,6 +315,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_operation),
+		cmocka_unit_test(test_several_shards),
+		cmocka_unit_test(test_crash_while_creating),
 		cmocka_unit_test(test_crash_in_recovery),
 		cmocka_unit_test(test_lying_disk_is_noticed),
 	};

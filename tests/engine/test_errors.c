@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "world.h"
@@ -89,6 +90,23 @@ static bool run(struct world *world, int *rc_out)
 	return sim_fs_fired(world->disk);
 }
 
+/* A checkpoint that failed has taken its directory away again, while the disk lets it. */
+static void check_no_half_checkpoint(struct world *world)
+{
+	const struct fs *fs = world->options.fs;
+	char path[64];
+	const uint8_t *data;
+	uint64_t size;
+
+	for (uint32_t i = 0; i < world->checkpoint_count; i++) {
+		snprintf(path, sizeof(path), "/checkpoint-%u/STORE", i);
+		if (sim_fs_look(world->disk, path, &data, &size) == 0)
+			continue;
+		snprintf(path, sizeof(path), "/checkpoint-%u", i);
+		assert_int_equal(fs->rmdir(fs, path), -ENOENT);
+	}
+}
+
 static bool try_at(uint64_t index, int error, bool forever)
 {
 	struct world world;
@@ -101,6 +119,8 @@ static bool try_at(uint64_t index, int error, bool forever)
 	sim_fs_reset_operations(world.disk);
 	sim_fs_fail_at(world.disk, index, error, forever);
 	fired = run(&world, &rc);
+	if (!forever)
+		check_no_half_checkpoint(&world);
 	if (rc == 0) {
 		/* The operation's result did not matter, such as removing a file that nobody names. */
 		sim_fs_fail_never(world.disk);

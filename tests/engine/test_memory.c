@@ -1,4 +1,4 @@
-/* Memory runs out at every allocation of the request path and of a job: no crash, no leak, nothing half applied. The
+/* Memory runs out at every allocation of the request path, of jobs, of checkpoints and of recovery: no crash, no leak, nothing half applied. The
  * linker sends the allocating functions through here (--wrap).
  */
 #include <stdarg.h>
@@ -85,17 +85,18 @@ static void assert_generation(struct fixture *it, uint64_t generation)
 	}
 }
 
-/* All keys in one batch. */
-static int write_generation(struct fixture *it, uint64_t generation)
+/* All keys in one batch, with values of this size. */
+static int write_generation(struct fixture *it, uint64_t generation, size_t value_size)
 {
-	uint64_t value[40] = {generation};
+	static uint64_t value[5000];
 	struct engine_batch *batch;
 	int rc = engine_batch_create(&batch);
 
+	value[0] = generation;
 	for (unsigned item = 0; rc == 0 && item < ITEMS; item++) {
 		char bytes[64];
 
-		rc = engine_batch_put(batch, key_of(item, bytes), (struct engine_slice){value, sizeof(value)},
+		rc = engine_batch_put(batch, key_of(item, bytes), (struct engine_slice){value, value_size},
 				      it->generation ^ generation);
 	}
 	if (rc == 0)
@@ -104,10 +105,10 @@ static int write_generation(struct fixture *it, uint64_t generation)
 	return rc;
 }
 
-static int step_write(struct fixture *it)
+static int write_sized(struct fixture *it, size_t value_size)
 {
 	uint64_t sequence = shard_sequence(it->shard);
-	int rc = write_generation(it, it->generation + 1);
+	int rc = write_generation(it, it->generation + 1, value_size);
 
 	if (rc == 0)
 		it->generation++;
@@ -116,9 +117,80 @@ static int step_write(struct fixture *it)
 	return rc;
 }
 
+static int step_write(struct fixture *it)
+{
+	return write_sized(it, 320);
+}
+
+/* Of several chunks of the memtable, so that memory runs out in the middle of the batch too. */
+static int step_write_large(struct fixture *it)
+{
+	return write_sized(it, 40000);
+}
+
 static int step_commit(struct fixture *it)
 {
 	return shard_commit(it->shard, ENGINE_SYNC_NONE);
+}
+
+/* What was begun is ended, also when beginning failed for want of memory. */
+static int step_commit_in_halves(struct fixture *it)
+{
+	struct engine_commit *commit;
+	long planned = fail_after;
+	int rc;
+
+	fail_after = NEVER;
+	assert_int_equal(write_sized(it, 320), 0);
+	fail_after = planned;
+	rc = shard_commit_begin(it->shard, &commit);
+	if (rc)
+		assert_null(commit);
+	if (rc || !commit)
+		return rc;
+	engine_commit_run(commit);
+	rc = shard_commit_end(it->shard, &commit);
+	assert_true(rc || shard_durable_sequence(it->shard) == shard_sequence(it->shard));
+	return rc;
+}
+
+static int step_multi_get(struct fixture *it)
+{
+	struct engine_slice keys[ITEMS];
+	struct engine_value values[ITEMS];
+	char bytes[ITEMS][64];
+	int results[ITEMS], rc = 0;
+
+	for (unsigned item = 0; item < ITEMS; item++)
+		keys[item] = key_of(item, bytes[item]);
+	shard_multi_get(it->shard, keys, ITEMS, values, results);
+	for (unsigned item = 0; item < ITEMS; item++) {
+		if (results[item] < 0)
+			rc = results[item];
+		else
+			assert_int_equal(results[item], 1);
+		engine_value_release(&values[item]);
+	}
+	return rc;
+}
+
+static int step_compact(struct fixture *it)
+{
+	return shard_request_compaction(it->shard);
+}
+
+/* A checkpoint that fails leaves nothing, so that the next one can take the same name. */
+static int step_checkpoint(struct fixture *it)
+{
+	char directory[80], command[100];
+	int rc;
+
+	snprintf(directory, sizeof(directory), "%s-copy", it->directory);
+	rc = engine_checkpoint(it->engine, directory, NULL);
+	snprintf(command, sizeof(command), "rm -rf %s", directory);
+	if (rc == 0)
+		assert_int_equal(system(command), 0);
+	return rc;
 }
 
 static int step_get(struct fixture *it)
@@ -193,6 +265,11 @@ static const struct step {
 	{"rotate", step_rotate}, {"job", step_job},       {"get", step_get},   {"iterate", step_iterate},
 	{"write", step_write},   {"meta", step_meta},     {"drop", step_drop}, {"job", step_job},
 	{"rotate", step_rotate}, {"job", step_job},
+	{"large write", step_write_large}, {"commit in halves", step_commit_in_halves},
+	{"multi-get", step_multi_get}, {"rotate", step_rotate}, {"job", step_job},
+	{"multi-get", step_multi_get}, {"large write", step_write_large}, {"compact", step_compact},
+	{"job", step_job}, {"job", step_job}, {"get", step_get}, {"multi-get", step_multi_get},
+	{"write", step_write}, {"checkpoint", step_checkpoint}, {"write", step_write},
 };
 
 enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
@@ -210,7 +287,7 @@ static void reopen(struct fixture *it)
 static void test_every_allocation_of_every_step(void **state)
 {
 	struct fixture it = {.directory = "/dev/shm/kvring-memory-XXXXXX"}; /* syncing costs nothing there */
-	unsigned failed = 0;
+	unsigned failed = 0, recovery_failed = 0;
 	char command[100];
 
 	(void)state;
@@ -237,10 +314,17 @@ static void test_every_allocation_of_every_step(void **state)
 		}
 	}
 	print_message("%u allocations failed\n", failed);
-	assert_true(failed > 80);
+	assert_true(failed > 200);
+	/* Recovery of several segments, drops and trees, and of tables behind them: it fails or it works. */
+	for (int segment = 0; segment < 3; segment++) {
+		assert_int_equal(step_write(&it), 0);
+		assert_int_equal(shard_drop_range(it.shard, (struct engine_slice){"\0\x50", 2},
+						  (struct engine_slice){"\0\x51", 2}),
+				 0);
+		assert_int_equal(step_write(&it), 0);
+	}
 	reopen(&it);
 	assert_generation(&it, it.generation);
-	/* Opening, too: it fails or it works. */
 	for (long n = 0;; n++) {
 		int rc;
 
@@ -254,9 +338,12 @@ static void test_every_allocation_of_every_step(void **state)
 			assert_int_equal(engine_open(&it.options, &it.engine, NULL), 0);
 		it.shard = engine_shard(it.engine, 0);
 		assert_generation(&it, it.generation);
+		recovery_failed += has_failed;
 		if (!has_failed)
 			break;
 	}
+	print_message("%u allocations failed while opening\n", recovery_failed);
+	assert_true(recovery_failed > 50);
 	assert_int_equal(engine_close(&it.engine), 0);
 	snprintf(command, sizeof(command), "rm -rf %s", it.directory);
 	assert_int_equal(system(command), 0);

@@ -1,5 +1,6 @@
-/* Long random histories against a model: batches, commits, jobs under way, drops, snapshots held across compactions,
- * closing and opening, and power cuts at random moments.
+/* Long random histories against a model: batches, commits whole and in halves, jobs under way, drops, checkpoints,
+ * snapshots, iterators and values held across all of it, closing and opening, and power cuts and kills at random moments;
+ * with one shard and with several.
  */
 #include <stdarg.h>
 #include <setjmp.h>
@@ -26,73 +27,116 @@ static void open_world(struct world *world)
 		fail_msg("%s", error.text);
 }
 
+enum { SHARDS_MAX = 3 };
+
+/* A store of one shard, every third of three. */
+struct store {
+	struct world worlds[SHARDS_MAX];
+	unsigned count;
+};
+
+static struct world *store_init(struct store *store, uint64_t seed)
+{
+	struct engine_options *options = &store->worlds[0].options;
+
+	store->count = seed % 3 == 0 ? SHARDS_MAX : 1;
+	world_init(&store->worlds[0], seed);
+	for (unsigned i = 1; i < store->count; i++)
+		world_join(&store->worlds[i], &store->worlds[0], seed + 1000 * i);
+	if (seed % 3 == 1)
+		options->compression_upper = options->compression_last = ENGINE_COMPRESSION_NONE;
+	if (seed % 5 == 1)
+		options->filter_bits_per_key = 0;
+	if (seed % 4 == 1)
+		options->memtable_bytes = 4 * 1024; /* many small tables */
+	return &store->worlds[0];
+}
+
+static void check_all(struct store *store)
+{
+	for (unsigned i = 0; i < store->count; i++)
+		world_check(&store->worlds[i]);
+}
+
+static void finish_all(struct store *store)
+{
+	world_let_go(&store->worlds[0]);
+	for (unsigned i = 0; i < store->count; i++)
+		assert_int_equal(world_finish_jobs(&store->worlds[i]), 0);
+	check_all(store);
+	world_check_files(&store->worlds[0]);
+}
+
 static void run(uint64_t seed, unsigned steps)
 {
-	struct world world;
+	struct store store;
+	struct world *first = store_init(&store, seed);
 
-	world_init(&world, seed);
-	if (seed % 3 == 1)
-		world.options.compression_upper = world.options.compression_last = ENGINE_COMPRESSION_NONE;
-	if (seed % 5 == 1)
-		world.options.filter_bits_per_key = 0;
-	open_world(&world);
+	open_world(first);
 	for (unsigned i = 0; i < steps; i++) {
-		assert_int_equal(world_step(&world), 0);
+		assert_int_equal(world_step(&store.worlds[i % store.count]), 0);
 		if (i % 50 == 0)
-			world_check(&world);
-		if (sim_random_below(&world.random, 150) == 0) {
-			assert_int_equal(world_close(&world), 0);
-			open_world(&world);
+			check_all(&store);
+		if (i % 500 == 499)
+			finish_all(&store);
+		if (sim_random_below(&first->random, 150) == 0) {
+			assert_int_equal(world_close(first), 0);
+			open_world(first);
 		}
 	}
-	world_check(&world);
-	assert_int_equal(world_close(&world), 0);
-	open_world(&world);
-	assert_int_equal(world_finish_jobs(&world), 0);
-	world_check(&world);
-	world_check_files(&world);
-	world_fini(&world);
+	check_all(&store);
+	assert_int_equal(world_close(first), 0);
+	open_world(first);
+	finish_all(&store);
+	world_fini(first);
 }
 
 static void test_random_histories(void **state)
 {
 	(void)state;
-	for (unsigned seed = 1; seed <= rounds(12); seed++)
+	for (unsigned seed = 1; seed <= rounds(12); seed++) {
+		print_message("seed %u\n", seed);
 		run(seed, 2500);
+	}
 }
 
-static void crash(struct world *world)
+/* The power fails, or the process is killed and the machine lives: then what was written is still seen, is taken for
+ * durable by who opens the store, and must be so. */
+static void crash(struct store *store)
 {
+	struct world *first = &store->worlds[0];
 	struct sim_crash how = {
-		.data = (enum sim_crash_data)sim_random_below(&world->random, SIM_DATA_MIXED + 1),
-		.names = (enum sim_crash_names)sim_random_below(&world->random, SIM_NAMES_MODE_COUNT),
-		.seed = sim_random_next(&world->random),
+		.data = (enum sim_crash_data)sim_random_below(&first->random, SIM_DATA_MIXED + 1),
+		.names = (enum sim_crash_names)sim_random_below(&first->random, SIM_NAMES_MODE_COUNT),
+		.seed = sim_random_next(&first->random),
 	};
 
-	sim_fs_crash(world->disk, &how);
-	world->is_dead = true;
-	(void)world_close(world);
-	sim_fs_restart(world->disk);
-	open_world(world);
-	world_check(world);
+	if (sim_random_below(&first->random, 3) == 0)
+		sim_fs_kill(first->disk);
+	else
+		sim_fs_crash(first->disk, &how);
+	(void)world_close(first);
+	sim_fs_restart(first->disk);
+	open_world(first);
+	check_all(store);
 }
 
 static void test_random_crashes(void **state)
 {
 	(void)state;
 	for (unsigned seed = 1; seed <= rounds(12); seed++) {
-		struct world world;
+		struct store store;
+		struct world *first = store_init(&store, seed + 1000000);
 
-		world_init(&world, seed + 1000000);
-		open_world(&world);
+		print_message("seed %u\n", seed);
+		open_world(first);
 		for (unsigned i = 0; i < 2000; i++) {
-			assert_int_equal(world_step(&world), 0);
-			if (sim_random_below(&world.random, 60) == 0)
-				crash(&world);
+			assert_int_equal(world_step(&store.worlds[i % store.count]), 0);
+			if (sim_random_below(&first->random, 60) == 0)
+				crash(&store);
 		}
-		assert_int_equal(world_finish_jobs(&world), 0);
-		world_check(&world);
-		world_fini(&world);
+		finish_all(&store);
+		world_fini(first);
 	}
 }
 

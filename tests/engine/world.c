@@ -76,11 +76,32 @@ static uint64_t value_hash(uint32_t key, const struct world_value *value)
 	return XXH3_64bits_withSeed(keys[key].bytes, keys[key].size, value->seed + value->size);
 }
 
+/* E5: a file number is never used twice, crashes or not. */
+static int note_number(void *arg, uint64_t index, enum sim_fs_call call, const char *path)
+{
+	struct world *world = arg;
+	unsigned shard;
+	unsigned long long number;
+
+	(void)index;
+	if (call != SIM_FS_CREATE || sscanf(path, "/store/shard-%u/%llu.", &shard, &number) != 2)
+		return 0;
+	while (world->shard_index != shard)
+		world = world->next;
+	assert_true(number < WORLD_NUMBERS);
+	if (world->used_numbers[number / 8] >> number % 8 & 1)
+		fail_msg("%s: this number was used before", path);
+	world->used_numbers[number / 8] |= (uint8_t)(1u << number % 8);
+	return 0;
+}
+
 void world_init(struct world *world, uint64_t seed)
 {
 	make_keys();
 	*world = (struct world){0};
 	sim_fs_create(seed, &world->disk);
+	sim_fs_set_hook(world->disk, note_number, world);
+	world->used_numbers = calloc(1, WORLD_NUMBERS / 8);
 	sim_random_seed(&world->random, seed);
 	engine_options_default(&world->options);
 	world->options.fs = sim_fs_table(world->disk);
@@ -93,10 +114,27 @@ void world_init(struct world *world, uint64_t seed)
 	world->point_capacity = 64;
 	world->points = calloc(world->point_capacity, sizeof(*world->points));
 	world->point_count = 1;
+	world->first = world;
+}
+
+void world_join(struct world *world, struct world *first, uint64_t seed)
+{
+	struct world *last = first;
+
+	world_init(world, seed);
+	sim_fs_destroy(&world->disk);
+	world->disk = first->disk;
+	while (last->next)
+		last = last->next;
+	last->next = world;
+	world->first = first;
+	world->shard_index = last->shard_index + 1;
+	first->options.shard_count = world->shard_index + 1;
 }
 
 static void release_held(struct world_held *held)
 {
+	engine_iterator_destroy(&held->iterator);
 	engine_value_release(&held->value);
 	engine_snapshot_release(&held->snapshot);
 }
@@ -104,10 +142,21 @@ static void release_held(struct world_held *held)
 void world_fini(struct world *world)
 {
 	world_close(world);
-	engine_batch_destroy(&world->batch);
 	assert_int_equal(sim_fs_open_files(world->disk), 0);
 	sim_fs_destroy(&world->disk);
-	free(world->points);
+	for (struct world *it = world; it; it = it->next) {
+		engine_batch_destroy(&it->batch);
+		free(it->used_numbers);
+		free(it->points);
+	}
+}
+
+static void note_durable(struct world *world)
+{
+	uint64_t durable = shard_durable_sequence(world->shard);
+
+	assert_true(durable >= world->durable_seen && durable <= shard_sequence(world->shard));
+	world->durable_seen = durable;
 }
 
 static void add_point(struct world *world)
@@ -120,9 +169,15 @@ static void add_point(struct world *world)
 	world->points[world->point_count++] = (struct world_point){world->now, shard_sequence(world->shard)};
 }
 
-static void acknowledge(struct world *world)
+static void acknowledge(struct world *world, size_t point)
 {
-	world->acknowledged = world->point_count - 1;
+	if (point > world->acknowledged)
+		world->acknowledged = point;
+}
+
+static size_t last_point(const struct world *world)
+{
+	return world->point_count - 1;
 }
 
 /* ---- checking ------------------------------------------------------------------------------------------------ */
@@ -147,13 +202,13 @@ bool world_is_right(const struct world *world, uint32_t key, int rc, const struc
 	return rc == expected->is_present && (!rc || is_value(expected, value->data, value->size));
 }
 
-static bool state_matches(struct world *world, const struct world_state *state)
+static bool state_matches(struct world *world, struct shard *shard, const struct world_state *state)
 {
 	bool same = true;
 
 	for (uint32_t i = 0; same && i < WORLD_KEYS; i++) {
 		struct engine_value value;
-		int rc = shard_get(world->shard, world_key(i), &value);
+		int rc = shard_get(shard, world_key(i), &value);
 
 		if (rc < 0 && sim_fs_is_down(world->disk))
 			return false;
@@ -254,18 +309,23 @@ static void check_seeks(struct world *world, struct engine_snapshot *snapshot, c
 	engine_iterator_destroy(&iterator);
 }
 
+static bool shard_refuses(const struct shard *shard, uint32_t partition)
+{
+	return shard_quarantined(shard, partition) == (int32_t)partition;
+}
+
 static bool is_quarantined(const struct world *world, uint32_t partition)
 {
-	return shard_quarantined(world->shard, partition) == (int32_t)partition;
+	return shard_refuses(world->shard, partition);
 }
 
 /* Of partitions that are not quarantined. */
-static void check_trees(struct world *world)
+static void check_trees(struct shard *shard, const struct world_state *state)
 {
 	for (uint16_t partition = 0; partition < WORLD_PARTITIONS; partition++) {
 		uint64_t root = 0;
 
-		if (is_quarantined(world, partition))
+		if (shard_refuses(shard, partition))
 			continue;
 
 		for (uint32_t i = 0; i < WORLD_KEYS; i++) {
@@ -273,30 +333,62 @@ static void check_trees(struct world *world)
 
 			if (keys[i].bytes[1] != partition)
 				continue;
-			root ^= value_hash(i, &world->now.values[i]);
+			root ^= value_hash(i, &state->values[i]);
 			for (uint32_t j = 0; j < WORLD_KEYS; j++) {
 				if (keys[j].bytes[1] == partition &&
 				    engine_tree_leaf(world_key(j)) == engine_tree_leaf(world_key(i)))
-					leaf ^= value_hash(j, &world->now.values[j]);
+					leaf ^= value_hash(j, &state->values[j]);
 			}
-			assert_int_equal(shard_tree_node(world->shard, partition, 2, engine_tree_leaf(world_key(i))),
-					 leaf);
+			assert_int_equal(shard_tree_node(shard, partition, 2, engine_tree_leaf(world_key(i))), leaf);
 		}
-		assert_int_equal(shard_tree_node(world->shard, partition, 0, 0), root);
+		assert_int_equal(shard_tree_node(shard, partition, 0, 0), root);
 	}
+}
+
+/* What multi_get says is what get says. */
+static void check_multi_get(struct world *world, struct shard *shard, const struct world_state *state)
+{
+	struct engine_slice slices[WORLD_KEYS] = {0};
+	struct engine_value values[WORLD_KEYS];
+	int results[WORLD_KEYS];
+	size_t count = sim_random_below(&world->random, WORLD_KEYS + 1);
+
+	for (size_t i = 0; i < count; i++)
+		slices[i] = world_key((uint32_t)(i * 7 % WORLD_KEYS));
+	shard_multi_get(shard, slices, count, values, results);
+	for (size_t i = 0; i < count; i++) {
+		const struct world_value *expected = &state->values[i * 7 % WORLD_KEYS];
+
+		assert_int_equal(results[i], expected->is_present);
+		assert_true(!results[i] || is_value(expected, values[i].data, values[i].size));
+	}
+	for (size_t i = 0; i < count; i++)
+		engine_value_release(&values[i]);
+}
+
+static void check_shard(struct world *world, struct shard *shard, const struct world_state *state)
+{
+	struct engine_snapshot *snapshot;
+
+	assert_true(state_matches(world, shard, state));
+	check_multi_get(world, shard, state);
+	check_trees(shard, state);
+	assert_int_equal(shard_snapshot(shard, &snapshot), 0);
+	check_iterator(snapshot, state);
+	check_seeks(world, snapshot, state);
+	engine_snapshot_release(&snapshot);
 }
 
 void world_check(struct world *world)
 {
-	struct engine_snapshot *snapshot;
-
-	assert_true(state_matches(world, &world->now));
+	check_shard(world, world->shard, &world->now);
 	assert_int_equal(read_meta(world), world->meta);
-	check_trees(world);
-	assert_int_equal(shard_snapshot(world->shard, &snapshot), 0);
-	check_iterator(snapshot, &world->now);
-	check_seeks(world, snapshot, &world->now);
-	engine_snapshot_release(&snapshot);
+}
+
+void world_check_copy(struct world *world, struct shard *copy, size_t point)
+{
+	assert_true(point < world->point_count);
+	check_shard(world, copy, &world->points[point].state);
 }
 
 uint16_t world_partition(uint32_t key)
@@ -435,7 +527,7 @@ uint32_t world_check_around(struct world *world)
 		assert_true(rounds < 8 && (rc == 0 || rc == -EBADMSG));
 	}
 	assert_int_equal(read_meta(world), world->meta);
-	check_trees(world);
+	check_trees(world->shard, &world->now);
 	shard_stats(world->shard, &stats);
 	assert_int_equal(stats.quarantined_partitions != 0, shard_quarantined(world->shard, 0) >= 0);
 	assert_int_equal(stats.quarantined_partitions != 0, shard_quarantine_reason(world->shard)[0] != 0);
@@ -465,45 +557,55 @@ static void count_file(void *arg, const char *path, uint64_t size)
 void world_check_files(struct world *world)
 {
 	struct file_counts counts = {0};
-	struct shard_stats stats;
+	uint32_t shards = 0, tables = 0;
 
-	shard_stats(world->shard, &stats);
+	for (struct world *it = world->first; it; it = it->next) {
+		struct shard_stats stats;
+
+		shard_stats(it->shard, &stats);
+		tables += stats.table_count;
+		shards++;
+	}
 	sim_fs_walk(world->disk, "/store", count_file, &counts);
-	assert_int_equal(counts.tables, stats.table_count);
-	assert_true(counts.trees <= 1);
-	assert_int_equal(counts.others, 3); /* LOCK, STORE, MANIFEST */
+	assert_int_equal(counts.tables, tables);
+	assert_int_equal(counts.logs, shards);
+	assert_true(counts.trees <= shards);
+	assert_int_equal(counts.others, 2 + shards); /* LOCK, STORE, a MANIFEST each */
 }
 
 /* ---- open and close ------------------------------------------------------------------------------------------ */
 
-/* The store is in a state it was in before, not older than what was acknowledged, at the sequence of that state. */
+/* The store is in a state it was in before, not older than what was acknowledged, at the sequence of that state. What is
+ * there now is durable: so says the shard, and a later crash will show. */
 static int find_point(struct world *world)
 {
 	uint64_t sequence = shard_sequence(world->shard);
 
-	for (size_t i = world->point_count; i-- > world->acknowledged;) {
-		if (world->points[i].sequence == sequence && state_matches(world, &world->points[i].state)) {
+	for (size_t i = world->point_count; sequence >= world->durable_seen && i-- > world->acknowledged;) {
+		if (world->points[i].sequence == sequence &&
+		    state_matches(world, world->shard, &world->points[i].state)) {
 			world->now = world->points[i].state;
 			world->point_count = i + 1;
 			world->acknowledged = i;
+			world->durable_seen = sequence;
+			assert_int_equal(shard_durable_sequence(world->shard), sequence);
 			return 0;
 		}
 	}
 	if (sim_fs_is_down(world->disk))
 		return -EIO;
-	fail_msg("sequence %llu is none of the states it may be in (acknowledged: %zu of %zu)",
-		 (unsigned long long)sequence, world->acknowledged, world->point_count);
+	fail_msg("sequence %llu is none of the states it may be in (acknowledged: %zu of %zu, durable up to %llu)",
+		 (unsigned long long)sequence, world->acknowledged, world->point_count,
+		 (unsigned long long)world->durable_seen);
 	return -EIO;
 }
 
-int world_open(struct world *world, struct engine_error *error)
+static int find_place(struct world *world)
 {
-	int rc = engine_open(&world->options, &world->engine, error);
+	int rc;
 
-	if (rc)
-		return rc;
-	world->shard = engine_shard(world->engine, 0);
-	world->is_dead = world->in_doubt = false;
+	world->shard = engine_shard(world->first->engine, world->shard_index);
+	world->is_dead = false;
 	rc = find_point(world);
 	if (rc) {
 		world->is_dead = true;
@@ -516,20 +618,51 @@ int world_open(struct world *world, struct engine_error *error)
 	return 0;
 }
 
+int world_open(struct world *world, struct engine_error *error)
+{
+	int rc = engine_open(&world->options, &world->engine, error);
+
+	for (struct world *it = world; rc == 0 && it; it = it->next)
+		rc = find_place(it);
+	return rc;
+}
+
+static void end_commit(struct world *world)
+{
+	if (!world->commit)
+		return;
+	if (!world->commit_has_run)
+		engine_commit_run(world->commit);
+	if (shard_commit_end(world->shard, &world->commit) == 0)
+		acknowledge(world, world->commit_point);
+}
+
+void world_let_go(struct world *world)
+{
+	for (struct world *it = world->first; it; it = it->next) {
+		for (int i = 0; i < WORLD_HELD; i++)
+			release_held(&it->held[i]);
+		for (int i = 0; i < WORLD_JOBS; i++) {
+			if (it->jobs[i])
+				(void)!shard_install(it->shard, &it->jobs[i]);
+		}
+		end_commit(it);
+	}
+}
+
 int world_close(struct world *world)
 {
 	int rc;
 
-	for (int i = 0; i < WORLD_HELD; i++)
-		release_held(&world->held[i]);
-	for (int i = 0; world->engine && i < WORLD_JOBS; i++) {
-		if (world->jobs[i])
-			(void)!shard_install(world->shard, &world->jobs[i]);
-	}
+	if (!world->engine)
+		return 0;
+	world_let_go(world);
 	rc = engine_close(&world->engine);
-	world->shard = NULL;
-	if (rc == 0 && world->point_count && !world->is_dead)
-		acknowledge(world);
+	for (struct world *it = world; it; it = it->next) {
+		it->shard = NULL;
+		if (rc == 0 && it->point_count && !it->is_dead)
+			acknowledge(it, last_point(it));
+	}
 	return rc;
 }
 
@@ -587,8 +720,34 @@ int world_commit(struct world *world, enum engine_sync mode)
 	int rc = shard_commit(world->shard, mode);
 
 	if (rc == 0 && mode == ENGINE_SYNC_EACH) {
-		acknowledge(world);
+		acknowledge(world, last_point(world));
 		assert_int_equal(shard_durable_sequence(world->shard), shard_sequence(world->shard));
+		note_durable(world);
+	}
+	return rc;
+}
+
+int world_split_commit(struct world *world)
+{
+	int rc;
+
+	if (!world->commit) {
+		world->commit_point = last_point(world);
+		world->commit_has_run = false;
+		rc = shard_commit_begin(world->shard, &world->commit);
+		if (rc == 0 && !world->commit)
+			acknowledge(world, world->commit_point);
+		return rc;
+	}
+	if (!world->commit_has_run) {
+		engine_commit_run(world->commit);
+		world->commit_has_run = true;
+		return 0;
+	}
+	rc = shard_commit_end(world->shard, &world->commit);
+	if (rc == 0) {
+		acknowledge(world, world->commit_point);
+		note_durable(world);
 	}
 	return rc;
 }
@@ -604,6 +763,8 @@ int world_job(struct world *world)
 
 		assert_null(*job);
 		assert_true(shard_durable_sequence(world->shard) >= durable);
+		if (rc == 0)
+			note_durable(world);
 		return rc;
 	}
 	int rc = shard_maintain(world->shard, job);
@@ -659,7 +820,7 @@ int world_drop(struct world *world)
 	}
 	world->now = next;
 	add_point(world);
-	acknowledge(world);
+	acknowledge(world, last_point(world));
 	return 0;
 }
 
@@ -708,36 +869,80 @@ int world_meta(struct world *world)
 
 int world_checkpoint(struct world *world)
 {
+	struct world *first = world->first;
 	char directory[64];
+	uint32_t number = first->checkpoint_count;
+	int rc;
 
-	snprintf(directory, sizeof(directory), "/checkpoint-%u", world->checkpoint_count++);
-	int rc = engine_checkpoint(world->engine, directory, NULL);
-
-	if (rc == 0)
-		acknowledge(world);
+	if (number == WORLD_CHECKPOINTS)
+		return 0;
+	first->checkpoint_count++;
+	for (struct world *it = first; it; it = it->next)
+		it->checkpoint_points[number] = last_point(it);
+	snprintf(directory, sizeof(directory), "/checkpoint-%u", number);
+	rc = engine_checkpoint(first->engine, directory, NULL);
+	for (struct world *it = first; rc == 0 && it; it = it->next)
+		acknowledge(it, last_point(it));
 	return rc;
+}
+
+/* Moves a held iterator about: it must not notice what happens to the store. */
+static void move_held(struct world *world, struct world_held *held)
+{
+	for (uint64_t moves = sim_random_below(&world->random, 12); moves-- > 0;) {
+		uint64_t what = sim_random_below(&world->random, 6);
+		uint32_t key = (uint32_t)sim_random_below(&world->random, WORLD_KEYS);
+		struct engine_iterator *it = held->iterator;
+		int rc;
+
+		if (held->at == WORLD_KEYS || what == 0) {
+			held->at = find_present(&held->state, key, what % 2 ? -1 : 1);
+			rc = what % 2 ? engine_iterator_seek_last(it, world_key(key))
+				      : engine_iterator_seek(it, world_key(key));
+		} else if (what < 4) {
+			held->at = find_present(&held->state, (int64_t)held->at + 1, 1);
+			rc = engine_iterator_next(it);
+		} else {
+			held->at = find_present(&held->state, (int64_t)held->at - 1, -1);
+			rc = engine_iterator_prev(it);
+		}
+		check_place(it, rc, held->at);
+		if (rc == 1)
+			assert_true(is_value(&held->state.values[held->at], engine_iterator_value(it).data,
+					     engine_iterator_value(it).size));
+	}
+}
+
+static int take_hold(struct world *world, struct world_held *held)
+{
+	int rc = shard_snapshot(world->shard, &held->snapshot);
+
+	if (rc)
+		return rc;
+	held->state = world->now;
+	held->at = WORLD_KEYS;
+	held->value_key = (uint32_t)sim_random_below(&world->random, WORLD_KEYS);
+	rc = engine_iterator_create(held->snapshot, &held->iterator);
+	if (rc == 0)
+		rc = engine_snapshot_get(held->snapshot, world_key(held->value_key), &held->value);
+	return rc < 0 ? rc : 0;
 }
 
 static int hold(struct world *world)
 {
 	struct world_held *held = &world->held[sim_random_below(&world->random, WORLD_HELD)];
-	int rc;
 
-	if (held->snapshot) {
-		check_iterator(held->snapshot, &held->state);
-		check_seeks(world, held->snapshot, &held->state);
-		if (held->value.pin)
-			assert_true(is_value(&held->state.values[held->value_key], held->value.data, held->value.size));
-		release_held(held);
+	if (!held->snapshot)
+		return take_hold(world, held);
+	move_held(world, held);
+	if (sim_random_below(&world->random, 3))
 		return 0;
-	}
-	rc = shard_snapshot(world->shard, &held->snapshot);
-	if (rc)
-		return rc;
-	held->state = world->now;
-	held->value_key = (uint32_t)sim_random_below(&world->random, WORLD_KEYS);
-	rc = engine_snapshot_get(held->snapshot, world_key(held->value_key), &held->value);
-	return rc < 0 ? rc : 0;
+	check_iterator(held->snapshot, &held->state);
+	check_seeks(world, held->snapshot, &held->state);
+	if (held->value.pin)
+		assert_true(is_value(&held->state.values[held->value_key], held->value.data, held->value.size));
+	release_held(held);
+	return 0;
 }
 
 int world_step(struct world *world)
@@ -747,11 +952,13 @@ int world_step(struct world *world)
 
 	if (what < 600)
 		rc = world_write(world);
-	else if (what < 700)
+	else if (what < 660)
 		rc = world_commit(world, ENGINE_SYNC_EACH);
+	else if (what < 720)
+		rc = world_split_commit(world);
 	else if (what < 800)
 		rc = world_commit(world, ENGINE_SYNC_NONE);
-	else if (what < 940)
+	else if (what < 930)
 		rc = world_job(world);
 	else if (what < 970)
 		rc = hold(world);
