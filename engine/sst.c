@@ -373,19 +373,21 @@ static int block_from_part(struct sst *sst, const uint8_t *part, const struct in
 			   struct engine_error *error_out)
 {
 	enum engine_compression compression;
+	struct block *block;
 	uint32_t raw_size;
 	int rc;
 
 	if (sst_part_check(part, where->size, sst->meta.number, where->offset, &raw_size, &compression))
 		return damaged(sst, where->offset, "a block", error_out);
-	rc = block_create(raw_size, out);
+	rc = block_create(raw_size, &block);
 	if (rc)
 		return rc;
-	if (sst_part_expand(part, where->size, compression, (*out)->data, raw_size) ||
-	    block_parse((*out)->data, raw_size, &(*out)->view)) {
-		block_release(*out);
+	if (sst_part_expand(part, where->size, compression, block->data, raw_size) ||
+	    block_parse(block->data, raw_size, &block->view)) {
+		block_release(block);
 		return damaged(sst, where->offset, "a block", error_out);
 	}
+	*out = block;
 	return 0;
 }
 
