@@ -139,6 +139,18 @@ static int read_handle(struct sst *sst, struct engine_slice value, struct sst_ha
 	return 0;
 }
 
+/* What searching relies on: separators ascend from the table's smallest key or above to its largest one. */
+static bool index_is_sound(const struct sst *sst)
+{
+	if (!sst->block_count || format_compare(sst_smallest(sst), separator(sst, 0)) > 0)
+		return false;
+	for (uint32_t i = 1; i < sst->block_count; i++) {
+		if (format_compare(separator(sst, i - 1), separator(sst, i)) >= 0)
+			return false;
+	}
+	return format_compare(sst_largest(sst), separator(sst, sst->block_count - 1)) == 0;
+}
+
 static int load_index(struct sst *sst, struct sst_handle top, struct engine_error *error_out)
 {
 	struct block_view view;
@@ -161,6 +173,8 @@ static int load_index(struct sst *sst, struct sst_handle top, struct engine_erro
 		else
 			rc = load_index_block(sst, handle, &capacity, error_out);
 	}
+	if (rc == 0 && !index_is_sound(sst))
+		rc = damaged(sst, top.offset, "the order of the index", error_out);
 	free(raw);
 	return rc;
 }
