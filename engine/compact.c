@@ -30,7 +30,7 @@ static bool choose_level(const struct compact_run *runs, size_t run_count, size_
 	uint64_t above = sum_bytes(runs, first, run_count - first) - bottom;
 
 	*out = (struct compact_choice){.first = first, .count = count, .level = level + 1};
-	if (bottom <= above * limits->bottom_ratio || level + 1 == MANIFEST_BOTTOM) {
+	if (bottom * limits->bottom_percent <= above * 100 || level + 1 == MANIFEST_BOTTOM) {
 		out->count = run_count - first;
 		out->level = MANIFEST_BOTTOM;
 	}
@@ -64,10 +64,13 @@ static bool choose_dropped(const struct compact_run *runs, size_t run_count, str
 bool compact_choose(const struct compact_run *runs, size_t run_count, const struct compact_limits *limits,
 		    struct compact_choice *out)
 {
+	bool has_bottom = run_count && runs[run_count - 1].level == MANIFEST_BOTTOM;
+	size_t full = has_bottom ? limits->runs_per_level : limits->first_runs;
+
 	for (size_t first = 0, end; first < run_count && runs[first].level < MANIFEST_BOTTOM; first = end) {
 		for (end = first; end < run_count && runs[end].level == runs[first].level; end++)
 			;
-		if (end - first >= limits->runs_per_level &&
+		if (end - first >= full &&
 		    (choose_level(runs, run_count, first, end - first, limits, out) ||
 		     choose_in_place(runs, first, end - first, limits, out)))
 			return true;

@@ -8,8 +8,9 @@
  *     level 7        one run
  *
  * A merge takes all runs of a level and writes one run to the next level. It takes everything from that level down to
- * the last one instead as soon as that is worth rewriting the last level: when the upper part of it is at least
- * 1/bottom_ratio of it.
+ * the last one instead as soon as that is worth rewriting the last level: when what lies above is at least
+ * bottom_percent of it. A store that has no last level yet gets one from its first first_runs runs: until then
+ * everything that was overwritten is still there.
  * While an older merge is in the way, the newest runs of a level are merged where they are, so that they stay few.
  *
  * Threading   Pure.
@@ -32,7 +33,8 @@ struct compact_run {
 
 struct compact_limits {
 	uint32_t runs_per_level;
-	uint32_t bottom_ratio;
+	uint32_t first_runs;
+	uint32_t bottom_percent;
 };
 
 struct compact_choice {

@@ -91,11 +91,12 @@ static int write_all(int fd, const char *data, size_t size)
 	return 0;
 }
 
+/* One system call for the common case of one part: writev checks and copies its array first. */
 static int posix_append(struct fs_file *file, const struct iovec *parts, int part_count)
 {
 	size_t done = 0;
 
-	if (part_count <= IOV_MAX) {
+	if (part_count > 1 && part_count <= IOV_MAX) {
 		ssize_t n = writev(fd_of(file), parts, part_count);
 
 		if (n < 0 && errno != EINTR)

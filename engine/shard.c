@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static const struct compact_limits limits = {SHARD_RUNS_PER_LEVEL, SHARD_BOTTOM_RATIO};
+static const struct compact_limits limits = {SHARD_RUNS_PER_LEVEL, SHARD_FIRST_RUNS, SHARD_BOTTOM_PERCENT};
 
 int shard_die(struct shard *shard, int code, const char *what)
 {

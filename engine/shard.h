@@ -27,8 +27,9 @@ enum {
 	SHARD_NUMBERS_AHEAD = 1000,           /* file numbers the manifest reserves, so that none is used twice (E5) */
 	SHARD_MANIFEST_MAX = 4 * 1024 * 1024, /* bytes before it is rewritten */
 	SHARD_FULL_MEMTABLES = 4,             /* memtable budgets in memory at which writes are refused */
-	SHARD_RUNS_PER_LEVEL = 8,
-	SHARD_BOTTOM_RATIO = 4,
+	SHARD_RUNS_PER_LEVEL = 12,
+	SHARD_FIRST_RUNS = 8,
+	SHARD_BOTTOM_PERCENT = 40,
 	SHARD_LIMIT_RUNS = 32, /* on level 0, at which writes are refused */
 };
 

@@ -6,7 +6,7 @@
 
 enum { TABLE_BYTES_MIN = 64 * 1024, TABLE_BYTES_MAX = 64 * 1024 * 1024 };
 
-static const struct compact_limits limits = {SHARD_RUNS_PER_LEVEL, SHARD_BOTTOM_RATIO};
+static const struct compact_limits limits = {SHARD_RUNS_PER_LEVEL, SHARD_FIRST_RUNS, SHARD_BOTTOM_PERCENT};
 
 static struct engine_job *job_new(struct shard *shard, enum job_kind kind)
 {
