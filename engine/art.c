@@ -193,11 +193,14 @@ static struct art_leaf *link_max(uintptr_t link)
 /* How many bytes of the node's prefix the key has from depth on. */
 static size_t prefix_match(const struct node *node, struct engine_slice key, size_t depth)
 {
-	const uint8_t *bytes = (const uint8_t *)key.data + depth;
 	size_t limit = key.size - depth < node->prefix_size ? key.size - depth : node->prefix_size;
 	size_t head = limit < sizeof(node->prefix_head) ? limit : sizeof(node->prefix_head);
+	const uint8_t *bytes;
 	size_t i = 0;
 
+	if (!limit)
+		return 0; /* the key may be no key at all, to seek the very first */
+	bytes = (const uint8_t *)key.data + depth;
 	while (i < head && bytes[i] == node->prefix_head[i])
 		i++;
 	if (i < head)

@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { KEY_MIN = 2 };
-
 int engine_batch_create(struct engine_batch **out)
 {
 	*out = calloc(1, sizeof(**out));
@@ -32,7 +30,7 @@ static int add(struct engine_batch *batch, const struct wal_entry *entry)
 	size_t most = WAL_ENTRY_MAX + entry->key.size + entry->value.size;
 	int rc;
 
-	if (entry->key.size < KEY_MIN || entry->key.size > ENGINE_KEY_MAX || entry->value.size > ENGINE_VALUE_MAX ||
+	if (entry->key.size < ENGINE_KEY_MIN || entry->key.size > ENGINE_KEY_MAX || entry->value.size > ENGINE_VALUE_MAX ||
 	    batch->entries.size + most > WAL_BATCH_BYTES_MAX / 2)
 		return -EINVAL;
 	rc = buffer_reserve(&batch->entries, most);

@@ -90,10 +90,11 @@ void block_entry_at(const struct block_view *view, uint32_t index, struct block_
 int64_t block_find(const struct block_view *view, struct engine_slice key, uint8_t tag, struct block_entry *out)
 {
 	const uint8_t *tags = view->tags, *end = tags + view->count;
-	struct engine_slice suffix = {(const uint8_t *)key.data + view->prefix_size, key.size - view->prefix_size};
+	struct engine_slice suffix;
 
-	if (key.size < view->prefix_size || memcmp(key.data, view->prefix, view->prefix_size) != 0)
+	if (key.size < view->prefix_size || (view->prefix_size && memcmp(key.data, view->prefix, view->prefix_size) != 0))
 		return -1;
+	suffix = (struct engine_slice){(const uint8_t *)key.data + view->prefix_size, key.size - view->prefix_size};
 	for (const uint8_t *at = tags; (at = memchr(at, tag, (size_t)(end - at))); at++) {
 		block_entry_at(view, (uint32_t)(at - tags), out);
 		if (out->suffix.size == suffix.size && memcmp(out->suffix.data, suffix.data, suffix.size) == 0)
@@ -109,7 +110,7 @@ uint32_t block_lower_bound(const struct block_view *view, struct engine_slice ke
 	struct engine_slice suffix;
 	uint32_t low = 0, high = view->count;
 
-	if (order || key.size < view->prefix_size)
+	if (order || key.size < view->prefix_size || !key.size)
 		return order > 0 ? view->count : 0;
 	suffix = (struct engine_slice){(const uint8_t *)key.data + shared, key.size - shared};
 	while (low < high) {

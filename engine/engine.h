@@ -41,6 +41,7 @@ struct engine_job; /* a flush or a compaction: immutable inputs, new files */
 #define ENGINE_OK __attribute__((warn_unused_result))
 
 enum {
+	ENGINE_KEY_MIN = 2,                  /* bytes: the partition */
 	ENGINE_KEY_MAX = 8192,               /* bytes, partition included */
 	ENGINE_VALUE_MAX = 64 * 1024 * 1024, /* bytes */
 	ENGINE_META_MAX = 4096,              /* bytes, see shard_meta_set */

@@ -143,6 +143,18 @@ static int read_handle(struct sst *sst, struct engine_slice value, struct sst_ha
 	return 0;
 }
 
+/* What searching relies on: separators ascend from the table's smallest key or above to its largest one. */
+static bool index_is_sound(const struct sst *sst)
+{
+	if (!sst->block_count || format_compare(sst_smallest(sst), separator(sst, 0)) > 0)
+		return false;
+	for (uint32_t i = 1; i < sst->block_count; i++) {
+		if (format_compare(separator(sst, i - 1), separator(sst, i)) >= 0)
+			return false;
+	}
+	return format_compare(sst_largest(sst), separator(sst, sst->block_count - 1)) == 0;
+}
+
 static int load_index(struct sst *sst, struct sst_handle top, struct engine_error *error_out)
 {
 	struct block_view view;
@@ -165,6 +177,8 @@ static int load_index(struct sst *sst, struct sst_handle top, struct engine_erro
 		else
 			rc = load_index_block(sst, handle, &capacity, error_out);
 	}
+	if (rc == 0 && !index_is_sound(sst))
+		rc = damaged(sst, top.offset, "the order of the index", error_out);
 	free(raw);
 	return rc;
 }
@@ -444,21 +458,22 @@ static int block_from_part(struct sst *sst, const uint8_t *part, const struct in
 			   struct engine_error *error_out)
 {
 	enum engine_compression compression;
+	struct block *block;
 	uint32_t raw_size;
 	int rc;
 
 	*out = NULL;
 	if (sst_part_check(part, where->size, sst->meta.number, where->offset, &raw_size, &compression))
 		return damaged(sst, where->offset, "a block", error_out);
-	rc = block_create(raw_size, out);
+	rc = block_create(raw_size, &block);
 	if (rc)
 		return rc;
-	if (sst_part_expand(part, where->size, compression, (*out)->data, raw_size) ||
-	    block_parse((*out)->data, raw_size, &(*out)->view)) {
-		block_release(*out);
-		*out = NULL;
+	if (sst_part_expand(part, where->size, compression, block->data, raw_size) ||
+	    block_parse(block->data, raw_size, &block->view)) {
+		block_release(block);
 		return damaged(sst, where->offset, "a block", error_out);
 	}
+	*out = block;
 	return 0;
 }
 

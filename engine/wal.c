@@ -188,7 +188,8 @@ int wal_entry_next(struct reader *reader, struct wal_entry *out)
 	flags = *reader->at++;
 	key_size = reader_varint(reader);
 	value_size = reader_varint(reader);
-	if (key_size > ENGINE_KEY_MAX || value_size > ENGINE_VALUE_MAX || (flags & ~WAL_ENTRY_DELTA) > ENTRY_DELETE)
+	if (key_size < ENGINE_KEY_MIN || key_size > ENGINE_KEY_MAX || value_size > ENGINE_VALUE_MAX ||
+	    (flags & ~WAL_ENTRY_DELTA) > ENTRY_DELETE)
 		return -EBADMSG;
 	out->type = flags & ~WAL_ENTRY_DELTA;
 	out->tree_delta = flags & WAL_ENTRY_DELTA ? reader_u64(reader) : 0;

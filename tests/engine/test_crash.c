@@ -242,6 +242,46 @@ static void test_crash_while_creating(void **state)
 	assert_true(crashes > 500);
 }
 
+/* A checkpoint is cut short at each operation, names surviving or not by themselves in many ways. */
+static void test_crash_while_checkpointing(void **state)
+{
+	uint64_t crashes = 0, whole = 0;
+
+	(void)state;
+	for (uint64_t seed = 0; seed < 16; seed++) {
+		bool fired = true;
+
+		for (uint64_t index = 0; fired; index++) {
+			struct sim_crash how = {(enum sim_crash_data)(seed % SIM_DATA_MODE_COUNT), SIM_NAMES_ANY,
+						index * 16 + seed};
+			struct world worlds[SHARDS_MAX];
+			const uint8_t *data;
+			uint64_t size;
+
+			make_worlds(worlds, SHARDS_MAX);
+			assert_int_equal(world_open(&worlds[0], NULL), 0);
+			for (unsigned i = 0; i < SHARDS_MAX; i++) {
+				for (int j = 0; j < 6; j++)
+					assert_int_equal(world_write(&worlds[i]), 0);
+			}
+			sim_fs_reset_operations(worlds[0].disk);
+			sim_fs_crash_at(worlds[0].disk, index, &how);
+			(void)!world_checkpoint(&worlds[0]);
+			fired = sim_fs_fired(worlds[0].disk);
+			if (fired) {
+				reopen(&worlds[0]);
+				check_checkpoint(&worlds[0], 0);
+				whole += sim_fs_look(worlds[0].disk, "/checkpoint-0/STORE", &data, &size) == 0;
+				crashes++;
+			}
+			world_fini(&worlds[0]);
+		}
+	}
+	print_message("%llu crashes while checkpointing, %llu of them left a whole one\n", (unsigned long long)crashes,
+		      (unsigned long long)whole);
+	assert_true(crashes > 300 && whole > 0);
+}
+
 /* The power fails while the store recovers from a power cut. */
 static void test_crash_in_recovery(void **state)
 {
@@ -317,6 +357,7 @@ int main(void)
 		cmocka_unit_test(test_every_operation),
 		cmocka_unit_test(test_several_shards),
 		cmocka_unit_test(test_crash_while_creating),
+		cmocka_unit_test(test_crash_while_checkpointing),
 		cmocka_unit_test(test_crash_in_recovery),
 		cmocka_unit_test(test_lying_disk_is_noticed),
 	};

@@ -351,6 +351,116 @@ static void test_batches_that_lie_are_noticed(void **state)
 	world_fini(&world);
 }
 
+/* ---- compactions ---- */
+
+static void crash_and_reopen(struct world *world)
+{
+	sim_fs_crash(world->disk, &(struct sim_crash){SIM_DATA_DROP, SIM_NAMES_DROP, 1});
+	(void)world_close(world);
+	sim_fs_restart(world->disk);
+	open_world(world);
+	world_check(world);
+}
+
+/* After a compaction nothing is left for a drop to hide, but the saved trees are older than it: it must be remembered for
+ * them. */
+static void test_drop_is_remembered_for_the_trees(void **state)
+{
+	struct world world;
+
+	(void)state;
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		world_init(&world, seed);
+		open_world(&world);
+		write_some(&world, 20);
+		assert_int_equal(shard_request_flush(world.shard), 0);
+		assert_int_equal(world_finish_jobs(&world), 0);
+		assert_int_equal(world_drop(&world), 0);
+		assert_int_equal(shard_request_compaction(world.shard), 0);
+		assert_int_equal(world_finish_jobs(&world), 0);
+		crash_and_reopen(&world);
+		/* And once the trees are saved again it may go. */
+		write_some(&world, 3);
+		assert_int_equal(shard_request_flush(world.shard), 0);
+		assert_int_equal(world_finish_jobs(&world), 0);
+		crash_and_reopen(&world);
+		world_fini(&world);
+	}
+}
+
+static void put(struct world *world, uint8_t partition, uint8_t number, size_t value_size)
+{
+	uint8_t key[3] = {0, partition, number}, *value = malloc(value_size);
+
+	for (size_t i = 0; i < value_size; i++)
+		value[i] = (uint8_t)sim_random_next(&world->random);
+	engine_batch_clear(world->batch);
+	assert_int_equal(engine_batch_put(world->batch, (struct engine_slice){key, 3},
+					  (struct engine_slice){value, value_size}, 0),
+			 0);
+	assert_int_equal(shard_write(world->shard, world->batch), 0);
+	free(value);
+}
+
+static uint64_t count_keys(struct world *world)
+{
+	struct engine_snapshot *snapshot;
+	struct engine_iterator *iterator;
+	uint64_t count = 0;
+	int rc;
+
+	assert_int_equal(shard_snapshot(world->shard, &snapshot), 0);
+	assert_int_equal(engine_iterator_create(snapshot, &iterator), 0);
+	for (rc = engine_iterator_seek(iterator, (struct engine_slice){0}); rc == 1; rc = engine_iterator_next(iterator))
+		count++;
+	assert_int_equal(rc, 0);
+	engine_iterator_destroy(&iterator);
+	engine_snapshot_release(&snapshot);
+	return count;
+}
+
+/* A large table in the middle overlaps nothing and is moved; the small ones on both sides are merged, but not into one table
+ * around it. */
+static void test_outputs_leave_room_for_moved_tables(void **state)
+{
+	static const struct {
+		uint8_t partition;
+		size_t value_size;
+	} flushes[] = {{2, 3000}, {1, 20}, {3, 20}};
+	struct world world;
+	struct shard_stats stats;
+
+	(void)state;
+	world_init(&world, 6);
+	world.options.compression_upper = world.options.compression_last = ENGINE_COMPRESSION_NONE;
+	world.options.memtable_bytes = 64 * 1024;
+	open_world(&world);
+	for (int i = 0; i < 3; i++) {
+		for (uint8_t number = 0; number < 10; number++)
+			put(&world, flushes[i].partition, number, flushes[i].value_size);
+		assert_int_equal(shard_request_flush(world.shard), 0);
+		assert_int_equal(world_finish_jobs(&world), 0);
+	}
+	assert_int_equal(shard_request_compaction(world.shard), 0);
+	assert_int_equal(world_finish_jobs(&world), 0);
+	shard_stats(world.shard, &stats);
+	assert_int_equal(stats.level_table_count[7], 3);
+	assert_int_equal(stats.table_count, 3);
+	assert_true(stats.compaction_bytes_written < 10000); /* the large one was not written again */
+	assert_int_equal(count_keys(&world), 30);
+	for (uint8_t partition = 1; partition <= 3; partition++) {
+		for (uint8_t number = 0; number < 10; number++) {
+			uint8_t key[3] = {0, partition, number};
+			struct engine_value value;
+
+			assert_int_equal(shard_get(world.shard, (struct engine_slice){key, 3}, &value), 1);
+			engine_value_release(&value);
+		}
+	}
+	world.point_count = 1; /* what was put is none of the model's */
+	world_fini(&world);
+}
+
 /* ---- the limits of a batch ---- */
 
 /* What a refused batch would have changed is not there, and the next one is. */
@@ -382,6 +492,8 @@ int main(void)
 		cmocka_unit_test(test_damaged_trees_are_noticed),
 		cmocka_unit_test(test_log_that_ends_early_is_noticed),
 		cmocka_unit_test(test_batches_that_lie_are_noticed),
+		cmocka_unit_test(test_drop_is_remembered_for_the_trees),
+		cmocka_unit_test(test_outputs_leave_room_for_moved_tables),
 		cmocka_unit_test(test_refused_batch_leaves_nothing),
 	};
 

@@ -300,11 +300,12 @@ static void test_entries_out_of_bounds(void **state)
 		assert_int_equal(wal_entry_next(&reader, &entry), good ? 1 : -EBADMSG);
 	}
 	/* Sizes beyond the limits, whatever the room: the entry is refused before anyone believes them. */
-	const uint64_t sizes[][2] = {{ENGINE_KEY_MAX + 1, 0}, {2, ENGINE_VALUE_MAX + 1}, {UINT64_MAX, 0}, {2, UINT64_MAX}};
+	const uint64_t sizes[][2] = {{0, 0},			  {1, 0},	  {ENGINE_KEY_MAX + 1, 0},
+				     {2, ENGINE_VALUE_MAX + 1}, {UINT64_MAX, 0}, {2, UINT64_MAX}};
 	const size_t room = (size_t)ENGINE_VALUE_MAX + 100;
 	uint8_t *large = calloc(1, room);
 
-	for (size_t i = 0; i < 4; i++) {
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		struct reader reader = {large, large + room, false};
 
 		end = format_varint_put(format_varint_put(large + 1, sizes[i][0]), sizes[i][1]);

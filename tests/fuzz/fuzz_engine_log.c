@@ -1,6 +1,6 @@
 /* Log segments. The first byte chooses: bytes as a whole segment, whose batches would all have to carry right
- * checksums, or as the entries of a batch that does. What is read lies within the input, and an entry written again is
- * the same bytes. */
+ * checksums; as one batch behind its checksum; or as the entries of a batch that has one. What is read lies within the
+ * input, and an entry written again is the same bytes. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,13 +49,31 @@ static void read_segment(const uint8_t *data, size_t size)
 	free(copy);
 }
 
+/* The input is a batch from its size field on. What it says of itself is in bounds, whatever it is. */
+static void read_batch(const uint8_t *data, size_t size)
+{
+	uint8_t *segment = malloc(12 + size);
+	struct wal_reader reader = {segment, 12 + size, 0, 1};
+	struct wal_batch batch;
+
+	memcpy(segment, "KVWB", 4);
+	memcpy(segment + 12, data, size);
+	/* The checksum is that of the whole input: a batch that ends before it has another. */
+	format_u64_put(segment + 4, format_checksum(data, size, 1, 0));
+	if (wal_reader_next(&reader, &batch)) {
+		check(reader.at == 12 + size);
+		check(batch.count && batch.first_sequence && batch.durable_sequence < batch.first_sequence);
+		check((const uint8_t *)batch.entries.data + batch.entries.size == segment + 12 + size);
+		read_entries(batch.entries.data, batch.entries.size);
+	}
+	free(segment);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	if (!size)
-		return 0;
-	if (data[0] & 1)
-		read_segment(data + 1, size - 1);
-	else
-		read_entries(data + 1, size - 1);
+	static void (*const readers[])(const uint8_t *, size_t) = {read_entries, read_segment, read_batch};
+
+	if (size)
+		readers[data[0] % 3](data + 1, size - 1);
 	return 0;
 }

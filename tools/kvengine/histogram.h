@@ -31,7 +31,7 @@ static inline void histogram_merge(struct histogram *into, const struct histogra
 	into->total += from->total;
 }
 
-/* Lower end of the bucket in which the quantile lies. */
+/* Upper end of the bucket in which the quantile lies: never better than it was. */
 static inline uint64_t histogram_quantile(const struct histogram *histogram, double quantile)
 {
 	uint64_t rank = (uint64_t)(quantile * (double)histogram->total), seen = 0;
@@ -44,7 +44,7 @@ static inline uint64_t histogram_quantile(const struct histogram *histogram, dou
 		if (seen > rank)
 			break;
 	}
-	return last < 32 ? last : (uint64_t)(16 + last % 16) << (last / 16 - 1);
+	return last < 32 ? last : ((uint64_t)(17 + last % 16) << (last / 16 - 1)) - 1;
 }
 
 #endif

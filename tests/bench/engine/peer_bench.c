@@ -1,331 +1,285 @@
-/* The same workloads as `kvengine bench`, on LevelDB and LMDB: same keys, same values, reads checked byte by byte.
+/* The workloads of `kvengine bench` on other engines: same keys, same values, reads checked byte by byte.
  *
- *     peer_bench leveldb|lmdb DIR NUM READS VALUE_BYTES CACHE_MB WRITE_BUFFER_MB WORKLOAD,...
+ *     peer_bench PEER DIR WORKLOAD,... [--num N] [--reads N] [--writes N] [--value-bytes N] [--cache-mb N] [--buffer-mb N]
+ *                [--seed N]
  *
- * Prints one JSON object per workload, with the keys that kvengine bench --json prints.
+ * DIR exists and belongs to the benchmark (compare.py makes it); nothing in it is removed, so fill workloads want a new
+ * one. Prints one JSON object per workload, with the keys that kvengine bench --json prints. `peer_bench --peers` prints
+ * which engines were compiled in.
  */
 #include <errno.h>
+#include <getopt.h>
 #include <inttypes.h>
-#include <leveldb/c.h>
-#include <lmdb.h>
-#include <math.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-enum { TEXT_BYTES = 1 << 20, KEY_BYTES = 16, FILTER_BITS = 10 };
+#include "peer.h"
 
-struct options {
-	const char *directory;
-	uint64_t count, reads;
-	size_t value_bytes, cache_bytes, buffer_bytes;
+enum { KEY_BYTES = 16, WRITERS_MAX = 16 };
+
+static const struct peer *const peers[] = {
+#ifdef HAVE_LEVELDB
+	&peer_leveldb,
+#endif
+#ifdef HAVE_LMDB
+	&peer_lmdb,
+#endif
+#ifdef HAVE_ROCKSDB
+	&peer_rocksdb,
+#endif
 };
 
-static uint8_t text[TEXT_BYTES];
+enum { PEER_COUNT = sizeof(peers) / sizeof(peers[0]) };
 
-static void die(const char *what, const char *why)
+struct bench {
+	const struct peer *peer;
+	struct peer_settings settings;
+	struct bench_data data;
+	uint64_t reads, writes, seed, run_count;
+	bool is_open;
+};
+
+/* A workload, and one run of it. */
+struct workload {
+	const char *name;
+	enum { WRITE, GET, SEEK } kind;
+	enum { IN_ORDER, ANY, MISSING, HOT } choice;
+	unsigned writers;
+	bool sync;
+};
+
+struct worker {
+	struct bench *bench;
+	const struct workload *workload;
+	struct random random;
+	uint64_t operations, found;
+	pthread_t thread;
+};
+
+static const struct workload workloads[] = {
+	{"fillseq", WRITE, IN_ORDER, 1, false},  {"fillrandom", WRITE, ANY, 1, false},
+	{"overwrite", WRITE, ANY, 1, false},     {"readrandom", GET, ANY, 1, false},
+	{"readmissing", GET, MISSING, 1, false}, {"readhot", GET, HOT, 1, false},
+	{"seekrandom", SEEK, ANY, 1, false},     {"fillsync", WRITE, ANY, 1, true},
+	{"fillsync16", WRITE, ANY, 16, true},
+};
+
+void peer_die(const char *what, const char *why)
 {
 	fprintf(stderr, "peer_bench: %s: %s\n", what, why);
 	exit(1);
 }
 
-static uint64_t random_next(uint64_t *state)
+void peer_check(const struct bench_data *data, struct peer_key key, const void *value, size_t size)
 {
-	uint64_t x = (*state += 0x9e3779b97f4a7c15u);
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-	return x ^ x >> 31;
+	if (!bench_data_is_right(data, key.number, value, size))
+		peer_die("read", "another value than was written");
 }
 
-static uint64_t now_ns(void)
+static void set_open(struct bench *bench, bool open, bool sync)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-static void fill_text(void)
-{
-	uint64_t state = 1;
-
-	for (size_t i = 0; i < TEXT_BYTES; i += 100) {
-		for (size_t j = i; j < i + 50 && j < TEXT_BYTES; j++)
-			text[j] = (uint8_t)(' ' + random_next(&state) % 95);
-		for (size_t j = i + 50; j < i + 100 && j < TEXT_BYTES; j++)
-			text[j] = text[j - 50];
+	if (bench->is_open && (!open || bench->settings.sync != sync)) {
+		bench->peer->close();
+		bench->is_open = false;
 	}
+	bench->settings.sync = sync;
+	if (open && !bench->is_open)
+		bench->peer->open(&bench->settings);
+	bench->is_open = open;
 }
 
-static void make_key(uint64_t number, char out[KEY_BYTES])
+static void do_one(struct worker *worker, uint64_t i)
 {
-	memset(out, '0', KEY_BYTES);
-	for (int i = 0; i < 8; i++)
-		out[i] = (char)(number >> (56 - 8 * i));
+	const struct bench *bench = worker->bench;
+	const struct workload *workload = worker->workload;
+	uint8_t bytes[BENCH_KEY_ROOM];
+	struct peer_key key = {.data = (const char *)bytes};
+
+	key.number = workload->choice == IN_ORDER ? i
+		     : workload->choice == HOT    ? bench_data_zipf(&bench->data, &worker->random)
+						  : bench_data_uniform(&bench->data, &worker->random);
+	key.size = workload->choice == MISSING ? bench_data_missing_key(&bench->data, key.number, bytes)
+					       : bench_data_key(&bench->data, key.number, bytes);
+	if (workload->kind == WRITE)
+		bench->peer->put(&bench->data, key);
+	else
+		worker->found +=
+			(uint64_t)(workload->kind == SEEK ? bench->peer->seek : bench->peer->get)(&bench->data, key);
 }
 
-static const char *value_of(const struct options *options, uint64_t number)
+static void *run_worker(void *arg)
 {
-	return (const char *)text + number * 0x9e3779b97f4a7c15u % (TEXT_BYTES - options->value_bytes);
+	struct worker *worker = arg;
+
+	for (uint64_t i = 0; i < worker->operations; i++)
+		do_one(worker, i);
+	return NULL;
 }
 
-static bool is_right(const struct options *options, uint64_t number, const void *value, size_t size)
+static struct worker make_worker(struct bench *bench, const struct workload *workload, unsigned index)
 {
-	return size == options->value_bytes && memcmp(value, value_of(options, number), size) == 0;
+	uint64_t total = workload->kind == WRITE ? bench->writes : bench->reads;
+	struct random random = {bench->seed + (bench->run_count << 32) + index};
+
+	random.state = random_next(&random); /* no two runs share a part of the sequence */
+	return (struct worker){bench, workload, random, total / workload->writers + (index < total % workload->writers),
+			       0};
 }
 
-/* What a store can do. */
-struct peer {
-	void (*open)(const struct options *);
-	void (*close)(void);
-	void (*put)(const char *key, const void *value, size_t size);
-	/* 1 and checked, or 0 */
-	int (*get)(const struct options *, uint64_t number, const char *key);
-	int (*seek)(const struct options *, uint64_t number, const char *key);
-	void (*begin_reads)(void);
-	void (*end_reads)(void);
-};
-
-/* ---- LevelDB ------------------------------------------------------------------------------------------------- */
-
-static leveldb_t *level;
-static leveldb_writeoptions_t *level_write;
-static leveldb_readoptions_t *level_read;
-static leveldb_iterator_t *level_iterator;
-
-static void level_open(const struct options *options)
+static void report(const struct workload *workload, uint64_t operations, uint64_t found, double seconds)
 {
-	leveldb_options_t *settings = leveldb_options_create();
-	char *error = NULL;
+	struct rusage usage;
 
-	leveldb_options_set_create_if_missing(settings, 1);
-	leveldb_options_set_write_buffer_size(settings, options->buffer_bytes);
-	leveldb_options_set_cache(settings, leveldb_cache_create_lru(options->cache_bytes));
-	leveldb_options_set_filter_policy(settings, leveldb_filterpolicy_create_bloom(FILTER_BITS));
-	leveldb_options_set_compression(settings, leveldb_no_compression);
-	leveldb_options_set_max_open_files(settings, 1000);
-	level_write = leveldb_writeoptions_create();
-	level_read = leveldb_readoptions_create();
-	level = leveldb_open(settings, options->directory, &error);
-	if (error)
-		die("leveldb", error);
+	getrusage(RUSAGE_SELF, &usage);
+	printf("{\"workload\": \"%s\", \"ops_per_second\": %.0f, \"operations\": %" PRIu64 ", \"found\": %" PRIu64
+	       ", \"rss_kb\": %ld}\n",
+	       workload->name, (double)operations / seconds, operations, found, usage.ru_maxrss);
+	fflush(stdout);
 }
 
-static void level_close(void)
+static void run(struct bench *bench, const struct workload *workload)
 {
-	leveldb_close(level);
-}
+	const struct peer *peer = bench->peer;
+	struct worker workers[WRITERS_MAX];
+	uint64_t begin, operations = 0, found = 0;
 
-static void level_put(const char *key, const void *value, size_t size)
-{
-	char *error = NULL;
-
-	leveldb_put(level, level_write, key, KEY_BYTES, value, size, &error);
-	if (error)
-		die("leveldb", error);
-}
-
-static int level_get(const struct options *options, uint64_t number, const char *key)
-{
-	char *error = NULL, *value;
-	size_t size;
-
-	value = leveldb_get(level, level_read, key, KEY_BYTES, &size, &error);
-	if (error)
-		die("leveldb", error);
-	if (!value)
-		return 0;
-	if (!is_right(options, number, value, size))
-		die("leveldb", "wrong value");
-	leveldb_free(value);
-	return 1;
-}
-
-static void level_begin(void)
-{
-	level_iterator = leveldb_create_iterator(level, level_read);
-}
-
-static void level_end(void)
-{
-	leveldb_iter_destroy(level_iterator);
-}
-
-static int level_seek(const struct options *options, uint64_t number, const char *key)
-{
-	const char *found, *value;
-	size_t size;
-
-	leveldb_iter_seek(level_iterator, key, KEY_BYTES);
-	if (!leveldb_iter_valid(level_iterator))
-		return 0;
-	found = leveldb_iter_key(level_iterator, &size);
-	if (size != KEY_BYTES || memcmp(found, key, KEY_BYTES) != 0)
-		return 0;
-	value = leveldb_iter_value(level_iterator, &size);
-	if (!is_right(options, number, value, size))
-		die("leveldb", "wrong value");
-	return 1;
-}
-
-/* ---- LMDB: no sync, as the others here; one transaction per write ---------------------------------------------- */
-
-static MDB_env *map;
-static MDB_dbi map_table;
-static MDB_txn *map_txn;
-static MDB_cursor *map_cursor;
-
-static void map_check(int rc, const char *what)
-{
-	if (rc)
-		die(what, mdb_strerror(rc));
-}
-
-static void map_open(const struct options *options)
-{
-	MDB_txn *txn;
-
-	map_check(mdb_env_create(&map), "lmdb");
-	map_check(mdb_env_set_mapsize(map, (size_t)64 << 30), "lmdb");
-	map_check(mdb_env_open(map, options->directory, MDB_NOSYNC | MDB_NOMETASYNC | MDB_NORDAHEAD, 0644),
-		  "lmdb open");
-	map_check(mdb_txn_begin(map, NULL, 0, &txn), "lmdb");
-	map_check(mdb_dbi_open(txn, NULL, 0, &map_table), "lmdb");
-	map_check(mdb_txn_commit(txn), "lmdb");
-}
-
-static void map_close(void)
-{
-	mdb_env_close(map);
-}
-
-static void map_put(const char *key, const void *value, size_t size)
-{
-	MDB_val k = {KEY_BYTES, (void *)key}, v = {size, (void *)value};
-	MDB_txn *txn;
-
-	map_check(mdb_txn_begin(map, NULL, 0, &txn), "lmdb");
-	map_check(mdb_put(txn, map_table, &k, &v, 0), "lmdb put");
-	map_check(mdb_txn_commit(txn), "lmdb commit");
-}
-
-static int map_get(const struct options *options, uint64_t number, const char *key)
-{
-	MDB_val k = {KEY_BYTES, (void *)key}, v;
-	int rc = mdb_get(map_txn, map_table, &k, &v);
-
-	if (rc == MDB_NOTFOUND)
-		return 0;
-	map_check(rc, "lmdb get");
-	if (!is_right(options, number, v.mv_data, v.mv_size))
-		die("lmdb", "wrong value");
-	return 1;
-}
-
-static void map_begin(void)
-{
-	map_check(mdb_txn_begin(map, NULL, MDB_RDONLY, &map_txn), "lmdb");
-	map_check(mdb_cursor_open(map_txn, map_table, &map_cursor), "lmdb");
-}
-
-static void map_end(void)
-{
-	mdb_cursor_close(map_cursor);
-	mdb_txn_abort(map_txn);
-}
-
-static int map_seek(const struct options *options, uint64_t number, const char *key)
-{
-	MDB_val k = {KEY_BYTES, (void *)key}, v;
-	int rc = mdb_cursor_get(map_cursor, &k, &v, MDB_SET_RANGE);
-
-	if (rc == MDB_NOTFOUND || k.mv_size != KEY_BYTES || memcmp(k.mv_data, key, KEY_BYTES) != 0)
-		return 0;
-	map_check(rc, "lmdb seek");
-	if (!is_right(options, number, v.mv_data, v.mv_size))
-		die("lmdb", "wrong value");
-	return 1;
-}
-
-static const struct peer leveldb_peer = {level_open, level_close, level_put, level_get,
-					 level_seek, level_begin, level_end};
-static const struct peer lmdb_peer = {map_open, map_close, map_put, map_get, map_seek, map_begin, map_end};
-
-/* ---- workloads ----------------------------------------------------------------------------------------------- */
-
-static uint64_t zipf_next(const struct options *options, uint64_t *state)
-{
-	double n = (double)options->count, u = (double)(random_next(state) >> 11) / (double)(1ull << 53);
-
-	return (uint64_t)(n * exp(-u * log(n))) * 0x9e3779b97f4a7c15u % options->count;
-}
-
-static uint64_t run(const struct peer *peer, const struct options *options, const char *name, uint64_t *found)
-{
-	bool writes = strcmp(name, "fillseq") == 0 || strcmp(name, "fillrandom") == 0 || strcmp(name, "overwrite") == 0;
-	bool in_order = strcmp(name, "fillseq") == 0, missing = strcmp(name, "readmissing") == 0;
-	bool hot = strcmp(name, "readhot") == 0, seeks = strcmp(name, "seekrandom") == 0;
-	uint64_t total = writes ? options->count : options->reads;
-	uint64_t state = strlen(name) * 7919 + (uint64_t)name[0];
-	char key[KEY_BYTES];
-
-	if (!writes)
+	bench->run_count++;
+	set_open(bench, true, workload->sync);
+	begin = bench_now_ns();
+	if (workload->kind != WRITE && peer->begin_reads)
 		peer->begin_reads();
-	for (uint64_t i = 0; i < total; i++) {
-		uint64_t number = in_order ? i
-				  : hot    ? zipf_next(options, &state)
-					   : random_next(&state) % options->count;
-
-		make_key(number, key);
-		if (missing)
-			key[KEY_BYTES - 1] = '.';
-		if (writes)
-			peer->put(key, value_of(options, number), options->value_bytes);
-		else
-			*found +=
-				(uint64_t)(seeks ? peer->seek(options, number, key) : peer->get(options, number, key));
+	for (unsigned i = 0; i < workload->writers; i++) {
+		workers[i] = make_worker(bench, workload, i);
+		if (workload->writers == 1)
+			run_worker(&workers[i]);
+		else if (pthread_create(&workers[i].thread, NULL, run_worker, &workers[i]))
+			peer_die("thread", strerror(EAGAIN));
 	}
-	if (!writes)
+	for (unsigned i = 0; i < workload->writers; i++) {
+		if (workload->writers > 1)
+			pthread_join(workers[i].thread, NULL);
+		operations += workers[i].operations;
+		found += workers[i].found;
+	}
+	if (workload->kind != WRITE && peer->end_reads)
 		peer->end_reads();
-	return total;
+	report(workload, operations, found, (double)(bench_now_ns() - begin) / 1e9);
+}
+
+/* Opens what a process leaves that was killed in the middle of a fillrandom, and reads one key. */
+static void run_open(struct bench *bench)
+{
+	static const struct workload fill = {"open", WRITE, ANY, 1, false}, get = {"open", GET, ANY, 1, false};
+	struct worker worker = make_worker(bench, &fill, 0), reader = make_worker(bench, &get, 0);
+	uint64_t begin;
+	pid_t child;
+	int status;
+
+	set_open(bench, false, false);
+	child = fork();
+	if (child < 0)
+		peer_die("fork", strerror(errno));
+	if (child == 0) {
+		bench->peer->open(&bench->settings);
+		run_worker(&worker);
+		kill(getpid(), SIGKILL);
+	}
+	if (waitpid(child, &status, 0) < 0 || !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+		peer_die("open", "the process that was to be killed ended otherwise");
+	begin = bench_now_ns();
+	set_open(bench, true, false);
+	if (bench->peer->begin_reads)
+		bench->peer->begin_reads();
+	do_one(&reader, 0);
+	printf("{\"workload\": \"open\", \"milliseconds\": %.3f, \"operations\": %" PRIu64 "}\n",
+	       (double)(bench_now_ns() - begin) / 1e6, worker.operations);
+	if (bench->peer->end_reads)
+		bench->peer->end_reads();
+}
+
+static void run_named(struct bench *bench, const char *name)
+{
+	if (strcmp(name, "open") == 0) {
+		run_open(bench);
+		return;
+	}
+	for (size_t i = 0; i < sizeof(workloads) / sizeof(workloads[0]); i++)
+		if (strcmp(name, workloads[i].name) == 0) {
+			run(bench, &workloads[i]);
+			return;
+		}
+	peer_die(name, "there is no such workload");
+}
+
+static const struct peer *find_peer(const char *name)
+{
+	for (int i = 0; i < PEER_COUNT; i++)
+		if (strcmp(peers[i]->name, name) == 0)
+			return peers[i];
+	peer_die(name, "not compiled in (see --peers)");
+}
+
+static uint64_t parse_number(const char *text)
+{
+	char *end;
+	uint64_t value = strtoull(text, &end, 10);
+
+	if (*end || end == text)
+		peer_die(text, "is not a number");
+	return value;
+}
+
+static void parse(struct bench *bench, int argc, char **argv)
+{
+	static const struct option options[] = {{"num", 1, NULL, 'n'},      {"reads", 1, NULL, 'r'},
+						{"writes", 1, NULL, 'w'},   {"value-bytes", 1, NULL, 'v'},
+						{"cache-mb", 1, NULL, 'c'}, {"buffer-mb", 1, NULL, 'b'},
+						{"seed", 1, NULL, 's'},     {0}};
+	uint64_t given[128] = {['n'] = 1000000, ['v'] = 128, ['c'] = 256, ['b'] = 64, ['s'] = 1};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (option == '?')
+			exit(2);
+		given[option] = parse_number(optarg);
+	}
+	bench->data = (struct bench_data){
+		.key_count = given['n'], .key_bytes = KEY_BYTES, .value_bytes = (uint32_t)given['v']};
+	bench->settings = (struct peer_settings){.cache_bytes = given['c'] << 20, .buffer_bytes = given['b'] << 20};
+	bench->reads = given['r'] ? given['r'] : given['n'];
+	bench->writes = given['w'] ? given['w'] : given['n'];
+	bench->seed = given['s'];
 }
 
 int main(int argc, char **argv)
 {
-	const struct peer *peer;
-	struct options options;
+	struct bench bench = {0};
 	char *rest;
 
-	if (argc != 9) {
-		fprintf(stderr,
-			"usage: peer_bench leveldb|lmdb DIR NUM READS VALUE_BYTES CACHE_MB BUFFER_MB WORKLOAD,...\n");
+	if (argc == 2 && strcmp(argv[1], "--peers") == 0) {
+		for (int i = 0; i < PEER_COUNT; i++)
+			printf("%s\n", peers[i]->name);
+		return 0;
+	}
+	parse(&bench, argc, argv);
+	if (argc - optind != 3) {
+		fprintf(stderr, "usage: peer_bench PEER DIR WORKLOAD,... [OPTION...], or peer_bench --peers\n");
 		return 2;
 	}
-	peer = strcmp(argv[1], "lmdb") == 0 ? &lmdb_peer : &leveldb_peer;
-	options = (struct options){argv[2],
-				   strtoull(argv[3], NULL, 10),
-				   strtoull(argv[4], NULL, 10),
-				   strtoull(argv[5], NULL, 10),
-				   strtoull(argv[6], NULL, 10) << 20,
-				   strtoull(argv[7], NULL, 10) << 20};
-	rest = argv[8];
-	fill_text();
-	peer->open(&options);
-	for (char *name; (name = strsep(&rest, ","));) {
-		uint64_t begin = now_ns(), found = 0, total = run(peer, &options, name, &found);
-		double seconds = (double)(now_ns() - begin) / 1e9;
-		struct rusage usage;
-
-		getrusage(RUSAGE_SELF, &usage);
-		printf("{\"workload\": \"%s\", \"ops_per_second\": %.0f, \"found\": %" PRIu64 ", \"rss_kb\": %ld}\n",
-		       name, (double)total / seconds, found, usage.ru_maxrss);
-		fflush(stdout);
-	}
-	peer->close();
+	bench.peer = find_peer(argv[optind]);
+	bench.settings.directory = argv[optind + 1];
+	rest = argv[optind + 2];
+	if (bench_data_init(&bench.data, 1))
+		peer_die("options", "num must not be 0, value-bytes must be at most 524288");
+	for (char *name; (name = strsep(&rest, ","));)
+		run_named(&bench, name);
+	set_open(&bench, false, false);
+	bench_data_fini(&bench.data);
 	return 0;
 }

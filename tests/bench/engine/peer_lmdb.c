@@ -1,0 +1,84 @@
+/* LMDB, at its best: one transaction and one cursor for all reads of a workload; one transaction per write. */
+#include <lmdb.h>
+#include <string.h>
+
+#include "peer.h"
+
+static MDB_env *map;
+static MDB_dbi table;
+static MDB_txn *reading;
+static MDB_cursor *cursor;
+
+static void check(int rc, const char *what)
+{
+	if (rc)
+		peer_die(what, mdb_strerror(rc));
+}
+
+static void open_store(const struct peer_settings *settings)
+{
+	unsigned flags = MDB_NORDAHEAD | (settings->sync ? 0 : MDB_NOSYNC | MDB_NOMETASYNC);
+	MDB_txn *txn;
+
+	check(mdb_env_create(&map), "lmdb");
+	check(mdb_env_set_mapsize(map, (size_t)64 << 30), "lmdb: map size");
+	check(mdb_env_open(map, settings->directory, flags, 0644), "lmdb: open");
+	check(mdb_txn_begin(map, NULL, 0, &txn), "lmdb: transaction");
+	check(mdb_dbi_open(txn, NULL, 0, &table), "lmdb: table");
+	check(mdb_txn_commit(txn), "lmdb: commit");
+}
+
+static void close_store(void)
+{
+	mdb_env_close(map);
+}
+
+static void put(const struct bench_data *data, struct peer_key key)
+{
+	MDB_val k = {key.size, (void *)key.data}, v = {data->value_bytes, (void *)bench_data_value(data, key.number)};
+	MDB_txn *txn;
+
+	check(mdb_txn_begin(map, NULL, 0, &txn), "lmdb: transaction");
+	check(mdb_put(txn, table, &k, &v, 0), "lmdb: put");
+	check(mdb_txn_commit(txn), "lmdb: commit");
+}
+
+static int get(const struct bench_data *data, struct peer_key key)
+{
+	MDB_val k = {key.size, (void *)key.data}, v;
+	int rc = mdb_get(reading, table, &k, &v);
+
+	if (rc == MDB_NOTFOUND)
+		return 0;
+	check(rc, "lmdb: get");
+	peer_check(data, key, v.mv_data, v.mv_size);
+	return 1;
+}
+
+static void begin_reads(void)
+{
+	check(mdb_txn_begin(map, NULL, MDB_RDONLY, &reading), "lmdb: transaction");
+	check(mdb_cursor_open(reading, table, &cursor), "lmdb: cursor");
+}
+
+static void end_reads(void)
+{
+	mdb_cursor_close(cursor);
+	mdb_txn_abort(reading);
+}
+
+static int seek(const struct bench_data *data, struct peer_key key)
+{
+	MDB_val k = {key.size, (void *)key.data}, v;
+	int rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+
+	if (rc == MDB_NOTFOUND)
+		return 0;
+	check(rc, "lmdb: seek");
+	if (k.mv_size != key.size || memcmp(k.mv_data, key.data, key.size) != 0)
+		return 0;
+	peer_check(data, key, v.mv_data, v.mv_size);
+	return 1;
+}
+
+const struct peer peer_lmdb = {"lmdb", open_store, close_store, put, get, seek, begin_reads, end_reads};

@@ -1,0 +1,95 @@
+/* The read workloads: one owner per shard reads, and checks what it reads. */
+#include "bench_worker.h"
+
+#include <string.h>
+
+enum choice { ANY, MISSING, HOT };
+
+static int read_one(struct worker *worker, enum choice choice)
+{
+	const struct bench_data *data = &worker->bench->data;
+	uint64_t number = choice == HOT ? worker_own_number(worker, bench_data_zipf(data, &worker->random))
+					: worker_random_number(worker);
+	uint8_t bytes[BENCH_KEY_ROOM];
+	struct engine_slice key = worker_key(worker, number, bytes);
+	struct engine_value value;
+
+	if (choice == MISSING)
+		key.size = bench_data_missing_key(data, number, bytes);
+	return worker_check(worker, number, shard_get(worker->shard, key, &value), &value);
+}
+
+static void read_keys(struct worker *worker, enum choice choice)
+{
+	for (uint64_t i = 0; i < worker->operations; i++) {
+		uint64_t begin = worker_begin(i);
+		int rc = read_one(worker, choice);
+
+		if (rc < 0) {
+			worker_fail(worker, rc, "read");
+			return;
+		}
+		worker_end(worker, begin);
+	}
+}
+
+void bench_readrandom(struct worker *worker)
+{
+	read_keys(worker, ANY);
+}
+
+void bench_readmissing(struct worker *worker)
+{
+	read_keys(worker, MISSING);
+}
+
+void bench_readhot(struct worker *worker)
+{
+	read_keys(worker, HOT);
+}
+
+static int seek_to(struct worker *worker, struct engine_iterator *iterator, uint64_t number)
+{
+	uint8_t bytes[BENCH_KEY_ROOM];
+	struct engine_slice key = worker_key(worker, number, bytes), value;
+	int rc = engine_iterator_seek(iterator, key);
+
+	if (rc != 1 || engine_iterator_key(iterator).size != key.size ||
+	    memcmp(engine_iterator_key(iterator).data, key.data, key.size) != 0)
+		return rc;
+	worker->found++;
+	value = engine_iterator_value(iterator);
+	return worker_compare(worker, number, value.data, value.size);
+}
+
+/* A new iterator for each seek, over what is there at that moment, as db_bench does it. */
+static int seek_one(struct worker *worker)
+{
+	struct engine_snapshot *snapshot;
+	struct engine_iterator *iterator;
+	int rc = shard_snapshot(worker->shard, &snapshot);
+
+	if (rc)
+		return rc;
+	rc = engine_iterator_create(snapshot, &iterator);
+	if (rc == 0) {
+		rc = seek_to(worker, iterator, worker_random_number(worker));
+		engine_iterator_destroy(&iterator);
+	}
+	engine_snapshot_release(&snapshot);
+	return rc;
+}
+
+void bench_seekrandom(struct worker *worker)
+{
+	for (uint64_t i = 0; i < worker->operations; i++) {
+		uint64_t begin = worker_begin(i);
+		int rc = seek_one(worker);
+
+		if (rc < 0) {
+			worker_fail(worker, rc, "seek");
+			return;
+		}
+		worker_end(worker, begin);
+	}
+}

@@ -1,0 +1,37 @@
+/* The fill workloads: one owner per shard writes. */
+#include "bench_worker.h"
+
+static void fill(struct worker *worker, bool in_order, enum engine_sync sync)
+{
+	uint64_t shards = engine_shard_count(worker->bench->engine);
+	struct engine_batch *batch;
+	int rc = engine_batch_create(&batch);
+
+	for (uint64_t i = 0; rc == 0 && i < worker->operations; i++) {
+		uint64_t begin = worker_begin(i);
+
+		rc = worker_put(worker, batch, in_order ? i * shards + worker->index : worker_random_number(worker),
+				sync);
+		if (rc == 0 && i % BENCH_TEND_EVERY == 0)
+			rc = pool_tend(worker->bench->pool, worker->shard, false);
+		worker_end(worker, begin);
+	}
+	engine_batch_destroy(&batch);
+	if (rc)
+		worker_fail(worker, rc, "write");
+}
+
+void bench_fillseq(struct worker *worker)
+{
+	fill(worker, true, ENGINE_SYNC_NONE);
+}
+
+void bench_fillrandom(struct worker *worker)
+{
+	fill(worker, false, ENGINE_SYNC_NONE);
+}
+
+void bench_fillsync(struct worker *worker)
+{
+	fill(worker, false, ENGINE_SYNC_EACH);
+}
