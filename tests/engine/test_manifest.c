@@ -282,9 +282,7 @@ static void test_torn_append(void **state)
 		uint64_t tail;
 
 		assert_int_equal(decode(bytes, cut, &before, &book.state, &tail, &error), cut >= earlier + copy);
-		assert_int_equal(tail, cut == size                ? 0
-				       : cut >= earlier + copy ? cut - earlier - copy
-							       : cut - earlier);
+		assert_int_equal(tail, cut == size ? 0 : cut >= earlier + copy ? cut - earlier - copy : cut - earlier);
 	}
 	free(bytes);
 	manifest_state_fini(&before);
@@ -379,23 +377,37 @@ static void test_unknown_and_impossible_fields_are_refused(void **state)
 		int rc;
 	} cases[] = {
 		{"", 0, 0},
-		{"\5\7", 2, 0},                            /* next number 7 */
-		{"\0", 1, -EBADMSG},                       /* no such field */
-		{"\14\1", 2, -EBADMSG},                    /* a later release's */
+		{"\5\7", 2, 0},         /* next number 7 */
+		{"\0", 1, -EBADMSG},    /* no such field */
+		{"\14\1", 2, -EBADMSG}, /* a later release's */
 		{"\377", 1, -EBADMSG},
-		{"\5", 1, -EBADMSG},                       /* cut */
+		{"\5", 1, -EBADMSG}, /* cut */
 		{"\5\200", 2, -EBADMSG},
-		{"\2\11", 2, -EBADMSG},                    /* removes what is not there */
-		{"\3\0\1a\1b", 6, -EBADMSG},               /* a drop of number 0 */
+		{"\2\11", 2, -EBADMSG},      /* removes what is not there */
+		{"\3\0\1a\1b", 6, -EBADMSG}, /* a drop of number 0 */
 		{"\3\1\1a\1b", 6, 0},
-		{"\3\1\1a\2b", 6, -EBADMSG},               /* a slice beyond the end */
+		{"\3\1\1a\2b", 6, -EBADMSG}, /* a slice beyond the end */
 		{"\13\5meta", 6, -EBADMSG},
 		{"\13\4meta", 6, 0},
-		{"\1\0\1\5\1" "12345678" "\1\0\1\0\1a\1b", 21, 0},  /* a table */
-		{"\1\10\1\5\1" "12345678" "\1\0\1\0\1a\1b", 21, -EBADMSG}, /* on level 8 */
-		{"\1\0\1\5\1" "12345678" "\1\0\1\0\1b\1a", 21, -EBADMSG},  /* that ends before it begins */
-		{"\1\0\1\5\1" "12345678" "\1\0\1\0\1a\1b"
-		 "\1\0\1\5\1" "12345678" "\1\0\1\0\1a\1b", 42, -EBADMSG},  /* twice */
+		{"\1\0\1\5\1"
+		 "12345678"
+		 "\1\0\1\0\1a\1b",
+		 21, 0}, /* a table */
+		{"\1\10\1\5\1"
+		 "12345678"
+		 "\1\0\1\0\1a\1b",
+		 21, -EBADMSG}, /* on level 8 */
+		{"\1\0\1\5\1"
+		 "12345678"
+		 "\1\0\1\0\1b\1a",
+		 21, -EBADMSG}, /* that ends before it begins */
+		{"\1\0\1\5\1"
+		 "12345678"
+		 "\1\0\1\0\1a\1b"
+		 "\1\0\1\5\1"
+		 "12345678"
+		 "\1\0\1\0\1a\1b",
+		 42, -EBADMSG}, /* twice */
 	};
 
 	(void)state;

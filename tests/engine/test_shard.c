@@ -251,7 +251,8 @@ static void test_batches_that_lie_are_refused(void **state)
 		unsigned field;
 		int change;
 		const char *why;
-	} cases[] = {{2, 1, "out of order"}, {2, -1, "out of order"}, {1, 1, "cannot be read"}, {1, -1, "cannot be read"}};
+	} cases[] = {
+		{2, 1, "out of order"}, {2, -1, "out of order"}, {1, 1, "cannot be read"}, {1, -1, "cannot be read"}};
 	struct world world;
 	struct found found;
 	uint8_t *bytes = make_log(&world, &found);
@@ -344,7 +345,8 @@ static uint64_t count_keys(struct world *world)
 
 	assert_int_equal(shard_snapshot(world->shard, &snapshot), 0);
 	assert_int_equal(engine_iterator_create(snapshot, &iterator), 0);
-	for (rc = engine_iterator_seek(iterator, (struct engine_slice){0}); rc == 1; rc = engine_iterator_next(iterator))
+	for (rc = engine_iterator_seek(iterator, (struct engine_slice){0}); rc == 1;
+	     rc = engine_iterator_next(iterator))
 		count++;
 	assert_int_equal(rc, 0);
 	engine_iterator_destroy(&iterator);

@@ -17,7 +17,15 @@
 #include "sim_fs.h"
 #include "sim_random.h"
 
-enum { WORLD_KEYS = 160, WORLD_PARTITIONS = 4, WORLD_JOBS = 3, WORLD_HELD = 4, WORLD_CHECKPOINTS = 32, WORLD_NUMBERS = 1 << 20, WORLD_KEY_MAX = 64 };
+enum {
+	WORLD_KEYS = 160,
+	WORLD_PARTITIONS = 4,
+	WORLD_JOBS = 3,
+	WORLD_HELD = 4,
+	WORLD_CHECKPOINTS = 32,
+	WORLD_NUMBERS = 1 << 20,
+	WORLD_KEY_MAX = 64
+};
 
 struct world_value {
 	bool is_present;
@@ -67,7 +75,7 @@ struct world {
 	uint64_t meta, meta_doubt;
 	struct engine_job *jobs[WORLD_JOBS];
 	struct world_held held[WORLD_HELD];
-	bool is_dead; /* the shard said -EIO */
+	bool is_dead;              /* the shard said -EIO */
 	uint32_t checkpoint_count; /* the first one's */
 	size_t checkpoint_points[WORLD_CHECKPOINTS];
 };
