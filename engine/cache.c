@@ -22,6 +22,7 @@ struct cache {
 	struct queue queues[QUEUE_COUNT];
 	size_t budget;
 	int64_t reserved;
+	_Atomic bool has_damage;
 	uint64_t ghost_clock; /* bytes that have left the small queue unread, ever */
 };
 
@@ -259,6 +260,17 @@ void cache_reserve(struct cache *cache, int64_t bytes)
 	cache->reserved += bytes;
 	evict(cache);
 	pthread_mutex_unlock(&cache->lock);
+}
+
+void cache_note_damage(struct cache *cache)
+{
+	atomic_store_explicit(&cache->has_damage, true, memory_order_release);
+}
+
+bool cache_take_damage(struct cache *cache)
+{
+	return atomic_load_explicit(&cache->has_damage, memory_order_relaxed) &&
+	       atomic_exchange_explicit(&cache->has_damage, false, memory_order_acquire);
 }
 
 size_t cache_used(struct cache *cache)

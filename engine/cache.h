@@ -43,6 +43,9 @@ void cache_destroy(struct cache **); /* every table must have been forgotten */
  * the budget is always left to blocks. */
 void cache_reserve(struct cache *, int64_t bytes);
 size_t cache_used(struct cache *);
+/* A table of this shard has noted a damaged block (sst.h); taking the note clears it. */
+void cache_note_damage(struct cache *);
+bool cache_take_damage(struct cache *);
 
 /* Room for a block of this many bytes, with one reference, in no slot. */
 ENGINE_OK int block_create(size_t size, struct block **out);

@@ -93,7 +93,11 @@ static int read_store(const struct fs *fs, const char *directory, uint32_t *shar
 		return format_error(error_out, rc, "%s: cannot read: %s", path, strerror(-rc));
 	rc = format_header_read(bytes, size, FORMAT_STORE, path, &header, error_out);
 	if (rc == 0 && (size != FORMAT_HEADER_SIZE || !header.a || header.a > ENGINE_SHARDS_MAX))
-		rc = format_error(error_out, -EBADMSG, "%s: damaged", path);
+		rc = format_error(error_out, -EBADMSG,
+				  "%s: damaged: it says that there are %" PRIu64
+				  " shards in %zu bytes; restore it from a "
+				  "backup or a checkpoint",
+				  path, header.a, size);
 	free(bytes);
 	*shard_count_out = rc ? 0 : (uint32_t)header.a;
 	return rc;
@@ -279,23 +283,42 @@ static int link_file(const struct files *from, const struct files *to, enum file
 	return from->fs->link(from->fs, source.text, target.text);
 }
 
+struct log_links {
+	const struct files *from, *to;
+	uint64_t first, last;
+};
+
+static int link_log(void *arg, const char *name)
+{
+	const struct log_links *links = arg;
+	uint64_t number;
+
+	if (files_parse(name, &number) != FILE_LOG || number < links->first || number > links->last)
+		return 0;
+	return link_file(links->from, links->to, FILE_LOG, number);
+}
+
 static int link_files(struct shard *shard, const struct files *to)
 {
+	const struct fs *fs = shard->files.fs;
+	struct log_links logs = {&shard->files, to, 0, 0};
 	int rc = 0;
 
-	for (size_t i = 0; rc == 0 && i < shard->state.table_count; i++)
-		rc = link_file(&shard->files, to, FILE_TABLE, shard->state.tables[i]->meta.number);
+	if (shard->retired_count) {
+		logs.first = shard->retired[0].first_log;
+		logs.last = shard->retired[shard->retired_count - 1].last_log;
+	}
+	for (size_t i = 0; rc == 0 && i < shard->state.table_count; i++) {
+		const struct manifest_table *table = shard->state.tables[i];
+
+		rc = link_file(&shard->files, to, FILE_TABLE, table->meta.number);
+		if (rc == -ENOENT && !table->sst->file)
+			rc = 0; /* missing here as well: its partitions are quarantined, here and there */
+	}
 	if (rc == 0 && shard->state.tree.number)
 		rc = link_file(&shard->files, to, FILE_TREE, shard->state.tree.number);
-	for (size_t i = 0; rc == 0 && i < shard->retired_count; i++) {
-		const struct retired *retired = &shard->retired[i];
-
-		for (uint64_t log = retired->first_log; rc == 0 && log <= retired->last_log; log++) {
-			rc = link_file(&shard->files, to, FILE_LOG, log);
-			if (rc == -ENOENT && log != retired->first_log && log != retired->last_log)
-				rc = 0; /* numbers in between belong to other files */
-		}
-	}
+	if (rc == 0 && shard->retired_count)
+		rc = fs->list(fs, shard->files.directory, link_log, &logs);
 	return rc;
 }
 

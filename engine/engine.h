@@ -20,6 +20,8 @@
  *             E3 A read never returns wrong bytes: a damaged block is -EBADMSG, never "absent".
  *             E4 The hash trees equal a recount of the live entries at every moment, also after a crash.
  *             E5 A file number is never used twice.
+ *             E6 A partition in which acknowledged data is damaged answers -EBADMSG to reads, iterations and writes until it is
+ *                dropped; others go on.
  */
 #ifndef KVRING_ENGINE_ENGINE_H
 #define KVRING_ENGINE_ENGINE_H
@@ -163,6 +165,27 @@ ENGINE_OK int engine_iterator_prev(struct engine_iterator *);
 struct engine_slice engine_iterator_key(const struct engine_iterator *);
 struct engine_slice engine_iterator_value(const struct engine_iterator *);
 
+/* The quarantined partition at which the last move stopped with -EBADMSG, before showing anything of it or beyond it; -1 when it
+ * stopped at a damaged block. Only a seek leads on: to the partition behind it, for example. */
+int32_t engine_iterator_quarantined(const struct engine_iterator *);
+
+/* ---- damage -------------------------------------------------------------------------------------------------- */
+
+/* Acknowledged data that does not verify puts the partitions concerned into quarantine, durably: for a damaged block of a
+ * table those whose keys can lie in it, for a table that cannot be opened those of its range, for the log all of the shard. Found
+ * when the store is opened, or by a read, an iteration or a job; the latter count from the next shard_maintain on. Snapshots
+ * taken before keep their answers. shard_tree_node of a quarantined partition means nothing.
+ *
+ * shard_drop_range of the whole partition ends it: the partition is empty then and can be filled again, from a replica for
+ * example. Until it is filled, "absent" only says that it is not here. A caller that keeps facts in shard_meta_set about what it
+ * wrote has to put them right first. */
+
+/* The first quarantined partition of the shard from this one on, or -1. */
+int32_t shard_quarantined(const struct shard *, uint32_t from);
+/* The latest finding, for a person: which file and offset, which partitions, what to do. Empty when none is quarantined. Valid
+ * until the next call. */
+const char *shard_quarantine_reason(const struct shard *);
+
 /* ---- background work ---------------------------------------------------------------------------------------- */
 
 /* The most urgent job that can start now, or *out = NULL. Several may be out at once; they never share inputs. */
@@ -173,6 +196,11 @@ void engine_job_run(struct engine_job *);
  * job's error: -ENOSPC and read errors leave the store as it was; the job will be offered again. A job that was never
  * run is cancelled: -ECANCELED, and nothing changes. */
 ENGINE_OK int shard_install(struct shard *, struct engine_job **);
+/* A scrub: reads a piece (some MiB) of what lies in tables, to find damage before a reader does, and quarantines what it finds. Jobs as
+ * above, to be run and installed; how often is the caller's choice, never is the default. Each goes on where the one before
+ * ended; *out is NULL while one is out, and once when everything has been read: the next call begins anew. Installing it
+ * returns 0 also when damage was found (shard_stats, shard_error), and -EIO and the like when a block could not be read. */
+ENGINE_OK int shard_scrub(struct shard *, struct engine_job **out);
 /* 0 = idle, 1000 = writes are refused with -EAGAIN. Proportional to the debt in between: delay writers by it. */
 uint32_t shard_pressure(const struct shard *);
 /* Asks for everything to be flushed / merged into the last level by the jobs to come. -ENOSPC, -EIO as for a write. */
@@ -208,6 +236,8 @@ struct shard_stats {
 	uint64_t level_bytes[8];
 	uint64_t recovered_batches; /* replayed from the log at open */
 	uint64_t torn_tail_bytes;   /* cut off at open: never acknowledged */
+	uint32_t quarantined_partitions;
+	uint64_t scrub_bytes_read, scrub_rounds; /* rounds: everything was read so many times */
 };
 void shard_stats(const struct shard *, struct shard_stats *stats_out);
 /* Nothing but closing is left: a write or a sync failed (a job's -EIO, by contrast, may be a read that failed). */

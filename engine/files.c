@@ -12,6 +12,7 @@ void files_init(struct files *files, const struct fs *fs, const char *store_dire
 {
 	files->fs = fs;
 	files->shard_index = shard_index;
+	files->shard_count = 0;
 	snprintf(files->directory, sizeof(files->directory), "%s/shard-%03u", store_directory, shard_index);
 }
 

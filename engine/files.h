@@ -20,6 +20,7 @@ enum file_kind { FILE_LOG, FILE_TABLE, FILE_TREE, FILE_MANIFEST, FILE_TEMPORARY,
 struct files {
 	const struct fs *fs;
 	uint32_t shard_index;
+	uint32_t shard_count; /* 0 where it does not matter; set by shard_open */
 	char directory[FILES_DIRECTORY_MAX + 16]; /* of the shard */
 };
 

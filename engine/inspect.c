@@ -10,7 +10,7 @@
 #include "sst.h"
 #include "wal.h"
 
-enum { KEY_SHOWN = 48 };
+enum { KEY_SHOWN = 48, PARTITIONS_SHOWN = 24 };
 
 struct inspect {
 	const struct fs *fs;
@@ -20,6 +20,7 @@ struct inspect {
 	struct inspect_result *result;
 	struct files files; /* of the shard at hand */
 	struct manifest_state state;
+	uint64_t last_sequence; /* of the shard, as far as its log is intact */
 };
 
 static bool shows_files(const struct inspect *it)
@@ -223,10 +224,12 @@ static void inspect_segment(struct inspect *it, const char *path, uint64_t numbe
 		inspect_batch(it, path, at, &batch);
 		last = batch.first_sequence + batch.count - 1;
 	}
+	if (last > it->last_sequence)
+		it->last_sequence = last;
 	if (reader.at == size)
 		return;
 	fprintf(it->out, "%s: ends at offset %zu of %zu\n", path, reader.at, size);
-	if (wal_reader_resync(&reader, &durable) && durable > last)
+	if ((wal_reader_resync(&reader, &durable) && durable > last) || it->state.closed_sequence > last)
 		found_damage(it, "a batch is damaged that had been synced");
 	else
 		fprintf(it->out, "  a torn tail: never acknowledged\n");
@@ -257,6 +260,23 @@ static int visit_log(void *arg, const char *name)
 
 /* ---- shard and store ----------------------------------------------------------------------------------------- */
 
+static void print_quarantine(struct inspect *it)
+{
+	const struct quarantine *quarantine = it->state.quarantine;
+	int32_t at = quarantine_first(quarantine, 0, UINT16_MAX);
+	uint32_t count = quarantine_count(quarantine);
+
+	if (!count)
+		return;
+	it->result->quarantined += count;
+	fprintf(it->out, "  QUARANTINED: %u partitions:", count);
+	for (int i = 0; at >= 0 && i < PARTITIONS_SHOWN; i++) {
+		fprintf(it->out, " %d", at);
+		at = quarantine_first(quarantine, (uint32_t)at + 1, UINT16_MAX);
+	}
+	fprintf(it->out, "%s\n    %s\n", at >= 0 ? " ..." : "", quarantine->reason.text);
+}
+
 static void print_stats(struct inspect *it)
 {
 	uint64_t entries = 0, deletes = 0;
@@ -283,6 +303,7 @@ static void print_stats(struct inspect *it)
 	fprintf(it->out,
 		"  %" PRIu64 " entries in tables, %" PRIu64 " of them deletes; %zu drops pending; meta %zu bytes\n",
 		entries, deletes, it->state.drop_count, it->state.meta.size);
+	print_quarantine(it);
 	fprintf(it->out, "  flushed up to sequence %" PRIu64 "; log from segment %" PRIu64 "; next file %" PRIu64 "\n",
 		it->state.flushed_sequence, it->state.log_floor, it->state.next_number);
 }
@@ -298,6 +319,16 @@ static void inspect_tree(struct inspect *it)
 	if (job_read_tree(&it->files, &it->state.tree, &tree, &error))
 		found_damage(it, error.text);
 	hashtree_fini(&tree);
+}
+
+static void found_short_log(struct inspect *it)
+{
+	char text[FILES_PATH_MAX + 160];
+
+	snprintf(text, sizeof(text),
+		 "%s: the log ends at sequence %" PRIu64 ", but the store was closed at %" PRIu64 ": writes are lost",
+		 it->files.directory, it->last_sequence, it->state.closed_sequence);
+	found_damage(it, text);
 }
 
 static int inspect_shard(struct inspect *it, uint32_t index)
@@ -317,11 +348,16 @@ static int inspect_shard(struct inspect *it, uint32_t index)
 		return rc;
 	if (it->what != INSPECT_VERIFY)
 		print_stats(it);
+	else
+		print_quarantine(it);
 	if (tail)
 		fprintf(it->out, "  manifest: %" PRIu64 " bytes at its end are a torn append\n", tail);
 	rc = inspect_tables(it);
+	it->last_sequence = it->state.flushed_sequence;
 	if (rc == 0)
 		rc = it->fs->list(it->fs, it->files.directory, visit_log, it);
+	if (rc == 0 && it->what != INSPECT_STATS && it->last_sequence < it->state.closed_sequence)
+		found_short_log(it);
 	inspect_tree(it);
 	manifest_state_fini(&it->state);
 	return rc;

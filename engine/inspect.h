@@ -22,7 +22,8 @@ enum inspect_what {
 };
 
 struct inspect_result {
-	uint64_t damaged; /* places */
+	uint64_t damaged;     /* places */
+	uint64_t quarantined; /* partitions */
 	uint64_t tables, blocks, entries, logs, batches, bytes;
 };
 

@@ -56,8 +56,7 @@ static int decode_tree(const struct files *files, const struct manifest_tree *tr
 		return rc;
 	if (size != tree->size || size < FORMAT_HEADER_SIZE + 8 || header.number != tree->number ||
 	    format_u64(data + size - 8) != format_checksum(saved.data, saved.size, tree->number, 0))
-		return format_error(error_out, -EBADMSG, "%s: the saved hash trees are damaged; restore the shard",
-				    path.text);
+		return format_error(error_out, -EBADMSG, "%s: the saved hash trees are damaged", path.text);
 	rc = hashtree_load(out, saved);
 	return rc == -EBADMSG ? format_error(error_out, rc, "%s: the saved hash trees cannot be read", path.text) : rc;
 }
@@ -279,6 +278,7 @@ static int merge_inputs(struct engine_job *job)
 		free(rest);
 		return rc;
 	}
+	merge.quarantine = job->version->quarantine;
 	for (size_t i = 0; i < job->memtable_count; i++)
 		merge_add_memtable(&merge, job->memtables[i], UINT64_MAX);
 	for (size_t i = 0; i < job->run_count; i++) {
@@ -294,21 +294,55 @@ static int merge_inputs(struct engine_job *job)
 	return rc;
 }
 
-void job_run(struct engine_job *job)
-{
-	int rc = job->may_move ? choose_moved(job) : 0;
+/* ---- scrubbing ------------------------------------------------------------------------------------------------- */
 
+/* Reads blocks until enough is read, the table ends, or one is damaged, which leaves a note (sst.h). */
+static int scrub(struct engine_job *job)
+{
+	struct sst_stream stream;
+	int rc = 0;
+
+	sst_stream_init(&stream, job->scrubbed);
+	while (rc == 0 && job->next_block < job->scrubbed->block_count && job->bytes_read < JOB_SCRUB_BYTES) {
+		struct block *block;
+
+		rc = sst_stream_block(&stream, job->next_block, &block, &job->text);
+		if (rc == 0 || rc == -EBADMSG)
+			job->next_block++;
+		if (rc)
+			break;
+		job->bytes_read += block->size;
+		block_release(block);
+	}
+	sst_stream_fini(&stream);
+	return rc;
+}
+
+static int run(struct engine_job *job)
+{
+	int rc;
+
+	if (job->kind == JOB_SCRUB)
+		return scrub(job);
+	rc = job->may_move ? choose_moved(job) : 0;
 	if (rc == 0)
 		rc = merge_inputs(job);
 	if (rc == 0 && job->has_tree)
 		rc = write_tree(job);
 	if (rc == 0 && job->output_count)
 		rc = job->files.fs->sync_dir(job->files.fs, job->files.directory);
+	return rc;
+}
+
+void job_run(struct engine_job *job)
+{
+	static const char *const names[] = {"flush", "compaction", "scrub"};
+	int rc = run(job);
+
 	job->has_run = true;
 	job->error = rc;
 	if (rc && !job->text.text[0])
-		format_error(&job->text, rc, "%s: %s: %s%s", job->files.directory,
-			     job->kind == JOB_FLUSH ? "flush" : "compaction", strerror(-rc),
+		format_error(&job->text, rc, "%s: %s: %s%s", job->files.directory, names[job->kind], strerror(-rc),
 			     rc == -ENOSPC ? ": free some space" : "");
 }
 

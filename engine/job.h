@@ -1,4 +1,4 @@
-/* Job: a flush or a compaction, between shard_maintain and shard_install.
+/* Job: a flush or a compaction, between shard_maintain and shard_install; or a scrub, which reads and writes nothing.
  *
  * Reads immutable inputs (memtables that are no longer written, tables), writes new tables and, for a flush, the saved
  * hash trees. Everything written is synced, names too, before job_run returns.
@@ -17,7 +17,9 @@
 #include "sst_writer.h"
 #include "version.h"
 
-enum job_kind { JOB_FLUSH, JOB_COMPACTION };
+enum job_kind { JOB_FLUSH, JOB_COMPACTION, JOB_SCRUB };
+
+enum { JOB_SCRUB_BYTES = 4 * 1024 * 1024 }; /* read by one scrub, uncompressed */
 
 struct engine_job {
 	enum job_kind kind;
@@ -44,6 +46,9 @@ struct engine_job {
 	struct buffer tree;
 	struct manifest_tree saved_tree;
 	uint64_t log_floor, flushed_sequence;
+	/* scrub */
+	struct sst *scrubbed; /* of version */
+	uint32_t next_block;  /* where to begin; then where to go on */
 	/* results */
 	struct sst **outputs;
 	size_t output_count;

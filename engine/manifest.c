@@ -10,6 +10,10 @@
 enum { RECORD_HEADER = 24 };
 #define MANIFEST_MAX ((uint64_t)1 << 30) /* bytes; a record is far smaller, a state is written as one */
 
+#define RESTORE                                                                                                        \
+	"it names the files of the shard: restore the store from a backup, or empty it and refill it from its "        \
+	"replicas"
+
 static const uint32_t record_magic = 0x524d564b; /* "KVMR" */
 
 enum tag {
@@ -18,12 +22,13 @@ enum tag {
 	TAG_DROP,    /* id, begin, end */
 	TAG_FORGET,  /* id */
 	TAG_NEXT,    /* file number */
-	TAG_LOG_FLOOR, /* segment number */
-	TAG_FLUSHED,   /* sequence */
-	TAG_CLOSED,    /* sequence */
-	TAG_LAST_DROP, /* id */
-	TAG_TREE,      /* number, size, drop id */
-	TAG_META,      /* slice */
+	TAG_LOG_FLOOR,  /* segment number */
+	TAG_FLUSHED,    /* sequence */
+	TAG_CLOSED,     /* sequence */
+	TAG_LAST_DROP,  /* id */
+	TAG_TREE,       /* number, size, drop id */
+	TAG_META,       /* slice */
+	TAG_QUARANTINE, /* quarantine.h */
 };
 
 /* ---- state --------------------------------------------------------------------------------------------------- */
@@ -81,6 +86,7 @@ void manifest_state_fini(struct manifest_state *state)
 	free(state->tables);
 	free(state->drops);
 	buffer_fini(&state->meta);
+	quarantine_unref(&state->quarantine);
 	*state = (struct manifest_state){0};
 }
 
@@ -123,6 +129,25 @@ static int state_remove(struct manifest_state *state, uint64_t number)
 	return 0;
 }
 
+/* A partition that is dropped whole is known to be empty: its quarantine is over. */
+static int state_release(struct manifest_state *state, struct engine_slice begin, struct engine_slice end)
+{
+	struct quarantine *rest;
+	int rc;
+
+	if (!state->quarantine)
+		return 0;
+	rc = quarantine_create(state->quarantine, &rest);
+	if (rc)
+		return rc;
+	quarantine_remove_range(rest, begin, end);
+	if (!quarantine_count(rest))
+		quarantine_unref(&rest);
+	quarantine_unref(&state->quarantine);
+	state->quarantine = rest;
+	return 0;
+}
+
 static int state_drop(struct manifest_state *state, uint64_t id, struct engine_slice begin, struct engine_slice end)
 {
 	struct manifest_drop *drops = realloc(state->drops, (state->drop_count + 1) * sizeof(*drops));
@@ -138,7 +163,7 @@ static int state_drop(struct manifest_state *state, uint64_t id, struct engine_s
 	state->drops[state->drop_count++] = drop;
 	if (id > state->last_drop_id)
 		state->last_drop_id = id;
-	return 0;
+	return state_release(state, begin, end);
 }
 
 static void state_forget(struct manifest_state *state, uint64_t id)
@@ -182,6 +207,10 @@ static int state_apply(struct manifest_state *state, const struct manifest_edit 
 	set_if(&state->closed_sequence, edit->closed_sequence);
 	if (edit->tree)
 		state->tree = *edit->tree;
+	if (edit->quarantine) {
+		quarantine_unref(&state->quarantine);
+		state->quarantine = quarantine_ref(edit->quarantine);
+	}
 	return 0;
 }
 
@@ -193,6 +222,7 @@ static int state_clone(const struct manifest_state *from, struct manifest_state 
 	to->tables = NULL;
 	to->drops = NULL;
 	to->meta = (struct buffer){0};
+	to->quarantine = NULL;
 	to->table_count = to->drop_count = 0;
 	to->tables = malloc((from->table_count + 1) * sizeof(struct manifest_table *));
 	if (!to->tables)
@@ -204,6 +234,8 @@ static int state_clone(const struct manifest_state *from, struct manifest_state 
 				buffer_slice(&from->drops[i].end));
 	if (rc == 0)
 		rc = buffer_assign(&to->meta, buffer_slice(&from->meta));
+	/* Last: copying the drops must not end it. */
+	to->quarantine = quarantine_ref(from->quarantine);
 	return rc;
 }
 
@@ -285,6 +317,13 @@ static int put_tree(struct buffer *out, const struct manifest_tree *tree)
 	return rc ? rc : put_varints(out, values, 3);
 }
 
+static int put_quarantine(struct buffer *out, const struct quarantine *quarantine)
+{
+	int rc = put_tag(out, TAG_QUARANTINE);
+
+	return rc ? rc : quarantine_encode(quarantine, out);
+}
+
 static int encode_edit(const struct manifest_edit *edit, struct buffer *out)
 {
 	int rc = 0;
@@ -313,6 +352,8 @@ static int encode_edit(const struct manifest_edit *edit, struct buffer *out)
 		rc = put_tag(out, TAG_META);
 	if (rc == 0 && edit->meta)
 		rc = buffer_append_slice(out, *edit->meta);
+	if (rc == 0 && edit->quarantine)
+		rc = put_quarantine(out, edit->quarantine);
 	return rc;
 }
 
@@ -334,6 +375,9 @@ static int encode_state(const struct manifest_state *state, struct buffer *out)
 
 	for (size_t i = 0; rc == 0 && i < state->drop_count; i++)
 		rc = put_drop(out, &state->drops[i]);
+	/* After the drops, which would end it. */
+	if (rc == 0 && state->quarantine)
+		rc = put_quarantine(out, state->quarantine);
 	return rc;
 }
 
@@ -410,6 +454,9 @@ static int take_field(enum tag tag, struct reader *reader, struct manifest_state
 		return 0;
 	case TAG_META:
 		return buffer_assign(&state->meta, reader_slice(reader));
+	case TAG_QUARANTINE:
+		quarantine_unref(&state->quarantine);
+		return quarantine_decode(reader, &state->quarantine);
 	}
 	return -EBADMSG;
 }
@@ -470,21 +517,21 @@ static int scan_records(const struct scan *scan, const char *path, struct manife
 		}
 		if (index > expected)
 			return format_error(error_out, -EBADMSG,
-					    "%s: record %" PRIu64
-					    " is missing before offset %zu: damaged; restore the shard",
+					    "%s: record %" PRIu64 " is missing before offset %zu: damaged; " RESTORE,
 					    path, expected, at);
 		if (index == expected) {
 			rc = apply_record(scan->data + at + RECORD_HEADER, size - RECORD_HEADER, out);
 			if (rc)
-				format_error(error_out, rc, "%s: record %" PRIu64 " at offset %zu cannot be applied",
-					     path, index, at);
+				format_error(error_out, rc,
+					     "%s: record %" PRIu64 " at offset %zu cannot be applied; " RESTORE, path,
+					     index, at);
 			expected++;
 		}
 		at += size;
 		good_end = at;
 	}
 	if (rc == 0 && !expected)
-		rc = format_error(error_out, -EBADMSG, "%s: holds no intact record; restore the shard", path);
+		rc = format_error(error_out, -EBADMSG, "%s: holds no intact record; " RESTORE, path);
 	*tail_out = scan->size - good_end;
 	return rc;
 }
@@ -519,7 +566,7 @@ int manifest_read(const struct files *files, struct manifest_state *out, uint64_
 	int rc = files_read(files->fs, path.text, MANIFEST_MAX, &data, &size);
 
 	if (rc == -ENOENT)
-		return format_error(error_out, -EBADMSG, "%s: missing; restore the shard", path.text);
+		return format_error(error_out, -EBADMSG, "%s: missing; " RESTORE, path.text);
 	if (rc)
 		return format_error(error_out, rc, "%s: cannot read: %s", path.text, strerror(-rc));
 	rc = manifest_decode(data, size, path.text, files->shard_index, out, tail_out, error_out);

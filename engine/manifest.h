@@ -10,6 +10,9 @@
  * record losing both copies shows as well: log segments name the drops before them and the sequence they begin with, and
  * tables named but gone are damage.
  *
+ * Quarantine (quarantine.h): a record holds the whole set, in place of the one before. A drop that covers a partition ends its
+ * quarantine: what it holds is known again. So both happen in one record. Manifests without such records have no set.
+ *
  * Opening rewrites the manifest as one record in a new file (temporary, sync, rename, sync directory).
  *
  * Threading   The shard's owner.
@@ -21,6 +24,7 @@
 #define KVRING_ENGINE_MANIFEST_H
 
 #include "files.h"
+#include "quarantine.h"
 #include "sst_format.h"
 
 struct sst;
@@ -59,7 +63,8 @@ struct manifest_state {
 	uint64_t flushed_sequence; /* tables hold everything up to here */
 	uint64_t closed_sequence;  /* the log held everything up to here when the shard was closed; 0: it was not */
 	struct manifest_tree tree;
-	struct buffer meta; /* the caller's blob */
+	struct buffer meta;            /* the caller's blob */
+	struct quarantine *quarantine; /* NULL: no partition is */
 };
 
 /* A change. Zero and NULL fields change nothing. */
@@ -73,6 +78,7 @@ struct manifest_edit {
 	uint64_t next_number, log_floor, flushed_sequence, closed_sequence, last_drop_id;
 	const struct manifest_tree *tree;
 	const struct engine_slice *meta;
+	struct quarantine *quarantine; /* the new set */
 };
 
 ENGINE_OK int manifest_table_create(uint32_t level, uint64_t run, const struct table_meta *,

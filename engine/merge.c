@@ -150,22 +150,46 @@ static int load_block(struct merge *merge, struct merge_source *source)
 	return buffer_assign(&source->key_bytes, (struct engine_slice){view->prefix, view->prefix_size});
 }
 
+/* The block at hand is damaged. Is it of no account? */
+static bool may_skip(const struct merge *merge, const struct merge_source *source)
+{
+	const struct sst *sst = source->tables[source->table];
+	struct partition_row in = sst_block_partitions(sst, source->block_index);
+
+	for (uint32_t partition = in.first; partition <= in.last; partition += in.step) {
+		if (!quarantine_has(merge->quarantine, (uint16_t)partition) &&
+		    !version_drops_hide_partition(merge->drops, sst->meta.drop_id, (uint16_t)partition))
+			return false;
+	}
+	return true;
+}
+
+/* The block after or before; false past the end. */
+static bool next_place(struct merge_source *source, bool up)
+{
+	if (up && ++source->block_index == source->tables[source->table]->block_count) {
+		source->block_index = 0;
+		return ++source->table < source->table_count;
+	}
+	if (!up && source->block_index-- == 0) {
+		if (source->table-- == 0)
+			return false;
+		source->block_index = source->tables[source->table]->block_count - 1;
+	}
+	return true;
+}
+
 /* Stands on entry 0 of the block after, or the last entry of the block before; past the end when there is none. */
 static int next_block(struct merge *merge, struct merge_source *source, bool up)
 {
 	int rc;
 
 	source->is_on_entry = false;
-	if (up && ++source->block_index == source->tables[source->table]->block_count) {
-		if (++source->table == source->table_count)
+	do {
+		if (!next_place(source, up))
 			return 0;
-		source->block_index = 0;
-	} else if (!up && source->block_index-- == 0) {
-		if (source->table-- == 0)
-			return 0;
-		source->block_index = source->tables[source->table]->block_count - 1;
-	}
-	rc = load_block(merge, source);
+		rc = load_block(merge, source);
+	} while (rc == -EBADMSG && may_skip(merge, source));
 	if (rc)
 		return rc;
 	source->entry = up ? 0 : source->block->view.count - 1;
@@ -193,6 +217,8 @@ static int tables_seek(struct merge *merge, struct merge_source *source, struct 
 	source->block_index = sst_find_block(source->tables[source->table], key);
 	assert(source->block_index < source->tables[source->table]->block_count);
 	rc = load_block(merge, source);
+	if (rc == -EBADMSG && may_skip(merge, source))
+		return next_block(merge, source, true);
 	if (rc)
 		return rc;
 	source->entry = block_lower_bound(&source->block->view, key);

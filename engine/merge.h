@@ -5,6 +5,8 @@
  *
  * Threading   One user. Memtables may grow beside it: nothing above the given sequence is seen.
  * Ownership   Borrows memtables and tables, which the user keeps alive; pins the blocks it stands on.
+ * Damage      A damaged block is skipped when nothing in it can be seen: each partition it can hold keys of is quarantined,
+ *             or was dropped since.
  * Errors      -EBADMSG, -EIO from reading, -ENOMEM. Positions: 1 on an entry, 0 past the end.
  */
 #ifndef KVRING_ENGINE_MERGE_H
@@ -22,6 +24,7 @@ struct merge {
 	size_t heap_size;
 	bool is_backward;
 	const struct version_drops *drops;
+	const struct quarantine *quarantine; /* borrowed; set it after merge_init. NULL: none */
 	struct engine_error *error_out;
 };
 

@@ -30,6 +30,18 @@ void retired_fini(struct retired *retired)
 	buffer_fini(&retired->tree);
 }
 
+int shard_prepare_view(struct shard *shard, const struct manifest_state *next, struct view **out)
+{
+	struct version *version;
+	int rc = version_create(next, &version);
+
+	if (rc)
+		return rc;
+	rc = shard_make_view(shard, shard_memtable(shard), 0, version, out);
+	version_unref(&version);
+	return rc;
+}
+
 int shard_make_view(struct shard *shard, struct memtable *memtable, size_t first_retired, struct version *version,
 		    struct view **out)
 {
@@ -286,6 +298,7 @@ void shard_stats(const struct shard *shard, struct shard_stats *stats_out)
 	for (size_t i = 0; i < shard->view->memtable_count; i++)
 		entries += shard->view->memtables[i]->entry_count;
 	stats_out->keys_estimate = entries > 2 * deletes ? entries - 2 * deletes : 0;
+	stats_out->quarantined_partitions = quarantine_count(shard->state.quarantine);
 	assert(version->table_count == shard->state.table_count);
 }
 
@@ -312,7 +325,7 @@ int shard_create_files(const struct engine_options *options, uint32_t shard_inde
 
 static void shard_free(struct shard *shard)
 {
-	assert(!shard->compaction_count && !shard->is_flushing && !shard->commit_count);
+	assert(!shard->compaction_count && !shard->is_flushing && !shard->commit_count && !shard->scrub.is_out);
 	assert(atomic_load(&shard->snapshot_count) == 0);
 	if (shard->view)
 		view_unref(&shard->view);
@@ -346,6 +359,7 @@ int shard_open(struct engine *engine, const struct engine_options *options, uint
 	shard->engine = engine;
 	shard->options = *options;
 	files_init(&shard->files, options->fs, options->directory, shard_index);
+	shard->files.shard_count = options->shard_count;
 	rc = cache_create(options->cache_bytes / options->shard_count, &shard->cache);
 	if (rc == 0)
 		rc = shard_recover(shard, error_out);

@@ -5,6 +5,8 @@
  *     shard_read.c     get, snapshots, iterators
  *     shard_jobs.c     what to do next, install
  *     shard_recover.c  opening: manifest, tables, log replay
+ *     shard_scrub.c    reading everything before somebody needs it
+ *     shard_quarantine.c  what is damaged, and what follows from it
  *
  * Threading   The owner. What other threads touch is counted or atomic: views, tables, memtables, next_number.
  * Errors      A shard dies (is_dead) at the first failed sync or write whose outcome on the disk is unknown. From then
@@ -74,10 +76,15 @@ struct shard {
 	/* jobs */
 	bool is_flushing;
 	bool is_compaction_wanted;
-	bool is_compaction_damaged; /* an input could not be read: no more compactions until reopened */
 	struct engine_job **compactions;
 	size_t compaction_count;
 	size_t commit_count; /* begun and not ended */
+	struct {
+		bool is_out;     /* a job */
+		uint64_t number; /* table, and block in it, that comes next; 0: a round begins */
+		uint32_t block;
+		uint64_t end; /* tables from here on are newer than the round */
+	} scrub;
 	struct shard_stats stats;
 };
 
@@ -108,6 +115,17 @@ ENGINE_OK int shard_rotate(struct shard *);
 /* Appends the pending batches to the log, as one (D1). Not synced. */
 ENGINE_OK int shard_write_pending(struct shard *);
 uint64_t shard_reserved_number(struct shard *);
+struct engine_job *shard_job(struct shard *, enum job_kind); /* NULL: out of memory */
+/* Every partition of the shard. */
+struct partition_row shard_partitions(const struct shard *);
+/* Makes what readers and jobs have noted durable, as quarantine. */
+ENGINE_OK int shard_quarantine_noted(struct shard *);
+/* Ends a scrub: notes how far it got, and what it found. */
+ENGINE_OK int shard_scrub_done(struct shard *, const struct engine_job *);
+/* -EBADMSG, described, when an entry belongs to a quarantined partition. */
+ENGINE_OK int shard_quarantine_check(struct shard *, const struct engine_batch *);
+/* A new version of this state with a view on it, all memtables as they are. */
+ENGINE_OK int shard_prepare_view(struct shard *, const struct manifest_state *next, struct view **out);
 void retired_fini(struct retired *);
 size_t shard_memory(const struct shard *);
 /* The runs as compact.h sees them; free *out. */

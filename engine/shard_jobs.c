@@ -8,7 +8,7 @@ enum { TABLE_BYTES_MIN = 64 * 1024, TABLE_BYTES_MAX = 64 * 1024 * 1024 };
 
 static const struct compact_limits limits = {SHARD_RUNS_PER_LEVEL, SHARD_FIRST_RUNS, SHARD_BOTTOM_PERCENT};
 
-static struct engine_job *job_new(struct shard *shard, enum job_kind kind)
+struct engine_job *shard_job(struct shard *shard, enum job_kind kind)
 {
 	const struct engine_options *options = &shard->options;
 	struct engine_job *job = calloc(1, sizeof(*job));
@@ -54,7 +54,7 @@ static int take_tree(struct shard *shard, struct engine_job *job)
 /* All retired memtables into one run of level 0. */
 static int make_flush(struct shard *shard, struct engine_job **out)
 {
-	struct engine_job *job = job_new(shard, JOB_FLUSH);
+	struct engine_job *job = shard_job(shard, JOB_FLUSH);
 	size_t count = shard->retired_count;
 
 	if (!job)
@@ -96,7 +96,7 @@ static bool choose(struct shard *shard, const struct compact_run *runs, struct c
 
 static int make_compaction(struct shard *shard, const struct compact_choice *choice, struct engine_job **out)
 {
-	struct engine_job *job = job_new(shard, JOB_COMPACTION);
+	struct engine_job *job = shard_job(shard, JOB_COMPACTION);
 	struct engine_job **grown =
 		realloc(shard->compactions, (shard->compaction_count + 1) * sizeof(struct engine_job *));
 
@@ -130,8 +130,6 @@ static int maintain_compaction(struct shard *shard, struct engine_job **out)
 	struct compact_run *runs;
 	int rc;
 
-	if (shard->is_compaction_damaged)
-		return 0;
 	rc = shard_runs(shard, &runs);
 	if (rc)
 		return rc;
@@ -143,9 +141,14 @@ static int maintain_compaction(struct shard *shard, struct engine_job **out)
 
 int shard_maintain(struct shard *shard, struct engine_job **out)
 {
+	int rc;
+
 	*out = NULL;
 	if (shard->is_dead)
 		return -EIO;
+	rc = shard_quarantine_noted(shard);
+	if (rc)
+		return rc;
 	if (shard->retired_count && !shard->is_flushing)
 		return make_flush(shard, out);
 	return maintain_compaction(shard, out);
@@ -290,13 +293,36 @@ static int prepare_change(struct shard *shard, struct install *install, size_t f
 	return rc;
 }
 
+static void remove_log(struct shard *shard, uint64_t number)
+{
+	struct files_path path = files_path(&shard->files, FILE_LOG, number);
+
+	files_remove(shard->files.fs, path.text);
+}
+
+struct log_range {
+	struct shard *shard;
+	uint64_t first, last;
+};
+
+static int visit_old_log(void *arg, const char *name)
+{
+	const struct log_range *range = arg;
+	uint64_t number;
+
+	if (files_parse(name, &number) == FILE_LOG && number >= range->first && number <= range->last)
+		remove_log(range->shard, number);
+	return 0;
+}
+
 static void remove_logs(struct shard *shard, uint64_t first, uint64_t last)
 {
-	for (uint64_t number = first; number <= last; number++) {
-		struct files_path path = files_path(&shard->files, FILE_LOG, number);
+	struct log_range range = {shard, first, last};
 
-		files_remove(shard->files.fs, path.text);
-	}
+	if (first == last)
+		remove_log(shard, first);
+	else /* Most numbers in between belong to other files, or to none. */
+		(void)shard->files.fs->list(shard->files.fs, shard->files.directory, visit_old_log, &range);
 }
 
 /* Memtables and segments up to the job's last sequence are in tables now. */
@@ -387,10 +413,10 @@ static int install(struct shard *shard, struct engine_job *job)
 
 static void forget_job(struct shard *shard, const struct engine_job *job)
 {
-	if (job->kind == JOB_FLUSH) {
+	if (job->kind == JOB_FLUSH)
 		shard->is_flushing = false;
-		return;
-	}
+	if (job->kind == JOB_SCRUB)
+		shard->scrub.is_out = false;
 	for (size_t i = 0; i < shard->compaction_count; i++) {
 		if (shard->compactions[i] == job) {
 			shard->compactions[i] = shard->compactions[--shard->compaction_count];
@@ -409,11 +435,11 @@ int shard_install(struct shard *shard, struct engine_job **job)
 		job_destroy(job);
 		return rc;
 	}
-	if (rc) {
+	if (it->kind == JOB_SCRUB) {
+		rc = shard_scrub_done(shard, it);
+	} else if (rc) {
 		shard->error = it->text;
 		shard->is_full |= rc == -ENOSPC; /* the next write looks how much is free */
-		if (rc == -EBADMSG && it->kind == JOB_COMPACTION)
-			shard->is_compaction_damaged = true;
 	} else {
 		rc = shard->is_dead ? -EIO : install(shard, it);
 	}

@@ -85,6 +85,8 @@ int engine_snapshot_get(struct engine_snapshot *snapshot, struct engine_slice ke
 
 struct engine_iterator {
 	struct merge merge;
+	const struct quarantine *quarantine; /* the snapshot's */
+	int32_t stopped_at;                  /* quarantined partition, or -1 */
 };
 
 int engine_iterator_create(struct engine_snapshot *snapshot, struct engine_iterator **out)
@@ -101,6 +103,8 @@ int engine_iterator_create(struct engine_snapshot *snapshot, struct engine_itera
 		free(iterator);
 		return rc;
 	}
+	iterator->quarantine = iterator->merge.quarantine = version->quarantine;
+	iterator->stopped_at = -1;
 	for (size_t i = 0; i < view->memtable_count; i++)
 		merge_add_memtable(&iterator->merge, view->memtables[i], snapshot->sequence);
 	for (size_t i = 0; i < version->run_count; i++)
@@ -125,24 +129,59 @@ static int skip_deletes(struct engine_iterator *iterator, int rc, int (*move)(st
 	return rc;
 }
 
+/* A move has gone up (or down) from a partition. Nothing quarantined is shown, and nothing beyond it either: that would
+ * say that there is nothing in between. */
+static int check_passed(struct engine_iterator *iterator, int rc, uint32_t from, bool up)
+{
+	uint32_t to = rc == 1 ? hashtree_partition(merge_key(&iterator->merge)) : up ? UINT16_MAX : 0;
+
+	if (rc < 0)
+		return rc;
+	iterator->stopped_at =
+		up ? quarantine_first(iterator->quarantine, from, to) : quarantine_last(iterator->quarantine, to, from);
+	return iterator->stopped_at < 0 ? rc : -EBADMSG;
+}
+
 int engine_iterator_seek(struct engine_iterator *iterator, struct engine_slice key)
 {
-	return skip_deletes(iterator, merge_seek(&iterator->merge, key), merge_next);
+	iterator->stopped_at = -1;
+	return check_passed(iterator, skip_deletes(iterator, merge_seek(&iterator->merge, key), merge_next),
+			    hashtree_partition(key), true);
 }
 
 int engine_iterator_seek_last(struct engine_iterator *iterator, struct engine_slice key)
 {
-	return skip_deletes(iterator, merge_seek_back(&iterator->merge, key), merge_prev);
+	uint32_t from = key.size ? hashtree_partition(key) : UINT16_MAX;
+
+	iterator->stopped_at = -1;
+	return check_passed(iterator, skip_deletes(iterator, merge_seek_back(&iterator->merge, key), merge_prev), from,
+			    false);
+}
+
+static int step(struct engine_iterator *iterator, bool up)
+{
+	int (*move)(struct merge *) = up ? merge_next : merge_prev;
+	uint32_t from;
+
+	if (iterator->stopped_at >= 0)
+		return -EBADMSG;
+	from = hashtree_partition(merge_key(&iterator->merge));
+	return check_passed(iterator, skip_deletes(iterator, move(&iterator->merge), move), from, up);
 }
 
 int engine_iterator_next(struct engine_iterator *iterator)
 {
-	return skip_deletes(iterator, merge_next(&iterator->merge), merge_next);
+	return step(iterator, true);
 }
 
 int engine_iterator_prev(struct engine_iterator *iterator)
 {
-	return skip_deletes(iterator, merge_prev(&iterator->merge), merge_prev);
+	return step(iterator, false);
+}
+
+int32_t engine_iterator_quarantined(const struct engine_iterator *iterator)
+{
+	return iterator->stopped_at;
 }
 
 struct engine_slice engine_iterator_key(const struct engine_iterator *iterator)

@@ -11,6 +11,7 @@
 struct listed_log {
 	uint64_t number;
 	bool is_unused; /* nothing was ever written to it */
+	bool is_aside;  /* damaged, kept under another name */
 };
 
 /* What was found in the directory. */
@@ -87,14 +88,37 @@ static int by_number(const void *a, const void *b)
 	return x->number < y->number ? -1 : x->number > y->number;
 }
 
+/* The table stays in its place, for what was and will be dropped, but its partitions are not known any more. */
+static int open_damaged_table(struct shard *shard, struct manifest_table *table, const struct engine_error *found)
+{
+	struct partition_row row;
+	struct engine_error reason;
+	int rc = sst_open_damaged(&shard->files, shard->cache, &table->meta, &table->sst);
+
+	if (rc)
+		return rc;
+	row = sst_partitions(table->sst);
+	format_error(
+		&reason, -EBADMSG,
+		"%.300s; the shard's partitions from %u to %u have keys in this table and are quarantined: drop and "
+		"refill them from their replicas",
+		found->text, row.first, row.last);
+	return quarantine_extend(&shard->state.quarantine, &row, &reason);
+}
+
 static int open_tables(struct shard *shard, struct engine_error *error_out)
 {
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < shard->state.table_count; i++) {
 		struct manifest_table *table = shard->state.tables[i];
+		struct engine_error found = {{0}};
 
-		rc = sst_open(&shard->files, shard->cache, &table->meta, &table->sst, error_out);
+		rc = sst_open(&shard->files, shard->cache, &table->meta, &table->sst, &found);
+		if (rc == -EBADMSG)
+			rc = open_damaged_table(shard, table, &found);
+		else if (rc)
+			format_error(error_out, rc, "%s", found.text);
 	}
 	return rc;
 }
@@ -109,6 +133,8 @@ struct replay {
 	uint64_t torn_log;     /* the segment in which it ended ... */
 	uint64_t torn_at;      /* ... and where; 0: nothing of it counts */
 	uint64_t durable_seen; /* behind the tear */
+	bool is_damaged;       /* acknowledged data is missing: see found */
+	struct engine_error found;
 };
 
 /* The trees as they were when the drops up to this one had happened. */
@@ -194,14 +220,6 @@ static int memtable_for(struct shard *shard, uint64_t log, uint64_t drop_id, str
 	return 0;
 }
 
-static int log_damaged(struct replay *replay, const char *path, uint64_t at, const char *what)
-{
-	return format_error(replay->error_out, -EBADMSG,
-			    "%s: %s at offset %" PRIu64
-			    "; acknowledged writes are lost: refill the shard from its replicas or a backup",
-			    path, what, at);
-}
-
 /* Notes that the log ends here, and what intact batches behind say. */
 static void note_tear(struct replay *replay, uint64_t log, struct wal_reader *reader)
 {
@@ -214,8 +232,32 @@ static void note_tear(struct replay *replay, uint64_t log, struct wal_reader *re
 	(void)wal_reader_resync(reader, &replay->durable_seen);
 }
 
-static int replay_batches(struct replay *replay, const char *path, uint64_t log, uint64_t drop_id,
-			  struct wal_reader *reader)
+/* Acknowledged data is damaged. The first finding is the one to tell. */
+static void note_damage(struct replay *replay, const char *path, uint64_t at, const char *what)
+{
+	const struct shard *shard = replay->shard;
+
+	if (replay->is_damaged)
+		return;
+	replay->is_damaged = true;
+	format_error(&replay->found, -EBADMSG,
+		     "%.200s: %.100s at offset %" PRIu64
+		     ": acknowledged writes are lost; all partitions of shard %u are "
+		     "quarantined: drop and refill them from their replicas",
+		     path, what, at, shard->files.shard_index);
+}
+
+/* The log cannot be followed beyond this place, whatever comes behind it. */
+static void end_here(struct replay *replay, uint64_t log, struct wal_reader *reader, uint64_t at, const char *what)
+{
+	struct files_path path = files_path(&replay->shard->files, FILE_LOG, log);
+
+	note_damage(replay, path.text, at, what);
+	reader->at = at;
+	note_tear(replay, log, reader);
+}
+
+static int replay_batches(struct replay *replay, uint64_t log, uint64_t drop_id, struct wal_reader *reader)
 {
 	struct shard *shard = replay->shard;
 	struct retired *retired = NULL;
@@ -229,13 +271,17 @@ static int replay_batches(struct replay *replay, const char *path, uint64_t log,
 			note_tear(replay, log, reader);
 			break;
 		}
-		if (batch.first_sequence != shard->sequence + 1)
-			return log_damaged(replay, path, at, "a batch out of order");
+		if (batch.first_sequence != shard->sequence + 1) {
+			end_here(replay, log, reader, at, "a batch out of order");
+			break;
+		}
 		rc = replay_batch(replay, retired->memtable, &batch);
 		retired->last_sequence = shard->sequence;
 		retired->last_log = log;
-		if (rc == -EBADMSG)
-			return log_damaged(replay, path, at, "a batch that cannot be read");
+		if (rc == -EBADMSG) {
+			end_here(replay, log, reader, at, "a batch that cannot be read");
+			return 0;
+		}
 	}
 	return rc;
 }
@@ -260,13 +306,16 @@ static int check_log_header(struct replay *replay, const char *path, uint64_t lo
 
 	if (header->number != log || header->shard != shard->files.shard_index)
 		return format_error(replay->error_out, -EBADMSG,
-				    "%s: is segment %" PRIu64 " of shard %u: files were mixed up", path, header->number,
-				    header->shard);
+				    "%s: is segment %" PRIu64
+				    " of shard %u: files were mixed up; put each back in its place",
+				    path, header->number, header->shard);
 	if (header->b > shard->state.last_drop_id)
-		return format_error(replay->error_out, -EBADMSG,
-				    "%s: knows of drop %" PRIu64 ", the manifest only of %" PRIu64
-				    ": the manifest is damaged; restore the shard",
-				    path, header->b, shard->state.last_drop_id);
+		return format_error(
+			replay->error_out, -EBADMSG,
+			"%s: knows of drop %" PRIu64 ", the manifest only of %" PRIu64
+			": the manifest is not the one of this log; restore both from a backup, or empty the "
+			"directory and refill it from replicas",
+			path, header->b, shard->state.last_drop_id);
 	return 0;
 }
 
@@ -286,27 +335,26 @@ static int replay_log(struct replay *replay, struct listed_log *log, uint8_t *da
 		return 0;
 	}
 	rc = format_header_read(data, size, FORMAT_LOG, path.text, &header, replay->error_out);
-	if (rc == 0)
-		rc = check_log_header(replay, path.text, log->number, &header);
-	else if (rc == -EBADMSG && !is_used)
-		rc = 0;
-	if (rc)
+	if (rc == 0 && (rc = check_log_header(replay, path.text, log->number, &header)))
+		return rc;
+	if (rc && rc != -EBADMSG)
 		return rc;
 	if (!is_used) {
 		log->is_unused = true;
 		shard->stats.torn_tail_bytes += size > FORMAT_HEADER_SIZE ? size - FORMAT_HEADER_SIZE : 0;
-		return 0;
-	}
-	if (header.a > shard->sequence + 1) {
+	} else if (rc) {
+		end_here(replay, log->number, &reader, 0, "the header is damaged");
+	} else if (header.a > shard->sequence + 1) {
 		/* The segment before ended early, at the end of a batch. */
 		note_tear(replay, log->number, &reader);
-		return 0;
+	} else if (header.a != shard->sequence + 1) {
+		end_here(replay, log->number, &reader, 0, "a segment out of order");
+	} else {
+		apply_drops(replay, header.b);
+		reader.at = FORMAT_HEADER_SIZE;
+		return replay_batches(replay, log->number, header.b, &reader);
 	}
-	if (header.a != shard->sequence + 1)
-		return log_damaged(replay, path.text, 0, "a segment out of order");
-	apply_drops(replay, header.b);
-	reader.at = FORMAT_HEADER_SIZE;
-	return replay_batches(replay, path.text, log->number, header.b, &reader);
+	return 0;
 }
 
 static int replay_logs(struct replay *replay, struct listing *listing)
@@ -329,23 +377,31 @@ static int replay_logs(struct replay *replay, struct listing *listing)
 	return rc;
 }
 
-/* Was anything lost that had been synced? */
-static int check_complete(struct replay *replay, uint64_t closed_sequence)
+/* The last sequence that was synced, as far as anything tells. */
+static uint64_t acknowledged_sequence(const struct replay *replay)
 {
-	struct shard *shard = replay->shard;
+	const struct shard *shard = replay->shard;
 	uint64_t acknowledged = replay->durable_seen;
 
-	if (closed_sequence > acknowledged)
-		acknowledged = closed_sequence;
-	if (shard->durable_sequence > acknowledged)
-		acknowledged = shard->durable_sequence;
+	if (shard->state.closed_sequence > acknowledged)
+		acknowledged = shard->state.closed_sequence;
+	return shard->durable_sequence > acknowledged ? shard->durable_sequence : acknowledged;
+}
+
+/* Was anything lost that had been synced? */
+static void check_complete(struct replay *replay)
+{
+	struct shard *shard = replay->shard;
+	uint64_t acknowledged = acknowledged_sequence(replay);
+	struct files_path path = files_path(&shard->files, FILE_LOG, replay->torn_log);
+	char what[160];
+
 	if (acknowledged <= shard->sequence)
-		return 0;
-	return format_error(replay->error_out, -EBADMSG,
-			    "%s: the log is intact up to sequence %" PRIu64 " (segment %" PRIu64 ", offset %" PRIu64
-			    "), but %" PRIu64 " was synced; acknowledged writes are damaged: refill the shard from its "
-			    "replicas or a backup",
-			    shard->files.directory, shard->sequence, replay->torn_log, replay->torn_at, acknowledged);
+		return;
+	snprintf(what, sizeof(what),
+		 "the log is intact up to sequence %" PRIu64 ", but %" PRIu64 " was synced; it ends", shard->sequence,
+		 acknowledged);
+	note_damage(replay, replay->is_torn ? path.text : shard->files.directory, replay->torn_at, what);
 }
 
 /* Cuts the log where it was torn, so that it does not look damaged once more is written behind it. */
@@ -381,28 +437,23 @@ static int cut_tear(struct replay *replay, const struct listing *listing)
 	return rc;
 }
 
-/* What was replayed has been read from the disk, but need not be on it: sync before it counts as durable. */
-static int sync_replayed(struct replay *replay, const struct listing *listing)
+/* Keeps the segments from the damage on for people to look into, under names that mean nothing to a store. Only when the
+ * quarantine is durable: without them the log would look like one that ends there. */
+static int set_aside(const struct replay *replay, struct listing *listing)
 {
-	struct shard *shard = replay->shard;
-	const struct fs *fs = shard->files.fs;
+	const struct fs *fs = replay->shard->files.fs;
 	int rc = 0;
 
-	for (size_t i = 0; rc == 0 && i < listing->log_count; i++) {
-		struct files_path path = files_path(&shard->files, FILE_LOG, listing->logs[i].number);
-		struct fs_file *file;
+	for (size_t i = listing->log_count; replay->is_torn && rc == 0 && i-- > 0;) {
+		struct listed_log *log = &listing->logs[i];
+		struct files_path path = files_path(&replay->shard->files, FILE_LOG, log->number);
+		char aside[FILES_PATH_MAX + 16];
 
-		if (listing->logs[i].is_unused)
-			continue;
-		rc = fs->open(fs, path.text, FS_OPEN_APPEND, &file);
-		if (rc == -ENOENT) {
-			rc = 0; /* cut away as a whole */
-			continue;
-		}
-		if (rc)
+		if (log->number < replay->torn_log)
 			break;
-		rc = fs->sync(file);
-		fs->close(file);
+		snprintf(aside, sizeof(aside), "%s.damaged", path.text);
+		rc = fs->rename(fs, path.text, aside);
+		log->is_aside = rc == 0;
 	}
 	return rc;
 }
@@ -433,31 +484,47 @@ static int save_tree(struct shard *shard)
 	return hashtree_save(&shard->tree, &last->tree);
 }
 
-static int replay_all(struct shard *shard, struct listing *listing, struct engine_error *error_out)
+/* The hash trees as last saved. Without them no tree can be told, and the entries alone do not: the caller made them. */
+static int load_tree(struct replay *replay, struct engine_error *error_out)
 {
-	struct replay replay = {.shard = shard, .error_out = error_out, .drop_id = shard->state.tree.drop_id};
+	struct shard *shard = replay->shard;
+	struct engine_error found = {{0}};
+	int rc = job_read_tree(&shard->files, &shard->state.tree, &shard->tree, &found);
+
+	if (rc != -EBADMSG)
+		return rc ? format_error(error_out, rc, "%s", found.text) : 0;
+	replay->is_damaged = true;
+	format_error(&replay->found, rc,
+		     "%.300s; all partitions of shard %u are quarantined: drop and refill them from their replicas",
+		     found.text, shard->files.shard_index);
+	shard->state.tree = (struct manifest_tree){0};
+	return 0;
+}
+
+static int replay_all(struct replay *replay, struct listing *listing)
+{
+	struct shard *shard = replay->shard;
+	struct partition_row all = shard_partitions(shard);
 	int rc = 0;
 
 	shard->sequence = shard->durable_sequence = shard->state.flushed_sequence;
 	if (shard->state.tree.number)
-		rc = job_read_tree(&shard->files, &shard->state.tree, &shard->tree, error_out);
+		rc = load_tree(replay, replay->error_out);
 	if (rc == 0)
-		rc = replay_logs(&replay, listing);
-	if (rc == 0)
-		rc = check_complete(&replay, shard->state.closed_sequence);
+		rc = replay_logs(replay, listing);
 	if (rc)
 		return rc;
-	apply_drops(&replay, shard->state.last_drop_id);
+	check_complete(replay);
+	apply_drops(replay, shard->state.last_drop_id);
 	drop_empty(shard);
 	rc = save_tree(shard);
-	if (rc == 0)
-		rc = cut_tear(&replay, listing);
-	if (rc == 0)
-		rc = sync_replayed(&replay, listing);
+	if (rc == 0 && replay->is_damaged)
+		rc = quarantine_extend(&shard->state.quarantine, &all, &replay->found);
+	if (rc == 0 && !replay->is_damaged)
+		rc = cut_tear(replay, listing);
 	if (rc)
-		return format_error(error_out, rc, "%s: cannot finish recovery: %s", shard->files.directory,
+		return format_error(replay->error_out, rc, "%s: cannot finish recovery: %s", shard->files.directory,
 				    strerror(-rc));
-	shard->durable_sequence = shard->sequence;
 	return 0;
 }
 
@@ -476,7 +543,7 @@ static int remove_orphans(struct shard *shard, const struct listing *listing)
 		const struct listed_log *log = &listing->logs[i];
 		struct files_path path = files_path(&shard->files, FILE_LOG, log->number);
 
-		if (log->number < first_log || log->is_unused)
+		if ((log->number < first_log || log->is_unused) && !log->is_aside)
 			rc = files_remove(fs, path.text);
 	}
 	return rc ? rc : fs->sync_dir(fs, shard->files.directory);
@@ -502,7 +569,23 @@ static int begin_writing(struct shard *shard)
 	return rc;
 }
 
-static int recover(struct shard *shard, struct listing *listing, struct engine_error *error_out)
+/* What was replayed and is not known to have been synced may be in the page cache alone, as clean pages: when a sync
+ * failed, only the process started anew, and no sync will write them any more. So it goes to tables before anything new
+ * counts as durable; nothing can be lost then from behind what is acknowledged. After damage the log is not trusted at
+ * all. */
+static int flush_replayed(struct shard *shard)
+{
+	struct engine_job *job;
+	int rc = shard_maintain(shard, &job);
+
+	if (rc)
+		return rc;
+	assert(job && job->kind == JOB_FLUSH);
+	engine_job_run(job);
+	return shard_install(shard, &job);
+}
+
+static int list_files(struct shard *shard, struct listing *listing, struct engine_error *error_out)
 {
 	int rc = shard->files.fs->list(shard->files.fs, shard->files.directory, visit_file, listing);
 
@@ -513,25 +596,49 @@ static int recover(struct shard *shard, struct listing *listing, struct engine_e
 	if (listing->largest >= shard->state.next_number)
 		shard->state.next_number = listing->largest + 1;
 	atomic_init(&shard->next_number, shard->state.next_number);
-	rc = open_tables(shard, error_out);
-	if (rc == 0)
-		rc = replay_all(shard, listing, error_out);
-	if (rc)
-		return rc;
+	return 0;
+}
+
+/* The manifest first, with the quarantine in it; then what is not needed goes, and writing begins. */
+static int begin(struct replay *replay, struct listing *listing)
+{
+	struct shard *shard = replay->shard;
+	uint64_t number = shard_new_number(shard);
+	bool must_flush = replay->is_damaged || acknowledged_sequence(replay) < shard->sequence;
+	int rc;
+
 	shard->state.closed_sequence = 0;
 	/* Where the log begins: the oldest segment that is still needed, or those to come. */
 	shard->state.log_floor = shard->retired_count ? shard->retired[0].first_log : atomic_load(&shard->next_number);
-	uint64_t number = shard_new_number(shard);
-
 	shard->state.next_number = shard_reserved_number(shard);
 	rc = manifest_create(&shard->files, number, &shard->state, &shard->manifest);
+	if (rc == 0 && replay->is_damaged)
+		rc = set_aside(replay, listing);
 	if (rc == 0)
 		rc = remove_orphans(shard, listing);
 	if (rc == 0)
 		rc = begin_writing(shard);
+	if (rc == 0 && must_flush && shard->retired_count)
+		rc = flush_replayed(shard);
+	shard->durable_sequence = shard->sequence;
+	return rc;
+}
+
+static int recover(struct shard *shard, struct listing *listing, struct engine_error *error_out)
+{
+	struct replay replay = {.shard = shard, .error_out = error_out, .drop_id = shard->state.tree.drop_id};
+	int rc = list_files(shard, listing, error_out);
+
+	if (rc == 0)
+		rc = open_tables(shard, error_out);
+	if (rc == 0)
+		rc = replay_all(&replay, listing);
 	if (rc)
-		return format_error(error_out, rc, "%s: cannot begin writing: %s", shard->files.directory,
-				    strerror(-rc));
+		return rc;
+	rc = begin(&replay, listing);
+	if (rc)
+		return format_error(error_out, rc, "%s: cannot begin writing: %s%s", shard->files.directory,
+				    strerror(-rc), rc == -ENOSPC ? "; free some space" : "");
 	return 0;
 }
 

@@ -181,6 +181,8 @@ static int make_room(struct shard *shard, const struct engine_batch *batch)
 		return -EIO;
 	if (shard->is_full && (rc = shard_write_pending(shard)))
 		return rc;
+	if (shard->state.quarantine && (rc = shard_quarantine_check(shard, batch)))
+		return rc;
 	rc = check_space(shard);
 	if (rc)
 		return rc;

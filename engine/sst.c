@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include "filter.h"
+#include "hashtree.h"
 
 enum { STREAM_WINDOW = 512 * 1024 };
 
@@ -35,8 +36,11 @@ static int read_failed(const struct sst *sst, int code, struct engine_error *err
 /* Reads exactly; a file too short is damage. */
 static int read_exactly(struct sst *sst, void *out, size_t size, uint64_t offset, struct engine_error *error_out)
 {
-	ssize_t got = sst->files.fs->pread(sst->file, out, size, offset);
+	ssize_t got;
 
+	if (!sst->file)
+		return damaged(sst, 0, "the table", error_out);
+	got = sst->files.fs->pread(sst->file, out, size, offset);
 	if (got < 0)
 		return read_failed(sst, (int)got, error_out);
 	return (size_t)got == size ? 0 : damaged(sst, offset, "the end", error_out);
@@ -295,6 +299,43 @@ int sst_open(const struct files *files, struct cache *cache, const struct table_
 	return 0;
 }
 
+static int make_damaged(struct sst *sst)
+{
+	struct engine_slice largest = sst_largest(sst);
+	int rc;
+
+	sst->blocks = calloc(1, sizeof(*sst->blocks));
+	if (!sst->blocks)
+		return -ENOMEM;
+	rc = buffer_append(&sst->separators, largest.data, largest.size);
+	if (rc)
+		return rc;
+	sst->blocks[0].separator_end = (uint32_t)largest.size;
+	sst->block_count = 1;
+	return prepare_index(sst);
+}
+
+int sst_open_damaged(const struct files *files, struct cache *cache, const struct table_meta *meta, struct sst **out)
+{
+	struct sst *sst = calloc(1, sizeof(*sst));
+	int rc;
+
+	if (!sst)
+		return -ENOMEM;
+	atomic_init(&sst->refs, 1);
+	sst->files = *files;
+	sst->cache = cache;
+	rc = table_meta_copy(meta, &sst->meta);
+	if (rc == 0)
+		rc = make_damaged(sst);
+	if (rc) {
+		sst_unref(&sst);
+		return rc;
+	}
+	*out = sst;
+	return 0;
+}
+
 void sst_ref(struct sst *sst)
 {
 	atomic_fetch_add_explicit(&sst->refs, 1, memory_order_relaxed);
@@ -382,6 +423,36 @@ uint32_t sst_find_block(const struct sst *sst, struct engine_slice key)
 	return base;
 }
 
+/* Those of this shard from one key to another. */
+static struct partition_row partitions_between(const struct sst *sst, struct engine_slice from, struct engine_slice to)
+{
+	uint32_t step = sst->files.shard_count ? sst->files.shard_count : 1, first = hashtree_partition(from);
+	uint32_t index = sst->files.shard_count ? sst->files.shard_index : 0;
+
+	return (struct partition_row){first + (index + step - first % step) % step, hashtree_partition(to), step};
+}
+
+struct partition_row sst_partitions(const struct sst *sst)
+{
+	return partitions_between(sst, sst_smallest(sst), sst_largest(sst));
+}
+
+struct partition_row sst_block_partitions(const struct sst *sst, uint32_t block_index)
+{
+	struct engine_slice before = block_index ? separator(sst, block_index - 1) : sst_smallest(sst);
+	struct engine_slice last = separator(sst, block_index);
+
+	/* A separator may lie beyond the last key. */
+	if (format_compare(sst_largest(sst), last) < 0)
+		last = sst_largest(sst);
+	return partitions_between(sst, before, last);
+}
+
+uint64_t sst_block_offset(const struct sst *sst, uint32_t block_index)
+{
+	return sst->blocks[block_index].offset;
+}
+
 /* Makes a block of a verified part. */
 static int block_from_part(struct sst *sst, const uint8_t *part, const struct index_block *where, struct block **out,
 			   struct engine_error *error_out)
@@ -391,6 +462,7 @@ static int block_from_part(struct sst *sst, const uint8_t *part, const struct in
 	uint32_t raw_size;
 	int rc;
 
+	*out = NULL;
 	if (sst_part_check(part, where->size, sst->meta.number, where->offset, &raw_size, &compression))
 		return damaged(sst, where->offset, "a block", error_out);
 	rc = block_create(raw_size, &block);
@@ -403,6 +475,12 @@ static int block_from_part(struct sst *sst, const uint8_t *part, const struct in
 	}
 	*out = block;
 	return 0;
+}
+
+static void note_damage(struct sst *sst, uint32_t block_index)
+{
+	atomic_store_explicit(&sst->damaged_block, block_index + 1, memory_order_release);
+	cache_note_damage(sst->cache);
 }
 
 static int read_block(struct sst *sst, const struct index_block *where, struct block **out,
@@ -433,6 +511,8 @@ int sst_block(struct sst *sst, uint32_t block_index, struct read_stats *stats, s
 	}
 	if (!block) {
 		rc = read_block(sst, &sst->blocks[block_index], &block, error_out);
+		if (rc == -EBADMSG)
+			note_damage(sst, block_index);
 		if (rc)
 			return rc;
 		block = cache_insert(sst->cache, slot, block);
@@ -521,10 +601,12 @@ int sst_stream_block(struct sst_stream *stream, uint32_t block_index, struct blo
 
 	if (where->offset < stream->window_offset || where->offset + need > stream->window_offset + stream->window.size)
 		rc = stream_fill(stream, where->offset, need, error_out);
-	if (rc)
-		return rc;
-	return block_from_part(stream->sst, stream->window.data + (where->offset - stream->window_offset), where, out,
-			       error_out);
+	if (rc == 0)
+		rc = block_from_part(stream->sst, stream->window.data + (where->offset - stream->window_offset), where,
+				     out, error_out);
+	if (rc == -EBADMSG)
+		note_damage(stream->sst, block_index);
+	return rc;
 }
 
 int sst_verify_digest(struct sst *sst, struct engine_error *error_out)

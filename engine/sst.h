@@ -4,6 +4,8 @@
  * Ownership   Counted. The last reference closes the file, and removes it when sst_doom was called: a table that no
  *             version and no snapshot names is gone from the disk.
  * Errors      -EBADMSG names file and offset in error_out. "Absent" is LOOKUP_ABSENT.
+ * Damage      Whoever meets a damaged block leaves a note in damaged_block and in the cache; the shard's owner makes a
+ *             quarantine of it. There is room for one note: another damaged block is found again by the next reader.
  * Invariants  S1 A key is looked for in at most one block.
  *             S2 Bytes are verified on every read from the disk.
  */
@@ -11,6 +13,7 @@
 #define KVRING_ENGINE_SST_H
 
 #include "cache.h"
+#include "quarantine.h"
 #include "sst_format.h"
 
 /* What a lookup in any part of the tree says. */
@@ -23,7 +26,8 @@ struct sst {
 	_Atomic bool doomed;
 	struct files files;
 	struct cache *cache;
-	struct fs_file *file;
+	struct fs_file *file;           /* NULL: made by sst_open_damaged */
+	_Atomic uint32_t damaged_block; /* index + 1, 0: none */
 	struct table_meta meta;
 	uint8_t *filter;
 	size_t filter_bytes;
@@ -47,6 +51,8 @@ struct read_stats {
 /* Takes over nothing: meta is copied. The file's header, footer, index and filter are read and verified. */
 ENGINE_OK int sst_open(const struct files *, struct cache *, const struct table_meta *meta, struct sst **out,
 		       struct engine_error *error_out);
+/* Stands for a table that cannot be opened: one block over all its range, which is damaged. */
+ENGINE_OK int sst_open_damaged(const struct files *, struct cache *, const struct table_meta *meta, struct sst **out);
 void sst_ref(struct sst *);
 void sst_unref(struct sst **);
 /* The file goes with the last reference. */
@@ -57,6 +63,11 @@ ENGINE_OK int sst_get(struct sst *, struct engine_slice key, uint64_t key_hash, 
 		      struct engine_value *value_out, struct engine_error *error_out);
 /* The first block that may hold keys >= key; block_count when there is none. */
 uint32_t sst_find_block(const struct sst *, struct engine_slice key);
+/* The partitions of the shard whose keys can be in the block, or anywhere in the table. */
+struct partition_row sst_block_partitions(const struct sst *, uint32_t block_index);
+struct partition_row sst_partitions(const struct sst *);
+/* Where in the file the block begins. */
+uint64_t sst_block_offset(const struct sst *, uint32_t block_index);
 /* A referenced block, from cache or disk. */
 ENGINE_OK int sst_block(struct sst *, uint32_t block_index, struct read_stats *, struct block **out,
 			struct engine_error *error_out);

@@ -61,6 +61,18 @@ bool version_drops_hide(const struct version_drops *drops, uint64_t source_drop_
 	return false;
 }
 
+bool version_drops_hide_partition(const struct version_drops *drops, uint64_t source_drop_id, uint16_t partition)
+{
+	for (size_t i = 0; i < drops->count; i++) {
+		const struct version_drop *item = &drops->items[i];
+
+		if (item->id > source_drop_id &&
+		    quarantine_covers(buffer_slice(&item->begin), buffer_slice(&item->end), partition))
+			return true;
+	}
+	return false;
+}
+
 /* The tables, sorted, cut into runs. */
 static void fill(struct version *version, struct manifest_table *const *sorted, size_t count)
 {
@@ -102,6 +114,7 @@ int version_create(const struct manifest_state *state, struct version **out)
 		memcpy(sorted, state->tables, count * sizeof(struct manifest_table *));
 	qsort(sorted, count, sizeof(struct manifest_table *), by_place);
 	fill(version, sorted, count);
+	version->quarantine = quarantine_ref(state->quarantine);
 	free(sorted);
 	*out = version;
 	return 0;
@@ -122,6 +135,7 @@ void version_unref(struct version **version)
 	for (size_t i = 0; i < it->table_count; i++)
 		sst_unref(&it->tables[i]);
 	version_drops_unref(&it->drops);
+	quarantine_unref(&it->quarantine);
 	free(it->tables);
 	free(it);
 }

@@ -35,6 +35,7 @@ struct version_run {
 struct version {
 	_Atomic uint32_t refs;
 	struct version_drops *drops;
+	struct quarantine *quarantine; /* NULL: no partition is */
 	struct sst **tables; /* of all runs, one after the other */
 	size_t table_count;
 	size_t run_count;
@@ -49,6 +50,9 @@ void version_unref(struct version **);
 void version_drops_unref(struct version_drops **);
 /* Is a key from a source with this drop_id hidden? */
 bool version_drops_hide(const struct version_drops *, uint64_t source_drop_id, struct engine_slice key);
+
+/* Is every key of the partition from such a source hidden? */
+bool version_drops_hide_partition(const struct version_drops *, uint64_t source_drop_id, uint16_t partition);
 
 /* Newest entry of the key: enum lookup or a negative errno. */
 ENGINE_OK int version_get(const struct version *, struct engine_slice key, uint64_t key_hash, struct read_stats *,

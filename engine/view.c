@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "hashtree.h"
+
 int view_create(struct version *version, struct memtable *const *memtables, size_t memtable_count, struct view **out)
 {
 	struct view *view = malloc(sizeof(*view) + memtable_count * sizeof(view->memtables[0]));
@@ -62,11 +64,15 @@ static const struct memtable_version *find_in_memory(struct view *view, struct e
 int view_get(struct view *view, struct engine_slice key, uint64_t sequence, struct read_stats *stats,
 	     uint64_t *memtable_hits_inout, struct engine_value *value_out, struct engine_error *error_out)
 {
+	const struct quarantine *quarantine = view->version->quarantine;
+	const struct memtable_version *version;
 	struct memtable *memtable;
-	const struct memtable_version *version = find_in_memory(view, key, sequence, &memtable);
 	int found;
 
 	*value_out = (struct engine_value){0};
+	if (quarantine_has(quarantine, hashtree_partition(key)))
+		return quarantine_refuse(quarantine, hashtree_partition(key), error_out);
+	version = find_in_memory(view, key, sequence, &memtable);
 	if (!version) {
 		if (!view->version->run_count)
 			return 0;

@@ -13,7 +13,7 @@
  *     entry      u8 enum entry_type | 4 when a tree delta follows, varint key size, varint value size, [u64 delta], key, value
  *
  * A batch that does not verify ends the log, unless a later one (here or in a later segment) says in `durable` that what is
- * missing had been synced: then acknowledged data is damaged and the store does not open by itself.
+ * missing had been synced: then acknowledged data is damaged, and the partitions of the shard are quarantined.
  *
  * Threading   One owner; wal_sync may run on another thread.
  * Errors      What the file system returns. After a failed append the file is cut back to its last good batch; when that

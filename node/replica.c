@@ -181,6 +181,13 @@ static int become_new_actor(struct replica *self)
 	return take_actor(self, actor, 1);
 }
 
+/* Is anything that this shard had acknowledged lost here? It comes back from other replicas, under dots of this actor, which it must
+ * not claim to have seen: dropped partitions would be filled with less than there is. */
+static bool is_damaged(const struct replica *self)
+{
+	return shard_quarantined(self->options.shard, 0) >= 0;
+}
+
 static int load_actor(struct replica *self, struct rpc_error *error_out)
 {
 	struct engine_slice meta;
@@ -197,7 +204,7 @@ static int load_actor(struct replica *self, struct rpc_error *error_out)
 		return -EBADMSG;
 	}
 	uint64_t next = get_u64(bytes + 12);
-	return next == 0 ? become_new_actor(self) : take_actor(self, get_u64(bytes + 4), next);
+	return next == 0 || is_damaged(self) ? become_new_actor(self) : take_actor(self, get_u64(bytes + 4), next);
 }
 
 static struct dot next_dot(struct replica *self)
@@ -209,7 +216,7 @@ static struct dot next_dot(struct replica *self)
 /* Everything is on disk: the next start may go on under the same name. When this fails, it takes a new one. */
 static void leave_identity(struct replica *self)
 {
-	if (self->actor == 0 || self->actor_spent || self->dead)
+	if (self->actor == 0 || self->actor_spent || self->dead || is_damaged(self))
 		return;
 	if (shard_commit(self->options.shard, ENGINE_SYNC_EACH) == 0)
 		(void)!store_identity(self, self->actor, self->counter_next);

@@ -160,16 +160,33 @@ void watch_store(struct worker *worker)
 	}
 }
 
+void watch_quarantine(struct worker *worker, uint32_t quarantined)
+{
+	if (quarantined == worker->watch.quarantined)
+		return;
+	worker->watch.quarantined = quarantined;
+	if (quarantined == 0)
+		log_info("replica: no partition is quarantined any more shard=%u", worker->index);
+	else
+		log_error("replica: data is damaged shard=%u quarantined_partitions=%u why=\"%.900s\"; this node "
+			  "answers error for "
+			  "them, the other replicas serve them, and everything else goes on",
+			  worker->index, quarantined,
+			  shard_quarantine_reason(engine_shard(worker->runtime->node->engine, worker->index)));
+}
+
 void watch_log_failed(struct worker *worker, int error)
 {
 	uint32_t suppressed;
 	if (error == -ENOSPC || error == -ENOMEM) {
 		if (log_limit_pass(&worker->watch.log, worker->now_us, DISK_INTERVAL_US, &suppressed))
-			log_error("replica: no %s for the log shard=%u suppressed=%u; writes are refused until there is, reads go on",
+			log_error("replica: no %s for the log shard=%u suppressed=%u; writes are refused until there "
+				  "is, reads go on",
 				  error == -ENOSPC ? "space" : "memory", worker->index, suppressed);
 		return;
 	}
-	log_error("replica: log failed shard=%u error=\"%s\" why=\"%.900s\"; its unacknowledged writes are in doubt and it answers "
+	log_error("replica: log failed shard=%u error=\"%s\" why=\"%.900s\"; its unacknowledged writes are in doubt "
+		  "and it answers "
 		  "nothing more: check the disk and restart the node",
 		  worker->index, strerror(-error), shard_text(worker));
 }

@@ -208,6 +208,7 @@ static void publish(struct worker *self, bool worked)
 	atomic_store_explicit(&self->keys, stats.keys_estimate, memory_order_relaxed);
 	atomic_store_explicit(&self->disk_bytes, stats.disk_bytes, memory_order_relaxed);
 	atomic_store_explicit(&self->memory_bytes, stats.memtable_bytes + stats.cache_bytes, memory_order_relaxed);
+	watch_quarantine(self, stats.quarantined_partitions);
 	self->publish_us = 0;
 }
 
@@ -262,7 +263,8 @@ static void *worker_main(void *arg)
 
 /* ---- life --------------------------------------------------------------------------------------------------------- */
 
-int worker_init(struct worker *self, struct runtime *runtime, enum actor_kind kind, uint32_t index, uint32_t worker_count)
+int worker_init(struct worker *self, struct runtime *runtime, enum actor_kind kind, uint32_t index,
+		uint32_t worker_count)
 {
 	*self = (struct worker){.runtime = runtime, .kind = kind, .index = index, .timer_us = UINT64_MAX};
 	mailbox_init(&self->mailbox);

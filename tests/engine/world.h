@@ -107,6 +107,13 @@ void world_check(struct world *);
 void world_check_copy(struct world *, struct shard *copy, size_t point);
 /* Is this what shard_get must say of the key? */
 bool world_is_right(const struct world *, uint32_t key, int rc, const struct engine_value *);
+/* As world_check, for a store with quarantined partitions: these answer -EBADMSG to everything, the others as ever. Returns how
+ * many are quarantined. */
+uint32_t world_check_around(struct world *);
+/* Drops what is quarantined and writes it anew from the model, as a replica would. */
+int world_refill(struct world *);
+/* The partition of a key of the world. */
+uint16_t world_partition(uint32_t key);
 /* The files of the store are those the engine knows: nothing was left behind. Only when all jobs are done and nothing is
  * held. */
 void world_check_files(struct world *);

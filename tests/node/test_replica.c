@@ -653,6 +653,61 @@ static void test_a_read_error_is_never_absent(void **state)
 	end(&s);
 }
 
+static void find_table(void *arg, const char *path, uint64_t size)
+{
+	char *found = arg;
+	const char *end = strrchr(path, '.');
+	(void)size;
+	if (strstr(path, "shard-000") != NULL && end != NULL && strcmp(end, ".tab") == 0)
+		strcpy(found, path);
+}
+
+/* P4. What is damaged stays an error, also after a restart, and until it is dropped. Then it is absent, to be filled from others; and as
+ * these may hold dots that are forgotten here, the actor is a new one. */
+static void test_damage_is_an_error_until_it_is_dropped(void **state)
+{
+	(void)state;
+	struct stage s;
+	char path[256] = "";
+	begin(&s, 0);
+	put(&s, s.key, "red", 1);
+	uint64_t actor = s.dot.actor;
+	finish_batch(&s);
+	assert_int_equal(shard_request_flush(engine_shard(s.engine, 0)), 0);
+	batch_end(&s);
+	while (s.job_count > 0) {
+		struct engine_job *job = s.jobs[--s.job_count];
+		engine_job_run(job);
+		step(&s, (struct event){.type = EVENT_JOB_DONE, .job = job});
+	}
+	sim_fs_walk(s.disk, "db", find_table, path);
+	sim_fs_flip_bit(s.disk, path, 60, 1); /* in the first block */
+	close_replica(&s);
+	for (unsigned i = 0; i < 2; i++) {
+		s.now_us++;
+		open_replica(&s);
+		s.log[0] = 0;
+		fetch(&s, s.key, false);
+		fetch(&s, s.key, true);
+		store(&s, s.key, made(&s, 2, 5, "blue"));
+		put(&s, s.key, "green", 2);
+		expect(&s, "fetched error, fetched error, stored error, coordinated error");
+		batch_end(&s);
+		assert_int_equal(shard_quarantined(engine_shard(s.engine, 0), 0), key_partition(s.key));
+		close_replica(&s);
+	}
+	s.now_us++;
+	open_replica(&s);
+	assert_int_equal(
+		shard_drop_range(engine_shard(s.engine, 0), (struct engine_slice){0}, (struct engine_slice){0}), 0);
+	s.log[0] = 0;
+	fetch(&s, s.key, false);
+	expect(&s, "fetched absent");
+	put(&s, s.key, "green", 3);
+	assert_true(s.dot.actor != actor);
+	end(&s);
+}
+
 /* P2, P3: nobody is acknowledged, what is not durable is not shown, other keys are read, and when there is room again all goes on. */
 static void test_a_full_disk_passes(void **state)
 {
@@ -749,6 +804,7 @@ int main(void)
 		cmocka_unit_test(test_dots_are_never_used_again),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_a_read_error_is_never_absent),
+		cmocka_unit_test(test_damage_is_an_error_until_it_is_dropped),
 		cmocka_unit_test(test_a_full_disk_passes),
 		cmocka_unit_test(test_jobs),
 	};

@@ -57,7 +57,10 @@ static int inspect(const char *directory, enum inspect_what what)
 		       (unsigned long long)result.entries, (unsigned long long)result.logs,
 		       (unsigned long long)result.batches, (unsigned long long)result.bytes,
 		       (unsigned long long)result.damaged);
-	return result.damaged ? 1 : 0;
+	if (result.quarantined)
+		printf("%llu partitions are quarantined: `kvengine release` ends that\n",
+		       (unsigned long long)result.quarantined);
+	return result.damaged || result.quarantined ? 1 : 0;
 }
 
 static int main_inspect(int argc, char **argv, const char *doc, enum inspect_what what)
@@ -78,15 +81,153 @@ static int main_dump(int argc, char **argv)
 
 static int main_verify(int argc, char **argv)
 {
-	return main_inspect(
-		argc, argv,
-		"Checks every byte of a store that is not in use. Exit status 0: intact, 1: damaged, 2: cannot read.",
-		INSPECT_VERIFY);
+	return main_inspect(argc, argv,
+			    "Checks every byte of a store that is not in use. Exit status 0: intact, 1: damaged or "
+			    "with quarantined partitions, "
+			    "2: cannot read.",
+			    INSPECT_VERIFY);
 }
 
 static int main_stats(int argc, char **argv)
 {
 	return main_inspect(argc, argv, "Prints sizes and counts of a store that is not in use.", INSPECT_STATS);
+}
+
+/* ---- release --------------------------------------------------------------------------------------------------- */
+
+struct release_options {
+	const char *directory;
+	bool is_sure;
+};
+
+static error_t parse_release(int key, char *arg, struct argp_state *state)
+{
+	struct release_options *options = state->input;
+
+	switch (key) {
+	case 'y':
+		options->is_sure = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (options->directory)
+			argp_error(state, "one directory, please");
+		options->directory = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (!options->directory)
+			argp_error(state, "name the directory of a store");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static struct engine_slice partition_start(uint8_t bytes[2], uint32_t partition)
+{
+	bytes[0] = (uint8_t)(partition >> 8);
+	bytes[1] = (uint8_t)partition;
+	/* Behind the last partition lies the end of all keys. */
+	return (struct engine_slice){bytes, partition > UINT16_MAX ? 0 : 2};
+}
+
+/* Drops a row of neighbours in the shard at once. */
+static int release_row(struct shard *shard, uint32_t first, uint32_t step, uint32_t *next_out)
+{
+	uint8_t begin[2], end[2];
+	uint32_t last = first;
+
+	while (last + step <= UINT16_MAX && shard_quarantined(shard, last + 1) == (int32_t)(last + step))
+		last += step;
+	*next_out = last + 1;
+	return shard_drop_range(shard, partition_start(begin, first), partition_start(end, last + 1));
+}
+
+/* Reads all tables, so that what is damaged is known. */
+static int scrub_shard(struct shard *shard)
+{
+	struct engine_job *job;
+	int rc;
+
+	while ((rc = shard_scrub(shard, &job)) == 0 && job) {
+		engine_job_run(job);
+		rc = shard_install(shard, &job);
+		if (rc)
+			break;
+	}
+	return rc;
+}
+
+static int release_shard(struct shard *shard, uint32_t index, uint32_t shard_count, bool is_sure)
+{
+	struct shard_stats stats;
+	int rc = scrub_shard(shard);
+	int32_t at;
+
+	if (rc)
+		printf("shard %u: %s\n", index, shard_error(shard));
+	at = shard_quarantined(shard, 0);
+	if (rc || at < 0)
+		return rc;
+	shard_stats(shard, &stats);
+	printf("shard %u: %u partitions are quarantined, from %d on\n  %s\n", index, stats.quarantined_partitions, at,
+	       shard_quarantine_reason(shard));
+	if (!is_sure)
+		return 0;
+	/* What the node keeps there speaks for data that is gone now: without it, it writes under a new name. */
+	rc = shard_meta_set(shard, "", 0);
+	while (rc == 0 && at >= 0) {
+		uint32_t next = 0;
+
+		rc = release_row(shard, (uint32_t)at, shard_count, &next);
+		at = shard_quarantined(shard, next);
+	}
+	printf("  %s\n", rc ? shard_error(shard) : "dropped: they are empty now");
+	return rc;
+}
+
+static int release_store(const struct release_options *options)
+{
+	struct engine_options engine_options;
+	struct engine_error error;
+	struct engine *engine;
+	int rc;
+
+	engine_options_default(&engine_options);
+	engine_options.directory = options->directory;
+	engine_options.create_if_missing = false;
+	rc = engine_open(&engine_options, &engine, &error);
+	if (rc) {
+		fprintf(stderr, "kvengine: %s\n", error.text);
+		return 2;
+	}
+	for (uint32_t i = 0; rc == 0 && i < engine_shard_count(engine); i++)
+		rc = release_shard(engine_shard(engine, i), i, engine_shard_count(engine), options->is_sure);
+	if (rc == 0 && !options->is_sure)
+		printf("Nothing was dropped. With --yes these partitions are dropped.\n");
+	if (rc == 0)
+		rc = engine_close(&engine);
+	else
+		(void)engine_close(&engine);
+	return rc ? 2 : 0;
+}
+
+static int main_release(int argc, char **argv)
+{
+	static const struct argp_option argp_options[] = {
+		{"yes", 'y', NULL, 0, "do it: what is left of them is gone then, here", 0}, {0}};
+	static const struct argp argp = {argp_options,
+					 parse_release,
+					 "DIR",
+					 "Reads all of a store that is not in use, lists the partitions that are "
+					 "damaged, and with --yes drops them, so that "
+					 "they can be read and written again and be filled from their replicas.",
+					 NULL,
+					 NULL,
+					 NULL};
+	struct release_options options = {0};
+
+	argp_parse(&argp, argc, argv, 0, NULL, &options);
+	return release_store(&options);
 }
 
 static const struct command {
@@ -97,6 +238,7 @@ static const struct command {
 	{"dump", main_dump, "print what is in the files"},
 	{"verify", main_verify, "check every byte against its checksum"},
 	{"stats", main_stats, "print sizes and counts"},
+	{"release", main_release, "drop quarantined partitions, to be filled from replicas"},
 	{"bench", bench_main, "measure the engine alone"},
 };
 
