@@ -98,7 +98,8 @@ static void fill_memtable(struct scene *scene, struct source *source)
 
 static void fill_table(struct scene *scene, struct source *source, int64_t begin, int64_t end)
 {
-	struct sst_options options = {.block_bytes = 40 + sim_random_below(&scene->random, 200), .filter_bits_per_key = 4};
+	struct sst_options options = {.block_bytes = 40 + sim_random_below(&scene->random, 200),
+				      .filter_bits_per_key = 4};
 	struct shelf_entry entries[KEYS];
 	uint64_t drop_id = sim_random_below(&scene->random, DROPS_MAX + 1);
 	size_t count = 0;
@@ -440,8 +441,8 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_random_walks),          cmocka_unit_test(test_whole_passes),
-		cmocka_unit_test(test_turning_at_every_key),  cmocka_unit_test(test_memtable_grows_beside),
+		cmocka_unit_test(test_random_walks),         cmocka_unit_test(test_whole_passes),
+		cmocka_unit_test(test_turning_at_every_key), cmocka_unit_test(test_memtable_grows_beside),
 		cmocka_unit_test(test_failing_reads),
 	};
 
