@@ -48,6 +48,7 @@ static const struct workload workloads[] = {
 	{"readmissing", "gets keys that lie between the others", bench_readmissing, NULL, false, false, false, 1},
 	{"readhot", "gets keys of a zipfian distribution, exponent 1", bench_readhot, NULL, false, false, false, 1},
 	{"seekrandom", "a new iterator, set on a key at random", bench_seekrandom, NULL, false, false, false, 1},
+	{"scanrandom", "the same, and 10 steps forward", bench_scanrandom, NULL, false, false, false, 1},
 	{"readwhilewriting", "gets by --threads readers beside one that overwrites", bench_readwhilewriting, NULL,
 	 false, false, true, 1},
 	{"fillsync", "fillrandom, each write synced (keys/1000 of them)", bench_fillsync, NULL, true, true, true, 1000},

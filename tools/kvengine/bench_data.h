@@ -16,7 +16,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { BENCH_KEY_MAX = 64, BENCH_KEY_ROOM = BENCH_KEY_MAX + 1 }; /* one more for a missing key */
+enum {
+	BENCH_KEY_MAX = 64,
+	BENCH_KEY_ROOM = BENCH_KEY_MAX + 1, /* one more for a missing key */
+	BENCH_SCAN_STEPS = 10,
+};
 
 struct random {
 	uint64_t state;

@@ -63,7 +63,7 @@ static int seek_to(struct worker *worker, struct engine_iterator *iterator, uint
 }
 
 /* A new iterator for each seek, over what is there at that moment, as db_bench does it. */
-static int seek_one(struct worker *worker)
+static int seek_one(struct worker *worker, unsigned steps)
 {
 	struct engine_snapshot *snapshot;
 	struct engine_iterator *iterator;
@@ -74,17 +74,19 @@ static int seek_one(struct worker *worker)
 	rc = engine_iterator_create(snapshot, &iterator);
 	if (rc == 0) {
 		rc = seek_to(worker, iterator, worker_random_number(worker));
+		for (; steps && rc == 1; steps--)
+			rc = engine_iterator_next(iterator);
 		engine_iterator_destroy(&iterator);
 	}
 	engine_snapshot_release(&snapshot);
 	return rc;
 }
 
-void bench_seekrandom(struct worker *worker)
+static void seek_keys(struct worker *worker, unsigned steps)
 {
 	for (uint64_t i = 0; i < worker->operations; i++) {
 		uint64_t begin = worker_begin(i);
-		int rc = seek_one(worker);
+		int rc = seek_one(worker, steps);
 
 		if (rc < 0) {
 			worker_fail(worker, rc, "seek");
@@ -92,4 +94,14 @@ void bench_seekrandom(struct worker *worker)
 		}
 		worker_end(worker, begin);
 	}
+}
+
+void bench_seekrandom(struct worker *worker)
+{
+	seek_keys(worker, 0);
+}
+
+void bench_scanrandom(struct worker *worker)
+{
+	seek_keys(worker, BENCH_SCAN_STEPS);
 }

@@ -66,6 +66,7 @@ void bench_readrandom(struct worker *);
 void bench_readmissing(struct worker *);
 void bench_readhot(struct worker *);
 void bench_seekrandom(struct worker *);
+void bench_scanrandom(struct worker *);
 /* bench_beside.c */
 void bench_readwhilewriting(struct worker *);
 /* bench_clients.c */

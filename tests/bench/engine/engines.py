@@ -103,7 +103,7 @@ class Engine:
 class Kvring(Engine):
     name = "kvring"
     RATES = {"fillseq": 5e5, "fillrandom": 4.5e5, "overwrite": 4e5, "readmissing": 1.5e6, "readhot": 7e5,
-             "seekrandom": 9e4, "fillsync": 2e3, "fillsync16": 1e4, "open": 4.5e5, "settle": 1e6, "other": 3e5}
+             "seekrandom": 9e4, "scanrandom": 5e4, "fillsync": 2e3, "fillsync16": 1e4, "open": 4.5e5, "settle": 1e6, "other": 3e5}
 
     def missing(self):
         if not os.access(self.options.kvengine, os.X_OK):
@@ -128,7 +128,7 @@ class DbBench(Engine):
     """RocksDB by its own db_bench, with its defaults but for what is made equal."""
     name = "rocksdb"
     RATES = {"fillseq": 3.3e5, "fillrandom": 1.5e5, "overwrite": 1.5e5, "readmissing": 2.5e5, "readhot": 2.4e5,
-             "seekrandom": 6e4, "fillsync": 2e3, "fillsync16": 8e3, "settle": 1e9, "other": 1.2e5}
+             "seekrandom": 6e4, "scanrandom": 5e4, "fillsync": 2e3, "fillsync16": 8e3, "settle": 1e9, "other": 1.2e5}
     WAIT_SECONDS = 6  # waitforcompaction begins with a sleep of five
 
     @staticmethod
@@ -153,6 +153,9 @@ class DbBench(Engine):
             elif workload == "readhot":
                 names.append("readrandom")
                 extra.append("--read_random_exp_range=%f" % math.log(step.num))
+            elif workload == "scanrandom":
+                names.append("seekrandom")
+                extra.append("--seek_nexts=10")
             elif workload.startswith("fillsync"):
                 names.append("fillrandom")
                 threads = int(workload[len("fillsync"):] or 1)
@@ -251,7 +254,7 @@ class LevelDb(Peer):
     name = "leveldb"
     PACKAGE = "libleveldb-dev"
     RATES = {"fillseq": 5e5, "fillrandom": 2e5, "overwrite": 2e5, "readmissing": 4e5, "readhot": 2.5e5,
-             "seekrandom": 1e5, "fillsync": 2e3, "fillsync16": 8e3, "open": 2e5, "settle": 1e9, "other": 1e5}
+             "seekrandom": 1e5, "scanrandom": 7e4, "fillsync": 2e3, "fillsync16": 8e3, "open": 2e5, "settle": 1e9, "other": 1e5}
 
 
 class Lmdb(Peer):

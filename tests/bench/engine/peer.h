@@ -30,8 +30,8 @@ struct peer {
 	void (*put)(const struct bench_data *, struct peer_key);
 	/* 1: found, and the value is right; 0: not found */
 	int (*get)(const struct bench_data *, struct peer_key);
-	/* the same by an iterator set on the key */
-	int (*seek)(const struct bench_data *, struct peer_key);
+	/* the same by an iterator set on the key, which then takes so many steps forward */
+	int (*seek)(const struct bench_data *, struct peer_key, unsigned steps);
 	/* around reads; may be NULL */
 	void (*begin_reads)(void);
 	void (*end_reads)(void);

@@ -48,7 +48,7 @@ struct bench {
 /* A workload, and one run of it. */
 struct workload {
 	const char *name;
-	enum { WRITE, GET, SEEK } kind;
+	enum { WRITE, GET, SEEK, SCAN } kind;
 	enum { IN_ORDER, ANY, MISSING, HOT } choice;
 	unsigned writers;
 	bool sync;
@@ -66,8 +66,8 @@ static const struct workload workloads[] = {
 	{"fillseq", WRITE, IN_ORDER, 1, false},  {"fillrandom", WRITE, ANY, 1, false},
 	{"overwrite", WRITE, ANY, 1, false},     {"readrandom", GET, ANY, 1, false},
 	{"readmissing", GET, MISSING, 1, false}, {"readhot", GET, HOT, 1, false},
-	{"seekrandom", SEEK, ANY, 1, false},     {"fillsync", WRITE, ANY, 1, true},
-	{"fillsync16", WRITE, ANY, 16, true},
+	{"seekrandom", SEEK, ANY, 1, false},     {"scanrandom", SCAN, ANY, 1, false},
+	{"fillsync", WRITE, ANY, 1, true},       {"fillsync16", WRITE, ANY, 16, true},
 };
 
 void peer_die(const char *what, const char *why)
@@ -108,9 +108,11 @@ static void do_one(struct worker *worker, uint64_t i)
 					       : bench_data_key(&bench->data, key.number, bytes);
 	if (workload->kind == WRITE)
 		bench->peer->put(&bench->data, key);
+	else if (workload->kind == GET)
+		worker->found += (uint64_t)bench->peer->get(&bench->data, key);
 	else
 		worker->found +=
-			(uint64_t)(workload->kind == SEEK ? bench->peer->seek : bench->peer->get)(&bench->data, key);
+			(uint64_t)bench->peer->seek(&bench->data, key, workload->kind == SCAN ? BENCH_SCAN_STEPS : 0);
 }
 
 static void *run_worker(void *arg)

@@ -71,7 +71,7 @@ static int get(const struct bench_data *data, struct peer_key key)
 	return 1;
 }
 
-static int seek(const struct bench_data *data, struct peer_key key)
+static int seek(const struct bench_data *data, struct peer_key key, unsigned steps)
 {
 	leveldb_iterator_t *iterator = leveldb_create_iterator(store, read_options);
 	const char *found, *value;
@@ -87,6 +87,8 @@ static int seek(const struct bench_data *data, struct peer_key key)
 			rc = 1;
 		}
 	}
+	for (; steps && leveldb_iter_valid(iterator); steps--)
+		leveldb_iter_next(iterator);
 	leveldb_iter_destroy(iterator);
 	return rc;
 }

@@ -67,18 +67,20 @@ static void end_reads(void)
 	mdb_txn_abort(reading);
 }
 
-static int seek(const struct bench_data *data, struct peer_key key)
+static int seek(const struct bench_data *data, struct peer_key key, unsigned steps)
 {
 	MDB_val k = {key.size, (void *)key.data}, v;
-	int rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+	int rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE), found = 0;
 
-	if (rc == MDB_NOTFOUND)
-		return 0;
-	check(rc, "lmdb: seek");
-	if (k.mv_size != key.size || memcmp(k.mv_data, key.data, key.size) != 0)
-		return 0;
-	peer_check(data, key, v.mv_data, v.mv_size);
-	return 1;
+	if (rc == 0 && k.mv_size == key.size && memcmp(k.mv_data, key.data, key.size) == 0) {
+		peer_check(data, key, v.mv_data, v.mv_size);
+		found = 1;
+	}
+	for (; steps && rc == 0; steps--)
+		rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+	if (rc != MDB_NOTFOUND)
+		check(rc, "lmdb: seek");
+	return found;
 }
 
 const struct peer peer_lmdb = {"lmdb", open_store, close_store, put, get, seek, begin_reads, end_reads};

@@ -72,7 +72,7 @@ static int get(const struct bench_data *data, struct peer_key key)
 	return 1;
 }
 
-static int seek(const struct bench_data *data, struct peer_key key)
+static int seek(const struct bench_data *data, struct peer_key key, unsigned steps)
 {
 	rocksdb_iterator_t *iterator = rocksdb_create_iterator(store, read_options);
 	const char *found, *value;
@@ -88,6 +88,8 @@ static int seek(const struct bench_data *data, struct peer_key key)
 			rc = 1;
 		}
 	}
+	for (; steps && rocksdb_iter_valid(iterator); steps--)
+		rocksdb_iter_next(iterator);
 	rocksdb_iter_destroy(iterator);
 	return rc;
 }

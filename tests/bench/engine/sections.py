@@ -13,6 +13,7 @@ Group = collections.namedtuple("Group", "name steps")
 
 READS = ("readrandom", "readmissing", "readhot")
 WRITES = ("fillrandom", "overwrite")
+SEEKS = ("seekrandom", "scanrandom")  # the latter takes ten steps from there
 # Stated as ratios to Debian's db_bench, which has its assertions on and was measured at 0.66 of a release build in writes
 # and 0.9 in reads: beside a release build the same goals are smaller by that.
 ROCKSDB_GOALS = {"fillseq": 1.2, "seekrandom": 1.2, **dict.fromkeys(WRITES, 3.0), **dict.fromkeys(READS, 2.2)}
@@ -89,6 +90,7 @@ class Rates(Section):
         # time counts: it is about what is in the cache. (db_bench needs a process of its own for it, so all get one.)
         groups.append(Group("random", [
             base._replace(workloads=["fillrandom", "overwrite", "readrandom", "readmissing", "seekrandom", "settle"]),
+            base._replace(workloads=["scanrandom"], keep=True),
             base._replace(workloads=["readhot", "readhot"], keep=True)]))
         return groups
 
@@ -98,11 +100,13 @@ class Rates(Section):
 
     def rows(self, has_assertions):
         rows = []
-        for group, names in (("in_order", ("fillseq",)), ("random", WRITES + READS + ("seekrandom",))):
+        for group, names in (("in_order", ("fillseq",)), ("random", WRITES + READS + SEEKS)):
             if group == "in_order" and self.threads > 1:
                 continue
             for name in names:
-                goals = [("rocksdb", ">=", ROCKSDB_GOALS[name] * (1 if has_assertions else RELEASE[name]))]
+                goals = []
+                if name in ROCKSDB_GOALS:
+                    goals.append(("rocksdb", ">=", ROCKSDB_GOALS[name] * (1 if has_assertions else RELEASE[name])))
                 if name in LMDB_GOALS and "lmdb" in self.engines:
                     goals.append(("lmdb", ">=", LMDB_GOALS[name]))
                 rows.append(Row(name, "%s.%s.ops_per_second" % (group, name), "ops/s", tuple(goals)))
@@ -124,7 +128,7 @@ class Rates(Section):
             if known and self.options.num >= 100000 and max(known) - min(known) > tolerance:
                 found.append("NOT THE SAME WORK: %s found %s" % (
                     name, ", ".join("%s %.3f" % (engine, share or 0) for engine, share in shares.items())))
-        for name in WRITES + READS + ("seekrandom",):
+        for name in WRITES + READS + SEEKS:
             counts = {runs[0].get("random.%s.operations" % name) for runs in results.values() if runs}
             if len(counts) > 1:
                 found.append("NOT THE SAME WORK: %s: operations %s" % (name, sorted(counts, key=str)))

@@ -55,7 +55,7 @@ class Compare(unittest.TestCase):
     def check_rates(self, metrics, reads=READS):
         for name in ("random.fillrandom", "random.overwrite"):
             self.assertEqual(metrics[name + ".operations"], NUM, name)
-        for name, share in (("readrandom", 0.865), ("seekrandom", 0.865), ("readmissing", 0)):
+        for name, share in (("readrandom", 0.865), ("seekrandom", 0.865), ("scanrandom", 0.865), ("readmissing", 0)):
             self.assertEqual(metrics["random.%s.operations" % name], reads, name)
             self.assertAlmostEqual(metrics["random.%s.found_share" % name], share, delta=0.08, msg=name)
         self.assertGreater(metrics["random.readhot.found_share"], 0.5)
@@ -156,7 +156,7 @@ class Values(unittest.TestCase):
         self.assertIn("written", done.stderr)
 
     def test_kvengine_refuses_another_value(self):
-        for workload in ("readrandom", "readhot", "seekrandom", "readwhilewriting"):
+        for workload in ("readrandom", "readhot", "seekrandom", "scanrandom", "readwhilewriting"):
             with tempfile.TemporaryDirectory() as directory:
                 base = [os.environ["KVENGINE"], "bench", directory, "--num=1000", "--seed=1", "--keep"]
                 # One byte more, so that the values are others.
@@ -166,7 +166,7 @@ class Values(unittest.TestCase):
     def test_peers_refuse_another_value(self):
         peers = subprocess.run([os.environ["PEER_BENCH"], "--peers"], capture_output=True, text=True, check=True)
         for peer in peers.stdout.split():
-            for workload in ("readrandom", "seekrandom"):
+            for workload in ("readrandom", "seekrandom", "scanrandom"):
                 with tempfile.TemporaryDirectory() as directory:
                     base = [os.environ["PEER_BENCH"], peer, directory]
                     self.check(base + ["fillrandom", "--num=1000"],
