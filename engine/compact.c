@@ -30,7 +30,8 @@ static bool choose_level(const struct compact_run *runs, size_t run_count, size_
 	uint64_t above = sum_bytes(runs, first, run_count - first) - bottom;
 
 	*out = (struct compact_choice){.first = first, .count = count, .level = level + 1};
-	if (bottom * limits->bottom_percent <= above * 100 || level + 1 == MANIFEST_BOTTOM) {
+	if (!limits->pauses_deep &&
+	    (bottom * limits->bottom_percent <= above * 100 || level + 1 == MANIFEST_BOTTOM)) {
 		out->count = run_count - first;
 		out->level = MANIFEST_BOTTOM;
 	}
@@ -70,12 +71,14 @@ bool compact_choose(const struct compact_run *runs, size_t run_count, const stru
 	for (size_t first = 0, end; first < run_count && runs[first].level < MANIFEST_BOTTOM; first = end) {
 		for (end = first; end < run_count && runs[end].level == runs[first].level; end++)
 			;
+		if (limits->pauses_deep && runs[first].level)
+			return false;
 		if (end - first >= full &&
 		    (choose_level(runs, run_count, first, end - first, limits, out) ||
 		     choose_in_place(runs, first, end - first, limits, out)))
 			return true;
 	}
-	return choose_dropped(runs, run_count, out);
+	return !limits->pauses_deep && choose_dropped(runs, run_count, out);
 }
 
 bool compact_choose_all(const struct compact_run *runs, size_t run_count, struct compact_choice *out)

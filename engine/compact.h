@@ -35,6 +35,7 @@ struct compact_limits {
 	uint32_t runs_per_level;
 	uint32_t first_runs;
 	uint32_t bottom_percent;
+	bool pauses_deep; /* only level 0 is merged, and no further than to level 1 */
 };
 
 struct compact_choice {

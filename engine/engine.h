@@ -206,6 +206,9 @@ uint32_t shard_pressure(const struct shard *);
 /* Asks for everything to be flushed / merged into the last level by the jobs to come. -ENOSPC, -EIO as for a write. */
 ENGINE_OK int shard_request_flush(struct shard *);
 ENGINE_OK int shard_request_compaction(struct shard *);
+/* For hours of high load: while paused, only flushes and merges of the newest runs are offered, and a requested compaction.
+ * Runs pile up meanwhile: reads ask more filters, space grows. A new shard is not paused. */
+void shard_pause_deep_merges(struct shard *, bool pause);
 
 /* Hard links of everything durable, in a new directory that opens as a store. Shards are taken one by one. */
 ENGINE_OK int engine_checkpoint(struct engine *, const char *directory, struct engine_error *error_out);

@@ -76,6 +76,7 @@ struct shard {
 	/* jobs */
 	bool is_flushing;
 	bool is_compaction_wanted;
+	bool pauses_deep;
 	struct engine_job **compactions;
 	size_t compaction_count;
 	size_t commit_count; /* begun and not ended */

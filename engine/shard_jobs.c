@@ -84,6 +84,7 @@ static int make_flush(struct shard *shard, struct engine_job **out)
 static bool choose(struct shard *shard, const struct compact_run *runs, struct compact_choice *choice)
 {
 	size_t count = shard->view->version->run_count;
+	struct compact_limits now = limits;
 
 	if (shard->is_compaction_wanted) {
 		if (compact_choose_all(runs, count, choice))
@@ -91,7 +92,8 @@ static bool choose(struct shard *shard, const struct compact_run *runs, struct c
 		if (!shard->compaction_count)
 			shard->is_compaction_wanted = false;
 	}
-	return compact_choose(runs, count, &limits, choice);
+	now.pauses_deep = shard->pauses_deep;
+	return compact_choose(runs, count, &now, choice);
 }
 
 static int make_compaction(struct shard *shard, const struct compact_choice *choice, struct engine_job **out)
@@ -164,6 +166,11 @@ int shard_request_flush(struct shard *shard)
 	if (shard->is_dead)
 		return -EIO;
 	return shard_memtable(shard)->entry_count ? shard_rotate(shard) : 0;
+}
+
+void shard_pause_deep_merges(struct shard *shard, bool pause)
+{
+	shard->pauses_deep = pause;
 }
 
 int shard_request_compaction(struct shard *shard)

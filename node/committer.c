@@ -2,7 +2,10 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 #include "committer.h"
+
+enum { DELAY_MAX_US = 20000 };
 
 struct committer {
 	struct mailbox inbox;
@@ -11,12 +14,25 @@ struct committer {
 	pthread_t thread;
 };
 
+uint32_t committer_delay_us(uint32_t pressure)
+{
+	return (uint32_t)((uint64_t)pressure * pressure * DELAY_MAX_US / (1000 * 1000));
+}
+
+static void hold_back(uint32_t pressure)
+{
+	uint32_t us = committer_delay_us(pressure);
+	if (us != 0)
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = (long)us * 1000}, NULL);
+}
+
 static void *run(void *arg)
 {
 	struct committer *self = arg;
 	struct mail_queue taken;
 	for (;;) {
 		if (mailbox_take(&self->inbox, MAIL_COMMIT, &taken) && mail_next(&taken) != NULL) {
+			hold_back(self->mail.pressure);
 			engine_commit_run(self->mail.commit);
 			mailbox_put(self->owner, MAIL_COMMIT, &self->mail.mail);
 			mailbox_wake(self->owner);
@@ -55,9 +71,10 @@ void committer_stop(struct committer **out)
 	*out = NULL;
 }
 
-void committer_submit(struct committer *self, struct engine_commit *commit)
+void committer_submit(struct committer *self, struct engine_commit *commit, uint32_t pressure)
 {
 	self->mail.commit = commit;
+	self->mail.pressure = pressure;
 	mailbox_put(&self->inbox, MAIL_COMMIT, &self->mail.mail);
 	mailbox_wake(&self->inbox);
 }

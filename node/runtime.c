@@ -67,6 +67,11 @@ int runtime_commit_end(struct runtime *self, uint32_t shard_index, struct engine
 	return report_commit(self, shard_index, shard_commit_end(engine_shard(self->node->engine, shard_index), &commit));
 }
 
+uint32_t runtime_pressure(struct runtime *self, uint32_t shard_index)
+{
+	return shard_pressure(engine_shard(self->node->engine, shard_index));
+}
+
 static uint64_t unix_ms(void)
 {
 	struct timespec now;

@@ -90,6 +90,7 @@ void runtime_self(struct runtime *, struct gossip_row *row_out);
 /* Group commit of one shard. (its replica worker) */
 int runtime_commit_begin(struct runtime *, uint32_t shard_index, struct engine_commit **out);
 int runtime_commit_end(struct runtime *, uint32_t shard_index, struct engine_commit *);
+uint32_t runtime_pressure(struct runtime *, uint32_t shard_index); /* shard_pressure */
 /* Sends the rows on the bus and frees the message. (gossip worker) */
 void runtime_broadcast(struct runtime *, struct message *);
 /* Sends an event on the bus, with who and when filled in. (any worker) */

@@ -170,7 +170,7 @@ static void begin_commit(struct worker *self)
 	self->effects.sync = false;
 	if (status == 0 && commit != NULL) {
 		self->committing = true;
-		committer_submit(self->committer, commit);
+		committer_submit(self->committer, commit, runtime_pressure(self->runtime, self->index));
 	} else {
 		step_synced(self, status);
 	}

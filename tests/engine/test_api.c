@@ -270,6 +270,46 @@ static void test_drop_frees_space(void **state)
 	assert_value(shard, 0, 6, NULL);
 }
 
+static uint64_t bytes_below(struct shard *shard, uint32_t level)
+{
+	struct shard_stats stats;
+	uint64_t bytes = 0;
+
+	shard_stats(shard, &stats);
+	for (uint32_t i = level + 1; i < 8; i++)
+		bytes += stats.level_bytes[i];
+	return bytes;
+}
+
+/* While paused nothing goes beyond level 1, nor is refused; afterwards it all goes on, and what is asked for goes on at once. */
+static void test_deep_merges_can_be_paused(void **state)
+{
+	struct fixture *it = *state;
+	struct shard *shard = shard_of(it, 0);
+
+	shard_pause_deep_merges(shard, true);
+	for (unsigned round = 0; round < 40; round++) {
+		put(it, 0, round, "value");
+		assert_int_equal(shard_request_flush(shard), 0);
+		run_jobs(shard);
+		assert_int_equal(bytes_below(shard, 1), 0);
+		assert_int_equal(shard_pressure(shard), 0);
+	}
+	shard_pause_deep_merges(shard, false);
+	for (unsigned round = 40; round < 80; round++) {
+		put(it, 0, round, "value");
+		assert_int_equal(shard_request_flush(shard), 0);
+		run_jobs(shard);
+	}
+	assert_true(bytes_below(shard, 1) > 0);
+	shard_pause_deep_merges(shard, true);
+	assert_int_equal(shard_request_compaction(shard), 0);
+	run_jobs(shard);
+	assert_int_equal(bytes_below(shard, 6), bytes_below(shard, 0)); /* all on the last level */
+	for (unsigned round = 0; round < 80; round++)
+		assert_value(shard, 0, round, "value");
+}
+
 /* A compaction that was under way when its input was dropped must not bring it back, however long the drop is over. */
 static void test_drop_during_compaction_is_not_forgotten(void **state)
 {
@@ -439,6 +479,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_options_are_checked, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limits_of_keys_and_values, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_multi_get, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_deep_merges_can_be_paused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drop_frees_space, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drop_during_compaction_is_not_forgotten, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_checkpoint_is_a_store, setup, teardown),

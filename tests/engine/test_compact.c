@@ -16,8 +16,8 @@
 
 enum { RUNS_MAX = 80 };
 
-static const struct compact_limits limits = {4, 4, 25};
-static const struct compact_limits as_shipped = {SHARD_RUNS_PER_LEVEL, SHARD_FIRST_RUNS, SHARD_BOTTOM_PERCENT};
+static const struct compact_limits limits = {4, 4, 25, false};
+static const struct compact_limits as_shipped = {SHARD_RUNS_PER_LEVEL, SHARD_FIRST_RUNS, SHARD_BOTTOM_PERCENT, false};
 
 /* ---- shapes ---- */
 
@@ -117,7 +117,7 @@ static void test_shapes(void **state)
 /* Before there is a last level, fewer runs are enough. */
 static void test_first_runs(void **state)
 {
-	static const struct compact_limits few_first = {4, 2, 25};
+	static const struct compact_limits few_first = {4, 2, 25, false};
 	struct compact_run runs[RUNS_MAX];
 	struct compact_choice choice;
 
@@ -127,6 +127,32 @@ static void test_first_runs(void **state)
 	assert_true(choice.count == 2 && choice.level == MANIFEST_BOTTOM);
 	assert_false(compact_choose(runs, parse("0:10 0:10 0:10 7:10", runs), &few_first, &choice));
 	assert_true(compact_choose(runs, parse("0:10 0:10 0:10 0:10 7:10", runs), &few_first, &choice));
+}
+
+/* Level 0 goes to level 1 and no further; all else waits. */
+static void test_deep_merges_paused(void **state)
+{
+	static const struct compact_limits paused = {4, 4, 25, true};
+	static const char *const shapes[][2] = {
+		{"0:10 0:10 0:10 0:10", "0+4>1"},
+		{"0:10 0:10 0:10 0:10 7:10", "0+4>1"},
+		{"0:10 0:10 0:10 0:10* 1:10 7:10", ""},
+		{"0:10 1:10 1:10 1:10 1:10 7:10", ""},
+		{"1:10 1:10 1:10 1:10 7:10", ""},
+		{"0:10 7:10d", ""},
+		{"", ""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+		struct compact_run runs[RUNS_MAX];
+		struct compact_choice choice;
+		size_t count = parse(shapes[i][0], runs);
+		char text[40];
+
+		print_choice(compact_choose(runs, count, &paused, &choice), &choice, text);
+		assert_string_equal(text, shapes[i][1]);
+	}
 }
 
 /* ---- rules ---- */
@@ -180,7 +206,7 @@ static void test_rules_hold_for_every_shape(void **state)
 		struct compact_run runs[RUNS_MAX];
 		struct compact_limits drawn = {2 + (uint32_t)sim_random_below(&random, 8),
 					       2 + (uint32_t)sim_random_below(&random, 8),
-					       10 + (uint32_t)sim_random_below(&random, 100)};
+					       10 + (uint32_t)sim_random_below(&random, 100), sim_random_below(&random, 4) == 0};
 		size_t count = random_shape(&random, runs);
 		struct compact_choice choice;
 
@@ -291,6 +317,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shapes),
 		cmocka_unit_test(test_first_runs),
+		cmocka_unit_test(test_deep_merges_paused),
 		cmocka_unit_test(test_rules_hold_for_every_shape),
 		cmocka_unit_test(test_cost_of_growing),
 		cmocka_unit_test(test_cost_of_overwriting),
