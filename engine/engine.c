@@ -30,7 +30,7 @@ void engine_options_default(struct engine_options *options)
 		.shard_count = 0,
 		.cache_bytes = (size_t)256 << 20,
 		.memtable_bytes = (size_t)64 << 20,
-		.block_bytes = 8192,
+		.block_bytes = 4096,
 		.filter_bits_per_key = 10,
 		.compression_upper = ENGINE_COMPRESSION_LZ4,
 		.compression_last = ENGINE_COMPRESSION_ZSTD,

@@ -400,7 +400,8 @@ static int take_table(struct reader *reader, struct manifest_state *state)
 	meta.drop_id = reader_varint(reader);
 	smallest = reader_slice(reader);
 	largest = reader_slice(reader);
-	if (reader->bad || level >= MANIFEST_LEVELS || format_compare(smallest, largest) > 0)
+	if (reader->bad || level >= MANIFEST_LEVELS || smallest.size < ENGINE_KEY_MIN ||
+	    largest.size < ENGINE_KEY_MIN || format_compare(smallest, largest) > 0)
 		return -EBADMSG;
 	rc = manifest_table_create((uint32_t)level, run, &meta, &table);
 	if (rc)

@@ -160,9 +160,8 @@ static void test_offset_widths(void **state)
 		struct engine_slice keys[] = {{"key1", 4}, {"key2", 4}}, values[] = {{calloc(1, size), size}, {"v", 1}};
 
 		for (int i = 0; i < 2; i++)
-			assert_int_equal(block_builder_add(&builder, keys[i], block_key_hash(keys[i]), values[i],
-							   ENTRY_PUT),
-					 0);
+			assert_int_equal(
+				block_builder_add(&builder, keys[i], block_key_hash(keys[i]), values[i], ENTRY_PUT), 0);
 		assert_int_equal(block_builder_finish(&builder, &bytes), 0);
 		assert_int_equal(block_parse(bytes.data, bytes.size, &view), 0);
 		assert_int_equal(block_find(&view, keys[1], block_tag(block_key_hash(keys[1])), &entry), 1);

@@ -138,10 +138,12 @@ static size_t random_shape(struct sim_random *random, struct compact_run *runs)
 
 	for (uint32_t level = 0; level < MANIFEST_BOTTOM; level++) {
 		for (uint64_t n = sim_random_below(random, 9); sim_random_below(random, 3) && n-- > 0;)
-			runs[count++] = (struct compact_run){.level = level, .bytes = 1 + sim_random_below(random, 1000)};
+			runs[count++] =
+				(struct compact_run){.level = level, .bytes = 1 + sim_random_below(random, 1000)};
 	}
 	if (sim_random_below(random, 4))
-		runs[count++] = (struct compact_run){.level = MANIFEST_BOTTOM, .bytes = sim_random_below(random, 20000)};
+		runs[count++] =
+			(struct compact_run){.level = MANIFEST_BOTTOM, .bytes = sim_random_below(random, 20000)};
 	for (size_t i = 0; i < count; i++) {
 		runs[i].is_busy = has_busy && sim_random_below(random, 5) == 0;
 		runs[i].has_dropped = has_drops && sim_random_below(random, 6) == 0;

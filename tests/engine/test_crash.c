@@ -354,12 +354,9 @@ static void test_lying_disk_is_noticed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_every_operation),
-		cmocka_unit_test(test_several_shards),
-		cmocka_unit_test(test_crash_while_creating),
-		cmocka_unit_test(test_crash_while_checkpointing),
-		cmocka_unit_test(test_crash_in_recovery),
-		cmocka_unit_test(test_lying_disk_is_noticed),
+		cmocka_unit_test(test_every_operation),      cmocka_unit_test(test_several_shards),
+		cmocka_unit_test(test_crash_while_creating), cmocka_unit_test(test_crash_while_checkpointing),
+		cmocka_unit_test(test_crash_in_recovery),    cmocka_unit_test(test_lying_disk_is_noticed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,10 +28,18 @@ static void test_names_are_parsed_back(void **state)
 		const char *name;
 		enum file_kind kind;
 	} others[] = {
-		{"MANIFEST", FILE_MANIFEST}, {"MANIFEST.tmp", FILE_TEMPORARY}, {"0000000012.tree.tmp", FILE_TEMPORARY},
-		{"LOCK", FILE_OTHER},        {"0000000012", FILE_OTHER},       {"0000000012.", FILE_OTHER},
-		{"0000000012.sst", FILE_OTHER}, {"0000000012.logs", FILE_OTHER}, {"x.log", FILE_OTHER},
-		{"-1.log", FILE_OTHER},      {"", FILE_OTHER},                 {".tmp", FILE_OTHER},
+		{"MANIFEST", FILE_MANIFEST},
+		{"MANIFEST.tmp", FILE_TEMPORARY},
+		{"0000000012.tree.tmp", FILE_TEMPORARY},
+		{"LOCK", FILE_OTHER},
+		{"0000000012", FILE_OTHER},
+		{"0000000012.", FILE_OTHER},
+		{"0000000012.sst", FILE_OTHER},
+		{"0000000012.logs", FILE_OTHER},
+		{"x.log", FILE_OTHER},
+		{"-1.log", FILE_OTHER},
+		{"", FILE_OTHER},
+		{".tmp", FILE_OTHER},
 	};
 	struct files files;
 	uint64_t number;

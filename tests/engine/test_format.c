@@ -118,7 +118,8 @@ static void test_order_of_keys(void **state)
 
 		for (int j = 0; j < 12; j++) {
 			x[j] = (uint8_t)("\0\1\xff"[sim_random_below(&random, 3)]);
-			y[j] = sim_random_below(&random, 4) ? x[j] : (uint8_t)("\0\1\xff"[sim_random_below(&random, 3)]);
+			y[j] = sim_random_below(&random, 4) ? x[j]
+							    : (uint8_t)("\0\1\xff"[sim_random_below(&random, 3)]);
 		}
 		while (shared < a.size && shared < b.size && x[shared] == y[shared])
 			shared++;

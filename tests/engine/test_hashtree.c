@@ -50,7 +50,8 @@ static void test_random_changes(void **state)
 	(void)state;
 	for (int i = 0; i < 4000; i++) {
 		uint64_t which = sim_random_below(&random, 4), delta = sim_random_next(&random);
-		uint32_t leaf = (uint32_t)(i % 3 ? sim_random_below(&random, 40) * 409 : sim_random_below(&random, LEAVES));
+		uint32_t leaf =
+			(uint32_t)(i % 3 ? sim_random_below(&random, 40) * 409 : sim_random_below(&random, LEAVES));
 
 		if (i % 5 == 0)
 			delta = expected[which][leaf]; /* back to zero */
@@ -132,12 +133,18 @@ static void test_only_whole_partitions_are_zeroed(void **state)
 		size_t begin_size, end_size;
 		bool five, last; /* zeroed: partition 5, partition 65535 */
 	} cases[] = {
-		{"\0\5", "\0\6", 2, 2, true, false},      {"\0\4zz", "\0\6", 4, 2, true, false},
-		{"\0\5", "\0\6a", 2, 3, true, false},     {"\0\5a", "\0\6", 3, 2, false, false},
-		{"\0\5\0", "\0\6", 3, 2, false, false},   {"\0\5", "\0\5z", 2, 3, false, false},
-		{"\0\5", "\0\5", 2, 2, false, false},     {"\0\6", "\0\7", 2, 2, false, false},
-		{"\0\1", "", 2, 0, true, true},           {"", "", 0, 0, true, true},
-		{"\xff\xff", "", 2, 0, false, true},      {"\xff\xff\0", "", 3, 0, false, false},
+		{"\0\5", "\0\6", 2, 2, true, false},
+		{"\0\4zz", "\0\6", 4, 2, true, false},
+		{"\0\5", "\0\6a", 2, 3, true, false},
+		{"\0\5a", "\0\6", 3, 2, false, false},
+		{"\0\5\0", "\0\6", 3, 2, false, false},
+		{"\0\5", "\0\5z", 2, 3, false, false},
+		{"\0\5", "\0\5", 2, 2, false, false},
+		{"\0\6", "\0\7", 2, 2, false, false},
+		{"\0\1", "", 2, 0, true, true},
+		{"", "", 0, 0, true, true},
+		{"\xff\xff", "", 2, 0, false, true},
+		{"\xff\xff\0", "", 3, 0, false, false},
 		{"\xff\xfe", "\xff\xff", 2, 2, false, false},
 		/* An end that is a key of the last partition never holds all of it. */
 		{"\xff\xff", "\xff\xff\xff\xff", 2, 4, false, false},

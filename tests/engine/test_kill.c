@@ -321,9 +321,10 @@ static void test_acknowledged_batches_survive_kills(void **state)
 		next = check(&scene, scene.directory, last);
 		check_checkpoint(&scene);
 	}
-	print_message("%u kills, %llu batches, %llu of them read back from the log, %llu bytes torn, %u checkpoints whole:",
-		      kills, (unsigned long long)next - 1, (unsigned long long)scene.sums.recovered_batches,
-		      (unsigned long long)scene.sums.torn_tail_bytes, scene.checkpoints);
+	print_message(
+		"%u kills, %llu batches, %llu of them read back from the log, %llu bytes torn, %u checkpoints whole:",
+		kills, (unsigned long long)next - 1, (unsigned long long)scene.sums.recovered_batches,
+		(unsigned long long)scene.sums.torn_tail_bytes, scene.checkpoints);
 	for (int phase = 0; phase < PHASE_COUNT; phase++) {
 		print_message(" %s %u", phase_names[phase], scene.hits[phase]);
 		assert_true(kills < 100 || scene.hits[phase] > 0);

@@ -282,9 +282,7 @@ static void test_torn_append(void **state)
 		uint64_t tail;
 
 		assert_int_equal(decode(bytes, cut, &before, &book.state, &tail, &error), cut >= earlier + copy);
-		assert_int_equal(tail, cut == size                ? 0
-				       : cut >= earlier + copy ? cut - earlier - copy
-							       : cut - earlier);
+		assert_int_equal(tail, cut == size ? 0 : cut >= earlier + copy ? cut - earlier - copy : cut - earlier);
 	}
 	free(bytes);
 	manifest_state_fini(&before);
@@ -378,24 +376,29 @@ static void test_unknown_and_impossible_fields_are_refused(void **state)
 		size_t size;
 		int rc;
 	} cases[] = {
+		/* clang-format off: one edit a line */
 		{"", 0, 0},
-		{"\5\7", 2, 0},                            /* next number 7 */
-		{"\0", 1, -EBADMSG},                       /* no such field */
-		{"\14\1", 2, -EBADMSG},                    /* a later release's */
+		{"\5\7", 2, 0},         /* next number 7 */
+		{"\0", 1, -EBADMSG},    /* no such field */
+		{"\14\1", 2, -EBADMSG}, /* a later release's */
 		{"\377", 1, -EBADMSG},
-		{"\5", 1, -EBADMSG},                       /* cut */
+		{"\5", 1, -EBADMSG}, /* cut */
 		{"\5\200", 2, -EBADMSG},
-		{"\2\11", 2, -EBADMSG},                    /* removes what is not there */
-		{"\3\0\1a\1b", 6, -EBADMSG},               /* a drop of number 0 */
+		{"\2\11", 2, -EBADMSG},      /* removes what is not there */
+		{"\3\0\1a\1b", 6, -EBADMSG}, /* a drop of number 0 */
 		{"\3\1\1a\1b", 6, 0},
-		{"\3\1\1a\2b", 6, -EBADMSG},               /* a slice beyond the end */
+		{"\3\1\1a\2b", 6, -EBADMSG}, /* a slice beyond the end */
 		{"\13\5meta", 6, -EBADMSG},
 		{"\13\4meta", 6, 0},
-		{"\1\0\1\5\1" "12345678" "\1\0\1\0\1a\1b", 21, 0},  /* a table */
-		{"\1\10\1\5\1" "12345678" "\1\0\1\0\1a\1b", 21, -EBADMSG}, /* on level 8 */
-		{"\1\0\1\5\1" "12345678" "\1\0\1\0\1b\1a", 21, -EBADMSG},  /* that ends before it begins */
-		{"\1\0\1\5\1" "12345678" "\1\0\1\0\1a\1b"
-		 "\1\0\1\5\1" "12345678" "\1\0\1\0\1a\1b", 42, -EBADMSG},  /* twice */
+		/* a table: level, run, number, size, digest, counts, smallest, largest */
+		{"\1\0\1\5\1" "12345678" "\1\0\1\0\2ka\2kb", 23, 0},
+		{"\1\10\1\5\1" "12345678" "\1\0\1\0\2ka\2kb", 23, -EBADMSG}, /* level 8 */
+		{"\1\0\1\5\1" "12345678" "\1\0\1\0\2kb\2ka", 23, -EBADMSG},  /* ends before it begins */
+		{"\1\0\1\5\1" "12345678" "\1\0\1\0\1a\2kb", 22, -EBADMSG},   /* keys of no partition */
+		{"\1\0\1\5\1" "12345678" "\1\0\1\0\0\0", 19, -EBADMSG},
+		{"\1\0\1\5\1" "12345678" "\1\0\1\0\2ka\2kb"
+		 "\1\0\1\5\1" "12345678" "\1\0\1\0\2ka\2kb", 46, -EBADMSG}, /* twice */
+		/* clang-format on */
 	};
 
 	(void)state;

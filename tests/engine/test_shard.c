@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -411,7 +412,8 @@ static uint64_t count_keys(struct world *world)
 
 	assert_int_equal(shard_snapshot(world->shard, &snapshot), 0);
 	assert_int_equal(engine_iterator_create(snapshot, &iterator), 0);
-	for (rc = engine_iterator_seek(iterator, (struct engine_slice){0}); rc == 1; rc = engine_iterator_next(iterator))
+	for (rc = engine_iterator_seek(iterator, (struct engine_slice){0}); rc == 1;
+	     rc = engine_iterator_next(iterator))
 		count++;
 	assert_int_equal(rc, 0);
 	engine_iterator_destroy(&iterator);
@@ -461,6 +463,162 @@ static void test_outputs_leave_room_for_moved_tables(void **state)
 	world_fini(&world);
 }
 
+/* Everything into the last level. */
+static void flush_and_compact(struct world *world, bool compact)
+{
+	assert_int_equal(compact ? shard_request_compaction(world->shard) : shard_request_flush(world->shard), 0);
+	assert_int_equal(world_finish_jobs(world), 0);
+}
+
+/* Deletions end at the last level, also those in a table that could have been moved there as it is. */
+static void test_deletions_end_at_the_bottom(void **state)
+{
+	struct world world;
+	struct shard_stats stats;
+
+	(void)state;
+	world_init(&world, 7);
+	world.options.compression_upper = world.options.compression_last = ENGINE_COMPRESSION_NONE;
+	world.options.memtable_bytes = 64 * 1024;
+	open_world(&world);
+	put(&world, 1, 0, 20);
+	flush_and_compact(&world, false); /* so that deletions are kept in the next flush */
+	for (uint8_t number = 0; number < 10; number++)
+		put(&world, 2, number, 3000);
+	engine_batch_clear(world.batch);
+	assert_int_equal(engine_batch_delete(world.batch, (struct engine_slice){"\0\2x", 3}, 0), 0);
+	assert_int_equal(shard_write(world.shard, world.batch), 0);
+	flush_and_compact(&world, false);
+	shard_stats(world.shard, &stats);
+	assert_int_equal(stats.keys_estimate, 10); /* 12 entries, one of them a deletion */
+	flush_and_compact(&world, true);
+	shard_stats(world.shard, &stats);
+	assert_int_equal(stats.keys_estimate, 11);
+	assert_int_equal(count_keys(&world), 11);
+	world.point_count = 1;
+	world_fini(&world);
+}
+
+/* Partitions of some size do not share tables, so that dropping one frees its space at once. */
+static void test_partitions_do_not_share_tables(void **state)
+{
+	struct world world;
+	struct shard_stats before, after;
+
+	(void)state;
+	world_init(&world, 8);
+	world.options.compression_upper = world.options.compression_last = ENGINE_COMPRESSION_NONE;
+	world.options.memtable_bytes = 256 * 1024;
+	open_world(&world);
+	for (uint8_t partition = 1; partition <= 4; partition++) {
+		for (uint8_t number = 0; number < 80; number++)
+			put(&world, partition, number, 1000);
+	}
+	flush_and_compact(&world, true);
+	shard_stats(world.shard, &before);
+	assert_int_equal(before.table_count, 4);
+	assert_int_equal(
+		shard_drop_range(world.shard, (struct engine_slice){"\0\2", 2}, (struct engine_slice){"\0\3", 2}), 0);
+	shard_stats(world.shard, &after);
+	assert_int_equal(after.table_count, 3);
+	assert_true(after.level_bytes[7] < before.level_bytes[7] * 77 / 100);
+	assert_int_equal(count_keys(&world), 240);
+	world.point_count = 1;
+	world_fini(&world);
+}
+
+/* ---- numbers and drops that only one file knows of ---- */
+
+/* A file of a number far beyond was never used for anything else, and will not be. */
+static void test_numbers_of_stray_files_are_not_used_again(void **state)
+{
+	struct world world;
+	struct found found = {.extension = ".tab"};
+	const uint8_t *data;
+	uint64_t size;
+
+	(void)state;
+	world_init(&world, 9);
+	open_world(&world);
+	assert_int_equal(world_close(&world), 0);
+	sim_fs_put_file(world.disk, "/store/shard-000/0000500000.tab", "stray", 5);
+	open_world(&world);
+	assert_int_equal(sim_fs_look(world.disk, "/store/shard-000/0000500000.tab", &data, &size), -ENOENT);
+	write_some(&world, 5);
+	flush_and_compact(&world, false);
+	sim_fs_walk(world.disk, "/store", visit_file, &found);
+	assert_int_equal(found.count, 1);
+	assert_true(strcmp(found.path, "/store/shard-000/0000500000.tab") > 0);
+	world_fini(&world);
+}
+
+/* Two shards' segments of the same number change places: all their checksums are right. */
+static void test_segments_of_two_shards_mixed_up(void **state)
+{
+	struct world worlds[2];
+	struct engine_error error;
+	struct found found[2] = {{.extension = ".log"}, {.extension = ".log"}};
+	uint8_t *bytes[2];
+
+	(void)state;
+	world_init(&worlds[0], 11);
+	world_join(&worlds[1], &worlds[0], 12);
+	open_world(&worlds[0]);
+	for (int i = 0; i < 2; i++) {
+		write_some(&worlds[i], 5);
+		assert_int_equal(world_commit(&worlds[i], ENGINE_SYNC_EACH), 0);
+	}
+	assert_int_equal(world_close(&worlds[0]), 0);
+	for (int i = 0; i < 2; i++) {
+		char directory[32];
+
+		snprintf(directory, sizeof(directory), "/store/shard-%03d", i);
+		sim_fs_walk(worlds[0].disk, directory, visit_file, &found[i]);
+		assert_int_equal(sim_fs_look(worlds[0].disk, found[i].path, &found[i].data, &found[i].size), 0);
+		bytes[i] = malloc(found[i].size);
+		memcpy(bytes[i], found[i].data, found[i].size);
+	}
+	assert_string_equal(strrchr(found[0].path, '/'), strrchr(found[1].path, '/'));
+	for (int i = 0; i < 2; i++)
+		sim_fs_put_file(worlds[0].disk, found[i].path, bytes[!i], found[!i].size);
+	assert_int_equal(engine_open(&worlds[0].options, &worlds[0].engine, &error), -EBADMSG);
+	assert_non_null(strstr(error.text, "of shard 1: files were mixed up"));
+	for (int i = 0; i < 2; i++)
+		free(bytes[i]);
+	world_fini(&worlds[0]);
+}
+
+/* A manifest that has lost its last record, a drop: the log was begun behind it, and says so. */
+static void test_a_lost_drop_is_noticed(void **state)
+{
+	struct world world;
+	const char *path = "/store/shard-000/MANIFEST";
+	struct engine_error error;
+	const uint8_t *data;
+	uint8_t *old;
+	uint64_t size;
+
+	(void)state;
+	world_init(&world, 10);
+	open_world(&world);
+	write_some(&world, 5);
+	assert_int_equal(world_commit(&world, ENGINE_SYNC_EACH), 0);
+	assert_int_equal(sim_fs_look(world.disk, path, &data, &size), 0);
+	old = malloc(size);
+	memcpy(old, data, size);
+	assert_int_equal(world_drop(&world), 0);
+	write_some(&world, 5);
+	assert_int_equal(world_commit(&world, ENGINE_SYNC_EACH), 0);
+	sim_fs_kill(world.disk);
+	(void)world_close(&world);
+	sim_fs_restart(world.disk);
+	sim_fs_put_file(world.disk, path, old, size);
+	assert_int_equal(engine_open(&world.options, &world.engine, &error), -EBADMSG);
+	assert_non_null(strstr(error.text, "knows of drop 1, the manifest only of 0"));
+	free(old);
+	world_fini(&world);
+}
+
 /* ---- the limits of a batch ---- */
 
 /* What a refused batch would have changed is not there, and the next one is. */
@@ -494,6 +652,11 @@ int main(void)
 		cmocka_unit_test(test_batches_that_lie_are_noticed),
 		cmocka_unit_test(test_drop_is_remembered_for_the_trees),
 		cmocka_unit_test(test_outputs_leave_room_for_moved_tables),
+		cmocka_unit_test(test_deletions_end_at_the_bottom),
+		cmocka_unit_test(test_partitions_do_not_share_tables),
+		cmocka_unit_test(test_numbers_of_stray_files_are_not_used_again),
+		cmocka_unit_test(test_segments_of_two_shards_mixed_up),
+		cmocka_unit_test(test_a_lost_drop_is_noticed),
 		cmocka_unit_test(test_refused_batch_leaves_nothing),
 	};
 

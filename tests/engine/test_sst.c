@@ -446,7 +446,8 @@ static void forge(struct victim *it, uint64_t offset, uint64_t size, uint8_t cod
  * believed is at most what the codec could give: nothing large is allocated on the way. */
 static void test_lying_lengths_of_blocks(void **state)
 {
-	static const uint32_t claims[] = {0, 1, 100, 511, 513, 65536, 1 << 20, SST_PART_MAX, SST_PART_MAX + 1, UINT32_MAX};
+	static const uint32_t claims[] = {0,         1, 100, 511, 513, 65536, 1 << 20, SST_PART_MAX, SST_PART_MAX + 1,
+					  UINT32_MAX};
 
 	(void)state;
 	for (unsigned written = 0; written < 3; written++) {

@@ -270,8 +270,8 @@ static void test_lying_fields(void **state)
 		end = format_varint_put(end, cases[i].lag);
 		end += cases[i].size < 100 ? cases[i].size : 100;
 		assert_true(end <= it.bytes + it.size);
-		format_u64_put(batch + 4, format_checksum(batch + 12, (size_t)(end - batch) - 12, NUMBER,
-							  it.ends[BATCHES - 1]));
+		format_u64_put(batch + 4,
+			       format_checksum(batch + 12, (size_t)(end - batch) - 12, NUMBER, it.ends[BATCHES - 1]));
 		for (int j = 0; j < BATCHES - 1; j++)
 			assert_true(wal_reader_next(&reader, &got));
 		assert_int_equal(wal_reader_next(&reader, &got), cases[i].is_good);
@@ -300,8 +300,8 @@ static void test_entries_out_of_bounds(void **state)
 		assert_int_equal(wal_entry_next(&reader, &entry), good ? 1 : -EBADMSG);
 	}
 	/* Sizes beyond the limits, whatever the room: the entry is refused before anyone believes them. */
-	const uint64_t sizes[][2] = {{0, 0},			  {1, 0},	  {ENGINE_KEY_MAX + 1, 0},
-				     {2, ENGINE_VALUE_MAX + 1}, {UINT64_MAX, 0}, {2, UINT64_MAX}};
+	const uint64_t sizes[][2] = {
+		{0, 0}, {1, 0}, {ENGINE_KEY_MAX + 1, 0}, {2, ENGINE_VALUE_MAX + 1}, {UINT64_MAX, 0}, {2, UINT64_MAX}};
 	const size_t room = (size_t)ENGINE_VALUE_MAX + 100;
 	uint8_t *large = calloc(1, room);
 
@@ -346,8 +346,8 @@ static void test_failed_append_is_cut_off(void **state)
 	assert_int_equal(wal_append(wal, batch, sizeof(batch), FIRST + 2, 1, 0), -ENOSPC);
 	assert_int_equal(wal->size, before);
 	assert_int_equal(wal->last_sequence, FIRST + 1);
-	assert_int_equal(sim_fs_look(it.shelf.disk, files_path(&it.shelf.files, FILE_LOG, NUMBER + 1).text, &data, &size),
-			 0);
+	assert_int_equal(
+		sim_fs_look(it.shelf.disk, files_path(&it.shelf.files, FILE_LOG, NUMBER + 1).text, &data, &size), 0);
 	assert_int_equal(size, before);
 	append_batch(wal, FIRST + 2, 1, FIRST + 1);
 	/* When cutting fails as well, no one knows what is there. */

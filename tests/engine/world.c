@@ -77,13 +77,14 @@ static uint64_t value_hash(uint32_t key, const struct world_value *value)
 }
 
 /* E5: a file number is never used twice, crashes or not. */
-static int note_number(void *arg, uint64_t index, enum sim_fs_call call, const char *path)
+static int note_operation(void *arg, uint64_t index, enum sim_fs_call call, const char *path)
 {
 	struct world *world = arg;
 	unsigned shard;
 	unsigned long long number;
 
-	(void)index;
+	if (index == world->watch)
+		world->watched = call;
 	if (call != SIM_FS_CREATE || sscanf(path, "/store/shard-%u/%llu.", &shard, &number) != 2)
 		return 0;
 	while (world->shard_index != shard)
@@ -100,7 +101,7 @@ void world_init(struct world *world, uint64_t seed)
 	make_keys();
 	*world = (struct world){0};
 	sim_fs_create(seed, &world->disk);
-	sim_fs_set_hook(world->disk, note_number, world);
+	sim_fs_set_hook(world->disk, note_operation, world);
 	world->used_numbers = calloc(1, WORLD_NUMBERS / 8);
 	sim_random_seed(&world->random, seed);
 	engine_options_default(&world->options);

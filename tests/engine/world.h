@@ -56,7 +56,9 @@ struct world {
 	struct world *first, *next; /* of the worlds of one store */
 	uint32_t shard_index;
 	struct sim_fs *disk;
-	uint8_t *used_numbers; /* a bit per file number of this shard that was ever created (E5) */
+	uint64_t watch;           /* the kind of file operation number `watch` ... */
+	enum sim_fs_call watched; /* ... is noted here */
+	uint8_t *used_numbers;    /* a bit per file number of this shard that was ever created (E5) */
 	struct engine_options options;
 	struct engine *engine; /* the first one's */
 	struct shard *shard;

@@ -103,7 +103,8 @@ static void walk(struct sst *sst, bool streaming, bool backward)
 
 	check(merge_init(&merge, 1, &none, &error) == 0);
 	merge_add_tables(&merge, &sst, 1, streaming);
-	rc = backward ? merge_seek_back(&merge, (struct engine_slice){0}) : merge_seek(&merge, (struct engine_slice){0});
+	rc = backward ? merge_seek_back(&merge, (struct engine_slice){0})
+		      : merge_seek(&merge, (struct engine_slice){0});
 	while (rc == 1 && steps++ < STEPS_MAX) {
 		struct engine_slice key = merge_key(&merge);
 
