@@ -92,7 +92,8 @@ struct engine_error {
 	char text[512];
 };
 
-/* Opens and recovers. Takes an exclusive lock on the directory. error_out may be NULL. */
+/* Opens and recovers. Takes an exclusive lock on the directory. error_out may be NULL. Damaged tables and logs do not stand in
+ * the way: what they concern is quarantined (see damage). A damaged manifest does: -EBADMSG. */
 ENGINE_OK int engine_open(const struct engine_options *, struct engine **out, struct engine_error *error_out);
 /* Writes and syncs what is buffered; outstanding jobs must have been installed or cancelled, snapshots released. */
 int engine_close(struct engine **);

@@ -4,7 +4,8 @@
  *     shard_write.c    batches, log, rotation, drop range
  *     shard_read.c     get, snapshots, iterators
  *     shard_jobs.c     what to do next, install
- *     shard_recover.c  opening: manifest, tables, log replay
+ *     shard_recover.c  opening: manifest, tables, what is not needed any more
+ *     shard_replay.c   opening: the log
  *     shard_scrub.c    reading everything before somebody needs it
  *     shard_quarantine.c  what is damaged, and what follows from it
  *

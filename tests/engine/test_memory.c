@@ -369,9 +369,116 @@ static void test_every_allocation_of_every_step(void **state)
 	assert_int_equal(system(command), 0);
 }
 
+static void shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void shell(const char *format, ...)
+{
+	char command[400];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(command, sizeof(command), format, args);
+	va_end(args);
+	assert_int_equal(system(command), 0);
+}
+
+/* Opens, meets the damage, makes it known, drops it and writes anew. What cannot be read is an error. */
+static int live_with_damage(struct fixture *it)
+{
+	struct engine_value value;
+	char bytes[64];
+	int rc = engine_open(&it->options, &it->engine, NULL);
+
+	if (rc)
+		return rc;
+	it->shard = engine_shard(it->engine, 0);
+	rc = shard_get(it->shard, key_of(0, bytes), &value);
+	if (rc == -EBADMSG)
+		rc = step_job(it);
+	if (rc)
+		return rc;
+	assert_int_equal(shard_quarantined(it->shard, 0), 0);
+	assert_int_equal(shard_get(it->shard, key_of(0, bytes), &value), -EBADMSG);
+	rc = shard_drop_range(it->shard, (struct engine_slice){0}, (struct engine_slice){0});
+	if (rc)
+		return rc;
+	assert_int_equal(shard_quarantined(it->shard, 0), -1);
+	it->generation = 0;
+	return step_write(it);
+}
+
+/* Every key is damaged, or, once dropped, absent or new; none is the old one, for every block and the log is damaged. */
+static void check_damaged(struct fixture *it)
+{
+	for (unsigned item = 0; item < ITEMS; item++) {
+		struct engine_value value;
+		char bytes[64];
+		int rc = shard_get(it->shard, key_of(item, bytes), &value);
+		bool is_dropped = shard_quarantined(it->shard, 0) < 0;
+
+		assert_true(rc == -EBADMSG || (is_dropped && (rc == 0 || rc == 1)));
+		engine_value_release(&value);
+	}
+}
+
+static unsigned fail_around_damage(const char *suffix, bool is_flushed)
+{
+	struct fixture it = {.directory = "/dev/shm/kvring-memory-XXXXXX"};
+	unsigned failed = 0;
+
+	assert_non_null(mkdtemp(it.directory));
+	engine_options_default(&it.options);
+	it.options.directory = it.directory;
+	assert_int_equal(engine_open(&it.options, &it.engine, NULL), 0);
+	it.shard = engine_shard(it.engine, 0);
+	assert_int_equal(step_write(&it), 0);
+	if (is_flushed) {
+		assert_int_equal(step_rotate(&it), 0);
+		assert_int_equal(step_job(&it), 0);
+	}
+	assert_int_equal(engine_close(&it.engine), 0);
+	/* One byte behind the file's header: the first block, or the first batch. */
+	shell("cd %s/shard-000 && printf '\\377' | dd of=$(ls -S *%s | head -1) bs=1 seek=60 conv=notrunc 2>/dev/null",
+	      it.directory, suffix);
+	shell("cp -r %s %s.saved", it.directory, it.directory);
+	for (long n = 0;; n++) {
+		int rc;
+
+		shell("rm -rf %s && cp -r %s.saved %s", it.directory, it.directory, it.directory);
+		has_failed = false;
+		fail_after = n;
+		rc = live_with_damage(&it);
+		fail_after = NEVER;
+		if (rc && (rc != -ENOMEM || !has_failed))
+			fail_msg("%s, allocation %ld: %d", suffix, n, rc);
+		if (!it.engine)
+			assert_int_equal(engine_open(&it.options, &it.engine, NULL), 0);
+		it.shard = engine_shard(it.engine, 0);
+		check_damaged(&it);
+		assert_int_equal(engine_close(&it.engine), 0);
+		failed += has_failed;
+		if (!has_failed)
+			break;
+	}
+	shell("rm -rf %s %s.saved", it.directory, it.directory);
+	return failed;
+}
+
+static void test_every_allocation_around_damage(void **state)
+{
+	unsigned table = fail_around_damage(".tab", true), log = fail_around_damage(".log", false);
+
+	(void)state;
+	print_message("%u allocations failed around a damaged table, %u around a damaged log\n", table, log);
+	assert_true(table > 50 && log > 30);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_allocation_of_every_step)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_every_allocation_of_every_step),
+		cmocka_unit_test(test_every_allocation_around_damage),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -220,7 +220,10 @@ static int main_release(int argc, char **argv)
 					 "DIR",
 					 "Reads all of a store that is not in use, lists the partitions that are "
 					 "damaged, and with --yes drops them, so that "
-					 "they can be read and written again and be filled from their replicas.",
+					 "they can be read and written again and be filled from their replicas. Until "
+					 "reads have filled them, this replica "
+					 "answers `absent` there: do it when the other replicas have been up for a "
+					 "while, and at one node at a time.",
 					 NULL,
 					 NULL,
 					 NULL};
