@@ -30,7 +30,7 @@ void engine_options_default(struct engine_options *options)
 		.shard_count = 0,
 		.cache_bytes = (size_t)256 << 20,
 		.memtable_bytes = (size_t)64 << 20,
-		.block_bytes = 8192,
+		.block_bytes = 4096,
 		.filter_bits_per_key = 10,
 		.compression_upper = ENGINE_COMPRESSION_LZ4,
 		.compression_last = ENGINE_COMPRESSION_ZSTD,
@@ -79,6 +79,7 @@ static int write_store(const struct fs *fs, const char *directory, uint32_t shar
 static int read_store(const struct fs *fs, const char *directory, uint32_t *shard_count_out,
 		      struct engine_error *error_out)
 {
+	struct engine_error found = {{0}};
 	struct format_header header;
 	char path[FILES_PATH_MAX];
 	uint8_t *bytes;
@@ -91,8 +92,14 @@ static int read_store(const struct fs *fs, const char *directory, uint32_t *shar
 		return rc;
 	if (rc)
 		return format_error(error_out, rc, "%s: cannot read: %s", path, strerror(-rc));
-	rc = format_header_read(bytes, size, FORMAT_STORE, path, &header, error_out);
-	if (rc == 0 && (size != FORMAT_HEADER_SIZE || !header.a || header.a > ENGINE_SHARDS_MAX))
+	rc = format_header_read(bytes, size, FORMAT_STORE, path, &header, &found);
+	if (rc)
+		format_error(error_out, rc, "%.300s%s", found.text,
+			     rc == -EBADMSG
+				     ? "; restore it from a backup or a checkpoint: it only says how many shards "
+				       "there are"
+				     : "");
+	else if ((size != FORMAT_HEADER_SIZE || !header.a || header.a > ENGINE_SHARDS_MAX))
 		rc = format_error(error_out, -EBADMSG,
 				  "%s: damaged: it says that there are %" PRIu64
 				  " shards in %zu bytes; restore it from a "

@@ -84,7 +84,7 @@ struct engine_options {
 	enum engine_compression compression_last;
 };
 
-/* Defaults that suit a node: 256 MiB cache, 64 MiB memtable, 8 KiB blocks, 10 bits, lz4 above and zstd last. */
+/* Defaults that suit a node: 256 MiB cache, 64 MiB memtable, 4 KiB blocks, 10 bits, lz4 above and zstd last. */
 void engine_options_default(struct engine_options *);
 
 /* Why a call failed, for a person: what is damaged or refused, where, and what to do next. */

@@ -25,18 +25,19 @@ void filter_add(uint8_t *lines, size_t size, uint32_t probes, uint64_t key_hash)
 	}
 }
 
+/* No early exit: the line is one cache miss anyway, and where to leave could not be predicted. */
 bool filter_may_contain(const uint8_t *lines, size_t size, uint32_t probes, uint64_t key_hash)
 {
 	uint32_t bits = (uint32_t)(key_hash >> 32);
 	const uint8_t *line;
+	uint8_t all = 1;
 
 	if (!size)
 		return true;
 	line = filter_line(lines, size, key_hash);
 	for (uint32_t i = 0; i < probes; i++) {
 		bits *= 0x9e3779b9u;
-		if (!(line[bits >> 26] >> (bits >> 23 & 7) & 1))
-			return false;
+		all &= (uint8_t)(line[bits >> 26] >> (bits >> 23 & 7));
 	}
-	return true;
+	return all;
 }

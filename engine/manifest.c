@@ -541,16 +541,18 @@ int manifest_decode(const uint8_t *data, size_t size, const char *path, uint32_t
 		    struct manifest_state *out, uint64_t *tail_out, struct engine_error *error_out)
 {
 	struct scan scan = {.data = data, .size = size};
+	struct engine_error found = {{0}};
 	struct format_header header;
 	int rc;
 
 	*out = (struct manifest_state){0};
-	rc = format_header_read(data, size, FORMAT_MANIFEST, path, &header, error_out);
-	if (rc == 0 && header.shard != shard_index)
-		rc = format_error(error_out, -EBADMSG, "%s: belongs to shard %u: files were mixed up", path,
-				  header.shard);
+	rc = format_header_read(data, size, FORMAT_MANIFEST, path, &header, &found);
 	if (rc)
-		return rc;
+		return format_error(error_out, rc, "%.300s%s", found.text, rc == -EBADMSG ? "; " RESTORE : "");
+	if (header.shard != shard_index)
+		return format_error(error_out, -EBADMSG,
+				    "%s: belongs to shard %u: files were mixed up; restore each to its place", path,
+				    header.shard);
 	scan.number = header.number;
 	rc = scan_records(&scan, path, out, tail_out, error_out);
 	if (rc)

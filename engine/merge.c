@@ -394,6 +394,7 @@ static int skip_older(struct merge *merge)
 static int seek_all(struct merge *merge, struct engine_slice key, bool strict, bool backward)
 {
 	merge->is_backward = backward;
+	merge->is_alone = false;
 	merge->heap_size = 0;
 	for (size_t i = 0; i < merge->source_count; i++) {
 		int rc = source_seek(merge, &merge->sources[i], key, strict);
@@ -415,7 +416,68 @@ int merge_seek_back(struct merge *merge, struct engine_slice key)
 	return seek_all(merge, key, false, true);
 }
 
-/* Turning around: every source stands on the wrong side of the current key. */
+/* ---- one key ------------------------------------------------------------------------------------------------- */
+
+static int tables_find(struct merge *merge, struct merge_source *source, struct engine_slice key, uint64_t key_hash)
+{
+	struct block_entry entry;
+	struct sst *sst;
+	int64_t found;
+	int rc;
+
+	source->is_on_entry = false;
+	source->table = version_run_find(source->tables, source->table_count, key);
+	if (source->table == source->table_count)
+		return 0;
+	sst = source->tables[source->table];
+	if (format_compare(key, sst_smallest(sst)) < 0 || !sst_may_contain(sst, key_hash))
+		return 0;
+	source->block_index = sst_find_block(sst, key);
+	rc = load_block(merge, source);
+	if (rc)
+		return rc;
+	found = block_find(&source->block->view, key, block_tag(key_hash), &entry);
+	source->entry = (uint32_t)found;
+	return found < 0 ? 0 : load_entry(source);
+}
+
+static void memtable_find(struct merge_source *source, struct engine_slice key)
+{
+	struct art_leaf *leaf = art_find(&source->memtable->art, key);
+
+	source->is_on_entry = false;
+	if (leaf && memtable_leaf_version(leaf, source->sequence))
+		memtable_settle(source, leaf, true);
+}
+
+int merge_find(struct merge *merge, struct engine_slice key)
+{
+	uint64_t key_hash = block_key_hash(key);
+
+	merge->is_backward = false;
+	merge->is_alone = true;
+	merge->heap_size = 0;
+	for (size_t i = 0; i < merge->source_count; i++) {
+		struct merge_source *source = &merge->sources[i];
+		int rc = 0;
+
+		if (source->kind == SOURCE_TABLES)
+			rc = tables_find(merge, source, key, key_hash);
+		else
+			memtable_find(source, key);
+		if (rc)
+			return rc;
+		if (source->is_on_entry && !(merge->drops->count && is_dropped(merge, source))) {
+			merge->heap[merge->heap_size++] = i;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* ---- moving -------------------------------------------------------------------------------------------------- */
+
+/* Places every source anew behind the current key: after a change of direction, or when only one was placed. */
 static int turn(struct merge *merge, bool backward)
 {
 	struct engine_slice current = merge_key(merge);
@@ -433,7 +495,7 @@ static int move(struct merge *merge, bool backward)
 	int rc;
 
 	assert(merge->heap_size);
-	if (merge->is_backward != backward)
+	if (merge->is_backward != backward || merge->is_alone)
 		return turn(merge, backward);
 	rc = source_step(merge, &merge->sources[merge->heap[0]]);
 	if (rc) {

@@ -23,6 +23,7 @@ struct merge {
 	size_t *heap; /* indexes of the sources that stand on an entry, best first */
 	size_t heap_size;
 	bool is_backward;
+	bool is_alone; /* merge_find placed one source; the first move places the others */
 	const struct version_drops *drops;
 	const struct quarantine *quarantine; /* borrowed; set it after merge_init. NULL: none */
 	struct engine_error *error_out;
@@ -37,6 +38,9 @@ void merge_add_memtable(struct merge *, const struct memtable *, uint64_t sequen
 void merge_add_tables(struct merge *, struct sst *const *tables, size_t table_count, bool streaming);
 
 ENGINE_OK int merge_seek(struct merge *, struct engine_slice key);
+/* Stands on the newest entry of this very key: 1, or 0 (and on nothing) when there is none. Through the filters, so that it
+ * reads one block rather than one of each run; the first move afterwards reads the others. */
+ENGINE_OK int merge_find(struct merge *, struct engine_slice key);
 /* The last key <= key; size 0: the very last. */
 ENGINE_OK int merge_seek_back(struct merge *, struct engine_slice key);
 ENGINE_OK int merge_next(struct merge *);

@@ -142,10 +142,19 @@ static int check_passed(struct engine_iterator *iterator, int rc, uint32_t from,
 	return iterator->stopped_at < 0 ? rc : -EBADMSG;
 }
 
+/* A key that is there is found without looking at every run; the others are looked at when the iterator moves on. */
+static int seek(struct engine_iterator *iterator, struct engine_slice key,
+		int (*seek_all)(struct merge *, struct engine_slice))
+{
+	int rc = key.size ? merge_find(&iterator->merge, key) : 0;
+
+	return rc == 0 || rc == -EBADMSG ? seek_all(&iterator->merge, key) : rc;
+}
+
 int engine_iterator_seek(struct engine_iterator *iterator, struct engine_slice key)
 {
 	iterator->stopped_at = -1;
-	return check_passed(iterator, skip_deletes(iterator, merge_seek(&iterator->merge, key), merge_next),
+	return check_passed(iterator, skip_deletes(iterator, seek(iterator, key, merge_seek), merge_next),
 			    hashtree_partition(key), true);
 }
 
@@ -154,7 +163,7 @@ int engine_iterator_seek_last(struct engine_iterator *iterator, struct engine_sl
 	uint32_t from = key.size ? hashtree_partition(key) : UINT16_MAX;
 
 	iterator->stopped_at = -1;
-	return check_passed(iterator, skip_deletes(iterator, merge_seek_back(&iterator->merge, key), merge_prev), from,
+	return check_passed(iterator, skip_deletes(iterator, seek(iterator, key, merge_seek_back), merge_prev), from,
 			    false);
 }
 

@@ -521,9 +521,19 @@ int sst_block(struct sst *sst, uint32_t block_index, struct read_stats *stats, s
 	return 0;
 }
 
+bool sst_may_contain(const struct sst *sst, uint64_t key_hash)
+{
+	return filter_may_contain(sst->filter, sst->filter_bytes, sst->filter_probes, key_hash);
+}
+
+void sst_prefetch_filter(const struct sst *sst, uint64_t key_hash)
+{
+	__builtin_prefetch(filter_line(sst->filter, sst->filter_bytes, key_hash));
+}
+
 static bool filter_passes(struct sst *sst, uint64_t key_hash, struct read_stats *stats)
 {
-	bool passes = filter_may_contain(sst->filter, sst->filter_bytes, sst->filter_probes, key_hash);
+	bool passes = sst_may_contain(sst, key_hash);
 
 	if (stats) {
 		stats->filter_checks++;

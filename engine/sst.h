@@ -61,6 +61,10 @@ void sst_doom(struct sst *);
 /* enum lookup or a negative errno; on LOOKUP_FOUND value_out is pinned. The key must lie in [smallest, largest]. */
 ENGINE_OK int sst_get(struct sst *, struct engine_slice key, uint64_t key_hash, struct read_stats *,
 		      struct engine_value *value_out, struct engine_error *error_out);
+/* False: the key is not in it. */
+bool sst_may_contain(const struct sst *, uint64_t key_hash);
+/* Begins to fetch what sst_may_contain looks at. */
+void sst_prefetch_filter(const struct sst *, uint64_t key_hash);
 /* The first block that may hold keys >= key; block_count when there is none. */
 uint32_t sst_find_block(const struct sst *, struct engine_slice key);
 /* The partitions of the shard whose keys can be in the block, or anywhere in the table. */

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum { GET_TOGETHER = 16 }; /* runs whose filters are fetched at once */
+
 static int by_place(const void *a, const void *b)
 {
 	const struct manifest_table *x = *(struct manifest_table *const *)a, *y = *(struct manifest_table *const *)b;
@@ -155,22 +157,41 @@ size_t version_run_find(struct sst *const *tables, size_t table_count, struct en
 	return low;
 }
 
+/* The table of the run that can hold the key, or NULL. */
+static struct sst *candidate(const struct version *version, const struct version_run *run, struct engine_slice key)
+{
+	size_t at = version_run_find(run->tables, run->table_count, key);
+	struct sst *sst = at < run->table_count ? run->tables[at] : NULL;
+
+	if (!sst || format_compare(key, sst_smallest(sst)) < 0)
+		return NULL;
+	if (version->drops->count && version_drops_hide(version->drops, sst->meta.drop_id, key))
+		return NULL;
+	return sst;
+}
+
+/* Filters of several runs are fetched at once: each is a cache miss, and most say no. */
 int version_get(const struct version *version, struct engine_slice key, uint64_t key_hash, struct read_stats *stats,
 		struct engine_value *value_out, struct engine_error *error_out)
 {
-	for (size_t i = 0; i < version->run_count; i++) {
-		const struct version_run *run = &version->runs[i];
-		size_t at = version_run_find(run->tables, run->table_count, key);
-		struct sst *sst = at < run->table_count ? run->tables[at] : NULL;
-		int found;
+	for (size_t first = 0; first < version->run_count; first += GET_TOGETHER) {
+		size_t left = version->run_count - first, count = 0;
+		struct sst *candidates[GET_TOGETHER];
 
-		if (!sst || format_compare(key, sst_smallest(sst)) < 0)
-			continue;
-		if (version->drops->count && version_drops_hide(version->drops, sst->meta.drop_id, key))
-			continue;
-		found = sst_get(sst, key, key_hash, stats, value_out, error_out);
-		if (found != LOOKUP_ABSENT)
-			return found;
+		for (size_t i = 0; i < left && i < GET_TOGETHER; i++) {
+			struct sst *sst = candidate(version, &version->runs[first + i], key);
+
+			if (sst) {
+				sst_prefetch_filter(sst, key_hash);
+				candidates[count++] = sst;
+			}
+		}
+		for (size_t i = 0; i < count; i++) {
+			int found = sst_get(candidates[i], key, key_hash, stats, value_out, error_out);
+
+			if (found != LOOKUP_ABSENT)
+				return found;
+		}
 	}
 	return LOOKUP_ABSENT;
 }

@@ -153,6 +153,8 @@ static bool check_damaged(struct saved *saved, const char *what)
 		if (rc != -EBADMSG && rc != -ENOTSUP && rc != -EINVAL && rc != -ENOENT)
 			fail_msg("%s: open returned %d: %s", what, rc, error.text);
 		assert_non_null(strstr(error.text, "/store"));
+		if (rc == -EBADMSG)
+			assert_non_null(strstr(error.text, "restore"));
 		if (!may_refuse(what))
 			fail_msg("%s: refused: %s", what, error.text);
 		return true;

@@ -258,6 +258,14 @@ static void seek(struct scene *scene, bool back)
 		check(scene, "seek", merge_seek(&scene->merge, key_at(key)), find(scene, key, 1));
 }
 
+/* One key alone; what the next moves show is as after a seek. */
+static void find_one(struct scene *scene)
+{
+	int64_t key = (int64_t)sim_random_below(&scene->random, KEYS);
+
+	check(scene, "find", merge_find(&scene->merge, key_at(key)), scene->expected[key] ? key : -1);
+}
+
 /* Keys that are in no source: between two of ours, before all, beyond all. */
 static void seek_between(struct scene *scene)
 {
@@ -273,18 +281,22 @@ static void seek_between(struct scene *scene)
 		key++;
 	if (sim_random_below(&scene->random, 2))
 		check(scene, "seek between", merge_seek(&scene->merge, between), find(scene, key + 1, 1));
+	else if (sim_random_below(&scene->random, 2))
+		check(scene, "find between", merge_find(&scene->merge, between), -1);
 	else
 		check(scene, "seek_back between", merge_seek_back(&scene->merge, between), find(scene, key, -1));
 }
 
 static void step(struct scene *scene)
 {
-	uint64_t what = sim_random_below(&scene->random, 12);
+	uint64_t what = sim_random_below(&scene->random, 13);
 
 	if (scene->at < 0 || what < 2)
 		seek(scene, what & 1);
 	else if (what == 2)
 		seek_between(scene);
+	else if (what == 12)
+		find_one(scene);
 	else if (what < 8)
 		check(scene, "next", merge_next(&scene->merge), find(scene, scene->at + 1, 1));
 	else

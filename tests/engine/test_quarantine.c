@@ -813,19 +813,16 @@ struct life {
 static int live(struct store *store, struct life *life)
 {
 	struct shard *shard;
-	int rc = open_store(store);
+	struct engine_value value;
+	struct key key;
+	int rc = engine_open(&store->options, &store->engine, NULL);
 
 	if (rc)
 		return rc;
 	shard = shard_of(store, VICTIM);
-	if (sim_fs_is_down(store->disk))
-		return -EIO;
-	struct key key;
-	struct engine_value value;
-
 	rc = shard_get(shard, make_key(&key, VICTIM, KEYS / 2), &value);
 	if (rc != -EBADMSG)
-		return -EIO;
+		return rc ? rc : -EIO;
 	rc = run_jobs(shard);
 	life->is_known = rc == 0;
 	if (rc == 0)
@@ -908,6 +905,66 @@ static void test_crash_at_every_step(void **state)
 	assert_true(crashes > 100);
 }
 
+static bool fail_at(uint64_t index, int error, bool forever)
+{
+	struct life life = {0};
+	struct store store;
+	bool fired;
+
+	fill_store(&store, true);
+	damage_table(&store, VICTIM, KEYS / 2);
+	sim_fs_reset_operations(store.disk);
+	sim_fs_fail_at(store.disk, index, error, forever);
+	(void)live(&store, &life);
+	fired = sim_fs_fired(store.disk);
+	sim_fs_fail_never(store.disk);
+	restart(&store);
+	check_life(&store, &life);
+	free_store(&store);
+	return fired;
+}
+
+static void test_errors_at_every_step(void **state)
+{
+	uint64_t index;
+
+	(void)state;
+	for (int error = 0; error < 2; error++) {
+		for (int forever = 0; forever < 2; forever++) {
+			for (index = 0; fail_at(index, error ? -ENOSPC : -EIO, forever); index++)
+				;
+			assert_true(index > 50);
+		}
+	}
+}
+
+/* The disk fails while a store with a damaged log is opened. Whenever it opens, it knows. */
+static void test_errors_while_the_log_is_put_aside(void **state)
+{
+	bool fired = true;
+
+	(void)state;
+	for (uint64_t index = 0; fired; index++) {
+		fired = false;
+		for (int forever = 0; forever < 2; forever++) {
+			struct search log;
+			struct store store;
+
+			fill_store_and(&store, false, forever ? CLOSED : KILLED);
+			damage_entry(&store, find_file(&store, "/store/shard-000", ".log", &log), 2, 5);
+			sim_fs_reset_operations(store.disk);
+			sim_fs_fail_at(store.disk, index, index % 2 ? -ENOSPC : -EIO, forever);
+			if (engine_open(&store.options, &store.engine, NULL) == 0)
+				assert_int_equal(shard_quarantined(shard_of(&store, 0), 0), 0);
+			fired |= sim_fs_fired(store.disk);
+			sim_fs_fail_never(store.disk);
+			restart(&store);
+			check_only(&store, shard_0, 4);
+			free_store(&store);
+		}
+	}
+}
+
 /* The power fails while a store with a damaged log is opened: it is known for damaged whenever it opens. */
 static void test_crash_while_the_log_is_put_aside(void **state)
 {
@@ -963,6 +1020,8 @@ int main(void)
 		cmocka_unit_test(test_inspect_shows_it),
 		cmocka_unit_test(test_crash_at_every_step),
 		cmocka_unit_test(test_crash_while_the_log_is_put_aside),
+		cmocka_unit_test(test_errors_at_every_step),
+		cmocka_unit_test(test_errors_while_the_log_is_put_aside),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

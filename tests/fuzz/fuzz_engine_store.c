@@ -179,7 +179,7 @@ static void read_all(struct shard *shard)
 		shard_tree_node(shard, partition, 0, 0);
 }
 
-/* It takes a write and a flush like any other store; one that is damaged does after everything was dropped. */
+/* It takes a write and a flush like any other store, where nothing is damaged; dropped, all of it does. */
 static void use(struct shard *shard)
 {
 	struct engine_slice all = {0};
@@ -188,9 +188,14 @@ static void use(struct shard *shard)
 
 	check(engine_batch_create(&batch) == 0);
 	check(engine_batch_put(batch, (struct engine_slice){"\0\1key", 5}, (struct engine_slice){"value", 5}, 99) == 0);
-	if (shard_quarantined(shard, 0) >= 0)
+	if (shard_quarantined(shard, 0) >= 0) {
+		int rc = shard_write(shard, batch);
+
+		check((shard_quarantined(shard, 1) == 1) == (rc == -EBADMSG));
+		check(shard_quarantine_reason(shard)[0] != 0);
 		check(shard_drop_range(shard, all, all) == 0);
-	check(shard_quarantined(shard, 0) < 0);
+		check(shard_quarantined(shard, 0) < 0);
+	}
 	check(shard_write(shard, batch) == 0);
 	check(shard_commit(shard, ENGINE_SYNC_EACH) == 0);
 	check(shard_request_compaction(shard) == 0);

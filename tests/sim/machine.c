@@ -236,8 +236,20 @@ static int open_node(struct machine *machine, struct rpc_error *error_out)
 /* May a start fail so, for what is wrong with the disk just now? */
 static bool is_excused(const struct machine *machine, int error)
 {
-	return machine->disk_failed || (error == -ENOSPC && sim_fs_is_limited(machine->disk)) ||
-	       (error == -EBADMSG && machine->rot.bits);
+	return machine->disk_failed || (error == -ENOSPC && sim_fs_is_limited(machine->disk));
+}
+
+void machine_mend(struct machine *machine)
+{
+	const uint8_t *data;
+	uint64_t size;
+
+	if (!machine->rot.bits)
+		return;
+	if (!sim_fs_look(machine->disk, machine->rot.path, &data, &size) && machine->rot.offset < size)
+		sim_fs_flip_bits(machine->disk, machine->rot.path, machine->rot.offset, machine->rot.bits);
+	machine->rot.bits = 0;
+	world_line(machine->world, "%s reads %s rightly again", machine->name, machine->rot.path);
 }
 
 bool machine_start(struct machine *machine)
@@ -248,6 +260,7 @@ bool machine_start(struct machine *machine)
 	assert(!machine->node);
 	if (sim_fs_is_down(machine->disk))
 		sim_fs_restart(machine->disk);
+	machine_mend(machine);
 	machine->boot_us = world->schedule.now_us;
 	machine->clock_base_us = 1000000 + world_random(world, 1000000000);
 	int error = open_node(machine, &why);
@@ -270,8 +283,7 @@ bool machine_start(struct machine *machine)
 	world->totals.restarts++;
 	machine->id = machine->node->id;
 	world_line(world, "%s starts, for the %uth time", machine->name, machine->boot + 1);
-	for (uint32_t i = 0; i < machine->node->shard_count && !sim_fs_is_down(machine->disk) && !machine->rot.bits;
-	     i++)
+	for (uint32_t i = 0; i < machine->node->shard_count && !sim_fs_is_down(machine->disk); i++)
 		if (!world->faults_on || world_random(world, 4) == 0)
 			verdict_recount(machine, i);
 	if (machine_died(machine))

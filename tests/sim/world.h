@@ -223,6 +223,8 @@ uint32_t world_engine_key_number(struct rpc_slice engine_key);
 
 void machine_init(struct world *, uint32_t index);
 void machine_fini(struct machine *);
+/* A table that reads wrong reads rightly again. */
+void machine_mend(struct machine *);
 /* Opens the node on what the disk holds. false: it died again while opening; one that refuses breaks a rule. */
 bool machine_start(struct machine *);
 void machine_stop(struct machine *);                            /* orderly: flushes and closes */

@@ -42,7 +42,7 @@ static const struct argp_option bench_argp_options[] = {
 	{"job-threads", KEY_JOB_THREADS, "N", 0, "for flush and compaction (default 2)", 0},
 	{"cache-mb", KEY_CACHE, "MIB", 0, "block cache of all shards together (default 256)", 0},
 	{"memtable-mb", KEY_MEMTABLE, "MIB", 0, "per shard (default 64)", 0},
-	{"block-bytes", KEY_BLOCK, "BYTES", 0, "(default 8192)", 0},
+	{"block-bytes", KEY_BLOCK, "BYTES", 0, "(default 4096)", 0},
 	{"filter-bits", KEY_BITS, "N", 0, "per key (default 10)", 0},
 	{"compression", KEY_COMPRESSION, "NAME", 0,
 	 "none, lz4, zstd, or default: lz4 above and zstd last (default none)", 0},

@@ -3,7 +3,7 @@
 What is made equal: keys and value sizes, how the values compress (db_bench: --compression_ratio=0.5), the number of
 operations of all threads together, the key space, block cache, filter bits, compression, memtable bytes (of all threads
 together), two background threads, and durability: the log is handed to the operating system at every write; it is synced
-only in fillsync. What stays each engine's own: block size (RocksDB and LevelDB 4 KiB, kvring 8 KiB), the shape of the
+only in fillsync. What stays each engine's own: block size (4 KiB in RocksDB, LevelDB and kvring), the shape of the
 tree, and that RocksDB keeps indexes and filters outside of its cache while kvring pays them from it.
 
 kvengine and peer_bench compare each value they read with what was written; db_bench cannot.
