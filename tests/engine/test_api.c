@@ -169,6 +169,26 @@ static void test_missing_store_is_not_made_unasked(void **state)
 	assert_int_equal(engine_open(&options, &other, &error), -ENOENT);
 }
 
+/* Data without STORE was not left by a crash while a store was made: it is not made anew over it. */
+static void test_data_without_store_is_left_alone(void **state)
+{
+	struct fixture *it = *state;
+	struct engine_error error;
+	struct engine *other;
+	char store[80], aside[80];
+
+	put(it, 1, 1, "kept");
+	assert_int_equal(engine_close(&it->engine), 0);
+	snprintf(store, sizeof(store), "%s/STORE", it->directory);
+	snprintf(aside, sizeof(aside), "%s/aside", it->directory);
+	assert_int_equal(rename(store, aside), 0);
+	assert_int_equal(engine_open(&it->options, &other, &error), -EBADMSG);
+	assert_non_null(strstr(error.text, "STORE is missing, but"));
+	assert_int_equal(rename(aside, store), 0);
+	assert_int_equal(engine_open(&it->options, &it->engine, &error), 0);
+	assert_value(shard_of(it, 1), 1, 1, "kept");
+}
+
 static void test_options_are_checked(void **state)
 {
 	struct fixture *it = *state;
@@ -388,21 +408,24 @@ static void test_checkpoint_is_a_store(void **state)
 static void test_meta_survives(void **state)
 {
 	struct fixture *it = *state;
+	struct shard_stats stats;
 	struct engine_slice meta;
 	char big[ENGINE_META_MAX + 1] = {0};
 
 	shard_meta_get(engine_shard(it->engine, 1), &meta);
 	assert_int_equal(meta.size, 0);
 	assert_int_equal(shard_meta_set(engine_shard(it->engine, 1), big, sizeof(big)), -EINVAL);
-	/* Enough of them to make the manifest be written anew. */
-	for (int i = 0; i < 600; i++) {
+	/* Enough of them to make the manifest be written anew: it does not grow for ever. */
+	for (int i = 0; i < 700; i++) {
 		snprintf(big, sizeof(big), "meta %d", i);
 		assert_int_equal(shard_meta_set(engine_shard(it->engine, 1), big, ENGINE_META_MAX), 0);
 	}
+	shard_stats(engine_shard(it->engine, 1), &stats);
+	assert_true(stats.disk_bytes < 5 << 20);
 	reopen(it);
 	shard_meta_get(engine_shard(it->engine, 1), &meta);
 	assert_int_equal(meta.size, ENGINE_META_MAX);
-	assert_string_equal(meta.data, "meta 599");
+	assert_string_equal(meta.data, "meta 699");
 }
 
 static void test_pressure_rises_and_refuses(void **state)
@@ -476,6 +499,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_shard_count_is_fixed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_directory_is_locked, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_missing_store_is_not_made_unasked, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_data_without_store_is_left_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_options_are_checked, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limits_of_keys_and_values, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_multi_get, setup, teardown),

@@ -177,11 +177,42 @@ static void test_threads(void **state)
 	free(slots);
 }
 
+/* A block that is read again soon after it left the small queue is remembered, and enters the main one: the next scan does
+ * not wash it out. One that comes back late is as new. */
+static void test_ghosts_come_back_to_the_main_queue(void **state)
+{
+	cache_slot *slots = calloc(SLOTS, sizeof(*slots));
+	struct cache *cache;
+	struct block *block;
+
+	(void)state;
+	assert_int_equal(cache_create(100 * 1024, &cache), 0);
+	read_through(cache, slots, 0);
+	for (size_t i = 1; i < 130; i++) /* more than fit */
+		read_through(cache, slots, i);
+	assert_null(cache_take(&slots[0]));
+	read_through(cache, slots, 0);
+	for (size_t i = 200; i < 500; i++)
+		read_through(cache, slots, i);
+	block = cache_take(&slots[0]);
+	assert_non_null(block);
+	block_release(block);
+	/* Number 1 left long ago. */
+	read_through(cache, slots, 1);
+	for (size_t i = 500; i < 800; i++)
+		read_through(cache, slots, i);
+	assert_null(cache_take(&slots[1]));
+	cache_forget(cache, slots, SLOTS);
+	cache_destroy(&cache);
+	free(slots);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keeps_to_its_budget),
 		cmocka_unit_test(test_scan_does_not_wash_out_hot_blocks),
+		cmocka_unit_test(test_ghosts_come_back_to_the_main_queue),
 		cmocka_unit_test(test_block_in_use_outlives_eviction),
 		cmocka_unit_test(test_many_references),
 		cmocka_unit_test(test_threads),

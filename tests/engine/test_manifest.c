@@ -376,7 +376,7 @@ static void test_unknown_and_impossible_fields_are_refused(void **state)
 		size_t size;
 		int rc;
 	} cases[] = {
-		/* clang-format off: one edit a line */
+		/* clang-format off */
 		{"", 0, 0},
 		{"\5\7", 2, 0},         /* next number 7 */
 		{"\0", 1, -EBADMSG},    /* no such field */
