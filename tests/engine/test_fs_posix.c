@@ -461,6 +461,7 @@ static void test_lock_goes_with_its_process(void **state)
 	if (pid == 0) {
 		if (it->fs->lock(it->fs, it->path, &file) || __real_write(ends[1], "x", 1) != 1)
 			_exit(1);
+		alarm(30); /* when the test fails no one kills it */
 		for (;;)
 			pause();
 	}
