@@ -30,8 +30,7 @@ static bool choose_level(const struct compact_run *runs, size_t run_count, size_
 	uint64_t above = sum_bytes(runs, first, run_count - first) - bottom;
 
 	*out = (struct compact_choice){.first = first, .count = count, .level = level + 1};
-	if (!limits->pauses_deep &&
-	    (bottom * limits->bottom_percent <= above * 100 || level + 1 == MANIFEST_BOTTOM)) {
+	if (!limits->pauses_deep && (bottom * limits->bottom_percent <= above * 100 || level + 1 == MANIFEST_BOTTOM)) {
 		out->count = run_count - first;
 		out->level = MANIFEST_BOTTOM;
 	}
@@ -50,11 +49,11 @@ static bool choose_in_place(const struct compact_run *runs, size_t first, size_t
 	return free >= limits->runs_per_level;
 }
 
-/* A run that a drop has hidden part of is rewritten alone, where it is. */
+/* A run that a drop has hidden part of is rewritten alone, where it is: one at a time, when there is nothing else to do. */
 static bool choose_dropped(const struct compact_run *runs, size_t run_count, struct compact_choice *out)
 {
-	for (size_t i = 0; i < run_count; i++) {
-		if (runs[i].has_dropped && !runs[i].is_busy) {
+	for (size_t i = 0; i < run_count && !any_busy(runs, 0, run_count); i++) {
+		if (runs[i].has_dropped) {
 			*out = (struct compact_choice){.first = i, .count = 1, .level = runs[i].level};
 			return true;
 		}
@@ -73,9 +72,8 @@ bool compact_choose(const struct compact_run *runs, size_t run_count, const stru
 			;
 		if (limits->pauses_deep && runs[first].level)
 			return false;
-		if (end - first >= full &&
-		    (choose_level(runs, run_count, first, end - first, limits, out) ||
-		     choose_in_place(runs, first, end - first, limits, out)))
+		if (end - first >= full && (choose_level(runs, run_count, first, end - first, limits, out) ||
+					    choose_in_place(runs, first, end - first, limits, out)))
 			return true;
 	}
 	return !limits->pauses_deep && choose_dropped(runs, run_count, out);

@@ -191,6 +191,11 @@ const char *shard_quarantine_reason(const struct shard *);
 
 /* The most urgent job that can start now, or *out = NULL. Several may be out at once; they never share inputs. */
 ENGINE_OK int shard_maintain(struct shard *, struct engine_job **out);
+enum { ENGINE_JOBS_MAX = 8 }; /* of one shard at once; a flush is always among them when there is one to do */
+/* In this order when there are not threads for all. A deep merge can take hours: keep a thread free of it for merges of the
+ * newest runs, and another of both for flushes, or writes stop meanwhile. */
+enum engine_urgency { ENGINE_URGENCY_FLUSH, ENGINE_URGENCY_NEWEST, ENGINE_URGENCY_DEEP, ENGINE_URGENCIES };
+enum engine_urgency engine_job_urgency(const struct engine_job *);
 /* Reads immutable inputs, writes new files. (any thread) The result is kept in the job. */
 void engine_job_run(struct engine_job *);
 /* Makes the job's files part of the store (or removes them when it failed) and frees the job. Owner only. Returns the

@@ -132,6 +132,8 @@ static int maintain_compaction(struct shard *shard, struct engine_job **out)
 	struct compact_run *runs;
 	int rc;
 
+	if (shard->compaction_count >= ENGINE_JOBS_MAX - 2) /* a flush and a scrub find room */
+		return 0;
 	rc = shard_runs(shard, &runs);
 	if (rc)
 		return rc;
@@ -154,6 +156,13 @@ int shard_maintain(struct shard *shard, struct engine_job **out)
 	if (shard->retired_count && !shard->is_flushing)
 		return make_flush(shard, out);
 	return maintain_compaction(shard, out);
+}
+
+enum engine_urgency engine_job_urgency(const struct engine_job *job)
+{
+	if (job->kind == JOB_FLUSH)
+		return ENGINE_URGENCY_FLUSH;
+	return job->kind == JOB_COMPACTION && job->level <= 1 ? ENGINE_URGENCY_NEWEST : ENGINE_URGENCY_DEEP;
 }
 
 void engine_job_run(struct engine_job *job)

@@ -1,5 +1,8 @@
 /* Jobs: background threads that run flushes and compactions.
  *
+ * A flush waits for no merge, and a merge of the newest runs for no deep one (engine.h, engine_job_urgency): deep merges run on
+ * merge_threads threads, one more runs any merge, and one more flushes only.
+ *
  * Threading   jobs_submit: any thread. A job that has run is put into the submitter's mailbox as MAIL_JOB.
  * Ownership   jobs_submit hands the job over; the mail hands it back.
  * Errors      -ENOMEM.
@@ -20,7 +23,7 @@ struct job_mail {
 	struct job_mail *next; /* the queue's */
 };
 
-RPC_OK int jobs_start(uint32_t thread_count, struct jobs **out);
+RPC_OK int jobs_start(uint32_t merge_threads, struct jobs **out);
 /* Runs what is queued, then ends the threads. */
 void jobs_stop(struct jobs **);
 RPC_OK int jobs_submit(struct jobs *, struct engine_job *, struct mailbox *submitter);

@@ -5,7 +5,7 @@
 #include "engine.h"
 #include "node.h"
 
-enum { JOBS_PER_SHARD_DEFAULT = 2, ROUND_MS_DEFAULT = 200, TIMEOUT_MS_DEFAULT = 2000 };
+enum { JOBS_PER_SHARD_DEFAULT = ENGINE_JOBS_MAX, ROUND_MS_DEFAULT = 200, TIMEOUT_MS_DEFAULT = 2000 };
 
 /* Every actor draws from a generator of its own; the streams differ by who they are. */
 static uint64_t seed_for(const struct node_options *options, enum actor_kind kind, uint32_t index)

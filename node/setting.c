@@ -36,7 +36,7 @@ const struct setting settings[SETTING_COUNT] = {
 	{"threads", "shards", SETTING_AUTO, AT(shards), "auto", 1, 256, "N",
 	 "engine shards, a thread each, fixed with the data; auto: one per two cores"},
 	{"threads", "jobs", SETTING_NUMBER, AT(jobs), "2", 1, 64, "N",
-	 "background threads for flushes and compactions"},
+	 "background threads for deep compactions; two more are kept for flushes and new data"},
 
 	{"storage", "cache-mb", SETTING_NUMBER, AT(cache_mb), "256", 1, 1048576, "MIB",
 	 "block cache of all shards together, MiB"},

@@ -10,12 +10,45 @@ enum { JOBS = 1000, SUBMITTERS = 3 };
 struct engine_job {
 	_Atomic unsigned runs;
 	pthread_barrier_t *meeting; /* runs only beside others */
+	enum engine_urgency urgency;
+	struct hold *hold;
 };
+
+/* Deep jobs run until a more urgent one of each kind has. */
+struct hold {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	unsigned deep_running, most_deep;
+	bool ran[ENGINE_URGENCY_DEEP];
+};
+
+static void run_held(struct hold *hold, enum engine_urgency urgency)
+{
+	pthread_mutex_lock(&hold->lock);
+	if (urgency < ENGINE_URGENCY_DEEP) {
+		hold->ran[urgency] = true;
+		pthread_cond_broadcast(&hold->changed);
+	} else {
+		if (++hold->deep_running > hold->most_deep)
+			hold->most_deep = hold->deep_running;
+		while (!hold->ran[ENGINE_URGENCY_FLUSH] || !hold->ran[ENGINE_URGENCY_NEWEST])
+			pthread_cond_wait(&hold->changed, &hold->lock);
+		hold->deep_running--;
+	}
+	pthread_mutex_unlock(&hold->lock);
+}
+
+enum engine_urgency engine_job_urgency(const struct engine_job *job)
+{
+	return job->urgency;
+}
 
 void engine_job_run(struct engine_job *job)
 {
 	if (job->meeting != NULL)
 		pthread_barrier_wait(job->meeting);
+	if (job->hold != NULL)
+		run_held(job->hold, job->urgency);
 	atomic_fetch_add(&job->runs, 1);
 }
 
@@ -92,6 +125,29 @@ static void test_threads_work_side_by_side(void **state)
 	pthread_barrier_destroy(&meeting);
 }
 
+/* Deep merges leave room: others overtake all that wait, though one alone takes every thread that it may. */
+static void test_deep_merges_block_nobody(void **state)
+{
+	(void)state;
+	static const enum engine_urgency urgencies[] = {ENGINE_URGENCY_DEEP, ENGINE_URGENCY_DEEP, ENGINE_URGENCY_DEEP,
+							ENGINE_URGENCY_NEWEST, ENGINE_URGENCY_FLUSH};
+	enum { COUNT = sizeof urgencies / sizeof urgencies[0] };
+	struct engine_job work[COUNT] = {0};
+	struct hold hold = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+	struct mailbox mailbox;
+	struct jobs *jobs;
+	mailbox_init(&mailbox);
+	assert_int_equal(jobs_start(1, &jobs), 0);
+	for (int i = 0; i < COUNT; i++) {
+		work[i].urgency = urgencies[i];
+		work[i].hold = &hold;
+		assert_int_equal(jobs_submit(jobs, &work[i], &mailbox), 0);
+	}
+	assert_int_equal(collect(&mailbox, COUNT), COUNT);
+	assert_int_equal(hold.most_deep, 1);
+	jobs_stop(&jobs);
+}
+
 struct submitter {
 	struct jobs *jobs;
 	struct mailbox mailbox;
@@ -130,6 +186,7 @@ int main(void)
 		cmocka_unit_test(test_each_job_runs_once_and_comes_back),
 		cmocka_unit_test(test_stop_runs_what_is_queued),
 		cmocka_unit_test(test_threads_work_side_by_side),
+		cmocka_unit_test(test_deep_merges_block_nobody),
 		cmocka_unit_test(test_each_submitter_gets_its_own_back),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

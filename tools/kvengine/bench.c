@@ -56,6 +56,8 @@ static const struct workload workloads[] = {
 	 100},
 	{"open", "opens what kill -9 leaves in the middle of a fillrandom", NULL, bench_open_after_kill, false, false,
 	 false, 1},
+	{"floor", "the system calls and cache misses that all rest on, alone", NULL, bench_floor, false, false, false,
+	 1},
 	{"settle", "flushes, and waits until the background is idle", NULL, settle, false, false, false, 1},
 };
 

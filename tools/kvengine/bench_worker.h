@@ -75,6 +75,8 @@ void bench_fillsync16(struct worker *);
 /* bench.c */
 __attribute__((warn_unused_result)) int bench_open_engine(struct bench *);
 __attribute__((warn_unused_result)) int bench_empty_store(struct bench *); /* leaves it closed */
+/* bench_floor.c: what the machine allows */
+__attribute__((warn_unused_result)) int bench_floor(struct bench *);
 /* bench_open.c: kills a process in the middle of writing and opens what it leaves */
 __attribute__((warn_unused_result)) int bench_open_after_kill(struct bench *);
 

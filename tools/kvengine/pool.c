@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { JOBS_MAX = 64, JOBS_PER_SHARD = 3 };
+enum { JOBS_MAX = 64, JOBS_PER_SHARD = ENGINE_JOBS_MAX };
 
 enum state { FREE, WAITING, RUNNING, DONE };
 
@@ -40,13 +40,40 @@ static struct slot *find(struct pool *pool, enum state state, const struct shard
 	return best;
 }
 
+static bool is_deep(const struct engine_job *job)
+{
+	return engine_job_urgency(job) == ENGINE_URGENCY_DEEP;
+}
+
+/* The most urgent that waits, the oldest of them. One thread is kept free of deep merges, which can take long. */
+static struct slot *next_waiting(struct pool *pool)
+{
+	struct slot *best = NULL;
+	unsigned deep = 0;
+
+	for (int i = 0; i < JOBS_MAX; i++)
+		deep += pool->slots[i].state == RUNNING && is_deep(pool->slots[i].job);
+	for (int i = 0; i < JOBS_MAX; i++) {
+		struct slot *slot = &pool->slots[i];
+		enum engine_urgency urgency;
+
+		if (slot->state != WAITING || (is_deep(slot->job) && deep && deep + 1 >= pool->thread_count))
+			continue;
+		urgency = engine_job_urgency(slot->job);
+		if (!best || urgency < engine_job_urgency(best->job) ||
+		    (urgency == engine_job_urgency(best->job) && slot->order < best->order))
+			best = slot;
+	}
+	return best;
+}
+
 static void *run(void *arg)
 {
 	struct pool *pool = arg;
 
 	pthread_mutex_lock(&pool->lock);
 	while (!pool->stop) {
-		struct slot *slot = find(pool, WAITING, NULL);
+		struct slot *slot = next_waiting(pool);
 
 		if (!slot) {
 			pthread_cond_wait(&pool->work, &pool->lock);
@@ -59,6 +86,7 @@ static void *run(void *arg)
 		slot->state = DONE;
 		atomic_fetch_add(&pool->done_count, 1);
 		pthread_cond_broadcast(&pool->done);
+		pthread_cond_signal(&pool->work); /* what had to wait for this one */
 	}
 	pthread_mutex_unlock(&pool->lock);
 	return NULL;
