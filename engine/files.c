@@ -6,11 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "trash.h"
+
 static const char *const extensions[] = {[FILE_LOG] = "log", [FILE_TABLE] = "tab", [FILE_TREE] = "tree"};
 
 void files_init(struct files *files, const struct fs *fs, const char *store_directory, uint32_t shard_index)
 {
 	files->fs = fs;
+	files->trash = NULL;
 	files->shard_index = shard_index;
 	files->shard_count = 0;
 	snprintf(files->directory, sizeof(files->directory), "%s/shard-%03u", store_directory, shard_index);
@@ -141,4 +144,14 @@ int files_make_directory(const struct fs *fs, const char *path)
 	if (rc)
 		(void)fs->rmdir(fs, path);
 	return rc;
+}
+
+void files_discard(const struct files *files, enum file_kind kind, uint64_t number)
+{
+	struct files_path path = files_path(files, kind, number);
+
+	if (files->trash)
+		trash_add(files->trash, path.text);
+	else
+		files_remove(files->fs, path.text);
 }

@@ -17,8 +17,11 @@ enum { FILES_DIRECTORY_MAX = 1024, FILES_PATH_MAX = FILES_DIRECTORY_MAX + 64 };
 
 enum file_kind { FILE_LOG, FILE_TABLE, FILE_TREE, FILE_MANIFEST, FILE_TEMPORARY, FILE_OTHER };
 
+struct trash;
+
 struct files {
 	const struct fs *fs;
+	struct trash *trash; /* NULL: files_discard removes at once */
 	uint32_t shard_index;
 	uint32_t shard_count; /* 0 where it does not matter; set by shard_open */
 	char directory[FILES_DIRECTORY_MAX + 16]; /* of the shard */
@@ -42,5 +45,7 @@ ENGINE_OK int files_read(const struct fs *, const char *path, uint64_t limit, ui
 ENGINE_OK int files_make_directory(const struct fs *, const char *path);
 /* Removes it; "was not there" is success. */
 int files_remove(const struct fs *, const char *path);
+/* It is no longer part of the store: to be removed, now or by a job (trash.h). */
+void files_discard(const struct files *, enum file_kind, uint64_t number);
 
 #endif

@@ -23,19 +23,21 @@ static int fd_of(const struct fs_file *file)
 	return ((const struct posix_file *)file)->fd;
 }
 
-static int wrap(const struct fs *fs, int fd, struct fs_file **file_out)
+/* Memory first: a file that was made must not be left behind for want of it. */
+static int open_file(const struct fs *fs, const char *path, int flags, struct fs_file **file_out)
 {
-	struct posix_file *file;
+	struct posix_file *file = malloc(sizeof(*file));
 
-	if (fd < 0)
-		return -errno;
-	file = malloc(sizeof(*file));
-	if (!file) {
-		close(fd);
+	if (!file)
 		return -ENOMEM;
-	}
 	file->file.fs = fs;
-	file->fd = fd;
+	file->fd = open(path, flags | O_CLOEXEC, 0644);
+	if (file->fd < 0) {
+		int rc = -errno;
+
+		free(file);
+		return rc;
+	}
 	*file_out = &file->file;
 	return 0;
 }
@@ -48,7 +50,7 @@ static int posix_open(const struct fs *fs, const char *path, enum fs_open_mode m
 		[FS_OPEN_APPEND] = O_RDWR | O_APPEND,
 	};
 
-	return wrap(fs, open(path, flags[mode] | O_CLOEXEC, 0644), file_out);
+	return open_file(fs, path, flags[mode], file_out);
 }
 
 static void posix_close(struct fs_file *file)
@@ -198,17 +200,18 @@ static int posix_list(const struct fs *fs, const char *path, int (*visit)(void *
 
 static int posix_lock(const struct fs *fs, const char *path, struct fs_file **file_out)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	struct fs_file *file = NULL;
+	int rc = open_file(fs, path, O_RDWR | O_CREAT, &file);
 
-	if (fd < 0)
-		return -errno;
-	if (flock(fd, LOCK_EX | LOCK_NB)) {
-		int rc = -errno;
-
-		close(fd);
+	if (rc)
+		return rc;
+	if (flock(fd_of(file), LOCK_EX | LOCK_NB)) {
+		rc = -errno;
+		posix_close(file);
 		return rc;
 	}
-	return wrap(fs, fd, file_out);
+	*file_out = file;
+	return 0;
 }
 
 static int posix_free_bytes(const struct fs *fs, const char *path, uint64_t *bytes_out)

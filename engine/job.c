@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "merge.h"
+#include "trash.h"
 
 #define TREE_MAX ((uint64_t)1 << 34) /* bytes: 65,536 partitions of 16,384 leaves each, with room to spare */
 
@@ -324,6 +325,10 @@ static int run(struct engine_job *job)
 
 	if (job->kind == JOB_SCRUB)
 		return scrub(job);
+	if (job->kind == JOB_SWEEP) {
+		trash_sweep(job->files.trash);
+		return 0;
+	}
 	rc = job->may_move ? choose_moved(job) : 0;
 	if (rc == 0)
 		rc = merge_inputs(job);
@@ -336,7 +341,7 @@ static int run(struct engine_job *job)
 
 void job_run(struct engine_job *job)
 {
-	static const char *const names[] = {"flush", "compaction", "scrub"};
+	static const char *const names[] = {"flush", "compaction", "scrub", "sweep"};
 	int rc = run(job);
 
 	job->has_run = true;

@@ -1,4 +1,5 @@
-/* Job: a flush or a compaction, between shard_maintain and shard_install; or a scrub, which reads and writes nothing.
+/* Job: a flush or a compaction, between shard_maintain and shard_install; or a scrub, which reads and writes nothing; or a
+ * sweep, which removes the files that are no longer part of the store (trash.h).
  *
  * Reads immutable inputs (memtables that are no longer written, tables), writes new tables and, for a flush, the saved
  * hash trees. Everything written is synced, names too, before job_run returns.
@@ -17,7 +18,7 @@
 #include "sst_writer.h"
 #include "version.h"
 
-enum job_kind { JOB_FLUSH, JOB_COMPACTION, JOB_SCRUB };
+enum job_kind { JOB_FLUSH, JOB_COMPACTION, JOB_SCRUB, JOB_SWEEP };
 
 enum { JOB_SCRUB_BYTES = 4 * 1024 * 1024 }; /* read by one scrub, uncompressed */
 

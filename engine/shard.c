@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "trash.h"
+
 static const struct compact_limits limits = {SHARD_RUNS_PER_LEVEL, SHARD_FIRST_RUNS, SHARD_BOTTOM_PERCENT};
 
 int shard_die(struct shard *shard, int code, const char *what)
@@ -325,7 +327,8 @@ int shard_create_files(const struct engine_options *options, uint32_t shard_inde
 
 static void shard_free(struct shard *shard)
 {
-	assert(!shard->compaction_count && !shard->is_flushing && !shard->commit_count && !shard->scrub.is_out);
+	assert(!shard->compaction_count && !shard->is_flushing && !shard->commit_count && !shard->scrub.is_out &&
+	       !shard->is_sweeping);
 	assert(atomic_load(&shard->snapshot_count) == 0);
 	if (shard->view)
 		view_unref(&shard->view);
@@ -343,6 +346,7 @@ static void shard_free(struct shard *shard)
 	hashtree_fini(&shard->tree);
 	buffer_fini(&shard->pending);
 	cache_destroy(&shard->cache);
+	trash_destroy(&shard->files.trash);
 	free(shard->retired);
 	free(shard->compactions);
 	free(shard);
@@ -360,7 +364,9 @@ int shard_open(struct engine *engine, const struct engine_options *options, uint
 	shard->options = *options;
 	files_init(&shard->files, options->fs, options->directory, shard_index);
 	shard->files.shard_count = options->shard_count;
-	rc = cache_create(options->cache_bytes / options->shard_count, &shard->cache);
+	rc = trash_create(options->fs, &shard->files.trash);
+	if (rc == 0)
+		rc = cache_create(options->cache_bytes / options->shard_count, &shard->cache);
 	if (rc == 0)
 		rc = shard_recover(shard, error_out);
 	if (rc) {

@@ -75,7 +75,7 @@ struct shard {
 	struct hashtree tree;
 	bool is_tree_changed; /* since it was last saved */
 	/* jobs */
-	bool is_flushing;
+	bool is_flushing, is_sweeping;
 	bool is_compaction_wanted;
 	bool pauses_deep;
 	struct engine_job **compactions;

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "trash.h"
+
 enum { TABLE_BYTES_MIN = 64 * 1024, TABLE_BYTES_MAX = 64 * 1024 * 1024 };
 
 static const struct compact_limits limits = {SHARD_RUNS_PER_LEVEL, SHARD_FIRST_RUNS, SHARD_BOTTOM_PERCENT};
@@ -132,7 +134,7 @@ static int maintain_compaction(struct shard *shard, struct engine_job **out)
 	struct compact_run *runs;
 	int rc;
 
-	if (shard->compaction_count >= ENGINE_JOBS_MAX - 2) /* a flush and a scrub find room */
+	if (shard->compaction_count >= ENGINE_JOBS_MAX - 3) /* a flush, a sweep and a scrub find room */
 		return 0;
 	rc = shard_runs(shard, &runs);
 	if (rc)
@@ -141,6 +143,17 @@ static int maintain_compaction(struct shard *shard, struct engine_job **out)
 		rc = make_compaction(shard, &choice, out);
 	free(runs);
 	return rc;
+}
+
+/* ---- sweeping -------------------------------------------------------------------------------------------------- */
+
+static int make_sweep(struct shard *shard, struct engine_job **out)
+{
+	*out = shard_job(shard, JOB_SWEEP);
+	if (!*out)
+		return -ENOMEM;
+	shard->is_sweeping = true;
+	return 0;
 }
 
 int shard_maintain(struct shard *shard, struct engine_job **out)
@@ -155,6 +168,8 @@ int shard_maintain(struct shard *shard, struct engine_job **out)
 		return rc;
 	if (shard->retired_count && !shard->is_flushing)
 		return make_flush(shard, out);
+	if (!shard->is_sweeping && !trash_is_empty(shard->files.trash))
+		return make_sweep(shard, out);
 	return maintain_compaction(shard, out);
 }
 
@@ -162,7 +177,9 @@ enum engine_urgency engine_job_urgency(const struct engine_job *job)
 {
 	if (job->kind == JOB_FLUSH)
 		return ENGINE_URGENCY_FLUSH;
-	return job->kind == JOB_COMPACTION && job->level <= 1 ? ENGINE_URGENCY_NEWEST : ENGINE_URGENCY_DEEP;
+	if (job->kind == JOB_SWEEP || (job->kind == JOB_COMPACTION && job->level <= 1))
+		return ENGINE_URGENCY_NEWEST;
+	return ENGINE_URGENCY_DEEP;
 }
 
 void engine_job_run(struct engine_job *job)
@@ -309,13 +326,6 @@ static int prepare_change(struct shard *shard, struct install *install, size_t f
 	return rc;
 }
 
-static void remove_log(struct shard *shard, uint64_t number)
-{
-	struct files_path path = files_path(&shard->files, FILE_LOG, number);
-
-	files_remove(shard->files.fs, path.text);
-}
-
 struct log_range {
 	struct shard *shard;
 	uint64_t first, last;
@@ -327,7 +337,7 @@ static int visit_old_log(void *arg, const char *name)
 	uint64_t number;
 
 	if (files_parse(name, &number) == FILE_LOG && number >= range->first && number <= range->last)
-		remove_log(range->shard, number);
+		files_discard(&range->shard->files, FILE_LOG, number);
 	return 0;
 }
 
@@ -336,7 +346,7 @@ static void remove_logs(struct shard *shard, uint64_t first, uint64_t last)
 	struct log_range range = {shard, first, last};
 
 	if (first == last)
-		remove_log(shard, first);
+		files_discard(&shard->files, FILE_LOG, first);
 	else /* Most numbers in between belong to other files, or to none. */
 		(void)shard->files.fs->list(shard->files.fs, shard->files.directory, visit_old_log, &range);
 }
@@ -362,10 +372,8 @@ static void forget_flushed(struct shard *shard, const struct engine_job *job, si
 
 static void remove_old_tree(struct shard *shard, uint64_t number)
 {
-	struct files_path path = files_path(&shard->files, FILE_TREE, number);
-
 	if (number && number != shard->state.tree.number)
-		files_remove(shard->files.fs, path.text);
+		files_discard(&shard->files, FILE_TREE, number);
 }
 
 /* Files of inputs go with the last view that shows them. */
@@ -433,6 +441,8 @@ static void forget_job(struct shard *shard, const struct engine_job *job)
 		shard->is_flushing = false;
 	if (job->kind == JOB_SCRUB)
 		shard->scrub.is_out = false;
+	if (job->kind == JOB_SWEEP)
+		shard->is_sweeping = false;
 	for (size_t i = 0; i < shard->compaction_count; i++) {
 		if (shard->compactions[i] == job) {
 			shard->compactions[i] = shard->compactions[--shard->compaction_count];
@@ -451,7 +461,9 @@ int shard_install(struct shard *shard, struct engine_job **job)
 		job_destroy(job);
 		return rc;
 	}
-	if (it->kind == JOB_SCRUB) {
+	if (it->kind == JOB_SWEEP) {
+		rc = shard->is_dead ? -EIO : 0;
+	} else if (it->kind == JOB_SCRUB) {
 		rc = shard_scrub_done(shard, it);
 	} else if (rc) {
 		shard->error = it->text;

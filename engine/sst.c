@@ -354,11 +354,8 @@ void sst_unref(struct sst **sst)
 		cache_reserve(it->cache, -(int64_t)it->resident_bytes);
 	if (it->file)
 		it->files.fs->close(it->file);
-	if (atomic_load_explicit(&it->doomed, memory_order_acquire)) {
-		struct files_path path = files_path(&it->files, FILE_TABLE, it->meta.number);
-
-		files_remove(it->files.fs, path.text);
-	}
+	if (atomic_load_explicit(&it->doomed, memory_order_acquire))
+		files_discard(&it->files, FILE_TABLE, it->meta.number);
 	table_meta_fini(&it->meta);
 	buffer_fini(&it->separators);
 	free(it->filter);
