@@ -18,13 +18,17 @@ struct jobs {
 	pthread_t threads[];
 };
 
-/* One thread more may run anything, two more flushes. */
+/* What runs counts against its own limit and those of all that is more urgent: deep merges beside merges of the newest runs must
+ * not take the thread that is kept for flushes. */
 static bool may_run(const struct jobs *self, enum engine_urgency urgency)
 {
 	uint32_t taken = 0;
-	for (uint32_t i = urgency; i < ENGINE_URGENCIES; i++)
+	for (uint32_t i = ENGINE_URGENCIES; i-- > 0;) {
 		taken += self->running[i];
-	return taken < self->merge_threads + (ENGINE_URGENCY_DEEP - urgency);
+		if (i <= (uint32_t)urgency && taken >= self->merge_threads + (ENGINE_URGENCY_DEEP - i))
+			return false;
+	}
+	return true;
 }
 
 /* The most urgent job that has a thread to run on, or NULL. */

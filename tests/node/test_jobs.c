@@ -12,7 +12,31 @@ struct engine_job {
 	pthread_barrier_t *meeting; /* runs only beside others */
 	enum engine_urgency urgency;
 	struct hold *hold;
+	struct crowd *crowd;
 };
+
+/* Merges run until a flush has, or until one merge too many runs beside them. */
+struct crowd {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	unsigned merges_running, most_merges, limit;
+	bool has_flushed;
+};
+
+static void run_in_crowd(struct crowd *crowd, enum engine_urgency urgency)
+{
+	pthread_mutex_lock(&crowd->lock);
+	if (urgency == ENGINE_URGENCY_FLUSH)
+		crowd->has_flushed = true;
+	else if (++crowd->merges_running > crowd->most_merges)
+		crowd->most_merges = crowd->merges_running;
+	pthread_cond_broadcast(&crowd->changed);
+	while (!crowd->has_flushed && crowd->most_merges <= crowd->limit)
+		pthread_cond_wait(&crowd->changed, &crowd->lock);
+	if (urgency != ENGINE_URGENCY_FLUSH)
+		crowd->merges_running--;
+	pthread_mutex_unlock(&crowd->lock);
+}
 
 /* Deep jobs run until a more urgent one of each kind has. */
 struct hold {
@@ -49,6 +73,8 @@ void engine_job_run(struct engine_job *job)
 		pthread_barrier_wait(job->meeting);
 	if (job->hold != NULL)
 		run_held(job->hold, job->urgency);
+	if (job->crowd != NULL)
+		run_in_crowd(job->crowd, job->urgency);
 	atomic_fetch_add(&job->runs, 1);
 }
 
@@ -148,6 +174,42 @@ static void test_deep_merges_block_nobody(void **state)
 	jobs_stop(&jobs);
 }
 
+static void await_merges(struct crowd *crowd, unsigned count)
+{
+	pthread_mutex_lock(&crowd->lock);
+	while (crowd->merges_running < count)
+		pthread_cond_wait(&crowd->changed, &crowd->lock);
+	pthread_mutex_unlock(&crowd->lock);
+}
+
+/* Also when those of the newest runs were there first, and a deep one comes. Who gets the lock first is chance: many rounds. */
+static void test_one_thread_is_kept_for_flushes(void **state)
+{
+	(void)state;
+	enum { MERGES = 3, ROUNDS = 200 };
+	for (int round = 0; round < ROUNDS; round++) {
+		struct crowd crowd = {
+			.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .limit = MERGES - 1};
+		struct engine_job work[MERGES + 1] = {0};
+		struct mailbox mailbox;
+		struct jobs *jobs;
+		mailbox_init(&mailbox);
+		assert_int_equal(jobs_start(1, &jobs), 0);
+		for (int i = 0; i <= MERGES; i++) {
+			work[i].crowd = &crowd;
+			work[i].urgency = i == MERGES       ? ENGINE_URGENCY_FLUSH
+					  : i == MERGES - 1 ? ENGINE_URGENCY_DEEP
+							    : ENGINE_URGENCY_NEWEST;
+			if (i == MERGES - 1)
+				await_merges(&crowd, MERGES - 1);
+			assert_int_equal(jobs_submit(jobs, &work[i], &mailbox), 0);
+		}
+		assert_int_equal(collect(&mailbox, MERGES + 1), MERGES + 1);
+		jobs_stop(&jobs);
+		assert_int_equal(crowd.most_merges, MERGES - 1);
+	}
+}
+
 struct submitter {
 	struct jobs *jobs;
 	struct mailbox mailbox;
@@ -187,6 +249,7 @@ int main(void)
 		cmocka_unit_test(test_stop_runs_what_is_queued),
 		cmocka_unit_test(test_threads_work_side_by_side),
 		cmocka_unit_test(test_deep_merges_block_nobody),
+		cmocka_unit_test(test_one_thread_is_kept_for_flushes),
 		cmocka_unit_test(test_each_submitter_gets_its_own_back),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
