@@ -91,7 +91,8 @@ int jobs_start(uint32_t merge_threads, struct jobs **out)
 	for (; self->thread_count < thread_count; self->thread_count++) {
 		int error = pthread_create(&self->threads[self->thread_count], NULL, run, self);
 		if (error != 0) {
-			jobs_stop(&self);
+			jobs_stop(self);
+			jobs_destroy(&self);
 			return -error;
 		}
 	}
@@ -99,9 +100,8 @@ int jobs_start(uint32_t merge_threads, struct jobs **out)
 	return 0;
 }
 
-void jobs_stop(struct jobs **out)
+void jobs_stop(struct jobs *self)
 {
-	struct jobs *self = *out;
 	if (self == NULL)
 		return;
 	pthread_mutex_lock(&self->lock);
@@ -110,10 +110,33 @@ void jobs_stop(struct jobs **out)
 	pthread_mutex_unlock(&self->lock);
 	for (uint32_t i = 0; i < self->thread_count; i++)
 		pthread_join(self->threads[i], NULL);
+	self->thread_count = 0;
+}
+
+void jobs_destroy(struct jobs **out)
+{
+	struct jobs *self = *out;
+	if (self == NULL)
+		return;
 	pthread_cond_destroy(&self->changed);
 	pthread_mutex_destroy(&self->lock);
 	free(self);
 	*out = NULL;
+}
+
+/* False: stopping; nobody would run it. */
+static bool add(struct jobs *self, struct job_mail *mail)
+{
+	struct job_queue *queue = &self->queues[engine_job_urgency(mail->job)];
+	pthread_mutex_lock(&self->lock);
+	bool taken = !self->stopping;
+	if (taken) {
+		*queue->last = mail;
+		queue->last = &mail->next;
+		pthread_cond_broadcast(&self->changed); /* not every thread may run it */
+	}
+	pthread_mutex_unlock(&self->lock);
+	return taken;
 }
 
 int jobs_submit(struct jobs *self, struct engine_job *job, struct mailbox *submitter)
@@ -123,11 +146,8 @@ int jobs_submit(struct jobs *self, struct engine_job *job, struct mailbox *submi
 		return -ENOMEM;
 	mail->job = job;
 	mail->submitter = submitter;
-	struct job_queue *queue = &self->queues[engine_job_urgency(job)];
-	pthread_mutex_lock(&self->lock);
-	*queue->last = mail;
-	queue->last = &mail->next;
-	pthread_cond_broadcast(&self->changed); /* not every thread may run it */
-	pthread_mutex_unlock(&self->lock);
-	return 0;
+	if (add(self, mail))
+		return 0;
+	free(mail);
+	return -ESHUTDOWN;
 }

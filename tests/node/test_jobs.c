@@ -1,4 +1,5 @@
 /* Jobs here are the test's own: nothing of the engine is linked. */
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -112,9 +113,11 @@ static void test_each_job_runs_once_and_comes_back(void **state)
 	assert_int_equal(collect(&mailbox, JOBS), JOBS);
 	for (int i = 0; i < JOBS; i++)
 		assert_int_equal(work[i].runs, 1);
-	jobs_stop(&jobs);
+	jobs_stop(jobs);
+	jobs_destroy(&jobs);
 	assert_null(jobs);
-	jobs_stop(&jobs); /* nothing to stop */
+	jobs_stop(jobs); /* nothing to stop */
+	jobs_destroy(&jobs);
 }
 
 static void test_stop_runs_what_is_queued(void **state)
@@ -127,10 +130,26 @@ static void test_stop_runs_what_is_queued(void **state)
 	assert_int_equal(jobs_start(1, &jobs), 0);
 	for (int i = 0; i < JOBS; i++)
 		assert_int_equal(jobs_submit(jobs, &work[i], &mailbox), 0);
-	jobs_stop(&jobs);
+	jobs_stop(jobs);
+	jobs_destroy(&jobs);
 	for (int i = 0; i < JOBS; i++)
 		assert_int_equal(work[i].runs, 1);
 	assert_int_equal(collect(&mailbox, JOBS), JOBS);
+}
+
+/* A replica may have asked for a job just before the stop. */
+static void test_what_comes_after_the_stop_is_refused(void **state)
+{
+	(void)state;
+	struct engine_job late = {0};
+	struct mailbox mailbox;
+	struct jobs *jobs;
+	mailbox_init(&mailbox);
+	assert_int_equal(jobs_start(1, &jobs), 0);
+	jobs_stop(jobs);
+	assert_int_equal(jobs_submit(jobs, &late, &mailbox), -ESHUTDOWN);
+	assert_int_equal(late.runs, 0);
+	jobs_destroy(&jobs);
 }
 
 /* Two long jobs at once: each waits for the other. */
@@ -147,7 +166,8 @@ static void test_threads_work_side_by_side(void **state)
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(jobs_submit(jobs, &work[i], &mailbox), 0);
 	assert_int_equal(collect(&mailbox, 2), 2);
-	jobs_stop(&jobs);
+	jobs_stop(jobs);
+	jobs_destroy(&jobs);
 	pthread_barrier_destroy(&meeting);
 }
 
@@ -171,7 +191,8 @@ static void test_deep_merges_block_nobody(void **state)
 	}
 	assert_int_equal(collect(&mailbox, COUNT), COUNT);
 	assert_int_equal(hold.most_deep, 1);
-	jobs_stop(&jobs);
+	jobs_stop(jobs);
+	jobs_destroy(&jobs);
 }
 
 static void await_merges(struct crowd *crowd, unsigned count)
@@ -205,7 +226,8 @@ static void test_one_thread_is_kept_for_flushes(void **state)
 			assert_int_equal(jobs_submit(jobs, &work[i], &mailbox), 0);
 		}
 		assert_int_equal(collect(&mailbox, MERGES + 1), MERGES + 1);
-		jobs_stop(&jobs);
+		jobs_stop(jobs);
+		jobs_destroy(&jobs);
 		assert_int_equal(crowd.most_merges, MERGES - 1);
 	}
 }
@@ -239,7 +261,8 @@ static void test_each_submitter_gets_its_own_back(void **state)
 	}
 	for (int i = 0; i < SUBMITTERS; i++)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
-	jobs_stop(&jobs);
+	jobs_stop(jobs);
+	jobs_destroy(&jobs);
 }
 
 int main(void)
@@ -247,6 +270,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_job_runs_once_and_comes_back),
 		cmocka_unit_test(test_stop_runs_what_is_queued),
+		cmocka_unit_test(test_what_comes_after_the_stop_is_refused),
 		cmocka_unit_test(test_threads_work_side_by_side),
 		cmocka_unit_test(test_deep_merges_block_nobody),
 		cmocka_unit_test(test_one_thread_is_kept_for_flushes),
