@@ -249,8 +249,8 @@ static void *worker_main(void *arg)
 	deliver_and_commit(self);
 	runtime_after_batch(self->runtime, self);
 	for (;;) {
-		bool stopping =
-			mailbox_stopping(&self->mailbox); /* before the batch: it takes all that came before the stop */
+		/* Asked before the batch, which then takes all that came before the stop. */
+		bool stopping = mailbox_stopping(&self->mailbox);
 		if (batch(self))
 			continue;
 		if (stopping && !self->committing)
