@@ -114,6 +114,24 @@ static int open_tables(struct shard *shard, struct engine_error *error_out)
 	return rc;
 }
 
+static bool misses_table(const struct manifest_state *state)
+{
+	for (size_t i = 0; i < state->table_count; i++) {
+		if (!state->tables[i]->sst->file)
+			return true;
+	}
+	return false;
+}
+
+/* Tables that nobody names are what a crash left of a job, and go. Not beside named ones that are missing or do not open: a
+ * manifest that is older than its files looks like that, and with the right one they are the store. */
+static bool is_kept(const struct shard *shard, const char *path)
+{
+	uint64_t number;
+
+	return files_parse(strrchr(path, '/') + 1, &number) == FILE_TABLE && misses_table(&shard->state);
+}
+
 /* Removes what no one names, once the manifest has reserved the numbers beyond them (E5). */
 static int remove_orphans(struct shard *shard, const struct listing *listing)
 {
@@ -121,8 +139,10 @@ static int remove_orphans(struct shard *shard, const struct listing *listing)
 	uint64_t first_log = shard->retired_count ? shard->retired[0].first_log : UINT64_MAX;
 	int rc = 0;
 
-	for (size_t i = 0; rc == 0 && i < listing->orphan_count; i++)
-		rc = files_remove(fs, listing->orphans[i]);
+	for (size_t i = 0; rc == 0 && i < listing->orphan_count; i++) {
+		if (!is_kept(shard, listing->orphans[i]))
+			rc = files_remove(fs, listing->orphans[i]);
+	}
 	for (size_t i = 0; rc == 0 && i < listing->log_count; i++) {
 		const struct replay_log *log = &listing->logs[i];
 		struct files_path path = files_path(&shard->files, FILE_LOG, log->number);

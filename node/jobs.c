@@ -18,13 +18,17 @@ struct jobs {
 	pthread_t threads[];
 };
 
-/* One thread more may run anything, two more flushes. */
+/* What runs counts against its own limit and those of all that is more urgent: deep merges beside merges of the newest runs must
+ * not take the thread that is kept for flushes. */
 static bool may_run(const struct jobs *self, enum engine_urgency urgency)
 {
 	uint32_t taken = 0;
-	for (uint32_t i = urgency; i < ENGINE_URGENCIES; i++)
+	for (uint32_t i = ENGINE_URGENCIES; i-- > 0;) {
 		taken += self->running[i];
-	return taken < self->merge_threads + (ENGINE_URGENCY_DEEP - urgency);
+		if (i <= (uint32_t)urgency && taken >= self->merge_threads + (ENGINE_URGENCY_DEEP - i))
+			return false;
+	}
+	return true;
 }
 
 /* The most urgent job that has a thread to run on, or NULL. */
@@ -87,7 +91,8 @@ int jobs_start(uint32_t merge_threads, struct jobs **out)
 	for (; self->thread_count < thread_count; self->thread_count++) {
 		int error = pthread_create(&self->threads[self->thread_count], NULL, run, self);
 		if (error != 0) {
-			jobs_stop(&self);
+			jobs_stop(self);
+			jobs_destroy(&self);
 			return -error;
 		}
 	}
@@ -95,9 +100,8 @@ int jobs_start(uint32_t merge_threads, struct jobs **out)
 	return 0;
 }
 
-void jobs_stop(struct jobs **out)
+void jobs_stop(struct jobs *self)
 {
-	struct jobs *self = *out;
 	if (self == NULL)
 		return;
 	pthread_mutex_lock(&self->lock);
@@ -106,10 +110,33 @@ void jobs_stop(struct jobs **out)
 	pthread_mutex_unlock(&self->lock);
 	for (uint32_t i = 0; i < self->thread_count; i++)
 		pthread_join(self->threads[i], NULL);
+	self->thread_count = 0;
+}
+
+void jobs_destroy(struct jobs **out)
+{
+	struct jobs *self = *out;
+	if (self == NULL)
+		return;
 	pthread_cond_destroy(&self->changed);
 	pthread_mutex_destroy(&self->lock);
 	free(self);
 	*out = NULL;
+}
+
+/* False: stopping; nobody would run it. */
+static bool add(struct jobs *self, struct job_mail *mail)
+{
+	struct job_queue *queue = &self->queues[engine_job_urgency(mail->job)];
+	pthread_mutex_lock(&self->lock);
+	bool taken = !self->stopping;
+	if (taken) {
+		*queue->last = mail;
+		queue->last = &mail->next;
+		pthread_cond_broadcast(&self->changed); /* not every thread may run it */
+	}
+	pthread_mutex_unlock(&self->lock);
+	return taken;
 }
 
 int jobs_submit(struct jobs *self, struct engine_job *job, struct mailbox *submitter)
@@ -119,11 +146,8 @@ int jobs_submit(struct jobs *self, struct engine_job *job, struct mailbox *submi
 		return -ENOMEM;
 	mail->job = job;
 	mail->submitter = submitter;
-	struct job_queue *queue = &self->queues[engine_job_urgency(job)];
-	pthread_mutex_lock(&self->lock);
-	*queue->last = mail;
-	queue->last = &mail->next;
-	pthread_cond_broadcast(&self->changed); /* not every thread may run it */
-	pthread_mutex_unlock(&self->lock);
-	return 0;
+	if (add(self, mail))
+		return 0;
+	free(mail);
+	return -ESHUTDOWN;
 }

@@ -414,9 +414,10 @@ static void stop_workers(struct runtime *self)
 {
 	for (uint32_t i = 0; self->replicas != NULL && i < self->node->shard_count; i++)
 		replica_quiesce(self->node->replicas[i]);
-	jobs_stop(&self->jobs); /* what ran comes back as mail, which the replicas still install */
+	jobs_stop(self->jobs); /* what ran comes back as mail, which the replicas still install */
 	for (uint32_t i = 0; i < self->worker_count; i++)
 		worker_stop(&self->workers[i]);
+	jobs_destroy(&self->jobs); /* not before: a replica may just have asked for a job, and comes with it late */
 	ticker_stop(&self->ticker);
 }
 

@@ -119,11 +119,13 @@ static void submit_jobs(struct worker *self)
 {
 	for (uint32_t i = 0; i < self->effects.job_count; i++) {
 		struct engine_job *job = self->effects.jobs[i];
-		if (jobs_submit(self->runtime->jobs, job, &self->mailbox) == 0)
+		int error = jobs_submit(self->runtime->jobs, job, &self->mailbox);
+		if (error == 0)
 			continue;
-		/* Out of memory for a queue entry: run it here, late is better than never. */
+		/* Out of memory for a queue entry: run it here, late is better than never. At the end it goes back unrun. */
 		struct event event = {.type = EVENT_JOB_DONE, .job = job};
-		engine_job_run(job);
+		if (error != -ESHUTDOWN)
+			engine_job_run(job);
 		step(self, &event);
 	}
 	self->effects.job_count = 0;
@@ -247,9 +249,11 @@ static void *worker_main(void *arg)
 	deliver_and_commit(self);
 	runtime_after_batch(self->runtime, self);
 	for (;;) {
+		/* Asked before the batch, which then takes all that came before the stop. */
+		bool stopping = mailbox_stopping(&self->mailbox);
 		if (batch(self))
 			continue;
-		if (mailbox_stopping(&self->mailbox) && !self->committing)
+		if (stopping && !self->committing)
 			break;
 		uint64_t until = self->timer_us;
 		if (self->publish_us != 0 && self->publish_us < until)

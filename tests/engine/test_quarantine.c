@@ -705,6 +705,41 @@ static void test_lost_table_costs_its_range(void **state)
 }
 
 /* Several damaged blocks, which nobody reads but the scrub; it goes on where it was, and begins anew. */
+static bool is_there(struct store *store, const char *path)
+{
+	const uint8_t *data;
+	uint64_t size;
+
+	return sim_fs_look(store->disk, path, &data, &size) == 0;
+}
+
+/* A manifest older than its files names tables that are gone and not those that are there: these stay until that is settled. */
+static void test_unnamed_tables_stay_beside_missing_ones(void **state)
+{
+	static const char unnamed[] = "/store/shard-000/0000009999.tab";
+	struct engine_slice all = {0};
+	struct search file;
+	struct store store;
+
+	(void)state;
+	make_store(&store);
+	assert_int_equal(write_partition(&store, 0), 0);
+	assert_int_equal(shard_request_flush(shard_of(&store, 0)), 0);
+	assert_int_equal(run_jobs(shard_of(&store, 0)), 0);
+	assert_int_equal(engine_close(&store.engine), 0);
+	find_file(&store, "/store/shard-000", ".tab", &file);
+	assert_int_equal(store.options.fs->rename(store.options.fs, file.found, unnamed), 0);
+	assert_int_equal(open_store(&store), 0);
+	assert_true(shard_quarantined(shard_of(&store, 0), 0) >= 0);
+	assert_true(is_there(&store, unnamed));
+	restart(&store);
+	assert_true(is_there(&store, unnamed));
+	assert_int_equal(shard_drop_range(shard_of(&store, 0), all, all), 0);
+	restart(&store);
+	assert_false(is_there(&store, unnamed));
+	free_store(&store);
+}
+
 static void test_scrub_finds_damage(void **state)
 {
 	static const uint32_t victims[] = {2, 6};
@@ -1015,6 +1050,7 @@ int main(void)
 		cmocka_unit_test(test_other_threads_only_leave_a_note),
 		cmocka_unit_test(test_iteration_stops_and_goes_on_behind),
 		cmocka_unit_test(test_lost_table_costs_its_range),
+		cmocka_unit_test(test_unnamed_tables_stay_beside_missing_ones),
 		cmocka_unit_test(test_scrub_finds_damage),
 		cmocka_unit_test(test_scrub_that_cannot_read_tries_again),
 		cmocka_unit_test(test_inspect_shows_it),

@@ -190,6 +190,7 @@ static int release_store(const struct release_options *options)
 	struct engine_options engine_options;
 	struct engine_error error;
 	struct engine *engine;
+	bool found = false;
 	int rc;
 
 	engine_options_default(&engine_options);
@@ -200,9 +201,13 @@ static int release_store(const struct release_options *options)
 		fprintf(stderr, "kvengine: %s\n", error.text);
 		return 2;
 	}
+	for (uint32_t i = 0; i < engine_shard_count(engine); i++)
+		found |= shard_quarantined(engine_shard(engine, i), 0) >= 0;
 	for (uint32_t i = 0; rc == 0 && i < engine_shard_count(engine); i++)
 		rc = release_shard(engine_shard(engine, i), i, engine_shard_count(engine), options->is_sure);
-	if (rc == 0 && !options->is_sure)
+	if (rc == 0 && !found)
+		printf("No partition is quarantined.\n");
+	else if (rc == 0 && !options->is_sure)
 		printf("Nothing was dropped. With --yes these partitions are dropped.\n");
 	if (rc == 0)
 		rc = engine_close(&engine);
