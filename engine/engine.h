@@ -244,7 +244,7 @@ struct shard_stats {
 	uint32_t level_table_count[8];
 	uint64_t level_bytes[8];
 	uint64_t recovered_batches; /* replayed from the log at open */
-	uint64_t torn_tail_bytes;   /* cut off at open: never acknowledged */
+	uint64_t torn_tail_bytes;   /* cut off at open: not known to have been synced */
 	uint32_t quarantined_partitions;
 	uint64_t scrub_bytes_read, scrub_rounds; /* rounds: everything was read so many times */
 };

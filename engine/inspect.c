@@ -232,7 +232,7 @@ static void inspect_segment(struct inspect *it, const char *path, uint64_t numbe
 	if ((wal_reader_resync(&reader, &durable) && durable > last) || it->state.closed_sequence > last)
 		found_damage(it, "a batch is damaged that had been synced");
 	else
-		fprintf(it->out, "  a torn tail: never acknowledged\n");
+		fprintf(it->out, "  a torn tail: nothing from here on is known to have been synced\n");
 }
 
 static int visit_log(void *arg, const char *name)

@@ -1,7 +1,7 @@
 /* Replay: what the log holds beyond the tables, into memtables and hash trees, when a shard is opened.
  *
- * The segments are read in order, up to where the log ends: its last byte, a tear (what follows was never acknowledged; it is
- * cut away), or damage to acknowledged data (what follows cannot be believed; every partition of the shard joins the
+ * The segments are read in order, up to where the log ends: its last byte, a tear (what follows is not known to have been
+ * synced; it is cut away), or damage to acknowledged data (what follows cannot be believed; every partition of the shard joins the
  * quarantine, the segments from there on are kept for people to look into).
  *
  * Threading   The thread that opens the shard.
@@ -25,7 +25,7 @@ struct replay {
 	size_t log_count;
 	struct engine_error *error_out;
 	uint64_t drop_id;      /* drops applied to the trees so far */
-	bool is_torn;          /* the log ended before its last byte: what follows was never acknowledged */
+	bool is_torn;          /* the log ended before its last byte: what follows is not known to have been synced */
 	uint64_t torn_log;     /* the segment in which it ended ... */
 	uint64_t torn_at;      /* ... and where; 0: nothing of it counts */
 	uint64_t durable_seen; /* behind the tear */
