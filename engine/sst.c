@@ -277,8 +277,7 @@ static int load(struct sst *sst, struct engine_error *error_out)
 	return rc ? rc : prepare_index(sst);
 }
 
-int sst_open(const struct files *files, struct cache *cache, const struct table_meta *meta, struct sst **out,
-	     struct engine_error *error_out)
+static int create(const struct files *files, struct cache *cache, const struct table_meta *meta, struct sst **out)
 {
 	struct sst *sst = calloc(1, sizeof(*sst));
 	int rc;
@@ -289,14 +288,23 @@ int sst_open(const struct files *files, struct cache *cache, const struct table_
 	sst->files = *files;
 	sst->cache = cache;
 	rc = table_meta_copy(meta, &sst->meta);
-	if (rc == 0)
-		rc = load(sst, error_out);
-	if (rc) {
+	if (rc)
 		sst_unref(&sst);
-		return rc;
-	}
 	*out = sst;
-	return 0;
+	return rc;
+}
+
+int sst_open(const struct files *files, struct cache *cache, const struct table_meta *meta, struct sst **out,
+	     struct engine_error *error_out)
+{
+	int rc = create(files, cache, meta, out);
+
+	if (rc)
+		return rc;
+	rc = load(*out, error_out);
+	if (rc)
+		sst_unref(out);
+	return rc;
 }
 
 static int make_damaged(struct sst *sst)
@@ -317,23 +325,14 @@ static int make_damaged(struct sst *sst)
 
 int sst_open_damaged(const struct files *files, struct cache *cache, const struct table_meta *meta, struct sst **out)
 {
-	struct sst *sst = calloc(1, sizeof(*sst));
-	int rc;
+	int rc = create(files, cache, meta, out);
 
-	if (!sst)
-		return -ENOMEM;
-	atomic_init(&sst->refs, 1);
-	sst->files = *files;
-	sst->cache = cache;
-	rc = table_meta_copy(meta, &sst->meta);
-	if (rc == 0)
-		rc = make_damaged(sst);
-	if (rc) {
-		sst_unref(&sst);
+	if (rc)
 		return rc;
-	}
-	*out = sst;
-	return 0;
+	rc = make_damaged(*out);
+	if (rc)
+		sst_unref(out);
+	return rc;
 }
 
 void sst_ref(struct sst *sst)

@@ -11,20 +11,22 @@
 
 const char *argp_program_version = "kvengine 0.1";
 
-/* ---- dump, verify, stats -------------------------------------------------------------------------------------- */
-
-struct inspect_options {
+/* Of all commands but bench; argp takes only those that the command lists. */
+struct store_options {
 	const char *directory;
-	bool entries;
+	bool entries, is_sure;
 };
 
-static error_t parse_inspect(int key, char *arg, struct argp_state *state)
+static error_t parse_store(int key, char *arg, struct argp_state *state)
 {
-	struct inspect_options *options = state->input;
+	struct store_options *options = state->input;
 
 	switch (key) {
 	case 'e':
 		options->entries = true;
+		return 0;
+	case 'y':
+		options->is_sure = true;
 		return 0;
 	case ARGP_KEY_ARG:
 		if (options->directory)
@@ -39,6 +41,8 @@ static error_t parse_inspect(int key, char *arg, struct argp_state *state)
 		return ARGP_ERR_UNKNOWN;
 	}
 }
+
+/* ---- dump, verify, stats -------------------------------------------------------------------------------------- */
 
 static int inspect(const char *directory, enum inspect_what what)
 {
@@ -67,8 +71,8 @@ static int main_inspect(int argc, char **argv, const char *doc, enum inspect_wha
 {
 	static const struct argp_option none[] = {{0}};
 	static const struct argp_option dump[] = {{"entries", 'e', NULL, 0, "every key as well", 0}, {0}};
-	struct argp argp = {what == INSPECT_FILES ? dump : none, parse_inspect, "DIR", doc, NULL, NULL, NULL};
-	struct inspect_options options = {0};
+	struct argp argp = {what == INSPECT_FILES ? dump : none, parse_store, "DIR", doc, NULL, NULL, NULL};
+	struct store_options options = {0};
 
 	argp_parse(&argp, argc, argv, 0, NULL, &options);
 	return inspect(options.directory, options.entries ? INSPECT_ENTRIES : what);
@@ -94,33 +98,6 @@ static int main_stats(int argc, char **argv)
 }
 
 /* ---- release --------------------------------------------------------------------------------------------------- */
-
-struct release_options {
-	const char *directory;
-	bool is_sure;
-};
-
-static error_t parse_release(int key, char *arg, struct argp_state *state)
-{
-	struct release_options *options = state->input;
-
-	switch (key) {
-	case 'y':
-		options->is_sure = true;
-		return 0;
-	case ARGP_KEY_ARG:
-		if (options->directory)
-			argp_error(state, "one directory, please");
-		options->directory = arg;
-		return 0;
-	case ARGP_KEY_END:
-		if (!options->directory)
-			argp_error(state, "name the directory of a store");
-		return 0;
-	default:
-		return ARGP_ERR_UNKNOWN;
-	}
-}
 
 static struct engine_slice partition_start(uint8_t bytes[2], uint32_t partition)
 {
@@ -185,7 +162,7 @@ static int release_shard(struct shard *shard, uint32_t index, uint32_t shard_cou
 	return rc;
 }
 
-static int release_store(const struct release_options *options)
+static int release_store(const struct store_options *options)
 {
 	struct engine_options engine_options;
 	struct engine_error error;
@@ -221,7 +198,7 @@ static int main_release(int argc, char **argv)
 	static const struct argp_option argp_options[] = {
 		{"yes", 'y', NULL, 0, "do it: what is left of them is gone then, here", 0}, {0}};
 	static const struct argp argp = {argp_options,
-					 parse_release,
+					 parse_store,
 					 "DIR",
 					 "Reads all of a store that is not in use, lists the partitions that are "
 					 "damaged, and with --yes drops them, so that "
@@ -232,7 +209,7 @@ static int main_release(int argc, char **argv)
 					 NULL,
 					 NULL,
 					 NULL};
-	struct release_options options = {0};
+	struct store_options options = {0};
 
 	argp_parse(&argp, argc, argv, 0, NULL, &options);
 	return release_store(&options);
