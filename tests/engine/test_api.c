@@ -330,6 +330,37 @@ static void test_deep_merges_can_be_paused(void **state)
 		assert_value(shard, 0, round, "value");
 }
 
+/* However many merges are under way, a flush is given out, first; and merges are never more than leaves room for it. */
+static void test_flush_finds_room_among_merges(void **state)
+{
+	struct fixture *it = *state;
+	struct shard *shard = shard_of(it, 0);
+	struct engine_job *held[ENGINE_JOBS_MAX], *job;
+	unsigned count = 0;
+
+	for (unsigned round = 0; round < 150; round++) {
+		put(it, 0, round, "value");
+		assert_int_equal(shard_request_flush(shard), 0);
+		assert_int_equal(shard_maintain(shard, &job), 0);
+		assert_non_null(job);
+		assert_int_equal(engine_job_urgency(job), ENGINE_URGENCY_FLUSH);
+		engine_job_run(job);
+		assert_int_equal(shard_install(shard, &job), 0);
+		while (shard_maintain(shard, &job) == 0 && job) {
+			assert_true(count < ENGINE_JOBS_MAX - 1);
+			held[count++] = job;
+		}
+	}
+	assert_true(count > 2);
+	while (count > 0) {
+		engine_job_run(held[--count]);
+		assert_int_equal(shard_install(shard, &held[count]), 0);
+	}
+	run_jobs(shard);
+	for (unsigned round = 0; round < 150; round++)
+		assert_value(shard, 0, round, "value");
+}
+
 /* A compaction that was under way when its input was dropped must not bring it back, however long the drop is over. */
 static void test_drop_during_compaction_is_not_forgotten(void **state)
 {
@@ -504,6 +535,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_limits_of_keys_and_values, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_multi_get, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_deep_merges_can_be_paused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_flush_finds_room_among_merges, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drop_frees_space, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drop_during_compaction_is_not_forgotten, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_checkpoint_is_a_store, setup, teardown),
