@@ -1,15 +1,16 @@
-/* "HOST:PORT" for people, URLs for NNG. */
-#include "internal.h"
+#include "address.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+enum { HOST_MAX = 255 }; /* bytes; RFC 1035 */
+
 /* A name or an IPv4 address: letters, digits, dots, hyphens, underscores (which some local resolvers allow). */
 static bool host_is_name(const char *host, size_t size)
 {
-	if (size == 0 || size > RPC_HOST_MAX)
+	if (size == 0 || size > HOST_MAX)
 		return false;
 	for (size_t i = 0; i < size; i++) {
 		char c = host[i];
@@ -24,7 +25,7 @@ static bool host_is_name(const char *host, size_t size)
 /* All digits and dots must be a complete IPv4 address: "10.0.0" would otherwise be looked up, and found. */
 static bool host_is_broken_ipv4(const char *host, size_t size)
 {
-	char text[RPC_HOST_MAX + 1];
+	char text[HOST_MAX + 1];
 	if (strspn(host, "0123456789.") < size)
 		return false;
 	memcpy(text, host, size);
@@ -85,26 +86,4 @@ int rpc_address_check(const char *address, struct rpc_error *error_out)
 {
 	char url[RPC_URL_MAX];
 	return address_to_url(address, false, url, error_out);
-}
-
-int address_listen_failed(int code, const char *address, struct rpc_error *error_out)
-{
-	switch (code) {
-	case NNG_EADDRINUSE:
-		return error_set(error_out, -EADDRINUSE,
-				 "cannot listen on %s: the address is in use by another process; stop it or choose "
-				 "another port",
-				 address);
-	case NNG_EADDRINVAL:
-		return error_set(error_out, -EADDRNOTAVAIL,
-				 "cannot listen on %s: the host is not an address of this machine, or its name does "
-				 "not resolve",
-				 address);
-	case NNG_EPERM:
-		return error_set(error_out, -EACCES,
-				 "cannot listen on %s: permission denied; ports below 1024 need a privilege", address);
-	default:
-		return error_set(error_out, error_from_nng(code), "cannot listen on %s: %s", address,
-				 nng_strerror(code));
-	}
 }

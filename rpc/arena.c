@@ -29,7 +29,6 @@ struct arena {
 	size_t cap;    /* upper bound of used */
 	size_t chunk_size;
 	struct chunk *chunks;
-	ProtobufCAllocator allocator;
 
 	_Alignas(ARENA_ALIGNMENT) uint8_t first[];
 };
@@ -37,17 +36,6 @@ struct arena {
 static size_t round_up(size_t size)
 {
 	return (size + ARENA_ALIGNMENT - 1) & ~(size_t)(ARENA_ALIGNMENT - 1);
-}
-
-static void *allocator_alloc(void *arena, size_t size)
-{
-	return arena_alloc(arena, size);
-}
-
-static void allocator_free(void *arena, void *pointer)
-{
-	(void)arena;
-	(void)pointer;
 }
 
 struct arena *arena_create(size_t first_size, size_t cap)
@@ -63,7 +51,6 @@ struct arena *arena_create(size_t first_size, size_t cap)
 	a->cap = cap < PTRDIFF_MAX ? cap : PTRDIFF_MAX; /* so that no sum below wraps */
 	a->chunk_size = first_size > ARENA_CHUNK_MIN ? first_size : ARENA_CHUNK_MIN;
 	a->chunks = NULL;
-	a->allocator = (ProtobufCAllocator){allocator_alloc, allocator_free, a};
 	return a;
 }
 
@@ -177,9 +164,4 @@ char *arena_printf(struct arena *a, const char *format, ...)
 size_t arena_used(const struct arena *a)
 {
 	return a->used;
-}
-
-ProtobufCAllocator *arena_allocator(struct arena *a)
-{
-	return &a->allocator;
 }

@@ -12,7 +12,6 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <protobuf-c/protobuf-c.h>
 
 struct arena;
 
@@ -27,8 +26,5 @@ void *arena_zalloc(struct arena *, size_t size);
 void *arena_copy(struct arena *, const void *data, size_t size);
 char *arena_printf(struct arena *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 size_t arena_used(const struct arena *);
-
-/* For protobuf-c: allocates from the arena, frees nothing. The struct is part of the arena. */
-ProtobufCAllocator *arena_allocator(struct arena *);
 
 #endif

@@ -173,15 +173,27 @@ static int scan_body(const ProtobufCMessageDescriptor *type, struct rpc_slice bo
 	return scan_message(&scan, type, body, 1);
 }
 
+static void *allocator_alloc(void *arena, size_t size)
+{
+	return arena_alloc(arena, size);
+}
+
+static void allocator_free(void *arena, void *pointer)
+{
+	(void)arena; /* it frees everything at once */
+	(void)pointer;
+}
+
 void *rpc_body_decode(const ProtobufCMessageDescriptor *type, struct rpc_slice body, struct arena *arena,
 		      struct rpc_error *error_out)
 {
 	static const uint8_t nothing[1];
+	ProtobufCAllocator allocator = {allocator_alloc, allocator_free, arena};
 	if (body.size == 0)
 		body.data = nothing;
 	if (scan_body(type, body, error_out) < 0)
 		return NULL;
-	void *message = protobuf_c_message_unpack(type, arena_allocator(arena), body.size, body.data);
+	void *message = protobuf_c_message_unpack(type, &allocator, body.size, body.data);
 	if (message == NULL)
 		error_set(error_out, -EBADMSG,
 			  "%s: %zu bytes do not decode: a field has another type than the schema says, or they need "

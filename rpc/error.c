@@ -2,8 +2,6 @@
 #include "internal.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 
 int error_from_nng(int code)
 {
@@ -52,13 +50,24 @@ int error_from_nng(int code)
 	return -EIO;
 }
 
-int error_set(struct rpc_error *error_out, int status, const char *format, ...)
+int address_listen_failed(int code, const char *address, struct rpc_error *error_out)
 {
-	if (error_out == NULL)
-		return status;
-	va_list arguments;
-	va_start(arguments, format);
-	vsnprintf(error_out->text, sizeof(error_out->text), format, arguments);
-	va_end(arguments);
-	return status;
+	switch (code) {
+	case NNG_EADDRINUSE:
+		return error_set(error_out, -EADDRINUSE,
+				 "cannot listen on %s: the address is in use by another process; stop it or choose "
+				 "another port",
+				 address);
+	case NNG_EADDRINVAL:
+		return error_set(error_out, -EADDRNOTAVAIL,
+				 "cannot listen on %s: the host is not an address of this machine, or its name does "
+				 "not resolve",
+				 address);
+	case NNG_EPERM:
+		return error_set(error_out, -EACCES,
+				 "cannot listen on %s: permission denied; ports below 1024 need a privilege", address);
+	default:
+		return error_set(error_out, error_from_nng(code), "cannot listen on %s: %s", address,
+				 nng_strerror(code));
+	}
 }

@@ -3,11 +3,10 @@
 #define KVRING_RPC_INTERNAL_H
 
 #include <nng/nng.h>
+#include "address.h"
 #include "rpc.h"
 
 enum {
-	RPC_HOST_MAX = 255, /* bytes; RFC 1035 */
-	RPC_URL_MAX = 320,
 	RPC_RECONNECT_MIN_MS = 50,
 	RPC_RECONNECT_MAX_MS = 1000,
 };
@@ -32,13 +31,6 @@ struct rpc_message *rpc_message_create(size_t size);
 
 /* NNG's code as negative errno. */
 int error_from_nng(int nng_code);
-/* Sets the text (error_out may be NULL) and returns status. */
-int error_set(struct rpc_error *error_out, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
-
-/* address.c */
-
-/* Turns "HOST:PORT", "[IPV6]:PORT" into NNG's "tcp://HOST:PORT". -EINVAL with a text. Port 0 only where listening. */
-RPC_OK int address_to_url(const char *address, bool listening, char url_out[RPC_URL_MAX], struct rpc_error *error_out);
 /* The text for a failed listen; returns the status. */
 int address_listen_failed(int nng_code, const char *address, struct rpc_error *error_out);
 

@@ -15,26 +15,15 @@
 #ifndef KVRING_RPC_RPC_H
 #define KVRING_RPC_RPC_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <urcu/wfcqueue.h>
 #include <protobuf-c/protobuf-c.h>
-#include "arena.h"
-
-#define RPC_OK __attribute__((warn_unused_result))
+#include "base.h"
 
 enum {
 	RPC_PROTOCOL_VERSION = 1,
-	RPC_OPERATION_ID_SIZE = 16,
 	RPC_CLIENT_MESSAGE_MAX = 17 * 1024 * 1024, /* bytes: a batch of 16 MiB and its envelope */
 	RPC_PEER_MESSAGE_MAX = 64 * 1024 * 1024,
 	RPC_CONNECTIONS_MAX = 4096, /* per server, unless it says otherwise */
-};
-
-struct rpc_slice {
-	const uint8_t *data;
-	size_t size;
 };
 
 struct rpc_message; /* the bytes of one message */
@@ -58,17 +47,13 @@ struct rpc_request {
 /* kv.proto's Response. */
 struct rpc_response {
 	uint32_t protocol_version;
-	uint32_t code; /* enum Code of kv.proto: canonical gRPC numbers */
+	uint32_t code; /* enum rpc_code, or what a newer peer says */
 	struct rpc_slice message;
 	uint64_t ring_epoch;
 	struct rpc_slice body;
 };
 
 /* -EBADMSG with text such as "request envelope: field 2 (method) at byte 7 runs past the end". */
-struct rpc_error {
-	char text[192];
-};
-
 RPC_OK int rpc_request_decode(struct rpc_slice bytes, struct rpc_request *out, struct rpc_error *error_out);
 RPC_OK int rpc_response_decode(struct rpc_slice bytes, struct rpc_response *out, struct rpc_error *error_out);
 /* Packs head (its body is ignored) and body into one new message, without a copy in between. body NULL: empty. */
@@ -187,10 +172,7 @@ struct rpc_bus_counts {
 };
 void rpc_bus_counts(struct rpc_bus *, struct rpc_bus_counts *out);
 
-/* 0 when it is a HOST:PORT that can be dialled, else -EINVAL and a text. */
-RPC_OK int rpc_address_check(const char *address, struct rpc_error *error_out);
-
-/* Monotonic clock in microseconds, and Unix time in milliseconds: the only clocks of the house besides the drivers'. */
+/* CLOCK_MONOTONIC in microseconds. */
 uint64_t rpc_now_us(void);
 
 #endif

@@ -95,19 +95,6 @@ static void test_the_last_reference_on_any_thread_frees(void **state)
 	arena_unref(NULL);
 }
 
-static void test_protobuf_allocates_from_it(void **state)
-{
-	(void)state;
-	struct arena *arena = arena_create(256, 512);
-	ProtobufCAllocator *allocator = arena_allocator(arena);
-	uint8_t *memory = allocator->alloc(allocator->allocator_data, 100);
-	memory[99] = 7;
-	allocator->free(allocator->allocator_data, memory);
-	assert_int_equal(memory[99], 7);
-	assert_null(allocator->alloc(allocator->allocator_data, 512));
-	arena_unref(arena);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -117,7 +104,6 @@ int main(void)
 		cmocka_unit_test(test_absurd_sizes_are_refused_without_a_cap),
 		cmocka_unit_test(test_a_large_piece_does_not_waste_the_current_chunk),
 		cmocka_unit_test(test_the_last_reference_on_any_thread_frees),
-		cmocka_unit_test(test_protobuf_allocates_from_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
