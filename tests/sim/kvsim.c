@@ -57,6 +57,8 @@ static bool run_seed(const struct sim_options *options, uint64_t seed, struct to
 			printf("seed %" PRIu64 ": BROKEN: %s\n", seed, verdict.text);
 		return false;
 	}
+	if (options->hashes)
+		printf("seed %" PRIu64 ": %016" PRIx64 "\n", seed, verdict.hash);
 	if (!options->twice)
 		return true;
 	world_run(options, seed, &ignored, &again);

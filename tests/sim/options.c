@@ -24,6 +24,7 @@ enum option_number {
 	OPTION_TRACE,
 	OPTION_TWICE,
 	OPTION_QUIET,
+	OPTION_HASHES,
 	OPTION_HELP,
 };
 
@@ -82,6 +83,7 @@ static void print_help(bool canary_allowed)
 	       "  --seconds N         begin no seed after so long\n"
 	       "  --twice             each seed twice: the hashes must be equal\n"
 	       "  --trace             the transcript of everything, on stdout (one seed)\n"
+	       "  --hashes            the trace hash of each seed, to compare two builds\n"
 	       "  --quiet             only the summary\n");
 	for (int i = 0; i < NUMBER_OPTION_COUNT; i++)
 		printf("  --%-17s %s, %u to %u (drawn from the seed)\n", number_options[i].name, number_options[i].help,
@@ -180,6 +182,8 @@ static bool take_option(struct sim_options *options, int option, bool canary_all
 		return options->trace = true;
 	case OPTION_TWICE:
 		return options->twice = true;
+	case OPTION_HASHES:
+		return options->hashes = true;
 	case OPTION_QUIET:
 		return options->quiet = true;
 	case OPTION_HELP:
@@ -204,6 +208,7 @@ bool options_parse(struct sim_options *options, int argc, char **argv, bool cana
 	table[count++] = (struct option){"trace", no_argument, NULL, OPTION_TRACE};
 	table[count++] = (struct option){"seconds", required_argument, NULL, OPTION_SECONDS};
 	table[count++] = (struct option){"twice", no_argument, NULL, OPTION_TWICE};
+	table[count++] = (struct option){"hashes", no_argument, NULL, OPTION_HASHES};
 	table[count++] = (struct option){"quiet", no_argument, NULL, OPTION_QUIET};
 	table[count++] = (struct option){"help", no_argument, NULL, OPTION_HELP};
 	if (canary_allowed) {

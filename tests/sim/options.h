@@ -27,7 +27,7 @@ struct sim_options {
 	uint32_t crash_rate, partition_rate, disk_error_rate; /* per simulated minute, all machines together */
 	uint32_t loss_permille, duplicate_permille, slow_permille, delay_us, deadline_ms, skew_ms;
 	uint32_t seconds; /* no new seed after so much real time; 0: no end */
-	bool trace, twice, quiet;
+	bool trace, twice, quiet, hashes;
 	enum canary canary;
 	uint32_t expect_within; /* kvsim_canary: found within so many seeds, or it fails */
 };
