@@ -6,6 +6,7 @@
 #include <string.h>
 #include "kv.pb-c.h"
 #include "limit.h"
+#include "standing.h"
 
 enum { FALLBACKS_SHOWN = 16, VIOLATIONS_SHOWN = 64, VIOLATION_TEXT_SIZE = 256 };
 
@@ -345,8 +346,7 @@ static int answer_ring(const struct scene *scene, const struct rpc_request *requ
 		return -EINVAL;
 	}
 	if (!scene->document)
-		return encode_refusal(KVRING__V1__CODE__FAILED_PRECONDITION,
-				      "this node is in no cluster yet: form one with `kvctl cluster init`", 0, out);
+		return encode_refusal(KVRING__V1__CODE__UNAVAILABLE, standing_refusal(scene->view), 0, out);
 	body.epoch = ring_epoch(scene->document);
 	body.partition_count = ring_partition_count(scene->document);
 	body.replica_count = replica_count(scene);
@@ -364,10 +364,10 @@ static int answer_health(const struct scene *scene, struct rpc_message **out)
 {
 	Kvring__V1__HealthResponse body = KVRING__V1__HEALTH_RESPONSE__INIT;
 
-	if (!scene->document)
-		body.detail = "in no cluster yet";
-	else if (scene->view->self < 0)
-		body.detail = "not a member of its cluster's ring";
+	const char *refusal = standing_refusal(scene->view);
+
+	if (refusal)
+		body.detail = (char *)refusal;
 	else
 		body.serving = true;
 	return encode_answer(&body.base, scene->document ? ring_epoch(scene->document) : 0, out);

@@ -299,6 +299,11 @@ int codec_client_encode(const struct message *done, uint64_t ring_epoch, struct 
 {
 	const struct client_request *request = done->client.request;
 	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION, .ring_epoch = ring_epoch};
+	if (request->refusal_code != KVRING__V1__CODE__OK) {
+		head.code = request->refusal_code;
+		head.message = (struct rpc_slice){(const uint8_t *)request->refusal, strlen(request->refusal)};
+		return rpc_response_encode(&head, NULL, out);
+	}
 	if (request->method == METHOD_GET || request->method == METHOD_BATCH_GET)
 		return encode_gets(request, &head, scratch, out);
 	return encode_puts(request, &head, scratch, out);

@@ -7,6 +7,7 @@
 #include "kv.pb-c.h"
 #include "limit.h"
 #include "operation.h"
+#include "standing.h"
 
 enum { SLAB_OPERATIONS = 256 };
 
@@ -293,13 +294,12 @@ static const char *prepare(struct operation *operation, const struct ring_view *
 			   uint32_t *code_out)
 {
 	const struct client_operation *ask = operation->ask;
-	/* Who forwards a put here has a ring in which this node is an owner: it should try the next one. */
-	bool forwarded = operation->question->type == MESSAGE_FORWARD;
-	*code_out = forwarded ? KVRING__V1__CODE__ABORTED : KVRING__V1__CODE__FAILED_PRECONDITION;
-	if (view->document == NULL)
-		return "this node is in no cluster yet: form one with `kvctl cluster init`";
-	if (view->self < 0)
-		return "this node is not a member of its cluster's ring: ask another node";
+	/* A client's call has been refused as a whole before. Who forwards a put here has a ring in which this node is
+	 * an owner: it should try the next one. */
+	const char *refusal = standing_refusal(view);
+	*code_out = KVRING__V1__CODE__ABORTED;
+	if (refusal != NULL)
+		return refusal;
 	struct rpc_slice bucket = ask->bucket.size ? ask->bucket : (struct rpc_slice){(const uint8_t *)"default", 7};
 	*code_out = KVRING__V1__CODE__INVALID_ARGUMENT;
 	operation->partition =
@@ -384,6 +384,22 @@ static void start(struct coordinator *self, struct message *question, uint32_t i
 	}
 }
 
+/* This node serves nobody: the call as a whole is UNAVAILABLE, on which clients ask the next node. */
+static bool refuse_call(struct coordinator *self, struct message *question, struct effects *out)
+{
+	struct client_request *request = question->client.request;
+	const struct ring_view *view = ring_view_acquire(self->options.ring);
+	const char *refusal = standing_refusal(view);
+	ring_view_release(self->options.ring, view);
+	if (refusal == NULL)
+		return false;
+	request->refusal_code = KVRING__V1__CODE__UNAVAILABLE;
+	request->refusal = refusal;
+	for (uint32_t i = 0, count = request->count; i < count; i++)
+		turn_away(self, question, i, KVRING__V1__CODE__UNAVAILABLE, refusal, out);
+	return true;
+}
+
 /* Operations may end while others of the same request start: the request is not touched after the last one's start. */
 static void on_client(struct coordinator *self, struct message *question, const struct event *event,
 		      struct effects *out)
@@ -397,6 +413,8 @@ static void on_client(struct coordinator *self, struct message *question, const 
 		effects_send(out, question);
 		return;
 	}
+	if (refuse_call(self, question, out))
+		return;
 	for (uint32_t i = 0; i < count; i++)
 		start(self, question, i, &request->operations[i], event, out);
 }

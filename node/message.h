@@ -110,6 +110,9 @@ struct client_request {
 	uint32_t count;
 	uint32_t remaining; /* results still missing; the coordinator's */
 	uint32_t method;    /* how to encode the answer: enum method in codec.h */
+	/* Set when this node takes nothing of the call: code and text of the answer, which then has no results. */
+	uint32_t refusal_code;
+	const char *refusal;
 };
 
 struct message {

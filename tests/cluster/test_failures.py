@@ -219,8 +219,8 @@ class ProcessTest(unittest.TestCase):
 
     def test_a_node_in_no_cluster_says_so(self):
         with Cluster(1, form=False) as cluster:
-            _, err = cluster.kvctl("--timeout", "2s", "put", "--blind", "k", "v", expect=3)
-            self.assertIn("cluster", err)
+            _, err = cluster.kvctl("--timeout", "2s", "put", "--blind", "k", "v", expect=5)
+            self.assertIn("in no cluster", err)
             out, _ = cluster.kvctl("status")
             self.assertIn(b"cluster init", out)
 

@@ -26,9 +26,9 @@ static void test_refused_in_no_cluster(void **state)
 		.self = {scene_node(1), ACTOR_COORDINATOR, 0}, .shard_count = 1, .ring = s.ring};
 	assert_int_equal(coordinator_create(&options, &s.coordinator), 0);
 	scene_put(&s, .value = "red");
-	assert_refused(&s, "client: refused 0/0", CODE(FAILED_PRECONDITION), "kvctl cluster init");
+	assert_refused(&s, "client: refused 0/0", CODE(UNAVAILABLE), "ask another node");
 	scene_get(&s);
-	assert_refused(&s, "client: refused 0/0", CODE(FAILED_PRECONDITION), "kvctl cluster init");
+	assert_refused(&s, "client: refused 0/0", CODE(UNAVAILABLE), "ask another node");
 	scene_forward_in(&s, (struct ask){.value = "red"});
 	assert_refused(&s, "n5: refused 0/0", CODE(ABORTED), "in no cluster"); /* the sender tries another owner */
 	scene_end(&s);
@@ -40,7 +40,7 @@ static void test_refused_not_a_member(void **state)
 	struct scene s;
 	scene_begin(&s, 77);
 	scene_get(&s);
-	assert_refused(&s, "client: refused 0/0", CODE(FAILED_PRECONDITION), "not a member");
+	assert_refused(&s, "client: refused 0/0", CODE(UNAVAILABLE), "not a member");
 	scene_end(&s);
 }
 
@@ -81,7 +81,8 @@ static void test_refused_context(void **state)
 	struct scene s;
 	scene_begin(&s, 1);
 	scene_put(&s, .value = "red", .context = slice("garbage"));
-	assert_refused(&s, "client: refused 0/2", CODE(INVALID_ARGUMENT), "context, byte 7: cut short; pass the context of a get or put of this key unchanged");
+	assert_refused(&s, "client: refused 0/2", CODE(INVALID_ARGUMENT),
+		       "context, byte 7: cut short; pass the context of a get or put of this key unchanged");
 	scene_end(&s);
 }
 

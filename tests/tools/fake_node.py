@@ -289,7 +289,7 @@ class FakeNode:
         if handler is None:
             return m.Response(code=m.UNIMPLEMENTED, message="there is no method '%s'" % request.method)
         if request.method.startswith("kvring.v1.Kv/") and not self.cluster.cluster_id:
-            return m.Response(code=m.FAILED_PRECONDITION, message="this node is in no cluster yet")
+            return m.Response(code=m.UNAVAILABLE, message="this node is in no cluster: ask another node")
         body = handler(request.body)
         if isinstance(body, m.Response):
             return body

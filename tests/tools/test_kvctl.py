@@ -115,9 +115,9 @@ class KeyTest(ToolTest):
         answer = self.run_json("put", "--blind", "k" * 5000, "v", expect=3)
         self.assertEqual((answer["outcome"], answer["code"]), ("REFUSED", "INVALID_ARGUMENT"))
 
-    def test_a_node_in_no_cluster_is_3(self):
+    def test_nodes_in_no_cluster_are_5(self):
         self.cluster.cluster_id = 0
-        self.assertIn("in no cluster", self.run_tool("put", "k", "v", expect=3)[1])
+        self.assertIn("in no cluster", self.run_tool("put", "k", "v", expect=5)[1])
 
     def test_in_doubt_is_4_and_the_operation_id_repeats_it(self):
         doubt = m.PutResponse(outcome=m.IN_DOUBT, code=m.DEADLINE_EXCEEDED, acks_owners=1, needed=2, message="n2 is silent")

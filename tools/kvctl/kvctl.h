@@ -24,7 +24,7 @@ enum kvctl_exit {
 	KVCTL_USAGE = 2,       /* wrong arguments or input; nothing was sent */
 	KVCTL_REFUSED = 3,     /* the cluster did not do it, and says why */
 	KVCTL_IN_DOUBT = 4,    /* a write that may or may not have taken effect; safe to repeat with its operation id */
-	KVCTL_UNREACHABLE = 5, /* no node answered; nothing was done */
+	KVCTL_UNREACHABLE = 5, /* no node answered, or none that did can serve; nothing was done */
 };
 
 struct kvctl {
