@@ -299,6 +299,13 @@ static int configure(int argc, char **argv, struct arguments *arguments, struct 
 	return rc ? rc : finish(out, arguments->path, arguments->error);
 }
 
+int config_read_again(int argc, char **argv, struct node_config *out, struct config_error *error_out)
+{
+	struct arguments arguments = {.error = error_out};
+
+	return configure(argc, argv, &arguments, out);
+}
+
 int config_from_arguments(int argc, char **argv, struct node_config *out)
 {
 	struct config_error error = {""};

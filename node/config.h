@@ -77,6 +77,10 @@ struct config_error {
  * within (argp). */
 int config_from_arguments(int argc, char **argv, struct node_config *out);
 
+/* For a node that runs: file and flags as they are now. -EINVAL or -errno with a text. */
+__attribute__((warn_unused_result)) int config_read_again(int argc, char **argv, struct node_config *out,
+							  struct config_error *error_out);
+
 /* A file alone, as --config does it. -EINVAL with a text; -errno with a text when it cannot be read. */
 __attribute__((warn_unused_result)) int config_load(const char *path, struct node_config *out,
 						    struct config_error *error_out);

@@ -16,9 +16,9 @@ _Static_assert(LOG_LINE_MAX <= PIPE_BUF, "a line goes into a pipe in one piece, 
 static struct {
 	/* constant once threads run */
 	char name[64];
-	enum log_level lowest;
 	int fd;
 
+	_Atomic int lowest; /* enum log_level */
 	_Atomic uint64_t dropped;
 
 	/* Between poll and write nobody else of this process may fill the pipe. Held for these two calls; neither
@@ -33,7 +33,12 @@ static const char *const columns[] = {"DEBUG", "INFO ", "WARN ", "ERROR"};
 void log_open(const char *name, enum log_level lowest)
 {
 	snprintf(out.name, sizeof out.name, "%s", name);
-	out.lowest = lowest;
+	log_set_level(lowest);
+}
+
+void log_set_level(enum log_level lowest)
+{
+	atomic_store_explicit(&out.lowest, (int)lowest, memory_order_relaxed);
 }
 
 void log_to(int fd)
@@ -148,7 +153,7 @@ void log_write(enum log_level level, const char *format, ...)
 {
 	struct line line;
 	char text[LOG_LINE_MAX];
-	if (level < out.lowest)
+	if ((int)level < atomic_load_explicit(&out.lowest, memory_order_relaxed))
 		return;
 	int saved_errno = errno;
 	va_list arguments;

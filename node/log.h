@@ -21,6 +21,8 @@ enum { LOG_LINE_MAX = 2048 }; /* bytes with the line break, below PIPE_BUF; long
 
 /* name: of the node, in every line. The default level is INFO. */
 void log_open(const char *name, enum log_level lowest);
+/* Any thread. */
+void log_set_level(enum log_level lowest);
 /* For tests: another file descriptor than stderr's. */
 void log_to(int fd);
 bool log_level_parse(const char *text, enum log_level *out);

@@ -1,8 +1,9 @@
 /* kvnode: one node of a cluster.
  *
  * Exit codes: 0 stopped by SIGTERM or SIGINT after flushing; 1 could not start or could not close cleanly; 2 wrong
- * configuration. */
+ * configuration. SIGHUP: the log level is read again. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,27 +110,73 @@ static int start(const struct node_config *config, struct runtime **out)
 	return error;
 }
 
-int main(int argc, char **argv)
+/* A descriptor from 0 to 2 that was closed at the start would be the next file's: log lines would be written into the
+ * engine's files. */
+static void open_standard_files(void)
 {
-	static struct node_config config;
-	int exit_code = config_from_arguments(argc, argv, &config);
-	if (exit_code >= 0)
-		return exit_code;
-	log_open(config.name, config.log_level);
+	int fd;
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* runtime_run takes SIGTERM, SIGINT and SIGHUP; NNG's threads inherit the mask. What else could end the process without
+ * flushing means nothing to a node. Past a limit of file sizes (SIGXFSZ) writes fail, which the engine tells. */
+static void arrange_signals(void)
+{
+	static const int meaningless[] = {SIGPIPE, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXFSZ};
 	sigset_t signals;
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
-	sigprocmask(SIG_BLOCK, &signals, NULL); /* runtime_run takes them; NNG's threads inherit the mask */
-	signal(SIGPIPE, SIG_IGN);
+	sigaddset(&signals, SIGHUP);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	for (size_t i = 0; i < sizeof meaningless / sizeof *meaningless; i++)
+		signal(meaningless[i], SIG_IGN);
+}
+
+/* SIGHUP: the log level is taken from the configuration as it is now; everything else stays as it was at the start. */
+static void reload(int argc, char **argv)
+{
+	static struct node_config fresh;
+	struct config_error why;
+	if (config_read_again(argc, argv, &fresh, &why) < 0) {
+		log_error("config: not reloaded, the node goes on as before: %s", why.text);
+		return;
+	}
+	log_set_level(fresh.log_level);
+	log_info("config: reloaded log-level=%s; a restart takes over everything else",
+		 log_level_name(fresh.log_level));
+}
+
+static int run(struct runtime *runtime, int argc, char **argv)
+{
+	int signal_number;
+	while ((signal_number = runtime_run(runtime)) == SIGHUP)
+		reload(argc, argv);
+	return signal_number;
+}
+
+int main(int argc, char **argv)
+{
+	static struct node_config config;
+	open_standard_files();
+	arrange_signals();
+	int exit_code = config_from_arguments(argc, argv, &config);
+	if (exit_code >= 0)
+		return exit_code;
+	log_open(config.name, config.log_level);
 	raise_file_limit();
 	struct runtime *runtime;
 	if (start(&config, &runtime) < 0)
 		_exit(EXIT_FAILURE);
-	log_info("start: version=%s id=%016lx cluster=%016lx data_dir=%s clients=%s peers=%s bus=%s coordinators=%u shards=%u",
+	log_info("start: version=%s id=%016lx cluster=%016lx data_dir=%s clients=%s peers=%s bus=%s coordinators=%u "
+		 "shards=%u",
 		 KVRING_VERSION, runtime->node->id, runtime->self.cluster_id, config.data_dir, config.listen,
 		 config.listen_peer, config.listen_bus, runtime->node->coordinator_count, runtime->node->shard_count);
-	int signal_number = runtime_run(runtime);
+	int signal_number = run(runtime, argc, argv);
 	log_info("stop: %s: finishing what is under way", strsignal(signal_number));
 	int error = runtime_close(&runtime);
 	if (error < 0)

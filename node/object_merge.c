@@ -271,8 +271,10 @@ static bool bound_clock(struct object *out)
 {
 	uint32_t excess = out->seen_count > OBJECT_DOTS_MAX ? out->seen_count - OBJECT_DOTS_MAX : 0;
 
-	out->seen += excess;
-	out->seen_count -= excess;
+	if (excess > 0) { /* seen is NULL when there are none */
+		out->seen += excess;
+		out->seen_count -= excess;
+	}
 	return (truncate_vector(out, LIMIT_CLOCK_ENTRIES) > 0) | (excess > 0);
 }
 

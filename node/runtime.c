@@ -274,6 +274,7 @@ int runtime_run(struct runtime *self)
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
 	int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
 	struct pollfd fds[2] = {{.fd = self->control, .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
 	struct signalfd_siginfo info = {0};

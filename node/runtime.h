@@ -75,7 +75,7 @@ struct runtime {
 };
 
 RPC_OK int runtime_open(const struct runtime_options *, struct runtime **out, struct rpc_error *error_out);
-/* Until SIGTERM or SIGINT, whose number it returns. */
+/* Until SIGTERM, SIGINT or SIGHUP, which the caller has blocked; returns its number. May be called again. */
 int runtime_run(struct runtime *);
 /* Finishes what is under way, flushes, syncs. The process should end after it. */
 int runtime_close(struct runtime **);
