@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "shard.h"
+#include "engine/shard/shard.h"
 
 /* STORE: a file header with a = number of shards. It is written last when a store is created: without it there is none.
  */

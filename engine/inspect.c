@@ -1,14 +1,14 @@
-#include "inspect.h"
+#include "engine/inspect.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "job.h"
-#include "manifest.h"
-#include "sst.h"
-#include "wal.h"
+#include "engine/merge/job.h"
+#include "engine/state/manifest.h"
+#include "engine/table/sst.h"
+#include "engine/disk/wal.h"
 
 enum { KEY_SHOWN = 48, PARTITIONS_SHOWN = 24 };
 

@@ -8,7 +8,7 @@
  *
  * DIR/ring is the ring document as ring_document_encode makes it, with a checksum of its own.
  */
-#include "home.h"
+#include "node/home.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -14,8 +14,8 @@
 #ifndef KVRING_NODE_HOME_H
 #define KVRING_NODE_HOME_H
 
-#include "fs.h"
-#include "rpc.h"
+#include "engine/fs.h"
+#include "rpc/rpc.h"
 
 struct home;
 

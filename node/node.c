@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "engine.h"
-#include "node.h"
+#include "engine/engine.h"
+#include "node/node.h"
 
 enum { JOBS_PER_SHARD_DEFAULT = ENGINE_JOBS_MAX, ROUND_MS_DEFAULT = 200, TIMEOUT_MS_DEFAULT = 2000 };
 

@@ -10,10 +10,10 @@
 #ifndef KVRING_NODE_NODE_H
 #define KVRING_NODE_NODE_H
 
-#include "coordinator.h"
-#include "gossip.h"
-#include "home.h"
-#include "replica.h"
+#include "node/coordinator/coordinator.h"
+#include "node/membership/gossip.h"
+#include "node/home.h"
+#include "node/replica/replica.h"
 
 struct node_options {
 	const struct fs *fs; /* NULL: the real disk */

@@ -1,4 +1,4 @@
-#include "document.h"
+#include "ring/document.h"
 
 #include <assert.h>
 #include <errno.h>

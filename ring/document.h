@@ -11,7 +11,7 @@
 #ifndef KVRING_RING_DOCUMENT_H
 #define KVRING_RING_DOCUMENT_H
 
-#include "ring.h"
+#include "ring/ring.h"
 
 #include <stdatomic.h>
 

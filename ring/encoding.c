@@ -30,7 +30,7 @@
  *                                   are no members any more
  *       last     8  XXH3-64 of all bytes before
  */
-#include "document.h"
+#include "ring/document.h"
 
 #include <assert.h>
 #include <endian.h>

@@ -1,5 +1,5 @@
 #define XXH_STATIC_LINKING_ONLY /* XXH3_state_t on the stack */
-#include "document.h"
+#include "ring/document.h"
 
 #include <assert.h>
 #include <endian.h>

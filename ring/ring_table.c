@@ -7,7 +7,7 @@
  * The mutex is taken where a snapshot is retired and freed, never by readers. It is there for ring_table_destroy, which
  * waits until no callback is left that knows the table.
  */
-#include "document.h"
+#include "ring/document.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "document.h"
+#include "ring/document.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -7,7 +7,7 @@
 #ifndef KVRING_RPC_ADDRESS_H
 #define KVRING_RPC_ADDRESS_H
 
-#include "base.h"
+#include "rpc/base.h"
 
 enum { RPC_URL_MAX = 320 }; /* bytes with the final 0 */
 

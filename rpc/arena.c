@@ -1,4 +1,4 @@
-#include "arena.h"
+#include "rpc/arena.h"
 
 #include <assert.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-#include "address.h"
+#include "rpc/address.h"
 
 #include <stdarg.h>
 #include <stdio.h>

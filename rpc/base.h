@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "arena.h"
+#include "rpc/arena.h"
 
 #define RPC_OK __attribute__((warn_unused_result))
 

@@ -5,8 +5,8 @@
  * first pass over the bytes, along the schema and without allocating, adds up what the second one will cost, and
  * refuses with a text what no honest sender makes. The arena's cap stands behind it.
  */
-#include "internal.h"
-#include "wire.h"
+#include "rpc/internal.h"
+#include "rpc/wire.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -5,9 +5,9 @@
  *
  * Lifetime  A neighbour lives until on_closed; the bus and its dialers wait for theirs.
  */
-#include "connection.h"
-#include "dialer.h"
-#include "listener.h"
+#include "rpc/connection.h"
+#include "rpc/dialer.h"
+#include "rpc/listener.h"
 
 #include <assert.h>
 #include <errno.h>

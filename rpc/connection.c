@@ -1,4 +1,4 @@
-#include "connection.h"
+#include "rpc/connection.h"
 
 #include <assert.h>
 #include <endian.h>

@@ -19,7 +19,7 @@
 #ifndef KVRING_RPC_CONNECTION_H
 #define KVRING_RPC_CONNECTION_H
 
-#include "internal.h"
+#include "rpc/internal.h"
 
 enum {
 	CONNECTION_REQ = 0x30, /* SP protocol numbers */

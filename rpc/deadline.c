@@ -1,4 +1,4 @@
-#include "deadline.h"
+#include "rpc/deadline.h"
 
 #include <pthread.h>
 #include <semaphore.h>

@@ -1,4 +1,4 @@
-#include "dialer.h"
+#include "rpc/dialer.h"
 
 #include <assert.h>
 #include <errno.h>

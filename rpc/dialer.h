@@ -14,7 +14,7 @@
 #ifndef KVRING_RPC_DIALER_H
 #define KVRING_RPC_DIALER_H
 
-#include "internal.h"
+#include "rpc/internal.h"
 
 struct dialer;
 

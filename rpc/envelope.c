@@ -7,13 +7,13 @@
  * As protobuf demands: fields in any order, the last of repeated ones wins, unknown fields are skipped, scalars at
  * their default are not written. Stricter: a known field with a foreign wire type is refused.
  */
-#include "internal.h"
-#include "wire.h"
+#include "rpc/internal.h"
+#include "rpc/wire.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
-#include "kv.pb-c.h"
+#include "proto/kv.pb-c.h"
 
 #define SAME_CODE(NAME)                                                                                                \
 	_Static_assert((int)RPC_CODE_##NAME == (int)KVRING__V1__CODE__##NAME, "base.h has the numbers of kv.proto")

@@ -1,5 +1,5 @@
 /* The only place where NNG's codes meet errno. */
-#include "internal.h"
+#include "rpc/internal.h"
 
 #include <errno.h>
 

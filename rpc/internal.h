@@ -3,8 +3,8 @@
 #define KVRING_RPC_INTERNAL_H
 
 #include <nng/nng.h>
-#include "address.h"
-#include "rpc.h"
+#include "rpc/address.h"
+#include "rpc/rpc.h"
 
 enum {
 	RPC_RECONNECT_MIN_MS = 50,

@@ -6,9 +6,9 @@
  *
  * Deadlines are kept to DEADLINE_TICK_MS, in return for no timer and no wake-up for each request (deadline.h).
  */
-#include "connection.h"
-#include "deadline.h"
-#include "dialer.h"
+#include "rpc/connection.h"
+#include "rpc/deadline.h"
+#include "rpc/dialer.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "listener.h"
+#include "rpc/listener.h"
 
 #include <errno.h>
 #include <pthread.h>

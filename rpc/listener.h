@@ -7,7 +7,7 @@
 #ifndef KVRING_RPC_LISTENER_H
 #define KVRING_RPC_LISTENER_H
 
-#include "internal.h"
+#include "rpc/internal.h"
 
 enum { LISTENER_PAUSE_MS = 100 }; /* after a failed accept */
 

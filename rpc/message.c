@@ -1,5 +1,5 @@
 /* Messages, and the clock. */
-#include "internal.h"
+#include "rpc/internal.h"
 
 #include <stdlib.h>
 #include <time.h>

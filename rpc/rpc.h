@@ -17,7 +17,7 @@
 
 #include <urcu/wfcqueue.h>
 #include <protobuf-c/protobuf-c.h>
-#include "base.h"
+#include "rpc/base.h"
 
 enum {
 	RPC_PROTOCOL_VERSION = 1,

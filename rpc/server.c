@@ -9,8 +9,8 @@
  * Lifetime  One reference for the owner, one per connection and one per call, so that a call may be answered after
  *           rpc_server_close.
  */
-#include "connection.h"
-#include "listener.h"
+#include "rpc/connection.h"
+#include "rpc/listener.h"
 
 #include <assert.h>
 #include <errno.h>

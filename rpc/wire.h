@@ -7,7 +7,7 @@
 #ifndef KVRING_RPC_WIRE_H
 #define KVRING_RPC_WIRE_H
 
-#include "rpc.h"
+#include "rpc/rpc.h"
 
 enum wire_type {
 	WIRE_VARINT = 0,

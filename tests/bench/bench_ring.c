@@ -1,6 +1,6 @@
 /* Figures of ring/README.md: balance, movement, the time of a claim and of lookups. Prints a table; fails only when it
  * cannot run. */
-#include "cluster.h"
+#include "tests/ring/cluster.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -19,8 +19,8 @@
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
 #include <nng/protocol/reqrep0/req.h>
-#include "rpc.h"
-#include "kv.pb-c.h"
+#include "rpc/rpc.h"
+#include "proto/kv.pb-c.h"
 
 enum { MESSAGE_SIZE = 128, SERVER_CONTEXTS = 128, OUTSTANDING_MAX = 64 };
 

@@ -25,7 +25,7 @@ def ask(port, method, body=b"", **envelope):
 
 
 def engine_key(partition, key, bucket=b"default", space=0):
-    """node/key.h"""
+    """node/object/key.h"""
     return struct.pack(">HBH", partition, space, len(bucket)) + bucket + key
 
 

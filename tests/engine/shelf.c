@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "shelf.h"
+#include "tests/engine/shelf.h"
 
 void shelf_init(struct shelf *shelf, size_t cache_bytes)
 {

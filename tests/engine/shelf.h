@@ -7,9 +7,9 @@
 #ifndef KVRING_TESTS_ENGINE_SHELF_H
 #define KVRING_TESTS_ENGINE_SHELF_H
 
-#include "sim_fs.h"
-#include "sst.h"
-#include "sst_writer.h"
+#include "tests/sim/sim_fs.h"
+#include "engine/table/sst.h"
+#include "engine/table/sst_writer.h"
 
 enum { SHELF_SHARD = 3 };
 

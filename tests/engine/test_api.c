@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine.h"
-#include "inspect.h"
+#include "engine/engine.h"
+#include "engine/inspect.h"
 
 enum { SHARDS = 3 };
 

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "world.h"
+#include "tests/engine/world.h"
 
 enum {
 	FILES_MAX = 64,

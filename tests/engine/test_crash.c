@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "world.h"
+#include "tests/engine/world.h"
 
 enum { SEED = 20, SHARDS_MAX = 3 };
 

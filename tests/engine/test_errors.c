@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "world.h"
+#include "tests/engine/world.h"
 
 enum { SEED = 7, STEPS = 110, MEMTABLE = 6 * 1024 };
 

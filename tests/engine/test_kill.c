@@ -22,9 +22,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "engine.h"
-#include "job.h"
-#include "sim_random.h"
+#include "engine/engine.h"
+#include "engine/merge/job.h"
+#include "tests/sim/sim_random.h"
 
 enum { SHARDS = 2, PARTS = 3 /* keys per batch */, KEYS = 500, CHECKPOINT_EVERY = 100 /* batches */ };
 

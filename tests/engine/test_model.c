@@ -9,7 +9,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 
-#include "world.h"
+#include "tests/engine/world.h"
 
 /* More with KVRING_MODEL_ROUNDS=n. */
 static unsigned rounds(unsigned least)

@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine.h"
-#include "sim_random.h"
+#include "engine/engine.h"
+#include "tests/sim/sim_random.h"
 
 enum { KEYS = 400, ROUNDS = 25000, READERS = 2, FRESH_EVERY = 50 };
 

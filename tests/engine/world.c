@@ -9,7 +9,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "world_check.h"
+#include "tests/engine/world_check.h"
 
 /* E5: a file number is never used twice, crashes or not. */
 static int note_operation(void *arg, uint64_t index, enum sim_fs_call call, const char *path)

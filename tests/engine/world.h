@@ -13,9 +13,9 @@
 #ifndef KVRING_TESTS_ENGINE_WORLD_H
 #define KVRING_TESTS_ENGINE_WORLD_H
 
-#include "engine.h"
-#include "sim_fs.h"
-#include "sim_random.h"
+#include "engine/engine.h"
+#include "tests/sim/sim_fs.h"
+#include "tests/sim/sim_random.h"
 
 enum {
 	WORLD_KEYS = 160,

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "world_check.h"
+#include "tests/engine/world_check.h"
 
 struct world_key {
 	uint8_t bytes[WORLD_KEY_MAX];

@@ -6,7 +6,7 @@
 #ifndef KVRING_TESTS_ENGINE_WORLD_CHECK_H
 #define KVRING_TESTS_ENGINE_WORLD_CHECK_H
 
-#include "world.h"
+#include "tests/engine/world.h"
 
 /* Once for all worlds. */
 void world_make_keys(void);

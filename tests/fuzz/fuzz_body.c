@@ -2,10 +2,10 @@
  * memory than promised; what does not has a text. */
 #include <stdint.h>
 #include <stdlib.h>
-#include "rpc.h"
-#include "kv.pb-c.h"
-#include "peer.pb-c.h"
-#include "event.pb-c.h"
+#include "rpc/rpc.h"
+#include "proto/kv.pb-c.h"
+#include "proto/peer.pb-c.h"
+#include "proto/event.pb-c.h"
 
 static const ProtobufCMessageDescriptor *const types[] = {
 	&kvring__v1__put_request__descriptor,       &kvring__v1__put_response__descriptor,

@@ -1,8 +1,8 @@
 /* Bodies of Kv requests: the first byte says of which method. What decodes is within the limits and can be answered. */
 #include <stdint.h>
 #include <stdlib.h>
-#include "codec.h"
-#include "limit.h"
+#include "node/wire/codec.h"
+#include "node/object/limit.h"
 
 static void check(bool holds)
 {

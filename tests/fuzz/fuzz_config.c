@@ -1,5 +1,5 @@
 /* kvnode's INI file. What is refused has a reason of one line; what is accepted, printed and read back, is the same. */
-#include "config.h"
+#include "node/kvnode/config.h"
 
 #include <assert.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
-#include "version.h"
+#include "node/object/version.h"
 
 static const struct rpc_slice key = {(const uint8_t *)"engine key", 10};
 

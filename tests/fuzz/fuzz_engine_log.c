@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "wal.h"
+#include "engine/disk/wal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

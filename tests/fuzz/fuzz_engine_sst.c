@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "merge.h"
-#include "sim_fs.h"
-#include "sst.h"
+#include "engine/merge/merge.h"
+#include "tests/sim/sim_fs.h"
+#include "engine/table/sst.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine.h"
-#include "files.h"
-#include "inspect.h"
-#include "manifest.h"
-#include "sim_fs.h"
+#include "engine/engine.h"
+#include "engine/disk/files.h"
+#include "engine/inspect.h"
+#include "engine/state/manifest.h"
+#include "tests/sim/sim_fs.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

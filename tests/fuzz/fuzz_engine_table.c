@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block.h"
-#include "hashtree.h"
-#include "sst_format.h"
+#include "engine/table/block.h"
+#include "engine/partition/hashtree.h"
+#include "engine/table/sst_format.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

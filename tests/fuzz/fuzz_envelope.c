@@ -3,8 +3,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include "rpc.h"
-#include "kv.pb-c.h"
+#include "rpc/rpc.h"
+#include "proto/kv.pb-c.h"
 
 static void expect(bool condition)
 {

@@ -3,9 +3,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include "codec_gossip.h"
-#include "gossip_table.h"
-#include "sim_fs.h"
+#include "node/wire/codec_gossip.h"
+#include "node/membership/gossip_table.h"
+#include "tests/sim/sim_fs.h"
 
 struct world {
 	struct sim_fs *disk;

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include "object.h"
+#include "node/object/object.h"
 
 static const struct rpc_slice key = {(const uint8_t *)"engine key", 10};
 

@@ -3,7 +3,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include "codec.h"
+#include "node/wire/codec.h"
 
 static void check(bool holds)
 {

@@ -2,7 +2,7 @@
  *
  * The checksum is put right first: otherwise nothing but the checksum would be tested.
  */
-#include "ring.h"
+#include "ring/ring.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 #include <stdlib.h>
-#include "kv.pb-c.h"
-#include "key.h"
-#include "scene.h"
+#include "proto/kv.pb-c.h"
+#include "node/object/key.h"
+#include "tests/node/scene.h"
 
 enum { DEADLINE_US = 5 * 1000 * 1000 };
 

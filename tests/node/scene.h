@@ -8,8 +8,8 @@
 #define KVRING_TESTS_NODE_SCENE_H
 
 #include <stdlib.h>
-#include "operation.h"
-#include "support.h"
+#include "node/coordinator/operation.h"
+#include "tests/node/support.h"
 
 enum { SCENE_NODES = 5, SCENE_QUESTIONS = 256, SCENE_SHARDS = 4 };
 

@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
-#include "arena.h"
-#include "rpc.h"
+#include "rpc/arena.h"
+#include "rpc/rpc.h"
 
 static inline struct rpc_slice slice(const char *text)
 {

@@ -1,8 +1,8 @@
-#include "support.h"
+#include "tests/node/support.h"
 #include <errno.h>
 #include <stdlib.h>
-#include "home.h"
-#include "sim_fs.h"
+#include "node/home.h"
+#include "tests/sim/sim_fs.h"
 
 static struct sim_fs *disk;
 

@@ -1,4 +1,4 @@
-#include "cluster.h"
+#include "tests/ring/cluster.h"
 
 #include <assert.h>
 #include <stdio.h>

@@ -7,7 +7,7 @@
 #ifndef KVRING_TESTS_RING_CLUSTER_H
 #define KVRING_TESTS_RING_CLUSTER_H
 
-#include "ring.h"
+#include "ring/ring.h"
 
 struct cluster {
 	struct ring_plan plan;

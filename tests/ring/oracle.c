@@ -1,4 +1,4 @@
-#include "oracle.h"
+#include "tests/ring/oracle.h"
 
 #include <assert.h>
 #include <limits.h>

@@ -7,7 +7,7 @@
 #ifndef KVRING_TESTS_RING_ORACLE_H
 #define KVRING_TESTS_RING_ORACLE_H
 
-#include "ring.h"
+#include "ring/ring.h"
 
 /* Replicas each member of the datacenter should hold, 0 for others: shares of weight under the limits of R1. */
 void oracle_shares(const struct ring_document *, uint32_t datacenter, double *shares_out);

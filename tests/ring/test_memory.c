@@ -1,5 +1,5 @@
 /* Every allocation fails once: each call must say -ENOMEM, leak nothing (under ASan), and work the next time. */
-#include "cluster.h"
+#include "tests/ring/cluster.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -1,4 +1,4 @@
-#include "cluster.h"
+#include "tests/ring/cluster.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <errno.h>
 #include <cmocka.h>
-#include "rpc.h"
+#include "rpc/rpc.h"
 
 enum { HARNESS_PATIENCE_MS = 20000 };
 

@@ -1,6 +1,6 @@
 /* What counts as HOST:PORT, and what a person reads when it does not. Also: NNG's codes become errno. */
-#include "harness.h"
-#include "internal.h"
+#include "tests/rpc/harness.h"
+#include "rpc/internal.h"
 
 static void test_good_addresses_become_urls(void **state)
 {

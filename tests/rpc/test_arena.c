@@ -1,4 +1,4 @@
-#include "harness.h"
+#include "tests/rpc/harness.h"
 
 static void test_memory_is_aligned_distinct_and_counted(void **state)
 {

@@ -1,11 +1,11 @@
 /* Bodies: what decodes, what is refused before protobuf-c sees it, and that the estimate of memory is one from above.
  */
 #include <stdio.h>
-#include "harness.h"
-#include "kv.pb-c.h"
-#include "peer.pb-c.h"
-#include "event.pb-c.h"
-#include "nest.pb-c.h"
+#include "tests/rpc/harness.h"
+#include "proto/kv.pb-c.h"
+#include "proto/peer.pb-c.h"
+#include "proto/event.pb-c.h"
+#include "tests/rpc/nest.pb-c.h"
 
 struct buffer {
 	uint8_t *data;

@@ -7,8 +7,8 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "harness.h"
-#include "event.pb-c.h"
+#include "tests/rpc/harness.h"
+#include "proto/event.pb-c.h"
 
 enum {
 	BUS_MESSAGE_MAX = 64 * 1024,

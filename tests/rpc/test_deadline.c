@@ -1,8 +1,8 @@
 /* The deadline thread: what is armed is looked at until it says that it is done, nothing is forgotten, and removing waits. */
 #include <sched.h>
 #include <stdatomic.h>
-#include "harness.h"
-#include "deadline.h"
+#include "tests/rpc/harness.h"
+#include "rpc/deadline.h"
 
 struct probe {
 	struct deadline_watch watch;

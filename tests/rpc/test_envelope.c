@@ -1,7 +1,7 @@
 /* The hand-written envelope against protobuf-c, which is the judge of what the wire means. */
 #include <stdio.h>
-#include "harness.h"
-#include "kv.pb-c.h"
+#include "tests/rpc/harness.h"
+#include "proto/kv.pb-c.h"
 
 static uint32_t random_next(uint64_t *seed)
 {

@@ -7,7 +7,7 @@
 #include <nng/protocol/bus0/bus.h>
 #include <nng/protocol/reqrep0/rep.h>
 #include <nng/protocol/reqrep0/req.h>
-#include "harness.h"
+#include "tests/rpc/harness.h"
 
 enum { TEST_MESSAGE_MAX = 300 * 1024 };
 

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "harness.h"
+#include "tests/rpc/harness.h"
 
 enum {
 	TEST_MESSAGE_MAX = 64 * 1024,

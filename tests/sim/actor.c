@@ -1,7 +1,7 @@
 #include <assert.h>
 #include <stdlib.h>
-#include "key.h"
-#include "world.h"
+#include "node/object/key.h"
+#include "tests/sim/world.h"
 
 enum { STALL_US = 20000, JOB_DELAY_US = 50000, SLOW_SYNC_FACTOR = 50 };
 

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "world.h"
+#include "tests/sim/world.h"
 
 enum {
 	CLIENT_SLACK_US = 50 * 1000, /* a client waits so much longer than its deadline */

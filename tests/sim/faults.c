@@ -1,7 +1,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include "world.h"
+#include "tests/sim/world.h"
 
 enum {
 	MINUTE_US = 60 * 1000 * 1000,

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include "world.h"
+#include "tests/sim/world.h"
 
 #ifdef KVSIM_CANARY
 enum { CANARY_ALLOWED = true };

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "world.h"
+#include "tests/sim/world.h"
 
 /* ---- clocks ---- */
 

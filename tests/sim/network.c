@@ -1,4 +1,4 @@
-#include "network.h"
+#include "tests/sim/network.h"
 
 #include <string.h>
 

@@ -11,7 +11,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include "sim_random.h"
+#include "tests/sim/sim_random.h"
 
 enum { NETWORK_MACHINES_MAX = 16, NETWORK_COPIES_MAX = 2 };
 

@@ -1,4 +1,4 @@
-#include "options.h"
+#include "tests/sim/options.h"
 
 #include <errno.h>
 #include <getopt.h>

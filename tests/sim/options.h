@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
-#include "network.h"
+#include "tests/sim/network.h"
 
 #define OPTION_DRAWN UINT32_MAX
 

@@ -1,10 +1,10 @@
-#include "oracle.h"
+#include "tests/sim/oracle.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "sim_random.h"
+#include "tests/sim/sim_random.h"
 
 void oracle_init(struct oracle *oracle, uint64_t seed, uint32_t replica_count)
 {

@@ -1,4 +1,4 @@
-#include "schedule.h"
+#include "tests/sim/schedule.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "sim_disk.h"
+#include "tests/sim/sim_disk.h"
 
 #include <assert.h>
 #include <errno.h>

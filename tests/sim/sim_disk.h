@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "sim_random.h"
+#include "tests/sim/sim_random.h"
 
 /* What becomes of the writes of a file that were not synced. */
 enum sim_crash_data {

@@ -1,4 +1,4 @@
-#include "sim_fs.h"
+#include "tests/sim/sim_fs.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -20,8 +20,8 @@
 #ifndef KVRING_TESTS_SIM_FS_H
 #define KVRING_TESTS_SIM_FS_H
 
-#include "fs.h"
-#include "sim_disk.h"
+#include "engine/fs.h"
+#include "tests/sim/sim_disk.h"
 
 struct sim_fs;
 

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "oracle.h"
+#include "tests/sim/oracle.h"
 
 enum { KEY = 1, N = 3 };
 

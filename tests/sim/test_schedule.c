@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <string.h>
-#include "network.h"
-#include "schedule.h"
+#include "tests/sim/network.h"
+#include "tests/sim/schedule.h"
 
 struct journal {
 	struct schedule schedule;

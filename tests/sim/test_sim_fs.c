@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "sim_fs.h"
+#include "tests/sim/sim_fs.h"
 
 static int setup(void **state)
 {

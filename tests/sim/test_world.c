@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "world.h"
+#include "tests/sim/world.h"
 
 /* Three machines, N=3, R=W=2, and nothing goes wrong. */
 static struct sim_options calm(void)

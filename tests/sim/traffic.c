@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "codec.h"
-#include "key.h"
-#include "object.h"
-#include "world.h"
+#include "node/wire/codec.h"
+#include "node/object/key.h"
+#include "node/object/object.h"
+#include "tests/sim/world.h"
 
 enum {
 	SCRATCH_SIZE = 4096,

@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "key.h"
-#include "object.h"
-#include "world.h"
+#include "node/object/key.h"
+#include "node/object/object.h"
+#include "tests/sim/world.h"
 
 enum {
 	FORM_LIMIT_US = 60 * 1000 * 1000,

@@ -1,11 +1,11 @@
-#include "world.h"
+#include "tests/sim/world.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
-#include "key.h"
+#include "node/object/key.h"
 
 enum { WORK_LIMIT_US_PER_OPERATION = 60 * 1000 * 1000 };
 

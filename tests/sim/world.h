@@ -20,12 +20,12 @@
 #define KVRING_TESTS_SIM_WORLD_H
 
 #include <stdarg.h>
-#include "network.h"
-#include "node.h"
-#include "options.h"
-#include "oracle.h"
-#include "schedule.h"
-#include "sim_fs.h"
+#include "tests/sim/network.h"
+#include "node/node.h"
+#include "tests/sim/options.h"
+#include "tests/sim/oracle.h"
+#include "tests/sim/schedule.h"
+#include "tests/sim/sim_fs.h"
 
 enum {
 	WORLD_START_MS = 1700000000, /* seconds: Unix time when a run begins */

@@ -1,5 +1,5 @@
-#include "harness.h"
-#include "base64.h"
+#include "tests/tools/harness.h"
+#include "tools/kvctl/base64.h"
 
 static void expect_encoded(const char *bytes, const char *text)
 {

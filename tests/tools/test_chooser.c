@@ -1,5 +1,5 @@
-#include "harness.h"
-#include "chooser.h"
+#include "tests/tools/harness.h"
+#include "tools/kvbench/chooser.h"
 
 #include <math.h>
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-#include "client.h"
+#include "tools/client/client.h"
 
 enum { SEEN_MAX = 4096 };
 

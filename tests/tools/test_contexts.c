@@ -1,5 +1,5 @@
-#include "harness.h"
-#include "contexts.h"
+#include "tests/tools/harness.h"
+#include "tools/kvbench/contexts.h"
 
 static struct contexts *contexts;
 static uint8_t *buffer;

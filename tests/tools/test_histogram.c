@@ -1,6 +1,6 @@
-#include "harness.h"
-#include "chooser.h"
-#include "histogram.h"
+#include "tests/tools/harness.h"
+#include "tools/kvbench/chooser.h"
+#include "tools/kvbench/histogram.h"
 
 static struct histogram histogram, other;
 

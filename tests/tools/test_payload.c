@@ -1,5 +1,5 @@
-#include "harness.h"
-#include "payload.h"
+#include "tests/tools/harness.h"
+#include "tools/kvbench/payload.h"
 
 #include <lz4.h>
 

@@ -1,5 +1,5 @@
-#include "harness.h"
-#include "records.h"
+#include "tests/tools/harness.h"
+#include "tools/kvctl/records.h"
 
 /* Reads all of text; the records must be the pairs given, and the reader must end as it should. */
 static void expect_records(enum record_format format, const char *text, const char *const *pairs)

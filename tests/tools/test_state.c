@@ -1,5 +1,5 @@
-#include "harness.h"
-#include "state.h"
+#include "tests/tools/harness.h"
+#include "tools/kvctl/state.h"
 
 static char *new_path(void)
 {

@@ -1,5 +1,5 @@
-#include "harness.h"
-#include "suggest.h"
+#include "tests/tools/harness.h"
+#include "tools/kvctl/suggest.h"
 
 static const char *const WORDS[] = {"put",     "get",          "del",    "import", "export",
 				    "compare", "cluster init", "status", "ring",   NULL};

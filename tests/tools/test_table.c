@@ -1,5 +1,5 @@
-#include "harness.h"
-#include "table.h"
+#include "tests/tools/harness.h"
+#include "tools/kvctl/table.h"
 
 static void test_columns_are_aligned(void **state)
 {

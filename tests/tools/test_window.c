@@ -1,6 +1,6 @@
-#include "harness.h"
-#include "latest.h"
-#include "window.h"
+#include "tests/tools/harness.h"
+#include "tools/kvctl/latest.h"
+#include "tools/kvctl/window.h"
 
 static const char INPUT[] = "a\nb\nc\nb\na\nd\n";
 

@@ -1,4 +1,4 @@
-#include "client.h"
+#include "tools/client/client.h"
 
 #include <assert.h>
 #include <errno.h>

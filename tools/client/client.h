@@ -49,8 +49,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include "rpc.h"
-#include "kv.pb-c.h"
+#include "rpc/rpc.h"
+#include "proto/kv.pb-c.h"
 
 struct client;
 

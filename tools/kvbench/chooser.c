@@ -1,4 +1,4 @@
-#include "chooser.h"
+#include "tools/kvbench/chooser.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "contexts.h"
+#include "tools/kvbench/contexts.h"
 
 #include <pthread.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "echo.h"
+#include "tools/kvbench/echo.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

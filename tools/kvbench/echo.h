@@ -11,8 +11,8 @@
 #ifndef KVRING_KVBENCH_ECHO_H
 #define KVRING_KVBENCH_ECHO_H
 
-#include "histogram.h"
-#include "rpc.h"
+#include "tools/kvbench/histogram.h"
+#include "rpc/rpc.h"
 
 struct echo_options {
 	uint32_t message_size; /* bytes */

@@ -1,4 +1,4 @@
-#include "histogram.h"
+#include "tools/kvbench/histogram.h"
 
 #include <math.h>
 

@@ -4,9 +4,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include "payload.h"
-#include "report.h"
-#include "suite.h"
+#include "tools/kvbench/payload.h"
+#include "tools/kvbench/report.h"
+#include "tools/kvbench/suite.h"
 
 enum {
 	EXIT_DONE = 0,

@@ -1,4 +1,4 @@
-#include "payload.h"
+#include "tools/kvbench/payload.h"
 
 #include <endian.h>
 #include <string.h>

@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "chooser.h"
+#include "tools/kvbench/chooser.h"
 
 enum {
 	PAYLOAD_KEY_SIZE = 16,  /* bytes */

@@ -1,6 +1,6 @@
-#include "phase.h"
-#include "payload.h"
-#include "slot.h"
+#include "tools/kvbench/phase.h"
+#include "tools/kvbench/payload.h"
+#include "tools/kvbench/slot.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -18,10 +18,10 @@
 #ifndef KVRING_KVBENCH_PHASE_H
 #define KVRING_KVBENCH_PHASE_H
 
-#include "chooser.h"
-#include "client.h"
-#include "contexts.h"
-#include "histogram.h"
+#include "tools/kvbench/chooser.h"
+#include "tools/client/client.h"
+#include "tools/kvbench/contexts.h"
+#include "tools/kvbench/histogram.h"
 
 enum phase_kind { PHASE_LOAD, PHASE_PREPARE, PHASE_RUN };
 enum phase_step { PHASE_READ, PHASE_UPDATE, PHASE_MODIFY, PHASE_STEPS };

@@ -1,4 +1,4 @@
-#include "report.h"
+#include "tools/kvbench/report.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -7,8 +7,8 @@
 #define KVRING_KVBENCH_REPORT_H
 
 #include <jansson.h>
-#include "echo.h"
-#include "phase.h"
+#include "tools/kvbench/echo.h"
+#include "tools/kvbench/phase.h"
 
 void report_phase_text(const char *title, const struct phase_options *, const struct phase_result *);
 json_t *report_phase_json(const char *title, const struct phase_options *, const struct phase_result *);

@@ -1,4 +1,4 @@
-#include "slot.h"
+#include "tools/kvbench/slot.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -11,8 +11,8 @@
 #define KVRING_KVBENCH_SLOT_H
 
 #include <pthread.h>
-#include "payload.h"
-#include "phase.h"
+#include "tools/kvbench/payload.h"
+#include "tools/kvbench/phase.h"
 
 struct slot;
 

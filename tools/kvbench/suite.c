@@ -1,5 +1,5 @@
-#include "suite.h"
-#include "report.h"
+#include "tools/kvbench/suite.h"
+#include "tools/kvbench/report.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -9,7 +9,7 @@
 #define KVRING_KVBENCH_SUITE_H
 
 #include <stdbool.h>
-#include "phase.h"
+#include "tools/kvbench/phase.h"
 
 struct workload {
 	const char *name;

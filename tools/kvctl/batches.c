@@ -1,4 +1,4 @@
-#include "batches.h"
+#include "tools/kvctl/batches.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -13,7 +13,7 @@
 #ifndef KVRING_KVCTL_BATCHES_H
 #define KVRING_KVCTL_BATCHES_H
 
-#include "client.h"
+#include "tools/client/client.h"
 
 enum {
 	BATCHES_OPERATIONS_MAX = 4096, /* per call: the node's limit */

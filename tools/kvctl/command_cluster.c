@@ -1,5 +1,5 @@
 /* kvctl cluster init: the first ring document, made of nodes that are in no cluster yet. */
-#include "kvctl.h"
+#include "tools/kvctl/kvctl.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 /* kvctl put, get, del: one key. */
-#include "kvctl.h"
-#include "base64.h"
-#include "kv_arguments.h"
+#include "tools/kvctl/kvctl.h"
+#include "tools/kvctl/base64.h"
+#include "tools/kvctl/kv_arguments.h"
 
 #include <errno.h>
 #include <stdlib.h>

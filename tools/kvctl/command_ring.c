@@ -1,7 +1,7 @@
 /* kvctl ring: who owns what, and how evenly; for one key: its partition and its nodes. */
-#include "kvctl.h"
-#include "base64.h"
-#include "table.h"
+#include "tools/kvctl/kvctl.h"
+#include "tools/kvctl/base64.h"
+#include "tools/kvctl/table.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

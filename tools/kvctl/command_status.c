@@ -1,6 +1,6 @@
 /* kvctl status: every member as the node that answers knows it. */
-#include "kvctl.h"
-#include "table.h"
+#include "tools/kvctl/kvctl.h"
+#include "tools/kvctl/table.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* kvctl import, compare, export. */
-#include "compare.h"
-#include "export.h"
-#include "import.h"
+#include "tools/kvctl/compare.h"
+#include "tools/kvctl/export.h"
+#include "tools/kvctl/import.h"
 
 #include <string.h>
 

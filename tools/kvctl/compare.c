@@ -1,6 +1,6 @@
-#include "compare.h"
-#include "latest.h"
-#include "table.h"
+#include "tools/kvctl/compare.h"
+#include "tools/kvctl/latest.h"
+#include "tools/kvctl/table.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

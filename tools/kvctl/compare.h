@@ -9,7 +9,7 @@
 #ifndef KVRING_KVCTL_COMPARE_H
 #define KVRING_KVCTL_COMPARE_H
 
-#include "transfer.h"
+#include "tools/kvctl/transfer.h"
 
 struct compare_options {
 	struct transfer_options transfer;

@@ -1,6 +1,6 @@
-#include "export.h"
-#include "base64.h"
-#include "table.h"
+#include "tools/kvctl/export.h"
+#include "tools/kvctl/base64.h"
+#include "tools/kvctl/table.h"
 
 #include <errno.h>
 #include <inttypes.h>

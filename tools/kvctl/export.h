@@ -9,7 +9,7 @@
 #ifndef KVRING_KVCTL_EXPORT_H
 #define KVRING_KVCTL_EXPORT_H
 
-#include "transfer.h"
+#include "tools/kvctl/transfer.h"
 
 struct export_options {
 	struct transfer_options transfer;

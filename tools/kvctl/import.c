@@ -1,5 +1,5 @@
-#include "import.h"
-#include "table.h"
+#include "tools/kvctl/import.h"
+#include "tools/kvctl/table.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

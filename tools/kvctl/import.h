@@ -10,7 +10,7 @@
 #ifndef KVRING_KVCTL_IMPORT_H
 #define KVRING_KVCTL_IMPORT_H
 
-#include "transfer.h"
+#include "tools/kvctl/transfer.h"
 
 struct import_options {
 	struct transfer_options transfer;

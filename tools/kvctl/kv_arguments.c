@@ -1,6 +1,6 @@
-#include "kv_arguments.h"
-#include "base64.h"
-#include "value.h"
+#include "tools/kvctl/kv_arguments.h"
+#include "tools/kvctl/base64.h"
+#include "tools/kvctl/value.h"
 
 #include <stdlib.h>
 #include <string.h>

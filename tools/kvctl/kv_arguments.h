@@ -8,7 +8,7 @@
 #ifndef KVRING_KVCTL_KV_ARGUMENTS_H
 #define KVRING_KVCTL_KV_ARGUMENTS_H
 
-#include "kvctl.h"
+#include "tools/kvctl/kvctl.h"
 
 enum {
 	OPTION_R = 1000,

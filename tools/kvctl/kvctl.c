@@ -1,5 +1,5 @@
-#include "kvctl.h"
-#include "base64.h"
+#include "tools/kvctl/kvctl.h"
+#include "tools/kvctl/base64.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <jansson.h>
-#include "client.h"
+#include "tools/client/client.h"
 
 /* What a script can rely on; printed by `kvctl --help`. */
 enum kvctl_exit {

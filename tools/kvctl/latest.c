@@ -1,4 +1,4 @@
-#include "latest.h"
+#include "tools/kvctl/latest.h"
 
 #include <stdlib.h>
 #include <xxhash.h>

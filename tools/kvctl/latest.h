@@ -7,7 +7,7 @@
 #ifndef KVRING_KVCTL_LATEST_H
 #define KVRING_KVCTL_LATEST_H
 
-#include "records.h"
+#include "tools/kvctl/records.h"
 
 struct latest;
 

@@ -1,6 +1,6 @@
 /* kvctl: puts, gets, imports and looks after a kvring cluster. Finds the command and runs it. */
-#include "kvctl.h"
-#include "suggest.h"
+#include "tools/kvctl/kvctl.h"
+#include "tools/kvctl/suggest.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
-#include "progress.h"
-#include "rpc.h"
-#include "table.h"
+#include "tools/kvctl/progress.h"
+#include "rpc/rpc.h"
+#include "tools/kvctl/table.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-#include "records.h"
-#include "base64.h"
+#include "tools/kvctl/records.h"
+#include "tools/kvctl/base64.h"
 
 #include <errno.h>
 #include <inttypes.h>

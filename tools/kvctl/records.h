@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "rpc.h"
+#include "rpc/rpc.h"
 
 enum record_format { RECORD_JSON_LINES, RECORD_DEBIAN, RECORD_KEYS };
 

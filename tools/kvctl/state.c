@@ -1,4 +1,4 @@
-#include "state.h"
+#include "tools/kvctl/state.h"
 
 #include <errno.h>
 #include <inttypes.h>

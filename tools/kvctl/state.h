@@ -18,7 +18,7 @@
 #define KVRING_KVCTL_STATE_H
 
 #include <stdint.h>
-#include "rpc.h"
+#include "rpc/rpc.h"
 
 struct state {
 	uint64_t input_size;

@@ -1,4 +1,4 @@
-#include "suggest.h"
+#include "tools/kvctl/suggest.h"
 
 #include <stddef.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "table.h"
+#include "tools/kvctl/table.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

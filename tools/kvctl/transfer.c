@@ -1,5 +1,5 @@
-#include "transfer.h"
-#include "table.h"
+#include "tools/kvctl/transfer.h"
+#include "tools/kvctl/table.h"
 
 #include <errno.h>
 #include <inttypes.h>

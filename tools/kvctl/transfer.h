@@ -10,12 +10,12 @@
 #ifndef KVRING_KVCTL_TRANSFER_H
 #define KVRING_KVCTL_TRANSFER_H
 
-#include "batches.h"
-#include "kvctl.h"
-#include "progress.h"
-#include "records.h"
-#include "state.h"
-#include "window.h"
+#include "tools/kvctl/batches.h"
+#include "tools/kvctl/kvctl.h"
+#include "tools/kvctl/progress.h"
+#include "tools/kvctl/records.h"
+#include "tools/kvctl/state.h"
+#include "tools/kvctl/window.h"
 
 struct transfer_options {
 	struct kvctl *kvctl;

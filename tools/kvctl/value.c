@@ -1,4 +1,4 @@
-#include "value.h"
+#include "tools/kvctl/value.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -9,7 +9,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include "rpc.h"
+#include "rpc/rpc.h"
 
 /* No node takes a larger value; reading on would only fill memory. */
 enum { VALUE_READ_MAX = RPC_CLIENT_MESSAGE_MAX };

@@ -1,4 +1,4 @@
-#include "window.h"
+#include "tools/kvctl/window.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -10,7 +10,7 @@
 #ifndef KVRING_KVCTL_WINDOW_H
 #define KVRING_KVCTL_WINDOW_H
 
-#include "records.h"
+#include "tools/kvctl/records.h"
 
 enum { WINDOW_SIZE_MAX = 64 * 1024 * 1024 }; /* bytes of keys and values, unless one record is larger */
 

@@ -1,4 +1,4 @@
-#include "bench.h"
+#include "tools/kvengine/bench.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "bench_worker.h"
-#include "scratch.h"
+#include "tools/kvengine/bench_worker.h"
+#include "tools/kvengine/scratch.h"
 
 /* What is done with the name of a workload: one of run and act is set. */
 struct workload {

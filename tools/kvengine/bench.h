@@ -7,7 +7,7 @@
 #ifndef KVRING_TOOLS_KVENGINE_BENCH_H
 #define KVRING_TOOLS_KVENGINE_BENCH_H
 
-#include "engine.h"
+#include "engine/engine.h"
 
 struct bench_options {
 	struct engine_options engine;

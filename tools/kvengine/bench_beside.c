@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "bench_worker.h"
+#include "tools/kvengine/bench_worker.h"
 
 enum { FRESH_EVERY = 256 }; /* reads after which a reader takes the newest snapshot */
 

@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "bench_worker.h"
+#include "tools/kvengine/bench_worker.h"
 
 enum { CLIENTS = 16 };
 

@@ -1,4 +1,4 @@
-#include "bench_data.h"
+#include "tools/kvengine/bench_data.h"
 
 #include <errno.h>
 #include <math.h>

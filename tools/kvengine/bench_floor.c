@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "bench_worker.h"
+#include "tools/kvengine/bench_worker.h"
 
 enum {
 	ENTRY_OVERHEAD = 26, /* of a log batch with one entry */

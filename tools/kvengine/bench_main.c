@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench_worker.h"
+#include "tools/kvengine/bench_worker.h"
 
 #define DEFAULT_WORKLOADS "fillseq,fillrandom,overwrite,readrandom,readmissing,readhot,seekrandom,readwhilewriting,open"
 

@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "bench_worker.h"
+#include "tools/kvengine/bench_worker.h"
 
 /* In the child: writes, with flushes and merges going on beside it, and dies. */
 static void write_and_die(struct bench *bench, uint64_t writes)

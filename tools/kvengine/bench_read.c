@@ -1,5 +1,5 @@
 /* The read workloads: one owner per shard reads, and checks what it reads. */
-#include "bench_worker.h"
+#include "tools/kvengine/bench_worker.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-#include "bench_worker.h"
+#include "tools/kvengine/bench_worker.h"
 
 #include <errno.h>
 #include <inttypes.h>

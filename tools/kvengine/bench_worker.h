@@ -7,10 +7,10 @@
 #ifndef KVRING_TOOLS_KVENGINE_BENCH_WORKER_H
 #define KVRING_TOOLS_KVENGINE_BENCH_WORKER_H
 
-#include "bench.h"
-#include "bench_data.h"
-#include "histogram.h"
-#include "pool.h"
+#include "tools/kvengine/bench.h"
+#include "tools/kvengine/bench_data.h"
+#include "tools/kvengine/histogram.h"
+#include "tools/kvengine/pool.h"
 
 enum {
 	BENCH_TEND_EVERY = 64,  /* writes between looks at the background jobs */

@@ -1,5 +1,5 @@
 /* The fill workloads: one owner per shard writes. */
-#include "bench_worker.h"
+#include "tools/kvengine/bench_worker.h"
 
 static void fill(struct worker *worker, bool in_order, enum engine_sync sync)
 {

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench.h"
-#include "inspect.h"
+#include "tools/kvengine/bench.h"
+#include "engine/inspect.h"
 
 const char *argp_program_version = "kvengine 0.1";
 

@@ -1,4 +1,4 @@
-#include "pool.h"
+#include "tools/kvengine/pool.h"
 
 #include <errno.h>
 #include <pthread.h>

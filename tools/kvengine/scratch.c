@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "scratch.h"
+#include "tools/kvengine/scratch.h"
 
 enum { PATH_SIZE = 4096, OPEN_DIRECTORIES = 16 };
 

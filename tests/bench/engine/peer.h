@@ -7,7 +7,7 @@
 #ifndef KVRING_TESTS_BENCH_PEER_H
 #define KVRING_TESTS_BENCH_PEER_H
 
-#include "bench_data.h"
+#include "tools/kvengine/bench_data.h"
 
 enum { PEER_FILTER_BITS = 10, PEER_JOBS = 2 };
 

@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "peer.h"
+#include "tests/bench/engine/peer.h"
 
 enum { KEY_BYTES = 16, WRITERS_MAX = 16 };
 

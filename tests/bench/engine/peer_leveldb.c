@@ -2,7 +2,7 @@
 #include <leveldb/c.h>
 #include <string.h>
 
-#include "peer.h"
+#include "tests/bench/engine/peer.h"
 
 static leveldb_t *store;
 static leveldb_options_t *options;

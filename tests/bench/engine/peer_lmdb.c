@@ -2,7 +2,7 @@
 #include <lmdb.h>
 #include <string.h>
 
-#include "peer.h"
+#include "tests/bench/engine/peer.h"
 
 static MDB_env *map;
 static MDB_dbi table;

@@ -3,7 +3,7 @@
 #include <rocksdb/c.h>
 #include <string.h>
 
-#include "peer.h"
+#include "tests/bench/engine/peer.h"
 
 static rocksdb_t *store;
 static rocksdb_options_t *options;

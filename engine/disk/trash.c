@@ -1,0 +1,88 @@
+#include "engine/disk/trash.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+struct item {
+	struct item *next;
+	char path[];
+};
+
+struct trash {
+	const struct fs *fs;
+	pthread_mutex_t lock;
+	struct item *items;
+};
+
+int trash_create(const struct fs *fs, struct trash **out)
+{
+	struct trash *trash = calloc(1, sizeof(*trash));
+
+	if (!trash)
+		return -ENOMEM;
+	trash->fs = fs;
+	pthread_mutex_init(&trash->lock, NULL);
+	*out = trash;
+	return 0;
+}
+
+void trash_destroy(struct trash **trash)
+{
+	if (*trash) {
+		trash_sweep(*trash);
+		pthread_mutex_destroy(&(*trash)->lock);
+	}
+	free(*trash);
+	*trash = NULL;
+}
+
+void trash_add(struct trash *trash, const char *path)
+{
+	size_t size = strlen(path) + 1;
+	struct item *item = malloc(sizeof(*item) + size);
+
+	if (!item) {
+		files_remove(trash->fs, path);
+		return;
+	}
+	memcpy(item->path, path, size);
+	pthread_mutex_lock(&trash->lock);
+	item->next = trash->items;
+	trash->items = item;
+	pthread_mutex_unlock(&trash->lock);
+}
+
+static struct item *take_all(struct trash *trash)
+{
+	struct item *items;
+
+	pthread_mutex_lock(&trash->lock);
+	items = trash->items;
+	trash->items = NULL;
+	pthread_mutex_unlock(&trash->lock);
+	return items;
+}
+
+bool trash_is_empty(struct trash *trash)
+{
+	bool is_empty;
+
+	pthread_mutex_lock(&trash->lock);
+	is_empty = !trash->items;
+	pthread_mutex_unlock(&trash->lock);
+	return is_empty;
+}
+
+void trash_sweep(struct trash *trash)
+{
+	struct item *items = take_all(trash);
+
+	while (items) {
+		struct item *item = items;
+
+		items = item->next;
+		files_remove(trash->fs, item->path);
+		free(item);
+	}
+}

@@ -1,0 +1,24 @@
+/* Trash: files that are no longer part of the store, until a job removes them.
+ *
+ * Removing a file of 64 MiB takes the file system ten milliseconds and more, which an owner does not have: it drops the name
+ * here, and shard_maintain gives out a job that sweeps. After a crash recovery removes what nobody names.
+ *
+ * Threading   Any thread; a mutex, as files go rarely.
+ * Ownership   The shard's; what its tables and jobs reach through struct files.
+ * Errors      trash_add removes the file itself when memory is short. A file that cannot be removed stays until the store is
+ *             opened again.
+ */
+#ifndef KVRING_ENGINE_TRASH_H
+#define KVRING_ENGINE_TRASH_H
+
+#include "engine/disk/files.h"
+
+ENGINE_OK int trash_create(const struct fs *, struct trash **out);
+/* Sweeps, and ends it. NULL is fine. */
+void trash_destroy(struct trash **);
+void trash_add(struct trash *, const char *path);
+bool trash_is_empty(struct trash *);
+/* Removes what is in it now. */
+void trash_sweep(struct trash *);
+
+#endif

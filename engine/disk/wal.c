@@ -1,0 +1,199 @@
+#include "engine/disk/wal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+enum { BATCH_FIXED = 12 }; /* magic and checksum */
+
+static const uint32_t batch_magic = 0x4257564b; /* "KVWB" */
+
+int wal_create(const struct files *files, uint64_t number, uint64_t first_sequence, uint64_t drop_id, struct wal **out)
+{
+	struct format_header header = {files->shard_index, number, first_sequence, drop_id};
+	struct files_path path = files_path(files, FILE_LOG, number);
+	struct wal *wal = calloc(1, sizeof(*wal));
+	uint8_t bytes[FORMAT_HEADER_SIZE];
+	struct iovec part = {bytes, sizeof(bytes)};
+	int rc;
+
+	if (!wal)
+		return -ENOMEM;
+	*wal = (struct wal){.files = files, .number = number, .drop_id = drop_id, .refs = 1};
+	wal->last_sequence = first_sequence - 1;
+	rc = files->fs->open(files->fs, path.text, FS_OPEN_CREATE, &wal->file);
+	if (rc) {
+		free(wal);
+		return rc;
+	}
+	format_header_write(bytes, FORMAT_LOG, &header);
+	rc = files->fs->append(wal->file, &part, 1);
+	if (rc == 0)
+		rc = files->fs->sync(wal->file);
+	if (rc == 0)
+		rc = files->fs->sync_dir(files->fs, files->directory);
+	if (rc) {
+		wal_close(&wal);
+		files_remove(files->fs, path.text);
+		return rc;
+	}
+	wal->size = sizeof(bytes);
+	wal->is_synced = true;
+	*out = wal;
+	return 0;
+}
+
+void wal_close(struct wal **wal)
+{
+	struct wal *it = *wal;
+
+	*wal = NULL;
+	if (!it || --it->refs > 0)
+		return;
+	it->files->fs->close(it->file);
+	free(it);
+}
+
+struct wal *wal_ref(struct wal *wal)
+{
+	wal->refs++;
+	return wal;
+}
+
+/* Writes the header right before the entries. Returns where it begins. */
+static uint8_t *put_header(uint8_t *entries, size_t entries_size, uint64_t first_sequence, uint32_t count, uint64_t lag)
+{
+	uint8_t fields[4 * FORMAT_VARINT_MAX], *end = fields, *batch;
+
+	end = format_varint_put(end, entries_size);
+	end = format_varint_put(end, count);
+	end = format_varint_put(end, first_sequence);
+	end = format_varint_put(end, lag);
+	batch = entries - (end - fields) - BATCH_FIXED;
+	memcpy(batch + BATCH_FIXED, fields, (size_t)(end - fields));
+	format_u32_put(batch, batch_magic);
+	return batch;
+}
+
+int wal_append(struct wal *wal, uint8_t *batch, size_t size, uint64_t first_sequence, uint32_t count,
+	       uint64_t durable_sequence)
+{
+	uint8_t *entries = batch + WAL_BATCH_ROOM, *end = batch + size;
+	struct iovec part;
+	int rc;
+
+	assert(size > WAL_BATCH_ROOM && count && durable_sequence < first_sequence);
+	assert(first_sequence == wal->last_sequence + 1);
+	batch = put_header(entries, (size_t)(end - entries), first_sequence, count,
+			   first_sequence - 1 - durable_sequence);
+	size = (size_t)(end - batch);
+	format_u64_put(batch + 4, format_checksum(batch + BATCH_FIXED, size - BATCH_FIXED, wal->number, wal->size));
+	part = (struct iovec){batch, size};
+	rc = wal->files->fs->append(wal->file, &part, 1);
+	if (rc)
+		return wal->files->fs->truncate(wal->file, wal->size) ? -EIO : rc;
+	wal->size += size;
+	wal->last_sequence = first_sequence + count - 1;
+	wal->is_synced = false;
+	return 0;
+}
+
+int wal_sync(struct wal *wal)
+{
+	return wal->files->fs->sync(wal->file);
+}
+
+/* The batch at this offset, if it is intact; its size, or 0. */
+static size_t verify_batch(const struct wal_reader *reader, size_t at, struct wal_batch *out)
+{
+	const uint8_t *batch = reader->data + at;
+	struct reader fields = {batch + BATCH_FIXED, reader->data + reader->size, false};
+	uint64_t entries_size, count, first, lag;
+	size_t size;
+
+	if (reader->size - at <= BATCH_FIXED || format_u32(batch) != batch_magic)
+		return 0;
+	entries_size = reader_varint(&fields);
+	count = reader_varint(&fields);
+	first = reader_varint(&fields);
+	lag = reader_varint(&fields);
+	out->entries = reader_bytes(&fields, entries_size);
+	if (fields.bad || !count || count > UINT32_MAX || lag >= first)
+		return 0;
+	size = (size_t)(fields.at - batch);
+	if (format_u64(batch + 4) != format_checksum(batch + BATCH_FIXED, size - BATCH_FIXED, reader->number, at))
+		return 0;
+	out->first_sequence = first;
+	out->durable_sequence = first - 1 - lag;
+	out->count = (uint32_t)count;
+	return size;
+}
+
+bool wal_reader_next(struct wal_reader *reader, struct wal_batch *out)
+{
+	size_t size = verify_batch(reader, reader->at, out);
+
+	reader->at += size;
+	return size > 0;
+}
+
+bool wal_reader_resync(struct wal_reader *reader, uint64_t *durable_inout)
+{
+	bool found = false;
+	uint8_t magic[4];
+
+	format_u32_put(magic, batch_magic);
+	while (reader->at < reader->size) {
+		const uint8_t *from = reader->data + reader->at;
+		const uint8_t *hit = memmem(from, reader->size - reader->at, magic, sizeof(magic));
+		struct wal_batch batch;
+
+		if (!hit)
+			break;
+		reader->at = (size_t)(hit - reader->data);
+		if (!wal_reader_next(reader, &batch)) {
+			reader->at++;
+			continue;
+		}
+		found = true;
+		if (batch.durable_sequence > *durable_inout)
+			*durable_inout = batch.durable_sequence;
+	}
+	return found;
+}
+
+uint8_t *wal_entry_put(uint8_t *out, const struct wal_entry *entry)
+{
+	*out++ = (uint8_t)(entry->type | (entry->tree_delta ? WAL_ENTRY_DELTA : 0));
+	out = format_varint_put(out, entry->key.size);
+	out = format_varint_put(out, entry->value.size);
+	if (entry->tree_delta) {
+		format_u64_put(out, entry->tree_delta);
+		out += 8;
+	}
+	memcpy(out, entry->key.data, entry->key.size);
+	out += entry->key.size;
+	if (entry->value.size)
+		memcpy(out, entry->value.data, entry->value.size);
+	return out + entry->value.size;
+}
+
+int wal_entry_next(struct reader *reader, struct wal_entry *out)
+{
+	uint64_t key_size, value_size;
+	uint8_t flags;
+
+	if (reader->at == reader->end)
+		return 0;
+	flags = *reader->at++;
+	key_size = reader_varint(reader);
+	value_size = reader_varint(reader);
+	if (key_size < ENGINE_KEY_MIN || key_size > ENGINE_KEY_MAX || value_size > ENGINE_VALUE_MAX ||
+	    (flags & ~WAL_ENTRY_DELTA) > ENTRY_DELETE)
+		return -EBADMSG;
+	out->type = flags & ~WAL_ENTRY_DELTA;
+	out->tree_delta = flags & WAL_ENTRY_DELTA ? reader_u64(reader) : 0;
+	out->key = reader_bytes(reader, key_size);
+	out->value = reader_bytes(reader, value_size);
+	return reader->bad ? -EBADMSG : 1;
+}

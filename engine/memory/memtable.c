@@ -1,0 +1,87 @@
+#include "engine/memory/memtable.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+int memtable_create(uint64_t drop_id, struct memtable **out)
+{
+	struct memtable *memtable = calloc(1, sizeof(*memtable));
+
+	if (!memtable)
+		return -ENOMEM;
+	pin_init(&memtable->pin, PIN_MEMTABLE);
+	memtable->drop_id = drop_id;
+	*out = memtable;
+	return 0;
+}
+
+void memtable_ref(struct memtable *memtable)
+{
+	pin_acquire(&memtable->pin);
+}
+
+void memtable_unref(struct memtable **memtable)
+{
+	struct memtable *it = *memtable;
+
+	*memtable = NULL;
+	if (it && pin_drop(&it->pin)) {
+		region_fini(&it->region);
+		free(it);
+	}
+}
+
+int memtable_add(struct memtable *memtable, struct engine_slice key, struct engine_slice value, enum entry_type type,
+		 uint64_t sequence)
+{
+	size_t size = sizeof(struct memtable_version) + value.size;
+	struct memtable_version *version;
+	struct art_leaf *leaf;
+	void *room;
+	int rc = art_insert(&memtable->art, &memtable->region, key, size, &leaf, &room);
+
+	if (rc)
+		return rc;
+	version = room ? room : region_alloc(&memtable->region, size);
+	if (!version)
+		return -ENOMEM;
+	version->sequence = sequence;
+	version->older = atomic_load_explicit(&leaf->head, memory_order_relaxed);
+	version->value_size = (uint32_t)value.size;
+	version->type = type;
+	if (value.size)
+		memcpy(version->value, value.data, value.size);
+	assert(!version->older || version->older->sequence < sequence);
+	atomic_store_explicit(&leaf->head, version, memory_order_release);
+	memtable->entry_count++;
+	return 0;
+}
+
+void memtable_undo(struct memtable *memtable, struct engine_slice key, uint64_t sequence)
+{
+	struct art_leaf *leaf = art_find(&memtable->art, key);
+	struct memtable_version *version = leaf ? atomic_load_explicit(&leaf->head, memory_order_relaxed) : NULL;
+
+	if (!version || version->sequence != sequence)
+		return;
+	atomic_store_explicit(&leaf->head, version->older, memory_order_release);
+	memtable->entry_count--;
+}
+
+const struct memtable_version *memtable_leaf_version(const struct art_leaf *leaf, uint64_t sequence)
+{
+	const struct memtable_version *version =
+		atomic_load_explicit(&((struct art_leaf *)leaf)->head, memory_order_acquire);
+
+	while (version && version->sequence > sequence)
+		version = version->older;
+	return version;
+}
+
+const struct memtable_version *memtable_get(const struct memtable *memtable, struct engine_slice key, uint64_t sequence)
+{
+	const struct art_leaf *leaf = art_find(&memtable->art, key);
+
+	return leaf ? memtable_leaf_version(leaf, sequence) : NULL;
+}

@@ -1,0 +1,212 @@
+#include "engine/partition/hashtree.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+enum { LEAVES = ENGINE_TREE_BRANCHES * ENGINE_TREE_LEAVES };
+
+struct partition_tree {
+	uint64_t root;
+	uint64_t branches[ENGINE_TREE_BRANCHES];
+	uint64_t *leaves[ENGINE_TREE_BRANCHES]; /* ENGINE_TREE_LEAVES each, NULL where all are zero */
+};
+
+/* A seed of its own: the hash must not agree with those that choose partition or filter line. */
+uint32_t engine_tree_leaf(struct engine_slice key)
+{
+	return (uint32_t)(XXH3_64bits_withSeed(key.data, key.size, 0x6b7672696e67) % LEAVES);
+}
+
+static void partition_free(struct partition_tree *tree)
+{
+	for (unsigned i = 0; tree && i < ENGINE_TREE_BRANCHES; i++)
+		free(tree->leaves[i]);
+	free(tree);
+}
+
+void hashtree_fini(struct hashtree *trees)
+{
+	for (uint32_t i = 0; i < trees->count; i++)
+		partition_free(trees->partitions[i]);
+	free(trees->partitions);
+	*trees = (struct hashtree){0};
+}
+
+static int grow(struct hashtree *trees, uint32_t count)
+{
+	struct partition_tree **partitions;
+
+	if (count <= trees->count)
+		return 0;
+	partitions = realloc(trees->partitions, count * sizeof(struct partition_tree *));
+	if (!partitions)
+		return -ENOMEM;
+	memset(partitions + trees->count, 0, (count - trees->count) * sizeof(struct partition_tree *));
+	trees->partitions = partitions;
+	trees->count = count;
+	return 0;
+}
+
+int hashtree_prepare(struct hashtree *trees, uint16_t partition, uint32_t leaf)
+{
+	struct partition_tree **tree;
+	uint64_t **leaves;
+
+	assert(leaf < LEAVES);
+	if (grow(trees, partition + 1u))
+		return -ENOMEM;
+	tree = &trees->partitions[partition];
+	if (!*tree && !(*tree = calloc(1, sizeof(**tree))))
+		return -ENOMEM;
+	leaves = &(*tree)->leaves[leaf / ENGINE_TREE_LEAVES];
+	if (!*leaves && !(*leaves = calloc(ENGINE_TREE_LEAVES, sizeof(**leaves))))
+		return -ENOMEM;
+	return 0;
+}
+
+void hashtree_apply(struct hashtree *trees, uint16_t partition, uint32_t leaf, uint64_t delta)
+{
+	struct partition_tree *tree = trees->partitions[partition];
+
+	tree->leaves[leaf / ENGINE_TREE_LEAVES][leaf % ENGINE_TREE_LEAVES] ^= delta;
+	tree->branches[leaf / ENGINE_TREE_LEAVES] ^= delta;
+	tree->root ^= delta;
+}
+
+uint64_t hashtree_node(const struct hashtree *trees, uint16_t partition, uint32_t level, uint32_t index)
+{
+	const struct partition_tree *tree = partition < trees->count ? trees->partitions[partition] : NULL;
+	const uint64_t *leaves;
+
+	assert(level <= 2);
+	assert(index < (level == 0 ? 1u : level == 1 ? (unsigned)ENGINE_TREE_BRANCHES : (unsigned)LEAVES));
+	if (!tree)
+		return 0;
+	if (level == 0)
+		return tree->root;
+	if (level == 1)
+		return tree->branches[index];
+	leaves = tree->leaves[index / ENGINE_TREE_LEAVES];
+	return leaves ? leaves[index % ENGINE_TREE_LEAVES] : 0;
+}
+
+void hashtree_zero(struct hashtree *trees, uint16_t partition)
+{
+	if (partition >= trees->count)
+		return;
+	partition_free(trees->partitions[partition]);
+	trees->partitions[partition] = NULL;
+}
+
+void hashtree_zero_range(struct hashtree *trees, struct engine_slice begin, struct engine_slice end)
+{
+	for (uint32_t partition = 0; partition < trees->count; partition++) {
+		uint8_t first[2] = {(uint8_t)(partition >> 8), (uint8_t)partition};
+		uint8_t next[2] = {(uint8_t)((partition + 1) >> 8), (uint8_t)(partition + 1)};
+		/* The partition's keys are [first, next); nothing follows those of the last one but the end of all
+		 * keys. */
+		struct engine_slice low = {first, 2}, high = {next, 2};
+		bool last = partition == UINT16_MAX;
+
+		if (format_compare(begin, low) <= 0 && (end.size == 0 || (!last && format_compare(end, high) >= 0)))
+			hashtree_zero(trees, (uint16_t)partition);
+	}
+}
+
+static uint64_t leaf_bitmap(const uint64_t *leaves)
+{
+	uint64_t bitmap = 0;
+
+	for (unsigned i = 0; leaves && i < ENGINE_TREE_LEAVES; i++)
+		bitmap |= (uint64_t)(leaves[i] != 0) << i;
+	return bitmap;
+}
+
+static int save_branch(const uint64_t *leaves, uint8_t branch, struct buffer *out)
+{
+	uint64_t bitmap = leaf_bitmap(leaves);
+	int rc = buffer_append(out, &branch, 1);
+
+	if (rc == 0)
+		rc = buffer_append_u64(out, bitmap);
+	for (unsigned i = 0; rc == 0 && i < ENGINE_TREE_LEAVES; i++) {
+		if (bitmap >> i & 1)
+			rc = buffer_append_u64(out, leaves[i]);
+	}
+	return rc;
+}
+
+static int save_partition(const struct partition_tree *tree, uint32_t partition, struct buffer *out)
+{
+	unsigned branch_count = 0;
+	int rc;
+
+	for (unsigned i = 0; i < ENGINE_TREE_BRANCHES; i++)
+		branch_count += leaf_bitmap(tree->leaves[i]) != 0;
+	rc = buffer_append_varint(out, partition);
+	if (rc == 0)
+		rc = buffer_append_varint(out, branch_count);
+	for (unsigned i = 0; rc == 0 && i < ENGINE_TREE_BRANCHES; i++) {
+		if (leaf_bitmap(tree->leaves[i]))
+			rc = save_branch(tree->leaves[i], (uint8_t)i, out);
+	}
+	return rc;
+}
+
+int hashtree_save(const struct hashtree *trees, struct buffer *out)
+{
+	uint32_t count = 0;
+	int rc;
+
+	for (uint32_t i = 0; i < trees->count; i++)
+		count += trees->partitions[i] != NULL;
+	rc = buffer_append_varint(out, count);
+	for (uint32_t i = 0; rc == 0 && i < trees->count; i++) {
+		if (trees->partitions[i])
+			rc = save_partition(trees->partitions[i], i, out);
+	}
+	return rc;
+}
+
+static int load_branch(struct hashtree *trees, uint16_t partition, struct reader *reader)
+{
+	struct engine_slice number = reader_bytes(reader, 1);
+	uint64_t bitmap = reader_u64(reader);
+
+	if (reader->bad)
+		return -EBADMSG;
+	for (unsigned i = 0; i < ENGINE_TREE_LEAVES; i++) {
+		uint32_t leaf = *(const uint8_t *)number.data * ENGINE_TREE_LEAVES + i;
+
+		if (!(bitmap >> i & 1))
+			continue;
+		if (hashtree_prepare(trees, partition, leaf))
+			return -ENOMEM;
+		hashtree_apply(trees, partition, leaf, reader_u64(reader));
+	}
+	return reader->bad ? -EBADMSG : 0;
+}
+
+int hashtree_load(struct hashtree *trees, struct engine_slice saved)
+{
+	struct reader reader = {saved.data, (const uint8_t *)saved.data + saved.size, false};
+	uint64_t count = reader_varint(&reader);
+	int rc = 0;
+
+	for (uint64_t i = 0; rc == 0 && i < count; i++) {
+		uint64_t partition = reader_varint(&reader);
+		uint64_t branch_count = reader_varint(&reader);
+
+		if (reader.bad || partition > UINT16_MAX || branch_count > ENGINE_TREE_BRANCHES)
+			rc = -EBADMSG;
+		for (uint64_t j = 0; rc == 0 && j < branch_count; j++)
+			rc = load_branch(trees, (uint16_t)partition, &reader);
+	}
+	if (rc == 0 && (reader.bad || reader.at != reader.end))
+		rc = -EBADMSG;
+	if (rc)
+		hashtree_fini(trees);
+	return rc;
+}

@@ -1,0 +1,47 @@
+/* Hash trees: one per partition, over its live entries.
+ *
+ * Leaf = XOR of the hashes the caller hands in for the entries of that leaf; branches and root XOR their children. A
+ * change is one number, XORed into leaf, branch and root. After Dynamo 4.7; the shape is fixed: 256 branches of 64
+ * leaves.
+ *
+ * Saved form  varint partition count, then per partition: varint partition, varint branch count, then per branch: u8
+ * branch, u64 bitmap of the leaves that are not zero, these leaves as u64 each.
+ *
+ * Threading   The shard's owner.
+ * Errors      -ENOMEM: nothing changed. -EBADMSG from hashtree_load: the tree is then empty.
+ * Invariants  H1 a branch is the XOR of its leaves, the root the XOR of its branches.
+ */
+#ifndef KVRING_ENGINE_HASHTREE_H
+#define KVRING_ENGINE_HASHTREE_H
+
+#include "engine/disk/format.h"
+
+struct partition_tree;
+
+struct hashtree {
+	struct partition_tree **partitions; /* by number, NULL where all is zero */
+	uint32_t count;
+};
+
+void hashtree_fini(struct hashtree *);
+/* Makes sure that a later hashtree_apply to this leaf cannot fail. */
+ENGINE_OK int hashtree_prepare(struct hashtree *, uint16_t partition, uint32_t leaf);
+/* The leaf was prepared. */
+void hashtree_apply(struct hashtree *, uint16_t partition, uint32_t leaf, uint64_t delta);
+uint64_t hashtree_node(const struct hashtree *, uint16_t partition, uint32_t level, uint32_t index);
+void hashtree_zero(struct hashtree *, uint16_t partition);
+/* Zeroes the partitions all of whose keys lie in [begin, end). */
+void hashtree_zero_range(struct hashtree *, struct engine_slice begin, struct engine_slice end);
+
+ENGINE_OK int hashtree_save(const struct hashtree *, struct buffer *out);
+ENGINE_OK int hashtree_load(struct hashtree *, struct engine_slice saved);
+
+/* The partition a key belongs to: its first two bytes. */
+static inline uint16_t hashtree_partition(struct engine_slice key)
+{
+	const uint8_t *bytes = key.data;
+
+	return (uint16_t)((key.size > 0 ? bytes[0] << 8 : 0) | (key.size > 1 ? bytes[1] : 0));
+}
+
+#endif

@@ -1,0 +1,197 @@
+#include "engine/partition/quarantine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+int quarantine_create(const struct quarantine *from, struct quarantine **out)
+{
+	struct quarantine *it = calloc(1, sizeof(*it));
+
+	if (!it)
+		return -ENOMEM;
+	atomic_init(&it->refs, 1);
+	if (from) {
+		memcpy(it->words, from->words, sizeof(it->words));
+		it->reason = from->reason;
+	}
+	*out = it;
+	return 0;
+}
+
+struct quarantine *quarantine_ref(struct quarantine *it)
+{
+	if (it)
+		atomic_fetch_add_explicit(&it->refs, 1, memory_order_relaxed);
+	return it;
+}
+
+void quarantine_unref(struct quarantine **quarantine)
+{
+	struct quarantine *it = *quarantine;
+
+	*quarantine = NULL;
+	if (it && atomic_fetch_sub_explicit(&it->refs, 1, memory_order_acq_rel) == 1)
+		free(it);
+}
+
+void quarantine_add(struct quarantine *it, const struct partition_row *row)
+{
+	for (uint32_t partition = row->first; partition <= row->last; partition += row->step)
+		it->words[partition / 64] |= (uint64_t)1 << partition % 64;
+}
+
+int quarantine_extend(struct quarantine **quarantine, const struct partition_row *row,
+		      const struct engine_error *reason)
+{
+	struct quarantine *grown;
+	int rc = quarantine_create(*quarantine, &grown);
+
+	if (rc)
+		return rc;
+	quarantine_add(grown, row);
+	grown->reason = *reason;
+	quarantine_unref(quarantine);
+	*quarantine = grown;
+	return 0;
+}
+
+bool quarantine_covers(struct engine_slice begin, struct engine_slice end, uint16_t partition)
+{
+	uint32_t after = partition + 1u;
+	uint8_t first[2] = {(uint8_t)(partition >> 8), (uint8_t)partition};
+	uint8_t next[2] = {(uint8_t)(after >> 8), (uint8_t)after};
+
+	if (format_compare(begin, (struct engine_slice){first, 2}) > 0)
+		return false;
+	/* Nothing follows the last partition but the end of all keys. */
+	return !end.size || (after < QUARANTINE_PARTITIONS && format_compare(end, (struct engine_slice){next, 2}) >= 0);
+}
+
+void quarantine_remove_range(struct quarantine *it, struct engine_slice begin, struct engine_slice end)
+{
+	for (int32_t at = quarantine_first(it, 0, UINT16_MAX); at >= 0;
+	     at = quarantine_first(it, (uint32_t)at + 1, UINT16_MAX)) {
+		if (quarantine_covers(begin, end, (uint16_t)at))
+			it->words[at / 64] &= ~((uint64_t)1 << at % 64);
+	}
+}
+
+int32_t quarantine_first(const struct quarantine *it, uint32_t from, uint32_t to)
+{
+	for (uint32_t word = from / 64; it && from <= to && word <= to / 64; word++) {
+		uint64_t bits = it->words[word];
+
+		if (word == from / 64)
+			bits &= UINT64_MAX << from % 64;
+		if (bits) {
+			uint32_t found = word * 64 + (uint32_t)__builtin_ctzll(bits);
+
+			return found <= to ? (int32_t)found : -1;
+		}
+	}
+	return -1;
+}
+
+int32_t quarantine_last(const struct quarantine *it, uint32_t from, uint32_t to)
+{
+	for (uint32_t word = to / 64 + 1; it && from <= to && word-- > from / 64;) {
+		uint64_t bits = it->words[word];
+
+		if (word == to / 64)
+			bits &= UINT64_MAX >> (63 - to % 64);
+		if (bits) {
+			uint32_t found = word * 64 + 63 - (uint32_t)__builtin_clzll(bits);
+
+			return found >= from ? (int32_t)found : -1;
+		}
+	}
+	return -1;
+}
+
+uint32_t quarantine_count(const struct quarantine *it)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; it && i < QUARANTINE_WORDS; i++)
+		count += (uint32_t)__builtin_popcountll(it->words[i]);
+	return count;
+}
+
+int quarantine_refuse(const struct quarantine *it, uint32_t partition, struct engine_error *error_out)
+{
+	return format_error(error_out, -EBADMSG, "partition %u is quarantined: %s", partition, it->reason.text);
+}
+
+/* ---- saved form ------------------------------------------------------------------------------------------------ */
+
+/* The longest row of equal steps that begins with the first partition from `from` on. */
+static bool next_row(const struct quarantine *it, uint32_t from, struct partition_row *out)
+{
+	int32_t first = quarantine_first(it, from, UINT16_MAX), next;
+
+	if (first < 0)
+		return false;
+	*out = (struct partition_row){(uint32_t)first, (uint32_t)first, 1};
+	while ((next = quarantine_first(it, out->last + 1, UINT16_MAX)) >= 0) {
+		uint32_t step = (uint32_t)next - out->last;
+
+		if (out->last != out->first && step != out->step)
+			break;
+		out->step = step;
+		out->last = (uint32_t)next;
+	}
+	return true;
+}
+
+int quarantine_encode(const struct quarantine *it, struct buffer *out)
+{
+	uint64_t count = 0;
+	struct partition_row row;
+	int rc;
+
+	for (uint32_t from = 0; next_row(it, from, &row); from = row.last + 1)
+		count++;
+	rc = buffer_append_varint(out, count);
+	for (uint32_t from = 0; rc == 0 && next_row(it, from, &row); from = row.last + 1) {
+		rc = buffer_append_varint(out, row.first);
+		if (rc == 0)
+			rc = buffer_append_varint(out, row.last);
+		if (rc == 0)
+			rc = buffer_append_varint(out, row.step);
+	}
+	return rc ? rc : buffer_append_slice(out, (struct engine_slice){it->reason.text, strlen(it->reason.text)});
+}
+
+static int decode(struct reader *reader, struct quarantine *it)
+{
+	uint64_t count = reader_varint(reader);
+	struct engine_slice reason;
+
+	for (uint64_t i = 0; i < count && !reader->bad; i++) {
+		uint64_t first = reader_varint(reader), last = reader_varint(reader), step = reader_varint(reader);
+
+		if (reader->bad || first > last || last > UINT16_MAX || !step || step > QUARANTINE_PARTITIONS)
+			return -EBADMSG;
+		quarantine_add(it, &(struct partition_row){(uint32_t)first, (uint32_t)last, (uint32_t)step});
+	}
+	reason = reader_slice(reader);
+	if (reader->bad || reason.size >= sizeof(it->reason.text))
+		return -EBADMSG;
+	if (reason.size)
+		memcpy(it->reason.text, reason.data, reason.size);
+	return 0;
+}
+
+int quarantine_decode(struct reader *reader, struct quarantine **out)
+{
+	struct quarantine *it;
+	int rc = quarantine_create(NULL, &it);
+
+	if (rc)
+		return rc;
+	rc = decode(reader, it);
+	if (rc || quarantine_first(it, 0, UINT16_MAX) < 0)
+		quarantine_unref(&it);
+	*out = it;
+	return rc;
+}

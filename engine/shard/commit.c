@@ -1,0 +1,129 @@
+/* Commits: the log made durable, in two halves, so that the owner need not wait for the disk.
+ *
+ *     begin  owner       writes what is pending to the log, notes the segments that are not synced and how far they reach
+ *     run    any thread  syncs them, older segments first (D3)
+ *     end    owner       raises the durable sequence to what was noted, or the shard is dead
+ *
+ * Segments are referenced in between: a flush that ends meanwhile may let go of them. */
+#include "engine/shard/shard.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+struct engine_commit {
+	int status;
+	size_t count;
+	struct {
+		struct wal *log;
+		uint64_t last_sequence; /* when the commit began */
+	} segments[];
+};
+
+static size_t count_unsynced(const struct shard *shard)
+{
+	size_t count = !shard->log->is_synced;
+
+	for (const struct wal *log = shard->unsynced; log; log = log->next)
+		count++;
+	return count;
+}
+
+static void add_segment(struct engine_commit *commit, struct wal *log)
+{
+	commit->segments[commit->count].log = wal_ref(log);
+	commit->segments[commit->count].last_sequence = log->last_sequence;
+	commit->count++;
+}
+
+int shard_commit_begin(struct shard *shard, struct engine_commit **out)
+{
+	int rc = shard->is_dead ? -EIO : shard_write_pending(shard);
+	struct engine_commit *commit;
+	size_t count;
+
+	*out = NULL;
+	if (rc)
+		return rc;
+	shard->stats.commits++;
+	count = count_unsynced(shard);
+	if (!count)
+		return 0;
+	commit = calloc(1, sizeof(*commit) + count * sizeof(commit->segments[0]));
+	if (!commit)
+		return -ENOMEM;
+	for (struct wal *log = shard->unsynced; log; log = log->next)
+		add_segment(commit, log);
+	if (!shard->log->is_synced)
+		add_segment(commit, shard->log);
+	shard->commit_count++;
+	*out = commit;
+	return 0;
+}
+
+void engine_commit_run(struct engine_commit *commit)
+{
+	for (size_t i = 0; i < commit->count && commit->status == 0; i++)
+		commit->status = wal_sync(commit->segments[i].log);
+}
+
+static void note_synced(struct shard *shard, struct wal *log, uint64_t last_sequence)
+{
+	if (log->last_sequence == last_sequence)
+		log->is_synced = true;
+	if (last_sequence > shard->durable_sequence)
+		shard->durable_sequence = last_sequence;
+}
+
+static void forget_synced(struct shard *shard)
+{
+	while (shard->unsynced && shard->unsynced->is_synced) {
+		struct wal *log = shard->unsynced;
+
+		shard->unsynced = log->next;
+		wal_close(&log);
+	}
+}
+
+int shard_commit_end(struct shard *shard, struct engine_commit **out)
+{
+	struct engine_commit *commit = *out;
+	int rc = commit->status;
+
+	*out = NULL;
+	assert(shard->commit_count);
+	shard->commit_count--;
+	shard->stats.syncs++;
+	for (size_t i = 0; i < commit->count; i++) {
+		if (rc == 0)
+			note_synced(shard, commit->segments[i].log, commit->segments[i].last_sequence);
+	}
+	if (rc == 0)
+		forget_synced(shard);
+	for (size_t i = 0; i < commit->count; i++)
+		wal_close(&commit->segments[i].log);
+	free(commit);
+	return rc ? shard_die(shard, rc, "syncing the log") : shard->is_dead ? -EIO : 0;
+}
+
+int shard_commit(struct shard *shard, enum engine_sync mode)
+{
+	struct engine_commit *commit;
+	int rc;
+
+	if (mode != ENGINE_SYNC_EACH) {
+		rc = shard->is_dead ? -EIO : shard_write_pending(shard);
+		shard->stats.commits += rc == 0;
+		return rc;
+	}
+	rc = shard_commit_begin(shard, &commit);
+	if (rc || !commit)
+		return rc;
+	engine_commit_run(commit);
+	return shard_commit_end(shard, &commit);
+}
+
+int shard_sync(struct shard *shard)
+{
+	return shard_commit(shard, ENGINE_SYNC_EACH);
+}

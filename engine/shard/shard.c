@@ -1,0 +1,399 @@
+#include "engine/shard/shard.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/disk/trash.h"
+
+static const struct compact_limits limits = {SHARD_RUNS_PER_LEVEL, SHARD_FIRST_RUNS, SHARD_BOTTOM_PERCENT};
+
+int shard_die(struct shard *shard, int code, const char *what)
+{
+	shard->is_dead = true;
+	format_error(&shard->error, code, "%s: %s failed: %s; what was written since the last sync is in doubt: reopen",
+		     shard->files.directory, what, strerror(-code));
+	return -EIO;
+}
+
+uint64_t shard_new_number(struct shard *shard)
+{
+	return atomic_fetch_add(&shard->next_number, 1);
+}
+
+uint64_t shard_reserved_number(struct shard *shard)
+{
+	return atomic_load(&shard->next_number) + SHARD_NUMBERS_AHEAD;
+}
+
+void retired_fini(struct retired *retired)
+{
+	memtable_unref(&retired->memtable);
+	buffer_fini(&retired->tree);
+}
+
+int shard_prepare_view(struct shard *shard, const struct manifest_state *next, struct view **out)
+{
+	struct version *version;
+	int rc = version_create(next, &version);
+
+	if (rc)
+		return rc;
+	rc = shard_make_view(shard, shard_memtable(shard), 0, version, out);
+	version_unref(&version);
+	return rc;
+}
+
+int shard_make_view(struct shard *shard, struct memtable *memtable, size_t first_retired, struct version *version,
+		    struct view **out)
+{
+	size_t count = shard->retired_count - first_retired + 1;
+	struct memtable **memtables = malloc(count * sizeof(struct memtable *));
+	int rc;
+
+	if (!memtables)
+		return -ENOMEM;
+	memtables[0] = memtable;
+	for (size_t i = 1; i < count; i++)
+		memtables[i] = shard->retired[shard->retired_count - i].memtable;
+	rc = view_create(version, memtables, count, out);
+	free(memtables);
+	return rc;
+}
+
+/* Is the drop out of the way of everything that is older than it? */
+static bool is_forgettable(const struct shard *shard, const struct manifest_state *state, size_t first_retired,
+			   const struct manifest_drop *drop)
+{
+	struct engine_slice begin = buffer_slice(&drop->begin), end = buffer_slice(&drop->end);
+
+	if (state->tree.number && state->tree.drop_id < drop->id)
+		return false;
+	if (shard->must_rotate || shard_memtable(shard)->drop_id < drop->id)
+		return false;
+	/* A compaction under way may hold tables that the drop has removed: its outputs will need hiding. */
+	for (size_t i = 0; i < shard->compaction_count; i++) {
+		if (shard->compactions[i]->drop_id < drop->id)
+			return false;
+	}
+	for (size_t i = first_retired; i < shard->retired_count; i++) {
+		if (shard->retired[i].memtable->drop_id < drop->id)
+			return false;
+	}
+	for (size_t i = 0; i < state->table_count; i++) {
+		const struct table_meta *meta = &state->tables[i]->meta;
+
+		if (meta->drop_id < drop->id && format_compare(begin, buffer_slice(&meta->largest)) <= 0 &&
+		    (!end.size || format_compare(buffer_slice(&meta->smallest), end) < 0))
+			return false;
+	}
+	return true;
+}
+
+uint64_t shard_forgettable(const struct shard *shard, const struct manifest_state *state, size_t first_retired)
+{
+	uint64_t id = 0;
+
+	for (size_t i = 0; i < state->drop_count; i++) {
+		if (!is_forgettable(shard, state, first_retired, &state->drops[i]))
+			break;
+		id = state->drops[i].id;
+	}
+	return id;
+}
+
+/* The manifest grows by every edit; beyond a size the state is written anew. */
+static int rewrite_manifest(struct shard *shard)
+{
+	struct manifest *manifest;
+	int rc = manifest_create(&shard->files, shard_new_number(shard), &shard->state, &manifest);
+
+	if (rc == -EIO)
+		return shard_die(shard, rc, "replacing the manifest");
+	if (rc)
+		return 0; /* The old one serves on. */
+	manifest_close(&shard->manifest);
+	shard->manifest = manifest;
+	return 0;
+}
+
+int shard_change(struct shard *shard, struct manifest_edit *edit, struct manifest_state *next, struct view *view)
+{
+	int rc;
+
+	edit->next_number = next->next_number = shard_reserved_number(shard);
+	rc = manifest_append(shard->manifest, edit);
+	if (rc) {
+		manifest_state_fini(next);
+		view_unref(&view);
+		return rc == -EIO ? shard_die(shard, rc, "writing the manifest") : rc;
+	}
+	manifest_state_fini(&shard->state);
+	shard->state = *next;
+	if (view) {
+		view_unref(&shard->view);
+		shard->view = view;
+	}
+	return manifest_size(shard->manifest) > SHARD_MANIFEST_MAX ? rewrite_manifest(shard) : 0;
+}
+
+/* ---- meta ---------------------------------------------------------------------------------------------------- */
+
+int shard_meta_set(struct shard *shard, const void *data, size_t size)
+{
+	struct engine_slice meta = {data, size};
+	struct manifest_edit edit = {.meta = &meta};
+	struct manifest_state next;
+	int rc;
+
+	if (shard->is_dead)
+		return -EIO;
+	if (size > ENGINE_META_MAX)
+		return -EINVAL;
+	rc = manifest_state_change(&shard->state, &edit, &next);
+	return rc ? rc : shard_change(shard, &edit, &next, NULL);
+}
+
+void shard_meta_get(const struct shard *shard, struct engine_slice *meta_out)
+{
+	*meta_out = buffer_slice(&shard->state.meta);
+}
+
+bool shard_is_dead(const struct shard *shard)
+{
+	return shard->is_dead;
+}
+
+const char *shard_error(const struct shard *shard)
+{
+	return shard->error.text;
+}
+
+/* ---- pressure and statistics --------------------------------------------------------------------------------- */
+
+size_t shard_memory(const struct shard *shard)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < shard->view->memtable_count; i++)
+		bytes += memtable_bytes(shard->view->memtables[i]);
+	return bytes;
+}
+
+static bool is_run_busy(const struct shard *shard, const struct version_run *run)
+{
+	for (size_t i = 0; i < shard->compaction_count; i++) {
+		const struct engine_job *job = shard->compactions[i];
+
+		for (size_t j = 0; j < job->run_count; j++) {
+			const struct version_run *input = &job->version->runs[job->first_run + j];
+
+			if (input->level == run->level && input->id == run->id)
+				return true;
+		}
+	}
+	return false;
+}
+
+static bool has_dropped(const struct version *version, const struct version_run *run)
+{
+	for (size_t i = 0; version->drops->count && i < run->table_count; i++) {
+		const struct table_meta *meta = &run->tables[i]->meta;
+
+		for (size_t j = 0; j < version->drops->count; j++) {
+			const struct version_drop *drop = &version->drops->items[j];
+
+			if (drop->id > meta->drop_id &&
+			    format_compare(buffer_slice(&drop->begin), buffer_slice(&meta->largest)) <= 0 &&
+			    (!drop->end.size ||
+			     format_compare(buffer_slice(&meta->smallest), buffer_slice(&drop->end)) < 0))
+				return true;
+		}
+	}
+	return false;
+}
+
+int shard_runs(const struct shard *shard, struct compact_run **out)
+{
+	const struct version *version = shard->view->version;
+	struct compact_run *runs = calloc(version->run_count + 1, sizeof(*runs));
+
+	if (!runs)
+		return -ENOMEM;
+	for (size_t i = 0; i < version->run_count; i++) {
+		const struct version_run *run = &version->runs[i];
+
+		runs[i] = (struct compact_run){
+			.level = run->level,
+			.bytes = run->bytes,
+			.is_busy = is_run_busy(shard, run),
+			.has_dropped = has_dropped(version, run),
+		};
+	}
+	*out = runs;
+	return 0;
+}
+
+static uint32_t run_debt(const struct shard *shard)
+{
+	const struct version *version = shard->view->version;
+	uint32_t count = 0;
+
+	while (count < version->run_count && version->runs[count].level == 0)
+		count++;
+	return compact_debt(count, &limits, SHARD_LIMIT_RUNS);
+}
+
+/* Memory debt begins when more than one and a half budgets are taken, that is when flushes fall behind. */
+static uint32_t memory_debt(const struct shard *shard)
+{
+	size_t budget = shard->options.memtable_bytes;
+	size_t free_bytes = budget + budget / 2, full = budget * SHARD_FULL_MEMTABLES, used = shard_memory(shard);
+
+	if (used <= free_bytes)
+		return 0;
+	if (used >= full)
+		return 1000;
+	return (uint32_t)((used - free_bytes) * 1000 / (full - free_bytes));
+}
+
+uint32_t shard_pressure(const struct shard *shard)
+{
+	uint32_t runs = run_debt(shard), memory = memory_debt(shard);
+
+	return runs > memory ? runs : memory;
+}
+
+static uint64_t log_bytes(const struct shard *shard)
+{
+	uint64_t bytes = shard->log ? shard->log->size : 0;
+
+	for (size_t i = 0; i < shard->retired_count; i++)
+		bytes += memtable_bytes(shard->retired[i].memtable);
+	return bytes;
+}
+
+void shard_stats(const struct shard *shard, struct shard_stats *stats_out)
+{
+	const struct version *version = shard->view->version;
+	uint64_t entries = 0, deletes = 0;
+
+	*stats_out = shard->stats;
+	stats_out->filter_checks = shard->read_stats.filter_checks;
+	stats_out->filter_negatives = shard->read_stats.filter_negatives;
+	stats_out->filter_false_positives = shard->read_stats.filter_false_positives;
+	stats_out->cache_hits = shard->read_stats.cache_hits;
+	stats_out->cache_misses = shard->read_stats.cache_misses;
+	stats_out->cache_bytes = cache_used(shard->cache);
+	stats_out->memtable_bytes = shard_memory(shard);
+	stats_out->disk_bytes = log_bytes(shard) + manifest_size(shard->manifest) + shard->state.tree.size;
+	for (size_t i = 0; i < shard->state.table_count; i++) {
+		const struct manifest_table *table = shard->state.tables[i];
+
+		stats_out->disk_bytes += table->meta.size;
+		stats_out->level_bytes[table->level] += table->meta.size;
+		stats_out->level_table_count[table->level]++;
+		stats_out->table_count++;
+		entries += table->meta.entry_count;
+		deletes += table->meta.delete_count;
+	}
+	for (size_t i = 0; i < shard->view->memtable_count; i++)
+		entries += shard->view->memtables[i]->entry_count;
+	stats_out->keys_estimate = entries > 2 * deletes ? entries - 2 * deletes : 0;
+	stats_out->quarantined_partitions = quarantine_count(shard->state.quarantine);
+	assert(version->table_count == shard->state.table_count);
+}
+
+/* ---- create and destroy -------------------------------------------------------------------------------------- */
+
+int shard_create_files(const struct engine_options *options, uint32_t shard_index, struct engine_error *error_out)
+{
+	struct manifest_state state = {.next_number = 2};
+	struct manifest *manifest;
+	struct files files;
+	int rc;
+
+	files_init(&files, options->fs, options->directory, shard_index);
+	rc = options->fs->mkdir(options->fs, files.directory);
+	if (rc == -EEXIST)
+		rc = 0;
+	if (rc == 0)
+		rc = manifest_create(&files, 1, &state, &manifest);
+	if (rc)
+		return format_error(error_out, rc, "%s: cannot create: %s", files.directory, strerror(-rc));
+	manifest_close(&manifest);
+	return 0;
+}
+
+static void shard_free(struct shard *shard)
+{
+	assert(!shard->compaction_count && !shard->is_flushing && !shard->commit_count && !shard->scrub.is_out &&
+	       !shard->is_sweeping);
+	assert(atomic_load(&shard->snapshot_count) == 0);
+	if (shard->view)
+		view_unref(&shard->view);
+	for (size_t i = 0; i < shard->retired_count; i++)
+		retired_fini(&shard->retired[i]);
+	wal_close(&shard->log);
+	while (shard->unsynced) {
+		struct wal *log = shard->unsynced;
+
+		shard->unsynced = log->next;
+		wal_close(&log);
+	}
+	manifest_close(&shard->manifest);
+	manifest_state_fini(&shard->state);
+	hashtree_fini(&shard->tree);
+	buffer_fini(&shard->pending);
+	cache_destroy(&shard->cache);
+	trash_destroy(&shard->files.trash);
+	free(shard->retired);
+	free(shard->compactions);
+	free(shard);
+}
+
+int shard_open(struct engine *engine, const struct engine_options *options, uint32_t shard_index, struct shard **out,
+	       struct engine_error *error_out)
+{
+	struct shard *shard = calloc(1, sizeof(*shard));
+	int rc;
+
+	if (!shard)
+		return -ENOMEM;
+	shard->engine = engine;
+	shard->options = *options;
+	files_init(&shard->files, options->fs, options->directory, shard_index);
+	shard->files.shard_count = options->shard_count;
+	rc = trash_create(options->fs, &shard->files.trash);
+	if (rc == 0)
+		rc = cache_create(options->cache_bytes / options->shard_count, &shard->cache);
+	if (rc == 0)
+		rc = shard_recover(shard, error_out);
+	if (rc) {
+		shard_free(shard);
+		return rc;
+	}
+	*out = shard;
+	return 0;
+}
+
+/* Notes how far the log went, so that a log that ends earlier is known to be damaged. */
+static int seal(struct shard *shard)
+{
+	struct manifest_edit edit = {.closed_sequence = shard->sequence, .next_number = shard_reserved_number(shard)};
+	int rc = shard_sync(shard);
+
+	if (rc == 0)
+		rc = manifest_append(shard->manifest, &edit);
+	return rc;
+}
+
+int shard_close(struct shard **shard)
+{
+	struct shard *it = *shard;
+	int rc = it->is_dead ? -EIO : seal(it);
+
+	*shard = NULL;
+	shard_free(it);
+	return rc;
+}

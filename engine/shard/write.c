@@ -1,0 +1,392 @@
+#include "engine/shard/shard.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/disk/batch.h"
+
+enum { SPACE_CHECK_BYTES = 1024 * 1024 };
+
+/* Is this an error after which the disk is as before, and may have room again later? */
+static bool is_full_disk(int rc)
+{
+	return rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG;
+}
+
+static int disk_is_full(struct shard *shard)
+{
+	return format_error(&shard->error, -ENOSPC, "%s: the disk is full: free some space", shard->files.directory);
+}
+
+/* ---- log ----------------------------------------------------------------------------------------------------- */
+
+int shard_write_pending(struct shard *shard)
+{
+	uint64_t first = shard->sequence - shard->pending_count + 1, size_before = shard->log->size;
+	int rc;
+
+	if (!shard->pending_count)
+		return 0;
+	rc = wal_append(shard->log, shard->pending.data, shard->pending.size, first, shard->pending_count,
+			shard->durable_sequence);
+	if (is_full_disk(rc)) {
+		shard->is_full = true;
+		return disk_is_full(shard);
+	}
+	if (rc)
+		return shard_die(shard, rc, "writing the log");
+	shard->pending.size = 0;
+	shard->pending_count = 0;
+	shard->stats.log_bytes_written += shard->log->size - size_before;
+	return 0;
+}
+
+uint64_t shard_sequence(const struct shard *shard)
+{
+	return shard->sequence;
+}
+
+uint64_t shard_durable_sequence(const struct shard *shard)
+{
+	return shard->durable_sequence;
+}
+
+/* ---- rotation ------------------------------------------------------------------------------------------------ */
+
+/* The segment just left behind: to be synced later, or gone when it holds nothing. */
+static void leave_log(struct shard *shard, struct wal *log, bool is_empty)
+{
+	struct wal **tail = &shard->unsynced;
+
+	if (is_empty) {
+		struct files_path path = files_path(&shard->files, FILE_LOG, log->number);
+
+		wal_close(&log);
+		files_remove(shard->files.fs, path.text);
+		return;
+	}
+	if (log->is_synced) {
+		wal_close(&log);
+		return;
+	}
+	while (*tail)
+		tail = &(*tail)->next;
+	*tail = log;
+}
+
+/* What becomes of the memtable being written. On an error, too, *out is the caller's to free. */
+static int prepare_retired(struct shard *shard, struct retired *out)
+{
+	struct memtable *memtable = shard_memtable(shard);
+	struct retired *grown = realloc(shard->retired, (shard->retired_count + 1) * sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	shard->retired = grown;
+	*out = (struct retired){
+		.memtable = memtable,
+		.first_log = shard->log->number,
+		.last_log = shard->log->number,
+		.last_sequence = shard->sequence,
+		.tree_drop_id = shard->state.last_drop_id,
+		.has_tree = shard->is_tree_changed || (shard->state.tree.number && shard->state.drop_count),
+	};
+	memtable_ref(memtable);
+	return out->has_tree ? hashtree_save(&shard->tree, &out->tree) : 0;
+}
+
+static int create_log(struct shard *shard, struct wal **out)
+{
+	int rc =
+		wal_create(&shard->files, shard_new_number(shard), shard->sequence + 1, shard->state.last_drop_id, out);
+
+	if (is_full_disk(rc))
+		return disk_is_full(shard);
+	if (rc == 0 || rc == -ENOMEM)
+		return rc;
+	return shard_die(shard, rc, "beginning a log segment");
+}
+
+int shard_rotate(struct shard *shard)
+{
+	bool is_empty = shard_memtable(shard)->entry_count == 0 && !shard->pending_count;
+	struct retired retired = {0};
+	struct memtable *memtable = NULL;
+	struct view *view = NULL;
+	struct wal *log = NULL;
+	int rc = shard_write_pending(shard);
+
+	if (rc == 0)
+		rc = memtable_create(shard->state.last_drop_id, &memtable);
+	if (rc == 0 && !is_empty)
+		rc = prepare_retired(shard, &retired);
+	if (rc == 0 && !is_empty) {
+		shard->retired[shard->retired_count++] = retired;
+		rc = shard_make_view(shard, memtable, 0, shard->view->version, &view);
+		shard->retired_count--;
+	} else if (rc == 0) {
+		rc = shard_make_view(shard, memtable, 0, shard->view->version, &view);
+	}
+	if (rc == 0)
+		rc = create_log(shard, &log);
+	memtable_unref(&memtable);
+	if (rc) {
+		retired_fini(&retired);
+		if (view)
+			view_unref(&view);
+		return rc;
+	}
+	if (!is_empty) {
+		shard->retired_count++;
+		if (retired.has_tree)
+			shard->is_tree_changed = false;
+	}
+	view_unref(&shard->view);
+	shard->view = view;
+	/* An empty memtable may still stand for entries: deletes undone leave none, but written batches do. */
+	leave_log(shard, shard->log, is_empty && shard->log->size == FORMAT_HEADER_SIZE);
+	shard->log = log;
+	shard->must_rotate = false;
+	return 0;
+}
+
+/* ---- write --------------------------------------------------------------------------------------------------- */
+
+/* Keeps the last of the disk for compactions, which free space: two memtables' worth. */
+static int check_space(struct shard *shard)
+{
+	const struct fs *fs = shard->files.fs;
+	uint64_t reserve = 2 * (uint64_t)shard->options.memtable_bytes, free_bytes;
+
+	if (!shard->is_full && shard->stats.log_bytes_written - shard->space_checked_at < SPACE_CHECK_BYTES)
+		return 0;
+	shard->space_checked_at = shard->stats.log_bytes_written;
+	if (fs->free_bytes(fs, shard->files.directory, &free_bytes))
+		free_bytes = reserve; /* Unknown: the write itself will tell. */
+	shard->is_full = free_bytes < reserve;
+	if (!shard->is_full)
+		return 0;
+	return format_error(&shard->error, -ENOSPC,
+			    "%s: %llu bytes are free, %llu are kept for compaction: free some space",
+			    shard->files.directory, (unsigned long long)free_bytes, (unsigned long long)reserve);
+}
+
+/* Everything that may refuse a write, before anything is changed. */
+static int make_room(struct shard *shard, const struct engine_batch *batch)
+{
+	int rc;
+
+	if (shard->is_dead)
+		return -EIO;
+	if (shard->is_full && (rc = shard_write_pending(shard)))
+		return rc;
+	if (shard->state.quarantine && (rc = shard_quarantine_check(shard, batch)))
+		return rc;
+	rc = check_space(shard);
+	if (rc)
+		return rc;
+	if (shard->pending.size + batch->entries.size > SHARD_PENDING_MAX && (rc = shard_write_pending(shard)))
+		return rc;
+	if (!shard->must_rotate && memtable_bytes(shard_memtable(shard)) < shard->options.memtable_bytes)
+		return 0;
+	if (shard_pressure(shard) >= 1000)
+		return -EAGAIN;
+	return shard_rotate(shard);
+}
+
+static int prepare_trees(struct shard *shard, const struct engine_batch *batch)
+{
+	struct reader reader = {batch->entries.data, batch->entries.data + batch->entries.size, false};
+	struct wal_entry entry;
+	int rc = 0;
+
+	while (rc == 0 && (rc = wal_entry_next(&reader, &entry)) == 1) {
+		rc = 0;
+		if (entry.tree_delta)
+			rc = hashtree_prepare(&shard->tree, hashtree_partition(entry.key), engine_tree_leaf(entry.key));
+	}
+	return rc;
+}
+
+static void apply_trees(struct shard *shard, const struct engine_batch *batch)
+{
+	struct reader reader = {batch->entries.data, batch->entries.data + batch->entries.size, false};
+	struct wal_entry entry;
+
+	while (wal_entry_next(&reader, &entry) == 1) {
+		if (entry.tree_delta)
+			hashtree_apply(&shard->tree, hashtree_partition(entry.key), engine_tree_leaf(entry.key),
+				       entry.tree_delta);
+	}
+	shard->is_tree_changed = true;
+}
+
+/* Takes back the first `count` entries. */
+static void undo(struct shard *shard, const struct engine_batch *batch, uint32_t count)
+{
+	/* In reverse: an entry is only taken back while it is the newest of its key. */
+	while (count-- > 0) {
+		struct reader reader = {batch->entries.data, batch->entries.data + batch->entries.size, false};
+		struct wal_entry entry;
+
+		for (uint32_t i = 0; i <= count; i++) {
+			if (wal_entry_next(&reader, &entry) != 1)
+				return;
+		}
+		memtable_undo(shard_memtable(shard), entry.key, shard->sequence + 1 + count);
+	}
+}
+
+static int add_to_memtable(struct shard *shard, const struct engine_batch *batch)
+{
+	struct reader reader = {batch->entries.data, batch->entries.data + batch->entries.size, false};
+	struct wal_entry entry;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < batch->count; i++) {
+		rc = wal_entry_next(&reader, &entry) == 1 ? 0 : -EINVAL;
+		if (rc == 0)
+			rc = memtable_add(shard_memtable(shard), entry.key, entry.value, entry.type,
+					  shard->sequence + 1 + i);
+		if (rc) {
+			undo(shard, batch, i);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+static int add_to_pending(struct shard *shard, const struct engine_batch *batch)
+{
+	static const uint8_t room[WAL_BATCH_ROOM];
+	int rc = buffer_reserve(&shard->pending, sizeof(room) + batch->entries.size);
+
+	if (rc)
+		return rc;
+	if (!shard->pending_count)
+		rc = buffer_append(&shard->pending, room, sizeof(room));
+	return rc ? rc : buffer_append(&shard->pending, batch->entries.data, batch->entries.size);
+}
+
+int shard_write(struct shard *shard, const struct engine_batch *batch)
+{
+	size_t pending_before;
+	int rc = make_room(shard, batch);
+
+	if (rc || !batch->count)
+		return rc;
+	if (batch->has_deltas) {
+		rc = prepare_trees(shard, batch);
+		if (rc)
+			return rc;
+	}
+	pending_before = shard->pending_count ? shard->pending.size : 0;
+	rc = add_to_pending(shard, batch);
+	if (rc == 0)
+		rc = add_to_memtable(shard, batch);
+	if (rc) {
+		shard->pending.size = pending_before;
+		return rc;
+	}
+	if (batch->has_deltas)
+		apply_trees(shard, batch);
+	shard->pending_count += batch->count;
+	shard->sequence += batch->count;
+	shard->stats.batches++;
+	shard->stats.user_bytes_written += batch->user_bytes;
+	return 0;
+}
+
+/* ---- drop range ---------------------------------------------------------------------------------------------- */
+
+static bool lies_inside(const struct table_meta *meta, struct engine_slice begin, struct engine_slice end)
+{
+	return format_compare(begin, buffer_slice(&meta->smallest)) <= 0 &&
+	       (!end.size || format_compare(buffer_slice(&meta->largest), end) < 0);
+}
+
+/* Whole files in the range go at once. */
+static size_t collect_inside(const struct shard *shard, struct engine_slice begin, struct engine_slice end,
+			     uint64_t *numbers)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < shard->state.table_count; i++) {
+		if (lies_inside(&shard->state.tables[i]->meta, begin, end))
+			numbers[count++] = shard->state.tables[i]->meta.number;
+	}
+	return count;
+}
+
+static bool is_removed(const struct manifest_edit *edit, uint64_t number)
+{
+	for (size_t i = 0; i < edit->removed_count; i++) {
+		if (edit->removed[i] == number)
+			return true;
+	}
+	return false;
+}
+
+static int record_drop(struct shard *shard, struct manifest_edit *edit)
+{
+	struct manifest_state next;
+	struct version *version;
+	struct view *view, *old = shard->view;
+	int rc = manifest_state_change(&shard->state, edit, &next);
+
+	if (rc)
+		return rc;
+	rc = version_create(&next, &version);
+	if (rc == 0) {
+		rc = shard_make_view(shard, shard_memtable(shard), 0, version, &view);
+		version_unref(&version);
+	}
+	if (rc) {
+		manifest_state_fini(&next);
+		return rc;
+	}
+	/* The old view keeps the removed tables until their files are marked to go with them. */
+	view_ref(old);
+	rc = shard_change(shard, edit, &next, view);
+	for (size_t i = 0; rc == 0 && i < old->version->table_count; i++) {
+		if (is_removed(edit, old->version->tables[i]->meta.number))
+			sst_doom(old->version->tables[i]);
+	}
+	view_unref(&old);
+	return rc;
+}
+
+int shard_drop_range(struct shard *shard, struct engine_slice begin, struct engine_slice end)
+{
+	uint64_t *numbers = malloc((shard->state.table_count + 1) * sizeof(*numbers));
+	struct manifest_drop drop = {.id = shard->state.last_drop_id + 1};
+	struct manifest_edit edit = {.drop = &drop, .removed = numbers, .last_drop_id = drop.id};
+	int rc = numbers ? 0 : -ENOMEM;
+
+	/* What it deletes must not be able to come later than the drop itself (E1). */
+	if (rc == 0)
+		rc = shard_sync(shard);
+	if (rc == 0 && shard->must_rotate)
+		rc = shard_rotate(shard);
+	if (rc == 0)
+		rc = buffer_assign(&drop.begin, begin);
+	if (rc == 0)
+		rc = buffer_assign(&drop.end, end);
+	if (rc == 0) {
+		edit.removed_count = collect_inside(shard, begin, end, numbers);
+		rc = record_drop(shard, &edit);
+	}
+	if (rc == 0) {
+		hashtree_zero_range(&shard->tree, begin, end);
+		shard->is_tree_changed = true;
+		/* The drop stands. If the rotation cannot be done now, the next write does it first. */
+		shard->must_rotate = true;
+		if (shard_rotate(shard) == -EIO)
+			rc = -EIO;
+	}
+	buffer_fini(&drop.begin);
+	buffer_fini(&drop.end);
+	free(numbers);
+	return rc;
+}

@@ -1,0 +1,284 @@
+#include "engine/table/cache.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+enum { QUEUE_SMALL, QUEUE_MAIN, QUEUE_COUNT };
+enum { USES_MAX = 3, SLOT_SHIFT = 48, SLOT_MOVE = 0x4000 /* references in a slot before they move to the block */ };
+
+#define SLOT_ONE     ((uint64_t)1 << SLOT_SHIFT)
+#define SLOT_POINTER (SLOT_ONE - 1)
+#define PIN_BIAS     ((int64_t)1 << 40) /* stands for the slot */
+
+struct queue {
+	struct block *newest, *oldest;
+	size_t bytes;
+};
+
+struct cache {
+	pthread_mutex_t lock;
+	struct queue queues[QUEUE_COUNT];
+	size_t budget;
+	int64_t reserved;
+	_Atomic bool has_damage;
+	uint64_t ghost_clock; /* bytes that have left the small queue unread, ever */
+};
+
+int cache_create(size_t budget_bytes, struct cache **out)
+{
+	struct cache *cache = calloc(1, sizeof(*cache));
+
+	if (!cache)
+		return -ENOMEM;
+	pthread_mutex_init(&cache->lock, NULL);
+	cache->budget = budget_bytes;
+	*out = cache;
+	return 0;
+}
+
+void cache_destroy(struct cache **cache)
+{
+	struct cache *it = *cache;
+
+	*cache = NULL;
+	if (!it)
+		return;
+	assert(!it->queues[QUEUE_SMALL].bytes && !it->queues[QUEUE_MAIN].bytes);
+	pthread_mutex_destroy(&it->lock);
+	free(it);
+}
+
+int block_create(size_t size, struct block **out)
+{
+	struct block *block = malloc(sizeof(*block) + size);
+
+	if (!block)
+		return -ENOMEM;
+	pin_init(&block->pin, PIN_BLOCK);
+	atomic_init(&block->uses, 0);
+	block->slot = NULL;
+	block->size = size;
+	*out = block;
+	return 0;
+}
+
+/* Adds to the block's count; who brings it to zero frees it. */
+static void block_adjust(struct block *block, int64_t by)
+{
+	if (atomic_fetch_add_explicit(&block->pin.count, by, memory_order_acq_rel) == -by)
+		free(block);
+}
+
+void block_release(struct block *block)
+{
+	block_adjust(block, -1);
+}
+
+static struct block *slot_block(uint64_t word)
+{
+	return word & 1 ? NULL : (struct block *)(uintptr_t)(word & SLOT_POINTER);
+}
+
+/* Moves the slot's references to the block's own count. The caller holds one, so the block stays. Adding comes first:
+ * the count may be too high for a moment, never too low. */
+static void slot_settle(cache_slot *slot, struct block *block)
+{
+	uint64_t word = atomic_load_explicit(slot, memory_order_relaxed);
+	int64_t count = (int64_t)(word >> SLOT_SHIFT);
+
+	if (slot_block(word) != block || count < SLOT_MOVE)
+		return;
+	block_adjust(block, count);
+	if (!atomic_compare_exchange_strong_explicit(slot, &word, word & SLOT_POINTER, memory_order_acq_rel,
+						     memory_order_relaxed))
+		block_adjust(block, -count);
+}
+
+struct block *cache_take(cache_slot *slot)
+{
+	uint64_t word = atomic_load_explicit(slot, memory_order_acquire);
+	struct block *block;
+	uint8_t uses;
+
+	do {
+		block = slot_block(word);
+		if (!block)
+			return NULL;
+	} while (!atomic_compare_exchange_weak_explicit(slot, &word, word + SLOT_ONE, memory_order_acq_rel,
+							memory_order_acquire));
+	if (word >> SLOT_SHIFT >= SLOT_MOVE)
+		slot_settle(slot, block);
+	uses = atomic_load_explicit(&block->uses, memory_order_relaxed);
+	if (uses < USES_MAX)
+		atomic_store_explicit(&block->uses, uses + 1, memory_order_relaxed);
+	return block;
+}
+
+static size_t block_cost(const struct block *block)
+{
+	return sizeof(*block) + block->size;
+}
+
+static void queue_push(struct cache *cache, unsigned which, struct block *block)
+{
+	struct queue *queue = &cache->queues[which];
+
+	block->queue = (uint8_t)which;
+	block->newer = NULL;
+	block->older = queue->newest;
+	if (queue->newest)
+		queue->newest->newer = block;
+	else
+		queue->oldest = block;
+	queue->newest = block;
+	queue->bytes += block_cost(block);
+}
+
+static void queue_remove(struct cache *cache, struct block *block)
+{
+	struct queue *queue = &cache->queues[block->queue];
+
+	if (block->newer)
+		block->newer->older = block->older;
+	else
+		queue->newest = block->older;
+	if (block->older)
+		block->older->newer = block->newer;
+	else
+		queue->oldest = block->newer;
+	queue->bytes -= block_cost(block);
+}
+
+/* Empties the slot, leaving `mark` in it. */
+static void slot_evict(struct cache *cache, struct block *block, uint64_t mark)
+{
+	uint64_t word = atomic_exchange_explicit(block->slot, mark, memory_order_acq_rel);
+
+	assert(slot_block(word) == block);
+	queue_remove(cache, block);
+	block_adjust(block, (int64_t)(word >> SLOT_SHIFT) - PIN_BIAS);
+}
+
+static size_t block_budget(const struct cache *cache)
+{
+	size_t least = cache->budget / 4;
+
+	if (cache->reserved <= 0)
+		return cache->budget;
+	return (size_t)cache->reserved < cache->budget - least ? cache->budget - (size_t)cache->reserved : least;
+}
+
+/* A block that was read since its last look gets another round. */
+static void evict_from_small(struct cache *cache)
+{
+	struct block *block = cache->queues[QUEUE_SMALL].oldest;
+
+	if (atomic_load_explicit(&block->uses, memory_order_relaxed)) {
+		queue_remove(cache, block);
+		atomic_store_explicit(&block->uses, 0, memory_order_relaxed);
+		queue_push(cache, QUEUE_MAIN, block);
+		return;
+	}
+	cache->ghost_clock += block_cost(block);
+	slot_evict(cache, block, cache->ghost_clock << 1 | 1);
+}
+
+static void evict_from_main(struct cache *cache)
+{
+	struct block *block = cache->queues[QUEUE_MAIN].oldest;
+	uint8_t uses = atomic_load_explicit(&block->uses, memory_order_relaxed);
+
+	if (!uses) {
+		slot_evict(cache, block, 0);
+		return;
+	}
+	queue_remove(cache, block);
+	atomic_store_explicit(&block->uses, uses - 1, memory_order_relaxed);
+	queue_push(cache, QUEUE_MAIN, block);
+}
+
+static void evict(struct cache *cache)
+{
+	size_t budget = block_budget(cache);
+	struct queue *small = &cache->queues[QUEUE_SMALL], *main = &cache->queues[QUEUE_MAIN];
+
+	while (small->bytes + main->bytes > budget) {
+		if (small->oldest && (small->bytes > budget / 10 || !main->oldest))
+			evict_from_small(cache);
+		else
+			evict_from_main(cache);
+	}
+}
+
+/* Did this block leave the small queue so recently that a main queue of full size would still have had it? */
+static bool ghost_is_fresh(const struct cache *cache, uint64_t word)
+{
+	return (word & 1) && cache->ghost_clock - (word >> 1) < block_budget(cache);
+}
+
+struct block *cache_insert(struct cache *cache, cache_slot *slot, struct block *block)
+{
+	uint64_t word;
+
+	pthread_mutex_lock(&cache->lock);
+	word = atomic_load_explicit(slot, memory_order_acquire);
+	if (slot_block(word)) {
+		/* Only the holder of the lock empties a slot, so this take succeeds. */
+		struct block *first = cache_take(slot);
+
+		pthread_mutex_unlock(&cache->lock);
+		block_release(block);
+		return first;
+	}
+	assert(((uintptr_t)block & ~SLOT_POINTER) == 0);
+	block->slot = slot;
+	atomic_fetch_add_explicit(&block->pin.count, PIN_BIAS, memory_order_relaxed);
+	queue_push(cache, ghost_is_fresh(cache, word) ? QUEUE_MAIN : QUEUE_SMALL, block);
+	atomic_store_explicit(slot, (uint64_t)(uintptr_t)block, memory_order_release);
+	evict(cache);
+	pthread_mutex_unlock(&cache->lock);
+	return block;
+}
+
+void cache_forget(struct cache *cache, cache_slot *slots, size_t count)
+{
+	pthread_mutex_lock(&cache->lock);
+	for (size_t i = 0; i < count; i++) {
+		struct block *block = slot_block(atomic_load_explicit(&slots[i], memory_order_acquire));
+
+		if (block)
+			slot_evict(cache, block, 0);
+	}
+	pthread_mutex_unlock(&cache->lock);
+}
+
+void cache_reserve(struct cache *cache, int64_t bytes)
+{
+	pthread_mutex_lock(&cache->lock);
+	cache->reserved += bytes;
+	evict(cache);
+	pthread_mutex_unlock(&cache->lock);
+}
+
+void cache_note_damage(struct cache *cache)
+{
+	atomic_store_explicit(&cache->has_damage, true, memory_order_release);
+}
+
+bool cache_take_damage(struct cache *cache)
+{
+	return atomic_load_explicit(&cache->has_damage, memory_order_relaxed) &&
+	       atomic_exchange_explicit(&cache->has_damage, false, memory_order_acquire);
+}
+
+size_t cache_used(struct cache *cache)
+{
+	size_t used;
+
+	pthread_mutex_lock(&cache->lock);
+	used = cache->queues[QUEUE_SMALL].bytes + cache->queues[QUEUE_MAIN].bytes;
+	pthread_mutex_unlock(&cache->lock);
+	return used;
+}

@@ -1,0 +1,125 @@
+#include "node/actor/message.h"
+
+#include <assert.h>
+
+struct message *message_create(struct arena *home, enum message_type type)
+{
+	struct message *message = arena_zalloc(home, sizeof(*message));
+
+	if (!message)
+		return NULL;
+	message->type = type;
+	message->home = arena_ref(home);
+	return message;
+}
+
+void message_pin(struct message *message, struct arena *arena)
+{
+	unsigned at = message->pins[0] ? 1 : 0;
+
+	assert(!message->pins[at]);
+	message->pins[at] = arena_ref(arena);
+}
+
+static void free_result(struct client_result *result)
+{
+	struct message *held = result->held;
+
+	result->held = NULL;
+	message_free(held);
+	arena_unref(result->pin);
+	result->pin = NULL;
+}
+
+static void free_results(struct client_request *request)
+{
+	if (!request || !request->results)
+		return;
+	for (uint32_t i = 0; i < request->count; i++)
+		free_result(&request->results[i]);
+}
+
+void message_free(struct message *message)
+{
+	struct arena *home, *pins[2];
+
+	if (!message)
+		return;
+	if (message->type == MESSAGE_CLIENT || message->type == MESSAGE_CLIENT_DONE)
+		free_results(message->client.request);
+	if (message->type == MESSAGE_FORWARDED)
+		free_result(&message->forwarded.result);
+	if (message->value.pin)
+		engine_value_release(&message->value);
+	/* The message lies in its home, which may go with the first line below. */
+	home = message->home;
+	pins[0] = message->pins[0];
+	pins[1] = message->pins[1];
+	arena_unref(home);
+	arena_unref(pins[0]);
+	arena_unref(pins[1]);
+}
+
+struct message *message_answer(const struct message *question, struct arena *home, enum message_type type)
+{
+	struct message *answer = message_create(home, type);
+
+	if (!answer)
+		return NULL;
+	answer->from = question->to;
+	answer->to = question->from;
+	answer->correlation = question->correlation;
+	answer->call = question->call;
+	answer->call_index = question->call_index;
+	return answer;
+}
+
+const char *message_type_name(enum message_type type)
+{
+	static const char *const names[MESSAGE_TYPE_COUNT] = {
+		[MESSAGE_CLIENT] = "client",
+		[MESSAGE_FORWARD] = "forward",
+		[MESSAGE_COORDINATE] = "coordinate",
+		[MESSAGE_STORE] = "store",
+		[MESSAGE_FETCH] = "fetch",
+		[MESSAGE_COORDINATED] = "coordinated",
+		[MESSAGE_STORED] = "stored",
+		[MESSAGE_FETCHED] = "fetched",
+		[MESSAGE_CLIENT_DONE] = "client done",
+		[MESSAGE_FORWARDED] = "forwarded",
+		[MESSAGE_BUS] = "bus",
+		[MESSAGE_GOSSIP] = "gossip",
+		[MESSAGE_GOSSIPED] = "gossiped",
+		[MESSAGE_INIT_CLUSTER] = "init cluster",
+		[MESSAGE_CLUSTER_INITED] = "cluster inited",
+	};
+
+	return (unsigned)type < MESSAGE_TYPE_COUNT ? names[type] : "unknown";
+}
+
+const char *replica_status_name(enum replica_status status)
+{
+	switch (status) {
+	case REPLICA_OK:
+		return "ok";
+	case REPLICA_ABSENT:
+		return "absent";
+	case REPLICA_ERROR:
+		return "error";
+	case REPLICA_STALE_RING:
+		return "stale ring";
+	case REPLICA_OVERLOADED:
+		return "overloaded";
+	case REPLICA_DISK_FULL:
+		return "disk full";
+	case REPLICA_NOT_OWNER:
+		return "not owner";
+	case REPLICA_UNREACHABLE:
+		return "unreachable";
+	case REPLICA_LOST:
+		return "lost";
+	case REPLICA_SIBLING_LIMIT:
+		return "sibling limit";
+	}
+	return "unknown";
+}

@@ -1,0 +1,38 @@
+/* Coordinator: client operations in flight, one small state machine each (Dynamo 4.5 to 4.7, 5).
+ *
+ *                      +------------> FORWARDED --------------+
+ *     PUT   START -----+-> COORDINATING --> REPLICATING ------+--> ANSWERED (late acks, repair) --> gone
+ *     GET   START -------> FETCHING ------> REPAIRING --------+
+ *
+ * Threading   An actor: one thread at a time.
+ * Ownership   Borrows the ring table.
+ * Errors      Each operation of a client request gets one result: DONE, ABSENT, IN_DOUBT or REFUSED (house rule 3).
+ * Invariants  C1 DONE for a put means w distinct replicas answered REPLICA_OK after their sync.
+ *             C2 REFUSED for a put means no replica was asked, or none that was asked can have written.
+ *             C3 A get's answer covers every object that r distinct replicas held.
+ *             C4 An operation ends at its deadline at the latest.
+ */
+#ifndef KVRING_NODE_COORDINATOR_H
+#define KVRING_NODE_COORDINATOR_H
+
+#include "node/actor/event.h"
+
+struct coordinator;
+
+struct coordinator_options {
+	struct address self;
+	uint32_t shard_count; /* of this node: partition mod shard_count is the local replica's index */
+	struct ring_table *ring;
+};
+
+RPC_OK int coordinator_create(const struct coordinator_options *, struct coordinator **out);
+void coordinator_destroy(struct coordinator **);
+void coordinator_step(struct coordinator *, const struct event *, struct effects *out);
+
+struct coordinator_counters {
+	_Atomic uint64_t puts, gets, forwards, done, absent, in_doubt, refused, read_repairs, siblings_returned,
+		late_answers;
+};
+const struct coordinator_counters *coordinator_counters(const struct coordinator *);
+
+#endif

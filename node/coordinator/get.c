@@ -1,0 +1,424 @@
+/* Reads. One owner is asked for the object (this node's own replica when it holds one), the others for a digest. Equal
+ * digests are equal objects; an owner whose digest differs is asked for its object, everything is merged, and whoever
+ * was behind gets the merge (Dynamo 4.7, read repair). The owners that an answer rests on are repaired before it
+ * leaves, so that two quorum reads never go back in time; the others after it. */
+#include <errno.h>
+#include <stdatomic.h>
+#include "proto/kv.pb-c.h"
+#include "node/coordinator/operation.h"
+
+enum {
+	HEDGE_US = 100 * 1000,       /* no object after so long: ask the others for it too */
+	REPAIR_WAIT_US = 500 * 1000, /* an answer waits no longer for repairs */
+};
+
+/* ---- asking ------------------------------------------------------------------------------------------------- */
+
+static void fetch(struct coordinator *self, struct operation *operation, struct position *position, bool object,
+		  struct effects *out)
+{
+	struct message *question = operation_question(self, operation, position, MESSAGE_FETCH, out);
+	if (question == NULL) {
+		position->ask = ASK_FAILED;
+		position->failure = REPLICA_OVERLOADED;
+		return;
+	}
+	question->fetch.key = operation->key;
+	question->fetch.digest_only = !object;
+	position->ask = ASK_SENT;
+	position->object_asked = object;
+	effects_send(out, question);
+}
+
+static bool object_is_coming(const struct operation *operation)
+{
+	for (uint32_t i = 0; i < operation->position_count; i++)
+		if (operation->positions[i].ask == ASK_SENT && operation->positions[i].object_asked)
+			return true;
+	return false;
+}
+
+static bool is_merged(const struct operation *operation, const struct position *position)
+{
+	if (operation->has_object && position->digest == operation->merged_digest)
+		return true;
+	for (uint32_t i = 0; i < operation->position_count; i++) {
+		const struct position *other = &operation->positions[i];
+		if (other->ask == ASK_OK && other->merged && other->digest == position->digest)
+			return true;
+	}
+	return false;
+}
+
+/* Equal digests are equal objects: what one owner sent stands for all that hold the same. */
+static void mark_merged(struct operation *operation)
+{
+	for (uint32_t i = 0; i < operation->position_count; i++) {
+		struct position *position = &operation->positions[i];
+		if (position->ask == ASK_OK && is_merged(operation, position))
+			position->merged = true;
+	}
+}
+
+static bool is_known(const struct position *position)
+{
+	return position->ask == ASK_OK && (position->digest == 0 || position->merged);
+}
+
+static bool is_unknown(const struct position *position)
+{
+	return position->ask == ASK_OK && !is_known(position);
+}
+
+/* An answer whose object nobody has sent yet: get it from there, one at a time while another is on its way. */
+static void ask_for_unknown(struct coordinator *self, struct operation *operation, struct effects *out)
+{
+	for (uint32_t i = 0; i < operation->position_count; i++) {
+		struct position *position = &operation->positions[i];
+		if (object_is_coming(operation))
+			return;
+		if (is_unknown(position))
+			fetch(self, operation, position, true, out);
+	}
+}
+
+/* Somebody is slow: no longer one at a time. */
+static void hedge(struct coordinator *self, struct operation *operation, struct effects *out)
+{
+	for (uint32_t i = 0; i < operation->position_count; i++)
+		if (is_unknown(&operation->positions[i]))
+			fetch(self, operation, &operation->positions[i], true, out);
+}
+
+/* ---- merging ------------------------------------------------------------------------------------------------ */
+
+static int take_first(struct operation *operation, struct message *answer, struct effects *out)
+{
+	struct rpc_error why;
+	int error = object_decode(answer->fetched.object, out->arena, &operation->merged, &why);
+	if (error < 0)
+		return error;
+	operation->has_object = true;
+	operation->merged_bytes = answer->fetched.object;
+	operation->merged_digest = object_digest(&operation->merged);
+	operation->held = answer;
+	operation->merge_arena = arena_ref(out->arena);
+	return 0;
+}
+
+/* The merge moves into an arena of its own: what it came from can go. */
+static int merge_in(struct operation *operation, const struct message *answer, struct effects *out)
+{
+	struct object incoming, merged;
+	struct rpc_error why;
+	bool changed;
+	int error = object_decode(answer->fetched.object, out->arena, &incoming, &why);
+	if (error == 0)
+		error = object_merge(&operation->merged, &incoming, out->arena, &merged, &changed);
+	if (error < 0 || !changed)
+		return error;
+	struct arena *arena = arena_create(object_encoded_size(&merged) + 1024, SIZE_MAX);
+	if (arena == NULL)
+		return -ENOMEM;
+	struct rpc_slice bytes;
+	struct object copy;
+	error = object_encode(&merged, arena, &bytes);
+	if (error == 0)
+		error = object_decode(bytes, arena, &copy, &why);
+	if (error < 0) {
+		arena_unref(arena);
+		return error;
+	}
+	message_free(operation->held);
+	arena_unref(operation->merge_arena);
+	operation->held = NULL;
+	operation->merge_arena = arena;
+	operation->merged = copy;
+	operation->merged_bytes = bytes;
+	operation->merged_digest = object_digest(&copy);
+	return 0;
+}
+
+/* ---- repairing ---------------------------------------------------------------------------------------------- */
+
+static bool is_current(const struct operation *operation, const struct position *position)
+{
+	return position->ask == ASK_OK && position->digest == (operation->has_object ? operation->merged_digest : 0);
+}
+
+/* The bytes to send: engine memory is pinned by one message only, so it is copied; this is the rare path. */
+static bool repair_bytes(struct operation *operation, struct message *question, struct effects *out)
+{
+	question->store.object = operation->merged_bytes;
+	if (operation->held == NULL) {
+		message_pin(question, operation->merge_arena);
+		return true;
+	}
+	question->store.object.data =
+		arena_copy(out->arena, operation->merged_bytes.data, operation->merged_bytes.size);
+	return question->store.object.data != NULL;
+}
+
+static void repair(struct coordinator *self, struct operation *operation, struct position *position,
+		   struct effects *out)
+{
+	struct message *question = operation_question(self, operation, position, MESSAGE_STORE, out);
+	if (question == NULL || !repair_bytes(operation, question, out)) {
+		message_free(question);
+		position->repair = ASK_FAILED;
+		position->repair_digest = operation->merged_digest;
+		return;
+	}
+	question->store.key = operation->key;
+	position->repair = ASK_SENT;
+	position->repair_digest = operation->merged_digest;
+	coordinator_count(&self->counters.read_repairs);
+	effects_send(out, question);
+}
+
+static void repair_stale(struct coordinator *self, struct operation *operation, struct effects *out)
+{
+	for (uint32_t i = 0; i < operation->position_count; i++) {
+		struct position *position = &operation->positions[i];
+		if (!is_known(position) || is_current(operation, position) || position->repair == ASK_SENT)
+			continue;
+		bool tried = position->repair != ASK_IDLE && position->repair_digest == operation->merged_digest;
+		if (!tried)
+			repair(self, operation, position, out);
+	}
+}
+
+static uint32_t count_repairs(const struct operation *operation, enum ask_state state)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < operation->position_count; i++)
+		n += operation->positions[i].repair == state;
+	return n;
+}
+
+/* ---- answering ---------------------------------------------------------------------------------------------- */
+
+static const struct client_sibling *live_siblings(const struct object *object, uint64_t now_ms, struct arena *arena,
+						  uint32_t *count_out)
+{
+	struct client_sibling *siblings = arena_alloc(arena, (object->sibling_count + 1) * sizeof *siblings);
+	*count_out = 0;
+	if (siblings == NULL)
+		return NULL;
+	for (uint32_t i = 0; i < object->sibling_count; i++) {
+		const struct sibling *sibling = &object->siblings[i];
+		if (sibling_is_live(sibling, now_ms))
+			siblings[(*count_out)++] = (struct client_sibling){sibling->value, sibling->written_ms};
+	}
+	return siblings;
+}
+
+/* The values' bytes stay where they are: the result takes over the message or the arena that owns them. The operation
+ * goes on with digests alone; should a late answer differ, it fetches again. */
+static void hand_over_values(struct operation *operation, struct client_result *result)
+{
+	result->held = operation->held;
+	operation->held = NULL;
+	arena_unref(operation->merge_arena);
+	operation->merge_arena = NULL;
+	operation->has_object = false;
+	for (uint32_t i = 0; i < operation->position_count; i++)
+		operation->positions[i].merged = false;
+}
+
+static void answer_object(struct coordinator *self, struct operation *operation, const struct event *event,
+			  uint32_t replies, struct effects *out)
+{
+	struct client_result result = {.acks_owners = replies, .needed = operation->needed, .outcome = OUTCOME_ABSENT};
+	/* A merge lives in its own arena, which then must also hold what refers to it: a result pins one. */
+	struct arena *arena = operation->has_object && operation->held == NULL ? operation->merge_arena : out->arena;
+	int error = 0;
+	if (operation->has_object) {
+		error = object_context(&operation->merged, operation->key, arena, &result.context);
+		result.siblings = live_siblings(&operation->merged, event->now_ms, arena, &result.sibling_count);
+		if (result.siblings == NULL)
+			error = -ENOMEM;
+		if (result.sibling_count > 0)
+			result.outcome = OUTCOME_DONE;
+	}
+	if (error < 0) {
+		operation_fail(self, operation, OUTCOME_REFUSED, KVRING__V1__CODE__RESOURCE_EXHAUSTED,
+			       "this node is out of memory: retry later or elsewhere", out);
+		return;
+	}
+	if (result.outcome == OUTCOME_ABSENT)
+		result.code = KVRING__V1__CODE__NOT_FOUND;
+	atomic_fetch_add_explicit(&self->counters.siblings_returned, result.sibling_count, memory_order_relaxed);
+	result.pin = arena_ref(arena);
+	if (operation->has_object)
+		hand_over_values(operation, &result);
+	operation_answer(self, operation, &result, out);
+}
+
+/* ---- the decision ------------------------------------------------------------------------------------------- */
+
+static void answer_failed(struct coordinator *self, struct operation *operation, uint32_t code, struct effects *out)
+{
+	const char *text = arena_printf(out->arena, "%u of %u replicas answered (%s): retry, or read with a smaller r",
+					operation_count_asks(operation, ASK_OK), operation->needed,
+					operation_failures(self, operation, code, out));
+	operation_fail(self, operation, OUTCOME_REFUSED, code, text, out);
+}
+
+/* The next timer: after a while, or the deadline. */
+static void wake_after(struct coordinator *self, struct operation *operation, uint64_t now_us, uint64_t delay_us)
+{
+	uint64_t due_us = now_us + delay_us;
+	timer_heap_move(&self->timers, &operation->timer,
+			due_us < operation->deadline_us ? due_us : operation->deadline_us);
+}
+
+static void answer_if_ready(struct coordinator *self, struct operation *operation, bool wait_for_repairs,
+			    const struct event *event, struct effects *out)
+{
+	uint32_t known = 0, current = 0;
+	for (uint32_t i = 0; i < operation->position_count; i++) {
+		known += is_known(&operation->positions[i]);
+		current += is_current(operation, &operation->positions[i]);
+	}
+	if (known < operation->needed) {
+		uint32_t open = operation_count_asks(operation, ASK_OK) + operation_count_asks(operation, ASK_SENT);
+		if (open < operation->needed)
+			answer_failed(self, operation, KVRING__V1__CODE__UNAVAILABLE, out);
+	} else if (current >= operation->needed || !wait_for_repairs || count_repairs(operation, ASK_SENT) == 0) {
+		answer_object(self, operation, event, known, out);
+	} else if (operation->state == OPERATION_FETCHING) {
+		operation_move(operation, OPERATION_REPAIRING);
+		wake_after(self, operation, event->now_us, REPAIR_WAIT_US);
+	}
+}
+
+/* What it holds, or will hold when its repair has come; the same repair is not tried twice. */
+static uint64_t digest_to_be(const struct position *position)
+{
+	return position->repair == ASK_IDLE ? position->digest : position->repair_digest;
+}
+
+/* All that answered hold the same: after the answer nothing is left to do. */
+static bool owners_agree(const struct operation *operation)
+{
+	const struct position *first = NULL;
+	for (uint32_t i = 0; i < operation->position_count; i++) {
+		const struct position *position = &operation->positions[i];
+		if (position->ask != ASK_OK)
+			continue;
+		if (first != NULL && digest_to_be(position) != digest_to_be(first))
+			return false;
+		first = position;
+	}
+	return true;
+}
+
+/* Looks at all that is known and does what follows from it: ask, repair, answer, end. */
+static void settle(struct coordinator *self, struct operation *operation, const struct event *event,
+		   struct effects *out)
+{
+	mark_merged(operation);
+	if (operation->state != OPERATION_ANSWERED || !owners_agree(operation))
+		ask_for_unknown(self, operation, out);
+	if (operation->has_object)
+		repair_stale(self, operation, out);
+	if (operation->state != OPERATION_ANSWERED) {
+		answer_if_ready(self, operation, true, event, out);
+		if (operation->state == OPERATION_ANSWERED)
+			timer_heap_move(&self->timers, &operation->timer, operation->deadline_us);
+	}
+	if (operation->state == OPERATION_ANSWERED && operation_count_asks(operation, ASK_SENT) == 0 &&
+	    count_repairs(operation, ASK_SENT) == 0)
+		operation_finish(self, operation);
+}
+
+/* ---- entry points ------------------------------------------------------------------------------------------- */
+
+void get_start(struct coordinator *self, struct operation *operation, const struct event *event, struct effects *out)
+{
+	struct position *source = operation_position(operation, self->options.self.node_id);
+	for (uint32_t i = 0; source == NULL && i < operation->position_count; i++)
+		if (operation->positions[i].up)
+			source = &operation->positions[i];
+	if (source == NULL)
+		source = &operation->positions[0];
+	operation_move(operation, OPERATION_FETCHING);
+	for (uint32_t i = 0; i < operation->position_count; i++) {
+		struct position *position = &operation->positions[i];
+		fetch(self, operation, position, position == source, out);
+	}
+	wake_after(self, operation, event->now_us, HEDGE_US);
+}
+
+static void on_fetched(struct operation *operation, struct message *answer, struct effects *out)
+{
+	struct position *position = operation_position(operation, answer->from.node_id);
+	bool has_bytes = answer->fetched.object.size > 0;
+	if (position == NULL || position->ask != ASK_SENT ||
+	    (position->object_asked && answer->fetched.status == REPLICA_OK && !has_bytes)) {
+		message_free(answer); /* of an earlier question */
+		return;
+	}
+	enum replica_status status = answer->fetched.status;
+	position->failure = status;
+	position->ask = status == REPLICA_OK || status == REPLICA_ABSENT ? ASK_OK : ASK_FAILED;
+	position->digest = status == REPLICA_OK ? answer->fetched.digest : 0;
+	if (status == REPLICA_OK && has_bytes) {
+		bool first = !operation->has_object;
+		int error = first ? take_first(operation, answer, out) : merge_in(operation, answer, out);
+		position->merged = error == 0;
+		if (error < 0) {
+			position->ask = ASK_FAILED;
+			position->failure = REPLICA_ERROR;
+		}
+		if (first && error == 0)
+			return; /* kept: the object points into it */
+	}
+	message_free(answer);
+}
+
+static void on_repaired(struct operation *operation, const struct message *answer)
+{
+	struct position *position = operation_position(operation, answer->from.node_id);
+	if (position == NULL || position->repair != ASK_SENT)
+		return;
+	position->repair = answer->stored.status == REPLICA_OK ? ASK_OK : ASK_FAILED;
+	if (position->repair != ASK_OK)
+		return;
+	position->digest = position->repair_digest;
+	if (operation->state != OPERATION_ANSWERED)
+		position->merged = true; /* until then the object only grows */
+}
+
+void get_on_message(struct coordinator *self, struct operation *operation, struct message *answer,
+		    const struct event *event, struct effects *out)
+{
+	if (answer->type == MESSAGE_FETCHED) {
+		on_fetched(operation, answer, out);
+	} else {
+		if (answer->type == MESSAGE_STORED)
+			on_repaired(operation, answer);
+		message_free(answer);
+	}
+	settle(self, operation, event, out);
+}
+
+/* While fetching: hedges, then the deadline. While repairing: the answer has waited long enough. */
+void get_on_timer(struct coordinator *self, struct operation *operation, const struct event *event, struct effects *out)
+{
+	bool expired = event->now_us >= operation->deadline_us;
+	if (operation->state == OPERATION_FETCHING && !expired) {
+		hedge(self, operation, out);
+		wake_after(self, operation, event->now_us, HEDGE_US);
+		return;
+	}
+	if (operation->state == OPERATION_REPAIRING)
+		answer_if_ready(self, operation, false, event, out);
+	if (expired && operation->state != OPERATION_ANSWERED)
+		answer_failed(self, operation, KVRING__V1__CODE__DEADLINE_EXCEEDED, out);
+	if (expired)
+		operation_finish(self, operation);
+	else
+		timer_heap_move(&self->timers, &operation->timer, operation->deadline_us);
+}

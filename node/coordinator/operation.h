@@ -1,0 +1,125 @@
+/* Operation: one client operation in flight. Private to the coordinator's files.
+ *
+ *     coordinator.c      the table of operations, timers, answers
+ *     coordinator_put.c  writes: coordinate, replicate, forward
+ *     coordinator_get.c  reads: fetch, merge, repair
+ *
+ * Transitions (operation_move asserts them):
+ *
+ *     STARTED -> FORWARDED -> ANSWERED
+ *     STARTED -> COORDINATING -> REPLICATING -> ANSWERED      COORDINATING -> FORWARDED: the local replica refused
+ *     STARTED -> FETCHING -> REPAIRING -> ANSWERED            FETCHING -> ANSWERED: nothing to repair
+ *     any -> ANSWERED: refused, or the deadline
+ */
+#ifndef KVRING_NODE_OPERATION_H
+#define KVRING_NODE_OPERATION_H
+
+#include <urcu/list.h>
+#include "node/coordinator/coordinator.h"
+#include "node/object/object.h"
+#include "node/actor/timer_heap.h"
+
+enum operation_state {
+	OPERATION_STARTED,
+	OPERATION_FORWARDED,
+	OPERATION_COORDINATING,
+	OPERATION_REPLICATING,
+	OPERATION_FETCHING,
+	OPERATION_REPAIRING,
+	OPERATION_ANSWERED,
+	OPERATION_STATE_COUNT,
+};
+
+enum ask_state { ASK_IDLE, ASK_SENT, ASK_OK, ASK_FAILED };
+
+/* One owner of the key, and what is known of it. */
+struct position {
+	uint64_t node_id;
+	uint16_t member_index;
+	bool up;            /* by the ring view when the operation started */
+	enum ask_state ask; /* put: COORDINATE, STORE or FORWARD; get: FETCH */
+	enum replica_status failure;
+	/* get only */
+	bool object_asked;
+	bool merged;            /* what it holds is part of the operation's object */
+	enum ask_state repair;  /* at most one under way: its answer says what the owner has now */
+	uint64_t digest;        /* of what it holds, 0 absent; valid when ask is ASK_OK */
+	uint64_t repair_digest; /* of what it was sent */
+};
+
+struct operation {
+	struct timer_entry timer; /* first member */
+	uint64_t correlation;
+	enum operation_state state;
+	enum operation_kind kind;
+	struct message *question;           /* CLIENT or FORWARD; NULL once answered */
+	uint32_t index;                     /* of the result, for CLIENT */
+	const struct client_operation *ask; /* valid until answered */
+	struct arena *arena;                /* holds key and context */
+	struct rpc_slice key;               /* engine key */
+	struct context context;
+	uint16_t partition;
+	uint64_t epoch;
+	uint64_t started_us, deadline_us;
+	struct position positions[RING_REPLICAS_MAX];
+	uint32_t position_count;
+	uint32_t needed;
+	bool maybe_written;    /* some replica may hold the write */
+	uint32_t forward_acks; /* the most that an owner who answered IN_DOUBT had */
+	struct message *held;  /* put: COORDINATED, until answered; get: the FETCHED that `merged` points into, unless
+				  merge_arena does */
+	/* get only */
+	bool has_object;
+	struct object merged;
+	uint64_t merged_digest;
+	struct rpc_slice merged_bytes;
+	struct arena *merge_arena;
+	struct cds_list_head answered; /* in the coordinator's list, while state is ANSWERED */
+	struct operation *next_free;
+};
+
+struct coordinator {
+	struct coordinator_options options;
+	struct timer_heap timers;
+	struct operation **slots;
+	uint32_t slot_count;
+	struct operation *free_list;
+	struct cds_list_head
+		answered; /* oldest first; they only wait for late answers, and give way when there is no room */
+	uint32_t in_flight;
+	struct coordinator_counters counters;
+};
+
+void coordinator_count(_Atomic uint64_t *counter);
+void operation_move(struct operation *, enum operation_state);
+
+/* A question about this operation's key, to a replica (or coordinator) of that position's node. NULL: out of memory. */
+struct message *operation_question(struct coordinator *, struct operation *, const struct position *, enum message_type,
+				   struct effects *);
+struct position *operation_position(struct operation *, uint64_t node_id);
+uint32_t operation_count_asks(const struct operation *, enum ask_state);
+/* Acknowledgements known of, here or by an owner that it was forwarded to. */
+uint32_t operation_acks(const struct operation *);
+
+/* Hands the result to whoever asked; once. The operation lives on until operation_finish. */
+void operation_answer(struct coordinator *, struct operation *, const struct client_result *, struct effects *);
+/* OUTCOME_REFUSED or OUTCOME_IN_DOUBT with a text; `message` must live in out->arena or be a literal. */
+void operation_fail(struct coordinator *, struct operation *, enum outcome, uint32_t code, const char *message,
+		    struct effects *);
+void operation_finish(struct coordinator *, struct operation *);
+/* "n2: unreachable, n3: no answer in time": which positions failed, and why. code: of the result. In out->arena. */
+const char *operation_failures(struct coordinator *, const struct operation *, uint32_t code, struct effects *out);
+
+void put_start(struct coordinator *, struct operation *, uint64_t now_us, struct effects *);
+/* Consumes the answer. */
+void put_on_message(struct coordinator *, struct operation *, struct message *answer, uint64_t now_us,
+		    struct effects *);
+void put_on_timer(struct coordinator *, struct operation *, uint64_t now_us, struct effects *);
+
+void get_start(struct coordinator *, struct operation *, const struct event *, struct effects *);
+/* Consumes the answer. */
+void get_on_message(struct coordinator *, struct operation *, struct message *answer, const struct event *,
+		    struct effects *);
+void get_on_timer(struct coordinator *, struct operation *, const struct event *, struct effects *);
+
+#endif

@@ -1,0 +1,359 @@
+/* Writes. A put runs where the object is stored (algorithms 1): the local replica adds the version, then every other
+ * owner gets the merged object while the local log syncs. A node that holds no replica, or whose replica cannot write,
+ * forwards the put to an owner that can. */
+#include <stdatomic.h>
+#include "proto/kv.pb-c.h"
+#include "node/coordinator/operation.h"
+
+static void forward(struct coordinator *, struct operation *, uint64_t now_us, struct effects *);
+
+enum { FORWARD_TRY_MIN_US = 20 * 1000 };
+
+/* ---- answering ---------------------------------------------------------------------------------------------- */
+
+static void answer_done(struct coordinator *self, struct operation *operation, struct effects *out)
+{
+	uint32_t acks = operation_count_asks(operation, ASK_OK);
+	struct client_result result = {
+		.outcome = OUTCOME_DONE,
+		.acks_owners = acks,
+		.synced = acks,
+		.needed = operation->needed,
+	};
+	/* The client's own context and the new dot, never the merged clock: it would cover values the client never saw.
+	 */
+	int error = context_with_dot(&operation->context, operation->held->coordinated.dot, operation->key, out->arena,
+				     &result.context);
+	if (error < 0)
+		result.message =
+			"done, but without a context: memory is short on this node; get the key before the next put";
+	operation_answer(self, operation, &result, out);
+}
+
+static void answer_in_doubt(struct coordinator *self, struct operation *operation, uint32_t code, struct effects *out)
+{
+	const char *text =
+		arena_printf(out->arena, "%u of %u acknowledged (%s); safe to retry with the same operation id",
+			     operation_acks(operation), operation->needed, operation_failures(self, operation, code, out));
+	operation_fail(self, operation, OUTCOME_IN_DOUBT, code, text, out);
+}
+
+/* An answered put only counts what is still to come: the object need not stay in memory for an owner that hangs. */
+static void finish_if_settled(struct coordinator *self, struct operation *operation)
+{
+	if (operation->state != OPERATION_ANSWERED)
+		return;
+	message_free(operation->held);
+	operation->held = NULL;
+	if (operation_count_asks(operation, ASK_SENT) == 0)
+		operation_finish(self, operation);
+}
+
+/* ---- replicating -------------------------------------------------------------------------------------------- */
+
+static void send_object(struct coordinator *self, struct operation *operation, struct position *position,
+			struct effects *out)
+{
+	struct message *question = operation_question(self, operation, position, MESSAGE_STORE, out);
+	if (question == NULL) {
+		position->ask = ASK_FAILED;
+		position->failure = REPLICA_OVERLOADED;
+		return;
+	}
+	question->store.key = operation->key;
+	question->store.object = operation->held->coordinated.object;
+	if (operation->held->home != out->arena)
+		message_pin(question, operation->held->home);
+	position->ask = ASK_SENT;
+	effects_send(out, question);
+}
+
+/* C1: w distinct replicas have it on stable storage. As soon as that cannot come about any more, say so. */
+static void count_acks(struct coordinator *self, struct operation *operation, struct effects *out)
+{
+	if (operation->state == OPERATION_REPLICATING) {
+		uint32_t acks = operation_count_asks(operation, ASK_OK);
+		if (acks >= operation->needed)
+			answer_done(self, operation, out);
+		else if (acks + operation_count_asks(operation, ASK_SENT) < operation->needed)
+			answer_in_doubt(self, operation, KVRING__V1__CODE__UNAVAILABLE, out);
+	}
+	finish_if_settled(self, operation);
+}
+
+static void on_stored(struct coordinator *self, struct operation *operation, const struct message *answer,
+		      struct effects *out)
+{
+	struct position *position = operation_position(operation, answer->from.node_id);
+	bool stored = operation->state == OPERATION_REPLICATING || operation->state == OPERATION_ANSWERED;
+	if (!stored || position == NULL || position->ask != ASK_SENT)
+		return;
+	position->ask = answer->stored.status == REPLICA_OK ? ASK_OK : ASK_FAILED;
+	position->failure = answer->stored.status;
+	count_acks(self, operation, out);
+}
+
+/* ---- coordinating on this node ------------------------------------------------------------------------------ */
+
+static void coordinate(struct coordinator *self, struct operation *operation, struct position *position,
+		       struct effects *out)
+{
+	struct message *question = operation_question(self, operation, position, MESSAGE_COORDINATE, out);
+	if (question == NULL) {
+		operation_fail(self, operation, OUTCOME_REFUSED, KVRING__V1__CODE__RESOURCE_EXHAUSTED,
+			       "this node is out of memory: retry later or elsewhere", out);
+		operation_finish(self, operation);
+		return;
+	}
+	question->coordinate.key = operation->key;
+	question->coordinate.operation = *operation->ask;
+	question->coordinate.context = operation->context;
+	if (operation->question->home != out->arena)
+		message_pin(question, operation->question->home); /* the value is there */
+	position->ask = ASK_SENT;
+	operation_move(operation, OPERATION_COORDINATING);
+	effects_send(out, question);
+}
+
+/* The new version exists here; from now on the write may survive whatever happens. The local ack follows after its
+ * sync. */
+static void on_coordinated(struct coordinator *self, struct operation *operation, struct message *answer,
+			   struct effects *out)
+{
+	operation->held = answer;
+	operation->maybe_written = true;
+	operation_move(operation, OPERATION_REPLICATING);
+	for (uint32_t i = 0; i < operation->position_count; i++)
+		if (operation->positions[i].ask == ASK_IDLE)
+			send_object(self, operation, &operation->positions[i], out);
+	count_acks(self, operation, out);
+}
+
+static void on_not_coordinated(struct coordinator *self, struct operation *operation, const struct message *answer,
+			       uint64_t now_us, struct effects *out)
+{
+	struct position *position = operation_position(operation, self->options.self.node_id);
+	if (answer->coordinated.status == REPLICA_SIBLING_LIMIT) {
+		const char *text = arena_printf(
+			out->arena,
+			"the key's siblings would pass the limit of %u, of %u actors or of %u MiB together: "
+			"get it, and put the resolved value with that context",
+			LIMIT_SIBLINGS, LIMIT_CLOCK_PUT, LIMIT_OBJECT_SIZE >> 20);
+		operation_fail(self, operation, OUTCOME_REFUSED, KVRING__V1__CODE__FAILED_PRECONDITION, text, out);
+		operation_finish(self, operation);
+		return;
+	}
+	position->ask = ASK_FAILED;
+	position->failure = answer->coordinated.status;
+	forward(self, operation, now_us, out);
+}
+
+/* ---- forwarding --------------------------------------------------------------------------------------------- */
+
+/* The best owner not tried yet: reachable ones first, then in preference order. */
+static struct position *next_owner(struct coordinator *self, struct operation *operation)
+{
+	struct position *best = NULL;
+	for (uint32_t i = 0; i < operation->position_count; i++) {
+		struct position *position = &operation->positions[i];
+		if (position->ask != ASK_IDLE || position->node_id == self->options.self.node_id)
+			continue;
+		if (best == NULL || (position->up && !best->up))
+			best = position;
+	}
+	return best;
+}
+
+static uint32_t refusal_code(const struct operation *operation)
+{
+	for (uint32_t i = 0; i < operation->position_count; i++)
+		if (operation->positions[i].failure == REPLICA_DISK_FULL)
+			return KVRING__V1__CODE__RESOURCE_EXHAUSTED;
+	return KVRING__V1__CODE__UNAVAILABLE;
+}
+
+/* Nobody left who could take it. C2: REFUSED only when surely nothing was written. */
+static void give_up(struct coordinator *self, struct operation *operation, struct effects *out)
+{
+	if (operation->maybe_written) {
+		answer_in_doubt(self, operation, KVRING__V1__CODE__UNAVAILABLE, out);
+	} else {
+		const char *text = arena_printf(
+			out->arena, "no owner of the key can take the write (%s): nothing was written, retry later",
+			operation_failures(self, operation, refusal_code(operation), out));
+		operation_fail(self, operation, OUTCOME_REFUSED, refusal_code(operation), text, out);
+	}
+	operation_finish(self, operation);
+}
+
+/* An owner that says nothing must not use up the whole deadline: each one left gets an equal share of what remains. */
+static uint64_t forward_until(const struct operation *operation, uint64_t now_us)
+{
+	uint32_t left = operation_count_asks(operation, ASK_IDLE);
+	uint64_t remaining = operation->deadline_us > now_us ? operation->deadline_us - now_us : 0;
+	uint64_t share = left > 1 ? remaining / left : remaining;
+	if (share < FORWARD_TRY_MIN_US)
+		share = FORWARD_TRY_MIN_US;
+	return share < remaining ? now_us + share : operation->deadline_us;
+}
+
+static void forward(struct coordinator *self, struct operation *operation, uint64_t now_us, struct effects *out)
+{
+	struct position *position = next_owner(self, operation);
+	/* A forwarded put is not forwarded again: who sent it tries the next owner itself. */
+	struct message *question = NULL;
+	if (position != NULL && operation->question->type == MESSAGE_CLIENT)
+		question = operation_question(self, operation, position, MESSAGE_FORWARD, out);
+	if (question == NULL) {
+		give_up(self, operation, out);
+		return;
+	}
+	timer_heap_move(&self->timers, &operation->timer, forward_until(operation, now_us));
+	question->deadline_us = operation->timer.due_us;
+	question->forward.operation = *operation->ask;
+	if (operation->question->home != out->arena)
+		message_pin(question, operation->question->home);
+	position->ask = ASK_SENT;
+	if (operation->state != OPERATION_FORWARDED)
+		operation_move(operation, OPERATION_FORWARDED);
+	coordinator_count(&self->counters.forwards);
+	effects_send(out, question);
+}
+
+/* Another owner may do better; the operation id makes the second try safe. */
+static bool worth_another_try(const struct client_result *result)
+{
+	switch (result->code) {
+	case KVRING__V1__CODE__UNAVAILABLE:
+	case KVRING__V1__CODE__ABORTED:
+	case KVRING__V1__CODE__RESOURCE_EXHAUSTED:
+	case KVRING__V1__CODE__DEADLINE_EXCEEDED: /* its share of it */
+		return result->outcome != OUTCOME_DONE;
+	default:
+		return false;
+	}
+}
+
+/* Why that owner did not do it, for the text. */
+static enum replica_status failure_of(const struct client_result *result)
+{
+	if (result->outcome == OUTCOME_IN_DOUBT)
+		return REPLICA_LOST;
+	switch (result->code) {
+	case KVRING__V1__CODE__ABORTED:
+		return REPLICA_NOT_OWNER;
+	case KVRING__V1__CODE__RESOURCE_EXHAUSTED:
+		return REPLICA_OVERLOADED;
+	default:
+		return REPLICA_UNREACHABLE;
+	}
+}
+
+/* Each owner counts the acks of its own try: the most that one of them had is sure. */
+static void note_doubt(struct operation *operation, const struct client_result *result)
+{
+	operation->maybe_written = true;
+	if (result->acks_owners > operation->forward_acks)
+		operation->forward_acks = result->acks_owners;
+}
+
+/* The other coordinator's result is this one's. */
+static void answer_forwarded(struct coordinator *self, struct operation *operation, struct message *answer,
+			     struct effects *out)
+{
+	struct client_result *result = &answer->forwarded.result;
+	struct client_result mine = *result;
+	*result = (struct client_result){.held = result->held, .pin = result->pin};
+	mine.held = answer;
+	mine.pin = NULL;
+	mine.needed = operation->needed;
+	if (mine.outcome == OUTCOME_REFUSED && operation->maybe_written) {
+		mine.outcome = OUTCOME_IN_DOUBT;
+		mine.message = arena_printf(
+			out->arena,
+			"%s; an owner asked before may hold the write: safe to retry with the same operation id",
+			mine.message ? mine.message : "refused");
+	}
+	if (mine.outcome == OUTCOME_IN_DOUBT && mine.acks_owners < operation->forward_acks)
+		mine.acks_owners = mine.synced = operation->forward_acks;
+	operation_answer(self, operation, &mine, out);
+	operation_finish(self, operation);
+}
+
+static void on_forwarded(struct coordinator *self, struct operation *operation, struct message *answer, uint64_t now_us,
+			 struct effects *out)
+{
+	struct position *position = operation_position(operation, answer->from.node_id);
+	const struct client_result *result = &answer->forwarded.result;
+	if (position != NULL && operation->state == OPERATION_FORWARDED && result->outcome == OUTCOME_IN_DOUBT)
+		note_doubt(operation, result);
+	/* Owners whose share is over may still say that it is done. */
+	bool asked = position != NULL && operation->state == OPERATION_FORWARDED &&
+		     (position->ask == ASK_SENT || (position->ask == ASK_FAILED && result->outcome == OUTCOME_DONE));
+	if (!asked) {
+		message_free(answer);
+		return;
+	}
+	if (worth_another_try(result) && next_owner(self, operation) != NULL) {
+		position->ask = ASK_FAILED;
+		position->failure = failure_of(result);
+		message_free(answer);
+		forward(self, operation, now_us, out);
+		return;
+	}
+	answer_forwarded(self, operation, answer, out);
+}
+
+/* ---- entry points ------------------------------------------------------------------------------------------- */
+
+void put_start(struct coordinator *self, struct operation *operation, uint64_t now_us, struct effects *out)
+{
+	struct position *local = operation_position(operation, self->options.self.node_id);
+	if (local != NULL) {
+		coordinate(self, operation, local, out);
+	} else if (operation->question->type == MESSAGE_FORWARD) {
+		operation_fail(self, operation, OUTCOME_REFUSED, KVRING__V1__CODE__ABORTED,
+			       "this node is not an owner of the key by its ring: the sender's ring differs", out);
+		operation_finish(self, operation);
+	} else {
+		forward(self, operation, now_us, out);
+	}
+}
+
+void put_on_message(struct coordinator *self, struct operation *operation, struct message *answer, uint64_t now_us,
+		    struct effects *out)
+{
+	if (answer->type == MESSAGE_FORWARDED) {
+		on_forwarded(self, operation, answer, now_us, out);
+		return;
+	}
+	bool local = answer->from.node_id == self->options.self.node_id;
+	if (answer->type == MESSAGE_COORDINATED && operation->state == OPERATION_COORDINATING && local) {
+		if (answer->coordinated.status == REPLICA_OK) {
+			on_coordinated(self, operation, answer, out);
+			return;
+		}
+		on_not_coordinated(self, operation, answer, now_us, out);
+	} else if (answer->type == MESSAGE_STORED) {
+		on_stored(self, operation, answer, out);
+	}
+	message_free(answer);
+}
+
+/* The deadline, or one owner's share of it. */
+void put_on_timer(struct coordinator *self, struct operation *operation, uint64_t now_us, struct effects *out)
+{
+	if (operation->state == OPERATION_COORDINATING || operation->state == OPERATION_FORWARDED)
+		operation->maybe_written = true; /* asked, and no answer: it may have happened */
+	if (operation->state == OPERATION_FORWARDED && now_us < operation->deadline_us) {
+		for (uint32_t i = 0; i < operation->position_count; i++)
+			if (operation->positions[i].ask == ASK_SENT) {
+				operation->positions[i].ask = ASK_FAILED;
+				operation->positions[i].failure = REPLICA_LOST;
+			}
+		forward(self, operation, now_us, out);
+		return;
+	}
+	answer_in_doubt(self, operation, KVRING__V1__CODE__DEADLINE_EXCEEDED, out);
+	operation_finish(self, operation);
+}

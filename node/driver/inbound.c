@@ -1,0 +1,414 @@
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+#include "node/wire/codec.h"
+#include "node/driver/inbound.h"
+#include "proto/kv.pb-c.h"
+#include "node/object/limit.h"
+#include "node/driver/runtime.h"
+
+enum {
+	SCRATCH_SIZE = 8 * 1024,
+	DECODE_SLACK = 1024,
+	/* What a request takes of memory while it is worked on, in its own size: as it came, decoded, encoded as an object, and
+	 * once more for each of the peers. */
+	COST_FACTOR = 6,
+	COST_FIXED = 2048, /* bytes */
+};
+
+/* A batch of a peer: its questions are answered in any order, by one worker or several. */
+struct peer_call {
+	struct rpc_call *call;
+	enum method method;
+	uint32_t count;
+	_Atomic uint32_t remaining;
+	struct message *answers[];
+};
+
+/* ---- NNG's threads: enqueue -------------------------------------------------------------------------------------- */
+
+static void put(struct worker *worker, struct rpc_call *call)
+{
+	mailbox_put(&worker->mailbox, MAIL_CALL, &call->mail);
+	mailbox_wake(&worker->mailbox);
+}
+
+static struct worker *some_coordinator(struct runtime *runtime)
+{
+	return runtime_coordinator(runtime, atomic_fetch_add_explicit(&runtime->next_coordinator, 1, memory_order_relaxed));
+}
+
+/* Decoding a batch is work too: it goes round. What belongs to another shard is passed on. */
+static struct worker *some_replica(struct runtime *runtime)
+{
+	uint32_t turn = atomic_fetch_add_explicit(&runtime->next_replica, 1, memory_order_relaxed);
+	return &runtime->replicas[turn % runtime->node->shard_count];
+}
+
+static uint64_t cost_of(const struct rpc_call *call)
+{
+	return COST_FIXED + COST_FACTOR * (uint64_t)rpc_message_bytes(call->request).size;
+}
+
+static enum method method_of(const struct rpc_call *call)
+{
+	struct rpc_request request;
+	struct rpc_error why;
+	return rpc_request_decode(rpc_message_bytes(call->request), &request, &why) == 0 ? codec_method(request.method) : METHOD_UNKNOWN;
+}
+
+/* Gossip, health and status are small, and most needed when a node is overloaded. */
+static bool carries_data(enum method method)
+{
+	switch (method) {
+	case METHOD_INIT_CLUSTER:
+	case METHOD_DESCRIBE:
+	case METHOD_STATUS:
+	case METHOD_RING:
+	case METHOD_HEALTH:
+	case METHOD_GOSSIP:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* Takes the call into work, or refuses it. The budget, kept as the call's owner, tells which port it came by. */
+static bool admit(struct budget *budget, struct rpc_call *call)
+{
+	uint64_t cost = cost_of(call);
+	call->owner = budget;
+	if (budget_take(budget, cost))
+		return true;
+	if (!carries_data(method_of(call))) {
+		budget_force(budget, cost);
+		return true;
+	}
+	char text[160];
+	snprintf(text, sizeof text, "requests in work have reached this node's limit of memory (request-mb %llu): retry later or elsewhere",
+		 (unsigned long long)(budget->limit >> 20));
+	rpc_call_refuse(call, KVRING__V1__CODE__RESOURCE_EXHAUSTED, 0, text);
+	return false;
+}
+
+/* Every call that was admitted ends in one of these two. */
+static void end_with_reply(struct rpc_call *call, struct rpc_message *response)
+{
+	budget_give(call->owner, cost_of(call));
+	rpc_call_reply(call, response);
+}
+
+static void end_with_refusal(struct rpc_call *call, uint32_t code, uint64_t epoch, const char *text)
+{
+	budget_give(call->owner, cost_of(call));
+	rpc_call_refuse(call, code, epoch, text);
+}
+
+void inbound_on_client(void *arg, struct rpc_call *call)
+{
+	struct runtime *runtime = arg;
+	if (atomic_load_explicit(&runtime->stopping, memory_order_relaxed))
+		rpc_call_refuse(call, KVRING__V1__CODE__UNAVAILABLE, 0, "this node is stopping: ask another");
+	else if (admit(&runtime->budget, call))
+		put(some_coordinator(runtime), call);
+}
+
+/* Looks at the envelope to find the right kind of worker; anything odd goes to a coordinator, which refuses it. */
+void inbound_on_peer(void *arg, struct rpc_call *call)
+{
+	struct runtime *runtime = arg;
+	if (!admit(&runtime->peer_budget, call))
+		return;
+	enum method method = method_of(call);
+	if (method == METHOD_GOSSIP)
+		put(runtime->gossip, call);
+	else if (method == METHOD_STORE || method == METHOD_FETCH)
+		put(some_replica(runtime), call);
+	else
+		put(some_coordinator(runtime), call);
+}
+
+void inbound_on_bus(void *arg, struct rpc_message *message)
+{
+	struct runtime *runtime = arg;
+	struct bus_mail *mail = malloc(sizeof *mail);
+	if (mail == NULL) {
+		rpc_message_free(message); /* best effort by nature: the next round says it again */
+		return;
+	}
+	mail->message = message;
+	mailbox_put(&runtime->gossip->mailbox, MAIL_BUS, &mail->mail);
+	mailbox_wake(&runtime->gossip->mailbox);
+}
+
+/* ---- requests ----------------------------------------------------------------------------------------------------- */
+
+static uint64_t epoch_of(struct worker *worker)
+{
+	const struct ring_view *view = ring_view_acquire(worker->runtime->node->ring);
+	uint64_t epoch = view->document ? ring_epoch(view->document) : 0;
+	ring_view_release(worker->runtime->node->ring, view);
+	return epoch;
+}
+
+static void refuse(struct worker *worker, struct rpc_call *call, int error, const struct rpc_error *why)
+{
+	end_with_refusal(call, codec_code(error), epoch_of(worker), why->text[0] ? why->text : strerror(-error));
+}
+
+static uint64_t deadline_us(const struct rpc_call *call, uint32_t budget_ms)
+{
+	uint64_t ms = budget_ms == 0 ? DEFAULT_DEADLINE_MS : budget_ms < LIMIT_DEADLINE_MS ? budget_ms : LIMIT_DEADLINE_MS;
+	return call->received_us + ms * 1000;
+}
+
+/* Unique per call, for the operation ids of a client that sent none (and so gives up safe retries). */
+static void fallback_id(struct worker *worker, uint8_t id_out[RPC_OPERATION_ID_SIZE])
+{
+	static _Thread_local uint64_t calls;
+	uint64_t what[4] = {worker->runtime->operation_seed, worker->index, ++calls, rpc_now_us()};
+	XXH128_hash_t hash = XXH3_128bits(what, sizeof what);
+	memcpy(id_out, &hash, RPC_OPERATION_ID_SIZE);
+}
+
+static struct arena *request_arena(const struct rpc_call *call)
+{
+	/* Decoded structs and copies of the values; results are made elsewhere. rpc_body_decode bounds what goes in. */
+	return arena_create(2 * rpc_message_bytes(call->request).size + DECODE_SLACK, SIZE_MAX);
+}
+
+static void on_kv(struct worker *worker, struct rpc_call *call, enum method method, const struct rpc_request *request)
+{
+	uint8_t id[RPC_OPERATION_ID_SIZE];
+	struct rpc_error why = {""};
+	struct message *message;
+	struct arena *arena = request_arena(call);
+	int error = -ENOMEM;
+	if (arena != NULL) {
+		fallback_id(worker, id);
+		error = codec_client_decode(method, request, id, arena, &message, &why);
+		arena_unref(arena);
+	}
+	if (error < 0) {
+		refuse(worker, call, error, &why);
+		return;
+	}
+	message->call = call;
+	message->deadline_us = deadline_us(call, request->deadline_ms);
+	watch_request(worker, message);
+	worker_step(worker, EVENT_MESSAGE, message);
+}
+
+static void on_init(struct worker *worker, struct rpc_call *call, const struct rpc_request *request)
+{
+	struct rpc_error why = {""};
+	struct message *message;
+	struct arena *arena = request_arena(call);
+	int error = arena ? codec_init_decode(request, arena, &message, &why) : -ENOMEM;
+	arena_unref(arena);
+	if (error < 0) {
+		refuse(worker, call, error, &why);
+		return;
+	}
+	message->call = call;
+	message->deadline_us = deadline_us(call, request->deadline_ms);
+	worker_post(worker, worker->runtime->gossip, message);
+}
+
+static void on_admin(struct worker *worker, struct rpc_call *call, enum method method, const struct rpc_request *request)
+{
+	struct rpc_error why = {""};
+	struct rpc_message *response;
+	struct gossip_row self;
+	struct arena *scratch = arena_create(SCRATCH_SIZE, SIZE_MAX);
+	int error = -ENOMEM;
+	if (scratch != NULL) {
+		runtime_self(worker->runtime, &self);
+		const struct ring_view *view = ring_view_acquire(worker->runtime->node->ring);
+		error = codec_admin_answer(method, request, view, &self, worker->now_us, worker->now_ms, scratch, &response, &why);
+		ring_view_release(worker->runtime->node->ring, view);
+	}
+	arena_unref(scratch);
+	if (error < 0)
+		refuse(worker, call, error, &why);
+	else
+		end_with_reply(call, response);
+}
+
+/* ---- batches of peers ---------------------------------------------------------------------------------------------- */
+
+static void reply_peer(struct worker *worker, struct peer_call *peer)
+{
+	struct rpc_message *response;
+	struct arena *scratch = arena_create(SCRATCH_SIZE, SIZE_MAX);
+	int error = -ENOMEM;
+	if (scratch != NULL)
+		error = codec_peer_encode_answers(peer->method, peer->answers, peer->count, epoch_of(worker), scratch, &response);
+	arena_unref(scratch);
+	/* Not what encoding says: RESOURCE_EXHAUSTED would mean that nothing was done, and all of it was. */
+	struct rpc_error why = {"done, but out of memory for the answers"};
+	if (error < 0)
+		refuse(worker, peer->call, -EIO, &why);
+	else
+		end_with_reply(peer->call, response);
+	for (uint32_t i = 0; i < peer->count; i++)
+		message_free(peer->answers[i]);
+	free(peer);
+}
+
+void inbound_answer(struct worker *worker, struct message *answer)
+{
+	struct peer_call *peer = answer->call;
+	/* A put coordinated here is answered twice; only to this node's own coordinators, which have no call. */
+	peer->answers[answer->call_index] = answer;
+	if (atomic_fetch_sub_explicit(&peer->remaining, 1, memory_order_acq_rel) == 1)
+		reply_peer(worker, peer);
+}
+
+static void dispatch(struct worker *worker, struct message *question)
+{
+	question->to.node_id = worker->runtime->node->id;
+	/* A forwarded put is any coordinator's: the one that decoded it keeps it, so batches go round among all. */
+	if (question->to.kind == ACTOR_COORDINATOR)
+		question->to.index = (uint16_t)worker->index;
+	struct worker *owner = runtime_worker_for(worker->runtime, question);
+	if (owner == worker)
+		worker_step(worker, EVENT_MESSAGE, question);
+	else
+		worker_post(worker, owner, question);
+}
+
+static void on_peer(struct worker *worker, struct rpc_call *call, enum method method, const struct rpc_request *request)
+{
+	struct rpc_error why = {""};
+	struct message *first = NULL;
+	uint32_t count = 0;
+	struct arena *arena = request_arena(call);
+	int error = arena ? codec_peer_decode(method, request, NULL, deadline_us(call, request->deadline_ms), arena, &first, &count, &why)
+			  : -ENOMEM;
+	arena_unref(arena);
+	struct peer_call *peer = error < 0 ? NULL : malloc(sizeof *peer + count * sizeof peer->answers[0]);
+	if (peer == NULL || count == 0) {
+		free(peer);
+		for (struct message *next; first != NULL; first = next) {
+			next = first->next;
+			message_free(first);
+		}
+		refuse(worker, call, error < 0 ? error : count == 0 ? -EINVAL : -ENOMEM, &why);
+		return;
+	}
+	*peer = (struct peer_call){.call = call, .method = method, .count = count, .remaining = count};
+	memset(peer->answers, 0, count * sizeof peer->answers[0]);
+	for (struct message *question = first, *next; question != NULL; question = next) {
+		next = question->next;
+		question->call = peer;
+		dispatch(worker, question);
+	}
+}
+
+void inbound_call(struct worker *worker, struct rpc_call *call)
+{
+	struct rpc_request request;
+	struct rpc_error why;
+	int error = rpc_request_decode(rpc_message_bytes(call->request), &request, &why);
+	if (error == 0 && request.protocol_version != RPC_PROTOCOL_VERSION) {
+		snprintf(why.text, sizeof why.text, "protocol version %u, this node speaks %d", request.protocol_version,
+			 RPC_PROTOCOL_VERSION);
+		error = -EINVAL;
+	}
+	if (error < 0) {
+		refuse(worker, call, error, &why);
+		return;
+	}
+	enum method method = codec_method(request.method);
+	bool peer = call->owner == &worker->runtime->peer_budget;
+	switch (method) {
+	case METHOD_PUT:
+	case METHOD_GET:
+	case METHOD_DELETE:
+	case METHOD_BATCH_PUT:
+	case METHOD_BATCH_GET:
+		on_kv(worker, call, method, &request);
+		break;
+	case METHOD_INIT_CLUSTER:
+		on_init(worker, call, &request);
+		break;
+	case METHOD_DESCRIBE:
+	case METHOD_STATUS:
+	case METHOD_RING:
+	case METHOD_HEALTH:
+		on_admin(worker, call, method, &request);
+		break;
+	case METHOD_STORE:
+	case METHOD_FETCH:
+	case METHOD_FORWARD:
+	case METHOD_GOSSIP:
+		if (peer) {
+			on_peer(worker, call, method, &request);
+			break;
+		}
+		snprintf(why.text, sizeof why.text, "%s is for nodes: it is served on the peer port", codec_method_name(method));
+		refuse(worker, call, -EPERM, &why);
+		break;
+	case METHOD_UNKNOWN:
+		snprintf(why.text, sizeof why.text, "unknown method '%.*s'", (int)(request.method.size < 100 ? request.method.size : 100),
+			 (const char *)request.method.data);
+		refuse(worker, call, -ENOSYS, &why);
+		break;
+	}
+}
+
+/* ---- the way back to clients ---------------------------------------------------------------------------------------- */
+
+/* Nothing was changed, so it may be refused. */
+static bool is_read(const struct message *done)
+{
+	return done->type == MESSAGE_CLIENT_DONE &&
+	       (done->client.request->method == METHOD_GET || done->client.request->method == METHOD_BATCH_GET);
+}
+
+void inbound_reply_client(struct worker *worker, struct message *done)
+{
+	struct rpc_call *call = done->call;
+	struct rpc_message *response;
+	struct rpc_error why = {"this node is out of memory for the answer: what was asked for may have been done"};
+	if (done->type == MESSAGE_CLIENT_DONE)
+		watch_answer(worker, done);
+	if (is_read(done) && !rpc_call_has_room(call)) {
+		struct rpc_error unread = {"too many bytes of answers wait for this client to read them: ask for less at once"};
+		refuse(worker, call, -EAGAIN, &unread);
+		message_free(done);
+		return;
+	}
+	struct arena *scratch = arena_create(SCRATCH_SIZE, SIZE_MAX);
+	int error = -ENOMEM;
+	if (scratch != NULL)
+		error = done->type == MESSAGE_CLIENT_DONE
+				? codec_client_encode(done, epoch_of(worker), scratch, &response)
+				: codec_init_encode(done, epoch_of(worker), scratch, &response);
+	arena_unref(scratch);
+	if (error < 0)
+		refuse(worker, call, -EIO, &why);
+	else
+		end_with_reply(call, response);
+	message_free(done);
+}
+
+/* ---- bus --------------------------------------------------------------------------------------------------------------- */
+
+void inbound_bus(struct worker *worker, struct bus_mail *mail)
+{
+	struct rpc_slice bytes = rpc_message_bytes(mail->message);
+	struct arena *arena = arena_create(2 * bytes.size + DECODE_SLACK, SIZE_MAX);
+	struct message *message;
+	struct rpc_error why;
+	/* Anything may be heard on the bus; what is no heartbeat of a node is not for us. */
+	if (arena != NULL && codec_bus_decode(bytes, arena, &message, &why) > 0)
+		worker_step(worker, EVENT_MESSAGE, message);
+	arena_unref(arena);
+	rpc_message_free(mail->message);
+	free(mail);
+}

@@ -1,0 +1,153 @@
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include "node/driver/jobs.h"
+
+struct job_queue {
+	struct job_mail *first, **last;
+};
+
+struct jobs {
+	pthread_mutex_t lock; /* guards all below; jobs are rare and long, so a lock is the simple choice */
+	pthread_cond_t changed;
+	struct job_queue queues[ENGINE_URGENCIES];
+	uint32_t running[ENGINE_URGENCIES];
+	bool stopping;
+	uint32_t merge_threads; /* of thread_count: the rest are kept free of deep merges, one of all merges */
+	uint32_t thread_count;
+	pthread_t threads[];
+};
+
+/* What runs counts against its own limit and those of all that is more urgent: deep merges beside merges of the newest runs must
+ * not take the thread that is kept for flushes. */
+static bool may_run(const struct jobs *self, enum engine_urgency urgency)
+{
+	uint32_t taken = 0;
+	for (uint32_t i = ENGINE_URGENCIES; i-- > 0;) {
+		taken += self->running[i];
+		if (i <= (uint32_t)urgency && taken >= self->merge_threads + (ENGINE_URGENCY_DEEP - i))
+			return false;
+	}
+	return true;
+}
+
+/* The most urgent job that has a thread to run on, or NULL. */
+static struct job_mail *next_job(struct jobs *self, enum engine_urgency *urgency_out)
+{
+	for (uint32_t i = 0; i < ENGINE_URGENCIES; i++) {
+		struct job_queue *queue = &self->queues[i];
+		struct job_mail *mail = queue->first;
+		if (mail == NULL || !may_run(self, i))
+			continue;
+		queue->first = mail->next;
+		if (queue->first == NULL)
+			queue->last = &queue->first;
+		self->running[i]++;
+		*urgency_out = i;
+		return mail;
+	}
+	return NULL;
+}
+
+/* NULL: stopping, and what is left will be taken by those that are at work. */
+static struct job_mail *take(struct jobs *self, enum engine_urgency *urgency_out)
+{
+	struct job_mail *mail;
+	while ((mail = next_job(self, urgency_out)) == NULL && !self->stopping)
+		pthread_cond_wait(&self->changed, &self->lock);
+	return mail;
+}
+
+static void *run(void *arg)
+{
+	struct jobs *self = arg;
+	struct job_mail *mail;
+	enum engine_urgency urgency;
+	pthread_mutex_lock(&self->lock);
+	while ((mail = take(self, &urgency)) != NULL) {
+		pthread_mutex_unlock(&self->lock);
+		engine_job_run(mail->job);
+		struct mailbox *submitter = mail->submitter;
+		mailbox_put(submitter, MAIL_JOB, &mail->mail);
+		mailbox_wake(submitter);
+		pthread_mutex_lock(&self->lock);
+		self->running[urgency]--;
+	}
+	pthread_mutex_unlock(&self->lock);
+	return NULL;
+}
+
+int jobs_start(uint32_t merge_threads, struct jobs **out)
+{
+	uint32_t thread_count = merge_threads + ENGINE_URGENCY_DEEP;
+	struct jobs *self = calloc(1, sizeof *self + thread_count * sizeof self->threads[0]);
+	if (self == NULL)
+		return -ENOMEM;
+	pthread_mutex_init(&self->lock, NULL);
+	pthread_cond_init(&self->changed, NULL);
+	self->merge_threads = merge_threads;
+	for (uint32_t i = 0; i < ENGINE_URGENCIES; i++)
+		self->queues[i].last = &self->queues[i].first;
+	for (; self->thread_count < thread_count; self->thread_count++) {
+		int error = pthread_create(&self->threads[self->thread_count], NULL, run, self);
+		if (error != 0) {
+			jobs_stop(self);
+			jobs_destroy(&self);
+			return -error;
+		}
+	}
+	*out = self;
+	return 0;
+}
+
+void jobs_stop(struct jobs *self)
+{
+	if (self == NULL)
+		return;
+	pthread_mutex_lock(&self->lock);
+	self->stopping = true;
+	pthread_cond_broadcast(&self->changed);
+	pthread_mutex_unlock(&self->lock);
+	for (uint32_t i = 0; i < self->thread_count; i++)
+		pthread_join(self->threads[i], NULL);
+	self->thread_count = 0;
+}
+
+void jobs_destroy(struct jobs **out)
+{
+	struct jobs *self = *out;
+	if (self == NULL)
+		return;
+	pthread_cond_destroy(&self->changed);
+	pthread_mutex_destroy(&self->lock);
+	free(self);
+	*out = NULL;
+}
+
+/* False: stopping; nobody would run it. */
+static bool add(struct jobs *self, struct job_mail *mail)
+{
+	struct job_queue *queue = &self->queues[engine_job_urgency(mail->job)];
+	pthread_mutex_lock(&self->lock);
+	bool taken = !self->stopping;
+	if (taken) {
+		*queue->last = mail;
+		queue->last = &mail->next;
+		pthread_cond_broadcast(&self->changed); /* not every thread may run it */
+	}
+	pthread_mutex_unlock(&self->lock);
+	return taken;
+}
+
+int jobs_submit(struct jobs *self, struct engine_job *job, struct mailbox *submitter)
+{
+	struct job_mail *mail = calloc(1, sizeof *mail);
+	if (mail == NULL)
+		return -ENOMEM;
+	mail->job = job;
+	mail->submitter = submitter;
+	if (add(self, mail))
+		return 0;
+	free(mail);
+	return -ESHUTDOWN;
+}

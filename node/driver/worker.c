@@ -1,0 +1,326 @@
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include "node/driver/inbound.h"
+#include "node/driver/jobs.h"
+#include "node/driver/runtime.h"
+#include "node/driver/ticker.h"
+#include "node/driver/worker.h"
+
+enum {
+	ARENA_SIZE = 64 * 1024 - 256, /* bytes: one batch or a few; below malloc's mmap threshold */
+	ARENA_USED_MAX = 48 * 1024,   /* bytes: then the next batch begins a new one */
+	PUBLISH_US = 100 * 1000,
+};
+
+static uint64_t unix_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* ---- arena and stepping ---------------------------------------------------------------------------------------- */
+
+static void renew_arena(struct worker *self)
+{
+	if (self->effects.arena != NULL && arena_used(self->effects.arena) < ARENA_USED_MAX)
+		return;
+	struct arena *fresh = arena_create(ARENA_SIZE, SIZE_MAX);
+	if (fresh == NULL)
+		return; /* the old one grows on */
+	arena_unref(self->effects.arena);
+	self->effects.arena = fresh;
+}
+
+struct arena *worker_arena(struct worker *self)
+{
+	return self->effects.arena;
+}
+
+static void step(struct worker *self, struct event *event)
+{
+	event->now_us = self->now_us;
+	event->now_ms = self->now_ms;
+	node_step(self->runtime->node, self->kind, self->index, event, &self->effects);
+	self->timer_us = self->effects.timer_us;
+}
+
+void worker_step(struct worker *self, enum event_type type, struct message *message)
+{
+	struct event event = {.type = type, .message = message};
+	step(self, &event);
+}
+
+static void step_synced(struct worker *self, int status)
+{
+	struct event event = {.type = EVENT_SYNCED, .status = status};
+	step(self, &event);
+}
+
+static void step_job(struct worker *self, struct job_mail *mail)
+{
+	struct event event = {.type = EVENT_JOB_DONE, .job = mail->job};
+	free(mail);
+	step(self, &event);
+}
+
+/* ---- delivering ------------------------------------------------------------------------------------------------- */
+
+void worker_post(struct worker *from, struct worker *to, struct message *message)
+{
+	mailbox_put(&to->mailbox, MAIL_MESSAGE, &message->mail);
+	for (uint32_t i = 0; i < from->to_wake_count; i++)
+		if (from->to_wake[i] == to)
+			return;
+	from->to_wake[from->to_wake_count++] = to;
+}
+
+static void wake_all(struct worker *self)
+{
+	for (uint32_t i = 0; i < self->to_wake_count; i++)
+		if (self->to_wake[i] != self)
+			mailbox_wake(&self->to_wake[i]->mailbox);
+	self->to_wake_count = 0;
+}
+
+static void deliver_one(struct worker *self, struct message *message)
+{
+	if (message->type == MESSAGE_CLIENT_DONE || message->type == MESSAGE_CLUSTER_INITED)
+		inbound_reply_client(self, message);
+	else if (message->call != NULL && message->to.node_id != self->runtime->node->id)
+		inbound_answer(self, message);
+	else if (message->to.node_id == self->runtime->node->id)
+		worker_post(self, runtime_worker_for(self->runtime, message), message);
+	else if (message->type == MESSAGE_BUS)
+		runtime_broadcast(self->runtime, message);
+	else
+		outbound_add(self, message);
+}
+
+static void deliver(struct worker *self)
+{
+	struct message *next;
+	for (struct message *message = self->effects.first; message != NULL; message = next) {
+		next = message->next;
+		deliver_one(self, message);
+	}
+	self->effects.first = NULL;
+	self->effects.last = &self->effects.first;
+	self->effects.message_count = 0;
+	outbound_flush(self);
+	wake_all(self);
+}
+
+static void submit_jobs(struct worker *self)
+{
+	for (uint32_t i = 0; i < self->effects.job_count; i++) {
+		struct engine_job *job = self->effects.jobs[i];
+		int error = jobs_submit(self->runtime->jobs, job, &self->mailbox);
+		if (error == 0)
+			continue;
+		/* Out of memory for a queue entry: run it here, late is better than never. At the end it goes back unrun. */
+		struct event event = {.type = EVENT_JOB_DONE, .job = job};
+		if (error != -ESHUTDOWN)
+			engine_job_run(job);
+		step(self, &event);
+	}
+	self->effects.job_count = 0;
+}
+
+/* ---- one batch -------------------------------------------------------------------------------------------------- */
+
+static void end_commit(struct worker *, struct commit_mail *);
+
+static bool drain(struct worker *self)
+{
+	struct mail_queue taken;
+	struct cds_wfcq_node *node;
+	bool any = false;
+	if (mailbox_take(&self->mailbox, MAIL_PENDING, &taken))
+		while ((node = mail_next(&taken)) != NULL && (any = true))
+			outbound_complete(self, caa_container_of(node, struct rpc_pending, mail));
+	if (mailbox_take(&self->mailbox, MAIL_MESSAGE, &taken))
+		while ((node = mail_next(&taken)) != NULL && (any = true))
+			worker_step(self, EVENT_MESSAGE, caa_container_of(node, struct message, mail));
+	if (mailbox_take(&self->mailbox, MAIL_CALL, &taken))
+		while ((node = mail_next(&taken)) != NULL && (any = true))
+			inbound_call(self, caa_container_of(node, struct rpc_call, mail));
+	if (mailbox_take(&self->mailbox, MAIL_BUS, &taken))
+		while ((node = mail_next(&taken)) != NULL && (any = true))
+			inbound_bus(self, caa_container_of(node, struct bus_mail, mail));
+	if (mailbox_take(&self->mailbox, MAIL_JOB, &taken))
+		while ((node = mail_next(&taken)) != NULL && (any = true))
+			step_job(self, caa_container_of(node, struct job_mail, mail));
+	/* Last: the commit that follows it then holds all of the above. */
+	if (mailbox_take(&self->mailbox, MAIL_COMMIT, &taken))
+		while ((node = mail_next(&taken)) != NULL && (any = true))
+			end_commit(self, caa_container_of(node, struct commit_mail, mail));
+	return any;
+}
+
+/* ---- group commit (engine.md) --------------------------------------------------------------------------------------- */
+
+/* While the disk syncs, this thread goes on: what comes meanwhile is the next commit. */
+static void begin_commit(struct worker *self)
+{
+	struct engine_commit *commit;
+	int status = runtime_commit_begin(self->runtime, self->index, &commit);
+	self->effects.sync = false;
+	if (status == 0 && commit != NULL) {
+		self->committing = true;
+		committer_submit(self->committer, commit, runtime_pressure(self->runtime, self->index));
+	} else {
+		step_synced(self, status);
+	}
+}
+
+static void end_commit(struct worker *self, struct commit_mail *mail)
+{
+	self->committing = false;
+	step_synced(self, runtime_commit_end(self->runtime, self->index, mail->commit));
+}
+
+/* Messages leave before the sync begins: the other replicas write while this one does. */
+static void deliver_and_commit(struct worker *self)
+{
+	deliver(self);
+	while (self->effects.sync) {
+		begin_commit(self);
+		deliver(self);
+	}
+	submit_jobs(self);
+	deliver(self);
+}
+
+/* Figures of the shard for status; at most ten times a second, and once more when it falls silent. */
+static void publish(struct worker *self, bool worked)
+{
+	if (self->kind != ACTOR_REPLICA)
+		return;
+	if (worked && self->publish_us == 0)
+		self->publish_us = self->now_us + PUBLISH_US;
+	if (self->publish_us == 0 || self->now_us < self->publish_us)
+		return;
+	struct shard_stats stats;
+	shard_stats(engine_shard(self->runtime->node->engine, self->index), &stats);
+	atomic_store_explicit(&self->keys, stats.keys_estimate, memory_order_relaxed);
+	atomic_store_explicit(&self->disk_bytes, stats.disk_bytes, memory_order_relaxed);
+	atomic_store_explicit(&self->memory_bytes, stats.memtable_bytes + stats.cache_bytes, memory_order_relaxed);
+	watch_quarantine(self, stats.quarantined_partitions);
+	self->publish_us = 0;
+}
+
+static bool batch(struct worker *self)
+{
+	self->now_us = rpc_now_us();
+	self->now_ms = unix_ms();
+	renew_arena(self);
+	bool worked = drain(self);
+	if (self->timer_us <= self->now_us) {
+		runtime_before_timer(self->runtime, self);
+		worker_step(self, EVENT_TIMER, NULL);
+		worked = true;
+	}
+	if (worked) {
+		worker_step(self, EVENT_BATCH_END, NULL);
+		deliver_and_commit(self);
+		runtime_after_batch(self->runtime, self);
+	}
+	publish(self, worked);
+	if (worked)
+		atomic_fetch_add_explicit(&self->busy_us, rpc_now_us() - self->now_us, memory_order_relaxed);
+	return worked;
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *self = arg;
+	ring_reader_register();
+	self->now_us = rpc_now_us();
+	self->now_ms = unix_ms();
+	renew_arena(self);
+	if (self->kind == ACTOR_REPLICA)
+		self->publish_us = self->now_us; /* the figures of what was there at start */
+	worker_step(self, EVENT_START, NULL);
+	deliver_and_commit(self);
+	runtime_after_batch(self->runtime, self);
+	for (;;) {
+		/* Asked before the batch, which then takes all that came before the stop. */
+		bool stopping = mailbox_stopping(&self->mailbox);
+		if (batch(self))
+			continue;
+		if (stopping && !self->committing)
+			break;
+		uint64_t until = self->timer_us;
+		if (self->publish_us != 0 && self->publish_us < until)
+			until = self->publish_us;
+		ticker_set(self->runtime->ticker, self->slot, until);
+		mailbox_wait(&self->mailbox, UINT64_MAX);
+	}
+	ring_reader_unregister();
+	return NULL;
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------------- */
+
+int worker_init(struct worker *self, struct runtime *runtime, enum actor_kind kind, uint32_t index,
+		uint32_t worker_count)
+{
+	*self = (struct worker){.runtime = runtime, .kind = kind, .index = index, .timer_us = UINT64_MAX};
+	mailbox_init(&self->mailbox);
+	self->to_wake = calloc(worker_count, sizeof(struct worker *));
+	struct arena *arena = arena_create(ARENA_SIZE, SIZE_MAX);
+	effects_init(&self->effects, arena);
+	return self->to_wake == NULL || arena == NULL ? -ENOMEM : 0;
+}
+
+int worker_start(struct worker *self)
+{
+	int error = self->kind == ACTOR_REPLICA ? committer_start(&self->mailbox, &self->committer) : 0;
+	if (error < 0)
+		return error;
+	sigset_t all, before;
+	sigfillset(&all); /* signals are the main thread's */
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(&self->thread, NULL, worker_main, self);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	self->started = error == 0;
+	return -error;
+}
+
+void worker_stop(struct worker *self)
+{
+	if (!self->started)
+		return;
+	mailbox_stop(&self->mailbox);
+	pthread_join(self->thread, NULL);
+	committer_stop(&self->committer);
+	self->started = false;
+}
+
+/* What came after the thread had ended: nobody is left to answer, but engine memory may hang on it. */
+static void discard_mail(struct worker *self)
+{
+	struct mail_queue taken;
+	struct cds_wfcq_node *node;
+	if (mailbox_take(&self->mailbox, MAIL_MESSAGE, &taken))
+		while ((node = mail_next(&taken)) != NULL)
+			message_free(caa_container_of(node, struct message, mail));
+	if (mailbox_take(&self->mailbox, MAIL_PENDING, &taken))
+		while ((node = mail_next(&taken)) != NULL)
+			outbound_discard(caa_container_of(node, struct rpc_pending, mail));
+}
+
+void worker_fini(struct worker *self)
+{
+	discard_mail(self);
+	outbound_fini(&self->outbound);
+	arena_unref(self->effects.arena);
+	free(self->to_wake);
+	self->effects.arena = NULL;
+	self->to_wake = NULL;
+}

@@ -1,0 +1,323 @@
+#include "node/kvnode/config.h"
+#include "node/kvnode/config_file.h"
+#include "node/kvnode/setting.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef KVRING_VERSION
+#define KVRING_VERSION "0.1.0"
+#endif
+
+/* ---- the whole ------------------------------------------------------------------------------------------------- */
+
+static int refuse(struct config_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static int refuse(struct config_error *error, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(error->text, sizeof(error->text), format, arguments);
+	va_end(arguments);
+	return -EINVAL;
+}
+
+static void set_initial(struct node_config *config)
+{
+	struct setting_reason reason;
+
+	memset(config, 0, sizeof(*config));
+	for (const struct setting *setting = settings; setting < settings + SETTING_COUNT; setting++)
+		if (setting->initial && *setting->initial && !setting_parse(config, setting, setting->initial, &reason))
+			abort(); /* the table is wrong */
+}
+
+static int check_required(const struct node_config *config, const char *path, struct config_error *error)
+{
+	for (const struct setting *setting = settings; setting < settings + SETTING_COUNT; setting++) {
+		if (setting->initial || *((const char *)config + setting->offset))
+			continue;
+		if (path)
+			return refuse(error, "config %.300s: '%s' is missing in [%s]; add it, or give --%s %s", path,
+				      setting->name, setting->section, setting->name, setting->placeholder);
+		return refuse(error, "--%s %s is missing (or '%s' in [%s] of a file given by --config)", setting->name,
+			      setting->placeholder, setting->name, setting->section);
+	}
+	return 0;
+}
+
+/* out: the host of address with a port. Hosts are limited so that it fits. */
+static int join(char *out, const char *host, size_t host_size, uint32_t port)
+{
+	int size = snprintf(out, CONFIG_ADDRESS_MAX, "%.*s:%" PRIu32, (int)host_size, host, port);
+
+	return size < CONFIG_ADDRESS_MAX ? 0 : -EINVAL;
+}
+
+static int derive_listener(char *listener, const char *listen, uint32_t step, const char *flag,
+			   struct config_error *error)
+{
+	if (*listener)
+		return 0;
+	if (address_port(listen) + step > 65535)
+		return refuse(error, "listen %s leaves no port %" PRIu32 " above it for %s; give --%s or a lower port",
+			      listen, step, flag, flag);
+	if (join(listener, listen, address_host_size(listen), address_port(listen) + step))
+		return refuse(error, "listen %s: the host is too long", listen);
+	return 0;
+}
+
+static bool is_wildcard(const char *host)
+{
+	return !strcmp(host, "0.0.0.0") || !strcmp(host, "[::]");
+}
+
+static int derive_advertised(struct node_config *config, struct config_error *error)
+{
+	if (!*config->advertise) {
+		snprintf(config->advertise, sizeof(config->advertise), "%.*s", (int)address_host_size(config->listen),
+			 config->listen);
+		if (is_wildcard(config->advertise))
+			return refuse(error,
+				      "listen %s is every address of this machine, which others cannot dial: give "
+				      "--advertise HOST",
+				      config->listen);
+	}
+	if (is_wildcard(config->advertise))
+		return refuse(error, "advertise %s is no address that others can dial", config->advertise);
+	if (join(config->client_address, config->advertise, strlen(config->advertise), address_port(config->listen)) ||
+	    join(config->peer_address, config->advertise, strlen(config->advertise),
+		 address_port(config->listen_peer)) ||
+	    join(config->bus_address, config->advertise, strlen(config->advertise), address_port(config->listen_bus)))
+		return refuse(error, "advertise %s: the host is too long", config->advertise);
+	return 0;
+}
+
+static int finish(struct node_config *config, const char *path, struct config_error *error)
+{
+	int rc = check_required(config, path, error);
+
+	if (!rc)
+		rc = derive_listener(config->listen_peer, config->listen, 1, "listen-peer", error);
+	if (!rc)
+		rc = derive_listener(config->listen_bus, config->listen, 2, "listen-bus", error);
+	if (!rc && (!strcmp(config->listen, config->listen_peer) || !strcmp(config->listen, config->listen_bus) ||
+		    !strcmp(config->listen_peer, config->listen_bus)))
+		rc = refuse(error, "listen %s, listen-peer %s and listen-bus %s must differ", config->listen,
+			    config->listen_peer, config->listen_bus);
+	return rc ? rc : derive_advertised(config, error);
+}
+
+int config_load(const char *path, struct node_config *out, struct config_error *error_out)
+{
+	int rc;
+
+	set_initial(out);
+	rc = config_file_load(out, path, error_out);
+	return rc ? rc : finish(out, path, error_out);
+}
+
+void config_print(const struct node_config *config, FILE *file)
+{
+	const char *section = "";
+
+	for (const struct setting *setting = settings; setting < settings + SETTING_COUNT; setting++) {
+		if (strcmp(section, setting->section))
+			fprintf(file, "%s[%s]\n", *section ? "\n" : "", setting->section);
+		section = setting->section;
+		fprintf(file, "# %s\n", setting->help);
+		if (setting->type == SETTING_SEED) {
+			for (uint32_t i = 0; i < config->seed_count; i++)
+				fprintf(file, "%s = %s\n", setting->name, config->seeds[i]);
+			continue;
+		}
+		fprintf(file, "%s = ", setting->name);
+		setting_print(config, setting, file);
+		fprintf(file, "\n");
+	}
+}
+
+/* ---- the arguments --------------------------------------------------------------------------------------------- */
+
+enum { KEY_CONFIG = 0x100, KEY_PRINT, KEY_CHECK, KEY_SETTINGS };
+
+struct flag {
+	const struct setting *setting;
+	const char *value;
+};
+
+enum { FLAGS_MAX = SETTING_COUNT + CONFIG_SEEDS_MAX };
+
+struct arguments {
+	const char *path;
+	bool print, check;
+	struct flag flags[FLAGS_MAX]; /* kept until the file has been read */
+	uint32_t flag_count;
+	struct config_error *error;
+	bool failed;
+};
+
+/* The first complaint stands. */
+static void refuse_argument(struct arguments *arguments, const char *format, const char *what)
+{
+	if (!arguments->failed)
+		snprintf(arguments->error->text, sizeof(arguments->error->text), format, what);
+	arguments->failed = true;
+}
+
+static void keep_flag(struct arguments *arguments, const struct setting *setting, const char *value)
+{
+	for (uint32_t i = 0; i < arguments->flag_count; i++) {
+		if (arguments->flags[i].setting == setting && setting->type != SETTING_SEED) {
+			refuse_argument(arguments, "--%s is given twice", setting->name);
+			return;
+		}
+	}
+	if (arguments->flag_count == FLAGS_MAX)
+		refuse_argument(arguments, "--%s is one flag too many", setting->name);
+	else
+		arguments->flags[arguments->flag_count++] = (struct flag){setting, value};
+}
+
+static error_t take_argument(int key, char *value, struct argp_state *state)
+{
+	struct arguments *arguments = state->input;
+
+	switch (key) {
+	case KEY_CONFIG:
+		if (arguments->path)
+			refuse_argument(arguments, "--%s is given twice", "config");
+		arguments->path = value;
+		return 0;
+	case KEY_PRINT:
+		arguments->print = true;
+		return 0;
+	case KEY_CHECK:
+		arguments->check = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		refuse_argument(arguments, "'%.100s' is no flag; kvnode takes flags only, see --help", value);
+		return 0;
+	}
+	if (key < KEY_SETTINGS || key >= KEY_SETTINGS + SETTING_COUNT)
+		return ARGP_ERR_UNKNOWN;
+	keep_flag(arguments, &settings[key - KEY_SETTINGS], value);
+	return 0;
+}
+
+enum { HELP_MAX = 256 };
+
+/* The help of an option with what it is when not given. */
+static const char *help_of(const struct setting *setting, char text[HELP_MAX])
+{
+	if (!setting->initial)
+		snprintf(text, HELP_MAX, "%s (required)", setting->help);
+	else if (*setting->initial)
+		snprintf(text, HELP_MAX, "%s (default %s)", setting->help, setting->initial);
+	else
+		snprintf(text, HELP_MAX, "%s", setting->help);
+	return text;
+}
+
+/* Rows for argp: our own flags, then a heading per section and its options. */
+static void make_argp_options(struct argp_option *rows, char help[][HELP_MAX])
+{
+	const char *section = "";
+	int group = 1;
+
+	*rows++ =
+		(struct argp_option){"config", KEY_CONFIG, "FILE", 0, "read this INI file; flags go before it", group};
+	*rows++ = (struct argp_option){
+		"print-config", KEY_PRINT, NULL, 0, "print the configuration as a file, and exit", group};
+	*rows++ = (struct argp_option){"check-config", KEY_CHECK, NULL, 0, "check the configuration, and exit", group};
+	for (int i = 0; i < SETTING_COUNT; i++) {
+		const struct setting *setting = &settings[i];
+
+		if (strcmp(section, setting->section)) {
+			section = setting->section;
+			snprintf(help[SETTING_COUNT + group - 1], HELP_MAX, "[%s]", section);
+			group++;
+			*rows++ = (struct argp_option){NULL, 0, NULL, 0, help[SETTING_COUNT + group - 2], group};
+		}
+		*rows++ = (struct argp_option){
+			setting->name, KEY_SETTINGS + i, setting->placeholder, 0, help_of(setting, help[i]), group};
+	}
+}
+
+static int parse_arguments(int argc, char **argv, struct arguments *arguments)
+{
+	static struct argp_option rows[3 + 2 * SETTING_COUNT + 1];
+	static char help[2 * SETTING_COUNT][HELP_MAX];
+	const struct argp argp = {
+		.options = rows,
+		.parser = take_argument,
+		.doc = "kvring node: a member of a leaderless replicated key-value store."
+		       "\vIn the file, options are keys in their [section], without the dashes. Exit code 2: the "
+		       "configuration is wrong.",
+	};
+
+	make_argp_options(rows, help);
+	argp_program_version = "kvnode " KVRING_VERSION;
+	argp_err_exit_status = CONFIG_EXIT_WRONG;
+	argp_parse(&argp, argc, argv, 0, NULL, arguments); /* ends the process at an unknown flag */
+	return arguments->failed ? -EINVAL : 0;
+}
+
+static int apply_flags(struct node_config *config, const struct arguments *arguments, struct config_error *error)
+{
+	struct setting_reason reason;
+	bool seeded = false;
+
+	for (uint32_t i = 0; i < arguments->flag_count; i++) {
+		const struct flag *flag = &arguments->flags[i];
+
+		if (flag->setting->type == SETTING_SEED && !seeded) {
+			memset(config->seeds, 0, sizeof(config->seeds));
+			config->seed_count = 0; /* of the file */
+			seeded = true;
+		}
+		if (!setting_parse(config, flag->setting, flag->value, &reason))
+			return refuse(error, "--%s %.300s: %s", flag->setting->name, flag->value, reason.text);
+	}
+	return 0;
+}
+
+static int configure(int argc, char **argv, struct arguments *arguments, struct node_config *out)
+{
+	int rc = parse_arguments(argc, argv, arguments);
+
+	set_initial(out);
+	if (!rc && arguments->path)
+		rc = config_file_load(out, arguments->path, arguments->error);
+	if (!rc)
+		rc = apply_flags(out, arguments, arguments->error);
+	return rc ? rc : finish(out, arguments->path, arguments->error);
+}
+
+int config_read_again(int argc, char **argv, struct node_config *out, struct config_error *error_out)
+{
+	struct arguments arguments = {.error = error_out};
+
+	return configure(argc, argv, &arguments, out);
+}
+
+int config_from_arguments(int argc, char **argv, struct node_config *out)
+{
+	struct config_error error = {""};
+	struct arguments arguments = {.error = &error};
+
+	if (configure(argc, argv, &arguments, out)) {
+		fprintf(stderr, "kvnode: %s\n", error.text);
+		return CONFIG_EXIT_WRONG;
+	}
+	if (arguments.print)
+		config_print(out, stdout);
+	else if (arguments.check)
+		printf("the configuration is right\n");
+	return arguments.print || arguments.check ? 0 : -1;
+}

@@ -1,0 +1,516 @@
+#include "node/membership/gossip_state.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "proto/kv.pb-c.h"
+
+enum {
+	BUS_ROWS_MAX = 256,    /* rows per bus message: above it a random sample */
+	EXCHANGE_ROUNDS = 4,   /* rounds between push-pulls */
+	REDRAW_ROUNDS = 64,    /* rounds between changes of a bus link */
+	PUSH_MAX = 3,          /* documents pushed per round */
+	PUSH_AGAIN_ROUNDS = 4, /* to the same node */
+	PAUSE_ROUNDS = 3,      /* a round that late means that this node stood still */
+	BLIND_ROUNDS = 2,      /* after standing still: time for news before judging others */
+};
+
+bool gossip_is_contact(const struct gossip *self, uint32_t row_index)
+{
+	return !self->document || self->table.peers[row_index].is_member;
+}
+
+/* ---- rows --------------------------------------------------------------------------------------------------- */
+
+/* Someone goes by this node's id with a newer row: its directory was copied, or restored from before. The others
+ * believe the newer row, so this node has to go beyond it to be heard at all (refutation, SWIM 4.2). */
+static void hear_of_self(struct gossip *self, const struct gossip_row *row)
+{
+	if (!gossip_row_newer(row, &self->self))
+		return;
+	gossip_count(&self->counters.impostors);
+	self->self.incarnation = row->incarnation + 1;
+	if (self->self.incarnation == 0) /* which is "never heard" */
+		self->self.incarnation++;
+}
+
+/* A node that lost its data directory comes back with another id, and the member it was stays away. */
+static void notice_namesake(struct gossip *self, const struct gossip_row *row)
+{
+	if (!self->document)
+		return;
+	for (uint32_t i = 0; i < ring_member_count(self->document); i++) {
+		const struct ring_member *member = ring_member(self->document, i);
+
+		if (member->id == row->node_id)
+			return;
+		if (strcmp(member->name, row->name) == 0 || strcmp(member->peer_address, row->peer_address) == 0)
+			gossip_count(&self->counters.namesakes);
+	}
+}
+
+static void hear_row(struct gossip *self, const struct gossip_row *row, uint64_t now_us)
+{
+	struct gossip_peer fresh = {.heard_us = now_us, .reachability = RING_UP};
+	struct gossip_peer *peer;
+	int index = gossip_table_find(&self->table, row->node_id);
+
+	if (index < 0) {
+		fresh.is_member = self->document && ring_member_find(self->document, row->node_id) >= 0;
+		notice_namesake(self, row);
+		if (gossip_table_insert(&self->table, row, &fresh) < 0)
+			gossip_count(&self->counters.overflows);
+		return;
+	}
+	if (!gossip_row_newer(row, &self->table.rows[index])) /* G3 */
+		return;
+	gossip_count(&self->counters.news);
+	self->table.rows[index] = *row;
+	peer = &self->table.peers[index];
+	peer->heard_us = now_us;
+	if (peer->reachability == RING_UP)
+		return;
+	peer->reachability = RING_UP;
+	self->publish_now |= peer->is_member;
+}
+
+static void hear_rows(struct gossip *self, const struct gossip_rows *gossip, uint64_t now_us)
+{
+	for (uint32_t i = 0; i < gossip->row_count && i < GOSSIP_ROWS_MAX; i++) {
+		const struct gossip_row *row = &gossip->rows[i];
+
+		if (!gossip_row_valid(row))
+			gossip_count(&self->counters.malformed);
+		else if (gossip_is_foreign(self, row->cluster_id))
+			gossip_count(&self->counters.foreign);
+		else if (row->node_id == self->self.node_id)
+			hear_of_self(self, row);
+		else
+			hear_row(self, row, now_us);
+	}
+}
+
+/* ---- sending ------------------------------------------------------------------------------------------------ */
+
+static struct gossip_rows *make_rows(const struct gossip *self, uint32_t capacity, struct effects *out)
+{
+	struct gossip_rows *gossip = arena_zalloc(out->arena, sizeof(*gossip));
+
+	if (!gossip)
+		return NULL;
+	gossip->rows = arena_alloc(out->arena, (capacity + 1) * sizeof(*gossip->rows));
+	if (!gossip->rows)
+		return NULL;
+	gossip->from = self->self.node_id;
+	gossip->cluster_id = self->self.cluster_id;
+	gossip->epoch = self->self.epoch;
+	gossip->ring_hash = self->self.ring_hash;
+	return gossip;
+}
+
+/* This node's row and all others with news, or a random run of them when there are more. */
+static struct gossip_rows *all_rows(struct gossip *self, uint32_t max, struct effects *out)
+{
+	uint32_t others = self->table.count, first = 0;
+	struct gossip_rows *gossip;
+
+	if (others > max - 1) {
+		others = max - 1;
+		first = (uint32_t)prng_below(&self->prng, self->table.count);
+	}
+	gossip = make_rows(self, others + 1, out);
+	if (!gossip)
+		return NULL;
+	gossip->rows[gossip->row_count++] = self->self;
+	for (uint32_t i = 0; i < others; i++) {
+		const struct gossip_row *row = &self->table.rows[(first + i) % self->table.count];
+
+		if (row->incarnation > 0)
+			gossip->rows[gossip->row_count++] = *row;
+	}
+	return gossip;
+}
+
+static void attach_document(const struct gossip *self, struct gossip_rows *gossip, struct effects *out)
+{
+	const uint8_t *copy = arena_copy(out->arena, self->document_bytes, self->document_size);
+
+	if (copy)
+		gossip->document = (struct rpc_slice){copy, self->document_size};
+}
+
+static void send(struct gossip *self, enum message_type type, uint64_t node_id, uint16_t index,
+		 struct gossip_rows *gossip, uint64_t now_us, struct effects *out)
+{
+	struct message *message = gossip ? message_create(out->arena, type) : NULL;
+
+	if (!message)
+		return; /* out of memory: the next round says it again */
+	message->from = (struct address){self->self.node_id, ACTOR_GOSSIP, 0};
+	message->to = (struct address){node_id, ACTOR_GOSSIP, index};
+	message->deadline_us = now_us + self->timeout_us;
+	message->epoch = self->self.epoch;
+	message->gossip = gossip;
+	effects_send(out, message);
+}
+
+static void exchange_with(struct gossip *self, uint64_t node_id, uint16_t index, bool with_document, uint64_t now_us,
+			  struct effects *out)
+{
+	struct gossip_rows *gossip = all_rows(self, GOSSIP_ROWS_MAX + 1, out);
+
+	if (gossip && with_document && self->document)
+		attach_document(self, gossip, out);
+	send(self, MESSAGE_GOSSIP, node_id, index, gossip, now_us, out);
+}
+
+static uint32_t count_contacts(const struct gossip *self)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < self->table.count; i++)
+		count += gossip_is_contact(self, i);
+	return count;
+}
+
+/* There must be one. */
+static uint32_t random_contact(struct gossip *self, uint32_t contact_count)
+{
+	uint32_t skip = (uint32_t)prng_below(&self->prng, contact_count), index = 0;
+
+	for (;; index++)
+		if (gossip_is_contact(self, index) && skip-- == 0)
+			return index;
+}
+
+/* Push-pull with a random node: also with ones not heard of lately, or two halves would never join. */
+static void exchange(struct gossip *self, uint64_t now_us, struct effects *out)
+{
+	if (!self->document)
+		for (uint32_t i = 0; i < self->seed_count; i++)
+			exchange_with(self, 0, (uint16_t)(1 + i), false, now_us, out);
+	uint32_t contacts = count_contacts(self);
+	if (contacts > 0)
+		exchange_with(self, self->table.rows[random_contact(self, contacts)].node_id, 0, false, now_us, out);
+}
+
+static bool is_behind(const struct gossip *self, uint32_t index)
+{
+	const struct gossip_row *row = &self->table.rows[index];
+
+	return self->document && self->table.peers[index].is_member &&
+	       (row->cluster_id == 0 || row->epoch < self->self.epoch);
+}
+
+/* The document for members that have not got it, starting anywhere so that all get their turn. */
+static void push_document(struct gossip *self, uint32_t max, uint64_t now_us, struct effects *out)
+{
+	uint32_t start = self->table.count ? (uint32_t)prng_below(&self->prng, self->table.count) : 0;
+
+	for (uint32_t i = 0, pushed = 0; i < self->table.count && pushed < max; i++) {
+		uint32_t index = (start + i) % self->table.count;
+		struct gossip_peer *peer = &self->table.peers[index];
+
+		if (!is_behind(self, index) ||
+		    (peer->pushed_us && now_us < peer->pushed_us + PUSH_AGAIN_ROUNDS * self->round_us))
+			continue;
+		peer->pushed_us = now_us;
+		pushed++;
+		exchange_with(self, self->table.rows[index].node_id, 0, true, now_us, out);
+	}
+}
+
+static bool is_ahead(const struct gossip *self, uint64_t cluster_id, uint64_t epoch)
+{
+	return cluster_id != 0 && !gossip_is_foreign(self, cluster_id) && epoch > self->self.epoch;
+}
+
+/* Asks one node that has a newer document for it; not more than once per round. */
+static void pull_document(struct gossip *self, const struct gossip_rows *gossip, uint64_t now_us, struct effects *out)
+{
+	uint64_t from = is_ahead(self, gossip->cluster_id, gossip->epoch) ? gossip->from : 0;
+
+	for (uint32_t i = 0; !from && i < gossip->row_count && i < GOSSIP_ROWS_MAX; i++)
+		if (is_ahead(self, gossip->rows[i].cluster_id, gossip->rows[i].epoch))
+			from = gossip->rows[i].node_id;
+	if (!from || from == self->self.node_id || now_us < self->pull_after_us)
+		return;
+	/* A node that is in no cluster yet may hear of one that does not want it: no haste. */
+	self->pull_after_us = now_us + self->round_us * (self->self.cluster_id ? 1 : EXCHANGE_ROUNDS);
+	exchange_with(self, from, 0, false, now_us, out);
+}
+
+/* ---- messages ----------------------------------------------------------------------------------------------- */
+
+static bool asker_needs_document(const struct gossip *self, const struct gossip_rows *gossip)
+{
+	if (!self->document || gossip->epoch >= self->self.epoch)
+		return false;
+	return gossip->cluster_id == self->self.cluster_id ||
+	       (gossip->cluster_id == 0 && ring_member_find(self->document, gossip->from) >= 0);
+}
+
+static bool told_newer(const struct gossip_rows *gossip, const struct gossip_row *row)
+{
+	for (uint32_t i = 0; i < gossip->row_count; i++)
+		if (gossip->rows[i].node_id == row->node_id)
+			return !gossip_row_newer(row, &gossip->rows[i]);
+	return false;
+}
+
+/* The rows in which this node is ahead of the asker. */
+static struct gossip_rows *rows_for(struct gossip *self, const struct gossip_rows *gossip, struct effects *out)
+{
+	struct gossip_rows *answer = make_rows(self, self->table.count + 1, out);
+
+	if (!answer || gossip_is_foreign(self, gossip->cluster_id))
+		return answer; /* another cluster gets to know whose node this is, and nothing else */
+	answer->rows[answer->row_count++] = self->self;
+	for (uint32_t i = 0; i < self->table.count; i++)
+		if (self->table.rows[i].incarnation > 0 && !told_newer(gossip, &self->table.rows[i]))
+			answer->rows[answer->row_count++] = self->table.rows[i];
+	if (asker_needs_document(self, gossip))
+		attach_document(self, answer, out);
+	return answer;
+}
+
+static void answer_gossip(struct gossip *self, const struct message *question, struct effects *out)
+{
+	struct message *answer = message_answer(question, out->arena, MESSAGE_GOSSIPED);
+
+	if (!answer)
+		return;
+	answer->epoch = self->self.epoch;
+	answer->gossip = rows_for(self, question->gossip, out);
+	if (answer->gossip)
+		effects_send(out, answer);
+	else
+		message_free(answer);
+}
+
+/* BUS, GOSSIP, GOSSIPED: news; the rest follows from what they say. */
+static void on_gossip(struct gossip *self, const struct message *message, uint64_t now_us, struct effects *out)
+{
+	const struct gossip_rows *gossip = message->gossip;
+
+	if (gossip_is_foreign(self, gossip->cluster_id)) {
+		gossip_count(&self->counters.foreign);
+	} else {
+		hear_rows(self, gossip, now_us);
+		gossip_receive_document(self, gossip->document, now_us);
+		pull_document(self, gossip, now_us, out);
+	}
+	if (message->type == MESSAGE_GOSSIP)
+		answer_gossip(self, message, out);
+}
+
+static void on_init(struct gossip *self, const struct message *question, uint64_t now_us, struct effects *out)
+{
+	struct gossip_verdict verdict = gossip_init_cluster(self, question, now_us, out->arena);
+	struct message *answer = message_answer(question, out->arena, MESSAGE_CLUSTER_INITED);
+
+	if (answer) {
+		answer->cluster_inited.code = verdict.code;
+		answer->cluster_inited.text = verdict.text;
+		answer->cluster_inited.cluster_id = self->self.cluster_id;
+		answer->cluster_inited.epoch = self->self.epoch;
+		effects_send(out, answer);
+	}
+	if (verdict.code == KVRING__V1__CODE__OK)
+		push_document(self, GOSSIP_ROWS_MAX, now_us, out);
+}
+
+/* ---- rounds ------------------------------------------------------------------------------------------------- */
+
+/* A node that stood still has heard nothing, which says nothing about the others (Lifeguard, 2017): news first, then
+ * verdicts. */
+static void notice_own_pause(struct gossip *self, uint64_t now_us)
+{
+	if (now_us - self->last_round_us > PAUSE_ROUNDS * self->round_us)
+		self->blind_until_us = now_us + BLIND_ROUNDS * self->round_us;
+	self->last_round_us = now_us;
+}
+
+static void judge(struct gossip *self, uint64_t now_us)
+{
+	if (now_us < self->blind_until_us)
+		return;
+	for (uint32_t i = 0; i < self->table.count; i++)
+		if (now_us - self->table.peers[i].heard_us > self->timeout_us)
+			self->table.peers[i].reachability = RING_UNREACHABLE;
+}
+
+static bool is_linked(const struct gossip *self, uint64_t node_id)
+{
+	for (uint32_t i = 0; i < self->bus_link_count; i++)
+		if (self->bus_links[i] == node_id)
+			return true;
+	return false;
+}
+
+/* k random nodes; one of them is redrawn now and then, so that the graph of links does not stay split. */
+static void draw_bus_links(struct gossip *self, bool redraw)
+{
+	uint32_t contacts = count_contacts(self);
+	uint32_t want = contacts < GOSSIP_BUS_LINKS ? contacts : GOSSIP_BUS_LINKS, kept = 0;
+
+	for (uint32_t i = 0; i < self->bus_link_count; i++) {
+		int index = gossip_table_find(&self->table, self->bus_links[i]);
+
+		if (index >= 0 && gossip_is_contact(self, (uint32_t)index))
+			self->bus_links[kept++] = self->bus_links[i];
+	}
+	self->bus_link_count = kept;
+	if (redraw && kept == want && want < contacts)
+		self->bus_links[prng_below(&self->prng, kept)] = self->bus_links[--self->bus_link_count];
+	while (self->bus_link_count < want) {
+		uint64_t id = self->table.rows[random_contact(self, contacts)].node_id;
+
+		if (!is_linked(self, id))
+			self->bus_links[self->bus_link_count++] = id;
+	}
+}
+
+static uint64_t next_round(struct gossip *self, uint64_t now_us)
+{
+	return now_us + self->round_us - self->round_us / 8 + prng_below(&self->prng, self->round_us / 4 + 1);
+}
+
+static void run_round(struct gossip *self, uint64_t now_us, struct effects *out)
+{
+	uint64_t round = atomic_load_explicit(&self->counters.rounds, memory_order_relaxed);
+
+	self->next_round_us = next_round(self, now_us);
+	notice_own_pause(self, now_us);
+	self->self.heartbeat++;
+	judge(self, now_us);
+	draw_bus_links(self, round % REDRAW_ROUNDS == REDRAW_ROUNDS - 1);
+	send(self, MESSAGE_BUS, 0, 0, all_rows(self, BUS_ROWS_MAX, out), now_us, out);
+	push_document(self, PUSH_MAX, now_us, out);
+	if (round % EXCHANGE_ROUNDS == 0 || !self->document)
+		exchange(self, now_us, out);
+	gossip_publish(self, now_us);
+	gossip_count(&self->counters.rounds);
+}
+
+static void start(struct gossip *self, uint64_t now_us)
+{
+	self->last_round_us = now_us;
+	self->next_round_us = now_us;
+	for (uint32_t i = 0; i < self->table.count; i++)
+		self->table.peers[i].heard_us = now_us;
+}
+
+/* ---- the actor ---------------------------------------------------------------------------------------------- */
+
+static void on_message(struct gossip *self, struct message *message, const struct event *event, struct effects *out)
+{
+	switch (message->type) {
+	case MESSAGE_BUS:
+	case MESSAGE_GOSSIP:
+	case MESSAGE_GOSSIPED:
+		if (message->gossip)
+			on_gossip(self, message, event->now_us, out);
+		break;
+	case MESSAGE_INIT_CLUSTER:
+		on_init(self, message, event->now_us, out);
+		break;
+	default:
+		assert(!"a message that is not for gossip");
+	}
+	message_free(message);
+	if (self->publish_now)
+		gossip_publish(self, event->now_us);
+}
+
+void gossip_step(struct gossip *self, const struct event *event, struct effects *out)
+{
+	if (event->type == EVENT_START)
+		start(self, event->now_us);
+	if (event->type == EVENT_MESSAGE)
+		on_message(self, event->message, event, out);
+	if ((event->type == EVENT_START || event->type == EVENT_TIMER) && event->now_us >= self->next_round_us)
+		run_round(self, event->now_us, out);
+	out->timer_us = self->next_round_us;
+}
+
+static int refuse_options(struct rpc_error *error_out)
+{
+	snprintf(error_out->text, sizeof(error_out->text),
+		 "gossip: name, peer address and bus address of this node must be set, and at most %d seeds",
+		 UINT16_MAX - 1);
+	return -EINVAL;
+}
+
+int gossip_create(const struct gossip_options *options, struct gossip **out, struct rpc_error *error_out)
+{
+	struct gossip *self;
+	int status;
+
+	*out = NULL;
+	if (!gossip_row_valid(&options->self) || options->seed_count >= UINT16_MAX)
+		return refuse_options(error_out);
+	self = calloc(1, sizeof(*self));
+	if (!self)
+		return -ENOMEM;
+	self->self = options->self;
+	self->self.heartbeat = 0;
+	self->self.cluster_id = home_cluster_id(options->home);
+	self->self.epoch = self->self.ring_hash = 0;
+	self->home = options->home;
+	self->ring = options->ring;
+	self->seed_count = options->seed_count;
+	self->round_us = (options->round_ms ? options->round_ms : 200) * UINT64_C(1000);
+	self->timeout_us = (options->timeout_ms ? options->timeout_ms : 2000) * UINT64_C(1000);
+	prng_seed(&self->prng, options->seed);
+	status = gossip_load_document(self, error_out);
+	if (status)
+		gossip_destroy(&self);
+	*out = self;
+	return status;
+}
+
+void gossip_destroy(struct gossip **self_in)
+{
+	struct gossip *self = *self_in;
+
+	*self_in = NULL;
+	if (!self)
+		return;
+	ring_document_destroy(&self->document);
+	gossip_table_fini(&self->table);
+	free(self->document_bytes);
+	free(self->status);
+	free(self);
+}
+
+void gossip_set_load(struct gossip *self, const struct gossip_load *load)
+{
+	self->self.keys = load->keys;
+	self->self.disk_bytes = load->disk_bytes;
+	self->self.memory_bytes = load->memory_bytes;
+	self->self.puts = load->puts;
+	self->self.gets = load->gets;
+	self->self.load_permille = load->load_permille;
+}
+
+uint32_t gossip_rows(const struct gossip *self, const struct gossip_row **rows_out)
+{
+	*rows_out = self->table.rows;
+	return self->table.count;
+}
+
+uint32_t gossip_bus_peers(const struct gossip *self, uint64_t *ids_out, uint32_t max)
+{
+	uint32_t n = self->bus_link_count < max ? self->bus_link_count : max;
+
+	memcpy(ids_out, self->bus_links, n * sizeof(*ids_out));
+	return n;
+}
+
+const struct gossip_counters *gossip_counters(const struct gossip *self)
+{
+	return &self->counters;
+}

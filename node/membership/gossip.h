@@ -1,0 +1,93 @@
+/* Gossip: who is a member and who is heard; the only writer of the ring table (van Renesse 1998, Dynamo 4.8).
+ *
+ * Every round the actor raises its own heartbeat and sends its rows on the bus; every few rounds it exchanges rows with
+ * one random member by push-pull, which also joins halves that share no bus link. Epoch and hash of the ring document
+ * ride in every row; the document itself is pulled on a mismatch. A member whose heartbeat does not advance is
+ * published as UNREACHABLE.
+ *
+ * Threading   An actor: one thread at a time.
+ * Ownership   Borrows the ring table; owns rows and document.
+ * Errors      A document of another cluster is refused and counted, never installed; malformed rows are ignored and
+ *             counted.
+ * Invariants  G1 A document is on stable storage before it is published.
+ *             G2 Epochs only rise.
+ *             G3 Rows are ordered by (incarnation, heartbeat); an older one never replaces a newer one.
+ */
+#ifndef KVRING_NODE_GOSSIP_H
+#define KVRING_NODE_GOSSIP_H
+
+#include "node/actor/event.h"
+#include "node/home.h"
+
+struct gossip;
+
+/* What a node says of itself, or what another has heard of it. MemberRow of peer.proto. */
+struct gossip_row {
+	uint64_t node_id, incarnation, heartbeat;
+	uint64_t cluster_id, epoch, ring_hash;
+	char name[RING_NAME_MAX];
+	char client_address[RING_ADDRESS_MAX], peer_address[RING_ADDRESS_MAX], bus_address[RING_ADDRESS_MAX];
+	char datacenter[RING_NAME_MAX], rack[RING_NAME_MAX];
+	uint32_t weight, shard_count, load_permille;
+	uint64_t keys, disk_bytes, memory_bytes, puts, gets, started_ms;
+	char version[32];
+};
+
+/* Payload of BUS, GOSSIP and GOSSIPED. */
+struct gossip_rows {
+	uint64_t from, cluster_id, epoch, ring_hash;
+	struct gossip_row *rows;
+	uint32_t row_count;
+	struct rpc_slice document; /* encoded ring document, or empty */
+};
+
+struct gossip_options {
+	struct gossip_row self;   /* heartbeat and load are filled in by the actor */
+	const char *const *seeds; /* peer addresses to ask before there is a document; the driver dials them */
+	uint32_t seed_count;
+	struct home *home; /* where the document is kept */
+	struct ring_table *ring;
+	uint64_t seed;
+	uint32_t round_ms;   /* default 200 */
+	uint32_t timeout_ms; /* default 2000: no news for so long is unreachable */
+};
+
+/* Loads the document from home: -EBADMSG, -EPERM (of another cluster than the directory) and errors of the disk, with a
+ * text. */
+RPC_OK int gossip_create(const struct gossip_options *, struct gossip **out, struct rpc_error *error_out);
+void gossip_destroy(struct gossip **);
+void gossip_step(struct gossip *, const struct event *, struct effects *out);
+
+/* Where its questions go besides nodes: {node_id 0, ACTOR_GOSSIP, index 0} is everyone on the bus (MESSAGE_BUS), index
+ * 1 + i is seed i, whose node id is not known yet (MESSAGE_GOSSIP). */
+
+/* Relaxed counters, readable from any thread. */
+struct gossip_counters {
+	_Atomic uint64_t rounds, news, installs, publishes;
+	_Atomic uint64_t foreign;   /* rows, documents and questions of another cluster: refused */
+	_Atomic uint64_t malformed; /* rows and documents that make no sense: ignored */
+	/* documents that contradict this node's (the same epoch, other partitions): refused, somebody forced something */
+	_Atomic uint64_t conflicts;
+	_Atomic uint64_t namesakes;    /* nodes heard of that have the name or peer address of a member, and another id */
+	_Atomic uint64_t impostors;    /* rows of this node's id that it never sent: a copied or restored directory */
+	_Atomic uint64_t overflows;    /* rows past RING_MEMBERS_MAX */
+	_Atomic uint64_t store_errors; /* documents not installed because the disk failed */
+};
+const struct gossip_counters *gossip_counters(const struct gossip *);
+
+/* What rides in the own row; set by the driver before a round, same thread. */
+struct gossip_load {
+	uint64_t keys, disk_bytes, memory_bytes, puts, gets;
+	uint32_t load_permille;
+};
+void gossip_set_load(struct gossip *, const struct gossip_load *);
+
+/* The other nodes heard of. Valid until the next step. Same thread. */
+uint32_t gossip_rows(const struct gossip *, const struct gossip_row **rows_out);
+/* Whether the driver is to dial the node of that row: a member, or anyone while there is no cluster. What strangers say of
+ * strangers must not cost connections. */
+bool gossip_is_contact(const struct gossip *, uint32_t row_index);
+/* Row ids this node should hold a bus link to (k random members, redrawn slowly). */
+uint32_t gossip_bus_peers(const struct gossip *, uint64_t *ids_out, uint32_t max);
+
+#endif

@@ -1,0 +1,392 @@
+/* The ring document in gossip: keeping it, installing it, making the first one, publishing it. */
+#include "node/membership/gossip_state.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "proto/kv.pb-c.h"
+
+/* ---- publishing --------------------------------------------------------------------------------------------- */
+
+static void fill_status(const struct gossip_row *row, uint64_t heard_us, enum ring_reachability reachability,
+			struct ring_member_status *out)
+{
+	*out = (struct ring_member_status){
+		.reachability = reachability,
+		.incarnation = row->incarnation,
+		.heartbeat = row->heartbeat,
+		.heard_us = heard_us,
+		.epoch = row->epoch,
+		.keys = row->keys,
+		.disk_bytes = row->disk_bytes,
+		.memory_bytes = row->memory_bytes,
+		.puts = row->puts,
+		.gets = row->gets,
+		.started_ms = row->started_ms,
+		.load_permille = row->load_permille,
+		.shard_count = row->shard_count,
+	};
+	memcpy(out->version, row->version, sizeof(out->version));
+}
+
+void gossip_publish(struct gossip *self, uint64_t now_us)
+{
+	if (!self->document)
+		return;
+	for (uint32_t i = 0; i < ring_member_count(self->document); i++) {
+		uint64_t id = ring_member(self->document, i)->id;
+		int index = gossip_table_find(&self->table, id);
+
+		if (id == self->self.node_id)
+			fill_status(&self->self, now_us, RING_UP, &self->status[i]);
+		else if (index >= 0)
+			fill_status(&self->table.rows[index], self->table.peers[index].heard_us,
+				    self->table.peers[index].reachability, &self->status[i]);
+		else
+			self->status[i] = (struct ring_member_status){.reachability = RING_UNREACHABLE};
+	}
+	/* Out of memory: the readers keep the older view, and the next round tries again. */
+	if (ring_table_publish(self->ring, self->document, self->status) == 0) {
+		self->publish_now = false;
+		gossip_count(&self->counters.publishes);
+	}
+}
+
+/* ---- the document ------------------------------------------------------------------------------------------- */
+
+static void row_of_member(const struct ring_member *member, struct gossip_row *out)
+{
+	*out = (struct gossip_row){.node_id = member->id, .weight = member->weight};
+	memcpy(out->name, member->name, sizeof(out->name));
+	memcpy(out->client_address, member->client_address, sizeof(out->client_address));
+	memcpy(out->peer_address, member->peer_address, sizeof(out->peer_address));
+	memcpy(out->bus_address, member->bus_address, sizeof(out->bus_address));
+	memcpy(out->datacenter, member->datacenter, sizeof(out->datacenter));
+	memcpy(out->rack, member->rack, sizeof(out->rack));
+}
+
+/* Every member has a row, so that it is dialled; incarnation 0 is older than anything it will say itself. */
+static void enlist_members(struct gossip *self, uint64_t now_us)
+{
+	for (uint32_t i = 0; i < self->table.count; i++)
+		self->table.peers[i].is_member = ring_member_find(self->document, self->table.rows[i].node_id) >= 0;
+	for (uint32_t i = 0; i < ring_member_count(self->document); i++) {
+		const struct ring_member *member = ring_member(self->document, i);
+		struct gossip_peer peer = {.heard_us = now_us, .is_member = true, .reachability = RING_UP};
+		struct gossip_row row;
+
+		if (member->id == self->self.node_id || gossip_table_find(&self->table, member->id) >= 0)
+			continue;
+		row_of_member(member, &row);
+		if (gossip_table_insert(&self->table, &row, &peer) < 0)
+			gossip_count(&self->counters.overflows);
+	}
+}
+
+static void forget_foreign(struct gossip *self)
+{
+	for (uint32_t i = self->table.count; i-- > 0;)
+		if (gossip_is_foreign(self, self->table.rows[i].cluster_id))
+			gossip_table_remove(&self->table, i);
+}
+
+/* Takes over the document and a copy of its bytes. */
+static int adopt(struct gossip *self, struct ring_document *document, struct rpc_slice bytes, uint64_t now_us)
+{
+	struct ring_member_status *status = calloc(ring_member_count(document) + 1, sizeof(*status));
+	uint8_t *copy = malloc(bytes.size);
+
+	if (!status || !copy) {
+		free(status);
+		free(copy);
+		return -ENOMEM;
+	}
+	memcpy(copy, bytes.data, bytes.size);
+	free(self->document_bytes);
+	free(self->status);
+	ring_document_destroy(&self->document);
+	self->document = document;
+	self->document_bytes = copy;
+	self->document_size = bytes.size;
+	self->status = status;
+	self->self.cluster_id = ring_cluster_id(document);
+	self->self.epoch = ring_epoch(document);
+	self->self.ring_hash = ring_hash(document);
+	forget_foreign(self);
+	enlist_members(self, now_us);
+	self->publish_now = true;
+	return 0;
+}
+
+/* G1: durable first. The ring before the cluster's id: gossip_create mends a crash between the two. */
+static int keep(struct gossip *self, const struct ring_document *document, struct rpc_slice bytes,
+		struct rpc_error *error_out)
+{
+	int status = home_ring_store(self->home, bytes, error_out);
+
+	if (!status)
+		status = home_set_cluster(self->home, ring_cluster_id(document), error_out);
+	return status;
+}
+
+static int keep_and_adopt(struct gossip *self, struct ring_document *document, struct rpc_slice bytes, uint64_t now_us,
+			  struct rpc_error *error_out)
+{
+	int status = keep(self, document, bytes, error_out);
+
+	if (!status)
+		status = adopt(self, document, bytes, now_us);
+	gossip_count(status ? &self->counters.store_errors : &self->counters.installs);
+	return status;
+}
+
+/* Whether a document that came in is to be installed; counts why not. */
+static bool is_wanted(struct gossip *self, const struct ring_document *document)
+{
+	if (gossip_is_foreign(self, ring_cluster_id(document))) {
+		gossip_count(&self->counters.foreign);
+		return false;
+	}
+	if (self->self.cluster_id == 0 && ring_member_find(document, self->self.node_id) < 0)
+		return false; /* a neighbour's ring, which does not name this node (yet) */
+	bool other = ring_epoch(document) == self->self.epoch && ring_hash(document) != self->self.ring_hash;
+	if (other || (self->document && !ring_document_same_cluster(self->document, document))) {
+		gossip_count(&self->counters.conflicts);
+		return false;
+	}
+	return ring_epoch(document) > self->self.epoch; /* G2 */
+}
+
+void gossip_receive_document(struct gossip *self, struct rpc_slice bytes, uint64_t now_us)
+{
+	struct ring_document *document;
+	struct ring_error why;
+	struct rpc_error error;
+
+	if (bytes.size == 0)
+		return;
+	if (ring_document_decode(bytes.data, bytes.size, &document, &why)) {
+		gossip_count(&self->counters.malformed);
+		return;
+	}
+	if (!is_wanted(self, document) || keep_and_adopt(self, document, bytes, now_us, &error))
+		ring_document_destroy(&document);
+}
+
+/* ---- the first document ------------------------------------------------------------------------------------- */
+
+static uint64_t draw_id(struct gossip *self)
+{
+	uint64_t id;
+
+	do
+		id = prng_next(&self->prng);
+	while (id == 0);
+	return id;
+}
+
+/* What is wrong with one, or NULL. */
+static const char *check_member(const struct ring_member *member, uint32_t index, struct arena *arena)
+{
+	struct rpc_error why;
+
+	if (member->id == 0 || !member->name[0] || !member->peer_address[0] || !member->bus_address[0])
+		return arena_printf(arena, "member %u (%s): id, name, peer and bus address are needed", index,
+				    member->name[0] ? member->name : "unnamed");
+	if (rpc_address_check(member->peer_address, &why) || rpc_address_check(member->bus_address, &why) ||
+	    (member->client_address[0] && rpc_address_check(member->client_address, &why)))
+		return arena_printf(arena, "member %u (%s): %s", index, member->name, why.text);
+	return NULL;
+}
+
+/* What two cannot both have, or NULL. */
+static const char *check_distinct(const struct ring_member *a, const struct ring_member *b, struct arena *arena)
+{
+	if (a->id == b->id)
+		return arena_printf(arena,
+				    "members %s and %s have the same id %016" PRIx64
+				    ": is one data directory a copy of the other?",
+				    a->name, b->name, a->id);
+	if (strcmp(a->name, b->name) == 0)
+		return arena_printf(arena, "two members are named %s: names must differ", a->name);
+	if (strcmp(a->peer_address, b->peer_address) == 0)
+		return arena_printf(arena, "members %s and %s have the same peer address %s", a->name, b->name,
+				    a->peer_address);
+	return NULL;
+}
+
+/* What is wrong with the members, or NULL. */
+static const char *check_members(const struct gossip *self, const struct ring_member *members, uint32_t member_count,
+				 struct arena *arena)
+{
+	bool found_self = false;
+
+	if (member_count == 0 || member_count > RING_MEMBERS_MAX)
+		return arena_printf(arena, "%u members: a cluster has 1 to %d", member_count, RING_MEMBERS_MAX);
+	for (uint32_t i = 0; i < member_count; i++) {
+		const char *wrong = check_member(&members[i], i, arena);
+
+		found_self |= members[i].id == self->self.node_id;
+		for (uint32_t j = 0; j < i && !wrong; j++)
+			wrong = check_distinct(&members[j], &members[i], arena);
+		if (wrong)
+			return wrong;
+	}
+	if (!found_self)
+		return arena_printf(arena, "the members lack this node (%s): list it, or ask one that is listed",
+				    self->self.name);
+	return NULL;
+}
+
+/* The cluster of any node heard of, 0 for none. */
+static uint64_t cluster_nearby(const struct gossip *self)
+{
+	uint64_t cluster_id = 0;
+
+	for (uint32_t i = 0; i < self->table.count && cluster_id == 0; i++)
+		cluster_id = self->table.rows[i].cluster_id;
+	return cluster_id;
+}
+
+/* A cluster that this node has heard of has one of them, or had another node in its place (whose row may be from before there was
+ * a cluster): a second cluster at that address would answer clients of the first with "not found". What stands in the way, or
+ * NULL. */
+static const char *check_unclaimed(const struct gossip *self, const struct ring_member *members, uint32_t member_count,
+				   struct arena *arena)
+{
+	uint64_t cluster_id = cluster_nearby(self);
+
+	for (uint32_t i = 0; i < member_count && cluster_id != 0; i++)
+		for (uint32_t j = 0; j < self->table.count; j++) {
+			const struct gossip_row *row = &self->table.rows[j];
+
+			if (row->node_id == members[i].id && row->cluster_id != 0)
+				return arena_printf(arena, "%s is in cluster %016" PRIx64 " already", members[i].name, row->cluster_id);
+			if (row->node_id != members[i].id && strcmp(row->peer_address, members[i].peer_address) == 0)
+				return arena_printf(arena,
+						    "%s (%s) has the address of %s of cluster %016" PRIx64
+						    ", but another id: was its data directory lost? Restore it. To use the address "
+						    "anew, stop that cluster and start this node again",
+						    members[i].name, members[i].peer_address, row->name, cluster_id);
+		}
+	return NULL;
+}
+
+static uint32_t collect_datacenters(const struct ring_member *members, uint32_t member_count, uint32_t replica_count,
+				    struct ring_datacenter out[RING_DATACENTERS_MAX + 1])
+{
+	uint32_t dc_count = 0;
+
+	for (uint32_t i = 0; i < member_count && dc_count <= RING_DATACENTERS_MAX; i++) {
+		uint32_t known = 0;
+
+		while (known < dc_count && strcmp(out[known].name, members[i].datacenter) != 0)
+			known++;
+		if (known < dc_count)
+			continue;
+		out[dc_count] = (struct ring_datacenter){.replica_count = replica_count};
+		memcpy(out[dc_count].name, members[i].datacenter, sizeof(out[dc_count].name));
+		dc_count++;
+	}
+	return dc_count;
+}
+
+/* NULL and the document, or what is wrong. */
+static const char *claim_first(struct gossip *self, const struct message *message, struct arena *arena,
+			       struct ring_document **out)
+{
+	struct ring_datacenter datacenters[RING_DATACENTERS_MAX + 1];
+	uint32_t replica_count = message->init_cluster.replica_count, member_count = message->init_cluster.member_count;
+	struct ring_member *members = arena_copy(arena, message->init_cluster.members, member_count * sizeof(*members));
+	struct ring_error why;
+	struct ring_plan plan = {
+		.cluster_id = draw_id(self),
+		.hash_seed = prng_next(&self->prng),
+		.partition_count = message->init_cluster.partition_count,
+		.datacenters = datacenters,
+		.members = members,
+		.member_count = member_count,
+	};
+
+	if (!members)
+		return "out of memory";
+	if (plan.partition_count == 0)
+		plan.partition_count = RING_PARTITIONS_DEFAULT;
+	for (uint32_t i = 0; i < member_count; i++) {
+		members[i].state = RING_MEMBER_ACTIVE;
+		if (members[i].weight == 0)
+			members[i].weight = RING_WEIGHT_DEFAULT;
+	}
+	plan.datacenter_count = collect_datacenters(members, member_count,
+						    replica_count ? replica_count : RING_REPLICAS_DEFAULT, datacenters);
+	if (plan.datacenter_count > RING_DATACENTERS_MAX)
+		return arena_printf(arena, "more than %d datacenters", RING_DATACENTERS_MAX);
+	if (ring_claim(NULL, &plan, out, &why))
+		return arena_printf(arena, "%s", why.text);
+	return NULL;
+}
+
+static struct gossip_verdict install_first(struct gossip *self, struct ring_document *document, uint64_t now_us,
+					   struct arena *arena)
+{
+	struct rpc_error error = {"out of memory"};
+	uint8_t *bytes;
+	size_t size;
+	int status = ring_document_encode(document, &bytes, &size);
+
+	if (!status) {
+		status = keep_and_adopt(self, document, (struct rpc_slice){bytes, size}, now_us, &error);
+		free(bytes);
+	}
+	if (!status)
+		return (struct gossip_verdict){KVRING__V1__CODE__OK, NULL};
+	ring_document_destroy(&document);
+	return (struct gossip_verdict){KVRING__V1__CODE__INTERNAL, arena_printf(arena, "%s", error.text)};
+}
+
+struct gossip_verdict gossip_init_cluster(struct gossip *self, const struct message *message, uint64_t now_us,
+					  struct arena *arena)
+{
+	struct ring_document *document;
+	const char *wrong;
+
+	if (self->self.cluster_id != 0)
+		return (struct gossip_verdict){
+			KVRING__V1__CODE__FAILED_PRECONDITION,
+			arena_printf(arena, "%s is in cluster %016" PRIx64 " already (epoch %" PRIu64 ")",
+				     self->self.name, self->self.cluster_id, self->self.epoch)};
+	wrong = check_members(self, message->init_cluster.members, message->init_cluster.member_count, arena);
+	if (wrong)
+		return (struct gossip_verdict){KVRING__V1__CODE__INVALID_ARGUMENT, wrong};
+	wrong = check_unclaimed(self, message->init_cluster.members, message->init_cluster.member_count, arena);
+	if (wrong)
+		return (struct gossip_verdict){KVRING__V1__CODE__FAILED_PRECONDITION, wrong};
+	wrong = claim_first(self, message, arena, &document);
+	if (wrong)
+		return (struct gossip_verdict){KVRING__V1__CODE__INVALID_ARGUMENT, wrong};
+	return install_first(self, document, now_us, arena);
+}
+
+int gossip_load_document(struct gossip *self, struct rpc_error *error_out)
+{
+	struct ring_document *document;
+	struct ring_error why;
+	uint8_t *bytes;
+	size_t size;
+	int status = home_ring_load(self->home, &bytes, &size, error_out);
+
+	if (status <= 0)
+		return status;
+	status = ring_document_decode(bytes, size, &document, &why);
+	if (status)
+		snprintf(error_out->text, sizeof(error_out->text),
+			 "%.80s: %.70s; remove it to get it from the others", home_ring_path(self->home), why.text);
+	else
+		status = home_set_cluster(self->home, ring_cluster_id(document), error_out);
+	if (!status)
+		status = adopt(self, document, (struct rpc_slice){bytes, size}, 0);
+	free(bytes);
+	return status;
+}

@@ -1,0 +1,57 @@
+/* Gossip, inside: what gossip.c (rows, rounds, messages) and gossip_ring.c (the ring document) share. */
+#ifndef KVRING_NODE_GOSSIP_STATE_H
+#define KVRING_NODE_GOSSIP_STATE_H
+
+#include <stdatomic.h>
+#include "node/membership/gossip_table.h"
+
+enum { GOSSIP_BUS_LINKS = 5 }; /* k of algorithms.md 3 */
+
+struct gossip {
+	struct gossip_row self;
+	struct home *home;
+	struct ring_table *ring;
+	struct prng prng;
+	uint32_t seed_count;
+	uint64_t round_us, timeout_us;
+
+	struct gossip_table table; /* without this node */
+	struct ring_document *document;
+	uint8_t *document_bytes;
+	size_t document_size;
+	struct ring_member_status *status; /* for publishing */
+
+	uint64_t next_round_us, last_round_us, blind_until_us, pull_after_us;
+	bool publish_now; /* a member came or went: not only at the end of a round */
+	uint64_t bus_links[GOSSIP_BUS_LINKS];
+	uint32_t bus_link_count;
+	struct gossip_counters counters;
+};
+
+static inline void gossip_count(_Atomic uint64_t *counter)
+{
+	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+static inline bool gossip_is_foreign(const struct gossip *self, uint64_t cluster_id)
+{
+	return self->self.cluster_id != 0 && cluster_id != 0 && cluster_id != self->self.cluster_id;
+}
+
+/* ---- gossip_ring.c ---- */
+
+/* Document and the members' states, for all readers. Nothing before there is a document. */
+void gossip_publish(struct gossip *, uint64_t now_us);
+/* What home holds: the document, and a cluster id that a crash may have kept from it. */
+RPC_OK int gossip_load_document(struct gossip *, struct rpc_error *error_out);
+/* Installs encoded bytes that came in, if they are valid, wanted and newer. Size 0 is no document. */
+void gossip_receive_document(struct gossip *, struct rpc_slice, uint64_t now_us);
+
+struct gossip_verdict {
+	uint32_t code; /* Code of kv.proto */
+	const char *text;
+};
+/* INIT_CLUSTER: computes, keeps and installs the first document. */
+struct gossip_verdict gossip_init_cluster(struct gossip *, const struct message *, uint64_t now_us, struct arena *);
+
+#endif

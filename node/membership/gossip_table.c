@@ -1,0 +1,119 @@
+#include "node/membership/gossip_table.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+void gossip_table_fini(struct gossip_table *table)
+{
+	free(table->rows);
+	free(table->peers);
+	*table = (struct gossip_table){0};
+}
+
+/* The first index whose id is not smaller. */
+static uint32_t lower_bound(const struct gossip_table *table, uint64_t node_id)
+{
+	uint32_t low = 0, high = table->count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (table->rows[middle].node_id < node_id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+int gossip_table_find(const struct gossip_table *table, uint64_t node_id)
+{
+	uint32_t index = lower_bound(table, node_id);
+
+	return index < table->count && table->rows[index].node_id == node_id ? (int)index : -1;
+}
+
+void gossip_table_remove(struct gossip_table *table, uint32_t index)
+{
+	assert(index < table->count);
+	table->count--;
+	memmove(&table->rows[index], &table->rows[index + 1], (table->count - index) * sizeof(*table->rows));
+	memmove(&table->peers[index], &table->peers[index + 1], (table->count - index) * sizeof(*table->peers));
+}
+
+static bool evict_stranger(struct gossip_table *table)
+{
+	uint32_t oldest = table->count;
+
+	for (uint32_t i = 0; i < table->count; i++)
+		if (!table->peers[i].is_member &&
+		    (oldest == table->count || table->peers[i].heard_us < table->peers[oldest].heard_us))
+			oldest = i;
+	if (oldest == table->count)
+		return false;
+	gossip_table_remove(table, oldest);
+	return true;
+}
+
+static bool grow(struct gossip_table *table)
+{
+	uint32_t capacity = table->capacity ? table->capacity * 2 : 16;
+	struct gossip_row *rows = realloc(table->rows, capacity * sizeof(*rows));
+	struct gossip_peer *peers;
+
+	if (!rows)
+		return false;
+	table->rows = rows;
+	peers = realloc(table->peers, capacity * sizeof(*peers));
+	if (!peers)
+		return false;
+	table->peers = peers;
+	table->capacity = capacity;
+	return true;
+}
+
+int gossip_table_insert(struct gossip_table *table, const struct gossip_row *row, const struct gossip_peer *peer)
+{
+	uint32_t index;
+
+	if (table->count == GOSSIP_ROWS_MAX && !(peer->is_member && evict_stranger(table)))
+		return -1;
+	if (table->count == table->capacity && !grow(table))
+		return -1;
+	index = lower_bound(table, row->node_id);
+	assert(index == table->count || table->rows[index].node_id != row->node_id);
+	memmove(&table->rows[index + 1], &table->rows[index], (table->count - index) * sizeof(*table->rows));
+	memmove(&table->peers[index + 1], &table->peers[index], (table->count - index) * sizeof(*table->peers));
+	table->rows[index] = *row;
+	table->peers[index] = *peer;
+	table->count++;
+	return (int)index;
+}
+
+static bool ends(const char *text, size_t size)
+{
+	return memchr(text, 0, size) != NULL;
+}
+
+bool gossip_row_valid(const struct gossip_row *row)
+{
+	return row->node_id != 0 && row->incarnation > 0 && ends(row->name, sizeof(row->name)) &&
+	       ends(row->client_address, sizeof(row->client_address)) &&
+	       ends(row->peer_address, sizeof(row->peer_address)) && ends(row->bus_address, sizeof(row->bus_address)) &&
+	       ends(row->datacenter, sizeof(row->datacenter)) && ends(row->rack, sizeof(row->rack)) &&
+	       ends(row->version, sizeof(row->version)) && row->name[0] && row->peer_address[0] && row->bus_address[0];
+}
+
+/* On a circle (RFC 1982): there is a newer number than any, so that no false row is the last word on a node. */
+static bool after(uint64_t a, uint64_t b)
+{
+	return (int64_t)(a - b) > 0;
+}
+
+bool gossip_row_newer(const struct gossip_row *row, const struct gossip_row *than)
+{
+	if (row->incarnation == than->incarnation)
+		return after(row->heartbeat, than->heartbeat);
+	return than->incarnation == 0 || after(row->incarnation, than->incarnation);
+}

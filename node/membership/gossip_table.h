@@ -1,0 +1,41 @@
+/* Gossip table: the newest row of every node heard of, and what this node knows of it besides.
+ *
+ * Threading   The gossip thread.
+ * Ownership   Owns rows and peers, two arrays with the same index, sorted by node id. Pointers into them last until the
+ *             next insert or remove.
+ * Errors      A full table refuses (index -1), never grows past GOSSIP_ROWS_MAX.
+ */
+#ifndef KVRING_NODE_GOSSIP_TABLE_H
+#define KVRING_NODE_GOSSIP_TABLE_H
+
+#include "node/membership/gossip.h"
+
+enum { GOSSIP_ROWS_MAX = RING_MEMBERS_MAX };
+
+struct gossip_peer {
+	uint64_t heard_us;  /* when its newest heartbeat came */
+	uint64_t pushed_us; /* when it was last sent the document */
+	enum ring_reachability reachability;
+	bool is_member;
+};
+
+struct gossip_table {
+	struct gossip_row *rows;
+	struct gossip_peer *peers;
+	uint32_t count, capacity;
+};
+
+void gossip_table_fini(struct gossip_table *);
+/* -1: not there. */
+int gossip_table_find(const struct gossip_table *, uint64_t node_id);
+/* Index of the new row; its id must be new. When full, a member takes the place of the stranger heard of longest ago.
+ * -1: no room. */
+int gossip_table_insert(struct gossip_table *, const struct gossip_row *, const struct gossip_peer *);
+void gossip_table_remove(struct gossip_table *, uint32_t index);
+
+/* Every string ends, ids and addresses are there. */
+bool gossip_row_valid(const struct gossip_row *);
+/* G3. */
+bool gossip_row_newer(const struct gossip_row *, const struct gossip_row *than);
+
+#endif

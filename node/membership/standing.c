@@ -1,0 +1,13 @@
+#include "node/membership/standing.h"
+
+#include <stddef.h>
+
+const char *standing_refusal(const struct ring_view *view)
+{
+	if (view->document == NULL)
+		return "this node is in no cluster: ask another node. Is its data directory mounted? "
+		       "A new cluster is made by `kvctl cluster init`";
+	if (view->self < 0)
+		return "this node is not a member of its cluster's ring: ask another node";
+	return NULL;
+}

@@ -1,0 +1,703 @@
+#include <assert.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "node/object/key.h"
+#include "node/replica/keyset.h"
+#include "node/object/limit.h"
+#include "node/object/object.h"
+#include "node/replica/replica.h"
+
+/* The identity kept in the shard's manifest, next to the data it speaks for (riak_kv #679: an actor that outlives its
+ * data reuses dots, and reused dots lose acknowledged writes):
+ *
+ *     version u32 = 1 | actor u64 | next counter u64, 0 while in use     little endian, 20 bytes
+ *
+ * An actor lives as long as nothing it wrote can have been forgotten here. A crash may take back what was not synced
+ * and what other replicas hold all the same; a later dot of the same actor would claim those too, and merging would
+ * drop them. So only an orderly close, after a commit, leaves a counter to go on from, and every other start takes a
+ * new actor.
+ */
+enum { META_VERSION = 1, META_SIZE = 20 };
+
+enum {
+	MAINTAIN_RETRY_US = 1000 * 1000,
+	SYNC_RETRY_US = 200 * 1000, /* on a full disk: until a commit is tried again, and whoever waits is told */
+};
+
+/* Answers that wait for one commit, and the keys it will make durable. */
+struct generation {
+	struct message *first, **last;
+	struct keyset keys;
+};
+
+struct replica {
+	struct replica_options options;
+	struct prng prng;
+	struct engine_batch *batch;
+	uint64_t actor, counter_next;
+	bool actor_spent;          /* must not issue another dot; a new one could not be made durable yet */
+	struct generation open;    /* the next commit covers these */
+	struct generation closing; /* a commit under way covers these */
+	bool syncing;
+	bool dead; /* the log failed: nothing can be acknowledged until a restart (engine E1) */
+	_Atomic bool quiet;
+	uint32_t jobs_out;
+	uint64_t maintain_after_us, sync_after_us;
+	struct replica_counters counters;
+};
+
+static void count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* ---- answers that wait for a commit -------------------------------------------------------------------------- */
+
+static void generation_init(struct generation *generation)
+{
+	generation->first = NULL;
+	generation->last = &generation->first;
+}
+
+static void generation_fini(struct generation *generation)
+{
+	while (generation->first != NULL) {
+		struct message *answer = generation->first;
+		generation->first = answer->next;
+		message_free(answer);
+	}
+	keyset_fini(&generation->keys);
+}
+
+static void hold(struct generation *generation, struct message *answer)
+{
+	answer->next = NULL;
+	*generation->last = answer;
+	generation->last = &answer->next;
+}
+
+/* Sends now, unless the key has a write that is not durable yet: then with that write (P3). */
+static void answer_when_durable(struct replica *self, struct message *answer, uint64_t hash, struct effects *out)
+{
+	if (keyset_has(&self->open.keys, hash))
+		hold(&self->open, answer);
+	else if (keyset_has(&self->closing.keys, hash))
+		hold(&self->closing, answer);
+	else
+		effects_send(out, answer);
+}
+
+static enum replica_status status_of(int error)
+{
+	switch (error) {
+	case -ENOSPC:
+		return REPLICA_DISK_FULL;
+	case -EAGAIN:
+	case -ENOMEM:
+		return REPLICA_OVERLOADED;
+	default:
+		return REPLICA_ERROR;
+	}
+}
+
+/* The store could not do it: counted for who watches. -EAGAIN and -ENOMEM only say that there is no room in memory now. */
+static enum replica_status store_failed(struct replica *self, int error)
+{
+	if (error != -EAGAIN && error != -ENOMEM)
+		count(&self->counters.store_errors, 1);
+	return status_of(error);
+}
+
+/* What waited may or may not be on disk, now or later, so it is an error and never an acknowledgement. */
+static void turn_into_error(struct message *answer, int status)
+{
+	if (answer->type == MESSAGE_STORED) {
+		answer->stored.status = status_of(status);
+	} else {
+		answer->fetched.status = REPLICA_ERROR;
+		answer->fetched.object = (struct rpc_slice){0};
+		answer->fetched.digest = 0;
+	}
+}
+
+static void release(struct generation *generation, int status, struct effects *out)
+{
+	while (generation->first != NULL) {
+		struct message *answer = generation->first;
+		generation->first = answer->next;
+		if (status != 0)
+			turn_into_error(answer, status);
+		effects_send(out, answer);
+	}
+	generation_init(generation);
+}
+
+/* ---- actor and counters -------------------------------------------------------------------------------------- */
+
+static void put_u64(uint8_t *at, uint64_t value)
+{
+	for (int i = 0; i < 8; i++)
+		at[i] = (uint8_t)(value >> (8 * i));
+}
+
+static uint64_t get_u64(const uint8_t *at)
+{
+	uint64_t value = 0;
+	for (int i = 0; i < 8; i++)
+		value |= (uint64_t)at[i] << (8 * i);
+	return value;
+}
+
+static int store_identity(struct replica *self, uint64_t actor, uint64_t next)
+{
+	uint8_t meta[META_SIZE] = {META_VERSION};
+	put_u64(meta + 4, actor);
+	put_u64(meta + 12, next);
+	return shard_meta_set(self->options.shard, meta, sizeof meta);
+}
+
+/* From now on this actor is in use: durable before its first dot is issued. */
+static int take_actor(struct replica *self, uint64_t actor, uint64_t first)
+{
+	int error = store_identity(self, actor, 0);
+	if (error < 0)
+		return error;
+	self->actor = actor;
+	self->counter_next = first;
+	self->actor_spent = false;
+	return 0;
+}
+
+/* Local data is gone or not to be trusted: go on under a name that has issued nothing. */
+static int become_new_actor(struct replica *self)
+{
+	uint64_t actor;
+	do
+		actor = prng_next(&self->prng);
+	while (actor == 0 || actor == self->actor);
+	return take_actor(self, actor, 1);
+}
+
+/* Is anything that this shard had acknowledged lost here? It comes back from other replicas, under dots of this actor, which it must
+ * not claim to have seen: dropped partitions would be filled with less than there is. */
+static bool is_damaged(const struct replica *self)
+{
+	return shard_quarantined(self->options.shard, 0) >= 0;
+}
+
+static int load_actor(struct replica *self, struct rpc_error *error_out)
+{
+	struct engine_slice meta;
+	shard_meta_get(self->options.shard, &meta);
+	if (meta.size == 0)
+		return become_new_actor(self);
+	const uint8_t *bytes = meta.data;
+	if (meta.size != META_SIZE || bytes[0] != META_VERSION || get_u64(bytes + 4) == 0) {
+		snprintf(error_out->text, sizeof error_out->text,
+			 "shard %u: its actor record has version %u and %zu bytes, this program knows version %d of %d "
+			 "bytes; "
+			 "run a program that wrote this directory, or at least as new a one",
+			 self->options.self.index, meta.size ? bytes[0] : 0, meta.size, META_VERSION, META_SIZE);
+		return -EBADMSG;
+	}
+	uint64_t next = get_u64(bytes + 12);
+	return next == 0 || is_damaged(self) ? become_new_actor(self) : take_actor(self, get_u64(bytes + 4), next);
+}
+
+static struct dot next_dot(struct replica *self)
+{
+	assert(!self->actor_spent);
+	return (struct dot){self->actor, self->counter_next++};
+}
+
+/* Everything is on disk: the next start may go on under the same name. When this fails, it takes a new one. */
+static void leave_identity(struct replica *self)
+{
+	if (self->actor == 0 || self->actor_spent || self->dead || is_damaged(self))
+		return;
+	if (shard_commit(self->options.shard, ENGINE_SYNC_EACH) == 0)
+		(void)!store_identity(self, self->actor, self->counter_next);
+}
+
+/* ---- reading and writing one object --------------------------------------------------------------------------- */
+
+static struct engine_slice engine_slice(struct rpc_slice slice)
+{
+	return (struct engine_slice){slice.data, slice.size};
+}
+
+/* The stored object, empty when there is none. Its values point into *pinned, which the caller releases. */
+static int read_object(struct replica *self, struct rpc_slice key, struct arena *arena, struct object *out,
+		       struct engine_value *pinned)
+{
+	*out = (struct object){0};
+	int found = shard_get(self->options.shard, engine_slice(key), pinned);
+	if (found <= 0)
+		return found;
+	struct rpc_error why;
+	int error = object_decode((struct rpc_slice){pinned->data, pinned->size}, arena, out, &why);
+	if (error < 0)
+		engine_value_release(pinned);
+	return error < 0 ? error : 1;
+}
+
+/* Writes `fresh` (encoded in *encoded_out) in place of `old`; visible at once, durable with the open generation. */
+static int write_object(struct replica *self, struct rpc_slice key, const struct object *old,
+			const struct object *fresh, struct arena *arena, struct rpc_slice *encoded_out)
+{
+	int error = object_encode(fresh, arena, encoded_out);
+	if (error < 0)
+		return error;
+	uint64_t old_hash = old->vector.count ? object_tree_hash(key, old) : 0;
+	engine_batch_clear(self->batch);
+	error = engine_batch_put(self->batch, engine_slice(key), engine_slice(*encoded_out),
+				 old_hash ^ object_tree_hash(key, fresh));
+	if (error < 0)
+		return error;
+	error = keyset_reserve(&self->open.keys);
+	if (error < 0)
+		return error;
+	error = shard_write(self->options.shard, self->batch);
+	if (error < 0)
+		return error;
+	keyset_insert(&self->open.keys, keyset_hash(key));
+	return 0;
+}
+
+/* ---- questions ------------------------------------------------------------------------------------------------ */
+
+static void answer_stored(struct replica *self, const struct message *question, enum replica_status status,
+			  struct effects *out)
+{
+	struct message *answer = message_answer(question, out->arena, MESSAGE_STORED);
+	if (answer == NULL)
+		return; /* out of memory: the sender's timeout speaks */
+	answer->stored.status = status;
+	if (status != REPLICA_OK) {
+		count(&self->counters.errors, 1);
+		effects_send(out, answer);
+	} else {
+		answer_when_durable(self, answer, keyset_hash(question->store.key), out);
+	}
+}
+
+/* Somebody has seen a counter of this actor. When it was never issued, local data went back in time: a dot below it
+ * would look superseded to others. The new actor is durable before anything else is. */
+static int note_counter(struct replica *self, uint64_t counter)
+{
+	if (counter >= self->counter_next)
+		self->actor_spent = true;
+	return self->actor_spent ? become_new_actor(self) : 0;
+}
+
+static uint64_t context_actor_counter(const struct context *context, uint64_t actor)
+{
+	uint64_t counter = version_counter(&context->vector, actor);
+	for (uint32_t i = 0; i < context->dot_count; i++)
+		if (context->dots[i].actor == actor && context->dots[i].counter > counter)
+			counter = context->dots[i].counter;
+	return counter;
+}
+
+static enum replica_status merge_into_store(struct replica *self, const struct message *question, struct effects *out)
+{
+	struct object incoming, stored, merged;
+	struct engine_value pinned = {0};
+	struct rpc_error why;
+	int error = object_decode(question->store.object, out->arena, &incoming, &why);
+	if (error < 0)
+		return REPLICA_ERROR;
+	error = note_counter(self, object_actor_counter(&incoming, self->actor));
+	if (error < 0)
+		return store_failed(self, error);
+	int found = read_object(self, question->store.key, out->arena, &stored, &pinned);
+	if (found < 0)
+		return store_failed(self, found);
+	bool changed = true;
+	error = object_merge(&stored, &incoming, out->arena, &merged, &changed);
+	if (error == 0 && changed) {
+		struct rpc_slice encoded;
+		error = write_object(self, question->store.key, &stored, &merged, out->arena, &encoded);
+	}
+	if (found > 0)
+		engine_value_release(&pinned);
+	count(&self->counters.merges, 1);
+	return error < 0 ? store_failed(self, error) : REPLICA_OK;
+}
+
+static void on_store(struct replica *self, struct message *question, struct effects *out)
+{
+	answer_stored(self, question, merge_into_store(self, question, out), out);
+	message_free(question);
+}
+
+static void on_fetch(struct replica *self, struct message *question, struct effects *out)
+{
+	struct message *answer = message_answer(question, out->arena, MESSAGE_FETCHED);
+	if (answer == NULL) {
+		message_free(question);
+		return;
+	}
+	struct object object;
+	struct engine_value pinned = {0};
+	int found = read_object(self, question->fetch.key, out->arena, &object, &pinned);
+	count(&self->counters.fetches, 1);
+	if (found > 0) {
+		answer->fetched.status = REPLICA_OK;
+		answer->fetched.digest = object_digest(&object);
+		if (question->fetch.digest_only) {
+			engine_value_release(&pinned);
+		} else {
+			answer->value = pinned; /* released with the message: the value is not copied */
+			answer->fetched.object = (struct rpc_slice){pinned.data, pinned.size};
+		}
+	} else {
+		answer->fetched.status = found == 0 ? REPLICA_ABSENT : REPLICA_ERROR;
+		if (found < 0) {
+			count(&self->counters.errors, 1);
+			count(&self->counters.store_errors, 1);
+		}
+	}
+	answer_when_durable(self, answer, keyset_hash(question->fetch.key), out);
+	message_free(question);
+}
+
+static void answer_coordinated(const struct message *question, enum replica_status status, struct rpc_slice object,
+			       struct dot dot, struct effects *out)
+{
+	struct message *answer = message_answer(question, out->arena, MESSAGE_COORDINATED);
+	if (answer == NULL)
+		return;
+	answer->coordinated.status = status;
+	answer->coordinated.object = object;
+	answer->coordinated.dot = dot;
+	effects_send(out, answer);
+}
+
+/* The stored object may know dots that this actor believes to be new: its counter went back in time. Another name has
+ * none. */
+static int put_with_fresh_dot(struct replica *self, const struct object *stored, const struct context *context,
+			      struct sibling *sibling, uint64_t now_ms, struct arena *arena, struct object *fresh_out,
+			      enum object_put_result *result_out, struct dot *dot_out, uint32_t *truncated_out)
+{
+	sibling->dot = next_dot(self);
+	int error = object_put(stored, context, sibling, now_ms, arena, fresh_out, result_out, dot_out, truncated_out);
+	if (error != -EEXIST)
+		return error;
+	self->actor_spent = true;
+	error = become_new_actor(self);
+	if (error < 0)
+		return error;
+	sibling->dot = next_dot(self);
+	return object_put(stored, context, sibling, now_ms, arena, fresh_out, result_out, dot_out, truncated_out);
+}
+
+/* Dynamo 4.4 with dots: the new version takes the place of every sibling that the client had seen. */
+static enum replica_status add_version(struct replica *self, const struct message *question, struct object *stored,
+				       uint64_t now_ms, struct effects *out, struct rpc_slice *object_out,
+				       struct dot *dot_out)
+{
+	const struct client_operation *operation = &question->coordinate.operation;
+	struct sibling sibling = {
+		.flags = operation->tombstone ? SIBLING_TOMBSTONE : 0,
+		.written_ms = now_ms,
+		.expires_ms = operation->expires_ms,
+		.value = operation->tombstone ? (struct rpc_slice){0} : operation->value,
+	};
+	memcpy(sibling.operation_id, operation->operation_id, sizeof sibling.operation_id);
+	int error = note_counter(self, context_actor_counter(&question->coordinate.context, self->actor));
+	if (error < 0)
+		return store_failed(self, error);
+	struct object fresh;
+	enum object_put_result result;
+	uint32_t truncated = 0;
+	error = put_with_fresh_dot(self, stored, &question->coordinate.context, &sibling, now_ms, out->arena, &fresh,
+				   &result, dot_out, &truncated);
+	if (error < 0)
+		return store_failed(self, error);
+	if (result == OBJECT_PUT_SIBLING_LIMIT)
+		return REPLICA_SIBLING_LIMIT;
+	if (result == OBJECT_PUT_DUPLICATE) {
+		count(&self->counters.duplicates, 1);
+		error = object_encode(stored, out->arena, object_out);
+	} else {
+		count(&self->counters.puts, 1);
+		count(&self->counters.truncations, truncated);
+		error = write_object(self, question->coordinate.key, stored, &fresh, out->arena, object_out);
+	}
+	if (error == -E2BIG)
+		return REPLICA_SIBLING_LIMIT; /* no single value is larger than an object may be */
+	return error < 0 ? store_failed(self, error) : REPLICA_OK;
+}
+
+static void on_coordinate(struct replica *self, struct message *question, uint64_t now_ms, struct effects *out)
+{
+	struct object stored;
+	struct engine_value pinned = {0};
+	struct rpc_slice object = {0};
+	struct dot dot = {0};
+	enum replica_status status;
+	int found = read_object(self, question->coordinate.key, out->arena, &stored, &pinned);
+	if (found < 0) {
+		/* The put goes to another owner. Nothing is ever written over what cannot be read, so the dots of this
+		 * actor under the key stay true; what drops damaged data has to call become_new_actor. */
+		status = store_failed(self, found);
+	} else {
+		status = add_version(self, question, &stored, now_ms, out, &object, &dot);
+		if (found > 0)
+			engine_value_release(&pinned);
+	}
+	answer_coordinated(question, status, object, dot, out);
+	if (status == REPLICA_OK) {
+		struct message *stored_answer = message_answer(question, out->arena, MESSAGE_STORED);
+		if (stored_answer != NULL) {
+			stored_answer->stored.status = REPLICA_OK;
+			answer_when_durable(self, stored_answer, keyset_hash(question->coordinate.key), out);
+		}
+	} else {
+		count(&self->counters.errors, 1);
+	}
+	message_free(question);
+}
+
+/* ---- refusing before anything is done -------------------------------------------------------------------------- */
+
+static struct rpc_slice question_key(const struct message *question)
+{
+	switch (question->type) {
+	case MESSAGE_COORDINATE:
+		return question->coordinate.key;
+	case MESSAGE_STORE:
+		return question->store.key;
+	default:
+		return question->fetch.key;
+	}
+}
+
+static void refuse(struct replica *self, struct message *question, enum replica_status status, struct effects *out)
+{
+	count(&self->counters.errors, 1);
+	enum message_type type = question->type == MESSAGE_COORDINATE ? MESSAGE_COORDINATED
+				 : question->type == MESSAGE_STORE    ? MESSAGE_STORED
+								      : MESSAGE_FETCHED;
+	struct message *answer = message_answer(question, out->arena, type);
+	if (answer != NULL) {
+		if (type == MESSAGE_COORDINATED)
+			answer->coordinated.status = status;
+		else if (type == MESSAGE_STORED)
+			answer->stored.status = status;
+		else
+			answer->fetched.status = status;
+		effects_send(out, answer);
+	}
+	message_free(question);
+}
+
+/* Only owners hold objects, and only by the ring of this epoch or a newer one (algorithms: STALE_RING). A key under a partition
+ * that is not its own would be stored where nobody looks for it. */
+static enum replica_status check_ring(const struct replica *self, const struct message *question, uint16_t partition,
+				      struct rpc_slice bucket, struct rpc_slice name)
+{
+	enum replica_status status = REPLICA_OK;
+	const struct ring_view *view = ring_view_acquire(self->options.ring);
+	if (view->document == NULL || view->self < 0)
+		status = REPLICA_NOT_OWNER;
+	else if (question->epoch < ring_epoch(view->document))
+		status = REPLICA_STALE_RING;
+	else if (partition >= ring_partition_count(view->document) ||
+		 !ring_owns(view->document, partition, (uint32_t)view->self))
+		status = REPLICA_NOT_OWNER;
+	else if (ring_partition_of(view->document, bucket.data, bucket.size, name.data, name.size) != partition)
+		status = REPLICA_ERROR;
+	ring_view_release(self->options.ring, view);
+	return status;
+}
+
+static enum replica_status check(const struct replica *self, const struct message *question, uint64_t now_us)
+{
+	struct rpc_slice key = question_key(question);
+	struct rpc_slice bucket, name;
+	uint16_t partition;
+	if (self->dead)
+		return REPLICA_ERROR;
+	if (question->deadline_us != 0 && question->deadline_us <= now_us)
+		return REPLICA_OVERLOADED; /* nobody waits for it any more */
+	if (key_decode(key, &partition, &bucket, &name) < 0)
+		return REPLICA_ERROR;
+	if (partition % self->options.shard_count != self->options.self.index)
+		return REPLICA_ERROR;
+	return check_ring(self, question, partition, bucket, name);
+}
+
+static void on_message(struct replica *self, struct message *question, const struct event *event, struct effects *out)
+{
+	assert(question->type == MESSAGE_COORDINATE || question->type == MESSAGE_STORE ||
+	       question->type == MESSAGE_FETCH);
+	enum replica_status status = check(self, question, event->now_us);
+	if (status != REPLICA_OK) {
+		refuse(self, question, status, out);
+	} else if (question->type == MESSAGE_COORDINATE) {
+		on_coordinate(self, question, event->now_ms, out);
+	} else if (question->type == MESSAGE_STORE) {
+		on_store(self, question, out);
+	} else {
+		on_fetch(self, question, out);
+	}
+}
+
+/* ---- commits and background jobs ---------------------------------------------------------------------------- */
+
+/* A full disk or short memory passes; after anything else the log must not be used any more (engine E1). */
+static bool is_passing(int status)
+{
+	return status == -ENOSPC || status == -ENOMEM;
+}
+
+static void begin_sync(struct replica *self, const struct event *event, struct effects *out)
+{
+	if (self->dead || self->syncing || event->now_us < self->sync_after_us ||
+	    (self->open.keys.count == 0 && self->closing.keys.count == 0))
+		return;
+	/* What a commit could not write is still pending, and stays closing until one succeeds. */
+	if (self->closing.keys.count == 0) {
+		struct keyset spare = self->closing.keys;
+		self->closing = self->open;
+		if (self->closing.first == NULL)
+			self->closing.last = &self->closing.first;
+		generation_init(&self->open);
+		self->open.keys = spare;
+	}
+	self->syncing = true;
+	out->sync = true;
+}
+
+static void on_synced(struct replica *self, const struct event *event, struct effects *out)
+{
+	int status = event->status;
+	assert(self->syncing);
+	self->syncing = false;
+	count(&self->counters.syncs, 1);
+	release(&self->closing, status, out);
+	if (status == 0) {
+		keyset_clear(&self->closing.keys);
+		begin_sync(self, event, out);
+	} else if (is_passing(status)) {
+		self->sync_after_us = event->now_us + SYNC_RETRY_US;
+	} else {
+		self->dead = true;
+		release(&self->open, status, out);
+	}
+}
+
+static uint64_t next_timer(const struct replica *self, const struct event *event)
+{
+	uint64_t timer_us = UINT64_MAX;
+	if (self->maintain_after_us > event->now_us)
+		timer_us = self->maintain_after_us;
+	if (self->sync_after_us > event->now_us && self->sync_after_us < timer_us)
+		timer_us = self->sync_after_us;
+	return timer_us;
+}
+
+static void maintain(struct replica *self, const struct event *event, struct effects *out)
+{
+	if (self->dead || atomic_load_explicit(&self->quiet, memory_order_relaxed) ||
+	    event->now_us < self->maintain_after_us)
+		return;
+	while (self->jobs_out < self->options.job_limit && out->job_count < EFFECTS_JOBS_MAX) {
+		struct engine_job *job = NULL;
+		if (shard_maintain(self->options.shard, &job) < 0) {
+			count(&self->counters.job_errors, 1);
+			self->maintain_after_us = event->now_us + MAINTAIN_RETRY_US;
+			break;
+		}
+		if (job == NULL)
+			break;
+		self->jobs_out++;
+		out->jobs[out->job_count++] = job;
+	}
+}
+
+static void on_job_done(struct replica *self, const struct event *event, struct effects *out)
+{
+	struct engine_job *job = event->job;
+	self->jobs_out--;
+	if (shard_install(self->options.shard, &job) < 0) {
+		/* A full disk or a damaged table: the store is as it was. Try again after a while, not in a loop. */
+		count(&self->counters.job_errors, 1);
+		self->maintain_after_us = event->now_us + MAINTAIN_RETRY_US;
+	}
+	maintain(self, event, out);
+}
+
+void replica_step(struct replica *self, const struct event *event, struct effects *out)
+{
+	switch (event->type) {
+	case EVENT_MESSAGE:
+		on_message(self, event->message, event, out);
+		break;
+	case EVENT_BATCH_END:
+		begin_sync(self, event, out);
+		maintain(self, event, out);
+		break;
+	case EVENT_SYNCED:
+		on_synced(self, event, out);
+		break;
+	case EVENT_JOB_DONE:
+		on_job_done(self, event, out);
+		break;
+	case EVENT_START:
+	case EVENT_TIMER:
+		begin_sync(self, event, out);
+		maintain(self, event, out);
+		break;
+	}
+	out->timer_us = next_timer(self, event);
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------- */
+
+int replica_create(const struct replica_options *options, struct replica **out, struct rpc_error *error_out)
+{
+	struct replica *self = calloc(1, sizeof *self);
+	if (self == NULL)
+		return -ENOMEM;
+	self->options = *options;
+	prng_seed(&self->prng, options->seed);
+	generation_init(&self->open);
+	generation_init(&self->closing);
+	int error = engine_batch_create(&self->batch);
+	if (error == 0)
+		error = load_actor(self, error_out);
+	if (error < 0) {
+		replica_destroy(&self);
+		return error;
+	}
+	*out = self;
+	return 0;
+}
+
+void replica_destroy(struct replica **self)
+{
+	if (*self == NULL)
+		return;
+	leave_identity(*self);
+	generation_fini(&(*self)->open);
+	generation_fini(&(*self)->closing);
+	engine_batch_destroy(&(*self)->batch);
+	free(*self);
+	*self = NULL;
+}
+
+void replica_quiesce(struct replica *self)
+{
+	atomic_store_explicit(&self->quiet, true, memory_order_relaxed);
+}
+
+const struct replica_counters *replica_counters(const struct replica *self)
+{
+	return &self->counters;
+}

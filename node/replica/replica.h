@@ -1,0 +1,47 @@
+/* Replica: the only writer of one engine shard.
+ *
+ * Adds new versions (COORDINATE), merges objects of other replicas (STORE), reads (FETCH). Answers to writes leave
+ * after the shard's log is synced; one commit serves everything that came in the same batch.
+ *
+ * Threading   An actor: one thread at a time.
+ * Ownership   Borrows shard and ring table.
+ * Errors      Every question gets exactly one STORED or FETCHED (a COORDINATE: COORDINATED at once, then STORED unless
+ *             that refused).
+ * Invariants  P1 No dot is issued twice, and none is forgotten by an actor that goes on: after any start but one that
+ *             follows an orderly replica_destroy, the shard has a new actor.
+ *             P2 STORED with REPLICA_OK leaves after the sync that covers it.
+ *             P3 A read that saw an unsynced write is answered after that sync.
+ *             P4 An error is never answered as ABSENT.
+ */
+#ifndef KVRING_NODE_REPLICA_H
+#define KVRING_NODE_REPLICA_H
+
+#include "node/actor/event.h"
+
+struct replica;
+
+struct replica_options {
+	struct address self;
+	struct shard *shard;
+	uint32_t shard_count; /* partition mod shard_count is this replica's index, or the question is answered with an
+				 error */
+	struct ring_table *ring;
+	uint64_t seed;
+	uint32_t job_limit; /* background jobs out at once */
+};
+
+RPC_OK int replica_create(const struct replica_options *, struct replica **out, struct rpc_error *error_out);
+void replica_destroy(struct replica **);
+void replica_step(struct replica *, const struct event *, struct effects *out);
+/* Starts no background job from now on: the node is stopping. (any thread) */
+void replica_quiesce(struct replica *);
+
+/* Relaxed counters, readable from any thread. */
+struct replica_counters {
+	_Atomic uint64_t puts, merges, fetches, duplicates, truncations, expired, errors, syncs;
+	_Atomic uint64_t store_errors; /* reads and writes that the disk failed, or had no room for */
+	_Atomic uint64_t job_errors;   /* flushes and compactions that failed; tried again */
+};
+const struct replica_counters *replica_counters(const struct replica *);
+
+#endif

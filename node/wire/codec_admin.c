@@ -1,0 +1,397 @@
+/* Admin and Health: questions of operators, answered from a ring view and the node's own row. */
+#include "node/wire/codec.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "proto/kv.pb-c.h"
+#include "node/object/limit.h"
+#include "node/membership/standing.h"
+
+enum { FALLBACKS_SHOWN = 16, VIOLATIONS_SHOWN = 64, VIOLATION_TEXT_SIZE = 256 };
+
+/* ---- InitCluster -------------------------------------------------------------------------------------------- */
+
+static int copy_text(const char *text, char *out, size_t size, size_t member, const char *field,
+		     struct rpc_error *error_out)
+{
+	size_t length = strlen(text);
+
+	if (length < size) {
+		memcpy(out, text, length + 1);
+		return 0;
+	}
+	snprintf(error_out->text, sizeof(error_out->text), "member %zu: its %s has %zu bytes, the limit is %zu", member,
+		 field, length, size - 1);
+	return -EINVAL;
+}
+
+static int unpack_member(const Kvring__V1__NodeStatus *node, size_t index, struct ring_member *out,
+			 struct rpc_error *error_out)
+{
+	*out = (struct ring_member){.id = node->node_id, .weight = node->weight, .state = RING_MEMBER_ACTIVE};
+	if (copy_text(node->name, out->name, sizeof(out->name), index, "name", error_out) ||
+	    copy_text(node->client_address, out->client_address, sizeof(out->client_address), index, "client address",
+		      error_out) ||
+	    copy_text(node->peer_address, out->peer_address, sizeof(out->peer_address), index, "peer address",
+		      error_out) ||
+	    copy_text(node->bus_address, out->bus_address, sizeof(out->bus_address), index, "bus address", error_out) ||
+	    copy_text(node->datacenter, out->datacenter, sizeof(out->datacenter), index, "datacenter", error_out) ||
+	    copy_text(node->rack, out->rack, sizeof(out->rack), index, "rack", error_out))
+		return -EINVAL;
+	return 0;
+}
+
+int codec_init_decode(const struct rpc_request *request, struct arena *arena, struct message **out,
+		      struct rpc_error *error_out)
+{
+	Kvring__V1__InitRequest *body =
+		rpc_body_decode(&kvring__v1__init_request__descriptor, request->body, arena, error_out);
+	struct ring_member *members;
+	struct message *message;
+
+	if (!body)
+		return -EBADMSG;
+	if (body->n_members > RING_MEMBERS_MAX) {
+		snprintf(error_out->text, sizeof(error_out->text), "%zu members, the limit is %d", body->n_members,
+			 RING_MEMBERS_MAX);
+		return -EINVAL;
+	}
+	members = arena_alloc(arena, (body->n_members + 1) * sizeof(*members));
+	if (!members)
+		return -ENOMEM;
+	for (size_t i = 0; i < body->n_members; i++)
+		if (unpack_member(body->members[i], i, &members[i], error_out))
+			return -EINVAL;
+	message = message_create(arena, MESSAGE_INIT_CLUSTER);
+	if (!message)
+		return -ENOMEM;
+	message->to.kind = ACTOR_GOSSIP;
+	message->init_cluster.members = members;
+	message->init_cluster.member_count = (uint32_t)body->n_members;
+	message->init_cluster.partition_count = body->partition_count;
+	message->init_cluster.replica_count = body->replica_count;
+	*out = message;
+	return 0;
+}
+
+static int encode_refusal(uint32_t code, const char *text, uint64_t ring_epoch, struct rpc_message **out)
+{
+	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION,
+				    .code = code,
+				    .message = {(const uint8_t *)text, strlen(text)},
+				    .ring_epoch = ring_epoch};
+
+	return rpc_response_encode(&head, NULL, out);
+}
+
+static int encode_answer(const ProtobufCMessage *body, uint64_t ring_epoch, struct rpc_message **out)
+{
+	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION, .ring_epoch = ring_epoch};
+
+	return rpc_response_encode(&head, body, out);
+}
+
+int codec_init_encode(const struct message *inited, uint64_t ring_epoch, struct arena *scratch,
+		      struct rpc_message **out)
+{
+	Kvring__V1__InitResponse body = KVRING__V1__INIT_RESPONSE__INIT;
+	const char *text = inited->cluster_inited.text;
+
+	(void)scratch;
+	if (inited->cluster_inited.code != KVRING__V1__CODE__OK)
+		return encode_refusal(inited->cluster_inited.code, text ? text : "out of memory", ring_epoch, out);
+	body.cluster_id = inited->cluster_inited.cluster_id;
+	body.epoch = inited->cluster_inited.epoch;
+	return encode_answer(&body.base, ring_epoch, out);
+}
+
+/* ---- Describe, Status --------------------------------------------------------------------------------------- */
+
+/* What an answer is made from. */
+struct scene {
+	const struct ring_view *view;
+	const struct ring_document *document; /* NULL: in no cluster yet */
+	const struct gossip_row *self;
+	uint64_t now_us, now_ms;
+	struct arena *scratch;
+};
+
+static uint64_t age(uint64_t now, uint64_t then)
+{
+	return then && now > then ? now - then : 0;
+}
+
+static void pack_self(const struct scene *scene, Kvring__V1__NodeStatus *out)
+{
+	const struct gossip_row *self = scene->self;
+
+	kvring__v1__node_status__init(out);
+	out->node_id = self->node_id;
+	out->name = (char *)self->name;
+	out->client_address = (char *)self->client_address;
+	out->peer_address = (char *)self->peer_address;
+	out->bus_address = (char *)self->bus_address;
+	out->datacenter = (char *)self->datacenter;
+	out->rack = (char *)self->rack;
+	out->weight = self->weight;
+	out->state = scene->document ? "up" : "starting";
+	out->keys = self->keys;
+	out->disk_bytes = self->disk_bytes;
+	out->memory_bytes = self->memory_bytes;
+	out->puts = self->puts;
+	out->gets = self->gets;
+	out->load = self->load_permille / 1000.0;
+	out->uptime_ms = age(scene->now_ms, self->started_ms);
+	out->version = (char *)self->version;
+	out->shard_count = self->shard_count;
+	if (scene->document) {
+		out->cluster_id = ring_cluster_id(scene->document);
+		out->epoch = ring_epoch(scene->document);
+	} else {
+		out->cluster_id = self->cluster_id;
+	}
+}
+
+static const char *reachability_name(enum ring_reachability reachability)
+{
+	switch (reachability) {
+	case RING_UP:
+		return "up";
+	case RING_UNREACHABLE:
+		return "unreachable";
+	case RING_DOWN:
+		return "down";
+	}
+	return "unknown";
+}
+
+static void pack_member(const struct scene *scene, uint32_t index, Kvring__V1__NodeStatus *out)
+{
+	const struct ring_member *member = ring_member(scene->document, index);
+	const struct ring_member_status *status = &scene->view->status[index];
+
+	kvring__v1__node_status__init(out);
+	out->node_id = member->id;
+	out->name = (char *)member->name;
+	out->client_address = (char *)member->client_address;
+	out->peer_address = (char *)member->peer_address;
+	out->bus_address = (char *)member->bus_address;
+	out->datacenter = (char *)member->datacenter;
+	out->rack = (char *)member->rack;
+	out->weight = member->weight;
+	out->state = (char *)reachability_name(status->reachability);
+	out->epoch = status->epoch;
+	out->keys = status->keys;
+	out->disk_bytes = status->disk_bytes;
+	out->memory_bytes = status->memory_bytes;
+	out->puts = status->puts;
+	out->gets = status->gets;
+	out->load = status->load_permille / 1000.0;
+	out->uptime_ms = age(scene->now_ms, status->started_ms);
+	out->version = (char *)status->version;
+	out->cluster_id = ring_cluster_id(scene->document);
+	out->shard_count = status->shard_count;
+	out->last_seen_ms = age(scene->now_us, status->heard_us) / 1000;
+}
+
+static uint32_t own_datacenter(const struct scene *scene)
+{
+	return scene->view->self < 0 ? 0 : ring_member_datacenter(scene->document, (uint32_t)scene->view->self);
+}
+
+static uint32_t replica_count(const struct scene *scene)
+{
+	return ring_datacenter(scene->document, own_datacenter(scene))->replica_count;
+}
+
+static int answer_describe(const struct scene *scene, struct rpc_message **out)
+{
+	Kvring__V1__NodeStatus body;
+
+	pack_self(scene, &body);
+	return encode_answer(&body.base, body.epoch, out);
+}
+
+/* A node in no cluster shows itself alone. */
+static int answer_status(const struct scene *scene, struct rpc_message **out)
+{
+	Kvring__V1__StatusResponse body = KVRING__V1__STATUS_RESPONSE__INIT;
+	uint32_t count = scene->document ? ring_member_count(scene->document) : 1;
+	Kvring__V1__NodeStatus *members = arena_alloc(scene->scratch, count * sizeof(*members));
+
+	body.members = arena_alloc(scene->scratch, count * sizeof(*body.members));
+	if (!members || !body.members)
+		return -ENOMEM;
+	body.n_members = count;
+	for (uint32_t i = 0; i < count; i++) {
+		if (!scene->document || (int)i == scene->view->self)
+			pack_self(scene, &members[i]);
+		else
+			pack_member(scene, i, &members[i]);
+		body.members[i] = &members[i];
+	}
+	body.answered_by = scene->self->node_id;
+	if (scene->document) {
+		body.cluster_id = ring_cluster_id(scene->document);
+		body.epoch = ring_epoch(scene->document);
+		body.ring_hash = ring_hash(scene->document);
+		body.partition_count = ring_partition_count(scene->document);
+		body.replica_count = replica_count(scene);
+	}
+	return encode_answer(&body.base, body.epoch, out);
+}
+
+/* ---- Ring --------------------------------------------------------------------------------------------------- */
+
+static uint64_t *ids_of(const struct scene *scene, const uint16_t *members, uint32_t count)
+{
+	uint64_t *ids = arena_alloc(scene->scratch, (count + 1) * sizeof(*ids));
+
+	for (uint32_t i = 0; ids && i < count; i++)
+		ids[i] = ring_member(scene->document, members[i])->id;
+	return ids;
+}
+
+static int show_key(const struct scene *scene, const Kvring__V1__RingRequest *ask, Kvring__V1__RingResponse *out)
+{
+	ProtobufCBinaryData bucket = ask->bucket.len ? ask->bucket : (ProtobufCBinaryData){7, (uint8_t *)"default"};
+	uint32_t datacenter = own_datacenter(scene);
+	uint16_t fallbacks[FALLBACKS_SHOWN];
+	const uint16_t *owners;
+
+	out->partition = ring_partition_of(scene->document, bucket.data, bucket.len, ask->key.data, ask->key.len);
+	out->n_preference = ring_owners(scene->document, out->partition, datacenter, &owners);
+	out->preference = ids_of(scene, owners, (uint32_t)out->n_preference);
+	out->n_fallbacks = ring_fallbacks(scene->document, out->partition, datacenter, fallbacks, FALLBACKS_SHOWN);
+	out->fallbacks = ids_of(scene, fallbacks, (uint32_t)out->n_fallbacks);
+	return out->preference && out->fallbacks ? 0 : -ENOMEM;
+}
+
+/* Row by row; 0 where there are fewer owners than replicas asked for. */
+static int show_owners(const struct scene *scene, Kvring__V1__RingResponse *out)
+{
+	uint32_t partitions = out->partition_count, replicas = out->replica_count;
+
+	out->owners = arena_zalloc(scene->scratch, (size_t)partitions * replicas * sizeof(*out->owners));
+	if (!out->owners)
+		return -ENOMEM;
+	out->n_owners = (size_t)partitions * replicas;
+	for (uint32_t p = 0; p < partitions; p++) {
+		const uint16_t *owners;
+		uint32_t count = ring_owners(scene->document, p, own_datacenter(scene), &owners);
+
+		for (uint32_t i = 0; i < count && i < replicas; i++)
+			out->owners[(size_t)p * replicas + i] = ring_member(scene->document, owners[i])->id;
+	}
+	return 0;
+}
+
+static int show_members(const struct scene *scene, Kvring__V1__RingResponse *out)
+{
+	uint32_t count = ring_member_count(scene->document);
+	Kvring__V1__RingMember *members = arena_alloc(scene->scratch, count * sizeof(*members));
+
+	out->members = arena_alloc(scene->scratch, count * sizeof(*out->members));
+	if (!members || !out->members)
+		return -ENOMEM;
+	out->n_members = count;
+	for (uint32_t i = 0; i < count; i++) {
+		const struct ring_member *member = ring_member(scene->document, i);
+
+		kvring__v1__ring_member__init(&members[i]);
+		members[i].node_id = member->id;
+		members[i].name = (char *)member->name;
+		members[i].datacenter = (char *)member->datacenter;
+		members[i].rack = (char *)member->rack;
+		members[i].weight = member->weight;
+		members[i].replicas = ring_member_replicas(scene->document, i);
+		members[i].primaries = ring_member_primaries(scene->document, i);
+		out->members[i] = &members[i];
+	}
+	return 0;
+}
+
+static int show_violations(const struct scene *scene, Kvring__V1__RingResponse *out)
+{
+	char text[VIOLATION_TEXT_SIZE];
+
+	out->violations = arena_alloc(scene->scratch, VIOLATIONS_SHOWN * sizeof(*out->violations));
+	if (!out->violations)
+		return -ENOMEM;
+	while (out->n_violations < VIOLATIONS_SHOWN &&
+	       ring_violation(scene->document, (uint32_t)out->n_violations, text, sizeof(text))) {
+		char *copy = arena_printf(scene->scratch, "%s", text);
+
+		if (!copy)
+			return -ENOMEM;
+		out->violations[out->n_violations++] = copy;
+	}
+	return 0;
+}
+
+static int answer_ring(const struct scene *scene, const struct rpc_request *request, struct rpc_message **out,
+		       struct rpc_error *error_out)
+{
+	Kvring__V1__RingResponse body = KVRING__V1__RING_RESPONSE__INIT;
+	Kvring__V1__RingRequest *ask =
+		rpc_body_decode(&kvring__v1__ring_request__descriptor, request->body, scene->scratch, error_out);
+	int status;
+
+	if (!ask)
+		return -EBADMSG;
+	if (ask->key.len > LIMIT_KEY_SIZE || ask->bucket.len > LIMIT_BUCKET_SIZE) {
+		snprintf(error_out->text, sizeof(error_out->text), "key must have at most %d bytes, bucket at most %d",
+			 LIMIT_KEY_SIZE, LIMIT_BUCKET_SIZE);
+		return -EINVAL;
+	}
+	if (!scene->document)
+		return encode_refusal(KVRING__V1__CODE__UNAVAILABLE, standing_refusal(scene->view), 0, out);
+	body.epoch = ring_epoch(scene->document);
+	body.partition_count = ring_partition_count(scene->document);
+	body.replica_count = replica_count(scene);
+	status = ask->key.len ? show_key(scene, ask, &body) : show_owners(scene, &body);
+	if (!status)
+		status = show_members(scene, &body);
+	if (!status)
+		status = show_violations(scene, &body);
+	return status ? status : encode_answer(&body.base, body.epoch, out);
+}
+
+/* ---- Health ------------------------------------------------------------------------------------------------- */
+
+static int answer_health(const struct scene *scene, struct rpc_message **out)
+{
+	Kvring__V1__HealthResponse body = KVRING__V1__HEALTH_RESPONSE__INIT;
+
+	const char *refusal = standing_refusal(scene->view);
+
+	if (refusal)
+		body.detail = (char *)refusal;
+	else
+		body.serving = true;
+	return encode_answer(&body.base, scene->document ? ring_epoch(scene->document) : 0, out);
+}
+
+int codec_admin_answer(enum method method, const struct rpc_request *request, const struct ring_view *view,
+		       const struct gossip_row *self, uint64_t now_us, uint64_t now_ms, struct arena *scratch,
+		       struct rpc_message **out, struct rpc_error *error_out)
+{
+	struct scene scene = {view, view->document, self, now_us, now_ms, scratch};
+
+	switch (method) {
+	case METHOD_DESCRIBE:
+		return answer_describe(&scene, out);
+	case METHOD_STATUS:
+		return answer_status(&scene, out);
+	case METHOD_RING:
+		return answer_ring(&scene, request, out, error_out);
+	case METHOD_HEALTH:
+		return answer_health(&scene, out);
+	default:
+		snprintf(error_out->text, sizeof(error_out->text), "%.*s is not a method of this port",
+			 (int)(request->method.size < 64 ? request->method.size : 64),
+			 (const char *)request->method.data);
+		return -ENOSYS;
+	}
+}

@@ -1,0 +1,262 @@
+/* Gossip rows on the bus and by push-pull. A row that this version cannot represent (a name too long) is left out; the
+ * others count. */
+#include "node/wire/codec_gossip.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "proto/event.pb-c.h"
+#include "proto/peer.pb-c.h"
+
+/* ---- rows --------------------------------------------------------------------------------------------------- */
+
+static void pack_row(const struct gossip_row *row, Kvring__V1__MemberRow *out)
+{
+	kvring__v1__member_row__init(out);
+	out->node_id = row->node_id;
+	out->incarnation = row->incarnation;
+	out->heartbeat = row->heartbeat;
+	out->cluster_id = row->cluster_id;
+	out->epoch = row->epoch;
+	out->ring_hash = row->ring_hash;
+	out->name = (char *)row->name;
+	out->client_address = (char *)row->client_address;
+	out->peer_address = (char *)row->peer_address;
+	out->bus_address = (char *)row->bus_address;
+	out->datacenter = (char *)row->datacenter;
+	out->rack = (char *)row->rack;
+	out->weight = row->weight;
+	out->shard_count = row->shard_count;
+	out->keys = row->keys;
+	out->disk_bytes = row->disk_bytes;
+	out->memory_bytes = row->memory_bytes;
+	out->puts = row->puts;
+	out->gets = row->gets;
+	out->load_permille = row->load_permille;
+	out->started_ms = row->started_ms;
+	out->version = (char *)row->version;
+}
+
+static int pack_rows(const struct gossip_rows *gossip, struct arena *scratch, Kvring__V1__MemberRow ***rows_out)
+{
+	Kvring__V1__MemberRow *rows = arena_alloc(scratch, (gossip->row_count + 1) * sizeof(*rows));
+
+	*rows_out = arena_alloc(scratch, (gossip->row_count + 1) * sizeof(**rows_out));
+	if (!rows || !*rows_out)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < gossip->row_count; i++) {
+		pack_row(&gossip->rows[i], &rows[i]);
+		(*rows_out)[i] = &rows[i];
+	}
+	return 0;
+}
+
+static bool copy_text(const char *text, char *out, size_t size)
+{
+	size_t length = strlen(text);
+
+	if (length >= size)
+		return false;
+	memcpy(out, text, length + 1);
+	return true;
+}
+
+static bool unpack_row(const Kvring__V1__MemberRow *row, struct gossip_row *out)
+{
+	*out = (struct gossip_row){
+		.node_id = row->node_id,
+		.incarnation = row->incarnation,
+		.heartbeat = row->heartbeat,
+		.cluster_id = row->cluster_id,
+		.epoch = row->epoch,
+		.ring_hash = row->ring_hash,
+		.weight = row->weight,
+		.shard_count = row->shard_count,
+		.load_permille = row->load_permille,
+		.keys = row->keys,
+		.disk_bytes = row->disk_bytes,
+		.memory_bytes = row->memory_bytes,
+		.puts = row->puts,
+		.gets = row->gets,
+		.started_ms = row->started_ms,
+	};
+	return copy_text(row->name, out->name, sizeof(out->name)) &&
+	       copy_text(row->client_address, out->client_address, sizeof(out->client_address)) &&
+	       copy_text(row->peer_address, out->peer_address, sizeof(out->peer_address)) &&
+	       copy_text(row->bus_address, out->bus_address, sizeof(out->bus_address)) &&
+	       copy_text(row->datacenter, out->datacenter, sizeof(out->datacenter)) &&
+	       copy_text(row->rack, out->rack, sizeof(out->rack)) &&
+	       copy_text(row->version, out->version, sizeof(out->version));
+}
+
+/* What the three kinds of gossip have in common, as it came. */
+struct packed_rows {
+	Kvring__V1__MemberRow **rows;
+	size_t row_count;
+	ProtobufCBinaryData document;
+	struct gossip_rows head; /* from, cluster, epoch, hash */
+};
+
+static int unpack(const struct packed_rows *packed, enum message_type type, struct arena *arena, struct message **out,
+		  struct rpc_error *error_out)
+{
+	struct message *message;
+	struct gossip_rows *gossip;
+
+	if (packed->row_count > RING_MEMBERS_MAX) {
+		snprintf(error_out->text, sizeof(error_out->text), "gossip: %zu rows, the limit is %d",
+			 packed->row_count, RING_MEMBERS_MAX);
+		return -EBADMSG;
+	}
+	gossip = arena_alloc(arena, sizeof(*gossip));
+	if (!gossip)
+		return -ENOMEM;
+	*gossip = packed->head;
+	gossip->document = (struct rpc_slice){packed->document.data, packed->document.len};
+	gossip->row_count = 0;
+	gossip->rows = arena_alloc(arena, (packed->row_count + 1) * sizeof(*gossip->rows));
+	message = gossip->rows ? message_create(arena, type) : NULL;
+	if (!message)
+		return -ENOMEM;
+	for (size_t i = 0; i < packed->row_count; i++)
+		gossip->row_count += unpack_row(packed->rows[i], &gossip->rows[gossip->row_count]);
+	message->gossip = gossip;
+	*out = message;
+	return 0;
+}
+
+/* ---- push-pull ---------------------------------------------------------------------------------------------- */
+
+int codec_gossip_encode(const struct message *question, struct arena *scratch, ProtobufCMessage **body_out)
+{
+	const struct gossip_rows *gossip = question->gossip;
+	Kvring__V1__GossipRequest *body = arena_alloc(scratch, sizeof(*body));
+
+	if (!body)
+		return -ENOMEM;
+	kvring__v1__gossip_request__init(body);
+	body->from = gossip->from;
+	body->cluster_id = gossip->cluster_id;
+	body->epoch = gossip->epoch;
+	body->ring_hash = gossip->ring_hash;
+	body->document = (ProtobufCBinaryData){gossip->document.size, (uint8_t *)gossip->document.data};
+	body->n_rows = gossip->row_count;
+	*body_out = &body->base;
+	return pack_rows(gossip, scratch, &body->rows);
+}
+
+int codec_gossip_decode(const struct rpc_request *request, struct arena *arena, struct message **out,
+			struct rpc_error *error_out)
+{
+	Kvring__V1__GossipRequest *body =
+		rpc_body_decode(&kvring__v1__gossip_request__descriptor, request->body, arena, error_out);
+	int status;
+
+	if (!body)
+		return -EBADMSG;
+	status = unpack(&(struct packed_rows){body->rows,
+					      body->n_rows,
+					      body->document,
+					      {.from = body->from,
+					       .cluster_id = body->cluster_id,
+					       .epoch = body->epoch,
+					       .ring_hash = body->ring_hash}},
+			MESSAGE_GOSSIP, arena, out, error_out);
+	if (!status)
+		(*out)->epoch = request->ring_epoch;
+	return status;
+}
+
+int codec_gossiped_encode(const struct message *answer, struct arena *scratch, ProtobufCMessage **body_out)
+{
+	const struct gossip_rows *gossip = answer->gossip;
+	Kvring__V1__GossipResponse *body = arena_alloc(scratch, sizeof(*body));
+
+	if (!body)
+		return -ENOMEM;
+	kvring__v1__gossip_response__init(body);
+	body->cluster_id = gossip->cluster_id;
+	body->epoch = gossip->epoch;
+	body->document = (ProtobufCBinaryData){gossip->document.size, (uint8_t *)gossip->document.data};
+	body->n_rows = gossip->row_count;
+	*body_out = &body->base;
+	return pack_rows(gossip, scratch, &body->rows);
+}
+
+int codec_gossiped_decode(const struct message *question, const struct rpc_response *response, struct arena *arena,
+			  struct message **out, struct rpc_error *error_out)
+{
+	Kvring__V1__GossipResponse *body =
+		rpc_body_decode(&kvring__v1__gossip_response__descriptor, response->body, arena, error_out);
+	struct message *answer;
+	int status;
+
+	if (!body)
+		return -EBADMSG;
+	status = unpack(&(struct packed_rows){body->rows,
+					      body->n_rows,
+					      body->document,
+					      {.from = question->to.node_id, /* 0 when it was a seed */
+					       .cluster_id = body->cluster_id,
+					       .epoch = body->epoch}},
+			MESSAGE_GOSSIPED, arena, &answer, error_out);
+	if (status)
+		return status;
+	answer->from = question->to;
+	answer->to = question->from;
+	answer->correlation = question->correlation;
+	answer->call = question->call;
+	answer->call_index = question->call_index;
+	answer->epoch = response->ring_epoch;
+	*out = answer;
+	return 0;
+}
+
+/* ---- bus ---------------------------------------------------------------------------------------------------- */
+
+int codec_bus_encode(const struct message *message, uint64_t unix_ms, struct arena *scratch, struct rpc_message **out)
+{
+	Kvring__V1__Heartbeats heartbeats = KVRING__V1__HEARTBEATS__INIT;
+	Kvring__V1__Event event = KVRING__V1__EVENT__INIT;
+	int status = pack_rows(message->gossip, scratch, &heartbeats.rows);
+
+	if (status)
+		return status;
+	heartbeats.n_rows = message->gossip->row_count;
+	event.node_id = message->gossip->from;
+	event.cluster_id = message->gossip->cluster_id;
+	event.time_ms = unix_ms;
+	event.what_case = KVRING__V1__EVENT__WHAT_HEARTBEATS;
+	event.heartbeats = &heartbeats;
+	return rpc_bare_encode(&event.base, out);
+}
+
+/* An event does not repeat what the sender's own row says. */
+static void take_from_own_row(struct gossip_rows *gossip)
+{
+	for (uint32_t i = 0; i < gossip->row_count; i++)
+		if (gossip->rows[i].node_id == gossip->from) {
+			gossip->epoch = gossip->rows[i].epoch;
+			gossip->ring_hash = gossip->rows[i].ring_hash;
+		}
+}
+
+int codec_bus_decode(struct rpc_slice bytes, struct arena *arena, struct message **out, struct rpc_error *error_out)
+{
+	Kvring__V1__Event *event = rpc_body_decode(&kvring__v1__event__descriptor, bytes, arena, error_out);
+	int status;
+
+	if (!event)
+		return -EBADMSG;
+	if (event->what_case != KVRING__V1__EVENT__WHAT_HEARTBEATS)
+		return 0;
+	status = unpack(&(struct packed_rows){event->heartbeats->rows,
+					      event->heartbeats->n_rows,
+					      {0},
+					      {.from = event->node_id, .cluster_id = event->cluster_id}},
+			MESSAGE_BUS, arena, out, error_out);
+	if (status)
+		return status;
+	take_from_own_row((*out)->gossip);
+	return 1;
+}

@@ -1,0 +1,528 @@
+/* Peers. A batch is one envelope; results come back in the order of the operations. Keys and objects are copied once,
+ * by protobuf-c, from the NNG message into the batch's arena. */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "node/wire/codec_client.h"
+#include "node/wire/codec_gossip.h"
+#include "proto/kv.pb-c.h"
+#include "node/object/limit.h"
+#include "proto/peer.pb-c.h"
+
+enum { OPERATION_OVERHEAD = 32 }; /* bytes: tags, lengths, ids; for the size limit, not exact */
+
+static struct rpc_slice slice(ProtobufCBinaryData bytes)
+{
+	return (struct rpc_slice){bytes.data, bytes.len};
+}
+
+static ProtobufCBinaryData bytes_of(struct rpc_slice from)
+{
+	return (ProtobufCBinaryData){.len = from.size, .data = (uint8_t *)from.data};
+}
+
+enum method codec_peer_method(const struct message *question)
+{
+	switch (question->type) {
+	case MESSAGE_STORE:
+		return METHOD_STORE;
+	case MESSAGE_FETCH:
+		return METHOD_FETCH;
+	case MESSAGE_FORWARD:
+		return METHOD_FORWARD;
+	case MESSAGE_GOSSIP:
+		return METHOD_GOSSIP;
+	default:
+		assert(!"a message that does not leave its node");
+		return METHOD_UNKNOWN;
+	}
+}
+
+/* ---- questions out ------------------------------------------------------------------------------------------ */
+
+static size_t size_of(const struct message *question)
+{
+	switch (question->type) {
+	case MESSAGE_STORE:
+		return OPERATION_OVERHEAD + question->store.key.size + question->store.object.size;
+	case MESSAGE_FORWARD:
+		return OPERATION_OVERHEAD + question->forward.operation.key.size +
+		       question->forward.operation.value.size + question->forward.operation.context.size;
+	default:
+		return OPERATION_OVERHEAD + question->fetch.key.size;
+	}
+}
+
+/* How many of the list travel together. The first one always does. */
+static uint32_t count_fitting(const struct message *first)
+{
+	uint32_t count = 0;
+	size_t size = 0;
+	for (const struct message *question = first; question != NULL; question = question->next) {
+		size += size_of(question);
+		if (count == LIMIT_PEER_BATCH_OPERATIONS || (count > 0 && size > LIMIT_PEER_BATCH_SIZE))
+			break;
+		count++;
+	}
+	return count;
+}
+
+static int encode_store(const struct message *question, uint32_t count, const struct rpc_request *head,
+			struct arena *scratch, struct rpc_message **out)
+{
+	Kvring__V1__StoreRequest body = KVRING__V1__STORE_REQUEST__INIT;
+	Kvring__V1__StoreOperation *operations = arena_alloc(scratch, count * sizeof *operations);
+	body.operations = arena_alloc(scratch, count * sizeof *body.operations);
+	body.n_operations = count;
+	if (operations == NULL || body.operations == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++, question = question->next) {
+		kvring__v1__store_operation__init(&operations[i]);
+		operations[i].key = bytes_of(question->store.key);
+		operations[i].object = bytes_of(question->store.object);
+		operations[i].hint_for = question->store.hint_for;
+		body.operations[i] = &operations[i];
+	}
+	return rpc_request_encode(head, &body.base, out);
+}
+
+static int encode_fetch(const struct message *question, uint32_t count, const struct rpc_request *head,
+			struct arena *scratch, struct rpc_message **out)
+{
+	Kvring__V1__FetchRequest body = KVRING__V1__FETCH_REQUEST__INIT;
+	Kvring__V1__FetchOperation *operations = arena_alloc(scratch, count * sizeof *operations);
+	body.operations = arena_alloc(scratch, count * sizeof *body.operations);
+	body.n_operations = count;
+	if (operations == NULL || body.operations == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++, question = question->next) {
+		kvring__v1__fetch_operation__init(&operations[i]);
+		operations[i].key = bytes_of(question->fetch.key);
+		operations[i].digest_only = question->fetch.digest_only;
+		body.operations[i] = &operations[i];
+	}
+	return rpc_request_encode(head, &body.base, out);
+}
+
+static int encode_forward(const struct message *question, uint32_t count, const struct rpc_request *head,
+			  struct arena *scratch, struct rpc_message **out)
+{
+	Kvring__V1__ForwardRequest body = KVRING__V1__FORWARD_REQUEST__INIT;
+	Kvring__V1__PutRequest *puts = arena_alloc(scratch, count * sizeof *puts);
+	body.operations = arena_alloc(scratch, count * sizeof *body.operations);
+	body.n_operations = count;
+	if (puts == NULL || body.operations == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++, question = question->next) {
+		const struct client_operation *operation = &question->forward.operation;
+		kvring__v1__put_request__init(&puts[i]);
+		puts[i].bucket = bytes_of(operation->bucket);
+		puts[i].key = bytes_of(operation->key);
+		puts[i].value = bytes_of(operation->value);
+		puts[i].context = bytes_of(operation->context);
+		puts[i].w = operation->quorum;
+		puts[i].tombstone = operation->tombstone;
+		puts[i].expires_ms = operation->expires_ms;
+		puts[i].operation_id = (ProtobufCBinaryData){RPC_OPERATION_ID_SIZE, (uint8_t *)operation->operation_id};
+		body.operations[i] = &puts[i];
+	}
+	return rpc_request_encode(head, &body.base, out);
+}
+
+static int encode_gossip(const struct message *question, const struct rpc_request *head, struct arena *scratch,
+			 struct rpc_message **out)
+{
+	ProtobufCMessage *body;
+	int error = codec_gossip_encode(question, scratch, &body);
+	return error < 0 ? error : rpc_request_encode(head, body, out);
+}
+
+int codec_peer_encode(const struct message *first, uint32_t deadline_ms, struct arena *scratch, uint32_t *count_out,
+		      struct rpc_message **out)
+{
+	enum method method = codec_peer_method(first);
+	const char *name = codec_method_name(method);
+	struct rpc_request head = {
+		.protocol_version = RPC_PROTOCOL_VERSION,
+		.method = {(const uint8_t *)name, strlen(name)},
+		.deadline_ms = deadline_ms,
+		.ring_epoch = first->epoch,
+	};
+	uint32_t count = method == METHOD_GOSSIP ? 1 : count_fitting(first);
+	*count_out = count;
+	switch (method) {
+	case METHOD_STORE:
+		return encode_store(first, count, &head, scratch, out);
+	case METHOD_FETCH:
+		return encode_fetch(first, count, &head, scratch, out);
+	case METHOD_FORWARD:
+		return encode_forward(first, count, &head, scratch, out);
+	default:
+		return encode_gossip(first, &head, scratch, out);
+	}
+}
+
+/* ---- questions in ------------------------------------------------------------------------------------------- */
+
+/* Messages listed by ->next, each with its place in the batch. */
+struct list {
+	struct arena *arena;
+	void *call;
+	uint64_t epoch, deadline_us;
+	struct message *first, **last;
+	uint32_t count;
+};
+
+static struct message *append(struct list *list, enum message_type type)
+{
+	struct message *message = message_create(list->arena, type);
+	if (message == NULL)
+		return NULL;
+	message->to.kind = type == MESSAGE_FORWARD ? ACTOR_COORDINATOR : ACTOR_REPLICA;
+	message->epoch = list->epoch;
+	message->deadline_us = list->deadline_us;
+	message->call = list->call;
+	message->call_index = list->count++;
+	*list->last = message;
+	list->last = &message->next;
+	return message;
+}
+
+static void discard(struct message *message)
+{
+	while (message != NULL) {
+		struct message *next = message->next;
+		message_free(message);
+		message = next;
+	}
+}
+
+static int decode_store(struct list *list, const struct rpc_request *request, struct rpc_error *error_out)
+{
+	Kvring__V1__StoreRequest *body =
+		rpc_body_decode(&kvring__v1__store_request__descriptor, request->body, list->arena, error_out);
+	if (body == NULL)
+		return -EBADMSG;
+	for (size_t i = 0; i < body->n_operations; i++) {
+		struct message *message = append(list, MESSAGE_STORE);
+		if (message == NULL)
+			return -ENOMEM;
+		message->store.key = slice(body->operations[i]->key);
+		message->store.object = slice(body->operations[i]->object);
+		message->store.hint_for = body->operations[i]->hint_for;
+		if (message->store.key.size < 2)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int decode_fetch(struct list *list, const struct rpc_request *request, struct rpc_error *error_out)
+{
+	Kvring__V1__FetchRequest *body =
+		rpc_body_decode(&kvring__v1__fetch_request__descriptor, request->body, list->arena, error_out);
+	if (body == NULL)
+		return -EBADMSG;
+	for (size_t i = 0; i < body->n_operations; i++) {
+		struct message *message = append(list, MESSAGE_FETCH);
+		if (message == NULL)
+			return -ENOMEM;
+		message->fetch.key = slice(body->operations[i]->key);
+		message->fetch.digest_only = body->operations[i]->digest_only;
+		if (message->fetch.key.size < 2)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int decode_forward(struct list *list, const struct rpc_request *request, struct rpc_error *error_out)
+{
+	Kvring__V1__ForwardRequest *body =
+		rpc_body_decode(&kvring__v1__forward_request__descriptor, request->body, list->arena, error_out);
+	if (body == NULL)
+		return -EBADMSG;
+	for (size_t i = 0; i < body->n_operations; i++) {
+		const Kvring__V1__PutRequest *put = body->operations[i];
+		struct message *message = append(list, MESSAGE_FORWARD);
+		if (message == NULL)
+			return -ENOMEM;
+		message->forward.operation = (struct client_operation){
+			.kind = OPERATION_PUT,
+			.bucket = slice(put->bucket),
+			.key = slice(put->key),
+			.value = slice(put->value),
+			.context = slice(put->context),
+			.quorum = put->w,
+			.tombstone = put->tombstone,
+			.expires_ms = put->expires_ms,
+		};
+		if (put->operation_id.len != RPC_OPERATION_ID_SIZE)
+			return -EINVAL;
+		memcpy(message->forward.operation.operation_id, put->operation_id.data, RPC_OPERATION_ID_SIZE);
+	}
+	return 0;
+}
+
+static int decode_gossip(struct list *list, const struct rpc_request *request, struct rpc_error *error_out)
+{
+	struct message *message;
+	int error = codec_gossip_decode(request, list->arena, &message, error_out);
+	if (error < 0)
+		return error;
+	message->to.kind = ACTOR_GOSSIP;
+	message->call = list->call;
+	message->deadline_us = list->deadline_us;
+	list->first = message;
+	list->count = 1;
+	return 0;
+}
+
+int codec_peer_decode(enum method method, const struct rpc_request *request, void *call, uint64_t deadline_us,
+		      struct arena *arena, struct message **first_out, uint32_t *count_out, struct rpc_error *error_out)
+{
+	struct list list = {.arena = arena, .call = call, .epoch = request->ring_epoch, .deadline_us = deadline_us};
+	list.last = &list.first;
+	error_out->text[0] = 0;
+	int error = method == METHOD_STORE     ? decode_store(&list, request, error_out)
+		    : method == METHOD_FETCH   ? decode_fetch(&list, request, error_out)
+		    : method == METHOD_FORWARD ? decode_forward(&list, request, error_out)
+					       : decode_gossip(&list, request, error_out);
+	if (error < 0) {
+		discard(list.first);
+		if (error == -EINVAL && error_out->text[0] == 0)
+			snprintf(error_out->text, sizeof error_out->text,
+				 "%s: operation %u has no valid key or operation id", codec_method_name(method),
+				 list.count - 1);
+		return error;
+	}
+	if (list.count == 0) {
+		snprintf(error_out->text, sizeof error_out->text, "%s: no operations", codec_method_name(method));
+		return -EINVAL;
+	}
+	*first_out = list.first;
+	*count_out = list.count;
+	return 0;
+}
+
+/* ---- answers out -------------------------------------------------------------------------------------------- */
+
+static int encode_stored(struct message *const *answers, uint32_t count, const struct rpc_response *head,
+			 struct arena *scratch, struct rpc_message **out)
+{
+	Kvring__V1__StoreResponse body = KVRING__V1__STORE_RESPONSE__INIT;
+	body.codes = arena_alloc(scratch, count * sizeof *body.codes);
+	body.n_codes = count;
+	if (body.codes == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++)
+		body.codes[i] = (Kvring__V1__ReplicaCode)(answers[i] ? answers[i]->stored.status : REPLICA_ERROR);
+	return rpc_response_encode(head, &body.base, out);
+}
+
+static int encode_fetched(struct message *const *answers, uint32_t count, const struct rpc_response *head,
+			  struct arena *scratch, struct rpc_message **out)
+{
+	Kvring__V1__FetchResponse body = KVRING__V1__FETCH_RESPONSE__INIT;
+	Kvring__V1__FetchResult *results = arena_alloc(scratch, count * sizeof *results);
+	body.results = arena_alloc(scratch, count * sizeof *body.results);
+	body.n_results = count;
+	size_t room = RPC_PEER_MESSAGE_MAX - count * OPERATION_OVERHEAD - OPERATION_OVERHEAD;
+	if (results == NULL || body.results == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++) {
+		kvring__v1__fetch_result__init(&results[i]);
+		results[i].code = (Kvring__V1__ReplicaCode)(answers[i] ? answers[i]->fetched.status : REPLICA_ERROR);
+		if (answers[i] != NULL && answers[i]->fetched.object.size > room) {
+			results[i].code = KVRING__V1__REPLICA_CODE__REPLICA_OVERLOADED; /* the others still arrive */
+		} else if (answers[i] != NULL) {
+			room -= answers[i]->fetched.object.size;
+			results[i].object = bytes_of(answers[i]->fetched.object);
+			results[i].digest = answers[i]->fetched.digest;
+		}
+		body.results[i] = &results[i];
+	}
+	return rpc_response_encode(head, &body.base, out);
+}
+
+static const struct client_result no_result = {
+	.outcome = OUTCOME_IN_DOUBT, .code = KVRING__V1__CODE__RESOURCE_EXHAUSTED, .message = "out of memory"};
+
+static int encode_forwarded(struct message *const *answers, uint32_t count, const struct rpc_response *head,
+			    struct arena *scratch, struct rpc_message **out)
+{
+	Kvring__V1__ForwardResponse body = KVRING__V1__FORWARD_RESPONSE__INIT;
+	Kvring__V1__PutResponse *results = arena_alloc(scratch, count * sizeof *results);
+	body.results = arena_alloc(scratch, count * sizeof *body.results);
+	body.n_results = count;
+	if (results == NULL || body.results == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++) {
+		codec_put_response(answers[i] ? &answers[i]->forwarded.result : &no_result, &results[i]);
+		body.results[i] = &results[i];
+	}
+	return rpc_response_encode(head, &body.base, out);
+}
+
+int codec_peer_encode_answers(enum method method, struct message *const *answers, uint32_t count, uint64_t ring_epoch,
+			      struct arena *scratch, struct rpc_message **out)
+{
+	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION, .ring_epoch = ring_epoch};
+	switch (method) {
+	case METHOD_STORE:
+		return encode_stored(answers, count, &head, scratch, out);
+	case METHOD_FETCH:
+		return encode_fetched(answers, count, &head, scratch, out);
+	case METHOD_FORWARD:
+		return encode_forwarded(answers, count, &head, scratch, out);
+	default:
+		break;
+	}
+	ProtobufCMessage *body;
+	int error = answers[0] ? codec_gossiped_encode(answers[0], scratch, &body) : -ENOMEM;
+	return error < 0 ? error : rpc_response_encode(&head, body, out);
+}
+
+/* ---- answers in --------------------------------------------------------------------------------------------- */
+
+struct answers {
+	const struct message *question; /* whose answer is next */
+	const struct rpc_response *response;
+	struct arena *arena;
+	struct message *first, **last;
+	struct rpc_error *error_out;
+};
+
+static struct message *append_answer(struct answers *answers, enum message_type type)
+{
+	struct message *answer = message_answer(answers->question, answers->arena, type);
+	if (answer == NULL)
+		return NULL;
+	*answers->last = answer;
+	answers->last = &answer->next;
+	answers->question = answers->question->next;
+	return answer;
+}
+
+static int check_count(const struct answers *answers, size_t count)
+{
+	size_t asked = 0;
+	for (const struct message *question = answers->question; question != NULL; question = question->next)
+		asked++;
+	if (count == asked)
+		return 0;
+	snprintf(answers->error_out->text, sizeof answers->error_out->text, "%zu results for %zu operations", count,
+		 asked);
+	return -EBADMSG;
+}
+
+static void *answers_body(const struct answers *answers, const ProtobufCMessageDescriptor *descriptor)
+{
+	return rpc_body_decode(descriptor, answers->response->body, answers->arena, answers->error_out);
+}
+
+/* A code of a newer peer that this one does not know is an error, never an acknowledgement. */
+static enum replica_status status_of(Kvring__V1__ReplicaCode code)
+{
+	return code >= KVRING__V1__REPLICA_CODE__REPLICA_OK && code <= KVRING__V1__REPLICA_CODE__REPLICA_NOT_OWNER
+		       ? (enum replica_status)code
+		       : REPLICA_ERROR;
+}
+
+static int decode_stored(struct answers *answers)
+{
+	Kvring__V1__StoreResponse *body = answers_body(answers, &kvring__v1__store_response__descriptor);
+	int error = body ? check_count(answers, body->n_codes) : -EBADMSG;
+	for (size_t i = 0; error == 0 && i < body->n_codes; i++) {
+		struct message *answer = append_answer(answers, MESSAGE_STORED);
+		if (answer == NULL)
+			return -ENOMEM;
+		answer->stored.status = status_of(body->codes[i]);
+	}
+	return error;
+}
+
+static int decode_fetched(struct answers *answers)
+{
+	Kvring__V1__FetchResponse *body = answers_body(answers, &kvring__v1__fetch_response__descriptor);
+	int error = body ? check_count(answers, body->n_results) : -EBADMSG;
+	for (size_t i = 0; error == 0 && i < body->n_results; i++) {
+		struct message *answer = append_answer(answers, MESSAGE_FETCHED);
+		if (answer == NULL)
+			return -ENOMEM;
+		answer->fetched.status = status_of(body->results[i]->code);
+		answer->fetched.object = slice(body->results[i]->object);
+		answer->fetched.digest = body->results[i]->digest;
+	}
+	return error;
+}
+
+static int decode_forwarded(struct answers *answers)
+{
+	Kvring__V1__ForwardResponse *body = answers_body(answers, &kvring__v1__forward_response__descriptor);
+	int error = body ? check_count(answers, body->n_results) : -EBADMSG;
+	for (size_t i = 0; error == 0 && i < body->n_results; i++) {
+		const Kvring__V1__PutResponse *put = body->results[i];
+		struct message *answer = append_answer(answers, MESSAGE_FORWARDED);
+		if (answer == NULL)
+			return -ENOMEM;
+		bool known = put->outcome >= KVRING__V1__OUTCOME__DONE && put->outcome <= KVRING__V1__OUTCOME__REFUSED;
+		answer->forwarded.result = (struct client_result){
+			.outcome = known ? (enum outcome)put->outcome : OUTCOME_IN_DOUBT,
+			.code = (uint32_t)put->code,
+			.message = put->message,
+			.acks_owners = put->acks_owners,
+			.acks_fallbacks = put->acks_fallbacks,
+			.synced = put->synced,
+			.needed = put->needed,
+			.context = slice(put->context),
+		};
+	}
+	return error;
+}
+
+int codec_peer_decode_answers(enum method method, const struct message *questions, const struct rpc_response *response,
+			      struct arena *arena, struct message **first_out, struct rpc_error *error_out)
+{
+	struct answers answers = {.question = questions, .response = response, .arena = arena, .error_out = error_out};
+	answers.last = &answers.first;
+	error_out->text[0] = 0;
+	if (response->code != KVRING__V1__CODE__OK) {
+		snprintf(error_out->text, sizeof error_out->text, "%s: code %u: %.*s", codec_method_name(method), response->code,
+			 (int)(response->message.size < 100 ? response->message.size : 100), (const char *)response->message.data);
+		/* Refused before anything was done (inbound.c: admit), unlike all others. */
+		return response->code == KVRING__V1__CODE__RESOURCE_EXHAUSTED ? -EAGAIN : -EREMOTEIO;
+	}
+	int error = method == METHOD_STORE   ? decode_stored(&answers)
+		    : method == METHOD_FETCH ? decode_fetched(&answers)
+		    : method == METHOD_FORWARD
+			    ? decode_forwarded(&answers)
+			    : codec_gossiped_decode(questions, response, arena, &answers.first, error_out);
+	if (error < 0) {
+		discard(answers.first);
+		return error;
+	}
+	*first_out = answers.first;
+	return 0;
+}
+
+struct message *codec_peer_failed(const struct message *question, enum replica_status status, struct arena *arena)
+{
+	enum message_type type = question->type == MESSAGE_STORE   ? MESSAGE_STORED
+				 : question->type == MESSAGE_FETCH ? MESSAGE_FETCHED
+								   : MESSAGE_FORWARDED;
+	if (question->type == MESSAGE_GOSSIP)
+		return NULL;
+	struct message *answer = message_answer(question, arena, type);
+	if (answer == NULL)
+		return NULL;
+	if (type == MESSAGE_STORED) {
+		answer->stored.status = status;
+	} else if (type == MESSAGE_FETCHED) {
+		answer->fetched.status = status;
+	} else {
+		answer->forwarded.result.outcome = status == REPLICA_LOST ? OUTCOME_IN_DOUBT : OUTCOME_REFUSED;
+		answer->forwarded.result.code = KVRING__V1__CODE__UNAVAILABLE;
+		answer->forwarded.result.message = "the owner that it was forwarded to did not answer";
+	}
+	return answer;
+}

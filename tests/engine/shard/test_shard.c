@@ -1,0 +1,664 @@
+/* A shard at its edges: what a failed sync leaves, saved trees and segments that were tampered with behind their
+ * checksums, a log that ends early, commits that overlap.
+ */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/disk/wal.h"
+#include "tests/engine/world.h"
+
+static void open_world(struct world *world)
+{
+	struct engine_error error;
+
+	if (world_open(world, &error))
+		fail_msg("%s", error.text);
+}
+
+static void write_some(struct world *world, int count)
+{
+	for (int i = 0; i < count; i++)
+		assert_int_equal(world_write(world), 0);
+}
+
+/* The one file of the store with this extension. */
+struct found {
+	const char *extension;
+	char path[128];
+	unsigned count;
+	const uint8_t *data;
+	uint64_t size;
+};
+
+static void visit_file(void *arg, const char *path, uint64_t size)
+{
+	struct found *found = arg;
+	const char *dot = strrchr(path, '.');
+
+	(void)size;
+	if (!dot || strcmp(dot, found->extension) != 0)
+		return;
+	assert_true(strlen(path) < sizeof(found->path));
+	strcpy(found->path, path);
+	found->count++;
+}
+
+/* Finds the last file of a kind, and takes a copy to work on. */
+static uint8_t *copy_file(struct world *world, const char *extension, struct found *found)
+{
+	uint8_t *copy;
+
+	*found = (struct found){.extension = extension};
+	sim_fs_walk(world->disk, "/store", visit_file, found);
+	assert_true(found->count > 0);
+	assert_int_equal(sim_fs_look(world->disk, found->path, &found->data, &found->size), 0);
+	copy = malloc(found->size);
+	memcpy(copy, found->data, found->size);
+	return copy;
+}
+
+/* All files of the closed store, to begin from again. */
+struct saved {
+	struct world *world;
+	struct {
+		char path[128];
+		uint8_t *data;
+		uint64_t size;
+	} files[16];
+	unsigned count;
+};
+
+static void save_file(void *arg, const char *path, uint64_t size)
+{
+	struct saved *saved = arg;
+	const uint8_t *data;
+
+	assert_true(saved->count < 16 && strlen(path) < sizeof(saved->files[0].path));
+	strcpy(saved->files[saved->count].path, path);
+	saved->files[saved->count].data = malloc(size + 1);
+	saved->files[saved->count].size = size;
+	assert_int_equal(sim_fs_look(saved->world->disk, path, &data, &size), 0);
+	if (size)
+		memcpy(saved->files[saved->count].data, data, size);
+	saved->count++;
+}
+
+static void save(struct world *world, struct saved *saved)
+{
+	*saved = (struct saved){.world = world};
+	sim_fs_walk(world->disk, "/store", save_file, saved);
+}
+
+static void remove_file(void *arg, const char *path, uint64_t size)
+{
+	const struct fs *fs = arg;
+
+	(void)size;
+	assert_int_equal(fs->unlink(fs, path), 0);
+}
+
+static void restore(const struct saved *saved)
+{
+	struct sim_fs *disk = saved->world->disk;
+
+	sim_fs_walk(disk, "/store", remove_file, (void *)sim_fs_table(disk));
+	for (unsigned i = 0; i < saved->count; i++)
+		sim_fs_put_file(disk, saved->files[i].path, saved->files[i].data, saved->files[i].size);
+}
+
+static void saved_fini(struct saved *saved)
+{
+	for (unsigned i = 0; i < saved->count; i++)
+		free(saved->files[i].data);
+}
+
+/* The store opens with this file, knows all its partitions for damaged, and says why. Then it is as it was saved. */
+static void assert_quarantined(const struct saved *saved, const char *path, const void *data, size_t size,
+			       const char *why)
+{
+	struct engine_error error = {{0}};
+	struct world *world = saved->world;
+	struct shard_stats stats;
+
+	sim_fs_put_file(world->disk, path, data, size);
+	if (engine_open(&world->options, &world->engine, &error))
+		fail_msg("expected '%s', but: %s", why, error.text);
+	world->shard = engine_shard(world->engine, 0);
+	shard_stats(world->shard, &stats);
+	assert_int_equal(stats.quarantined_partitions, 65536);
+	if (!strstr(shard_quarantine_reason(world->shard), why))
+		fail_msg("expected '%s', got: %s", why, shard_quarantine_reason(world->shard));
+	assert_int_equal(engine_close(&world->engine), 0);
+	world->shard = NULL;
+	restore(saved);
+}
+
+/* ---- syncing ---- */
+
+/* A sync of the log fails once, with any error: the shard is dead, nothing was acknowledged, and the sync is not tried
+ * again, for the kernel would say that all is well. */
+static void test_failed_sync_is_final(void **state)
+{
+	static const int errors[] = {-EIO, -ENOSPC, -EDQUOT};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		for (int halves = 0; halves < 2; halves++) {
+			struct world world;
+			struct engine_commit *commit;
+			uint64_t syncs, durable;
+
+			world_init(&world, 1);
+			open_world(&world);
+			write_some(&world, 5);
+			assert_int_equal(world_commit(&world, ENGINE_SYNC_EACH), 0);
+			durable = shard_durable_sequence(world.shard);
+			write_some(&world, 5);
+			sim_fs_count_only(world.disk, 1 << SIM_FS_SYNC);
+			sim_fs_reset_operations(world.disk);
+			sim_fs_fail_at(world.disk, 0, errors[i], false);
+			if (halves) {
+				assert_int_equal(shard_commit_begin(world.shard, &commit), 0);
+				engine_commit_run(commit);
+				assert_int_equal(shard_commit_end(world.shard, &commit), -EIO);
+			} else {
+				assert_int_equal(shard_commit(world.shard, ENGINE_SYNC_EACH), -EIO);
+			}
+			assert_true(shard_is_dead(world.shard));
+			assert_int_equal(shard_durable_sequence(world.shard), durable);
+			assert_non_null(strstr(shard_error(world.shard), "syncing the log failed"));
+			syncs = sim_fs_calls(world.disk, SIM_FS_SYNC);
+			assert_int_equal(shard_sync(world.shard), -EIO);
+			assert_int_equal(shard_commit(world.shard, ENGINE_SYNC_NONE), -EIO);
+			assert_int_equal(shard_commit_begin(world.shard, &commit), -EIO);
+			assert_int_equal(world_close(&world), -EIO);
+			assert_int_equal(sim_fs_calls(world.disk, SIM_FS_SYNC), syncs);
+			open_world(&world);
+			world_check(&world);
+			world_fini(&world);
+		}
+	}
+}
+
+/* Several commits under way, ended in any order: each makes durable what was written before it began, and no more. */
+static void test_overlapping_commits(void **state)
+{
+	(void)state;
+	for (int order = 0; order < 6; order++) {
+		static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+		struct engine_commit *commits[3];
+		uint64_t sequences[3], durable = 0;
+		struct world world;
+
+		world_init(&world, 2);
+		open_world(&world);
+		for (int i = 0; i < 3; i++) {
+			write_some(&world, 4);
+			assert_int_equal(shard_commit_begin(world.shard, &commits[i]), 0);
+			assert_non_null(commits[i]);
+			sequences[i] = shard_sequence(world.shard);
+			if (i == 1)
+				assert_int_equal(shard_request_flush(world.shard), 0); /* another segment */
+		}
+		write_some(&world, 4);
+		assert_int_equal(shard_durable_sequence(world.shard), 0);
+		for (int i = 0; i < 3; i++) {
+			int which = orders[order][i];
+
+			engine_commit_run(commits[which]);
+			assert_int_equal(shard_commit_end(world.shard, &commits[which]), 0);
+			durable = sequences[which] > durable ? sequences[which] : durable;
+			assert_int_equal(shard_durable_sequence(world.shard), durable);
+		}
+		assert_int_equal(world_commit(&world, ENGINE_SYNC_EACH), 0);
+		world_fini(&world);
+	}
+}
+
+/* ---- files that were tampered with ---- */
+
+/* Any bit of the saved trees, and any shorter file: nothing is believed, for wrong sums would not be noticed later. */
+static void test_damaged_trees_are_noticed(void **state)
+{
+	struct world world;
+	struct saved saved;
+	struct found found;
+	uint8_t *bytes;
+
+	(void)state;
+	world_init(&world, 3);
+	open_world(&world);
+	write_some(&world, 10);
+	assert_int_equal(shard_request_flush(world.shard), 0);
+	assert_int_equal(world_finish_jobs(&world), 0);
+	assert_int_equal(world_close(&world), 0);
+	bytes = copy_file(&world, ".tree", &found);
+	save(&world, &saved);
+	for (uint64_t bit = 0; bit < found.size * 8; bit++) {
+		bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		assert_quarantined(&saved, found.path, bytes, found.size, ".tree");
+		bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	}
+	for (uint64_t size = 0; size < found.size; size++)
+		assert_quarantined(&saved, found.path, bytes, size, ".tree");
+	open_world(&world);
+	world_check(&world);
+	saved_fini(&saved);
+	free(bytes);
+	world_fini(&world);
+}
+
+/* A closed store with one segment of several batches. */
+static uint8_t *make_log(struct world *world, struct found *found)
+{
+	world_init(world, 4);
+	open_world(world);
+	for (int i = 0; i < 6; i++) {
+		write_some(world, 2);
+		assert_int_equal(world_commit(world, ENGINE_SYNC_EACH), 0);
+	}
+	assert_int_equal(world_close(world), 0);
+	return copy_file(world, ".log", found);
+}
+
+/* Cut between two batches, where no byte looks wrong: the note of the orderly close says what is missing. */
+static void test_log_that_ends_early_is_noticed(void **state)
+{
+	struct world world;
+	struct saved saved;
+	struct found found;
+	uint8_t *bytes = make_log(&world, &found);
+	struct wal_reader reader = {bytes, found.size, FORMAT_HEADER_SIZE, 0};
+	struct format_header header;
+	struct wal_batch batch;
+	unsigned cuts = 0;
+
+	(void)state;
+	save(&world, &saved);
+	assert_int_equal(format_header_read(bytes, found.size, FORMAT_LOG, "x", &header, NULL), 0);
+	reader.number = header.number;
+	do {
+		if (reader.at == found.size)
+			break;
+		assert_quarantined(&saved, found.path, bytes, reader.at, "acknowledged writes are lost");
+		cuts++;
+	} while (wal_reader_next(&reader, &batch));
+	assert_int_equal(cuts, 6);
+	open_world(&world);
+	world_check(&world);
+	saved_fini(&saved);
+	free(bytes);
+	world_fini(&world);
+}
+
+/* Where the varint number `index` (of size, count, first sequence, lag) of a batch's header lies. */
+static uint8_t *field_of(uint8_t *batch, unsigned index)
+{
+	uint8_t *at = batch + 12;
+	uint64_t value;
+
+	while (index-- > 0)
+		at += format_varint_get(at, at + FORMAT_VARINT_MAX, &value) - at;
+	return at;
+}
+
+/* The third batch claims another place in the sequence, or another number of entries, behind a right checksum. */
+static void test_batches_that_lie_are_noticed(void **state)
+{
+	static const struct {
+		unsigned field;
+		int change;
+		const char *why;
+	} cases[] = {
+		{2, 1, "out of order"}, {2, -1, "out of order"}, {1, 1, "cannot be read"}, {1, -1, "cannot be read"}};
+	struct world world;
+	struct saved saved;
+	struct found found;
+	uint8_t *bytes = make_log(&world, &found);
+	struct wal_reader reader = {bytes, found.size, FORMAT_HEADER_SIZE, 0};
+	struct format_header header;
+	struct wal_batch batch;
+	size_t begin = 0;
+
+	(void)state;
+	save(&world, &saved);
+	assert_int_equal(format_header_read(bytes, found.size, FORMAT_LOG, "x", &header, NULL), 0);
+	reader.number = header.number;
+	for (int i = 0; i < 3; i++) {
+		begin = reader.at;
+		assert_true(wal_reader_next(&reader, &batch));
+	}
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint8_t *copy = malloc(found.size), *field;
+
+		memcpy(copy, bytes, found.size);
+		field = field_of(copy + begin, cases[i].field);
+		assert_true(*field > 1 && *field < 126); /* one byte, before and after */
+		*field = (uint8_t)(*field + cases[i].change);
+		format_u64_put(copy + begin + 4,
+			       format_checksum(copy + begin + 12, reader.at - begin - 12, header.number, begin));
+		assert_quarantined(&saved, found.path, copy, found.size, cases[i].why);
+		free(copy);
+	}
+	saved_fini(&saved);
+	free(bytes);
+	world_fini(&world);
+}
+
+/* ---- compactions ---- */
+
+static void crash_and_reopen(struct world *world)
+{
+	sim_fs_crash(world->disk, &(struct sim_crash){SIM_DATA_DROP, SIM_NAMES_DROP, 1});
+	(void)world_close(world);
+	sim_fs_restart(world->disk);
+	open_world(world);
+	world_check(world);
+}
+
+/* After a compaction nothing is left for a drop to hide, but the saved trees are older than it: it must be remembered for
+ * them. */
+static void test_drop_is_remembered_for_the_trees(void **state)
+{
+	struct world world;
+
+	(void)state;
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		world_init(&world, seed);
+		open_world(&world);
+		write_some(&world, 20);
+		assert_int_equal(shard_request_flush(world.shard), 0);
+		assert_int_equal(world_finish_jobs(&world), 0);
+		assert_int_equal(world_drop(&world), 0);
+		assert_int_equal(shard_request_compaction(world.shard), 0);
+		assert_int_equal(world_finish_jobs(&world), 0);
+		crash_and_reopen(&world);
+		/* And once the trees are saved again it may go. */
+		write_some(&world, 3);
+		assert_int_equal(shard_request_flush(world.shard), 0);
+		assert_int_equal(world_finish_jobs(&world), 0);
+		crash_and_reopen(&world);
+		world_fini(&world);
+	}
+}
+
+static void put(struct world *world, uint8_t partition, uint8_t number, size_t value_size)
+{
+	uint8_t key[3] = {0, partition, number}, *value = malloc(value_size);
+
+	for (size_t i = 0; i < value_size; i++)
+		value[i] = (uint8_t)sim_random_next(&world->random);
+	engine_batch_clear(world->batch);
+	assert_int_equal(engine_batch_put(world->batch, (struct engine_slice){key, 3},
+					  (struct engine_slice){value, value_size}, 0),
+			 0);
+	assert_int_equal(shard_write(world->shard, world->batch), 0);
+	free(value);
+}
+
+static uint64_t count_keys(struct world *world)
+{
+	struct engine_snapshot *snapshot;
+	struct engine_iterator *iterator;
+	uint64_t count = 0;
+	int rc;
+
+	assert_int_equal(shard_snapshot(world->shard, &snapshot), 0);
+	assert_int_equal(engine_iterator_create(snapshot, &iterator), 0);
+	for (rc = engine_iterator_seek(iterator, (struct engine_slice){0}); rc == 1;
+	     rc = engine_iterator_next(iterator))
+		count++;
+	assert_int_equal(rc, 0);
+	engine_iterator_destroy(&iterator);
+	engine_snapshot_release(&snapshot);
+	return count;
+}
+
+/* A large table in the middle overlaps nothing and is moved; the small ones on both sides are merged, but not into one table
+ * around it. */
+static void test_outputs_leave_room_for_moved_tables(void **state)
+{
+	static const struct {
+		uint8_t partition;
+		size_t value_size;
+	} flushes[] = {{2, 3000}, {1, 20}, {3, 20}};
+	struct world world;
+	struct shard_stats stats;
+
+	(void)state;
+	world_init(&world, 6);
+	world.options.compression_upper = world.options.compression_last = ENGINE_COMPRESSION_NONE;
+	world.options.memtable_bytes = 64 * 1024;
+	open_world(&world);
+	for (int i = 0; i < 3; i++) {
+		for (uint8_t number = 0; number < 10; number++)
+			put(&world, flushes[i].partition, number, flushes[i].value_size);
+		assert_int_equal(shard_request_flush(world.shard), 0);
+		assert_int_equal(world_finish_jobs(&world), 0);
+	}
+	assert_int_equal(shard_request_compaction(world.shard), 0);
+	assert_int_equal(world_finish_jobs(&world), 0);
+	shard_stats(world.shard, &stats);
+	assert_int_equal(stats.level_table_count[7], 3);
+	assert_int_equal(stats.table_count, 3);
+	assert_true(stats.compaction_bytes_written < 10000); /* the large one was not written again */
+	assert_int_equal(count_keys(&world), 30);
+	for (uint8_t partition = 1; partition <= 3; partition++) {
+		for (uint8_t number = 0; number < 10; number++) {
+			uint8_t key[3] = {0, partition, number};
+			struct engine_value value;
+
+			assert_int_equal(shard_get(world.shard, (struct engine_slice){key, 3}, &value), 1);
+			engine_value_release(&value);
+		}
+	}
+	world.point_count = 1; /* what was put is none of the model's */
+	world_fini(&world);
+}
+
+/* Everything into the last level. */
+static void flush_and_compact(struct world *world, bool compact)
+{
+	assert_int_equal(compact ? shard_request_compaction(world->shard) : shard_request_flush(world->shard), 0);
+	assert_int_equal(world_finish_jobs(world), 0);
+}
+
+/* Deletions end at the last level, also those in a table that could have been moved there as it is. */
+static void test_deletions_end_at_the_bottom(void **state)
+{
+	struct world world;
+	struct shard_stats stats;
+
+	(void)state;
+	world_init(&world, 7);
+	world.options.compression_upper = world.options.compression_last = ENGINE_COMPRESSION_NONE;
+	world.options.memtable_bytes = 64 * 1024;
+	open_world(&world);
+	put(&world, 1, 0, 20);
+	flush_and_compact(&world, false); /* so that deletions are kept in the next flush */
+	for (uint8_t number = 0; number < 10; number++)
+		put(&world, 2, number, 3000);
+	engine_batch_clear(world.batch);
+	assert_int_equal(engine_batch_delete(world.batch, (struct engine_slice){"\0\2x", 3}, 0), 0);
+	assert_int_equal(shard_write(world.shard, world.batch), 0);
+	flush_and_compact(&world, false);
+	shard_stats(world.shard, &stats);
+	assert_int_equal(stats.keys_estimate, 10); /* 12 entries, one of them a deletion */
+	flush_and_compact(&world, true);
+	shard_stats(world.shard, &stats);
+	assert_int_equal(stats.keys_estimate, 11);
+	assert_int_equal(count_keys(&world), 11);
+	world.point_count = 1;
+	world_fini(&world);
+}
+
+/* Partitions of some size do not share tables, so that dropping one frees its space at once. */
+static void test_partitions_do_not_share_tables(void **state)
+{
+	struct world world;
+	struct shard_stats before, after;
+
+	(void)state;
+	world_init(&world, 8);
+	world.options.compression_upper = world.options.compression_last = ENGINE_COMPRESSION_NONE;
+	world.options.memtable_bytes = 256 * 1024;
+	open_world(&world);
+	for (uint8_t partition = 1; partition <= 4; partition++) {
+		for (uint8_t number = 0; number < 80; number++)
+			put(&world, partition, number, 1000);
+	}
+	flush_and_compact(&world, true);
+	shard_stats(world.shard, &before);
+	assert_int_equal(before.table_count, 4);
+	assert_int_equal(
+		shard_drop_range(world.shard, (struct engine_slice){"\0\2", 2}, (struct engine_slice){"\0\3", 2}), 0);
+	shard_stats(world.shard, &after);
+	assert_int_equal(after.table_count, 3);
+	assert_true(after.level_bytes[7] < before.level_bytes[7] * 77 / 100);
+	assert_int_equal(count_keys(&world), 240);
+	world.point_count = 1;
+	world_fini(&world);
+}
+
+/* ---- numbers and drops that only one file knows of ---- */
+
+/* A file of a number far beyond was never used for anything else, and will not be. */
+static void test_numbers_of_stray_files_are_not_used_again(void **state)
+{
+	struct world world;
+	struct found found = {.extension = ".tab"};
+	const uint8_t *data;
+	uint64_t size;
+
+	(void)state;
+	world_init(&world, 9);
+	open_world(&world);
+	assert_int_equal(world_close(&world), 0);
+	sim_fs_put_file(world.disk, "/store/shard-000/0000500000.tab", "stray", 5);
+	open_world(&world);
+	assert_int_equal(sim_fs_look(world.disk, "/store/shard-000/0000500000.tab", &data, &size), -ENOENT);
+	write_some(&world, 5);
+	flush_and_compact(&world, false);
+	sim_fs_walk(world.disk, "/store", visit_file, &found);
+	assert_int_equal(found.count, 1);
+	assert_true(strcmp(found.path, "/store/shard-000/0000500000.tab") > 0);
+	world_fini(&world);
+}
+
+/* Two shards' segments of the same number change places: all their checksums are right. */
+static void test_segments_of_two_shards_mixed_up(void **state)
+{
+	struct world worlds[2];
+	struct engine_error error;
+	struct found found[2] = {{.extension = ".log"}, {.extension = ".log"}};
+	uint8_t *bytes[2];
+
+	(void)state;
+	world_init(&worlds[0], 11);
+	world_join(&worlds[1], &worlds[0], 12);
+	open_world(&worlds[0]);
+	for (int i = 0; i < 2; i++) {
+		write_some(&worlds[i], 5);
+		assert_int_equal(world_commit(&worlds[i], ENGINE_SYNC_EACH), 0);
+	}
+	assert_int_equal(world_close(&worlds[0]), 0);
+	for (int i = 0; i < 2; i++) {
+		char directory[32];
+
+		snprintf(directory, sizeof(directory), "/store/shard-%03d", i);
+		sim_fs_walk(worlds[0].disk, directory, visit_file, &found[i]);
+		assert_int_equal(sim_fs_look(worlds[0].disk, found[i].path, &found[i].data, &found[i].size), 0);
+		bytes[i] = malloc(found[i].size);
+		memcpy(bytes[i], found[i].data, found[i].size);
+	}
+	assert_string_equal(strrchr(found[0].path, '/'), strrchr(found[1].path, '/'));
+	for (int i = 0; i < 2; i++)
+		sim_fs_put_file(worlds[0].disk, found[i].path, bytes[!i], found[!i].size);
+	assert_int_equal(engine_open(&worlds[0].options, &worlds[0].engine, &error), -EBADMSG);
+	assert_non_null(strstr(error.text, "of shard 1: files were mixed up"));
+	for (int i = 0; i < 2; i++)
+		free(bytes[i]);
+	world_fini(&worlds[0]);
+}
+
+/* A manifest that has lost its last record, a drop: the log was begun behind it, and says so. */
+static void test_a_lost_drop_is_noticed(void **state)
+{
+	struct world world;
+	const char *path = "/store/shard-000/MANIFEST";
+	struct engine_error error;
+	const uint8_t *data;
+	uint8_t *old;
+	uint64_t size;
+
+	(void)state;
+	world_init(&world, 10);
+	open_world(&world);
+	write_some(&world, 5);
+	assert_int_equal(world_commit(&world, ENGINE_SYNC_EACH), 0);
+	assert_int_equal(sim_fs_look(world.disk, path, &data, &size), 0);
+	old = malloc(size);
+	memcpy(old, data, size);
+	assert_int_equal(world_drop(&world), 0);
+	write_some(&world, 5);
+	assert_int_equal(world_commit(&world, ENGINE_SYNC_EACH), 0);
+	sim_fs_kill(world.disk);
+	(void)world_close(&world);
+	sim_fs_restart(world.disk);
+	sim_fs_put_file(world.disk, path, old, size);
+	assert_int_equal(engine_open(&world.options, &world.engine, &error), -EBADMSG);
+	assert_non_null(strstr(error.text, "knows of drop 1, the manifest only of 0"));
+	free(old);
+	world_fini(&world);
+}
+
+/* ---- the limits of a batch ---- */
+
+/* What a refused batch would have changed is not there, and the next one is. */
+static void test_refused_batch_leaves_nothing(void **state)
+{
+	struct world world;
+	int rc = 0;
+
+	(void)state;
+	world_init(&world, 5);
+	open_world(&world);
+	/* No job is run, so that there is no room in the end. */
+	while (rc == 0)
+		rc = world_write(&world);
+	assert_int_equal(rc, -EAGAIN);
+	world_check(&world);
+	assert_int_equal(shard_sequence(world.shard), world.points[world.point_count - 1].sequence);
+	assert_int_equal(world_finish_jobs(&world), 0);
+	write_some(&world, 3);
+	world_check(&world);
+	world_fini(&world);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_failed_sync_is_final),
+		cmocka_unit_test(test_overlapping_commits),
+		cmocka_unit_test(test_damaged_trees_are_noticed),
+		cmocka_unit_test(test_log_that_ends_early_is_noticed),
+		cmocka_unit_test(test_batches_that_lie_are_noticed),
+		cmocka_unit_test(test_drop_is_remembered_for_the_trees),
+		cmocka_unit_test(test_outputs_leave_room_for_moved_tables),
+		cmocka_unit_test(test_deletions_end_at_the_bottom),
+		cmocka_unit_test(test_partitions_do_not_share_tables),
+		cmocka_unit_test(test_numbers_of_stray_files_are_not_used_again),
+		cmocka_unit_test(test_segments_of_two_shards_mixed_up),
+		cmocka_unit_test(test_a_lost_drop_is_noticed),
+		cmocka_unit_test(test_refused_batch_leaves_nothing),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

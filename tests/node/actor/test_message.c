@@ -1,0 +1,130 @@
+#include "tests/node/support.h"
+#include "node/actor/event.h"
+#include "node/actor/message.h"
+
+/* Whether an arena is still alive is seen by the sanitizers, as a leak or a use after free; here by its bytes. */
+static struct arena *new_arena(void)
+{
+	struct arena *arena = arena_create(1024, SIZE_MAX);
+
+	assert_non_null(arena);
+	return arena;
+}
+
+static void test_a_message_keeps_its_arenas(void **state)
+{
+	struct arena *home = new_arena(), *first = new_arena(), *second = new_arena();
+	struct message *message = message_create(home, MESSAGE_STORE);
+
+	(void)state;
+	message->store.key.data = arena_copy(first, "key", 4);
+	message->store.object.data = arena_copy(second, "object", 7);
+	message_pin(message, first);
+	message_pin(message, second);
+	arena_unref(home);
+	arena_unref(first);
+	arena_unref(second);
+	assert_string_equal((const char *)message->store.key.data, "key");
+	assert_string_equal((const char *)message->store.object.data, "object");
+	message_free(message);
+	message_free(NULL);
+}
+
+static void test_an_answer_goes_back(void **state)
+{
+	struct arena *home = new_arena();
+	struct message *question = message_create(home, MESSAGE_FETCH), *answer;
+
+	(void)state;
+	question->from = (struct address){1, ACTOR_COORDINATOR, 2};
+	question->to = (struct address){3, ACTOR_REPLICA, 4};
+	question->correlation = 55;
+	question->call = home;
+	question->call_index = 6;
+	answer = message_answer(question, home, MESSAGE_FETCHED);
+	assert_int_equal(answer->to.node_id, 1);
+	assert_int_equal(answer->to.index, 2);
+	assert_int_equal(answer->from.node_id, 3);
+	assert_int_equal(answer->from.kind, ACTOR_REPLICA);
+	assert_int_equal(answer->correlation, 55);
+	assert_ptr_equal(answer->call, home);
+	assert_int_equal(answer->call_index, 6);
+	message_free(question);
+	message_free(answer);
+	arena_unref(home);
+}
+
+/* A client's request holds the messages and arenas that its results point into; each may lie in the same arena. */
+static void test_results_are_dropped_with_the_request(void **state)
+{
+	struct arena *home = new_arena();
+	struct message *message = message_create(home, MESSAGE_CLIENT);
+	struct client_request *request = arena_zalloc(home, sizeof(*request));
+
+	(void)state;
+	request->count = 3;
+	request->results = arena_zalloc(home, 3 * sizeof(*request->results));
+	for (uint32_t i = 0; i < 2; i++) {
+		struct arena *other = new_arena();
+
+		request->results[i].held = message_create(other, MESSAGE_FETCHED);
+		request->results[i].pin = other;
+	}
+	message->client.request = request;
+	message->type = MESSAGE_CLIENT_DONE;
+	arena_unref(home);
+	message_free(message);
+}
+
+static void test_every_type_and_status_has_a_name(void **state)
+{
+	(void)state;
+	for (int type = 0; type < MESSAGE_TYPE_COUNT; type++) {
+		assert_non_null(message_type_name(type));
+		for (int other = 0; other < type; other++)
+			assert_string_not_equal(message_type_name(type), message_type_name(other));
+	}
+	assert_string_equal(message_type_name(MESSAGE_TYPE_COUNT), "unknown");
+	for (int status = REPLICA_OK; status <= REPLICA_SIBLING_LIMIT; status++)
+		assert_string_not_equal(replica_status_name(status), "unknown");
+	assert_string_equal(replica_status_name(0), "unknown");
+}
+
+static void test_effects_keep_their_order(void **state)
+{
+	struct arena *arena = new_arena();
+	struct effects effects;
+	struct message *sent[3];
+	uint32_t i = 0;
+
+	(void)state;
+	effects_init(&effects, arena);
+	assert_true(effects.timer_us == UINT64_MAX);
+	assert_false(effects.sync);
+	for (i = 0; i < 3; i++) {
+		sent[i] = message_create(arena, MESSAGE_STORE);
+		effects_send(&effects, sent[i]);
+	}
+	assert_int_equal(effects.message_count, 3);
+	i = 0;
+	for (struct message *next, *at = effects.first; at; at = next) {
+		next = at->next;
+		assert_ptr_equal(at, sent[i++]);
+		message_free(at);
+	}
+	assert_int_equal(i, 3);
+	arena_unref(arena);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_message_keeps_its_arenas),
+		cmocka_unit_test(test_an_answer_goes_back),
+		cmocka_unit_test(test_results_are_dropped_with_the_request),
+		cmocka_unit_test(test_every_type_and_status_has_a_name),
+		cmocka_unit_test(test_effects_keep_their_order),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

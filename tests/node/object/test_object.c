@@ -1,0 +1,662 @@
+#include "tests/node/support.h"
+#include <errno.h>
+#include <stdlib.h>
+#include "node/object/object.h"
+
+static struct arena *arena;
+static const struct rpc_slice key = {(const uint8_t *)"engine key", 10};
+
+static int set_up(void **state)
+{
+	(void)state;
+	arena = arena_create(1 << 16, SIZE_MAX);
+	return arena ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	arena_unref(arena);
+	return 0;
+}
+
+static struct sibling sibling(uint64_t actor, uint64_t counter, const char *value)
+{
+	struct sibling out = {.dot = {actor, counter}, .written_ms = 1000 + counter, .value = slice(value)};
+
+	memcpy(out.operation_id, &actor, sizeof(actor));
+	memcpy(out.operation_id + sizeof(actor), &counter, sizeof(counter));
+	return out;
+}
+
+static struct object put(const struct object *old, const struct context *context, struct sibling added)
+{
+	enum object_put_result result;
+	struct object out;
+	struct dot dot;
+	uint32_t truncated;
+
+	assert_int_equal(object_put(old, context, &added, added.written_ms, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(result, OBJECT_PUT_ADDED);
+	assert_int_equal(truncated, 0);
+	return out;
+}
+
+static struct context context_of(const struct object *object)
+{
+	struct context context;
+	struct rpc_slice bytes;
+
+	assert_int_equal(object_context(object, key, arena, &bytes), 0);
+	assert_int_equal(context_decode(bytes, key, arena, &context, NULL), 0);
+	return context;
+}
+
+static struct object merge(const struct object *a, const struct object *b)
+{
+	struct object out;
+	bool changed;
+
+	assert_int_equal(object_merge(a, b, arena, &out, &changed), 0);
+	return out;
+}
+
+static struct rpc_slice encode(const struct object *object)
+{
+	struct rpc_slice bytes;
+
+	assert_int_equal(object_encode(object, arena, &bytes), 0);
+	assert_int_equal(bytes.size, object_encoded_size(object));
+	return bytes;
+}
+
+static struct object decode(struct rpc_slice bytes)
+{
+	struct rpc_error error;
+	struct object object;
+
+	if (object_decode(bytes, arena, &object, &error))
+		fail_msg("%s", error.text);
+	return object;
+}
+
+static const struct object nothing;
+static const struct context blind;
+
+/* All that the format has: two siblings, one of them with an alias, a tombstone with an expiry, a seen dot. */
+static struct object full_object(void)
+{
+	struct object left = put(&nothing, &blind, sibling(7, 3, "value")), right, tomb;
+	struct sibling again = sibling(7, 3, "value"), grave = sibling(4, 900, "");
+	struct dot unseen = {99, 5};
+	struct context context = {.dots = &unseen, .dot_count = 1};
+
+	again.dot = (struct dot){9, 70000};
+	right = put(&nothing, &blind, again);
+	grave.flags = SIBLING_TOMBSTONE;
+	grave.expires_ms = 1700000000000;
+	tomb = put(&nothing, &context, grave);
+	left = merge(&left, &right);
+	return merge(&left, &tomb);
+}
+
+static void test_round_trip(void **state)
+{
+	struct object object = full_object(), back = decode(encode(&object));
+
+	(void)state;
+	assert_slice_equal(encode(&back), encode(&object));
+	assert_int_equal(back.sibling_count, 2);
+	assert_int_equal(back.siblings[0].flags, SIBLING_TOMBSTONE);
+	assert_int_equal(back.siblings[0].expires_ms, 1700000000000);
+	assert_int_equal(back.siblings[0].written_ms, 1900);
+	assert_slice_equal(back.siblings[1].value, slice("value"));
+	assert_int_equal(back.siblings[1].alias_count, 1);
+	assert_int_equal(back.siblings[1].aliases[0].dot.counter, 70000);
+	assert_int_equal(back.siblings[1].aliases[0].written_ms, 1003);
+	assert_int_equal(back.seen_count, 1);
+	assert_int_equal(object_digest(&back), object_digest(&object));
+}
+
+static void test_one_sibling_costs_43_bytes(void **state)
+{
+	struct sibling one = sibling(0xfeedfeedfeedfeed, 1 << 21, "0123456789");
+	struct object object;
+
+	(void)state;
+	one.written_ms = 1764000000000;
+	object = put(&nothing, &blind, one);
+	assert_int_equal(encode(&object).size, 43 + 10);
+}
+
+static void test_value_is_a_slice_in_place(void **state)
+{
+	struct object object = put(&nothing, &blind, sibling(1, 1, "where it lies"));
+	struct rpc_slice bytes = encode(&object);
+	struct object back = decode(bytes);
+
+	(void)state;
+	assert_ptr_equal(back.siblings[0].value.data, bytes.data + bytes.size - back.siblings[0].value.size);
+}
+
+static void test_every_cut_is_refused(void **state)
+{
+	struct object object = full_object(), out;
+	struct rpc_slice bytes = encode(&object);
+	struct rpc_error error;
+
+	(void)state;
+	for (size_t size = 0; size < bytes.size; size++) {
+		uint8_t *cut = malloc(size ? size : 1); /* of its own, so that a sanitizer sees a byte too far */
+
+		memcpy(cut, bytes.data, size);
+		assert_int_equal(object_decode((struct rpc_slice){cut, size}, arena, &out, &error), -EBADMSG);
+		assert_non_null(strstr(error.text, "object, byte "));
+		free(cut);
+	}
+}
+
+/* O5: whatever decodes, encodes to the same bytes. */
+static void test_changed_bytes_are_refused_or_canonical(void **state)
+{
+	struct object object = full_object(), out;
+	struct rpc_slice bytes = encode(&object);
+	uint8_t *changed = arena_copy(arena, bytes.data, bytes.size);
+	unsigned refused = 0;
+
+	(void)state;
+	for (size_t at = 0; at < bytes.size; at++)
+		for (unsigned value = 0; value < 256; value++) {
+			struct rpc_slice changed_slice = {changed, bytes.size};
+
+			changed[at] = (uint8_t)value;
+			if (object_decode(changed_slice, arena, &out, NULL))
+				refused++;
+			else
+				assert_slice_equal(encode(&out), changed_slice);
+			changed[at] = bytes.data[at];
+		}
+	assert_in_range(refused, 1000, 100000);
+}
+
+static void test_a_put_with_context_replaces(void **state)
+{
+	struct object one = put(&nothing, &blind, sibling(1, 10, "old"));
+	struct context context = context_of(&one);
+	struct object two = put(&one, &context, sibling(1, 20, "new"));
+
+	(void)state;
+	assert_int_equal(two.sibling_count, 1);
+	assert_slice_equal(two.siblings[0].value, slice("new"));
+	assert_int_equal(version_counter(&two.vector, 1), 20);
+}
+
+static void test_a_blind_put_is_concurrent(void **state)
+{
+	struct object one = put(&nothing, &blind, sibling(1, 10, "a"));
+	struct object two = put(&one, &blind, sibling(1, 20, "b"));
+
+	(void)state;
+	assert_int_equal(two.sibling_count, 2);
+}
+
+/* The first value has not reached replica 2 when the client puts the second there, with the context of its first put.
+ */
+static void test_two_puts_in_a_row_through_two_replicas_leave_one_value(void **state)
+{
+	struct object first = put(&nothing, &blind, sibling(1, 10, "first")), second, synced;
+	struct context context;
+	struct rpc_slice bytes;
+
+	(void)state;
+	assert_int_equal(context_with_dot(&blind, (struct dot){1, 10}, key, arena, &bytes), 0);
+	assert_int_equal(context_decode(bytes, key, arena, &context, NULL), 0);
+	second = put(&nothing, &context, sibling(2, 5, "second"));
+	assert_int_equal(second.seen_count, 1);
+	synced = merge(&second, &first);
+	assert_int_equal(synced.sibling_count, 1);
+	assert_slice_equal(synced.siblings[0].value, slice("second"));
+	assert_int_equal(synced.seen_count, 0); /* the vector has reached it */
+}
+
+static void test_a_context_covers_only_what_the_client_saw(void **state)
+{
+	struct object one = put(&nothing, &blind, sibling(1, 10, "a")), two;
+	struct context seen = context_of(&one);
+
+	(void)state;
+	two = put(&one, &blind, sibling(1, 20, "unseen"));
+	two = put(&two, &seen, sibling(1, 30, "c"));
+	assert_int_equal(two.sibling_count, 2);
+	assert_slice_equal(two.siblings[0].value, slice("unseen"));
+}
+
+static void test_a_retry_at_the_same_replica_is_a_duplicate(void **state)
+{
+	struct object one = put(&nothing, &blind, sibling(1, 10, "a")), out;
+	struct sibling again = sibling(1, 10, "a");
+	enum object_put_result result;
+	struct dot dot;
+	uint32_t truncated;
+
+	(void)state;
+	again.dot.counter = 11;
+	assert_int_equal(object_put(&one, &blind, &again, 1, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(result, OBJECT_PUT_DUPLICATE);
+	assert_int_equal(dot.counter, 10);
+	assert_slice_equal(encode(&out), encode(&one));
+}
+
+static void test_a_retry_at_another_replica_becomes_one_sibling(void **state)
+{
+	struct sibling again = sibling(1, 10, "a");
+	struct object one = put(&nothing, &blind, again), two, both, superseded;
+	struct context seen = context_of(&one);
+
+	(void)state;
+	again.dot = (struct dot){2, 4};
+	two = put(&nothing, &blind, again);
+	both = merge(&one, &two);
+	assert_int_equal(both.sibling_count, 1);
+	assert_int_equal(both.siblings[0].alias_count, 1);
+	/* Whoever saw it under one dot saw the operation. */
+	superseded = put(&both, &seen, sibling(1, 20, "b"));
+	assert_int_equal(superseded.sibling_count, 1);
+}
+
+static void test_an_operation_id_with_another_value_keeps_both(void **state)
+{
+	struct sibling other = sibling(1, 10, "other value");
+	struct object one = put(&nothing, &blind, sibling(1, 10, "a")), two;
+
+	(void)state;
+	other.dot.counter = 11;
+	two = put(&one, &blind, other);
+	assert_int_equal(two.sibling_count, 2);
+	assert_slice_equal(encode(&two), encode(&(struct object){two.vector, two.seen, 0, two.siblings, 2}));
+	two = decode(encode(&two));
+	assert_int_equal(two.sibling_count, 2);
+}
+
+/* Others would take such a write for superseded and drop it. */
+static void test_a_dot_that_is_not_new_is_refused(void **state)
+{
+	struct object one = put(&nothing, &blind, sibling(1, 10, "a")), out;
+	struct version_entry forged_entry = {1, 999, 0};
+	struct context forged = {.vector = {&forged_entry, 1}};
+	struct sibling old_dot = sibling(1, 9, "b"), new_dot = sibling(1, 11, "b");
+	enum object_put_result result;
+	struct dot dot;
+	uint32_t truncated;
+
+	(void)state;
+	assert_int_equal(object_put(&one, &blind, &old_dot, 1, arena, &out, &result, &dot, &truncated), -EEXIST);
+	assert_int_equal(object_put(&one, &forged, &new_dot, 1, arena, &out, &result, &dot, &truncated), -EEXIST);
+	assert_int_equal(object_put(&one, &blind, &new_dot, 1, arena, &out, &result, &dot, &truncated), 0);
+}
+
+static void test_sibling_limit_refuses_only_what_adds(void **state)
+{
+	struct object object = nothing, out;
+	struct context seen = {0};
+	struct sibling one_more = sibling(1, 1000, "x");
+	enum object_put_result result;
+	struct dot dot;
+	uint32_t truncated;
+
+	(void)state;
+	for (uint64_t i = 1; i <= LIMIT_SIBLINGS; i++) {
+		object = put(&object, &blind, sibling(1, i, "x"));
+		if (i == 1)
+			seen = context_of(&object);
+	}
+	assert_int_equal(object_put(&object, &blind, &one_more, 1, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(result, OBJECT_PUT_SIBLING_LIMIT);
+	assert_slice_equal(encode(&out), encode(&object));
+	out = put(&object, &seen, one_more); /* takes one, gives one */
+	assert_int_equal(out.sibling_count, LIMIT_SIBLINGS);
+	seen = context_of(&object);
+	out = put(&object, &seen, one_more);
+	assert_int_equal(out.sibling_count, 1);
+}
+
+static void test_siblings_past_the_limit_are_merged_and_resolved(void **state)
+{
+	struct object left = nothing, right = nothing, both;
+	struct context seen;
+
+	(void)state;
+	for (uint64_t i = 1; i <= LIMIT_SIBLINGS; i++) {
+		left = put(&left, &blind, sibling(1, i, "x"));
+		right = put(&right, &blind, sibling(2, i, "y"));
+	}
+	both = merge(&left, &right);
+	both = decode(encode(&both));
+	assert_int_equal(both.sibling_count, 2 * LIMIT_SIBLINGS); /* nothing is dropped silently */
+	seen = context_of(&left);
+	both = put(&both, &seen, sibling(1, 5000, "half resolved"));
+	assert_int_equal(both.sibling_count, LIMIT_SIBLINGS + 1);
+}
+
+static void test_truncation_takes_the_oldest_without_a_sibling(void **state)
+{
+	struct object object = put(&nothing, &blind, sibling(1, 1, "kept: lives as a sibling")), out;
+	struct context seen = {0};
+	enum object_put_result result;
+	struct dot dot;
+	uint32_t truncated = 0;
+
+	(void)state;
+	for (uint64_t actor = 2; actor <= LIMIT_CLOCK_TRUNCATE; actor++) {
+		object = put(&object, &seen, sibling(actor, actor, "x"));
+		seen = (struct context){.dots = &object.siblings[object.sibling_count - 1].dot, .dot_count = 1};
+	}
+	assert_int_equal(object.vector.count, LIMIT_CLOCK_TRUNCATE);
+	assert_int_equal(object.sibling_count, 2);
+	struct sibling last = sibling(50, 50, "y");
+	assert_int_equal(object_put(&object, &seen, &last, 2000, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(truncated, 1);
+	assert_int_equal(version_counter(&out.vector, 1), 1); /* the oldest, but alive */
+	assert_int_equal(version_counter(&out.vector, 2), 0);
+	assert_int_equal(version_counter(&out.vector, 50), 50);
+}
+
+/* As many siblings as actors, of actors first to first + LIMIT_CLOCK_PUT - 1. */
+static struct object object_of_actors(uint64_t first)
+{
+	struct object object = nothing;
+
+	for (uint64_t actor = first; actor < first + LIMIT_CLOCK_PUT; actor++)
+		object = put(&object, &blind, sibling(actor, 1, "x"));
+	return object;
+}
+
+static void test_more_actors_than_a_put_may_add(void **state)
+{
+	struct object object = object_of_actors(1), out;
+	enum object_put_result result = OBJECT_PUT_ADDED;
+	struct dot dot;
+	uint32_t truncated;
+
+	(void)state;
+	struct sibling one_more = sibling(1000, 1, "y");
+	assert_int_equal(object_put(&object, &blind, &one_more, 1, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(result, OBJECT_PUT_SIBLING_LIMIT);
+	struct sibling of_old_actor = sibling(1, 2, "y");
+	assert_int_equal(object_put(&object, &blind, &of_old_actor, 1, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(result, OBJECT_PUT_ADDED);
+}
+
+/* Past the limit for puts, a put that takes a sibling away is taken, though it brings another actor. */
+static void test_resolving_one_by_one_is_never_refused(void **state)
+{
+	struct object left = object_of_actors(1), right = object_of_actors(1000), both = merge(&left, &right);
+
+	(void)state;
+	for (uint64_t actor = 5000; both.sibling_count > 1; actor++) {
+		struct context seen = {.dots = (struct dot[]){both.siblings[0].dot, both.siblings[1].dot}, .dot_count = 2};
+		enum object_put_result result;
+		struct object out;
+		struct dot dot;
+		uint32_t truncated;
+		struct sibling resolved = sibling(actor, 1, "y");
+
+		assert_int_equal(object_put(&both, &seen, &resolved, 1, arena, &out, &result, &dot, &truncated), 0);
+		assert_int_equal(result, OBJECT_PUT_ADDED);
+		assert_int_equal(out.sibling_count, both.sibling_count - 1);
+		both = decode(encode(&out));
+	}
+}
+
+/* An object whose last sibling superseded all before it: many entries, which only merging has kept. */
+static struct object object_of_history(uint64_t first, uint32_t entries)
+{
+	struct object object = {.vector.entries = arena_alloc(arena, entries * sizeof(struct version_entry)),
+				.vector.count = entries,
+				.siblings = arena_alloc(arena, sizeof(struct sibling)),
+				.sibling_count = 1};
+
+	for (uint32_t i = 0; i < entries; i++)
+		object.vector.entries[i] = (struct version_entry){first + i, 5, 1000 + first + i};
+	object.siblings[0] = sibling(first + entries - 1, 5, "x");
+	return object;
+}
+
+/* O4's exception: whatever decodes, merges into something that decodes. The oldest go, live siblings stay. */
+static void test_merge_never_fails_for_the_clock(void **state)
+{
+	struct object left = object_of_history(1, LIMIT_CLOCK_ENTRIES), right = object_of_history(5000, LIMIT_CLOCK_ENTRIES);
+	struct object one = merge(&left, &right), other = merge(&right, &left), again = decode(encode(&one));
+	bool changed;
+
+	(void)state;
+	assert_int_equal(one.vector.count, LIMIT_CLOCK_ENTRIES);
+	assert_int_equal(one.sibling_count, 2);
+	assert_int_equal(version_counter(&one.vector, 1), 0);
+	assert_int_equal(version_counter(&one.vector, LIMIT_CLOCK_ENTRIES), 5); /* old, but it owns a sibling */
+	assert_int_equal(version_counter(&one.vector, 5000), 0);
+	assert_int_equal(version_counter(&one.vector, 5001), 5);
+	assert_slice_equal(encode(&one), encode(&other));
+	/* Both sides come to rest. */
+	assert_int_equal(object_merge(&again, &left, arena, &other, &changed), 0);
+	assert_false(changed);
+	assert_slice_equal(encode(&other), encode(&one));
+	assert_int_equal(object_merge(&left, &again, arena, &other, &changed), 0);
+	assert_true(changed);
+	assert_slice_equal(encode(&other), encode(&one));
+	assert_int_equal(context_of(&one).vector.count, LIMIT_CLOCK_ENTRIES);
+}
+
+/* One owner coordinates every put and crashes before each; the other only merges, and so keeps what the first truncates. */
+static void test_a_replica_that_only_merges_stays_readable(void **state)
+{
+	struct object first = nothing, second = nothing;
+
+	(void)state;
+	for (uint64_t actor = 1; actor <= LIMIT_CLOCK_ENTRIES + 100; actor++) {
+		struct context seen = context_of(&first);
+		struct sibling next = sibling(actor, 1, "x");
+		enum object_put_result result;
+		struct object out;
+		struct dot dot;
+		uint32_t truncated;
+
+		next.written_ms = 1000 + actor;
+		assert_int_equal(object_put(&first, &seen, &next, next.written_ms, arena, &out, &result, &dot, &truncated), 0);
+		assert_int_equal(result, OBJECT_PUT_ADDED);
+		first = decode(encode(&out));
+		out = merge(&second, &first);
+		second = decode(encode(&out));
+		assert_int_equal(second.sibling_count, 1);
+		assert_int_equal(second.siblings[0].dot.actor, actor);
+	}
+	assert_int_equal(first.vector.count, LIMIT_CLOCK_TRUNCATE);
+	assert_int_equal(second.vector.count, LIMIT_CLOCK_ENTRIES);
+}
+
+static void test_merge_never_fails_for_seen_dots(void **state)
+{
+	struct dot left_seen[OBJECT_DOTS_MAX], right_seen[OBJECT_DOTS_MAX];
+	struct object left = object_of_history(1, 1), right = object_of_history(2, 1), out;
+	bool changed;
+
+	(void)state;
+	for (uint32_t i = 0; i < OBJECT_DOTS_MAX; i++) {
+		left_seen[i] = (struct dot){100 + i, 1};
+		right_seen[i] = (struct dot){100 + i, 2};
+	}
+	left.seen = left_seen;
+	right.seen = right_seen;
+	left.seen_count = right.seen_count = OBJECT_DOTS_MAX;
+	assert_int_equal(object_merge(&left, &right, arena, &out, &changed), 0);
+	assert_true(changed);
+	out = decode(encode(&out));
+	assert_int_equal(out.seen_count, OBJECT_DOTS_MAX);
+	assert_int_equal(out.sibling_count, 2);
+}
+
+/* Replicas that did not hear each other each admitted their fill: their merge must still be readable, and resolvable. */
+static void test_merges_have_room_beyond_puts(void **state)
+{
+	struct object merged = object_of_actors(1), more, out;
+	enum object_put_result result;
+	struct dot dot;
+	uint32_t truncated;
+	bool changed;
+
+	(void)state;
+	for (uint64_t round = 1; round < OBJECT_DOTS_MAX / LIMIT_CLOCK_PUT; round++) {
+		more = object_of_actors(1 + 1000 * round);
+		assert_int_equal(object_merge(&merged, &more, arena, &out, &changed), 0);
+		merged = decode(encode(&out));
+	}
+	struct context all = context_of(&merged);
+	struct sibling resolved = sibling(9000, 1, "y");
+	assert_int_equal(object_put(&merged, &all, &resolved, 1, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(result, OBJECT_PUT_ADDED);
+	assert_int_equal(out.sibling_count, 1);
+	assert_in_range(out.vector.count, 1, LIMIT_CLOCK_TRUNCATE);
+}
+
+static uint32_t count_live(const struct object *object, uint64_t now_ms)
+{
+	uint32_t live = 0;
+
+	for (uint32_t i = 0; i < object->sibling_count; i++)
+		live += sibling_is_live(&object->siblings[i], now_ms);
+	return live;
+}
+
+static void test_tombstones_and_expiry_are_absent(void **state)
+{
+	struct sibling grave = sibling(1, 1, ""), mortal = sibling(2, 1, "for a while");
+	struct object object;
+
+	(void)state;
+	assert_int_equal(count_live(&nothing, 0), 0);
+	grave.flags = SIBLING_TOMBSTONE;
+	mortal.expires_ms = 5000;
+	object = put(&nothing, &blind, grave);
+	assert_int_equal(count_live(&object, 0), 0);
+	assert_int_not_equal(context_of(&object).vector.count, 0);
+	object = put(&object, &blind, mortal);
+	assert_int_equal(count_live(&object, 4999), 1);
+	assert_int_equal(count_live(&object, 5000), 0);
+}
+
+static void test_digest_ignores_times_only(void **state)
+{
+	struct object object = full_object(), copy = decode(encode(&object));
+
+	(void)state;
+	copy.vector.entries[0].last_ms += 5;
+	assert_int_equal(object_digest(&copy), object_digest(&object));
+	assert_int_equal(object_tree_hash(key, &copy), object_tree_hash(key, &object));
+	assert_int_not_equal(object_tree_hash(slice("engine kez"), &copy), object_tree_hash(key, &object));
+	copy.vector.entries[0].counter++;
+	assert_int_not_equal(object_digest(&copy), object_digest(&object));
+	copy = decode(encode(&object));
+	copy.sibling_count--;
+	assert_int_not_equal(object_digest(&copy), object_digest(&object));
+	copy = decode(encode(&object));
+	copy.seen_count = 0;
+	assert_int_not_equal(object_digest(&copy), object_digest(&object));
+}
+
+static void test_digest_of_many_siblings_sees_each(void **state)
+{
+	struct object object = nothing;
+	uint64_t digest;
+
+	(void)state;
+	for (uint64_t i = 1; i <= LIMIT_SIBLINGS; i++)
+		object = put(&object, &blind, sibling(1, i * 2, "x"));
+	digest = object_digest(&object);
+	for (uint32_t i = 0; i < object.sibling_count; i++) {
+		object.siblings[i].dot.counter--;
+		assert_int_not_equal(object_digest(&object), digest);
+		object.siblings[i].dot.counter++;
+	}
+}
+
+static void test_changed_tells_whether_a_replica_must_write(void **state)
+{
+	struct object one = put(&nothing, &blind, sibling(1, 1, "a")), two = put(&one, &blind, sibling(2, 1, "b")), out;
+	bool changed;
+
+	(void)state;
+	assert_int_equal(object_merge(&two, &one, arena, &out, &changed), 0);
+	assert_false(changed);
+	assert_int_equal(object_merge(&one, &two, arena, &out, &changed), 0);
+	assert_true(changed);
+	assert_int_equal(object_merge(&nothing, &one, arena, &out, &changed), 0);
+	assert_true(changed);
+	assert_int_equal(object_merge(&one, &nothing, arena, &out, &changed), 0);
+	assert_false(changed);
+}
+
+static void test_actor_counter(void **state)
+{
+	struct object object = full_object();
+
+	(void)state;
+	assert_int_equal(object_actor_counter(&object, 7), 3);
+	assert_int_equal(object_actor_counter(&object, 99), 5); /* seen only */
+	assert_int_equal(object_actor_counter(&object, 12345), 0);
+}
+
+/* Fault test: the n-th allocation fails, for every n. */
+static void test_out_of_memory_is_reported(void **state)
+{
+	struct object object = full_object(), other = put(&nothing, &blind, sibling(3, 3, "z")), out;
+	struct rpc_slice bytes = encode(&object), encoded;
+	bool changed, all_fit = false;
+
+	(void)state;
+	for (size_t cap = 16; !all_fit; cap += 16) {
+		struct arena *small = arena_create(16, cap);
+		int decoded = object_decode(bytes, small, &out, NULL);
+		int merged = decoded ? decoded : object_merge(&object, &other, small, &out, &changed);
+		int status = merged ? merged : object_encode(&out, small, &encoded);
+
+		assert_true(status == 0 || status == -ENOMEM);
+		all_fit = status == 0;
+		arena_unref(small);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_one_sibling_costs_43_bytes),
+		cmocka_unit_test(test_value_is_a_slice_in_place),
+		cmocka_unit_test(test_every_cut_is_refused),
+		cmocka_unit_test(test_changed_bytes_are_refused_or_canonical),
+		cmocka_unit_test(test_a_put_with_context_replaces),
+		cmocka_unit_test(test_a_blind_put_is_concurrent),
+		cmocka_unit_test(test_two_puts_in_a_row_through_two_replicas_leave_one_value),
+		cmocka_unit_test(test_a_context_covers_only_what_the_client_saw),
+		cmocka_unit_test(test_a_retry_at_the_same_replica_is_a_duplicate),
+		cmocka_unit_test(test_a_retry_at_another_replica_becomes_one_sibling),
+		cmocka_unit_test(test_an_operation_id_with_another_value_keeps_both),
+		cmocka_unit_test(test_a_dot_that_is_not_new_is_refused),
+		cmocka_unit_test(test_sibling_limit_refuses_only_what_adds),
+		cmocka_unit_test(test_siblings_past_the_limit_are_merged_and_resolved),
+		cmocka_unit_test(test_truncation_takes_the_oldest_without_a_sibling),
+		cmocka_unit_test(test_more_actors_than_a_put_may_add),
+		cmocka_unit_test(test_merges_have_room_beyond_puts),
+		cmocka_unit_test(test_resolving_one_by_one_is_never_refused),
+		cmocka_unit_test(test_merge_never_fails_for_the_clock),
+		cmocka_unit_test(test_merge_never_fails_for_seen_dots),
+		cmocka_unit_test(test_a_replica_that_only_merges_stays_readable),
+		cmocka_unit_test(test_tombstones_and_expiry_are_absent),
+		cmocka_unit_test(test_digest_ignores_times_only),
+		cmocka_unit_test(test_digest_of_many_siblings_sees_each),
+		cmocka_unit_test(test_changed_tells_whether_a_replica_must_write),
+		cmocka_unit_test(test_actor_counter),
+		cmocka_unit_test(test_out_of_memory_is_reported),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

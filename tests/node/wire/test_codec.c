@@ -1,0 +1,544 @@
+/* Kv and Peer: what is encoded decodes to the same, what does not fit is refused with a text. */
+#include "tests/node/support.h"
+#include <errno.h>
+#include <stdlib.h>
+#include "node/wire/codec.h"
+#include "proto/kv.pb-c.h"
+#include "node/object/limit.h"
+#include "proto/peer.pb-c.h"
+
+static struct arena *arena;
+static struct rpc_error error;
+static const uint8_t fallback[RPC_OPERATION_ID_SIZE] = {9, 9, 9};
+
+static int set_up(void **state)
+{
+	(void)state;
+	arena = arena_create(1 << 16, SIZE_MAX);
+	return arena ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	arena_unref(arena);
+	return 0;
+}
+
+static ProtobufCBinaryData bytes_of(const char *text)
+{
+	return (ProtobufCBinaryData){strlen(text), (uint8_t *)text};
+}
+
+/* A request as it arrives; the bytes stay in the arena. */
+static struct rpc_request arriving(enum method method, const uint8_t *operation_id, const ProtobufCMessage *body)
+{
+	struct rpc_request head = {.protocol_version = 1, .method = slice(codec_method_name(method)), .ring_epoch = 4},
+			   out;
+	struct rpc_message *message;
+	struct rpc_slice bytes;
+
+	if (operation_id) {
+		head.has_operation_id = true;
+		memcpy(head.operation_id, operation_id, RPC_OPERATION_ID_SIZE);
+	}
+	assert_int_equal(rpc_request_encode(&head, body, &message), 0);
+	bytes = rpc_message_bytes(message);
+	bytes.data = arena_copy(arena, bytes.data, bytes.size);
+	rpc_message_free(message);
+	assert_int_equal(rpc_request_decode(bytes, &out, &error), 0);
+	return out;
+}
+
+/* Consumes the message. */
+static struct rpc_response answered(struct rpc_message *message)
+{
+	struct rpc_slice bytes = rpc_message_bytes(message);
+	struct rpc_response out;
+
+	bytes.data = arena_copy(arena, bytes.data, bytes.size);
+	rpc_message_free(message);
+	assert_int_equal(rpc_response_decode(bytes, &out, &error), 0);
+	return out;
+}
+
+/* ---- methods ------------------------------------------------------------------------------------------------ */
+
+static void test_methods_have_the_names_of_the_schema(void **state)
+{
+	(void)state;
+	for (enum method method = METHOD_PUT; method <= METHOD_GOSSIP; method++)
+		assert_int_equal(codec_method(slice(codec_method_name(method))), method);
+	assert_int_equal(codec_method(slice("kvring.v1.Kv/Put")), METHOD_PUT);
+	assert_int_equal(codec_method(slice("kvring.v1.Kv/Puts")), METHOD_UNKNOWN);
+	assert_int_equal(codec_method(slice("")), METHOD_UNKNOWN);
+}
+
+/* ---- clients ------------------------------------------------------------------------------------------------ */
+
+static struct client_request *decode_client(enum method method, const uint8_t *id, const ProtobufCMessage *body)
+{
+	struct rpc_request request = arriving(method, id, body);
+	struct message *message;
+
+	if (codec_client_decode(method, &request, fallback, arena, &message, &error))
+		fail_msg("%s", error.text);
+	assert_int_equal(message->type, MESSAGE_CLIENT);
+	return message->client.request; /* the message goes with the arena */
+}
+
+static void test_put_decodes(void **state)
+{
+	Kvring__V1__PutRequest put = KVRING__V1__PUT_REQUEST__INIT;
+	uint8_t id[RPC_OPERATION_ID_SIZE] = {1, 2, 3};
+	struct client_request *request;
+
+	(void)state;
+	put.bucket = bytes_of("bucket");
+	put.key = bytes_of("key");
+	put.value = bytes_of("value");
+	put.context = bytes_of("context");
+	put.w = 3;
+	put.expires_ms = 77;
+	request = decode_client(METHOD_PUT, id, &put.base);
+	assert_int_equal(request->count, 1);
+	assert_int_equal(request->operations[0].kind, OPERATION_PUT);
+	assert_slice_equal(request->operations[0].bucket, slice("bucket"));
+	assert_slice_equal(request->operations[0].key, slice("key"));
+	assert_slice_equal(request->operations[0].value, slice("value"));
+	assert_slice_equal(request->operations[0].context, slice("context"));
+	assert_int_equal(request->operations[0].quorum, 3);
+	assert_int_equal(request->operations[0].expires_ms, 77);
+	assert_false(request->operations[0].tombstone);
+	assert_memory_equal(request->operations[0].operation_id, id, sizeof(id));
+	request = decode_client(METHOD_DELETE, NULL, &put.base);
+	assert_true(request->operations[0].tombstone);
+	assert_memory_equal(request->operations[0].operation_id, fallback, sizeof(fallback));
+}
+
+/* A retried batch has the same ids; two operations never share one. */
+static void test_batch_ids_come_from_the_envelope_and_the_index(void **state)
+{
+	Kvring__V1__PutRequest puts[3], *list[3] = {&puts[0], &puts[1], &puts[2]};
+	Kvring__V1__BatchPutRequest batch = KVRING__V1__BATCH_PUT_REQUEST__INIT;
+	uint8_t id[RPC_OPERATION_ID_SIZE] = {5}, own[RPC_OPERATION_ID_SIZE] = {7};
+	struct client_request *first, *again, *other;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		kvring__v1__put_request__init(&puts[i]);
+		puts[i].key = bytes_of("k");
+	}
+	puts[2].operation_id = (ProtobufCBinaryData){sizeof(own), own};
+	batch.puts = list;
+	batch.n_puts = 3;
+	first = decode_client(METHOD_BATCH_PUT, id, &batch.base);
+	again = decode_client(METHOD_BATCH_PUT, id, &batch.base);
+	id[0]++;
+	other = decode_client(METHOD_BATCH_PUT, id, &batch.base);
+	for (int i = 0; i < 3; i++)
+		assert_memory_equal(first->operations[i].operation_id, again->operations[i].operation_id, sizeof(id));
+	assert_memory_not_equal(first->operations[0].operation_id, first->operations[1].operation_id, sizeof(id));
+	assert_memory_not_equal(first->operations[0].operation_id, other->operations[0].operation_id, sizeof(id));
+	assert_memory_equal(first->operations[2].operation_id, own, sizeof(own));
+}
+
+static int decode_fails(enum method method, const ProtobufCMessage *body)
+{
+	struct rpc_request request = arriving(method, NULL, body);
+	struct message *message = NULL;
+
+	error.text[0] = 0;
+	return codec_client_decode(method, &request, fallback, arena, &message, &error);
+}
+
+static void test_what_cannot_be_represented_is_refused_by_name(void **state)
+{
+	Kvring__V1__PutRequest put = KVRING__V1__PUT_REQUEST__INIT;
+	Kvring__V1__GetRequest get = KVRING__V1__GET_REQUEST__INIT, **gets;
+	Kvring__V1__BatchGetRequest batch = KVRING__V1__BATCH_GET_REQUEST__INIT;
+	struct rpc_request garbage = arriving(METHOD_PUT, NULL, NULL);
+	static uint8_t too_large[LIMIT_BATCH_SIZE + 1];
+	struct message *message;
+
+	(void)state;
+	put.operation_id = bytes_of("short");
+	assert_int_equal(decode_fails(METHOD_PUT, &put.base), -EINVAL);
+	assert_non_null(strstr(error.text, "operation 0: its id has 5 bytes"));
+	gets = calloc(LIMIT_BATCH_OPERATIONS + 1, sizeof(*gets));
+	for (int i = 0; i <= LIMIT_BATCH_OPERATIONS; i++)
+		gets[i] = &get;
+	batch.gets = gets;
+	batch.n_gets = LIMIT_BATCH_OPERATIONS + 1;
+	assert_int_equal(decode_fails(METHOD_BATCH_GET, &batch.base), -EINVAL);
+	assert_non_null(strstr(error.text, "4097 operations, the limit is 4096"));
+	batch.n_gets--;
+	assert_int_equal(decode_client(METHOD_BATCH_GET, NULL, &batch.base)->count, LIMIT_BATCH_OPERATIONS);
+	free(gets);
+	garbage.body = (struct rpc_slice){too_large, sizeof(too_large)};
+	assert_int_equal(codec_client_decode(METHOD_BATCH_PUT, &garbage, fallback, arena, &message, &error), -EMSGSIZE);
+	assert_non_null(strstr(error.text, "the request has 16777217 bytes, the limit is 16777216: send it in parts"));
+	garbage.body = slice("\xff\xff\xff");
+	assert_int_equal(codec_client_decode(METHOD_PUT, &garbage, fallback, arena, &message, &error), -EBADMSG);
+	assert_true(error.text[0] != 0);
+}
+
+static struct rpc_response respond(enum method method, struct client_result *results, uint32_t count)
+{
+	struct client_request request = {.results = results, .count = count, .method = method};
+	struct message done = {.type = MESSAGE_CLIENT_DONE, .client = {&request}};
+	struct rpc_message *message;
+
+	assert_int_equal(codec_client_encode(&done, 12, arena, &message), 0);
+	return answered(message);
+}
+
+static void test_results_encode(void **state)
+{
+	struct client_sibling siblings[2] = {{slice("one"), 5}, {slice(""), 6}};
+	struct client_result results[2] = {
+		{.outcome = OUTCOME_DONE,
+		 .acks_owners = 2,
+		 .needed = 2,
+		 .context = slice("c"),
+		 .siblings = siblings,
+		 .sibling_count = 2},
+		{.outcome = OUTCOME_IN_DOUBT,
+		 .code = KVRING__V1__CODE__UNAVAILABLE,
+		 .message = "why",
+		 .synced = 1,
+		 .acks_fallbacks = 1},
+	};
+	struct rpc_response response = respond(METHOD_BATCH_GET, results, 2);
+	Kvring__V1__BatchGetResponse *gets;
+	Kvring__V1__PutResponse *put;
+
+	(void)state;
+	assert_int_equal(response.code, KVRING__V1__CODE__OK);
+	assert_int_equal(response.ring_epoch, 12);
+	gets = rpc_body_decode(&kvring__v1__batch_get_response__descriptor, response.body, arena, &error);
+	assert_int_equal(gets->n_results, 2);
+	assert_int_equal(gets->results[0]->outcome, KVRING__V1__OUTCOME__DONE);
+	assert_int_equal(gets->results[0]->replies, 2);
+	assert_int_equal(gets->results[0]->n_siblings, 2);
+	assert_int_equal(gets->results[0]->siblings[0]->value.len, 3);
+	assert_int_equal(gets->results[0]->siblings[1]->written_ms, 6);
+	response = respond(METHOD_PUT, results + 1, 1);
+	put = rpc_body_decode(&kvring__v1__put_response__descriptor, response.body, arena, &error);
+	assert_int_equal(put->outcome, KVRING__V1__OUTCOME__IN_DOUBT);
+	assert_int_equal(put->code, KVRING__V1__CODE__UNAVAILABLE);
+	assert_string_equal(put->message, "why");
+	assert_int_equal(put->synced, 1);
+	assert_int_equal(put->acks_fallbacks, 1);
+}
+
+static void test_an_answer_too_large_for_the_link_is_refused_by_operation(void **state)
+{
+	static uint8_t value[LIMIT_VALUE_SIZE];
+	struct client_sibling sibling = {{value, sizeof(value)}, 5};
+	struct client_result results[4] = {
+		{.outcome = OUTCOME_DONE, .context = slice("c"), .siblings = &sibling, .sibling_count = 1}};
+	struct rpc_response response;
+	Kvring__V1__BatchGetResponse *gets;
+
+	(void)state;
+	results[1] = results[2] = results[0];
+	results[3].outcome = OUTCOME_ABSENT;
+	response = respond(METHOD_BATCH_GET, results, 4);
+	assert_in_range(response.body.size, 2 * sizeof(value), RPC_CLIENT_MESSAGE_MAX - 1024);
+	gets = rpc_body_decode(&kvring__v1__batch_get_response__descriptor, response.body, arena, &error);
+	assert_int_equal(gets->results[1]->outcome, KVRING__V1__OUTCOME__DONE);
+	assert_int_equal(gets->results[2]->outcome, KVRING__V1__OUTCOME__REFUSED);
+	assert_int_equal(gets->results[2]->code, KVRING__V1__CODE__RESOURCE_EXHAUSTED);
+	assert_int_equal(gets->results[2]->n_siblings, 0);
+	assert_int_equal(gets->results[2]->context.len, 1);
+	assert_int_equal(gets->results[3]->outcome, KVRING__V1__OUTCOME__ABSENT);
+}
+
+/* ---- peers -------------------------------------------------------------------------------------------------- */
+
+static struct message *question(enum message_type type, struct message *next, uint64_t correlation)
+{
+	struct message *message = message_create(arena, type);
+
+	message->next = next;
+	message->correlation = correlation;
+	message->epoch = 4;
+	message->from = (struct address){1, ACTOR_COORDINATOR, 0};
+	message->to = (struct address){2, ACTOR_REPLICA, 0};
+	return message;
+}
+
+static struct rpc_request send(const struct message *first, uint32_t expected_count)
+{
+	struct rpc_message *message;
+	struct rpc_request request;
+	struct rpc_slice bytes;
+	uint32_t count;
+
+	assert_int_equal(codec_peer_encode(first, 250, arena, &count, &message), 0);
+	assert_int_equal(count, expected_count);
+	bytes = rpc_message_bytes(message);
+	bytes.data = arena_copy(arena, bytes.data, bytes.size);
+	rpc_message_free(message);
+	assert_int_equal(rpc_request_decode(bytes, &request, &error), 0);
+	assert_int_equal(request.deadline_ms, 250);
+	assert_int_equal(request.ring_epoch, 4);
+	return request;
+}
+
+static struct message *receive(const struct rpc_request *request, uint32_t expected_count)
+{
+	struct message *first;
+	uint32_t count, i = 0;
+
+	if (codec_peer_decode(codec_method(request->method), request, &arena, 99, arena, &first, &count, &error))
+		fail_msg("%s", error.text);
+	assert_int_equal(count, expected_count);
+	for (struct message *at = first; at; at = at->next) {
+		assert_ptr_equal(at->call, &arena);
+		assert_int_equal(at->call_index, i++);
+		assert_int_equal(at->deadline_us, 99);
+		assert_int_equal(at->epoch, 4);
+		assert_int_equal(at->from.node_id, 0);
+	}
+	assert_int_equal(i, count);
+	return first;
+}
+
+static void test_store_batch_round_trip(void **state)
+{
+	struct message *second = question(MESSAGE_STORE, NULL, 11), *first = question(MESSAGE_STORE, second, 10);
+	struct message *in, *out, *answers[2];
+	struct rpc_message *encoded;
+	struct rpc_response response;
+
+	(void)state;
+	first->store.key = slice("\0\1key one");
+	first->store.key.size = 9;
+	first->store.object = slice("object one");
+	second->store.key = slice("k2");
+	second->store.object = slice("");
+	second->store.hint_for = 77;
+	struct rpc_request request = send(first, 2);
+	in = receive(&request, 2);
+	assert_slice_equal(in->store.key, first->store.key);
+	assert_slice_equal(in->store.object, slice("object one"));
+	assert_int_equal(in->next->store.hint_for, 77);
+	answers[0] = message_answer(in, arena, MESSAGE_STORED);
+	answers[0]->stored.status = REPLICA_OK;
+	answers[1] = NULL; /* could not be made */
+	assert_int_equal(codec_peer_encode_answers(METHOD_STORE, answers, 2, 8, arena, &encoded), 0);
+	response = answered(encoded);
+	assert_int_equal(response.ring_epoch, 8);
+	assert_int_equal(codec_peer_decode_answers(METHOD_STORE, first, &response, arena, &out, &error), 0);
+	assert_int_equal(out->type, MESSAGE_STORED);
+	assert_int_equal(out->stored.status, REPLICA_OK);
+	assert_int_equal(out->correlation, 10);
+	assert_int_equal(out->from.node_id, 2);
+	assert_int_equal(out->to.node_id, 1);
+	assert_int_equal(out->next->stored.status, REPLICA_ERROR);
+	assert_int_equal(out->next->correlation, 11);
+	assert_null(out->next->next);
+}
+
+static void test_fetch_batch_round_trip(void **state)
+{
+	struct message *second = question(MESSAGE_FETCH, NULL, 11), *first = question(MESSAGE_FETCH, second, 10);
+	struct message *in, *out, *answers[2];
+	struct rpc_message *encoded;
+	struct rpc_response response;
+
+	(void)state;
+	first->fetch.key = slice("k1");
+	second->fetch.key = slice("k2");
+	second->fetch.digest_only = true;
+	struct rpc_request request = send(first, 2);
+	in = receive(&request, 2);
+	assert_false(in->fetch.digest_only);
+	assert_true(in->next->fetch.digest_only);
+	answers[0] = message_answer(in, arena, MESSAGE_FETCHED);
+	answers[0]->fetched.status = REPLICA_ABSENT;
+	answers[1] = message_answer(in->next, arena, MESSAGE_FETCHED);
+	answers[1]->fetched.status = REPLICA_OK;
+	answers[1]->fetched.object = slice("bytes");
+	answers[1]->fetched.digest = UINT64_MAX;
+	assert_int_equal(codec_peer_encode_answers(METHOD_FETCH, answers, 2, 8, arena, &encoded), 0);
+	response = answered(encoded);
+	assert_int_equal(codec_peer_decode_answers(METHOD_FETCH, first, &response, arena, &out, &error), 0);
+	assert_int_equal(out->fetched.status, REPLICA_ABSENT);
+	assert_slice_equal(out->next->fetched.object, slice("bytes"));
+	assert_true(out->next->fetched.digest == UINT64_MAX);
+}
+
+static void test_forward_batch_round_trip(void **state)
+{
+	struct message *first = question(MESSAGE_FORWARD, NULL, 10), *in, *out, *answer;
+	struct client_operation *operation = &first->forward.operation;
+	struct rpc_message *encoded;
+	struct rpc_response response;
+
+	(void)state;
+	*operation = (struct client_operation){.kind = OPERATION_PUT,
+					       .bucket = slice("b"),
+					       .key = slice("k"),
+					       .value = slice("v"),
+					       .context = slice("c"),
+					       .quorum = 2,
+					       .tombstone = true,
+					       .expires_ms = 9,
+					       .operation_id = {4, 5, 6}};
+	struct rpc_request request = send(first, 1);
+	in = receive(&request, 1);
+	assert_slice_equal(in->forward.operation.key, slice("k"));
+	assert_slice_equal(in->forward.operation.context, slice("c"));
+	assert_true(in->forward.operation.tombstone);
+	assert_int_equal(in->forward.operation.quorum, 2);
+	assert_int_equal(in->forward.operation.expires_ms, 9);
+	assert_memory_equal(in->forward.operation.operation_id, operation->operation_id, RPC_OPERATION_ID_SIZE);
+	answer = message_answer(in, arena, MESSAGE_FORWARDED);
+	answer->forwarded.result =
+		(struct client_result){.outcome = OUTCOME_REFUSED, .code = 9, .message = "no", .needed = 2};
+	assert_int_equal(codec_peer_encode_answers(METHOD_FORWARD, &answer, 1, 8, arena, &encoded), 0);
+	response = answered(encoded);
+	assert_int_equal(codec_peer_decode_answers(METHOD_FORWARD, first, &response, arena, &out, &error), 0);
+	assert_int_equal(out->forwarded.result.outcome, OUTCOME_REFUSED);
+	assert_int_equal(out->forwarded.result.code, 9);
+	assert_string_equal(out->forwarded.result.message, "no");
+}
+
+static void test_batches_are_cut_by_count_and_by_size(void **state)
+{
+	static uint8_t big[LIMIT_PEER_BATCH_SIZE];
+	struct message *first = NULL;
+
+	(void)state;
+	for (uint32_t i = 0; i < LIMIT_PEER_BATCH_OPERATIONS + 1; i++) {
+		first = question(MESSAGE_FETCH, first, i);
+		first->fetch.key = slice("kk");
+	}
+	(void)send(first, LIMIT_PEER_BATCH_OPERATIONS);
+	first = NULL;
+	for (uint32_t i = 0; i < 3; i++) {
+		first = question(MESSAGE_STORE, first, i);
+		first->store.key = slice("kk");
+		first->store.object = (struct rpc_slice){big, sizeof(big) / 2 - 100};
+	}
+	(void)send(first, 2);
+	first->store.object.size = sizeof(big); /* too large for a batch: goes alone */
+	(void)send(first, 1);
+}
+
+static void test_fetched_objects_that_do_not_fit_one_message_are_refused_one_by_one(void **state)
+{
+	static uint8_t big[LIMIT_OBJECT_SIZE];
+	struct message *answers[3];
+	struct rpc_message *encoded;
+	Kvring__V1__FetchResponse *body;
+
+	(void)state;
+	for (uint32_t i = 0; i < 3; i++) {
+		answers[i] = message_create(arena, MESSAGE_FETCHED);
+		answers[i]->fetched.status = REPLICA_OK;
+		answers[i]->fetched.object = (struct rpc_slice){big, i == 2 ? 100 : sizeof(big)};
+	}
+	assert_int_equal(codec_peer_encode_answers(METHOD_FETCH, answers, 3, 1, arena, &encoded), 0);
+	assert_in_range(rpc_message_bytes(encoded).size, sizeof(big), RPC_PEER_MESSAGE_MAX);
+	body = rpc_body_decode(&kvring__v1__fetch_response__descriptor, answered(encoded).body, arena, &error);
+	assert_int_equal(body->results[0]->code, KVRING__V1__REPLICA_CODE__REPLICA_OK);
+	assert_int_equal(body->results[1]->code, KVRING__V1__REPLICA_CODE__REPLICA_OVERLOADED);
+	assert_int_equal(body->results[2]->object.len, 100);
+}
+
+static void test_answers_that_do_not_fit_the_questions_are_refused(void **state)
+{
+	struct message *second = question(MESSAGE_STORE, NULL, 11), *first = question(MESSAGE_STORE, second, 10);
+	Kvring__V1__ReplicaCode codes[3] = {1, 1, 1};
+	Kvring__V1__StoreResponse body = KVRING__V1__STORE_RESPONSE__INIT;
+	struct rpc_response head = {.protocol_version = 1}, response;
+	struct rpc_message *encoded;
+	struct message *out;
+
+	(void)state;
+	body.codes = codes;
+	for (body.n_codes = 0; body.n_codes <= 3; body.n_codes++) {
+		assert_int_equal(rpc_response_encode(&head, &body.base, &encoded), 0);
+		response = answered(encoded);
+		assert_int_equal(codec_peer_decode_answers(METHOD_STORE, first, &response, arena, &out, &error),
+				 body.n_codes == 2 ? 0 : -EBADMSG);
+	}
+	codes[0] = (Kvring__V1__ReplicaCode)99; /* of a later version: never an acknowledgement */
+	codes[1] = KVRING__V1__REPLICA_CODE__REPLICA_UNSPECIFIED;
+	body.n_codes = 2;
+	assert_int_equal(rpc_response_encode(&head, &body.base, &encoded), 0);
+	response = answered(encoded);
+	assert_int_equal(codec_peer_decode_answers(METHOD_STORE, first, &response, arena, &out, &error), 0);
+	assert_int_equal(out->stored.status, REPLICA_ERROR);
+	assert_int_equal(out->next->stored.status, REPLICA_ERROR);
+}
+
+static void test_a_refused_batch_is_no_answer(void **state)
+{
+	struct message *first = question(MESSAGE_FETCH, NULL, 10), *out;
+	struct rpc_response refused = {
+		.protocol_version = 1, .code = KVRING__V1__CODE__RESOURCE_EXHAUSTED, .message = slice("busy")};
+
+	(void)state;
+	assert_true(codec_peer_decode_answers(METHOD_FETCH, first, &refused, arena, &out, &error) < 0);
+	assert_non_null(strstr(error.text, "busy"));
+}
+
+static void test_malformed_batches_are_refused(void **state)
+{
+	struct message *first = question(MESSAGE_STORE, NULL, 1), *out;
+	struct rpc_request request;
+	uint32_t count;
+
+	(void)state;
+	first->store.key = slice("k"); /* no room for a partition */
+	first->store.object = slice("o");
+	request = send(first, 1);
+	assert_int_equal(codec_peer_decode(METHOD_STORE, &request, NULL, 1, arena, &out, &count, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "operation 0"));
+	request.body = slice("\x0a\xff");
+	assert_int_equal(codec_peer_decode(METHOD_STORE, &request, NULL, 1, arena, &out, &count, &error), -EBADMSG);
+	assert_int_equal(codec_peer_decode(METHOD_GOSSIP, &request, NULL, 1, arena, &out, &count, &error), -EBADMSG);
+}
+
+/* REFUSED only when surely nothing happened (house rule 3). */
+static void test_nobody_answered(void **state)
+{
+	struct message *store = question(MESSAGE_STORE, NULL, 1), *fetch = question(MESSAGE_FETCH, NULL, 2);
+	struct message *forward = question(MESSAGE_FORWARD, NULL, 3), *gossip = question(MESSAGE_GOSSIP, NULL, 4);
+
+	(void)state;
+	assert_int_equal(codec_peer_failed(store, REPLICA_LOST, arena)->stored.status, REPLICA_LOST);
+	assert_int_equal(codec_peer_failed(fetch, REPLICA_UNREACHABLE, arena)->fetched.status, REPLICA_UNREACHABLE);
+	assert_int_equal(codec_peer_failed(forward, REPLICA_UNREACHABLE, arena)->forwarded.result.outcome,
+			 OUTCOME_REFUSED);
+	assert_int_equal(codec_peer_failed(forward, REPLICA_LOST, arena)->forwarded.result.outcome, OUTCOME_IN_DOUBT);
+	assert_null(codec_peer_failed(gossip, REPLICA_LOST, arena));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_methods_have_the_names_of_the_schema),
+		cmocka_unit_test(test_put_decodes),
+		cmocka_unit_test(test_batch_ids_come_from_the_envelope_and_the_index),
+		cmocka_unit_test(test_what_cannot_be_represented_is_refused_by_name),
+		cmocka_unit_test(test_results_encode),
+		cmocka_unit_test(test_an_answer_too_large_for_the_link_is_refused_by_operation),
+		cmocka_unit_test(test_store_batch_round_trip),
+		cmocka_unit_test(test_fetch_batch_round_trip),
+		cmocka_unit_test(test_forward_batch_round_trip),
+		cmocka_unit_test(test_batches_are_cut_by_count_and_by_size),
+		cmocka_unit_test(test_fetched_objects_that_do_not_fit_one_message_are_refused_one_by_one),
+		cmocka_unit_test(test_answers_that_do_not_fit_the_questions_are_refused),
+		cmocka_unit_test(test_a_refused_batch_is_no_answer),
+		cmocka_unit_test(test_malformed_batches_are_refused),
+		cmocka_unit_test(test_nobody_answered),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,404 @@
+/* Gossip and operators: rows on the wire, answers from a ring view. */
+#include "tests/node/support.h"
+#include <errno.h>
+#include <stdlib.h>
+#include "node/wire/codec.h"
+#include "proto/event.pb-c.h"
+#include "proto/kv.pb-c.h"
+
+static struct arena *arena;
+static struct rpc_error error;
+
+static int set_up(void **state)
+{
+	(void)state;
+	arena = arena_create(1 << 16, SIZE_MAX);
+	ring_reader_register();
+	return arena ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	ring_reader_unregister();
+	arena_unref(arena);
+	return 0;
+}
+
+static struct rpc_slice taken(struct rpc_message *message)
+{
+	struct rpc_slice bytes = rpc_message_bytes(message);
+
+	bytes.data = arena_copy(arena, bytes.data, bytes.size);
+	rpc_message_free(message);
+	return bytes;
+}
+
+static void fill_row(uint64_t id, struct gossip_row *row)
+{
+	memset(row, 0, sizeof(*row)); /* padding too: rows are compared as bytes */
+	row->node_id = id;
+	row->incarnation = id + 1;
+	row->heartbeat = id + 2;
+	row->cluster_id = 3;
+	row->epoch = id + 4;
+	row->ring_hash = id + 5;
+	row->weight = 6;
+	row->shard_count = 7;
+	row->load_permille = 8;
+	row->keys = 9;
+	row->disk_bytes = 10;
+	row->memory_bytes = 11;
+	row->puts = 12;
+	row->gets = 13;
+	row->started_ms = 14;
+	snprintf(row->name, sizeof(row->name), "n%lu", (unsigned long)id);
+	strcpy(row->client_address, "c:1");
+	strcpy(row->peer_address, "p:2");
+	strcpy(row->bus_address, "b:3");
+	strcpy(row->datacenter, "dc1");
+	strcpy(row->rack, "r1");
+	strcpy(row->version, "0.1");
+}
+
+static struct message *gossip_message(enum message_type type, struct gossip_rows *gossip)
+{
+	struct message *message = message_create(arena, type);
+
+	message->gossip = gossip;
+	message->from = (struct address){7, ACTOR_GOSSIP, 0};
+	message->to = (struct address){8, ACTOR_GOSSIP, 0};
+	message->correlation = 99;
+	return message;
+}
+
+static void assert_rows_equal(const struct gossip_rows *a, const struct gossip_rows *b)
+{
+	assert_int_equal(a->row_count, b->row_count);
+	assert_memory_equal(a->rows, b->rows, a->row_count * sizeof(*a->rows));
+	assert_int_equal(a->from, b->from);
+	assert_int_equal(a->cluster_id, b->cluster_id);
+	assert_int_equal(a->epoch, b->epoch);
+	assert_slice_equal(a->document, b->document);
+}
+
+static void test_bus_round_trip(void **state)
+{
+	struct gossip_row rows[2];
+	struct gossip_rows gossip = {
+		.from = 20, .cluster_id = 3, .epoch = 24, .ring_hash = 25, .rows = rows, .row_count = 2};
+	struct rpc_message *encoded;
+	struct message *out;
+
+	(void)state;
+	fill_row(10, &rows[0]);
+	fill_row(20, &rows[1]);
+	assert_int_equal(codec_bus_encode(gossip_message(MESSAGE_BUS, &gossip), 5, arena, &encoded), 0);
+	assert_int_equal(codec_bus_decode(taken(encoded), arena, &out, &error), 1);
+	assert_int_equal(out->type, MESSAGE_BUS);
+	assert_rows_equal(out->gossip, &gossip); /* epoch and hash from the sender's own row */
+	assert_int_equal(out->gossip->ring_hash, 25);
+}
+
+static void test_other_events_are_not_for_nodes(void **state)
+{
+	Kvring__V1__Event event = KVRING__V1__EVENT__INIT;
+	Kvring__V1__RingChanged changed = KVRING__V1__RING_CHANGED__INIT;
+	struct rpc_message *encoded;
+	struct message *out;
+
+	(void)state;
+	assert_int_equal(rpc_bare_encode(&event.base, &encoded), 0);
+	assert_int_equal(codec_bus_decode(taken(encoded), arena, &out, &error), 0);
+	event.what_case = KVRING__V1__EVENT__WHAT_RING_CHANGED;
+	event.ring_changed = &changed;
+	assert_int_equal(rpc_bare_encode(&event.base, &encoded), 0);
+	assert_int_equal(codec_bus_decode(taken(encoded), arena, &out, &error), 0);
+	assert_int_equal(codec_bus_decode(slice("\xff\xff"), arena, &out, &error), -EBADMSG);
+}
+
+static void test_push_pull_round_trip(void **state)
+{
+	struct gossip_row row;
+	struct gossip_rows ask = {.from = 7,
+				  .cluster_id = 3,
+				  .epoch = 4,
+				  .ring_hash = 5,
+				  .rows = &row,
+				  .row_count = 1,
+				  .document = slice("a document")};
+	struct gossip_rows told = {
+		.from = 8, .cluster_id = 3, .epoch = 6, .rows = &row, .row_count = 1, .document = slice("newer")};
+	struct message *question = gossip_message(MESSAGE_GOSSIP, &ask), *in, *answer, *out;
+	struct rpc_request request;
+	struct rpc_response response;
+	struct rpc_message *encoded;
+	uint32_t count;
+
+	(void)state;
+	fill_row(7, &row);
+	assert_int_equal(codec_peer_encode(question, 100, arena, &count, &encoded), 0);
+	assert_int_equal(rpc_request_decode(taken(encoded), &request, &error), 0);
+	assert_int_equal(codec_method(request.method), METHOD_GOSSIP);
+	assert_int_equal(codec_peer_decode(METHOD_GOSSIP, &request, &arena, 50, arena, &in, &count, &error), 0);
+	assert_int_equal(count, 1);
+	assert_int_equal(in->type, MESSAGE_GOSSIP);
+	assert_int_equal(in->to.kind, ACTOR_GOSSIP);
+	assert_rows_equal(in->gossip, &ask);
+	assert_int_equal(in->gossip->ring_hash, 5);
+	answer = message_answer(in, arena, MESSAGE_GOSSIPED);
+	answer->gossip = &told;
+	assert_ptr_equal(answer->call, &arena);
+	assert_int_equal(codec_peer_encode_answers(METHOD_GOSSIP, &answer, 1, 6, arena, &encoded), 0);
+	assert_int_equal(rpc_response_decode(taken(encoded), &response, &error), 0);
+	assert_int_equal(codec_peer_decode_answers(METHOD_GOSSIP, question, &response, arena, &out, &error), 0);
+	assert_int_equal(out->type, MESSAGE_GOSSIPED);
+	assert_int_equal(out->to.node_id, 7);
+	assert_int_equal(out->correlation, 99);
+	assert_rows_equal(out->gossip, &told);
+}
+
+static void test_rows_that_do_not_fit_are_left_out(void **state)
+{
+	static struct gossip_row rows[RING_MEMBERS_MAX + 1];
+	struct gossip_rows gossip = {.from = 1, .rows = rows, .row_count = 2};
+	Kvring__V1__MemberRow row = KVRING__V1__MEMBER_ROW__INIT, *list[3] = {&row, &row, &row}, good = row;
+	Kvring__V1__Heartbeats heartbeats = KVRING__V1__HEARTBEATS__INIT;
+	Kvring__V1__Event event = KVRING__V1__EVENT__INIT;
+	char name[RING_NAME_MAX + 1];
+	struct rpc_message *encoded;
+	struct message *out;
+
+	(void)state;
+	memset(name, 'x', RING_NAME_MAX);
+	name[RING_NAME_MAX] = 0;
+	row.name = name;
+	row.node_id = 5;
+	good.node_id = 6;
+	list[1] = &good;
+	heartbeats.rows = list;
+	heartbeats.n_rows = 3;
+	event.what_case = KVRING__V1__EVENT__WHAT_HEARTBEATS;
+	event.heartbeats = &heartbeats;
+	assert_int_equal(rpc_bare_encode(&event.base, &encoded), 0);
+	assert_int_equal(codec_bus_decode(taken(encoded), arena, &out, &error), 1);
+	assert_int_equal(out->gossip->row_count, 1);
+	assert_int_equal(out->gossip->rows[0].node_id, 6);
+	for (uint32_t i = 0; i <= RING_MEMBERS_MAX; i++)
+		fill_row(i + 1, &rows[i]);
+	gossip.row_count = RING_MEMBERS_MAX + 1;
+	assert_int_equal(codec_bus_encode(gossip_message(MESSAGE_BUS, &gossip), 5, arena, &encoded), 0);
+	assert_int_equal(codec_bus_decode(taken(encoded), arena, &out, &error), -EBADMSG);
+	assert_non_null(strstr(error.text, "1025 rows"));
+}
+
+/* ---- operators ---------------------------------------------------------------------------------------------- */
+
+enum { MEMBERS = 4 };
+
+static struct ring_document *document;
+static struct ring_member_status statuses[MEMBERS];
+
+static struct ring_view view_of(int self)
+{
+	struct ring_member members[MEMBERS] = {0};
+	struct ring_datacenter dc = {.name = "dc1", .replica_count = 3};
+	struct ring_plan plan = {.cluster_id = 0xc1,
+				 .hash_seed = 2,
+				 .partition_count = 16,
+				 .datacenters = &dc,
+				 .datacenter_count = 1,
+				 .members = members,
+				 .member_count = MEMBERS};
+	struct ring_error why;
+
+	for (uint32_t i = 0; i < MEMBERS; i++) {
+		members[i] = (struct ring_member){.id = 100 + i, .weight = 100, .state = RING_MEMBER_ACTIVE};
+		snprintf(members[i].name, sizeof(members[i].name), "n%u", i);
+		strcpy(members[i].datacenter, "dc1");
+		snprintf(members[i].rack, sizeof(members[i].rack), "r%u", i);
+		strcpy(members[i].client_address, "h:1");
+		strcpy(members[i].peer_address, "h:2");
+		strcpy(members[i].bus_address, "h:3");
+		statuses[i] = (struct ring_member_status){.heard_us = 5000000, .keys = 10 + i, .load_permille = 250};
+	}
+	statuses[2].reachability = RING_UNREACHABLE;
+	if (ring_claim(NULL, &plan, &document, &why))
+		fail_msg("%s", why.text);
+	return (struct ring_view){.document = document, .status = statuses, .self = self, .self_id = 100};
+}
+
+/* The decoded body, or NULL and the response's code. */
+static void *ask(enum method method, const ProtobufCMessage *body, const struct ring_view *view,
+		 const ProtobufCMessageDescriptor *answer, uint32_t *code_out)
+{
+	struct rpc_request head = {.protocol_version = 1, .method = slice(codec_method_name(method))}, request;
+	struct rpc_response response;
+	struct rpc_message *encoded;
+	struct gossip_row self;
+
+	fill_row(100, &self);
+	self.started_ms = 1000;
+	assert_int_equal(rpc_request_encode(&head, body, &encoded), 0);
+	assert_int_equal(rpc_request_decode(taken(encoded), &request, &error), 0);
+	if (codec_admin_answer(method, &request, view, &self, 6000000, 4000, arena, &encoded, &error))
+		fail_msg("%s", error.text);
+	assert_int_equal(rpc_response_decode(taken(encoded), &response, &error), 0);
+	*code_out = response.code;
+	return response.code ? NULL : rpc_body_decode(answer, response.body, arena, &error);
+}
+
+static void test_a_node_in_no_cluster_describes_itself(void **state)
+{
+	struct ring_view none = {.self = -1, .self_id = 100};
+	Kvring__V1__NodeStatus *self;
+	Kvring__V1__StatusResponse *status;
+	Kvring__V1__HealthResponse *health;
+	uint32_t code;
+
+	(void)state;
+	self = ask(METHOD_DESCRIBE, NULL, &none, &kvring__v1__node_status__descriptor, &code);
+	assert_int_equal(self->node_id, 100);
+	assert_string_equal(self->state, "starting");
+	assert_int_equal(self->epoch, 0);
+	assert_int_equal(self->uptime_ms, 3000);
+	status = ask(METHOD_STATUS, NULL, &none, &kvring__v1__status_response__descriptor, &code);
+	assert_int_equal(status->n_members, 1);
+	assert_int_equal(status->cluster_id, 0);
+	health = ask(METHOD_HEALTH, NULL, &none, &kvring__v1__health_response__descriptor, &code);
+	assert_false(health->serving);
+	assert_true(health->detail[0] != 0);
+	assert_null(ask(METHOD_RING, NULL, &none, &kvring__v1__ring_response__descriptor, &code));
+	assert_int_equal(code, KVRING__V1__CODE__UNAVAILABLE); /* clients ask another node */
+}
+
+static void test_status_shows_every_member(void **state)
+{
+	struct ring_view view = view_of(0);
+	Kvring__V1__StatusResponse *status;
+	Kvring__V1__HealthResponse *health;
+	uint32_t code;
+
+	(void)state;
+	status = ask(METHOD_STATUS, NULL, &view, &kvring__v1__status_response__descriptor, &code);
+	assert_int_equal(status->cluster_id, 0xc1);
+	assert_int_equal(status->epoch, 1);
+	assert_int_equal(status->partition_count, 16);
+	assert_int_equal(status->replica_count, 3);
+	assert_int_equal(status->answered_by, 100);
+	assert_int_equal(status->n_members, MEMBERS);
+	for (uint32_t i = 0; i < MEMBERS; i++) {
+		const struct ring_member *member = ring_member(document, i);
+
+		assert_int_equal(status->members[i]->node_id, member->id);
+		assert_string_equal(status->members[i]->state, i == 2 ? "unreachable" : "up");
+		if ((int)i != view.self)
+			assert_int_equal(status->members[i]->last_seen_ms, 1000);
+	}
+	assert_int_equal(status->members[1]->keys, 11);
+	assert_true(status->members[1]->load == 0.25);
+	health = ask(METHOD_HEALTH, NULL, &view, &kvring__v1__health_response__descriptor, &code);
+	assert_true(health->serving);
+	view.self = -1;
+	health = ask(METHOD_HEALTH, NULL, &view, &kvring__v1__health_response__descriptor, &code);
+	assert_false(health->serving);
+	ring_document_destroy(&document);
+}
+
+static void test_ring_shows_the_owners_of_a_key_or_of_all(void **state)
+{
+	struct ring_view view = view_of(0);
+	Kvring__V1__RingRequest request = KVRING__V1__RING_REQUEST__INIT;
+	Kvring__V1__RingResponse *ring;
+	const uint16_t *owners;
+	uint32_t code;
+
+	(void)state;
+	request.key = (ProtobufCBinaryData){3, (uint8_t *)"key"};
+	ring = ask(METHOD_RING, &request.base, &view, &kvring__v1__ring_response__descriptor, &code);
+	assert_int_equal(ring->partition, ring_partition_of(document, "default", 7, "key", 3));
+	assert_int_equal(ring->n_preference, ring_owners(document, ring->partition, 0, &owners));
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(ring->preference[i], ring_member(document, owners[i])->id);
+	assert_int_equal(ring->n_fallbacks, 1);
+	assert_int_equal(ring->n_members, MEMBERS);
+	request.key.len = 0;
+	ring = ask(METHOD_RING, &request.base, &view, &kvring__v1__ring_response__descriptor, &code);
+	assert_int_equal(ring->n_owners, 16 * 3);
+	for (uint32_t p = 0; p < 16; p++) {
+		assert_int_equal(ring_owners(document, p, 0, &owners), 3);
+		for (uint32_t i = 0; i < 3; i++)
+			assert_int_equal(ring->owners[p * 3 + i], ring_member(document, owners[i])->id);
+	}
+	ring_document_destroy(&document);
+}
+
+static int decode_init(Kvring__V1__InitRequest *body, struct message **out)
+{
+	struct rpc_request head = {.protocol_version = 1, .method = slice(codec_method_name(METHOD_INIT_CLUSTER))},
+			   request;
+	struct rpc_message *encoded;
+
+	assert_int_equal(rpc_request_encode(&head, &body->base, &encoded), 0);
+	assert_int_equal(rpc_request_decode(taken(encoded), &request, &error), 0);
+	return codec_init_decode(&request, arena, out, &error);
+}
+
+static void test_init_round_trip(void **state)
+{
+	Kvring__V1__InitRequest body = KVRING__V1__INIT_REQUEST__INIT;
+	Kvring__V1__NodeStatus node = KVRING__V1__NODE_STATUS__INIT, *nodes[1] = {&node};
+	char name[RING_NAME_MAX + 1];
+	struct rpc_message *encoded;
+	struct rpc_response response;
+	struct message *out;
+
+	(void)state;
+	node.node_id = 5;
+	node.name = "n5";
+	node.client_address = "h:1";
+	node.peer_address = "h:2";
+	node.bus_address = "h:3";
+	node.datacenter = "dc1";
+	node.weight = 50;
+	body.members = nodes;
+	body.n_members = 1;
+	body.partition_count = 256;
+	body.replica_count = 2;
+	assert_int_equal(decode_init(&body, &out), 0);
+	assert_int_equal(out->init_cluster.member_count, 1);
+	assert_int_equal(out->init_cluster.members[0].id, 5);
+	assert_string_equal(out->init_cluster.members[0].peer_address, "h:2");
+	assert_int_equal(out->init_cluster.members[0].weight, 50);
+	assert_int_equal(out->init_cluster.partition_count, 256);
+	assert_int_equal(out->init_cluster.replica_count, 2);
+	memset(name, 'x', RING_NAME_MAX);
+	name[RING_NAME_MAX] = 0;
+	node.name = name;
+	assert_int_equal(decode_init(&body, &out), -EINVAL);
+	assert_non_null(strstr(error.text, "name has 64 bytes"));
+
+	out = message_create(arena, MESSAGE_CLUSTER_INITED);
+	out->cluster_inited.code = KVRING__V1__CODE__FAILED_PRECONDITION;
+	out->cluster_inited.text = "in a cluster already";
+	assert_int_equal(codec_init_encode(out, 3, arena, &encoded), 0);
+	assert_int_equal(rpc_response_decode(taken(encoded), &response, &error), 0);
+	assert_int_equal(response.code, KVRING__V1__CODE__FAILED_PRECONDITION);
+	assert_slice_equal(response.message, slice("in a cluster already"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_bus_round_trip),
+		cmocka_unit_test(test_other_events_are_not_for_nodes),
+		cmocka_unit_test(test_push_pull_round_trip),
+		cmocka_unit_test(test_rows_that_do_not_fit_are_left_out),
+		cmocka_unit_test(test_a_node_in_no_cluster_describes_itself),
+		cmocka_unit_test(test_status_shows_every_member),
+		cmocka_unit_test(test_ring_shows_the_owners_of_a_key_or_of_all),
+		cmocka_unit_test(test_init_round_trip),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
