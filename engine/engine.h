@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Engine: a sharded LSM tree, an ordered map of bytes on one disk.
  *
  * Keys begin with a partition number (two bytes, big endian); partition p lives in shard p mod shard_count. The engine

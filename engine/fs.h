@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* File system: the one door between the engine and a disk.
  *
  * A small table of functions. fs_posix.c is the real disk; the simulator has another whose unsynced

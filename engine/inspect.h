@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Inspect: reads a store that no process has open, and changes nothing in it. For kvengine; the second public header.
  *
  * Threading   One thread.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The identity file, DIR/node: five lines of text.
  *
  *     kvring node 1                 what it is, and the format

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Home: a node's data directory, apart from the engine's files.
  *
  *     DIR/lock       held while a process uses the directory

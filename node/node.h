@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Node: all actors of one process and what they share, without a thread, a socket or a clock.
  *
  * node_open builds home, engine, ring table and actors over a file system; drivers (node/worker.c in production,

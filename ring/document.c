@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "ring/document.h"
 
 #include <assert.h>
@@ -225,7 +226,8 @@ uint64_t ring_parent_hash(const struct ring_document *document)
 
 bool ring_document_same_cluster(const struct ring_document *a, const struct ring_document *b)
 {
-	return a->cluster_id == b->cluster_id && a->hash_seed == b->hash_seed && a->partition_count == b->partition_count;
+	return a->cluster_id == b->cluster_id && a->hash_seed == b->hash_seed &&
+	       a->partition_count == b->partition_count;
 }
 
 enum ring_transition ring_transition(const struct ring_document *document)

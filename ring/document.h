@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ring document in memory; private to ring/.
  *
  * Built in one thread by document_create(), filled with owners, then sealed: sealing computes everything that lookups

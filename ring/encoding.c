@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The bytes of a ring document, on disk and on the wire.
  *
  * Integers are little endian. A string is one byte of length and that many bytes, without a final 0. One document has

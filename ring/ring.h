@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ring: who owns what.
  *
  * Q equal partitions, a power of two fixed when the cluster is created (Dynamo 6.2, strategy 3). partition = top bits

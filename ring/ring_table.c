@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The only file that sees liburcu.
  *
  * ThreadSanitizer does not know the fences inside liburcu. The published pointer is therefore a C11 atomic, and

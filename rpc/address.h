@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Address: "HOST:PORT" of people as the URL that NNG dials and listens on; and the writing of texts of errors.
  *
  * Threading   pure functions.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Arena: one message's memory, freed at once.
  *
  * A bump allocator with a cap and a reference count. A decoded request, the messages that a batch sends to another

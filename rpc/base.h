@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Base: what code without sockets may know of this room: slices, texts of errors, status codes, arenas, addresses.
  *
  * Nothing here needs NNG or protobuf, and the library behind it (kvrpcbase) links neither, so that the actors of node/

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Bodies: protobuf-c with a guard in front.
  *
  * protobuf-c 1.4.1 has no limit of depth (58 KB nested 16,000 deep overran the stack), makes up to 84 bytes of memory

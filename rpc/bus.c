@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The bus: one listener and any number of dialers, whose connections are all alike. One hop, best effort.
  *
  * NNG's BUS protocol on the wire, so that tools which speak it can listen in. What is sent goes to every neighbour that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "rpc/connection.h"
 
 #include <assert.h>
@@ -158,7 +159,8 @@ static void fill_out(struct connection *c)
 	if (size > 0)
 		c->out_iov[c->out_iov_count++] = (nng_iov){c->out, size};
 	if (c->out_large != NULL)
-		c->out_iov[c->out_iov_count++] = (nng_iov){frame_start(c, c->out_large), frame_size_of(c, c->out_large)};
+		c->out_iov[c->out_iov_count++] =
+			(nng_iov){frame_start(c, c->out_large), frame_size_of(c, c->out_large)};
 }
 
 static void queue_free(struct rpc_message *first)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Connection: one TCP stream of NNG that speaks its request/reply or its bus protocol.
  *
  * On the wire: eight bytes from each side (0 'S' 'P' 0, protocol number, 0 0), then frames: a length of eight bytes,
@@ -24,7 +25,7 @@
 enum {
 	CONNECTION_REQ = 0x30, /* SP protocol numbers */
 	CONNECTION_REP = 0x31,
-	CONNECTION_BUS = 0x70, /* no request id: 0 in on_message */
+	CONNECTION_BUS = 0x70,                  /* no request id: 0 in on_message */
 	CONNECTION_BUFFER_SIZE = 64 * 1024,     /* bytes, for each direction */
 	CONNECTION_COPY_MAX = 16 * 1024,        /* bytes; larger messages are written from where they are */
 	CONNECTION_QUEUE_MAX = 4 * 1024 * 1024, /* bytes, see N3; one message may exceed it */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Deadline: one thread that looks every few milliseconds whether requests have waited too long.
  *
  * Instead of a timer per request: arming a timer at every request costs more than the request, and NNG 1.5.2's own timer

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Dialer: one peer, dialled again whenever its connection goes.
  *
  *       start                     on_stream                 dialer_again

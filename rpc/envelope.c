@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Request and Response of kv.proto, by hand.
  *
  * Both have a handful of scalar fields around one large body. Decoding them with protobuf-c would copy the body twice

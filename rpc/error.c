@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The only place where NNG's codes meet errno. */
 #include "rpc/internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of this room share and nobody else sees: NNG's types and codes. */
 #ifndef KVRING_RPC_INTERNAL_H
 #define KVRING_RPC_INTERNAL_H

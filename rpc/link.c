@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The client's end: one connection to one peer (dialer.h), and a table of outstanding requests.
  *
  * A request is a slot of the table; its id on the wire is the slot's number and a count of the slot's uses, so that an
@@ -34,7 +35,7 @@ struct rpc_link {
 	struct rpc_link_options options;
 	struct dialer *dialer;
 	struct deadline_watch watch;
-	bool watched; /* owned by the main thread */
+	bool watched;          /* owned by the main thread */
 	atomic_bool connected; /* open for requests; written under lock */
 
 	/* shared, under lock */

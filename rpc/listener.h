@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Listener: accepts TCP streams until it is closed.
  *
  * Threading   open and close: main thread only. on_stream runs on NNG's threads, one at a time.

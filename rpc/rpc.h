@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* RPC: bytes <-> messages <-> NNG, in the manner of gRPC.
  *
  * Services are declared in proto/; this room carries their envelopes (Request / Response of kv.proto) in the protocol of
@@ -62,7 +63,8 @@ RPC_OK int rpc_response_encode(const struct rpc_response *head, const ProtobufCM
 /* A bare message (bus). */
 RPC_OK int rpc_bare_encode(const ProtobufCMessage *, struct rpc_message **out);
 /* Decodes a body into the arena: bounded memory (the arena's cap), bounded depth, bounded repeated fields. NULL: error_out says why. */
-void *rpc_body_decode(const ProtobufCMessageDescriptor *, struct rpc_slice body, struct arena *, struct rpc_error *error_out);
+void *rpc_body_decode(const ProtobufCMessageDescriptor *, struct rpc_slice body, struct arena *,
+		      struct rpc_error *error_out);
 bool rpc_method_is(struct rpc_slice method, const char *name);
 
 /* ---- server ------------------------------------------------------------------------------------------------- */
@@ -71,15 +73,15 @@ struct rpc_server;
 
 /* A request that has come in. */
 struct rpc_call {
-	struct cds_wfcq_node mail; /* for the receiver's queue */
-	void *owner;               /* for the receiver */
-	uint64_t received_us;      /* CLOCK_MONOTONIC */
+	struct cds_wfcq_node mail;   /* for the receiver's queue */
+	void *owner;                 /* for the receiver */
+	uint64_t received_us;        /* CLOCK_MONOTONIC */
 	struct rpc_message *request; /* freed with the call, unless the receiver takes it and leaves NULL */
 };
 
 struct rpc_server_options {
-	const char *address; /* HOST:PORT; port 0 takes a free one */
-	size_t message_max;  /* bytes; larger messages are refused and their connection closed */
+	const char *address;      /* HOST:PORT; port 0 takes a free one */
+	size_t message_max;       /* bytes; larger messages are refused and their connection closed */
 	uint32_t in_flight_max;   /* calls not yet answered; beyond, requests wait in the connections */
 	uint32_t connections_max; /* more are closed at once; 0: RPC_CONNECTIONS_MAX */
 	size_t unread_max; /* bytes of answers that may wait for one client to read, see rpc_call_has_room; 0: no limit */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The server's end: a listener, its connections, and the calls that are with the receiver.
  *
  *     connection --on_message--> struct server_call --on_request--> receiver --rpc_call_reply--> connection

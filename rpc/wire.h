@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading the protobuf wire format, bounded: the common part of envelope.c and body.c.
  *
  * Threading   none: values on the caller's stack.

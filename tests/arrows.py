@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Checks the arrows between the rooms: who may include whom, and which calls stay in which folder.
 
     tests/arrows.py [--build BUILD] [ROOT]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counts the tests that meson ran: tests/count.py [--broken N] [--seconds N] NAME=testlog.json ...
 
 A meson test is one executable; what counts is the tests in it. cmocka and Python's unittest say how many there were; any other

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/disk/batch.h"
 
 #include <errno.h>
@@ -30,8 +31,8 @@ static int add(struct engine_batch *batch, const struct wal_entry *entry)
 	size_t most = WAL_ENTRY_MAX + entry->key.size + entry->value.size;
 	int rc;
 
-	if (entry->key.size < ENGINE_KEY_MIN || entry->key.size > ENGINE_KEY_MAX || entry->value.size > ENGINE_VALUE_MAX ||
-	    batch->entries.size + most > WAL_BATCH_BYTES_MAX / 2)
+	if (entry->key.size < ENGINE_KEY_MIN || entry->key.size > ENGINE_KEY_MAX ||
+	    entry->value.size > ENGINE_VALUE_MAX || batch->entries.size + most > WAL_BATCH_BYTES_MAX / 2)
 		return -EINVAL;
 	rc = buffer_reserve(&batch->entries, most);
 	if (rc)

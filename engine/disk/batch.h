@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Batch: entries encoded as the log has them (wal.h), so that writing them is one copy.
  *
  * Threading   One user.

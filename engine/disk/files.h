@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Files: names of the files of a shard, and small whole-file operations on them.
  *
  *     DIR/LOCK  DIR/STORE  DIR/shard-000/MANIFEST  DIR/shard-000/0000000012.{log,tab,tree}  ...tmp
@@ -23,7 +24,7 @@ struct files {
 	const struct fs *fs;
 	struct trash *trash; /* NULL: files_discard removes at once */
 	uint32_t shard_index;
-	uint32_t shard_count; /* 0 where it does not matter; set by shard_open */
+	uint32_t shard_count;                     /* 0 where it does not matter; set by shard_open */
 	char directory[FILES_DIRECTORY_MAX + 16]; /* of the shard */
 };
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Format: the bytes that all files of the engine have in common.
  *
  * Numbers are little endian. Varints are 7 bits per byte, low bits first, at most 10 bytes. Every file begins with

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The real disk behind engine/fs.h. See there for the contract. */
 #include "engine/fs.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Trash: files that are no longer part of the store, until a job removes them.
  *
  * Removing a file of 64 MiB takes the file system ten milliseconds and more, which an owner does not have: it drops the name

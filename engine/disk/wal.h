@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Log: what was written since the last flush, in segments. One segment holds what one memtable holds.
  *
  *     header     format.h, magic "kvr:log"; a = sequence of the first entry to come, b = drops that happened before
@@ -26,7 +27,7 @@
 
 enum {
 	WAL_BATCH_ROOM = 12 + 4 * FORMAT_VARINT_MAX, /* bytes before the entries, at most */
-	WAL_ENTRY_MAX = 1 + 3 + 5 + 8, /* bytes of an entry beside key and value */
+	WAL_ENTRY_MAX = 1 + 3 + 5 + 8,               /* bytes of an entry beside key and value */
 	WAL_ENTRY_DELTA = 4,
 };
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Adaptive radix tree: the ordered index of a memtable.
  *
  * After Leis, Kemper, Neumann, "The Adaptive Radix Tree" (ICDE 2013): inner nodes of 4, 16, 48 or 256 children, one per

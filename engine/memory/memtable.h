@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memtable: the newest entries of a shard, in memory, ordered.
  *
  * A radix tree of keys; each key has its versions, newest first. Each is the content of one log segment: what it holds

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Pin: the count of references that keeps a memtable or a cached block in memory while its bytes are read.
  *
  * Threading   Any. The count of a block may pass below zero for a moment (see cache.h).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Region: memory that is freed all at once.
  *
  * Threading   One thread allocates. What it returned may be read by others.

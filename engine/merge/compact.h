@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What to merge next: a pure function from the shape of the tree to a choice.
  *
  * Lazy leveling (Dayan, Idreos, "Dostoevsky", SIGMOD 2018): levels above the last hold several runs, the last one holds

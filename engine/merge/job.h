@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Job: a flush or a compaction, between shard_maintain and shard_install; or a scrub, which reads and writes nothing; or a
  * sweep, which removes the files that are no longer part of the store (trash.h).
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Merge: several sorted sources seen as one, the newest entry of each key.
  *
  * Sources are memtables and runs of tables, added from newest to oldest. Deletions are entries like others here; what a

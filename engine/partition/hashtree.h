@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Hash trees: one per partition, over its live entries.
  *
  * Leaf = XOR of the hashes the caller hands in for the entries of that leaf; branches and root XOR their children. A

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Quarantine: the partitions of a shard in which acknowledged data is damaged, and what was found.
  *
  * What a quarantined partition holds is not known: it is neither read nor written until it is dropped, and then filled

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Commits: the log made durable, in two halves, so that the owner need not wait for the disk.
  *
  *     begin  owner       writes what is pending to the log, notes the segments that are not synced and how far they reach

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is damaged is quarantined: recovery does it before the store opens, the owner's shard_maintain with what readers
  * and jobs have noted since. It ends when the partition is dropped (manifest.h). */
 #include "engine/shard/shard.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Replay: what the log holds beyond the tables, into memtables and hash trees, when a shard is opened.
  *
  * The segments are read in order, up to where the log ends: its last byte, a tear (what follows is not known to have been

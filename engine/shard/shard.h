@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Shard: one LSM tree and its files. Private to the engine; engine.h is the public side.
  *
  *     shard.c          create, destroy, views, statistics, meta blob

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Manifest: which files make up a shard, and the other small facts that must not be lost.
  *
  *     header   format.h, magic "kvr:man"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Version: the tables of a shard at one moment, in the order in which they are searched.
  *
  * Threading   Immutable; any thread reads.
@@ -36,7 +37,7 @@ struct version {
 	_Atomic uint32_t refs;
 	struct version_drops *drops;
 	struct quarantine *quarantine; /* NULL: no partition is */
-	struct sst **tables; /* of all runs, one after the other */
+	struct sst **tables;           /* of all runs, one after the other */
 	size_t table_count;
 	size_t run_count;
 	struct version_run runs[];

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* View: everything a read looks at, frozen: the memtables and the version.
  *
  * Threading   Immutable; the newest memtable still grows, so a reader brings the sequence up to which it wants to see.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/table/block.h"
 
 #include <assert.h>
@@ -92,7 +93,8 @@ int64_t block_find(const struct block_view *view, struct engine_slice key, uint8
 	const uint8_t *tags = view->tags, *end = tags + view->count;
 	struct engine_slice suffix;
 
-	if (key.size < view->prefix_size || (view->prefix_size && memcmp(key.data, view->prefix, view->prefix_size) != 0))
+	if (key.size < view->prefix_size ||
+	    (view->prefix_size && memcmp(key.data, view->prefix, view->prefix_size) != 0))
 		return -1;
 	suffix = (struct engine_slice){(const uint8_t *)key.data + view->prefix_size, key.size - view->prefix_size};
 	for (const uint8_t *at = tags; (at = memchr(at, tag, (size_t)(end - at))); at++) {

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Block: some tens of sorted entries, the unit of reading, compressing and caching.
  *
  *     0  count         u32, at least 1

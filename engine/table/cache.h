@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Block cache: uncompressed blocks of a shard's tables, within a budget of bytes.
  *
  * There is no hash table: each open table has one slot per block, and a slot holds the pointer to the cached block. A hit

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/table/filter.h"
 
 size_t filter_size(uint64_t key_count, uint32_t bits_per_key)

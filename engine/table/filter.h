@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Filter: a Bloom filter whose probes for one key all lie in one cache line.
  *
  * After Putze, Sanders, Singler, "Cache-, Hash- and Space-Efficient Bloom Filters" (2007): the hash chooses a line of

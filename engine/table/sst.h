@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* An open table: index and filter in memory, blocks through the cache.
  *
  * Threading   Immutable after sst_open but for its cache slots, which are atomic: any thread may read.

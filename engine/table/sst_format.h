@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Table files: sorted, immutable, one entry per key.
  *
  *     header     format.h, magic "kvr:tab"

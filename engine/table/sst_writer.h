@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Writes one table file (sst_format.h), front to back.
  *
  * Threading   One user.

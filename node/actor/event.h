@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Event and effects: the only ways into and out of an actor.
  *
  *     void x_step(struct x *, const struct event *, struct effects *out);

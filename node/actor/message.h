@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Message: what one actor tells another, on this node or on any.
  *
  * Plain structs. Between nodes node/codec.c turns them into the batches of peer.proto; on one node they are handed over

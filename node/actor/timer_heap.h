@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Timer heap: which of many entries is due next.
  *
  * A binary heap of pointers to entries embedded in the caller's structs; an entry knows its place, so that it can be

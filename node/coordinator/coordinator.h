@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Coordinator: client operations in flight, one small state machine each (Dynamo 4.5 to 4.7, 5).
  *
  *                      +------------> FORWARDED --------------+

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reads. One owner is asked for the object (this node's own replica when it holds one), the others for a digest. Equal
  * digests are equal objects; an owner whose digest differs is asked for its object, everything is merged, and whoever
  * was behind gets the merge (Dynamo 4.7, read repair). The owners that an answer rests on are repaired before it

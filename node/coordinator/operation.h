@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Operation: one client operation in flight. Private to the coordinator's files.
  *
  *     coordinator.c      the table of operations, timers, answers

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Writes. A put runs where the object is stored (algorithms 1): the local replica adds the version, then every other
  * owner gets the merged object while the local log syncs. A node that holds no replica, or whose replica cannot write,
  * forwards the put to an owner that can. */
@@ -32,9 +33,9 @@ static void answer_done(struct coordinator *self, struct operation *operation, s
 
 static void answer_in_doubt(struct coordinator *self, struct operation *operation, uint32_t code, struct effects *out)
 {
-	const char *text =
-		arena_printf(out->arena, "%u of %u acknowledged (%s); safe to retry with the same operation id",
-			     operation_acks(operation), operation->needed, operation_failures(self, operation, code, out));
+	const char *text = arena_printf(
+		out->arena, "%u of %u acknowledged (%s); safe to retry with the same operation id",
+		operation_acks(operation), operation->needed, operation_failures(self, operation, code, out));
 	operation_fail(self, operation, OUTCOME_IN_DOUBT, code, text, out);
 }
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Budget: memory that requests in work may take, counted before they are decoded.
  *
  * Requests in flight are limited in number (LIMIT_IN_FLIGHT), but one may be 17 MiB and is copied on its way: decoded,

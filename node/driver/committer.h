@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Committer: the thread that waits for the disk in place of a replica.
  *
  * One per shard. The replica's worker hands it a commit that has begun (engine.h) and goes on with other work; when the

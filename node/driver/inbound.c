@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -38,7 +39,8 @@ static void put(struct worker *worker, struct rpc_call *call)
 
 static struct worker *some_coordinator(struct runtime *runtime)
 {
-	return runtime_coordinator(runtime, atomic_fetch_add_explicit(&runtime->next_coordinator, 1, memory_order_relaxed));
+	return runtime_coordinator(runtime,
+				   atomic_fetch_add_explicit(&runtime->next_coordinator, 1, memory_order_relaxed));
 }
 
 /* Decoding a batch is work too: it goes round. What belongs to another shard is passed on. */
@@ -57,7 +59,8 @@ static enum method method_of(const struct rpc_call *call)
 {
 	struct rpc_request request;
 	struct rpc_error why;
-	return rpc_request_decode(rpc_message_bytes(call->request), &request, &why) == 0 ? codec_method(request.method) : METHOD_UNKNOWN;
+	return rpc_request_decode(rpc_message_bytes(call->request), &request, &why) == 0 ? codec_method(request.method)
+											 : METHOD_UNKNOWN;
 }
 
 /* Gossip, health and status are small, and most needed when a node is overloaded. */
@@ -88,8 +91,10 @@ static bool admit(struct budget *budget, struct rpc_call *call)
 		return true;
 	}
 	char text[160];
-	snprintf(text, sizeof text, "requests in work have reached this node's limit of memory (request-mb %llu): retry later or elsewhere",
-		 (unsigned long long)(budget->limit >> 20));
+	snprintf(
+		text, sizeof text,
+		"requests in work have reached this node's limit of memory (request-mb %llu): retry later or elsewhere",
+		(unsigned long long)(budget->limit >> 20));
 	rpc_call_refuse(call, KVRING__V1__CODE__RESOURCE_EXHAUSTED, 0, text);
 	return false;
 }
@@ -161,7 +166,9 @@ static void refuse(struct worker *worker, struct rpc_call *call, int error, cons
 
 static uint64_t deadline_us(const struct rpc_call *call, uint32_t budget_ms)
 {
-	uint64_t ms = budget_ms == 0 ? DEFAULT_DEADLINE_MS : budget_ms < LIMIT_DEADLINE_MS ? budget_ms : LIMIT_DEADLINE_MS;
+	uint64_t ms = budget_ms == 0                  ? DEFAULT_DEADLINE_MS
+		      : budget_ms < LIMIT_DEADLINE_MS ? budget_ms
+						      : LIMIT_DEADLINE_MS;
 	return call->received_us + ms * 1000;
 }
 
@@ -218,7 +225,8 @@ static void on_init(struct worker *worker, struct rpc_call *call, const struct r
 	worker_post(worker, worker->runtime->gossip, message);
 }
 
-static void on_admin(struct worker *worker, struct rpc_call *call, enum method method, const struct rpc_request *request)
+static void on_admin(struct worker *worker, struct rpc_call *call, enum method method,
+		     const struct rpc_request *request)
 {
 	struct rpc_error why = {""};
 	struct rpc_message *response;
@@ -228,7 +236,8 @@ static void on_admin(struct worker *worker, struct rpc_call *call, enum method m
 	if (scratch != NULL) {
 		runtime_self(worker->runtime, &self);
 		const struct ring_view *view = ring_view_acquire(worker->runtime->node->ring);
-		error = codec_admin_answer(method, request, view, &self, worker->now_us, worker->now_ms, scratch, &response, &why);
+		error = codec_admin_answer(method, request, view, &self, worker->now_us, worker->now_ms, scratch,
+					   &response, &why);
 		ring_view_release(worker->runtime->node->ring, view);
 	}
 	arena_unref(scratch);
@@ -246,7 +255,8 @@ static void reply_peer(struct worker *worker, struct peer_call *peer)
 	struct arena *scratch = arena_create(SCRATCH_SIZE, SIZE_MAX);
 	int error = -ENOMEM;
 	if (scratch != NULL)
-		error = codec_peer_encode_answers(peer->method, peer->answers, peer->count, epoch_of(worker), scratch, &response);
+		error = codec_peer_encode_answers(peer->method, peer->answers, peer->count, epoch_of(worker), scratch,
+						  &response);
 	arena_unref(scratch);
 	/* Not what encoding says: RESOURCE_EXHAUSTED would mean that nothing was done, and all of it was. */
 	struct rpc_error why = {"done, but out of memory for the answers"};
@@ -287,7 +297,8 @@ static void on_peer(struct worker *worker, struct rpc_call *call, enum method me
 	struct message *first = NULL;
 	uint32_t count = 0;
 	struct arena *arena = request_arena(call);
-	int error = arena ? codec_peer_decode(method, request, NULL, deadline_us(call, request->deadline_ms), arena, &first, &count, &why)
+	int error = arena ? codec_peer_decode(method, request, NULL, deadline_us(call, request->deadline_ms), arena,
+					      &first, &count, &why)
 			  : -ENOMEM;
 	arena_unref(arena);
 	struct peer_call *peer = error < 0 ? NULL : malloc(sizeof *peer + count * sizeof peer->answers[0]);
@@ -315,8 +326,8 @@ void inbound_call(struct worker *worker, struct rpc_call *call)
 	struct rpc_error why;
 	int error = rpc_request_decode(rpc_message_bytes(call->request), &request, &why);
 	if (error == 0 && request.protocol_version != RPC_PROTOCOL_VERSION) {
-		snprintf(why.text, sizeof why.text, "protocol version %u, this node speaks %d", request.protocol_version,
-			 RPC_PROTOCOL_VERSION);
+		snprintf(why.text, sizeof why.text, "protocol version %u, this node speaks %d",
+			 request.protocol_version, RPC_PROTOCOL_VERSION);
 		error = -EINVAL;
 	}
 	if (error < 0) {
@@ -350,11 +361,13 @@ void inbound_call(struct worker *worker, struct rpc_call *call)
 			on_peer(worker, call, method, &request);
 			break;
 		}
-		snprintf(why.text, sizeof why.text, "%s is for nodes: it is served on the peer port", codec_method_name(method));
+		snprintf(why.text, sizeof why.text, "%s is for nodes: it is served on the peer port",
+			 codec_method_name(method));
 		refuse(worker, call, -EPERM, &why);
 		break;
 	case METHOD_UNKNOWN:
-		snprintf(why.text, sizeof why.text, "unknown method '%.*s'", (int)(request.method.size < 100 ? request.method.size : 100),
+		snprintf(why.text, sizeof why.text, "unknown method '%.*s'",
+			 (int)(request.method.size < 100 ? request.method.size : 100),
 			 (const char *)request.method.data);
 		refuse(worker, call, -ENOSYS, &why);
 		break;
@@ -378,7 +391,8 @@ void inbound_reply_client(struct worker *worker, struct message *done)
 	if (done->type == MESSAGE_CLIENT_DONE)
 		watch_answer(worker, done);
 	if (is_read(done) && !rpc_call_has_room(call)) {
-		struct rpc_error unread = {"too many bytes of answers wait for this client to read them: ask for less at once"};
+		struct rpc_error unread = {
+			"too many bytes of answers wait for this client to read them: ask for less at once"};
 		refuse(worker, call, -EAGAIN, &unread);
 		message_free(done);
 		return;

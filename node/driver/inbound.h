@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Inbound: requests of clients and batches of peers, and the way back of their answers.
  *
  *     client   NNG thread -> coordinator's mailbox -> decode -> step ... CLIENT_DONE -> encode -> reply

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Jobs: background threads that run flushes and compactions.
  *
  * A flush waits for no merge, and a merge of the newest runs for no deep one (engine.h, engine_job_urgency): deep merges run on

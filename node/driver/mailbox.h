@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Mailbox: what other threads leave for a worker.
  *
  * One wait-free queue per kind of mail (liburcu wfcqueue: many producers, one consumer), and a futex to sleep on. The

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,7 +153,8 @@ static struct message *take(struct outbound_queue *queue, uint32_t count)
 }
 
 /* Sends as many questions of the queue as fit one message. */
-static void send_batch(struct worker *worker, struct outbound_queue *queue, struct rpc_link *link, struct arena *scratch)
+static void send_batch(struct worker *worker, struct outbound_queue *queue, struct rpc_link *link,
+		       struct arena *scratch)
 {
 	struct outbound_batch *batch = malloc(sizeof *batch);
 	struct rpc_message *request = NULL;
@@ -209,7 +211,8 @@ static int decode(const struct outbound_batch *batch, struct message **answers_o
 	struct arena *arena = arena_create(bytes.size * 2 + 1024, SIZE_MAX);
 	if (arena == NULL)
 		return -ENOMEM;
-	error = codec_peer_decode_answers(codec_peer_method(batch->first), batch->first, &response, arena, answers_out, &why);
+	error = codec_peer_decode_answers(codec_peer_method(batch->first), batch->first, &response, arena, answers_out,
+					  &why);
 	arena_unref(arena);
 	return error;
 }

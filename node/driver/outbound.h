@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Outbound: questions to other nodes, one NNG message per peer and kind.
  *
  *     outbound_add       during a batch: sorted by peer and method

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Peers: one link to every other node this one knows.
  *
  * Threading   peers_set, peers_close: the main thread (links are opened and closed nowhere else, see rpc.h).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -64,7 +65,8 @@ int runtime_commit_begin(struct runtime *self, uint32_t shard_index, struct engi
 
 int runtime_commit_end(struct runtime *self, uint32_t shard_index, struct engine_commit *commit)
 {
-	return report_commit(self, shard_index, shard_commit_end(engine_shard(self->node->engine, shard_index), &commit));
+	return report_commit(self, shard_index,
+			     shard_commit_end(engine_shard(self->node->engine, shard_index), &commit));
 }
 
 uint32_t runtime_pressure(struct runtime *self, uint32_t shard_index)
@@ -257,9 +259,12 @@ static void dial(struct runtime *self)
 			rpc_bus_hang_up(self->bus, self->dialled[i].bus_address);
 	for (uint32_t i = 0; i < count; i++) {
 		if (peers_set(self->peers, wanted[i].node_id, wanted[i].peer_address, &why) < 0)
-			log_warn("peers: cannot dial peer=%016lx address=%s: %s", wanted[i].node_id, wanted[i].peer_address, why.text);
-		if (wanted[i].bus && !is_dialled(self, &wanted[i]) && rpc_bus_dial(self->bus, wanted[i].bus_address) < 0)
-			log_warn("peers: cannot dial the bus of peer=%016lx address=%s", wanted[i].node_id, wanted[i].bus_address);
+			log_warn("peers: cannot dial peer=%016lx address=%s: %s", wanted[i].node_id,
+				 wanted[i].peer_address, why.text);
+		if (wanted[i].bus && !is_dialled(self, &wanted[i]) &&
+		    rpc_bus_dial(self->bus, wanted[i].bus_address) < 0)
+			log_warn("peers: cannot dial the bus of peer=%016lx address=%s", wanted[i].node_id,
+				 wanted[i].bus_address);
 	}
 	free(self->dialled);
 	self->dialled = wanted;

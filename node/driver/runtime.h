@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Runtime: a node with its threads and sockets.
  *
  *     main thread         opens, closes; dials peers when gossip has found them; waits for signals

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ticker: one thread that wakes workers when their timers are due, so that no worker ever sleeps with a timeout.
  *
  * Arming a kernel timer at every sleep costs far more than the sleep: on virtual machines it leaves the guest, and a

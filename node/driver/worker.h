@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Worker: the production driver of one actor: a thread, a mailbox, a timer (event.h says what a driver does).
  *
  * It drains its mailbox as one batch, steps each event, ends the batch, and delivers: to actors of this node through

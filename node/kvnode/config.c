@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "node/kvnode/config.h"
 #include "node/kvnode/config_file.h"
 #include "node/kvnode/setting.h"

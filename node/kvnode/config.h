@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Config: what kvnode is told by its file and its flags.
  *
  *     kvnode --config FILE        INI: [section], key = value, one per line; seed may be repeated

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Config file: the INI file of kvnode, into a configuration that has its initial values.
  *
  * Threading   one call at a time per struct.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kvnode: one node of a cluster.
  *
  * Exit codes: 0 stopped by SIGTERM or SIGINT after flushing; 1 could not start or could not close cleanly; 2 wrong

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Setting: one option of kvnode: its row in the table, and its value as text.
  *
  * The table is the only place that knows the options. Flags and help (config.c), the file (config_file.c) and

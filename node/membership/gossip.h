@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Gossip: who is a member and who is heard; the only writer of the ring table (van Renesse 1998, Dynamo 4.8).
  *
  * Every round the actor raises its own heartbeat and sends its rows on the bus; every few rounds it exchanges rows with
@@ -68,9 +69,9 @@ struct gossip_counters {
 	_Atomic uint64_t malformed; /* rows and documents that make no sense: ignored */
 	/* documents that contradict this node's (the same epoch, other partitions): refused, somebody forced something */
 	_Atomic uint64_t conflicts;
-	_Atomic uint64_t namesakes;    /* nodes heard of that have the name or peer address of a member, and another id */
-	_Atomic uint64_t impostors;    /* rows of this node's id that it never sent: a copied or restored directory */
-	_Atomic uint64_t overflows;    /* rows past RING_MEMBERS_MAX */
+	_Atomic uint64_t namesakes; /* nodes heard of that have the name or peer address of a member, and another id */
+	_Atomic uint64_t impostors; /* rows of this node's id that it never sent: a copied or restored directory */
+	_Atomic uint64_t overflows; /* rows past RING_MEMBERS_MAX */
 	_Atomic uint64_t store_errors; /* documents not installed because the disk failed */
 };
 const struct gossip_counters *gossip_counters(const struct gossip *);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The ring document in gossip: keeping it, installing it, making the first one, publishing it. */
 #include "node/membership/gossip_state.h"
 
@@ -263,13 +264,15 @@ static const char *check_unclaimed(const struct gossip *self, const struct ring_
 			const struct gossip_row *row = &self->table.rows[j];
 
 			if (row->node_id == members[i].id && row->cluster_id != 0)
-				return arena_printf(arena, "%s is in cluster %016" PRIx64 " already", members[i].name, row->cluster_id);
+				return arena_printf(arena, "%s is in cluster %016" PRIx64 " already", members[i].name,
+						    row->cluster_id);
 			if (row->node_id != members[i].id && strcmp(row->peer_address, members[i].peer_address) == 0)
-				return arena_printf(arena,
-						    "%s (%s) has the address of %s of cluster %016" PRIx64
-						    ", but another id: was its data directory lost? Restore it. To use the address "
-						    "anew, stop that cluster and start this node again",
-						    members[i].name, members[i].peer_address, row->name, cluster_id);
+				return arena_printf(
+					arena,
+					"%s (%s) has the address of %s of cluster %016" PRIx64
+					", but another id: was its data directory lost? Restore it. To use the address "
+					"anew, stop that cluster and start this node again",
+					members[i].name, members[i].peer_address, row->name, cluster_id);
 		}
 	return NULL;
 }
@@ -381,8 +384,8 @@ int gossip_load_document(struct gossip *self, struct rpc_error *error_out)
 		return status;
 	status = ring_document_decode(bytes, size, &document, &why);
 	if (status)
-		snprintf(error_out->text, sizeof(error_out->text),
-			 "%.80s: %.70s; remove it to get it from the others", home_ring_path(self->home), why.text);
+		snprintf(error_out->text, sizeof(error_out->text), "%.80s: %.70s; remove it to get it from the others",
+			 home_ring_path(self->home), why.text);
 	else
 		status = home_set_cluster(self->home, ring_cluster_id(document), error_out);
 	if (!status)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Gossip, inside: what gossip.c (rows, rounds, messages) and gossip_ring.c (the ring document) share. */
 #ifndef KVRING_NODE_GOSSIP_STATE_H
 #define KVRING_NODE_GOSSIP_STATE_H

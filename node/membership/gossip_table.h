@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Gossip table: the newest row of every node heard of, and what this node knows of it besides.
  *
  * Threading   The gossip thread.

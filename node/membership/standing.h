@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Standing: whether this node serves clients, by the ring view that gossip published.
  *
  * A node that serves nobody answers UNAVAILABLE for the call as a whole: clients then ask the next node of their list.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Bytes: bounded reading and unchecked writing of the integers in our formats.
  *
  * Varints are LEB128 in their shortest form; a longer one is refused, so that equal values are equal bytes.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Key: what the engine sorts by.
  *
  *     partition  u16, big endian

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Format of an object, on disk and between replicas (integers as in bytes.h; varint unless stated):
  *
  *     0  1  format: 1

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Object: all that is stored under one key: a version vector and the live siblings.
  *
  *     object = vector { actor -> counter, last_ms } + seen [ dot ]

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The algebra of objects: put and merge (Dotted Version Vectors, 2012; Dynamo 4.4). */
 #include "node/object/object.h"
 

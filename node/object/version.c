@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Format of a context (integers as in bytes.h):
  *
  *     0  1  format: 1

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Version: dots, version vectors, and the opaque context a client carries.
  *
  * A dotted version vector (Dotted Version Vectors, 2012) behind the vector-clock API of Dynamo 4.4. Counters are

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Log: structured lines on stderr, for people and for grep.
  *
  *     2026-11-23T16:40:01.123Z INFO  n1 gossip: member up peer=n2 address=127.0.0.1:7101

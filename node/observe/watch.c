@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "node/observe/watch.h"
 
 #include <errno.h>
@@ -169,7 +170,8 @@ void watch_quarantine(struct worker *worker, uint32_t quarantined)
 		log_info("replica: no partition is quarantined any more shard=%u", worker->index);
 	else
 		log_error("replica: data is damaged shard=%u quarantined_partitions=%u why=\"%.900s\"; this node "
-			  "answers error for them, the other replicas serve them, and everything else goes on; `kvengine release "
+			  "answers error for them, the other replicas serve them, and everything else goes on; "
+			  "`kvengine release "
 			  "--help` says how to end it",
 			  worker->index, quarantined,
 			  shard_quarantine_reason(engine_shard(worker->runtime->node->engine, worker->index)));

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Watch: what the drivers tell operators: lines of the log, and events on the bus for tools that listen (event.proto).
  *
  * Actors are pure; they leave counters and published views. The threads that drive them look at those after a batch and

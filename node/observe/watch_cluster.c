@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the gossip worker tells: ring documents, members, links, and what it had to refuse. */
 #include "node/observe/watch.h"
 
@@ -158,8 +159,10 @@ static void compare_counters(struct runtime *runtime, uint64_t now_us)
 	} table[WATCH_TOLD_COUNT] = {
 		{&gossip->foreign, "gossip: refused what a node of another cluster says; check seeds and addresses"},
 		{&gossip->malformed, "gossip: ignored rows or documents that make no sense; is another version about?"},
-		{&gossip->conflicts, "gossip: refused a ring document that contradicts this node's; somebody forced something"},
-		{&gossip->namesakes, "gossip: a node that is no member has the name or address of one; was its data directory lost? Restore it"},
+		{&gossip->conflicts,
+		 "gossip: refused a ring document that contradicts this node's; somebody forced something"},
+		{&gossip->namesakes, "gossip: a node that is no member has the name or address of one; was its data "
+				     "directory lost? Restore it"},
 		{&gossip->impostors, "gossip: another node goes by the id of this one; is its data directory a copy?"},
 		{&gossip->overflows, "gossip: more nodes than a cluster may have"},
 		{&gossip->store_errors,

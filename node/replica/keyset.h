@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Key set: which keys were written and are not durable yet.
  *
  * Open addressing over 64-bit hashes. Two keys with one hash look like one: a reader then waits for a sync it need not

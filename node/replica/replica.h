@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Replica: the only writer of one engine shard.
  *
  * Adds new versions (COORDINATE), merges objects of other replicas (STORE), reads (FETCH). Answers to writes leave

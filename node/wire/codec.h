@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Codec: messages of actors <-> envelopes on the wire. The only place in node/ that knows the generated protobuf code,
  * apart from the status codes.
  *
@@ -75,8 +76,8 @@ RPC_OK int codec_peer_encode_answers(enum method, struct message *const *answers
  * question's `to`. A response that does not fit the questions is -EBADMSG and nothing is made. -EAGAIN: the peer refused the
  * batch for load, and did nothing of it; -EREMOTEIO: another refusal. Answers may hold slices into the
  * arena. */
-RPC_OK int codec_peer_decode_answers(enum method, const struct message *questions, const struct rpc_response *, struct arena *,
-				     struct message **first_out, struct rpc_error *error_out);
+RPC_OK int codec_peer_decode_answers(enum method, const struct message *questions, const struct rpc_response *,
+				     struct arena *, struct message **first_out, struct rpc_error *error_out);
 /* The answer that says nobody answered: REPLICA_UNREACHABLE, REPLICA_LOST, REPLICA_OVERLOADED. For FORWARD: REFUSED or, when
  * LOST, IN_DOUBT, with code UNAVAILABLE. NULL for a GOSSIP question, which needs none, or when memory is out. */
 struct message *codec_peer_failed(const struct message *question, enum replica_status, struct arena *);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Admin and Health: questions of operators, answered from a ring view and the node's own row. */
 #include "node/wire/codec.h"
 

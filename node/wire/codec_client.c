@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Clients. Whether an operation makes sense (sizes, quorum, context) is the coordinator's to say, per operation; here
  * only what cannot be represented is refused, and with it the call. */
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the peers' half of the codec shares with the clients': a forwarded put has a put's answer. Private to the codec.
  */
 #ifndef KVRING_NODE_CODEC_CLIENT_H

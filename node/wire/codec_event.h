@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Events for tools that listen on the bus (event.proto); nodes among themselves speak heartbeats there
  * (codec_gossip.c).
  *

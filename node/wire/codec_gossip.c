@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Gossip rows on the bus and by push-pull. A row that this version cannot represent (a name too long) is left out; the
  * others count. */
 #include "node/wire/codec_gossip.h"

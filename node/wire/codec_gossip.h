@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The gossip half of the codec, for codec_peer.c. Private to the codec. */
 #ifndef KVRING_NODE_CODEC_GOSSIP_H
 #define KVRING_NODE_CODEC_GOSSIP_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Peers. A batch is one envelope; results come back in the order of the operations. Keys and objects are copied once,
  * by protobuf-c, from the NNG message into the batch's arena. */
 #include <assert.h>
@@ -487,8 +488,9 @@ int codec_peer_decode_answers(enum method method, const struct message *question
 	answers.last = &answers.first;
 	error_out->text[0] = 0;
 	if (response->code != KVRING__V1__CODE__OK) {
-		snprintf(error_out->text, sizeof error_out->text, "%s: code %u: %.*s", codec_method_name(method), response->code,
-			 (int)(response->message.size < 100 ? response->message.size : 100), (const char *)response->message.data);
+		snprintf(error_out->text, sizeof error_out->text, "%s: code %u: %.*s", codec_method_name(method),
+			 response->code, (int)(response->message.size < 100 ? response->message.size : 100),
+			 (const char *)response->message.data);
 		/* Refused before anything was done (inbound.c: admit), unlike all others. */
 		return response->code == KVRING__V1__CODE__RESOURCE_EXHAUSTED ? -EAGAIN : -EREMOTEIO;
 	}

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "ring/claim/balance.h"
 
 #include <assert.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Balance: rows of owners brought between the least and the most of every node, by few steps.
  *
  * The work is a table of rows, one per partition, in which places are holes or taken by nodes:

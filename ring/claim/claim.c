@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Claim: the next document's owners.
  *
  * For each datacenter by itself:

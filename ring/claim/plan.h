@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Plan: what people ask for, checked, as a document without owners.
  *
  * Threading   pure.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "ring/claim/share.h"
 
 #include "ring/ring.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Fair shares: how many replicas each node of one datacenter should hold.
  *
  * width replicas of every partition are dealt out in proportion to the weights, like water that rises at the same speed

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Figures of ring/README.md: balance, movement, the time of a claim and of lookups. Prints a table; fails only when it
  * cannot run. */
 #include "tests/ring/cluster.h"

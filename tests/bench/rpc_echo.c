@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Echo of 128-byte messages over one connection between two processes: bare NNG beside this room's server and link.
  *
  *     rpc_echo [SECONDS-PER-RUN]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real kvnode processes for tests: start, kill, restart; free ports and a directory of their own.
 
     with Cluster(3) as cluster:      # formed: N=3, R=W=2

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What arrives on a node's client port and is no request: each gets an error or a closed connection, and the node stays up."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Three real nodes that die: what was acknowledged is there afterwards."""
 
 import os

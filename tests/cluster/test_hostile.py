@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What arrives on a node's peer port and should not, and what operators do to nodes by mistake: a clear line, and nothing lost."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real nodes whose data directory is not what it was: empty, restored, copied. Clients find another node, nothing is lost."""
 
 import shutil

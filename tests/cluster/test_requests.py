@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Three real nodes: what clients can ask of any of them, and what each refuses."""
 
 import json

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Shelf: a place for single tables on a simulated disk, for the tests of what reads and writes them.
  *
  * Threading   One thread.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* engine.h as its users see it, on a real directory: several shards, limits, checkpoints, refusals, the lock. */
 #include <stdarg.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Damage: each bit of a closed store's files is flipped, each file is cut at each byte. It is detected or harmless:
  * never a wrong value, never one missing, never a crash. Small files are tried whole, of large ones a stated sample.
  *

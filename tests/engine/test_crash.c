@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Crash explorer: a scripted workload with flushes, compactions, drops and checkpoints loses power at every file
  * operation, in every way the simulated disk knows. What reopens is a prefix of the history that holds every synced
  * batch, the hash trees equal a recount, and no file is left behind.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Disk errors at every file operation, once and for ever: EIO and ENOSPC. Nothing acknowledged is lost, nothing is half
  * applied, a failed sync is final, and a disk that was full works again when there is room.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kill -9 of a real process that syncs every commit: after each restart every acknowledged batch is there, batches are
  * whole, the hash trees equal a recount, and a checkpoint that calls itself a store is one.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory runs out at every allocation of the request path, of jobs, of checkpoints and of recovery: no crash, no leak, nothing half applied. The
  * linker sends the allocating functions through here (--wrap).
  */

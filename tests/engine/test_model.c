@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Long random histories against a model: batches, commits whole and in halves, jobs under way, drops, checkpoints,
  * snapshots, iterators and values held across all of it, closing and opening, and power cuts and kills at random moments;
  * with one shard and with several.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* An owner that writes, jobs on another thread, and readers on snapshots, all at once. Every value says which key and
  * which version it is, so a reader sees at once when something is torn, lost or newer than its snapshot. For TSan above
  * all.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* World: a shard on a simulated disk beside a model of what it must hold.
  *
  * The model is an array over a few hundred fixed keys, small enough to copy, so the state after every operation is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The world's model: its keys and values, and what must be said of them. */
 #include <stdarg.h>
 #include <setjmp.h>

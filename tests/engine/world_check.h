@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What world.c asks of the model: keys, values, and the checks it makes in passing. Tests include world.h alone.
  *
  * Threading   One thread.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Bodies of every message that travels: the first byte chooses which. What decodes is well formed and took no more
  * memory than promised; what does not has a text. */
 #include <stdint.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Bodies of Kv requests: the first byte says of which method. What decodes is within the limits and can be answered. */
 #include <stdint.h>
 #include <stdlib.h>

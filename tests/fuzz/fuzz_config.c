@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kvnode's INI file. What is refused has a reason of one line; what is accepted, printed and read back, is the same. */
 #include "node/kvnode/config.h"
 

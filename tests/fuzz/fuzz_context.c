@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Contexts as clients send them. With the first byte set the checksum (the last four bytes) is made to match, so that
  * what lies behind it is reached. */
 #include <errno.h>

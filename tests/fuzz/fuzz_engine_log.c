@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Log segments. The first byte chooses: bytes as a whole segment, whose batches would all have to carry right
  * checksums; as one batch behind its checksum; or as the entries of a batch that has one. What is read lies within the
  * input, and an entry written again is the same bytes. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A manifest: an odd first byte takes the input as the whole file, an even one as the edit in its first record, with
  * right checksums around it. What decodes can be changed by nothing and stays the same. */
 #include <stdlib.h>

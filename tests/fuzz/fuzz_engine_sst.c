@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A whole table file, opened and read: the input gives the bytes of its parts, the target lays them out with right trailers
  * and checksums around them. What opens is searched, walked in both directions and streamed; nothing may be read twice or
  * out of order without an error.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A whole store, opened, read, written to and inspected: the input gives the manifest's edit, two segments of log batches and
  * the saved hash trees, the target puts right headers and checksums around them. What opens works; what does not says why.
  *

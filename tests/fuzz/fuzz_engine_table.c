@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Parts of a table file behind their checksum. The first byte chooses: a block, a compressed part, saved hash trees, a
  * footer. A block that parses can be searched for every one of its keys. */
 #include <stdlib.h>

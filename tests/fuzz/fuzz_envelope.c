@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The envelope decoders against protobuf-c: what they accept, it accepts too, with the same fields; and what they
  * accept survives encoding and decoding again. */
 #include <stdint.h>

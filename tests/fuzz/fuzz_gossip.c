@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Gossip from anyone: the first byte says whether by bus or by push-pull. A fresh actor takes it, and stays within its
  * bounds. */
 #include <stdint.h>

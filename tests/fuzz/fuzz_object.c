@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Objects as they lie on disk and come from peers: the first byte says where the second one begins. What decodes
  * encodes to the same bytes, and merges with anything into something that decodes. */
 #include <errno.h>

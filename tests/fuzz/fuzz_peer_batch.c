@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Batches of peers, questions and answers: the first byte says which. What decodes has as many messages as it says, and
  * is encoded again without loss of any. */
 #include <stdint.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A ring document from disk or from a peer. What is accepted must be canonical, and every lookup on it must hold.
  *
  * The checksum is put right first: otherwise nothing but the checksum would be tested.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Runs a fuzz target over its corpus: main() where libFuzzer is not linked in.
  *
  *     run_corpus FILE-OR-DIRECTORY...

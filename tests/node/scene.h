@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Scene: one coordinator, and everybody it talks to played by the test.
  *
  * Five nodes n1..n5, N = 3; the key of a scene is owned by n1, n2, n3, in this order. The test gives events, and

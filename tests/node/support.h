@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the tests of node/ share. */
 #ifndef KVRING_TESTS_NODE_SUPPORT_H
 #define KVRING_TESTS_NODE_SUPPORT_H

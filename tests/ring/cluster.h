@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Clusters for tests of ring/: a plan that is easy to build and to change, and a seeded random generator.
  *
  * Threading   none.

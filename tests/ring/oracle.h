@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Independent judges of ring_claim: slow, in floating point, by textbook methods.
  *
  * Threading   none.

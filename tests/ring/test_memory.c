@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every allocation fails once: each call must say -ENOMEM, leak nothing (under ASan), and work the next time. */
 #include "tests/ring/cluster.h"
 

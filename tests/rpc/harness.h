@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the tests of this room share: cmocka, and waiting for callbacks without sleeping. */
 #ifndef KVRING_TESTS_RPC_HARNESS_H
 #define KVRING_TESTS_RPC_HARNESS_H

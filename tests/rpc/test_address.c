@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What counts as HOST:PORT, and what a person reads when it does not. Also: NNG's codes become errno. */
 #include "tests/rpc/harness.h"
 #include "rpc/internal.h"

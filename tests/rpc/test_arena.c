@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/rpc/harness.h"
 
 static void test_memory_is_aligned_distinct_and_counted(void **state)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Bodies: what decodes, what is refused before protobuf-c sees it, and that the estimate of memory is one from above.
  */
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The bus over 127.0.0.1: delivery between neighbours, redial, hang up, bursts within the queues, neighbours that stop
  * reading or are killed. */
 #include <arpa/inet.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The deadline thread: what is armed is looked at until it says that it is done, nothing is forgotten, and removing waits. */
 #include <sched.h>
 #include <stdatomic.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The hand-written envelope against protobuf-c, which is the judge of what the wire means. */
 #include <stdio.h>
 #include "tests/rpc/harness.h"

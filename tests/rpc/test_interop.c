@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The bytes on the wire: NNG's own sockets on the other end, and plain TCP sockets that do what they like. */
 #include <arpa/inet.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Server and link over 127.0.0.1: the invariants W1 to W3, and every way in which a request can end. */
 #include <sched.h>
 #include <arpa/inet.h>
@@ -437,7 +438,8 @@ static void test_stopping_waits_for_what_the_deadline_thread_ends(void **state)
 		latch_wait(&caller.ups, 1);
 		for (unsigned i = 0; i < COUNT; i++) {
 			requests[i] = (struct request){{.done = on_done}, LATCH_INIT, 0};
-			assert_int_equal(rpc_link_call(caller.link, make_request("m"), 1 + i % 5, &requests[i].pending), 0);
+			assert_int_equal(rpc_link_call(caller.link, make_request("m"), 1 + i % 5, &requests[i].pending),
+					 0);
 		}
 		latch_wait(&requests[0].done, 1);
 		rpc_link_stop(caller.link);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kvsim: runs seeds, and says what happened. kvsim_canary is the same with a planted bug, which it must find. */
 #include <inttypes.h>
 #include <stdio.h>

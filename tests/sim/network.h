@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Network: what becomes of a message between two machines.
  *
  * Draws delays (mostly short, now and then long, so that messages overtake each other), losses and duplicates, and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* liburcu's reclaimer naps 10 ms after each batch, by a poll of nothing, and whoever destroys a ring table waits for
  * it: thousands of simulated restarts would be one long nap. Linked into the simulator's programs, where nothing else
  * polls. */

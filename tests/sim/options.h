@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Options: what kvsim is asked for, and what a seed makes of it.
  *
  * Everything that is not given is drawn from the seed, so that a range of seeds covers many sizes and kinds of weather.

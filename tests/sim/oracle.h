@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Oracle: what clients did and saw, by operation id, and whether it can be right.
  *
  * Knows nothing of dots, vectors or objects. A write is told by its operation id and value; what a context covers is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Schedule: virtual time, and what is to happen when.
  *
  * A heap of events ordered by (time, sequence): two events of the same time run in the order of their making, so a run

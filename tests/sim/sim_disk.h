@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Disk: the medium under the simulated file system, and what a power cut leaves of it.
  *
  * Every file has two states: what a program sees, and what is on the medium. Between them stands the list of writes not

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Simulated file system: struct fs of engine/fs.h over a disk in memory, with every fault a real one has.
  *
  *     sim_fs_create(seed, &disk);

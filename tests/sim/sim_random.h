@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Random: the simulator's generator. Small, seeded, the same on every machine.
  *
  * SplitMix64 (Steele, Lea, Flood 2014). Apart from node/event.h's generator, so that the simulated world draws nothing

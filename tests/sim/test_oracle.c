@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every rule of the oracle must break on a history that breaks it, and hold on the nearest one that does not. */
 #include <stdarg.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Events run in the order of time, then of their making; a run that ends early drops the rest. Networks lose, repeat
  * and delay. */
 #include <stdarg.h>

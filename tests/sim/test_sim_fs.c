@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The simulated disk keeps exactly what fs.h promises: every mode of a crash, every fault, the same for the same seed.
  */
 #include <stdarg.h>

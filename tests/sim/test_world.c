@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Runs of a whole cluster, small enough to say what must come out. */
 #include <stdarg.h>
 #include <setjmp.h>

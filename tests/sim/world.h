@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* World: a whole cluster in one thread, under virtual time.
  *
  *     world.c    a run from seed to verdict          machine.c  one node: its clocks, its disk, its death and return

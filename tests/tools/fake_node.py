@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A fake cluster for tests of the tools: the wire of kv.proto over SP, one dictionary instead of replicas.
 
     cluster = FakeCluster(node_count=3)

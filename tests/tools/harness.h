@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What every unit test of the tools includes. */
 #ifndef KVRING_TESTS_TOOLS_HARNESS_H
 #define KVRING_TESTS_TOOLS_HARNESS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The client library against nodes that answer what the test tells them to. */
 #include <errno.h>
 #include <pthread.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """kvbench against a fake cluster: what it stores, what it counts, what it notices."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """kvctl against a fake cluster: every command, its output, its exit statuses."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Python client against a fake cluster: what it sends, how it goes on, which error it raises."""
 
 import os

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/tools/harness.h"
 #include "tools/kvctl/records.h"
 

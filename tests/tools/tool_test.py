@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What tests of the programs share: running one against a fake cluster."""
 
 import json

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Client: how a program uses a kvring cluster.
  *
  * A client holds one connection to each node of its list. A call goes to one of them; when that node cannot be reached

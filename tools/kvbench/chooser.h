@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Chooser: which key comes next, as in YCSB.
  *
  *     uniform   every key alike

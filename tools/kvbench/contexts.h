@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Contexts: what this benchmark knows of each key's versions, so that an update replaces what it has seen.
  *
  * A store of this kind keeps two writes beside each other when neither had seen the other. A client that updates a key

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Echo: the ceiling. Raw NNG request/reply between two processes, nothing decoded, nothing stored.
  *
  * The server is this program again, started as `kvbench echo-server`. Sizes, connections and outstanding requests are

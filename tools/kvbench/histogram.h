@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Histogram: latencies with a bounded relative error, in the manner of HDR.
  *
  * Values below 2^HISTOGRAM_PRECISION_BITS are kept exactly; above, each power of two is cut into that many equal

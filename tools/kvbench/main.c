@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kvbench: how fast a kvring cluster is, beside how fast messages alone could be. */
 #include <argp.h>
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/kvbench/payload.h"
 
 #include <endian.h>

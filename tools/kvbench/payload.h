@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Payload: keys and values of the benchmark. A value proves itself: what comes back is checked.
  *
  *     key     "user" and 12 digits

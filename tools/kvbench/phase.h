@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Phase: one stretch of load: so many clients, so many requests under way each, until the time is over or all keys are
  * done.
  *

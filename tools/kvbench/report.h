@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Report: results as lines for people, or as JSON.
  *
  * Threading   One thread.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Slot: one chain of requests, each started by the answer to the one before.
  *
  *     IDLE -> choose keys -> READ or UPDATE -> answer -> choose keys ...

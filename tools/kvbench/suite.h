@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Suite: load, then for each number of outstanding requests echo and the workloads, in one run; results as shares of
  * the echo.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Base64url (RFC 4648 section 5) for contexts, keys and values that are no text.
  *
  * Threading   Pure functions.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Batches: many operations at once, each asked again until it is settled.
  *
  * The operations of one run are split into batch calls which are all under way together. Those that are not settled

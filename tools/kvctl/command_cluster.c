@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kvctl cluster init: the first ring document, made of nodes that are in no cluster yet. */
 #include "tools/kvctl/kvctl.h"
 
@@ -108,7 +109,7 @@ static int check_one(const struct kvctl *kvctl, const struct described *describe
 		return kvctl_fail(
 			kvctl, KVCTL_REFUSED,
 			"%s (%s) is in cluster %016" PRIx64 " already; `kvctl -e %s status` shows it. To begin anew, "
-							    "stop the node and give it an empty data directory.",
+			"stop the node and give it an empty data directory.",
 			arguments->addresses[index], node->name, node->cluster_id, arguments->addresses[index]);
 	for (unsigned i = 0; i < index; i++) {
 		const Kvring__V1__NodeStatus *other = described->replies[i].describe;
@@ -171,8 +172,8 @@ static int has_installed(const struct kvctl *kvctl, unsigned index, const Kvring
 	return installed;
 }
 
-static int wait_one(const struct kvctl *kvctl, const struct init_arguments *arguments, const Kvring__V1__InitResponse *init, unsigned index,
-		    uint64_t end_us)
+static int wait_one(const struct kvctl *kvctl, const struct init_arguments *arguments,
+		    const Kvring__V1__InitResponse *init, unsigned index, uint64_t end_us)
 {
 	int installed;
 	while ((installed = has_installed(kvctl, index, init)) == 0) {
@@ -186,12 +187,14 @@ static int wait_one(const struct kvctl *kvctl, const struct init_arguments *argu
 	if (installed > 0)
 		return KVCTL_DONE;
 	return kvctl_fail(kvctl, KVCTL_REFUSED,
-			  "%s joined another cluster at the same time, so now there are two. Was `cluster init` run twice? Stop these nodes, "
+			  "%s joined another cluster at the same time, so now there are two. Was `cluster init` run "
+			  "twice? Stop these nodes, "
 			  "give each an empty data directory, and run it once.",
 			  arguments->addresses[index]);
 }
 
-static int wait_installed(const struct kvctl *kvctl, const struct init_arguments *arguments, const Kvring__V1__InitResponse *init)
+static int wait_installed(const struct kvctl *kvctl, const struct init_arguments *arguments,
+			  const Kvring__V1__InitResponse *init)
 {
 	uint64_t end_us = rpc_now_us() + (uint64_t)kvctl->timeout_ms * 1000;
 	int status = KVCTL_DONE;

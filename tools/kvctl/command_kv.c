@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kvctl put, get, del: one key. */
 #include "tools/kvctl/kvctl.h"
 #include "tools/kvctl/base64.h"

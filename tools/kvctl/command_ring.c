@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kvctl ring: who owns what, and how evenly; for one key: its partition and its nodes. */
 #include "tools/kvctl/kvctl.h"
 #include "tools/kvctl/base64.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kvctl status: every member as the node that answers knows it. */
 #include "tools/kvctl/kvctl.h"
 #include "tools/kvctl/table.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kvctl import, compare, export. */
 #include "tools/kvctl/compare.h"
 #include "tools/kvctl/export.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Compare: reads every record of an input back and compares bytes.
  *
  * Threading   One thread.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/kvctl/export.h"
 #include "tools/kvctl/base64.h"
 #include "tools/kvctl/table.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Export: fetches the keys of a list and writes their records, in the order of the list.
  *
  * With a state file it goes on where it stopped: the output is cut to what belongs to the records noted there.

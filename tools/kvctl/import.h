@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Import: stores every record of an input; nothing counts before it is acknowledged.
  *
  * Per window: read the contexts of its keys (not when blind), then put until each is DONE. What is in doubt is repeated

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Arguments of put, get and del, and how they become a request.
  *
  * Threading   One thread.

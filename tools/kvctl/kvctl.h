@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kvctl: what all commands share: options, the connection, exit statuses, output.
  *
  * A command is an entry of the table in main.c. It parses its own arguments with argp (kvctl_argp_child adds the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Latest: which record of an input is the last of its key.
  *
  * Threading   One thread.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kvctl: puts, gets, imports and looks after a kvring cluster. Finds the command and runs it. */
 #include "tools/kvctl/kvctl.h"
 #include "tools/kvctl/suggest.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/kvctl/progress.h"
 #include "rpc/rpc.h"
 #include "tools/kvctl/table.h"

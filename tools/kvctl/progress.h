@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Progress: how far a long command has come, on stderr. A bar on a terminal, else a line now and then.
  *
  * Threading   One thread.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Records: the inputs of import, compare and export, one record at a time.
  *
  *     json lines   {"key": TEXT or "key_b64": BASE64, "value": TEXT or "value_b64": BASE64}, one object per line

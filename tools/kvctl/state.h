@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* State: how far an import or export has come, in a file, so that it can go on after it was stopped.
  *
  *     kvring-transfer 1

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Suggest: "did you mean" for a mistyped word.
  *
  * Threading   Pure function.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Table: cells collected row by row, printed with aligned columns. And figures as people read them.
  *
  * Threading   One thread.

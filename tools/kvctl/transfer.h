@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Transfer: what import, export and compare share: options, and going through an input window by window.
  *
  *     transfer_open -> transfer_next -> (settle the window) -> transfer_advance -> transfer_next ... -> transfer_close

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Value: where a value comes from: the command line, a file, stdin.
  *
  * Threading   One thread.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Window: the records of an input that are worked on together; no key twice.
  *
  * import, compare and export go through their input window by window: read one, settle all of it, note how far.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Bench: workloads of db_bench against the engine alone, with background jobs on threads of their own. Every value that is
  * read is compared with what was written (bench_data.h).
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* readwhilewriting: readers beside one owner that overwrites. What is counted and timed is the reads, each of them. */
 #include <errno.h>
 #include <pthread.h>

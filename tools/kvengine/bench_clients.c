@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fillsync16: clients that each wait for their write to be synced, served by one owner. */
 #include <errno.h>
 #include <pthread.h>

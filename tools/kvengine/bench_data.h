@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Bench data: the keys, values and numbers that every engine is measured with.
  *
  * Keys are those of db_bench: the number, big endian in eight bytes, padded with '0' to the key size; a key that is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* floor: what this machine allows. The system calls and memory accesses that the engine cannot do without, each alone, with
  * the sizes of the other workloads. An operation's time beside the sum of those it needs says how much is the engine's. */
 #include <errno.h>

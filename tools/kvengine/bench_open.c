@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* open: how long it takes to open a store whose process was killed in the middle of writing. */
 #include <errno.h>
 #include <inttypes.h>

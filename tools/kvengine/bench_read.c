@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The read workloads: one owner per shard reads, and checks what it reads. */
 #include "tools/kvengine/bench_worker.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Bench worker: one thread's part of a workload, and what the workloads have in common.
  *
  * Threading   A worker is used by one thread, which owns its shard (or reads beside the owner through snapshots).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The fill workloads: one owner per shard writes. */
 #include "tools/kvengine/bench_worker.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Histogram of durations: 16 buckets per power of two, so within 6 percent. */
 #ifndef KVRING_TOOLS_KVENGINE_HISTOGRAM_H
 #define KVRING_TOOLS_KVENGINE_HISTOGRAM_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kvengine: looks into a store offline, and measures the engine alone. */
 #include <argp.h>
 #include <errno.h>

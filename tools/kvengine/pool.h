@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Pool: threads that run the engine's jobs for the benchmark. Owners submit and collect.
  *
  * Threading   Any number of owners. pool_collect returns jobs of that owner's shard only.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -41,7 +42,9 @@ int scratch_open(const char *directory, char *store_out, size_t size)
 	if (empty < 0)
 		return empty;
 	if (!empty && access(marker, F_OK) != 0) {
-		fprintf(stderr, "kvengine bench: %s holds something else; fill workloads would empty it. Name a new or empty directory.\n",
+		fprintf(stderr,
+			"kvengine bench: %s holds something else; fill workloads would empty it. Name a new or empty "
+			"directory.\n",
 			directory);
 		return -ENOTEMPTY;
 	}

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Scratch: the directory in which the benchmark keeps its store.
  *
  *     DIR/kvengine-bench   says that the benchmark made DIR: only then is it ever emptied

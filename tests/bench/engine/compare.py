@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Measures the engine beside RocksDB (db_bench), LevelDB and LMDB and prints tables of medians, ratios and goals.
 
     apt install rocksdb-tools librocksdb-dev libleveldb-dev liblmdb-dev

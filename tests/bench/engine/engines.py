@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How each engine is run: one Step is one process on one store.
 
 What is made equal: keys and value sizes, how the values compress (db_bench: --compression_ratio=0.5), the number of

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Peer: what peer_bench asks of another engine. Each peer_x.c is one, compiled where its library is installed.
  *
  * Threading   put: any number of threads. All else: one.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The workloads of `kvengine bench` on other engines: same keys, same values, reads checked byte by byte.
  *
  *     peer_bench PEER DIR WORKLOAD,... [--num N] [--reads N] [--writes N] [--value-bytes N] [--cache-mb N] [--buffer-mb N]

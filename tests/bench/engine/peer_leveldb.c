@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* LevelDB through its C interface. It has one background thread and cannot be told to use two. */
 #include <leveldb/c.h>
 #include <string.h>

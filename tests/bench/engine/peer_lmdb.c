@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* LMDB, at its best: one transaction and one cursor for all reads of a workload; one transaction per write. */
 #include <lmdb.h>
 #include <string.h>

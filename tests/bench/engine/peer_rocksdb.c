@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* RocksDB through its C interface, with the settings that compare.py gives to db_bench. For what db_bench cannot do: being
  * killed after a number of writes, and checking values. */
 #include <rocksdb/c.h>

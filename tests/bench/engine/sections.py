@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is measured: sections of groups of steps, and the rows of the table with the goals that they have to reach.
 
 A group begins with an empty store of its own. Each row of a table is one number per engine and run.

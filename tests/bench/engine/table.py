@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables of medians, ratios and goals, as text and as Markdown."""
 import statistics
 

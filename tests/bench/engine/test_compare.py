@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """compare.py end to end, with tiny stores: that every section runs, counts what it says, and leaves nothing behind.
 
 The numbers of a run this small mean nothing; none is looked at but counts, bytes and shares.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Names of files, and whole-file operations under failing and crashing disks. */
 #include <stdarg.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The bytes that all files have in common: varints, headers, checksums, the order of keys, buffers and readers. */
 #include <stdarg.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The real disk, in a temporary directory: every call and its errors, short and interrupted writes and reads, what is
  * synced and what is not, and the lock among processes. The linker sends the system calls through here (--wrap).
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is no longer part of the store is removed by a job, and by none of the owner's calls. */
 #include <stdarg.h>
 #include <setjmp.h>

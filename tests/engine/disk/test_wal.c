@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Log segments: what was appended is read back; what was torn, left by another file or damaged is not; and what lies behind
  * damage says how far the log had been synced.
  */

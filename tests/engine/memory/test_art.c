@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The radix tree against a sorted array, and with readers beside the writer. */
 #include <stdarg.h>
 #include <setjmp.h>

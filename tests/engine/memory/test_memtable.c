@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memtable: versions by sequence beside a plain table of them, taking back, and what a reader of an old sequence sees. */
 #include <stdarg.h>
 #include <setjmp.h>

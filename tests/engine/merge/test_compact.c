@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What to merge next, as the pure function it is: a table of shapes, rules that hold for every shape, and what a long load
  * costs when its choices are followed.
  */
@@ -205,9 +206,9 @@ static void test_rules_hold_for_every_shape(void **state)
 	(void)state;
 	for (int i = 0; i < 200000; i++) {
 		struct compact_run runs[RUNS_MAX];
-		struct compact_limits drawn = {2 + (uint32_t)sim_random_below(&random, 8),
-					       2 + (uint32_t)sim_random_below(&random, 8),
-					       10 + (uint32_t)sim_random_below(&random, 100), sim_random_below(&random, 4) == 0};
+		struct compact_limits drawn = {
+			2 + (uint32_t)sim_random_below(&random, 8), 2 + (uint32_t)sim_random_below(&random, 8),
+			10 + (uint32_t)sim_random_below(&random, 100), sim_random_below(&random, 4) == 0};
 		size_t count = random_shape(&random, runs);
 		struct compact_choice choice;
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Merge: random memtables and runs of tables, random drops, and a walk of random moves, against a plain array of what must
  * be seen. Seeds are fixed and named when a check fails.
  */

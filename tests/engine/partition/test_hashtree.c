@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Hash trees: sums hold at every level, the saved form brings back the same, and only whole partitions are zeroed. */
 #include <stdarg.h>
 #include <setjmp.h>

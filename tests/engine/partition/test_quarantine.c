@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Quarantine: damage to acknowledged data costs the partitions it concerns and no others, stays known across restarts and crashes,
  * and ends with a drop. A store of two shards and eight partitions with fixed entries, damaged behind its back. */
 #include <stdarg.h>

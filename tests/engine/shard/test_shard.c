@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A shard at its edges: what a failed sync leaves, saved trees and segments that were tampered with behind their
  * checksums, a log that ends early, commits that overlap.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Manifest: random edits are read back as the state they led to; torn appends, flipped bits, holes, unknown fields and
  * failing disks give the state before, the state after, or a refusal that says why.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Blocks: every key of random blocks is found, nothing else is, and no damaged or lying block is read beyond its end. */
 #include <stdarg.h>
 #include <setjmp.h>

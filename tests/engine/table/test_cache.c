@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Block cache: budget, what a scan may not wash out, references beyond eviction, many threads on few slots. */
 #include <stdarg.h>
 #include <setjmp.h>

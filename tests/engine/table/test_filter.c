@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Filters: no key that was added is ever denied, and of others no more pass than is said here. */
 #include <stdarg.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tables: what the writer wrote is what the reader finds, over shapes of keys, values, blocks and codecs; and a file that
  * is not the one the manifest means, or lies behind its checksums, is refused.
  */

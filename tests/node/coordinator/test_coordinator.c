@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What puts and gets share: refusals before anything is sent, batches, the limit, ending with work in flight. */
 #include "proto/kv.pb-c.h"
 #include "node/object/limit.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Writes: one coordinator, scripted answers. */
 #include "proto/kv.pb-c.h"
 #include "tests/node/scene.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A random walk: five coordinators over replicas that delay, fail, fall silent, lose answers and send them twice.
  *
  * Whatever happens: every operation gets exactly one result; a put that is done is held by w owners, one that is
@@ -502,7 +503,9 @@ static struct client_operation make_operation(struct walk *walk, struct arena *a
 		record->floor_arena = arena_create(1024, SIZE_MAX);
 		struct rpc_slice floor = {arena_copy(record->floor_arena, key->read_context, key->read_context_size),
 					  key->read_context_size};
-		assert_int_equal(context_decode(floor, engine_key(walk, key, record->floor_arena), record->floor_arena, &record->floor, NULL), 0);
+		assert_int_equal(context_decode(floor, engine_key(walk, key, record->floor_arena), record->floor_arena,
+						&record->floor, NULL),
+				 0);
 		return operation;
 	}
 	operation.value = (struct rpc_slice){arena_copy(arena, &index, sizeof index), sizeof index};

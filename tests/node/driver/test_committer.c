@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Commits here are the test's own: nothing of the engine is linked. */
 #include "node/driver/committer.h"
 #include "tests/node/support.h"

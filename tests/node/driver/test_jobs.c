@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Jobs here are the test's own: nothing of the engine is linked. */
 #include <errno.h>
 #include <pthread.h>

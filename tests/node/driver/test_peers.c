@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Links to servers on 127.0.0.1 whose ports the system chooses. Each server says who it is by its status code. */
 #include <errno.h>
 #include <pthread.h>

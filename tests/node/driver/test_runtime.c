@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A whole node on 127.0.0.1, and a member beside it that takes requests and never answers: what operators hear of it on the bus,
  * what clients hear when its memory for requests is used up, and that it stops under load. */
 #include <errno.h>
@@ -57,7 +58,11 @@ static void *run(void *arg)
 static void open_node(struct scene *scene, uint64_t request_bytes)
 {
 	struct runtime_options options = {
-		.node = {.directory = scene->directory, .coordinator_count = 2, .new_shard_count = 2, .seed = 7, .new_node_id = NODE},
+		.node = {.directory = scene->directory,
+			 .coordinator_count = 2,
+			 .new_shard_count = 2,
+			 .seed = 7,
+			 .new_node_id = NODE},
 		.client_listen = scene->client,
 		.peer_listen = scene->peer,
 		.bus_listen = scene->bus,
@@ -99,7 +104,8 @@ static void set_up(struct scene *scene, uint64_t request_bytes)
 	struct rpc_error why;
 	struct rpc_server_options silent = {
 		.address = "127.0.0.1:0", .message_max = 1 << 20, .in_flight_max = 64, .on_request = stay_silent};
-	struct rpc_link_options link = {.address = scene->client, .message_max = RPC_CLIENT_MESSAGE_MAX, .outstanding_max = 64};
+	struct rpc_link_options link = {
+		.address = scene->client, .message_max = RPC_CLIENT_MESSAGE_MAX, .outstanding_max = 64};
 	*scene = (struct scene){.directory = "/tmp/kvring-test-XXXXXX"};
 	assert_non_null(mkdtemp(scene->directory));
 	choose_address(scene->client);
@@ -150,10 +156,13 @@ static void on_done(struct rpc_pending *pending)
 }
 
 /* Sends; -EHOSTUNREACH while the connection comes up is tried again. */
-static void begin(struct scene *scene, struct call *call, const char *method, uint32_t deadline_ms, const ProtobufCMessage *body)
+static void begin(struct scene *scene, struct call *call, const char *method, uint32_t deadline_ms,
+		  const ProtobufCMessage *body)
 {
-	struct rpc_request head = {
-		.protocol_version = RPC_PROTOCOL_VERSION, .method = slice(method), .deadline_ms = deadline_ms, .trace_id = 0xabc};
+	struct rpc_request head = {.protocol_version = RPC_PROTOCOL_VERSION,
+				   .method = slice(method),
+				   .deadline_ms = deadline_ms,
+				   .trace_id = 0xabc};
 	uint64_t until = rpc_now_us() + PATIENCE_MS * 1000;
 	int error;
 	*call = (struct call){.pending.done = on_done};

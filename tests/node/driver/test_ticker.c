@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A ticker with real threads: what is due is woken, late at most, never early by much, and never lost. */
 #include <pthread.h>
 #include <stdatomic.h>

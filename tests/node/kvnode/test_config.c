@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "node/kvnode/config.h"
 
 #include <errno.h>
@@ -233,7 +234,8 @@ static void test_wrong_values(void **state)
 	refuse("[node]\nweight = 10x\n", ":2: weight = 10x in [node]: must be a number from 1 to 10000");
 	refuse("[node]\nweight = 4294967297\n", ":2: weight = 4294967297 in [node]: must be a number from 1 to 10000");
 	refuse("[threads]\nshards = 0\n", ":2: shards = 0 in [threads]: must be auto or a number from 1 to 256");
-	refuse("[storage]\nrequest-mb = 64\n", ":2: request-mb = 64 in [storage]: must be auto or a number from 128 to 1048576");
+	refuse("[storage]\nrequest-mb = 64\n",
+	       ":2: request-mb = 64 in [storage]: must be auto or a number from 128 to 1048576");
 	refuse("[log]\nlog-level = loud\n", ":2: log-level = loud in [log]: must be error, warn, info or debug");
 }
 

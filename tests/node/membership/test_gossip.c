@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Gossip actors wired together by a small network in virtual time: messages are late, lost, or cut off by a partition.
  */
 #include "tests/node/support.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/node/support.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -394,7 +395,8 @@ static void test_resolving_one_by_one_is_never_refused(void **state)
 
 	(void)state;
 	for (uint64_t actor = 5000; both.sibling_count > 1; actor++) {
-		struct context seen = {.dots = (struct dot[]){both.siblings[0].dot, both.siblings[1].dot}, .dot_count = 2};
+		struct context seen = {.dots = (struct dot[]){both.siblings[0].dot, both.siblings[1].dot},
+				       .dot_count = 2};
 		enum object_put_result result;
 		struct object out;
 		struct dot dot;
@@ -425,7 +427,8 @@ static struct object object_of_history(uint64_t first, uint32_t entries)
 /* O4's exception: whatever decodes, merges into something that decodes. The oldest go, live siblings stay. */
 static void test_merge_never_fails_for_the_clock(void **state)
 {
-	struct object left = object_of_history(1, LIMIT_CLOCK_ENTRIES), right = object_of_history(5000, LIMIT_CLOCK_ENTRIES);
+	struct object left = object_of_history(1, LIMIT_CLOCK_ENTRIES),
+		      right = object_of_history(5000, LIMIT_CLOCK_ENTRIES);
 	struct object one = merge(&left, &right), other = merge(&right, &left), again = decode(encode(&one));
 	bool changed;
 
@@ -462,7 +465,8 @@ static void test_a_replica_that_only_merges_stays_readable(void **state)
 		uint32_t truncated;
 
 		next.written_ms = 1000 + actor;
-		assert_int_equal(object_put(&first, &seen, &next, next.written_ms, arena, &out, &result, &dot, &truncated), 0);
+		assert_int_equal(
+			object_put(&first, &seen, &next, next.written_ms, arena, &out, &result, &dot, &truncated), 0);
 		assert_int_equal(result, OBJECT_PUT_ADDED);
 		first = decode(encode(&out));
 		out = merge(&second, &first);

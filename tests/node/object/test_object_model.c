@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Objects against a model that remembers everything: replicas of one key, clients with contexts, syncs that are late,
  * doubled or lost.
  *
@@ -209,8 +210,8 @@ static void step_put(struct world *world)
 	for (uint32_t i = 0; i < object.sibling_count; i++)
 		if (memcmp(object.siblings[i].value.data, &op, sizeof(op)) == 0)
 			assert_int_equal(
-				context_with_dot(&context, object.siblings[i].dot, key, world->arena,
-						 &client->context), 0);
+				context_with_dot(&context, object.siblings[i].dot, key, world->arena, &client->context),
+				0);
 	ops_add(&client->seen, op);
 	world->flight[draw(world, FLIGHT_MAX)] = store->state;
 }

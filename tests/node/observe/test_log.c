@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Log: one line per call, whole, cut when long, never more than one line. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One replica over the real engine on a simulated disk. The test is the driver: it ends batches and commits. */
 #include <errno.h>
 #include "node/object/key.h"

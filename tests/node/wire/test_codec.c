@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Kv and Peer: what is encoded decodes to the same, what does not fit is refused with a text. */
 #include "tests/node/support.h"
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Gossip and operators: rows on the wire, answers from a ring view. */
 #include "tests/node/support.h"
 #include <errno.h>

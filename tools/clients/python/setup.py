@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Installs the kvring client; compiles proto/kv.proto into it, which needs protoc (Debian: protobuf-compiler)."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """kvring: a client for the kvring key-value store, in plain Python.
 
     from kvring import Client

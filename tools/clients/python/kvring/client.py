@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Client: puts, gets, deletes and batches on a kvring cluster.
 
 A call goes to one node of the list; when that node cannot be reached or answers UNAVAILABLE, the next one is asked until

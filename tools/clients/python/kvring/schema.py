@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The messages of proto/kv.proto, compiled by protoc.
 
 `pip install` puts the compiled module into this package. In a checkout any directory of PYTHONPATH may hold it:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The request side of the SP request/reply protocol over TCP, as NNG and nanomsg speak it.
 
     handshake   each side sends 8 bytes: 00 'S' 'P' 00, protocol number (u16, big endian), 00 00
