@@ -224,7 +224,7 @@ static struct node *node_new(struct region *region, enum node_kind kind)
 
 	if (node) {
 		memset(node, 0, node_sizes[kind]);
-		node->kind = kind;
+		node->kind = (uint8_t)kind;
 	}
 	return node;
 }

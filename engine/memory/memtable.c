@@ -50,7 +50,7 @@ int memtable_add(struct memtable *memtable, struct engine_slice key, struct engi
 	version->sequence = sequence;
 	version->older = atomic_load_explicit(&leaf->head, memory_order_relaxed);
 	version->value_size = (uint32_t)value.size;
-	version->type = type;
+	version->type = (uint8_t)type;
 	if (value.size)
 		memcpy(version->value, value.data, value.size);
 	assert(!version->older || version->older->sequence < sequence);

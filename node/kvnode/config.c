@@ -164,10 +164,15 @@ struct arguments {
 };
 
 /* The first complaint stands. */
-static void refuse_argument(struct arguments *arguments, const char *format, const char *what)
+static void __attribute__((format(printf, 2, 3)))
+refuse_argument(struct arguments *arguments, const char *format, ...)
 {
+	va_list values;
+
+	va_start(values, format);
 	if (!arguments->failed)
-		snprintf(arguments->error->text, sizeof(arguments->error->text), format, what);
+		vsnprintf(arguments->error->text, sizeof(arguments->error->text), format, values);
+	va_end(values);
 	arguments->failed = true;
 }
 
@@ -192,7 +197,7 @@ static error_t take_argument(int key, char *value, struct argp_state *state)
 	switch (key) {
 	case KEY_CONFIG:
 		if (arguments->path)
-			refuse_argument(arguments, "--%s is given twice", "config");
+			refuse_argument(arguments, "--config is given twice");
 		arguments->path = value;
 		return 0;
 	case KEY_PRINT:

@@ -17,7 +17,7 @@ bool keyset_has(const struct keyset *set, uint64_t hash)
 {
 	if (set->count == 0)
 		return false;
-	for (uint32_t at = hash & (set->capacity - 1);; at = (at + 1) & (set->capacity - 1)) {
+	for (uint32_t at = (uint32_t)hash & (set->capacity - 1);; at = (at + 1) & (set->capacity - 1)) {
 		if (set->hashes[at] == hash)
 			return true;
 		if (set->hashes[at] == 0)
@@ -27,7 +27,7 @@ bool keyset_has(const struct keyset *set, uint64_t hash)
 
 void keyset_insert(struct keyset *set, uint64_t hash)
 {
-	uint32_t at = hash & (set->capacity - 1);
+	uint32_t at = (uint32_t)hash & (set->capacity - 1);
 	while (set->hashes[at] != 0 && set->hashes[at] != hash)
 		at = (at + 1) & (set->capacity - 1);
 	set->count += set->hashes[at] == 0;

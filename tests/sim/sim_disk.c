@@ -233,7 +233,7 @@ static void names_remove(struct sim_disk *disk, struct sim_names *names, const c
 	if (!entry)
 		return;
 	struct sim_entry removed = *entry;
-	memmove(entry, entry + 1, (char *)(names->entries + names->count) - (char *)(entry + 1));
+	memmove(entry, entry + 1, (size_t)((char *)(names->entries + names->count) - (char *)(entry + 1)));
 	names->count--;
 	free(removed.name);
 	sim_node_unref(disk, removed.node);
@@ -488,7 +488,7 @@ static void crash_node(struct sim_node *node, enum sim_crash_data mode, struct s
 	uint8_t fill = sim_random_permille(random, 500) ? 0 : (uint8_t)sim_random_next(random);
 
 	if (mode == SIM_DATA_MIXED)
-		mode = sim_random_below(random, SIM_DATA_MODE_COUNT);
+		mode = (enum sim_crash_data)sim_random_below(random, SIM_DATA_MODE_COUNT);
 	switch (mode) {
 	case SIM_DATA_KEEP:
 		sim_node_sync(node);

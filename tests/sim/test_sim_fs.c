@@ -202,7 +202,7 @@ static void test_a_lock_has_one_holder_and_ends_with_close_or_crash(void **state
 static void test_synced_bytes_survive_every_crash(void **state)
 {
 	(void)state;
-	for (int data = 0; data <= SIM_DATA_MIXED; data++) {
+	for (enum sim_crash_data data = 0; data <= SIM_DATA_MIXED; data++) {
 		for (uint64_t seed = 0; seed < 100; seed++) {
 			struct sim_fs *disk;
 			const uint8_t *bytes;
@@ -486,7 +486,7 @@ static void test_crash_at_every_operation(void **state)
 	uint32_t olds = 0, news = 0;
 
 	(void)state;
-	for (int mode = 0; mode <= SIM_DATA_MIXED; mode++) {
+	for (enum sim_crash_data mode = 0; mode <= SIM_DATA_MIXED; mode++) {
 		bool fired = true;
 		for (uint64_t index = 0; fired; index++) {
 			struct sim_fs *disk;
@@ -494,7 +494,7 @@ static void test_crash_at_every_operation(void **state)
 			uint64_t size;
 			sim_fs_create(index, &disk);
 			sim_fs_put_file(disk, "/file", "old", 3);
-			sim_fs_crash_at(disk, index, &(struct sim_crash){mode, mode % SIM_NAMES_MODE_COUNT, index});
+			sim_fs_crash_at(disk, index, &(struct sim_crash){mode, (enum sim_crash_names)(mode % SIM_NAMES_MODE_COUNT), index});
 			int result = replace_file(sim_fs_table(disk), "new");
 			fired = sim_fs_fired(disk);
 			assert_int_equal(result, fired ? -EIO : 0);
@@ -679,8 +679,8 @@ static uint64_t random_history(uint64_t seed)
 			break;
 		case 4:
 			if (sim_random_below(&random, 4) == 0)
-				crash(disk, sim_random_below(&random, SIM_DATA_MIXED + 1),
-				      sim_random_below(&random, SIM_NAMES_MODE_COUNT), sim_random_next(&random));
+				crash(disk, (enum sim_crash_data)sim_random_below(&random, SIM_DATA_MIXED + 1),
+				      (enum sim_crash_names)sim_random_below(&random, SIM_NAMES_MODE_COUNT), sim_random_next(&random));
 			break;
 		default:
 			if (fs->open(fs, path, FS_OPEN_APPEND, &file) && fs->open(fs, path, FS_OPEN_CREATE, &file))

@@ -241,7 +241,7 @@ static void do_merge(struct load *load, const struct compact_choice *choice)
 
 	for (size_t i = 0; i < choice->count; i++)
 		bytes += load->runs[choice->first + i].bytes;
-	if (load->keys && (double)bytes > load->keys)
+	if (load->keys > 0 && (double)bytes > load->keys)
 		bytes = (uint64_t)load->keys;
 	load->written += bytes;
 	load->runs[choice->first] = (struct compact_run){.level = choice->level, .bytes = bytes};

@@ -80,13 +80,13 @@ static void test_results_are_dropped_with_the_request(void **state)
 static void test_every_type_and_status_has_a_name(void **state)
 {
 	(void)state;
-	for (int type = 0; type < MESSAGE_TYPE_COUNT; type++) {
+	for (enum message_type type = 0; type < MESSAGE_TYPE_COUNT; type++) {
 		assert_non_null(message_type_name(type));
-		for (int other = 0; other < type; other++)
+		for (enum message_type other = 0; other < type; other++)
 			assert_string_not_equal(message_type_name(type), message_type_name(other));
 	}
 	assert_string_equal(message_type_name(MESSAGE_TYPE_COUNT), "unknown");
-	for (int status = REPLICA_OK; status <= REPLICA_SIBLING_LIMIT; status++)
+	for (enum replica_status status = REPLICA_OK; status <= REPLICA_SIBLING_LIMIT; status++)
 		assert_string_not_equal(replica_status_name(status), "unknown");
 	assert_string_equal(replica_status_name(0), "unknown");
 }
