@@ -6,15 +6,11 @@
 void effects_init(struct effects *effects, struct arena *arena)
 {
 	*effects = (struct effects){.arena = arena, .timer_us = UINT64_MAX};
-	effects->last = &effects->first;
 }
 
 void effects_send(struct effects *effects, struct message *message)
 {
-	message->next = NULL;
-	*effects->last = message;
-	effects->last = &message->next;
-	effects->message_count++;
+	message_list_add(&effects->messages, message);
 }
 
 /* splitmix64 (Steele, Lea, Flood 2014): spreads any seed, 0 too, over the state. */

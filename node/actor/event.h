@@ -40,9 +40,8 @@ struct event {
 enum { EFFECTS_JOBS_MAX = 8 };
 
 struct effects {
-	struct arena *arena;           /* messages are made in it; the driver replaces it as it fills */
-	struct message *first, **last; /* to send, in order */
-	uint32_t message_count;
+	struct arena *arena;                       /* messages are made in it; the driver replaces it as it fills */
+	struct message_list messages;              /* to send, in order */
 	uint64_t timer_us;                         /* wake me then; UINT64_MAX: no timer. The latest value counts. */
 	bool sync;                                 /* commit my shard, then EVENT_SYNCED */
 	struct engine_job *jobs[EFFECTS_JOBS_MAX]; /* run in the background, then EVENT_JOB_DONE */

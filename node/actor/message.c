@@ -75,6 +75,64 @@ struct message *message_answer(const struct message *question, struct arena *hom
 	return answer;
 }
 
+enum message_way message_way(const struct message *message, uint64_t self_id)
+{
+	if (message->type == MESSAGE_CLIENT_DONE || message->type == MESSAGE_CLUSTER_INITED)
+		return WAY_CLIENT;
+	if (message->to.node_id == self_id)
+		return WAY_LOCAL;
+	if (message->call != NULL)
+		return WAY_ANSWER;
+	return message->type == MESSAGE_BUS ? WAY_BUS : WAY_PEER;
+}
+
+struct rpc_slice message_key(const struct message *message)
+{
+	switch (message->type) {
+	case MESSAGE_COORDINATE:
+		return message->coordinate.key;
+	case MESSAGE_STORE:
+		return message->store.key;
+	case MESSAGE_FETCH:
+		return message->fetch.key;
+	default:
+		return (struct rpc_slice){0};
+	}
+}
+
+/* ---- lists -------------------------------------------------------------------------------------------------- */
+
+void message_list_add(struct message_list *list, struct message *message)
+{
+	message->next = NULL;
+	if (list->first == NULL)
+		list->first = message;
+	else
+		list->last->next = message;
+	list->last = message;
+	list->count++;
+}
+
+struct message *message_list_take(struct message_list *list)
+{
+	struct message *message = list->first;
+	if (message == NULL)
+		return NULL;
+	list->first = message->next;
+	list->count--;
+	message->next = NULL;
+	return message;
+}
+
+void message_list_free(struct message_list *list)
+{
+	struct message *message;
+	while ((message = message_list_take(list)) != NULL)
+		message_free(message);
+}
+
+/* ---- names -------------------------------------------------------------------------------------------------- */
+
 const char *message_type_name(enum message_type type)
 {
 	static const char *const names[MESSAGE_TYPE_COUNT] = {

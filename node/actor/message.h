@@ -52,6 +52,15 @@ enum message_type {
 	MESSAGE_TYPE_COUNT,
 };
 
+/* Where a message that a step left goes. */
+enum message_way {
+	WAY_CLIENT, /* the answer to a client or an operator */
+	WAY_ANSWER, /* the answer to a question of another node, which `call` stands for */
+	WAY_LOCAL,  /* to an actor of this node */
+	WAY_BUS,    /* to everyone */
+	WAY_PEER,   /* a question to another node */
+};
+
 /* A replica's answer; the numbers of ReplicaCode in peer.proto, and what the driver knows by itself. */
 enum replica_status {
 	REPLICA_OK = 1,
@@ -179,6 +188,18 @@ struct message {
 	};
 };
 
+/* Messages in order. May be copied and moved: nothing points into it. */
+struct message_list {
+	struct message *first, *last;
+	uint32_t count;
+};
+
+/* At the end. */
+void message_list_add(struct message_list *, struct message *);
+/* The first one, or NULL. */
+struct message *message_list_take(struct message_list *);
+void message_list_free(struct message_list *);
+
 /* A zeroed message in this arena (one more reference to it). NULL: out of memory. */
 struct message *message_create(struct arena *home, enum message_type);
 /* Keeps arena alive as long as the message (at most two). */
@@ -187,6 +208,9 @@ void message_pin(struct message *, struct arena *);
 void message_free(struct message *);
 /* An answer in `home`: addressed back, with correlation, call and call_index of the question. */
 struct message *message_answer(const struct message *question, struct arena *home, enum message_type);
+enum message_way message_way(const struct message *, uint64_t self_id);
+/* The engine key that a question to a replica is about; empty for all other messages. */
+struct rpc_slice message_key(const struct message *);
 const char *message_type_name(enum message_type);
 const char *replica_status_name(enum replica_status);
 

@@ -27,23 +27,11 @@ struct worker *runtime_coordinator(struct runtime *self, uint32_t index)
 	return &self->workers[index % self->node->coordinator_count];
 }
 
-static uint16_t partition_of(const struct message *message)
-{
-	switch (message->type) {
-	case MESSAGE_COORDINATE:
-		return key_partition(message->coordinate.key);
-	case MESSAGE_STORE:
-		return key_partition(message->store.key);
-	default:
-		return key_partition(message->fetch.key);
-	}
-}
-
 struct worker *runtime_worker_for(struct runtime *self, const struct message *message)
 {
 	switch (message->to.kind) {
 	case ACTOR_REPLICA:
-		return &self->replicas[node_shard_of(self->node, partition_of(message))];
+		return &self->replicas[node_shard_of(self->node, key_partition(message_key(message)))];
 	case ACTOR_COORDINATOR:
 		return runtime_coordinator(self, message->to.index);
 	default:

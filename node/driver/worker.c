@@ -90,28 +90,30 @@ static void wake_all(struct worker *self)
 
 static void deliver_one(struct worker *self, struct message *message)
 {
-	if (message->type == MESSAGE_CLIENT_DONE || message->type == MESSAGE_CLUSTER_INITED)
+	switch (message_way(message, self->runtime->node->id)) {
+	case WAY_CLIENT:
 		inbound_reply_client(self, message);
-	else if (message->call != NULL && message->to.node_id != self->runtime->node->id)
+		break;
+	case WAY_ANSWER:
 		inbound_answer(self, message);
-	else if (message->to.node_id == self->runtime->node->id)
+		break;
+	case WAY_LOCAL:
 		worker_post(self, runtime_worker_for(self->runtime, message), message);
-	else if (message->type == MESSAGE_BUS)
+		break;
+	case WAY_BUS:
 		runtime_broadcast(self->runtime, message);
-	else
+		break;
+	case WAY_PEER:
 		outbound_add(self, message);
+		break;
+	}
 }
 
 static void deliver(struct worker *self)
 {
-	struct message *next;
-	for (struct message *message = self->effects.first; message != NULL; message = next) {
-		next = message->next;
+	struct message *message;
+	while ((message = message_list_take(&self->effects.messages)) != NULL)
 		deliver_one(self, message);
-	}
-	self->effects.first = NULL;
-	self->effects.last = &self->effects.first;
-	self->effects.message_count = 0;
 	outbound_flush(self);
 	wake_all(self);
 }

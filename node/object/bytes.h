@@ -41,12 +41,20 @@ static inline bool bytes_get_u8(struct bytes_reader *reader, uint8_t *out)
 	return true;
 }
 
+/* Eight bytes that are known to be there. */
+static inline uint64_t bytes_u64_at(const uint8_t *at)
+{
+	uint64_t value;
+
+	memcpy(&value, at, sizeof(value));
+	return le64toh(value);
+}
+
 static inline bool bytes_get_u64(struct bytes_reader *reader, uint64_t *out)
 {
 	if (bytes_left(reader) < sizeof(*out))
 		return false;
-	memcpy(out, reader->at, sizeof(*out));
-	*out = le64toh(*out);
+	*out = bytes_u64_at(reader->at);
 	reader->at += sizeof(*out);
 	return true;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "node/object/bytes.h"
 #include "node/object/key.h"
 #include "node/replica/keyset.h"
 #include "node/object/limit.h"
@@ -21,7 +22,7 @@
  * drop them. So only an orderly close, after a commit, leaves a counter to go on from, and every other start takes a
  * new actor.
  */
-enum { META_VERSION = 1, META_SIZE = 20 };
+enum { META_VERSION = 1, META_ACTOR = 4, META_NEXT = 12, META_SIZE = 20 };
 
 enum {
 	MAINTAIN_RETRY_US = 1000 * 1000,
@@ -30,7 +31,7 @@ enum {
 
 /* Answers that wait for one commit, and the keys it will make durable. */
 struct generation {
-	struct message *first, **last;
+	struct message_list answers;
 	struct keyset keys;
 };
 
@@ -57,36 +58,19 @@ static void count(_Atomic uint64_t *counter, uint64_t n)
 
 /* ---- answers that wait for a commit -------------------------------------------------------------------------- */
 
-static void generation_init(struct generation *generation)
-{
-	generation->first = NULL;
-	generation->last = &generation->first;
-}
-
 static void generation_fini(struct generation *generation)
 {
-	while (generation->first != NULL) {
-		struct message *answer = generation->first;
-		generation->first = answer->next;
-		message_free(answer);
-	}
+	message_list_free(&generation->answers);
 	keyset_fini(&generation->keys);
-}
-
-static void hold(struct generation *generation, struct message *answer)
-{
-	answer->next = NULL;
-	*generation->last = answer;
-	generation->last = &answer->next;
 }
 
 /* Sends now, unless the key has a write that is not durable yet: then with that write (P3). */
 static void answer_when_durable(struct replica *self, struct message *answer, uint64_t hash, struct effects *out)
 {
 	if (keyset_has(&self->open.keys, hash))
-		hold(&self->open, answer);
+		message_list_add(&self->open.answers, answer);
 	else if (keyset_has(&self->closing.keys, hash))
-		hold(&self->closing, answer);
+		message_list_add(&self->closing.answers, answer);
 	else
 		effects_send(out, answer);
 }
@@ -126,37 +110,20 @@ static void turn_into_error(struct message *answer, int status)
 
 static void release(struct generation *generation, int status, struct effects *out)
 {
-	while (generation->first != NULL) {
-		struct message *answer = generation->first;
-		generation->first = answer->next;
+	struct message *answer;
+	while ((answer = message_list_take(&generation->answers)) != NULL) {
 		if (status != 0)
 			turn_into_error(answer, status);
 		effects_send(out, answer);
 	}
-	generation_init(generation);
 }
 
 /* ---- actor and counters -------------------------------------------------------------------------------------- */
 
-static void put_u64(uint8_t *at, uint64_t value)
-{
-	for (int i = 0; i < 8; i++)
-		at[i] = (uint8_t)(value >> (8 * i));
-}
-
-static uint64_t get_u64(const uint8_t *at)
-{
-	uint64_t value = 0;
-	for (int i = 0; i < 8; i++)
-		value |= (uint64_t)at[i] << (8 * i);
-	return value;
-}
-
 static int store_identity(struct replica *self, uint64_t actor, uint64_t next)
 {
 	uint8_t meta[META_SIZE] = {META_VERSION};
-	put_u64(meta + 4, actor);
-	put_u64(meta + 12, next);
+	bytes_put_u64(bytes_put_u64(meta + META_ACTOR, actor), next);
 	return shard_meta_set(self->options.shard, meta, sizeof meta);
 }
 
@@ -196,7 +163,7 @@ static int load_actor(struct replica *self, struct rpc_error *error_out)
 	if (meta.size == 0)
 		return become_new_actor(self);
 	const uint8_t *bytes = meta.data;
-	if (meta.size != META_SIZE || bytes[0] != META_VERSION || get_u64(bytes + 4) == 0) {
+	if (meta.size != META_SIZE || bytes[0] != META_VERSION || bytes_u64_at(bytes + META_ACTOR) == 0) {
 		snprintf(error_out->text, sizeof error_out->text,
 			 "shard %u: its actor record has version %u and %zu bytes, this program knows version %d of %d "
 			 "bytes; "
@@ -204,8 +171,9 @@ static int load_actor(struct replica *self, struct rpc_error *error_out)
 			 self->options.self.index, meta.size ? bytes[0] : 0, meta.size, META_VERSION, META_SIZE);
 		return -EBADMSG;
 	}
-	uint64_t next = get_u64(bytes + 12);
-	return next == 0 || is_damaged(self) ? become_new_actor(self) : take_actor(self, get_u64(bytes + 4), next);
+	uint64_t next = bytes_u64_at(bytes + META_NEXT);
+	return next == 0 || is_damaged(self) ? become_new_actor(self)
+					     : take_actor(self, bytes_u64_at(bytes + META_ACTOR), next);
 }
 
 static struct dot next_dot(struct replica *self)
@@ -466,18 +434,6 @@ static void on_coordinate(struct replica *self, struct message *question, uint64
 
 /* ---- refusing before anything is done -------------------------------------------------------------------------- */
 
-static struct rpc_slice question_key(const struct message *question)
-{
-	switch (question->type) {
-	case MESSAGE_COORDINATE:
-		return question->coordinate.key;
-	case MESSAGE_STORE:
-		return question->store.key;
-	default:
-		return question->fetch.key;
-	}
-}
-
 static void refuse(struct replica *self, struct message *question, enum replica_status status, struct effects *out)
 {
 	count(&self->counters.errors, 1);
@@ -519,7 +475,7 @@ static enum replica_status check_ring(const struct replica *self, const struct m
 
 static enum replica_status check(const struct replica *self, const struct message *question, uint64_t now_us)
 {
-	struct rpc_slice key = question_key(question);
+	struct rpc_slice key = message_key(question);
 	struct rpc_slice bucket, name;
 	uint16_t partition;
 	if (self->dead)
@@ -566,10 +522,7 @@ static void begin_sync(struct replica *self, const struct event *event, struct e
 	if (self->closing.keys.count == 0) {
 		struct keyset spare = self->closing.keys;
 		self->closing = self->open;
-		if (self->closing.first == NULL)
-			self->closing.last = &self->closing.first;
-		generation_init(&self->open);
-		self->open.keys = spare;
+		self->open = (struct generation){.keys = spare};
 	}
 	self->syncing = true;
 	out->sync = true;
@@ -668,8 +621,6 @@ int replica_create(const struct replica_options *options, struct replica **out, 
 		return -ENOMEM;
 	self->options = *options;
 	prng_seed(&self->prng, options->seed);
-	generation_init(&self->open);
-	generation_init(&self->closing);
 	int error = engine_batch_create(&self->batch);
 	if (error == 0)
 		error = load_actor(self, error_out);

@@ -53,8 +53,7 @@ static void step(struct world *world, enum event_type type, struct message *mess
 
 	effects_init(&effects, arena);
 	gossip_step(world->gossip, &event, &effects);
-	for (struct message *next, *sent = effects.first; sent; sent = next) {
-		next = sent->next;
+	for (struct message *sent; (sent = message_list_take(&effects.messages)) != NULL;) {
 		message_free(sent);
 	}
 	arena_unref(arena);

@@ -192,9 +192,7 @@ static void step(struct scene *scene, struct event event)
 	event.now_ms = scene->now_ms;
 	effects_init(&effects, arena_create(1024, SIZE_MAX));
 	coordinator_step(scene->coordinator, &event, &effects);
-	struct message *next;
-	for (struct message *message = effects.first; message != NULL; message = next) {
-		next = message->next;
+	for (struct message *message; (message = message_list_take(&effects.messages)) != NULL;) {
 		if (message->type == MESSAGE_CLIENT_DONE)
 			take_client_done(scene, message);
 		else if (message->type == MESSAGE_FORWARDED)

@@ -36,19 +36,6 @@ static uint64_t after_earlier_mail(const struct actor *actor, const struct messa
 	return ready_us;
 }
 
-static struct rpc_slice question_key(const struct message *message)
-{
-	switch (message->type) {
-	case MESSAGE_COORDINATE:
-		return message->coordinate.key;
-	case MESSAGE_STORE:
-		return message->store.key;
-	default:
-		assert(message->type == MESSAGE_FETCH);
-		return message->fetch.key;
-	}
-}
-
 static struct actor *machine_actor(struct machine *machine, enum actor_kind kind, uint32_t index)
 {
 	for (uint32_t i = 0; i < machine->actor_count; i++)
@@ -65,7 +52,7 @@ static struct actor *recipient(struct machine *machine, const struct message *me
 	uint32_t index = message->to.index;
 
 	if (message->to.kind == ACTOR_REPLICA)
-		index = node_shard_of(machine->node, key_partition(question_key(message)));
+		index = node_shard_of(machine->node, key_partition(message_key(message)));
 	else if (message->type == MESSAGE_CLIENT || message->type == MESSAGE_FORWARD)
 		index = (uint32_t)world_random(world, machine->node->coordinator_count);
 	return machine_actor(machine, message->to.kind, index);
@@ -165,16 +152,6 @@ static void step_mail(struct actor *actor, struct mail *mail, struct effects *ef
 	step(actor, &event, effects);
 }
 
-static void free_messages(struct effects *effects)
-{
-	for (struct message *message = effects->first, *next; message; message = next) {
-		next = message->next;
-		message_free(message);
-	}
-	effects->first = NULL;
-	effects->last = &effects->first;
-}
-
 static uint64_t draw_commit_us(struct world *world)
 {
 	uint64_t most_us = 2 * (uint64_t)world->settings.commit_us + 1;
@@ -269,7 +246,7 @@ static bool finish_steps(struct actor *actor, struct effects *effects)
 {
 	take_jobs(actor, effects);
 	if (sim_fs_is_down(actor->machine->disk)) {
-		free_messages(effects); /* before the engine whose memory they hold */
+		message_list_free(&effects->messages); /* before the engine whose memory they hold */
 		arena_unref(effects->arena);
 		machine_died(actor->machine);
 		return false;

@@ -29,20 +29,6 @@ static void receive(void *world_arg, void *arg, uint64_t number);
 
 /* ---- the transcript ---- */
 
-static struct rpc_slice key_in(const struct message *message)
-{
-	switch (message->type) {
-	case MESSAGE_COORDINATE:
-		return message->coordinate.key;
-	case MESSAGE_STORE:
-		return message->store.key;
-	case MESSAGE_FETCH:
-		return message->fetch.key;
-	default:
-		return (struct rpc_slice){0};
-	}
-}
-
 static void told_add(struct world *world, uint64_t node_id, uint64_t correlation)
 {
 	if (world->told_count == world->told_capacity) {
@@ -146,7 +132,7 @@ static void tell_answer(struct actor *actor, const struct message *message)
 static void tell(struct actor *actor, const struct message *message)
 {
 	struct world *world = actor->machine->world;
-	struct rpc_slice key = key_in(message);
+	struct rpc_slice key = message_key(message);
 
 	if (key.size && world_tells(world, world_engine_key_number(key)))
 		tell_question(actor, message);
@@ -163,7 +149,7 @@ static void tell(struct actor *actor, const struct message *message)
 static void note_question(struct actor *actor, const struct message *message)
 {
 	struct world *world = actor->machine->world;
-	struct rpc_slice key = key_in(message);
+	struct rpc_slice key = message_key(message);
 	uint32_t number = key.size ? world_engine_key_number(key) : ORACLE_NONE;
 
 	if (message->type == MESSAGE_FORWARD)
@@ -175,7 +161,7 @@ static void note_question(struct actor *actor, const struct message *message)
 void traffic_note(struct actor *actor, const struct message *message)
 {
 	struct world *world = actor->machine->world;
-	struct rpc_slice key = key_in(message);
+	struct rpc_slice key = message_key(message);
 
 	world_mix(world, (uint64_t)message->type << 56 ^ message->correlation);
 	world_mix(world, message->deadline_us);
@@ -427,8 +413,7 @@ void traffic_deliver(struct actor *actor, struct effects *effects)
 	struct queue queues[QUEUES_MAX];
 	uint32_t queue_count = 0;
 
-	for (struct message *message = effects->first, *next; message; message = next) {
-		next = message->next;
+	for (struct message *message; (message = message_list_take(&effects->messages));) {
 		if (message->type == MESSAGE_CLIENT_DONE) {
 			client_answer(world, machine, message);
 			message_free(message);
@@ -447,9 +432,6 @@ void traffic_deliver(struct actor *actor, struct effects *effects)
 			enqueue(queues, &queue_count, peer_of(world, message), message);
 		}
 	}
-	effects->first = NULL;
-	effects->last = &effects->first;
-	effects->message_count = 0;
 	for (uint32_t i = 0; i < queue_count; i++)
 		send_questions(machine, queues[i].to, queues[i].first);
 }

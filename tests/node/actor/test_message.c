@@ -106,14 +106,67 @@ static void test_effects_keep_their_order(void **state)
 		sent[i] = message_create(arena, MESSAGE_STORE);
 		effects_send(&effects, sent[i]);
 	}
-	assert_int_equal(effects.message_count, 3);
+	assert_int_equal(effects.messages.count, 3);
 	i = 0;
-	for (struct message *next, *at = effects.first; at; at = next) {
-		next = at->next;
+	for (struct message *at; (at = message_list_take(&effects.messages)) != NULL;) {
 		assert_ptr_equal(at, sent[i++]);
 		message_free(at);
 	}
 	assert_int_equal(i, 3);
+	assert_int_equal(effects.messages.count, 0);
+	arena_unref(arena);
+}
+
+/* One that was emptied takes more, and a copy is as good as the list. */
+static void test_a_list_keeps_its_order(void **state)
+{
+	struct arena *arena = new_arena();
+	struct message *messages[4];
+	struct message_list list = {0}, copy;
+
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		messages[i] = message_create(arena, MESSAGE_STORE);
+	message_list_add(&list, messages[0]);
+	assert_ptr_equal(message_list_take(&list), messages[0]);
+	assert_null(message_list_take(&list));
+	message_list_add(&list, messages[1]);
+	copy = list;
+	message_list_add(&copy, messages[2]);
+	message_list_add(&copy, messages[3]);
+	assert_int_equal(copy.count, 3);
+	for (int i = 1; i < 4; i++)
+		assert_ptr_equal(message_list_take(&copy), messages[i]);
+	assert_null(message_list_take(&copy));
+	for (int i = 0; i < 4; i++)
+		message_free(messages[i]);
+	message_list_add(&copy, message_create(arena, MESSAGE_FETCH));
+	message_list_free(&copy);
+	assert_null(copy.first);
+	arena_unref(arena);
+}
+
+static void test_every_message_has_a_way(void **state)
+{
+	struct arena *arena = new_arena();
+	struct message *message = message_create(arena, MESSAGE_STORED);
+
+	(void)state;
+	message->to.node_id = 7;
+	assert_int_equal(message_way(message, 7), WAY_LOCAL);
+	assert_int_equal(message_way(message, 8), WAY_PEER);
+	message->call = arena;
+	assert_int_equal(message_way(message, 8), WAY_ANSWER);
+	assert_int_equal(message_way(message, 7), WAY_LOCAL);
+	message->type = MESSAGE_CLIENT_DONE;
+	assert_int_equal(message_way(message, 7), WAY_CLIENT);
+	message->type = MESSAGE_CLUSTER_INITED;
+	assert_int_equal(message_way(message, 8), WAY_CLIENT);
+	message->type = MESSAGE_BUS;
+	message->call = NULL;
+	message->to.node_id = 0;
+	assert_int_equal(message_way(message, 7), WAY_BUS);
+	message_free(message);
 	arena_unref(arena);
 }
 
@@ -125,6 +178,8 @@ int main(void)
 		cmocka_unit_test(test_results_are_dropped_with_the_request),
 		cmocka_unit_test(test_every_type_and_status_has_a_name),
 		cmocka_unit_test(test_effects_keep_their_order),
+		cmocka_unit_test(test_a_list_keeps_its_order),
+		cmocka_unit_test(test_every_message_has_a_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -170,9 +170,8 @@ static void step_many(struct scene *s, uint32_t count)
 	effects_init(&effects, arena_create(1 << 16, SIZE_MAX));
 	struct event event = {.type = EVENT_MESSAGE, .now_us = s->now_us, .message = message};
 	coordinator_step(s->coordinator, &event, &effects);
-	while (effects.first != NULL) {
-		struct message *question = effects.first;
-		effects.first = question->next;
+	struct message *question;
+	while ((question = message_list_take(&effects.messages)) != NULL) {
 		message_free(question);
 	}
 	s->timer_us = effects.timer_us;

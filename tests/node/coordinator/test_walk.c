@@ -428,9 +428,7 @@ static void step(struct walk *walk, unsigned node, enum event_type type, struct 
 	effects_init(&effects, arena_create(2048, SIZE_MAX));
 	coordinator_step(walk->coordinators[node], &event, &effects);
 	walk->timers_us[node] = effects.timer_us;
-	struct message *next;
-	for (struct message *sent = effects.first; sent != NULL; sent = next) {
-		next = sent->next;
+	for (struct message *sent; (sent = message_list_take(&effects.messages)) != NULL;) {
 		if (sent->type == MESSAGE_CLIENT_DONE)
 			on_client_done(walk, sent);
 		else

@@ -129,8 +129,7 @@ static void step(uint32_t index, enum event_type type, struct message *message)
 	effects_init(&effects, arena);
 	gossip_step(node->gossip, &event, &effects);
 	node->timer_us = effects.timer_us;
-	for (struct message *next, *sent = effects.first; sent; sent = next) {
-		next = sent->next;
+	for (struct message *sent; (sent = message_list_take(&effects.messages)) != NULL;) {
 		dispatch(index, sent);
 	}
 	arena_unref(arena);

@@ -149,9 +149,7 @@ static void step(struct stage *s, struct event event)
 	event.now_ms = s->scene.now_ms;
 	effects_init(&effects, arena_create(1024, SIZE_MAX));
 	replica_step(s->replica, &event, &effects);
-	struct message *next;
-	for (struct message *answer = effects.first; answer != NULL; answer = next) {
-		next = answer->next;
+	for (struct message *answer; (answer = message_list_take(&effects.messages)) != NULL;) {
 		take(s, answer);
 	}
 	s->sync |= effects.sync;
