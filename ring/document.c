@@ -14,7 +14,7 @@ void ring_error_set(struct ring_error *error, const char *format, ...)
 {
 	va_list arguments;
 
-	if (!error)
+	if (error == NULL)
 		return;
 	va_start(arguments, format);
 	vsnprintf(error->text, sizeof(error->text), format, arguments);
@@ -48,7 +48,7 @@ bool address_is_valid(const char *text, size_t size)
 
 static void free_tables(struct owner_table *tables, uint32_t count)
 {
-	if (!tables)
+	if (tables == NULL)
 		return;
 	for (uint32_t i = 0; i < count; i++)
 		free(tables[i].rows);
@@ -72,26 +72,26 @@ static void document_free(struct ring_document *document)
 int document_create(uint32_t partition_count, uint32_t datacenter_count, uint32_t member_count,
 		    struct ring_document **out)
 {
-	struct ring_document *document = calloc(1, sizeof(*document));
+	struct ring_document *document = calloc(1, sizeof *document);
 
-	if (!document)
+	if (document == NULL)
 		return -ENOMEM;
 	atomic_init(&document->reference_count, 1);
 	document->partition_count = partition_count;
 	document->datacenter_count = datacenter_count;
 	document->member_count = member_count;
-	document->datacenters = calloc(datacenter_count, sizeof(*document->datacenters));
-	document->members = calloc(member_count, sizeof(*document->members));
-	document->member_datacenter = calloc(member_count, sizeof(*document->member_datacenter));
-	document->owners = calloc(datacenter_count, sizeof(*document->owners));
-	document->old_owners = calloc(datacenter_count, sizeof(*document->old_owners));
-	document->by_name = calloc(member_count, sizeof(*document->by_name));
-	document->replicas = calloc(member_count, sizeof(*document->replicas));
-	document->primaries = calloc(member_count, sizeof(*document->primaries));
-	document->holder_count = calloc(datacenter_count, sizeof(*document->holder_count));
-	if (!document->datacenters || !document->members || !document->member_datacenter || !document->owners ||
-	    !document->old_owners || !document->by_name || !document->replicas || !document->primaries ||
-	    !document->holder_count) {
+	document->datacenters = calloc(datacenter_count, sizeof *document->datacenters);
+	document->members = calloc(member_count, sizeof *document->members);
+	document->member_datacenter = calloc(member_count, sizeof *document->member_datacenter);
+	document->owners = calloc(datacenter_count, sizeof *document->owners);
+	document->old_owners = calloc(datacenter_count, sizeof *document->old_owners);
+	document->by_name = calloc(member_count, sizeof *document->by_name);
+	document->replicas = calloc(member_count, sizeof *document->replicas);
+	document->primaries = calloc(member_count, sizeof *document->primaries);
+	document->holder_count = calloc(datacenter_count, sizeof *document->holder_count);
+	if (document->datacenters == NULL || document->members == NULL || document->member_datacenter == NULL ||
+	    document->owners == NULL || document->old_owners == NULL || document->by_name == NULL ||
+	    document->replicas == NULL || document->primaries == NULL || document->holder_count == NULL) {
 		document_free(document);
 		return -ENOMEM;
 	}
@@ -101,19 +101,19 @@ int document_create(uint32_t partition_count, uint32_t datacenter_count, uint32_
 
 int document_copy(const struct ring_document *from, struct ring_document **out)
 {
-	int rc = document_create(from->partition_count, from->datacenter_count, from->member_count, out);
+	int error = document_create(from->partition_count, from->datacenter_count, from->member_count, out);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	(*out)->cluster_id = from->cluster_id;
 	(*out)->epoch = from->epoch;
 	(*out)->parent_hash = from->parent_hash;
 	(*out)->hash_seed = from->hash_seed;
 	(*out)->transition = from->transition;
-	memcpy((*out)->datacenters, from->datacenters, from->datacenter_count * sizeof(*from->datacenters));
-	memcpy((*out)->members, from->members, from->member_count * sizeof(*from->members));
+	memcpy((*out)->datacenters, from->datacenters, from->datacenter_count * sizeof *from->datacenters);
+	memcpy((*out)->members, from->members, from->member_count * sizeof *from->members);
 	memcpy((*out)->member_datacenter, from->member_datacenter,
-	       from->member_count * sizeof(*from->member_datacenter));
+	       from->member_count * sizeof *from->member_datacenter);
 	return 0;
 }
 
@@ -123,27 +123,27 @@ int owner_table_create(struct owner_table *table, uint32_t partition_count, uint
 	table->width = width;
 	if (width == 0)
 		return 0;
-	table->rows = malloc((size_t)partition_count * width * sizeof(*table->rows));
-	if (!table->rows) {
+	table->rows = malloc((size_t)partition_count * width * sizeof *table->rows);
+	if (table->rows == NULL) {
 		table->width = 0;
 		return -ENOMEM;
 	}
-	memset(table->rows, 0xff, (size_t)partition_count * width * sizeof(*table->rows)); /* RING_NOBODY */
+	memset(table->rows, 0xff, (size_t)partition_count * width * sizeof *table->rows); /* RING_NOBODY */
 	return 0;
 }
 
 int owner_table_copy(struct owner_table *table, uint32_t partition_count, const struct owner_table *from)
 {
-	int rc = owner_table_create(table, partition_count, from->width);
+	int error = owner_table_create(table, partition_count, from->width);
 
-	if (!rc && from->width)
-		memcpy(table->rows, from->rows, (size_t)partition_count * from->width * sizeof(*table->rows));
-	return rc;
+	if (!error && from->width)
+		memcpy(table->rows, from->rows, (size_t)partition_count * from->width * sizeof *table->rows);
+	return error;
 }
 
 void ring_document_destroy(struct ring_document **document)
 {
-	if (!*document)
+	if (*document == NULL)
 		return;
 	if (atomic_fetch_sub_explicit(&(*document)->reference_count, 1, memory_order_acq_rel) == 1)
 		document_free(*document);
@@ -156,50 +156,6 @@ struct ring_document *ring_document_ref(const struct ring_document *document)
 
 	atomic_fetch_add_explicit(&shared->reference_count, 1, memory_order_relaxed);
 	return shared;
-}
-
-/* ---- sealing --------------------------------------------------------------------------------------------------- */
-
-static int compare_names(const void *a, const void *b, void *context)
-{
-	const struct ring_member *members = context;
-
-	return strcmp(members[*(const uint16_t *)a].name, members[*(const uint16_t *)b].name);
-}
-
-static void count_owners(struct ring_document *document, const struct owner_table *table)
-{
-	for (uint32_t partition = 0; partition < document->partition_count; partition++) {
-		const uint16_t *row = table->rows + (size_t)partition * table->width;
-		document->primaries[row[0]]++;
-		for (uint32_t i = 0; i < table->width; i++)
-			document->replicas[row[i]]++;
-	}
-}
-
-int document_seal(struct ring_document *document)
-{
-	uint8_t *bytes;
-	size_t size;
-	int rc;
-
-	document->partition_shift = 64 - (uint32_t)__builtin_ctz(document->partition_count);
-	for (uint32_t i = 0; i < document->member_count; i++)
-		document->by_name[i] = (uint16_t)i;
-	qsort_r(document->by_name, document->member_count, sizeof(*document->by_name), compare_names,
-		document->members);
-	for (uint32_t i = 0; i < document->datacenter_count; i++)
-		if (document->owners[i].width)
-			count_owners(document, &document->owners[i]);
-	for (uint32_t i = 0; i < document->member_count; i++)
-		document->holder_count[document->member_datacenter[i]] += document->replicas[i] > 0;
-
-	rc = ring_document_encode(document, &bytes, &size);
-	if (rc)
-		return rc;
-	document->hash = XXH3_64bits(bytes, size);
-	free(bytes);
-	return 0;
 }
 
 /* ---- fields ---------------------------------------------------------------------------------------------------- */

@@ -61,18 +61,18 @@ static __thread unsigned registrations; /* several nodes may share a thread, as 
 static struct snapshot *snapshot_new(struct ring_table *table, const struct ring_document *document,
 				     const struct ring_member_status *status)
 {
-	uint32_t count = document ? ring_member_count(document) : 0;
-	struct snapshot *snapshot = malloc(sizeof(*snapshot) + count * sizeof(*status));
+	uint32_t count = document != NULL ? ring_member_count(document) : 0;
+	struct snapshot *snapshot = malloc(sizeof *snapshot + count * sizeof *status);
 
-	if (!snapshot)
+	if (snapshot == NULL)
 		return NULL;
 	snapshot->table = table;
-	snapshot->view.document = document ? ring_document_ref(document) : NULL;
+	snapshot->view.document = document != NULL ? ring_document_ref(document) : NULL;
 	snapshot->view.status = snapshot->status;
-	snapshot->view.self = document ? ring_member_find(document, table->self_id) : -1;
+	snapshot->view.self = document != NULL ? ring_member_find(document, table->self_id) : -1;
 	snapshot->view.self_id = table->self_id;
 	if (count)
-		memcpy(snapshot->status, status, count * sizeof(*status));
+		memcpy(snapshot->status, status, count * sizeof *status);
 	return snapshot;
 }
 
@@ -113,14 +113,14 @@ static void snapshot_retire(struct snapshot *snapshot)
 
 int ring_table_create(uint64_t self_id, struct ring_table **out)
 {
-	struct ring_table *table = calloc(1, sizeof(*table));
+	struct ring_table *table = calloc(1, sizeof *table);
 	struct snapshot *snapshot;
 
-	if (!table)
+	if (table == NULL)
 		return -ENOMEM;
 	table->self_id = self_id;
 	snapshot = snapshot_new(table, NULL, NULL);
-	if (!snapshot) {
+	if (snapshot == NULL) {
 		free(table);
 		return -ENOMEM;
 	}
@@ -133,7 +133,7 @@ int ring_table_create(uint64_t self_id, struct ring_table **out)
 
 void ring_table_destroy(struct ring_table **table)
 {
-	if (!*table)
+	if (*table == NULL)
 		return;
 	pthread_mutex_lock(&(*table)->mutex);
 	while ((*table)->retired > 0)
@@ -152,7 +152,7 @@ int ring_table_publish(struct ring_table *table, const struct ring_document *doc
 	struct snapshot *next = snapshot_new(table, document, status);
 
 	assert(registrations > 0); /* call_rcu reads RCU data itself */
-	if (!next)
+	if (next == NULL)
 		return -ENOMEM;
 	snapshot_retire(atomic_exchange_explicit(&table->published, next, memory_order_acq_rel));
 	return 0;

@@ -6,33 +6,33 @@
 #include <string.h>
 
 /* Takes over *document on success only; destroys it otherwise. */
-static int finish(struct ring_document *document, int rc, struct ring_document **out)
+static int finish(struct ring_document *document, int error, struct ring_document **out)
 {
-	if (!rc)
-		rc = document_seal(document);
-	if (rc)
+	if (!error)
+		error = document_seal(document);
+	if (error)
 		ring_document_destroy(&document);
 	else
 		*out = document;
-	return rc;
+	return error;
 }
 
 static int copy_owners(struct ring_document *document, const struct ring_document *from)
 {
-	int rc = 0;
+	int error = 0;
 
-	for (uint32_t i = 0; i < from->datacenter_count && !rc; i++)
-		rc = owner_table_copy(&document->owners[i], from->partition_count, &from->owners[i]);
-	return rc;
+	for (uint32_t i = 0; i < from->datacenter_count && !error; i++)
+		error = owner_table_copy(&document->owners[i], from->partition_count, &from->owners[i]);
+	return error;
 }
 
 static int copy_old_owners(struct ring_document *document, const struct ring_document *from)
 {
-	int rc = 0;
+	int error = 0;
 
-	for (uint32_t i = 0; i < from->datacenter_count && !rc; i++)
-		rc = owner_table_copy(&document->old_owners[i], from->partition_count, &from->old_owners[i]);
-	return rc;
+	for (uint32_t i = 0; i < from->datacenter_count && !error; i++)
+		error = owner_table_copy(&document->old_owners[i], from->partition_count, &from->old_owners[i]);
+	return error;
 }
 
 static int find_datacenter(const struct ring_document *document, const char *name)
@@ -48,9 +48,9 @@ static int remember_owners(struct ring_document *document, uint32_t datacenter_i
 			   const struct ring_document *stable, const struct owner_table *from)
 {
 	struct owner_table *table = &document->old_owners[datacenter_index];
-	int rc = owner_table_create(table, document->partition_count, from->width);
+	int error = owner_table_create(table, document->partition_count, from->width);
 
-	for (uint32_t partition = 0; partition < document->partition_count && !rc; partition++) {
+	for (uint32_t partition = 0; partition < document->partition_count && !error; partition++) {
 		const uint16_t *row = from->rows + (size_t)partition * from->width;
 		uint16_t *remembered = table->rows + (size_t)partition * from->width;
 
@@ -60,14 +60,14 @@ static int remember_owners(struct ring_document *document, uint32_t datacenter_i
 				*remembered++ = (uint16_t)member;
 		}
 	}
-	return rc;
+	return error;
 }
 
 int ring_transition_begin(const struct ring_document *stable, const struct ring_document *target,
 			  struct ring_document **out, struct ring_error *error_out)
 {
 	struct ring_document *document;
-	int rc;
+	int error;
 
 	if (stable->transition != RING_STABLE || target->transition != RING_STABLE ||
 	    target->parent_hash != stable->hash) {
@@ -77,45 +77,45 @@ int ring_transition_begin(const struct ring_document *stable, const struct ring_
 			       target->epoch, stable->epoch);
 		return -EINVAL;
 	}
-	rc = document_copy(target, &document);
-	if (rc)
-		return rc;
+	error = document_copy(target, &document);
+	if (error)
+		return error;
 	document->transition = RING_WRITE_BOTH_READ_OLD;
-	rc = copy_owners(document, target);
-	for (uint32_t i = 0; i < document->datacenter_count && !rc; i++) {
+	error = copy_owners(document, target);
+	for (uint32_t i = 0; i < document->datacenter_count && !error; i++) {
 		int before = find_datacenter(stable, document->datacenters[i].name);
 		if (before >= 0 && stable->owners[before].width)
-			rc = remember_owners(document, i, stable, &stable->owners[before]);
+			error = remember_owners(document, i, stable, &stable->owners[before]);
 	}
-	return finish(document, rc, out);
+	return finish(document, error, out);
 }
 
 int ring_transition_next(const struct ring_document *from, struct ring_document **out, struct ring_error *error_out)
 {
 	struct ring_document *document;
-	int rc;
+	int error;
 
 	if (from->transition == RING_STABLE) {
 		ring_error_set(error_out, "the ring (epoch %" PRIu64 ") is not changing", from->epoch);
 		return -EINVAL;
 	}
-	rc = document_copy(from, &document);
-	if (rc)
-		return rc;
+	error = document_copy(from, &document);
+	if (error)
+		return error;
 	document->epoch = from->epoch + 1;
 	document->parent_hash = from->hash;
 	document->transition = from->transition == RING_WRITE_BOTH_READ_OLD ? RING_WRITE_BOTH_READ_NEW : RING_STABLE;
-	rc = copy_owners(document, from);
-	if (!rc && document->transition != RING_STABLE)
-		rc = copy_old_owners(document, from);
-	return finish(document, rc, out);
+	error = copy_owners(document, from);
+	if (!error && document->transition != RING_STABLE)
+		error = copy_old_owners(document, from);
+	return finish(document, error, out);
 }
 
 int ring_transition_abort(const struct ring_document *from, const struct ring_document *stable,
 			  struct ring_document **out, struct ring_error *error_out)
 {
 	struct ring_document *document;
-	int rc;
+	int error;
 
 	/* Once reads go to the new owners an abort would be a second move, not a return. */
 	if (from->transition != RING_WRITE_BOTH_READ_OLD || from->parent_hash != stable->hash) {
@@ -125,9 +125,9 @@ int ring_transition_abort(const struct ring_document *from, const struct ring_do
 			       from->epoch, stable->epoch);
 		return -EINVAL;
 	}
-	rc = document_copy(stable, &document);
-	if (rc)
-		return rc;
+	error = document_copy(stable, &document);
+	if (error)
+		return error;
 	document->epoch = from->epoch + 1;
 	document->parent_hash = from->hash;
 	return finish(document, copy_owners(document, stable), out);

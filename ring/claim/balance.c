@@ -415,13 +415,13 @@ static int compare_ordered(const void *a, const void *b)
 /* Another order in every epoch: otherwise each newcomer would steal from the same partitions. */
 static int draw_order(struct balance *balance, uint64_t epoch)
 {
-	struct ordered_partition *drawn = malloc(balance->partition_count * sizeof(*drawn));
+	struct ordered_partition *drawn = malloc(balance->partition_count * sizeof *drawn);
 
-	if (!drawn)
+	if (drawn == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < balance->partition_count; i++)
 		drawn[i] = (struct ordered_partition){hash_of(balance->seed, i, ~epoch), i};
-	qsort(drawn, balance->partition_count, sizeof(*drawn), compare_ordered);
+	qsort(drawn, balance->partition_count, sizeof *drawn, compare_ordered);
 	for (uint32_t i = 0; i < balance->partition_count; i++)
 		balance->order[i] = drawn[i].partition;
 	free(drawn);
@@ -436,27 +436,27 @@ int balance_init(struct balance *balance, uint64_t seed, uint64_t epoch, uint32_
 	*balance = (struct balance){
 		.seed = seed, .partition_count = partition_count, .width = width, .node_count = node_count};
 	balance->holes = (uint32_t)place_count;
-	balance->racks = calloc(node_count, sizeof(*balance->racks));
-	balance->order = malloc(partition_count * sizeof(*balance->order));
-	balance->rows = malloc(place_count * sizeof(*balance->rows));
-	balance->fresh = calloc(place_count, sizeof(*balance->fresh));
-	balance->nodes = calloc(node_count, sizeof(*balance->nodes));
-	balance->steps = malloc((node_count + 1) * sizeof(*balance->steps));
-	if (!balance->racks || !balance->order || !balance->rows || !balance->fresh || !balance->nodes ||
-	    !balance->steps || draw_order(balance, epoch)) {
+	balance->racks = calloc(node_count, sizeof *balance->racks);
+	balance->order = malloc(partition_count * sizeof *balance->order);
+	balance->rows = malloc(place_count * sizeof *balance->rows);
+	balance->fresh = calloc(place_count, sizeof *balance->fresh);
+	balance->nodes = calloc(node_count, sizeof *balance->nodes);
+	balance->steps = malloc((node_count + 1) * sizeof *balance->steps);
+	if (balance->racks == NULL || balance->order == NULL || balance->rows == NULL || balance->fresh == NULL ||
+	    balance->nodes == NULL || balance->steps == NULL || draw_order(balance, epoch)) {
 		balance_fini(balance);
 		return -ENOMEM;
 	}
-	memset(balance->rows, 0xff, place_count * sizeof(*balance->rows)); /* RING_NOBODY */
+	memset(balance->rows, 0xff, place_count * sizeof *balance->rows); /* RING_NOBODY */
 	return 0;
 }
 
 int balance_set_shares(struct balance *balance, const uint32_t *weights)
 {
-	uint16_t *racks = malloc(balance->node_count * sizeof(*racks));
-	struct share *shares = malloc(balance->node_count * sizeof(*shares));
+	uint16_t *racks = malloc(balance->node_count * sizeof *racks);
+	struct share *shares = malloc(balance->node_count * sizeof *shares);
 
-	if (!racks || !shares) {
+	if (racks == NULL || shares == NULL) {
 		free(racks);
 		free(shares);
 		return -ENOMEM;

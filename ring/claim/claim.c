@@ -53,11 +53,11 @@ static uint16_t rack_number(const struct balance *balance, const struct ring_doc
 
 static int collect_nodes(struct balance *balance, const struct ring_document *document, uint32_t datacenter)
 {
-	uint32_t *weights = malloc(balance->node_count * sizeof(*weights));
+	uint32_t *weights = malloc(balance->node_count * sizeof *weights);
 	uint32_t count = 0;
-	int rc;
+	int error;
 
-	if (!weights)
+	if (weights == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < document->member_count; i++) {
 		struct node *node = &balance->nodes[count];
@@ -69,9 +69,9 @@ static int collect_nodes(struct balance *balance, const struct ring_document *do
 		node->rack = rack_number(balance, document, count, document->members[i].rack);
 		weights[count++] = document->members[i].weight;
 	}
-	rc = balance_set_shares(balance, weights);
+	error = balance_set_shares(balance, weights);
 	free(weights);
-	return rc;
+	return error;
 }
 
 /* ---- 2: keep --------------------------------------------------------------------------------------------------- */
@@ -102,9 +102,9 @@ static void drop_fullest(struct balance *balance, struct kept *kept, const uint3
 	for (uint32_t i = 0; i < kept->count; i++) {
 		const struct node *node = &balance->nodes[kept->nodes[i]];
 
-		if (rack && node->rack != *rack)
+		if (rack != NULL && node->rack != *rack)
 			continue;
-		if (!rack && balance->racks_have_least &&
+		if (rack == NULL && balance->racks_have_least &&
 		    balance_count_rack(balance, kept->nodes, kept->count, node->rack) <=
 			    balance->racks[node->rack].least)
 			continue;
@@ -147,7 +147,7 @@ static void keep_rows(struct balance *balance, const struct owner_table *previou
 		struct kept kept = kept_owners(previous, node_of_member, balance->order[i]);
 
 		trim(balance, &kept);
-		memcpy(balance_row(balance, balance->order[i]), kept.nodes, kept.count * sizeof(*kept.nodes));
+		memcpy(balance_row(balance, balance->order[i]), kept.nodes, kept.count * sizeof *kept.nodes);
 		balance->holes -= kept.count;
 	}
 }
@@ -163,10 +163,10 @@ static int keep(struct balance *balance, const struct ring_document *document, u
 			break;
 	if (before == previous->datacenter_count || previous->owners[before].width == 0)
 		return 0;
-	node_of_member = malloc(previous->member_count * sizeof(*node_of_member));
-	if (!node_of_member)
+	node_of_member = malloc(previous->member_count * sizeof *node_of_member);
+	if (node_of_member == NULL)
 		return -ENOMEM;
-	memset(node_of_member, 0xff, previous->member_count * sizeof(*node_of_member)); /* RING_NOBODY */
+	memset(node_of_member, 0xff, previous->member_count * sizeof *node_of_member); /* RING_NOBODY */
 	for (uint16_t i = 0; i < balance->node_count; i++) {
 		int member = ring_member_find(previous, balance->nodes[i].id);
 		if (member >= 0)
@@ -181,52 +181,52 @@ static int keep(struct balance *balance, const struct ring_document *document, u
 
 static int store_owners(const struct balance *balance, struct owner_table *table)
 {
-	int rc = owner_table_create(table, balance->partition_count, balance->width);
+	int error = owner_table_create(table, balance->partition_count, balance->width);
 
-	for (size_t i = 0; i < (size_t)balance->partition_count * balance->width && !rc; i++)
+	for (size_t i = 0; i < (size_t)balance->partition_count * balance->width && !error; i++)
 		table->rows[i] = (uint16_t)balance->nodes[balance->rows[i]].member;
-	return rc;
+	return error;
 }
 
 static int claim_datacenter(struct ring_document *document, uint32_t datacenter, const struct ring_document *previous)
 {
 	uint32_t nodes = count_nodes(document, datacenter), width = document->datacenters[datacenter].replica_count;
 	struct balance balance;
-	int rc;
+	int error;
 
 	if (nodes == 0)
 		return 0;
-	rc = balance_init(&balance, document->hash_seed, document->epoch, document->partition_count,
-			  width < nodes ? width : nodes, nodes);
-	if (rc)
-		return rc;
-	rc = collect_nodes(&balance, document, datacenter);
-	if (!rc && previous)
-		rc = keep(&balance, document, datacenter, previous);
-	if (!rc) {
+	error = balance_init(&balance, document->hash_seed, document->epoch, document->partition_count,
+			     width < nodes ? width : nodes, nodes);
+	if (error)
+		return error;
+	error = collect_nodes(&balance, document, datacenter);
+	if (!error && previous != NULL)
+		error = keep(&balance, document, datacenter, previous);
+	if (!error) {
 		balance_run(&balance);
 		balance_run_first_places(&balance);
-		rc = store_owners(&balance, &document->owners[datacenter]);
+		error = store_owners(&balance, &document->owners[datacenter]);
 	}
 	balance_fini(&balance);
-	return rc;
+	return error;
 }
 
 int ring_claim(const struct ring_document *previous, const struct ring_plan *plan, struct ring_document **out,
 	       struct ring_error *error_out)
 {
 	struct ring_document *document;
-	int rc = plan_to_document(plan, previous, &document, error_out);
+	int error = plan_to_document(plan, previous, &document, error_out);
 
-	if (rc)
-		return rc;
-	for (uint32_t i = 0; i < document->datacenter_count && !rc; i++)
-		rc = claim_datacenter(document, i, previous);
-	if (!rc)
-		rc = document_seal(document);
-	if (rc)
+	if (error)
+		return error;
+	for (uint32_t i = 0; i < document->datacenter_count && !error; i++)
+		error = claim_datacenter(document, i, previous);
+	if (!error)
+		error = document_seal(document);
+	if (error)
 		ring_document_destroy(&document);
 	else
 		*out = document;
-	return rc;
+	return error;
 }

@@ -111,7 +111,7 @@ static int copy_datacenters(struct ring_document *document, const struct ring_pl
 		strcpy(document->datacenters[i].name, plan->datacenters[i].name);
 		document->datacenters[i].replica_count = plan->datacenters[i].replica_count;
 	}
-	qsort(document->datacenters, document->datacenter_count, sizeof(*document->datacenters), compare_datacenters);
+	qsort(document->datacenters, document->datacenter_count, sizeof *document->datacenters, compare_datacenters);
 	for (uint32_t i = 1; i < document->datacenter_count; i++)
 		if (!strcmp(document->datacenters[i - 1].name, document->datacenters[i].name))
 			REFUSE(error, "datacenter %s stands twice in the plan", document->datacenters[i].name);
@@ -166,7 +166,7 @@ static int copy_members(struct ring_document *document, const struct ring_plan *
 			       plan->members[i].name, RING_NAME_MAX - 1, plan->members[i].datacenter);
 		copy_member(&document->members[i], &plan->members[i]);
 	}
-	qsort(document->members, document->member_count, sizeof(*document->members), compare_members);
+	qsort(document->members, document->member_count, sizeof *document->members, compare_members);
 	for (uint32_t i = 0; i < document->member_count; i++)
 		document->member_datacenter[i] = (uint8_t)find_datacenter(document, document->members[i].datacenter);
 	return check_unique(document, error);
@@ -176,27 +176,27 @@ int plan_to_document(const struct ring_plan *plan, const struct ring_document *p
 		     struct ring_error *error_out)
 {
 	struct ring_document *document;
-	int rc = check_counts(plan, error_out);
+	int error = check_counts(plan, error_out);
 
-	if (!rc && previous)
-		rc = check_previous(plan, previous, error_out);
-	if (!rc)
-		rc = check_datacenters(plan, error_out);
-	if (!rc)
-		rc = document_create(plan->partition_count, plan->datacenter_count, plan->member_count, &document);
-	if (rc)
-		return rc;
+	if (!error && previous != NULL)
+		error = check_previous(plan, previous, error_out);
+	if (!error)
+		error = check_datacenters(plan, error_out);
+	if (!error)
+		error = document_create(plan->partition_count, plan->datacenter_count, plan->member_count, &document);
+	if (error)
+		return error;
 
 	document->cluster_id = plan->cluster_id;
 	document->hash_seed = plan->hash_seed;
-	document->epoch = previous ? previous->epoch + 1 : 1;
-	document->parent_hash = previous ? previous->hash : 0;
-	rc = copy_datacenters(document, plan, error_out);
-	if (!rc)
-		rc = copy_members(document, plan, error_out);
-	if (rc)
+	document->epoch = previous != NULL ? previous->epoch + 1 : 1;
+	document->parent_hash = previous != NULL ? previous->hash : 0;
+	error = copy_datacenters(document, plan, error_out);
+	if (!error)
+		error = copy_members(document, plan, error_out);
+	if (error)
 		ring_document_destroy(&document);
 	else
 		*out = document;
-	return rc;
+	return error;
 }

@@ -81,7 +81,7 @@ static wide total_demand(const struct pool *pool, wide level, wide *by_rack)
 {
 	wide total = 0;
 
-	memset(by_rack, 0, pool->rack_count * sizeof(*by_rack));
+	memset(by_rack, 0, pool->rack_count * sizeof *by_rack);
 	for (uint32_t i = 0; i < pool->node_count; i++)
 		by_rack[pool->racks[i]] += node_demand(pool, i, level);
 	for (uint32_t i = 0; i < pool->rack_count; i++) {

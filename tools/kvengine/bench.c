@@ -38,8 +38,6 @@ struct start {
 	pthread_t thread;
 };
 
-static int settle(struct bench *);
-
 static const struct workload workloads[] = {
 	{"fillseq", "writes keys in order, into an empty store", bench_fillseq, NULL, true, true, false, 1},
 	{"fillrandom", "writes keys at random, into an empty store", bench_fillrandom, NULL, true, true, false, 1},
@@ -59,7 +57,7 @@ static const struct workload workloads[] = {
 	 false, 1},
 	{"floor", "the system calls and cache misses that all rest on, alone", NULL, bench_floor, false, false, false,
 	 1},
-	{"settle", "flushes, and waits until the background is idle", NULL, settle, false, false, false, 1},
+	{"settle", "flushes, and waits until the background is idle", NULL, bench_settle, false, false, false, 1},
 };
 
 enum { WORKLOAD_COUNT = sizeof(workloads) / sizeof(workloads[0]) };
@@ -75,53 +73,6 @@ char *bench_workloads_help(void)
 	for (int i = 0; i < WORKLOAD_COUNT; i++)
 		fprintf(out, "  %-17s %s\n", workloads[i].name, workloads[i].help);
 	return fclose(out) == 0 ? text : NULL;
-}
-
-/* ---- the store ------------------------------------------------------------------------------------------------ */
-
-int bench_open_engine(struct bench *bench)
-{
-	struct engine_error error;
-	int rc = engine_open(&bench->options->engine, &bench->engine, &error);
-
-	if (rc)
-		fprintf(stderr, "kvengine bench: %s\n", error.text);
-	return rc;
-}
-
-static int drain(struct bench *bench)
-{
-	int rc = 0;
-
-	for (uint32_t i = 0; rc == 0 && i < engine_shard_count(bench->engine); i++)
-		rc = pool_drain(bench->pool, engine_shard(bench->engine, i));
-	return rc;
-}
-
-static int settle(struct bench *bench)
-{
-	int rc = 0;
-
-	for (uint32_t i = 0; rc == 0 && i < engine_shard_count(bench->engine); i++)
-		rc = shard_request_flush(engine_shard(bench->engine, i));
-	return rc ? rc : drain(bench);
-}
-
-static int close_engine(struct bench *bench)
-{
-	int rc;
-
-	if (!bench->engine)
-		return 0;
-	rc = drain(bench);
-	return rc ? rc : engine_close(&bench->engine);
-}
-
-int bench_empty_store(struct bench *bench)
-{
-	int rc = close_engine(bench);
-
-	return rc ? rc : scratch_empty(bench->options->engine.directory);
 }
 
 /* ---- report --------------------------------------------------------------------------------------------------- */
@@ -323,7 +274,7 @@ static int run_all(struct bench *bench)
 	for (char *name; rc == 0 && (name = strsep(&rest, ","));)
 		rc = run_named(bench, name);
 	if (rc == 0)
-		rc = close_engine(bench);
+		rc = bench_close_engine(bench);
 	pool_destroy(&bench->pool);
 	free(list);
 	return rc;

@@ -73,9 +73,11 @@ void bench_readwhilewriting(struct worker *);
 /* bench_clients.c */
 void bench_fillsync16(struct worker *);
 
-/* bench.c */
+/* bench_store.c: the store that is measured */
 __attribute__((warn_unused_result)) int bench_open_engine(struct bench *);
-__attribute__((warn_unused_result)) int bench_empty_store(struct bench *); /* leaves it closed */
+__attribute__((warn_unused_result)) int bench_settle(struct bench *);       /* flushes and waits for the background */
+__attribute__((warn_unused_result)) int bench_close_engine(struct bench *); /* waits for the background first */
+__attribute__((warn_unused_result)) int bench_empty_store(struct bench *);  /* leaves it closed */
 /* bench_floor.c: what the machine allows */
 __attribute__((warn_unused_result)) int bench_floor(struct bench *);
 /* bench_open.c: kills a process in the middle of writing and opens what it leaves */
