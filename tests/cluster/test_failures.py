@@ -187,6 +187,21 @@ class FailureTest(unittest.TestCase):
         self.check(values, 3)
 
 
+    def test_a_client_passes_over_a_node_that_hangs(self):
+        """The stopped node is the one that the client asks first: the kernel takes its requests, and nobody answers."""
+        import signal
+
+        client = self.cluster.client(timeout=4)
+        client.put("k", b"before")
+        self.cluster.nodes[0].process.send_signal(signal.SIGSTOP)
+        try:
+            client.put("k", b"after", context=client.get("k").context)
+            fresh = self.cluster.client(timeout=4)
+            self.assertEqual(fresh.get("k").value, b"after")
+        finally:
+            self.cluster.nodes[0].process.send_signal(signal.SIGCONT)
+
+
 class ProcessTest(unittest.TestCase):
     def run_node(self, *arguments):
         return subprocess.run([os.environ["KVNODE"], *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, text=True)

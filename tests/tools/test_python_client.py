@@ -4,11 +4,14 @@
 import os
 import socket
 import threading
+import time
 import unittest
 
 import kvring
 from fake_node import FakeCluster
 from kvring.schema import messages as m
+
+DOUBT = "1 of 2 acknowledged (n2: no answer in time); safe to retry with the same operation id"
 
 
 class ClientTest(unittest.TestCase):
@@ -128,7 +131,7 @@ class ClientTest(unittest.TestCase):
 
     def test_an_outcome_in_doubt_carries_the_id_to_repeat_with(self):
         def doubt(node, method, body):
-            answer = m.PutResponse(outcome=m.IN_DOUBT, code=m.DEADLINE_EXCEEDED, acks_owners=1, needed=2, message="n2 is silent")
+            answer = m.PutResponse(outcome=m.IN_DOUBT, code=m.DEADLINE_EXCEEDED, acks_owners=1, needed=2, message=DOUBT)
             return m.Response(code=m.OK, body=answer.SerializeToString())
 
         self.cluster.hook = doubt
@@ -138,6 +141,154 @@ class ClientTest(unittest.TestCase):
         self.cluster.hook = None
         self.client.put("k", b"v", operation_id=caught.exception.operation_id)
         self.assertEqual(self.cluster.applied, [caught.exception.operation_id])
+
+    def test_what_is_no_text_and_no_bytes_is_refused_by_type(self):
+        for key, value in (("a", 5), ("a", None), ("a", 1.5), ("a", ["x"]), (5, b"v"), (None, b"v")):
+            with self.assertRaises(TypeError):
+                self.client.put(key, value)
+        with self.assertRaises(TypeError):
+            self.client.batch_put([("a", 5)])
+        with self.assertRaises(TypeError):
+            self.client.batch_put(["ab"])
+        for call in (self.client.get, self.client.delete, self.client.batch_get):
+            with self.assertRaises(TypeError):
+                call(5)
+        with self.assertRaises(TypeError):
+            self.client.batch_get("a key, not a list of them")
+        with self.assertRaises(TypeError):
+            kvring.Client(self.cluster.endpoints, bucket=5)
+        self.assertEqual(self.cluster.requests, [])
+
+    def test_what_is_no_context_no_quorum_and_no_operation_id_is_told(self):
+        found = self.client.get("k")
+        self.cluster.requests.clear()
+        for options in ({"context": found}, {"context": "text"}, {"w": "2"}, {"w": True}):
+            with self.assertRaises(TypeError):
+                self.client.put("k", b"v", **options)
+        for options in ({"operation_id": b"short"}, {"w": -1}):
+            with self.assertRaises(ValueError):
+                self.client.put("k", b"v", **options)
+        self.assertEqual(self.cluster.requests, [])
+
+    def test_bytes_of_any_kind_are_values(self):
+        for value in (b"v", bytearray(b"v"), memoryview(b"v"), "v"):
+            self.client.put("k", value, context=self.client.get("k").context)
+            self.assertEqual(self.client.get("k").value, b"v")
+
+    def silence(self, *indexes):
+        """These nodes take requests and never answer, as a stopped process does."""
+        self.cluster.hook = lambda node, method, body: "drop" if node.index in indexes else None
+
+    def test_a_node_that_hangs_does_not_use_up_the_time(self):
+        self.silence(0)
+        began = time.monotonic()
+        self.client.put("k", b"v")
+        self.assertLess(time.monotonic() - began, 1.5)  # of 2 s; its share is 1 s
+        began = time.monotonic()
+        self.assertEqual(self.client.get("k").value, b"v")
+        self.assertLess(time.monotonic() - began, 0.5)  # it is not asked first again
+        self.assertEqual(len(self.cluster.applied), 1)
+
+    def test_a_node_that_hangs_before_its_handshake_does_not_either(self):
+        with socket.socket() as stopped:  # connections are taken by the kernel, and nobody answers
+            stopped.bind(("127.0.0.1", 0))
+            stopped.listen(8)
+            endpoints = "127.0.0.1:%d,%s" % (stopped.getsockname()[1], self.cluster.endpoints)
+            with kvring.Client(endpoints, timeout=1.5) as client:
+                client.put("k", b"v")
+                self.assertEqual(client.get("k").value, b"v")
+
+    def test_a_slow_node_may_still_answer_first(self):
+        answered = threading.Event()
+
+        def slow(node, method, body):
+            if node.index == 0:
+                answered.wait(1.2)
+                return None
+            answered.set()  # the other one is asked now, and says nothing
+            return "drop"
+
+        self.cluster.hook = slow
+        self.client.put("k", b"v")
+        self.assertEqual(len(self.cluster.applied), 1)
+
+    def test_a_refusal_after_a_node_was_lost_in_the_middle_is_in_doubt(self):
+        def full(node, method, body):
+            if node.index == 0:
+                return "drop"
+            answer = m.PutResponse(outcome=m.REFUSED, code=m.RESOURCE_EXHAUSTED, needed=2, message="the disk is full")
+            return m.Response(code=m.OK, body=answer.SerializeToString())
+
+        self.cluster.hook = full
+        with self.assertRaises(kvring.InDoubt) as caught:
+            self.client.put("k", b"v", context=b"")
+        self.assertIn("the disk is full", str(caught.exception))
+
+    def test_a_value_over_the_limit_is_refused_at_once(self):
+        for size in ((8 << 20) + 1, 20 << 20):
+            began = time.monotonic()
+            with self.assertRaises(kvring.Refused) as caught:
+                self.client.put("k", bytes(size))
+            self.assertIn("%d bytes, the limit is 8388608" % size, str(caught.exception))
+            self.assertLess(time.monotonic() - began, 1)
+        results = self.client.batch_put([("a", b"1"), ("b", bytes(20 << 20)), ("c", b"3")])
+        self.assertEqual([type(r.error) for r in results], [type(None), kvring.Refused, type(None)])
+        with self.assertRaises(kvring.Refused) as caught:
+            self.client.batch_put([("k%d" % i, bytes(7 << 20)) for i in range(3)])
+        self.assertIn("send fewer operations at once", str(caught.exception))
+        self.assertEqual(len(self.cluster.applied), 2)
+
+    def test_delete_without_a_context_deletes_what_is_there(self):
+        self.client.put("k", b"one")
+        self.client.put("k", b"two")
+        self.assertEqual(self.client.delete("k").synced, 2)
+        self.assertFalse(self.client.get("k").found)
+        self.assertIsNone(self.client.delete("k"))
+        self.assertIsNone(self.client.delete("never there"))
+        self.assertIsNone(self.client.delete("never there", context=self.client.get("never there").context))
+
+    def test_a_delete_in_doubt_is_repeated_exactly(self):
+        self.client.put("k", b"old")
+        doubt = m.PutResponse(outcome=m.IN_DOUBT, code=m.DEADLINE_EXCEEDED, needed=2, message=DOUBT)
+        self.cluster.hook = lambda node, method, body: (
+            m.Response(code=m.OK, body=doubt.SerializeToString()) if method.endswith("/Delete") else None
+        )
+        with self.assertRaises(kvring.InDoubt) as caught:
+            self.client.delete("k")
+        self.cluster.hook = None
+        self.client.put("k", b"new")  # by somebody else, meanwhile
+        self.client.delete("k", context=caught.exception.context, operation_id=caught.exception.operation_id)
+        self.assertEqual(self.client.get("k").values, [b"new"])
+
+    def test_a_batch_deletes_what_is_there(self):
+        self.client.put("a", b"1")
+        results = self.client.batch_put([("a", None), ("b", b"2"), ("never there", None)])
+        self.assertEqual(results[0].result.synced, 2)
+        self.assertEqual(tuple(results[2]), (None, None))
+        self.assertEqual([r.result.value for r in self.client.batch_get(["a", "b"])], [None, b"2"])
+
+    def test_a_closed_client_does_nothing(self):
+        self.client.put("k", b"v")
+        self.client.close()
+        self.client.close()
+        for call in (lambda: self.client.get("k"), lambda: self.client.put("k", b"w"), lambda: self.client.delete("k"),
+                     lambda: self.client.batch_get(["k"]), self.client.status):
+            with self.assertRaises(RuntimeError):
+                call()
+        self.assertEqual(self.cluster.applied[1:], [])
+
+    def test_a_connection_closed_while_idle_is_made_again(self):
+        self.client.put("k", b"v")
+        for connection in list(self.cluster.nodes[0].connections):
+            connection.shutdown(socket.SHUT_RDWR)
+        self.client.put("k", b"w", context=self.client.get("k").context)
+        self.assertEqual([index for index, _ in self.cluster.requests], [0, 0, 0])
+
+    def test_a_host_that_does_not_resolve_is_told(self):
+        with kvring.Client("no-such-host.invalid:7100", timeout=0.3) as client:
+            with self.assertRaises(kvring.Unreachable) as caught:
+                client.get("k")
+        self.assertIn("does not resolve", str(caught.exception))
 
     def test_nobody_listening_is_unreachable(self):
         with socket.socket() as free:
@@ -158,6 +309,7 @@ class ClientTest(unittest.TestCase):
                 while True:
                     connection, _ = listener.accept()
                     connection.sendall(b"SSH-2.0-x\r\n")
+                    connection.close()
             except OSError:
                 pass
 

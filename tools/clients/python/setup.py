@@ -1,33 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Installs the kvring client; compiles proto/kv.proto into it, which needs protoc (Debian: protobuf-compiler)."""
+"""Compiles proto/kv.proto into the package. Everything else about the package stands in pyproject.toml.
+
+In a checkout the schema is compiled by protoc (Debian: protobuf-compiler), into wheels and into source distributions. A source
+distribution carries the compiled module, so that whoever installs from it needs no protoc.
+"""
 
 import os
+import shutil
 import subprocess
+import sys
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PROTO = os.path.join(HERE, "..", "..", "..", "proto")
+CHECKOUT = os.path.join(HERE, "..", "..", "..")
+PROTO = os.path.join(CHECKOUT, "proto")
+
+
+def in_checkout():
+    return os.path.exists(os.path.join(PROTO, "kv.proto"))
+
+
+def compile_schema(package):
+    os.makedirs(package, exist_ok=True)
+    command = ["protoc", "--python_out=" + package, "--proto_path=" + PROTO, os.path.join(PROTO, "kv.proto")]
+    try:
+        subprocess.run(command, check=True)
+    except FileNotFoundError:
+        sys.exit("kvring: protoc is not installed, and a checkout needs it (Debian: apt install protobuf-compiler)")
 
 
 class BuildWithSchema(build_py):
     def run(self):
         super().run()
-        target = os.path.join(self.build_lib, "kvring")
-        os.makedirs(target, exist_ok=True)
-        subprocess.run(
-            ["protoc", "--python_out=" + target, "--proto_path=" + PROTO, os.path.join(PROTO, "kv.proto")], check=True
-        )
+        if in_checkout():
+            compile_schema(os.path.join(HERE if getattr(self, "editable_mode", False) else self.build_lib, "kvring"))
 
 
-setup(
-    name="kvring",
-    version="0.1.0",
-    description="Client for the kvring key-value store",
-    license="Apache-2.0",
-    packages=["kvring"],
-    python_requires=">=3.9",
-    install_requires=["protobuf>=3.20"],
-    cmdclass={"build_py": BuildWithSchema},
-)
+class SourceWithSchema(sdist):
+    def make_release_tree(self, base_dir, files):
+        super().make_release_tree(base_dir, files)
+        if in_checkout():
+            compile_schema(os.path.join(base_dir, "kvring"))
+            shutil.copy(os.path.join(CHECKOUT, "LICENSE"), base_dir)
+
+
+setup(cmdclass={"build_py": BuildWithSchema, "sdist": SourceWithSchema})

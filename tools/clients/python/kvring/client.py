@@ -1,22 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Client: puts, gets, deletes and batches on a kvring cluster.
 
-A call goes to one node of the list; when that node cannot be reached or answers UNAVAILABLE, the next one is asked until
-the time is over. A repeated write carries the same operation id, so that it cannot apply twice.
+A call goes to one node of the list. The next one is asked when a node cannot be reached or answers UNAVAILABLE, and also when
+it says nothing for its share of the time: then both may answer, and the first answer counts. A repeated write carries the same
+operation id, so that it cannot apply twice.
 
 Threads: a Client serves one thread at a time; give each thread its own.
 """
 
 import os
-import time
 from dataclasses import dataclass, field
 from typing import Iterable, List, NamedTuple, Optional, Tuple, Union
 
+from .failover import Failover, GaveUp
 from .schema import messages
-from .sp import ConnectionLost, RequestSocket, TimedOut
+from .sp import RequestSocket
 
 PROTOCOL_VERSION = 1
-Text = Union[str, bytes]
+VALUE_MAX = 8 * 1024 * 1024  # bytes: the limit that kv.proto states
+REQUEST_MAX = 16 * 1024 * 1024  # bytes: what a node reads as one request
+OPERATION_ID_SIZE = 16
+Text = Union[str, bytes, bytearray, memoryview]
+
+# A write that was refused with one of these would be refused by every node: none has executed it.
+REFUSED_BY_ALL = (messages.INVALID_ARGUMENT, messages.PERMISSION_DENIED, messages.UNAUTHENTICATED, messages.UNIMPLEMENTED)
+# A node that answers with one of these may have executed the write.
+DOUBTFUL = (messages.DEADLINE_EXCEEDED, messages.UNKNOWN, messages.CANCELLED, messages.INTERNAL)
 
 
 class KvringError(Exception):
@@ -36,11 +45,12 @@ class Refused(KvringError):
 
 
 class InDoubt(KvringError):
-    """A write that may or may not have taken effect. Repeat it with `operation_id`: it cannot apply twice."""
+    """A write that may or may not have taken effect. Repeat it with `operation_id` and `context`: it cannot apply twice."""
 
-    def __init__(self, text, code, operation_id):
+    def __init__(self, text, code, operation_id, context=b""):
         super().__init__(text, code)
         self.operation_id = operation_id
+        self.context = context
 
 
 class SiblingsFound(KvringError):
@@ -78,7 +88,8 @@ class GetResult:
 
 
 class BatchResult(NamedTuple):
-    """One operation of a batch: its result, or the error that a single call would have raised."""
+    """One operation of a batch: its result, or the error that a single call would have raised. Both None: a delete of a key that
+    had no value."""
 
     result: Optional[Union[PutResult, GetResult]]
     error: Optional[KvringError]
@@ -93,8 +104,52 @@ class _Call:
     operation_id: bytes = field(default_factory=lambda: os.urandom(16))
 
 
-def _bytes(text: Text) -> bytes:
-    return text.encode() if isinstance(text, str) else bytes(text)
+# ---- arguments -------------------------------------------------------------------------------------------------------
+
+
+def _bytes(name: str, given: Text) -> bytes:
+    if isinstance(given, str):
+        return given.encode()
+    if isinstance(given, (bytes, bytearray, memoryview)):
+        return bytes(given)
+    raise TypeError("%s must be str or bytes, not %s" % (name, type(given).__name__))
+
+
+def _context(given) -> bytes:
+    if isinstance(given, (GetResult, PutResult)):
+        raise TypeError("context must be bytes: pass result.context, not the result")
+    if isinstance(given, str):
+        raise TypeError("context must be bytes, not str")
+    return b"" if given is None else _bytes("context", given)
+
+
+def _operation_id(given) -> bytes:
+    operation_id = b"" if isinstance(given, str) else _bytes("operation_id", given)
+    if len(operation_id) != OPERATION_ID_SIZE:
+        raise ValueError("operation_id must be %d bytes, as an InDoubt error or a PutResult carries it" % OPERATION_ID_SIZE)
+    return operation_id
+
+
+def _count(name: str, given) -> int:
+    if not isinstance(given, int) or isinstance(given, bool):
+        raise TypeError("%s must be an int, not %s" % (name, type(given).__name__))
+    if not 0 <= given < 1 << 32:
+        raise ValueError("%s is a number of replicas, or 0 for the cluster's default; not %d" % (name, given))
+    return given
+
+
+def _several(name: str, given) -> list:
+    """A str is iterable, and a list of its letters is never what was meant."""
+    if isinstance(given, (str, bytes, bytearray, memoryview)):
+        raise TypeError("%s must be a list, not one %s" % (name, type(given).__name__))
+    return list(given)
+
+
+def _item(given) -> Tuple:
+    if not isinstance(given, (tuple, list)) or not 2 <= len(given) <= 3:
+        raise TypeError("an item of a batch is (key, value) or (key, value, context)")
+    key, value, context = (*given, None)[:3]
+    return _bytes("key", key), None if value is None else _bytes("value", value), context
 
 
 def _parse_endpoints(endpoints) -> List[Tuple[str, int]]:
@@ -112,10 +167,12 @@ def _parse_endpoints(endpoints) -> List[Tuple[str, int]]:
 class Client:
     def __init__(self, endpoints: Union[str, Iterable[str]], timeout: float = 5.0, bucket: Text = b""):
         """endpoints: "HOST:PORT,HOST:PORT" or a list. timeout: seconds for a whole call, repetitions included."""
-        self._sockets = [RequestSocket(host, port) for host, port in _parse_endpoints(endpoints)]
-        self._current = 0
+        if not timeout > 0:
+            raise ValueError("timeout is a number of seconds above 0, not %r" % timeout)
+        self.bucket = _bytes("bucket", bucket)
+        self._failover = Failover([RequestSocket(host, port) for host, port in _parse_endpoints(endpoints)])
+        self._closed = False
         self.timeout = timeout
-        self.bucket = _bytes(bucket)
 
     def __enter__(self):
         return self
@@ -124,65 +181,127 @@ class Client:
         self.close()
 
     def close(self):
-        for one in self._sockets:
-            one.close()
+        """Ends the connections. Every later call raises RuntimeError."""
+        self._closed = True
+        self._failover.close()
 
     # ---- single keys ---------------------------------------------------------------------------------------------
 
-    def put(self, key: Text, value: Text, context: bytes = b"", w: int = 0, operation_id: Optional[bytes] = None) -> PutResult:
+    def put(
+        self, key: Text, value: Text, context: Optional[bytes] = None, w: int = 0, operation_id: Optional[bytes] = None
+    ) -> PutResult:
         """Stores a value. context: what it replaces, from a get; without one it stands beside what is there."""
-        request = self._put_request(key, context, w)
-        request.value = _bytes(value)
+        request = self._put_request(_bytes("key", key), _context(context), w)
+        request.value = _bytes("value", value)
+        self._check_value(request.value)
         return self._write("Put", request, operation_id)
 
-    def delete(self, key: Text, context: bytes = b"", w: int = 0, operation_id: Optional[bytes] = None) -> PutResult:
-        """Deletes what the context covers."""
-        return self._write("Delete", self._put_request(key, context, w), operation_id)
+    def delete(
+        self, key: Text, context: Optional[bytes] = None, w: int = 0, operation_id: Optional[bytes] = None, r: int = 0
+    ) -> Optional[PutResult]:
+        """Deletes what the context covers; without a context, what a read just before returns (r: of so many replicas).
+
+        None: there was nothing to delete, and nothing was written. A value that somebody writes at the same time stays.
+        """
+        key, covered, r = _bytes("key", key), _context(context), _count("r", r)
+        if context is None:
+            found = self.get(key, r)
+            if not found.found:
+                return None
+            covered = found.context
+        if not covered:
+            return None
+        return self._write("Delete", self._put_request(key, covered, w), operation_id)
 
     def get(self, key: Text, r: int = 0) -> GetResult:
-        call = _Call("kvring.v1.Kv/Get", self._get_request(key, r), messages.GetResponse())
-        return self._get_result(self._call(call))
+        call = _Call("kvring.v1.Kv/Get", self._get_request(_bytes("key", key), r), messages.GetResponse())
+        return self._get_result(self._call(call)[0])
 
     # ---- batches -------------------------------------------------------------------------------------------------
 
     def batch_put(self, items: Iterable[Tuple], w: int = 0) -> List[BatchResult]:
-        """items: (key, value) or (key, value, context); value None deletes. One result per item, in order."""
+        """items: (key, value) or (key, value, context). One result per item, in order.
+
+        value None deletes what the context covers, without one what a read just before returns.
+        """
+        items = [_item(item) for item in _several("items", items)]
+        contexts, results = self._batch_contexts(items)
         request = messages.BatchPutRequest()
-        for item in items:
-            key, value, context = (*item, b"")[:3]
-            put = self._put_request(key, context, w)
+        places = []
+        for place, (key, value, _) in enumerate(items):
+            if results[place] is not None:
+                continue
+            put = self._put_request(key, contexts[place], w)
             put.operation_id = os.urandom(16)
             put.tombstone = value is None
-            put.value = b"" if value is None else _bytes(value)
+            put.value = value or b""
+            try:
+                self._check_value(put.value)
+            except Refused as error:
+                results[place] = BatchResult(None, error)
+                continue
+            places.append(place)
             request.puts.append(put)
-        call = _Call("kvring.v1.Kv/BatchPut", request, messages.BatchPutResponse(), writes=True)
-        results = self._call(call).results
-        return [self._batch_result(self._put_result, result, put.operation_id) for result, put in zip(results, request.puts)]
+        if places:
+            call = _Call("kvring.v1.Kv/BatchPut", request, messages.BatchPutResponse(), writes=True)
+            answer, doubt = self._call(call)
+            for place, result, put in zip(places, self._matching(answer.results, places), request.puts):
+                results[place] = self._batch_result(self._put_result, result, put.operation_id, put.context, doubt)
+        return results
 
     def batch_get(self, keys: Iterable[Text], r: int = 0) -> List[BatchResult]:
+        keys = [_bytes("key", key) for key in _several("keys", keys)]
         request = messages.BatchGetRequest(gets=[self._get_request(key, r) for key in keys])
-        answer = self._call(_Call("kvring.v1.Kv/BatchGet", request, messages.BatchGetResponse()))
-        return [self._batch_result(self._get_result, result) for result in answer.results]
+        answer, _ = self._call(_Call("kvring.v1.Kv/BatchGet", request, messages.BatchGetResponse()))
+        return [self._batch_result(self._get_result, result) for result in self._matching(answer.results, keys)]
+
+    def _batch_contexts(self, items):
+        """What each item replaces, and the results that are settled already: nothing to delete, or it could not be read."""
+        contexts = [_context(context) for _, _, context in items]
+        results: List[Optional[BatchResult]] = [None] * len(items)
+        unread = [place for place, (_, value, context) in enumerate(items) if value is None and context is None]
+        if unread:
+            for place, (found, error) in zip(unread, self.batch_get([items[place][0] for place in unread])):
+                contexts[place] = found.context if found and found.found else b""
+                results[place] = BatchResult(None, error) if error else None
+        for place, (_, value, _) in enumerate(items):
+            if value is None and not contexts[place] and results[place] is None:
+                results[place] = BatchResult(None, None)
+        return contexts, results
 
     # ---- cluster -------------------------------------------------------------------------------------------------
 
     def status(self):
         """StatusResponse of proto/kv.proto: every member as the node that answers knows it."""
-        return self._call(_Call("kvring.v1.Admin/Status", messages.StatusRequest(), messages.StatusResponse()))
+        return self._call(_Call("kvring.v1.Admin/Status", messages.StatusRequest(), messages.StatusResponse()))[0]
 
     # ---- how -----------------------------------------------------------------------------------------------------
 
     def _put_request(self, key, context, w):
-        return messages.PutRequest(bucket=self.bucket, key=_bytes(key), context=context, w=w)
+        return messages.PutRequest(bucket=self.bucket, key=key, context=context, w=_count("w", w))
 
     def _get_request(self, key, r):
-        return messages.GetRequest(bucket=self.bucket, key=_bytes(key), r=r)
+        return messages.GetRequest(bucket=self.bucket, key=key, r=_count("r", r))
+
+    @staticmethod
+    def _check_value(value):
+        """A node would close the connection on a request that is much too large: say it before anything is sent."""
+        if len(value) > VALUE_MAX:
+            text = "the value has %d bytes, the limit is %d: split it over several keys" % (len(value), VALUE_MAX)
+            raise Refused(text, "INVALID_ARGUMENT")
 
     def _write(self, name, request, operation_id):
         call = _Call("kvring.v1.Kv/" + name, request, messages.PutResponse(), writes=True)
         if operation_id is not None:
-            call.operation_id = operation_id
-        return self._put_result(self._call(call), call.operation_id)
+            call.operation_id = _operation_id(operation_id)
+        answer, doubt = self._call(call)
+        return self._put_result(answer, call.operation_id, request.context, doubt)
+
+    @staticmethod
+    def _matching(results, asked):
+        if len(results) != len(asked):
+            raise KvringError("a node answered %d operations with %d results" % (len(asked), len(results)), "DATA_LOSS")
+        return results
 
     @staticmethod
     def _batch_result(convert, *arguments):
@@ -192,17 +311,17 @@ class Client:
             return BatchResult(None, error)
 
     @staticmethod
-    def _put_result(answer, operation_id):
+    def _put_result(answer, operation_id, context, doubt):
+        """doubt: another node may have executed the write too."""
         if answer.outcome == messages.DONE:
             return PutResult(answer.context, answer.synced, answer.needed, operation_id)
         code = messages.Code.Name(answer.code)
         if answer.outcome == messages.IN_DOUBT:
-            text = "in doubt: %d of %d acknowledgements: %s" % (
-                answer.acks_owners + answer.acks_fallbacks,
-                answer.needed,
-                answer.message,
-            )
-            raise InDoubt(text, code, operation_id)
+            text = answer.message or "%d of %d acknowledged" % (answer.acks_owners + answer.acks_fallbacks, answer.needed)
+            raise InDoubt("in doubt: " + text, code, operation_id, context)
+        if doubt and answer.code not in REFUSED_BY_ALL:
+            text = "in doubt: a node that was asked before may have written it; the last one refused: "
+            raise InDoubt(text + (answer.message or code), code, operation_id, context)
         raise Refused(answer.message or code, code)
 
     @staticmethod
@@ -215,53 +334,40 @@ class Client:
         raise Refused(answer.message or "%d of %d replicas answered" % (answer.replies, answer.needed), code)
 
     def _call(self, call):
-        """Asks node after node until one answers or the time is over. Returns the parsed body."""
-        deadline = time.monotonic() + self.timeout
-        last, sent = "", False
-        attempt = 0
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise self._gave_up(call, last or "no answer within %.3g s" % self.timeout, sent)
-            try:
-                envelope = self._envelope(call, left)
-                answer = self._sockets[self._current].request(envelope.SerializeToString(), left)
-            except TimedOut as error:
-                raise self._gave_up(call, str(error), True) from error
-            except ConnectionLost as error:
-                last, sent = str(error), sent or error.sent
-            else:
-                response = messages.Response.FromString(answer)
-                if response.code != messages.UNAVAILABLE:
-                    return self._body(call, response)
-                last = response.message
-            self._current = (self._current + 1) % len(self._sockets)
-            attempt += 1
-            if attempt % len(self._sockets) == 0:
-                time.sleep(min(0.02 * attempt, 0.2, max(0.0, deadline - time.monotonic())))
+        """The parsed body of the first answer, and whether another node may have executed the call too."""
+        if self._closed:
+            raise RuntimeError("this client is closed")
+        body = call.body.SerializeToString()
+        if len(body) > REQUEST_MAX:
+            text = "the request has %d bytes, the limit is %d: send fewer operations at once" % (len(body), REQUEST_MAX)
+            raise Refused(text, "INVALID_ARGUMENT")
+
+        def envelope(left):
+            return messages.Request(
+                protocol_version=PROTOCOL_VERSION,
+                method=call.method,
+                operation_id=call.operation_id,
+                deadline_ms=max(1, int(left * 1000)),
+                body=body,
+            ).SerializeToString()
+
+        try:
+            answer = self._failover.ask(envelope, self.timeout)
+        except GaveUp as error:
+            if call.writes and error.sent:
+                raise self._doubt(call, str(error), "DEADLINE_EXCEEDED") from error
+            raise Unreachable(str(error), "UNAVAILABLE") from error
+        return self._body(call, answer.response, answer.executed_perhaps), answer.executed_perhaps
 
     @staticmethod
-    def _envelope(call, left):
-        return messages.Request(
-            protocol_version=PROTOCOL_VERSION,
-            method=call.method,
-            operation_id=call.operation_id,
-            deadline_ms=max(1, int(left * 1000)),
-            body=call.body.SerializeToString(),
-        )
+    def _doubt(call, text, code):
+        return InDoubt("in doubt: " + text, code, call.operation_id, getattr(call.body, "context", b""))
 
-    @staticmethod
-    def _gave_up(call, text, sent):
-        if call.writes and sent:
-            return InDoubt("in doubt: " + text, "DEADLINE_EXCEEDED", call.operation_id)
-        return Unreachable(text, "UNAVAILABLE")
-
-    @staticmethod
-    def _body(call, response):
+    def _body(self, call, response, doubt):
         code = messages.Code.Name(response.code)
         if response.code == messages.OK:
             call.answer.ParseFromString(response.body)
             return call.answer
-        if call.writes and response.code in (messages.DEADLINE_EXCEEDED, messages.UNKNOWN, messages.CANCELLED, messages.INTERNAL):
-            raise InDoubt(response.message or code, code, call.operation_id)
+        if call.writes and (response.code in DOUBTFUL or (doubt and response.code not in REFUSED_BY_ALL)):
+            raise self._doubt(call, response.message or code, code)
         raise Refused(response.message or code, code)
