@@ -48,7 +48,7 @@ struct connection {
 	struct rpc_message **queue_last;
 	size_t queued_size;
 	bool sending;
-	bool closed;
+	atomic_bool closed; /* written under lock: nothing is queued, delivered or waited for any more */
 	bool resting;       /* nothing is read until connection_resume */
 	bool resume_wanted; /* it came before the reader rested */
 	bool queue_full;    /* the reason to rest is the queue */
@@ -172,9 +172,10 @@ static void queue_free(struct rpc_message *first)
 	}
 }
 
-/* Ends the sending direction. */
+/* Ends the sending direction, and with it the connection. */
 static void send_failed(struct connection *c)
 {
+	connection_close(c); /* first: from here on nothing is queued, and the reader does not rest */
 	rpc_message_free(c->out_large);
 	c->out_large = NULL;
 	pthread_mutex_lock(&c->lock);
@@ -182,11 +183,9 @@ static void send_failed(struct connection *c)
 	c->queue_first = NULL;
 	c->queue_last = &c->queue_first;
 	c->queued_size = 0;
-	c->closed = true;
 	c->sending = false;
 	pthread_mutex_unlock(&c->lock);
 	queue_free(queue);
-	connection_close(c);
 	connection_unref(c);
 }
 
@@ -257,7 +256,7 @@ static bool enqueue(struct connection *c, struct rpc_message *message, size_t qu
 	size_t size = frame_size_of(c, message);
 	message->next = NULL;
 	pthread_mutex_lock(&c->lock);
-	bool closed = c->closed, start = false;
+	bool closed = atomic_load_explicit(&c->closed, memory_order_relaxed), start = false;
 	bool fits = c->queued_size == 0 || (size <= queue_max && c->queued_size <= queue_max - size);
 	if (!closed && fits) {
 		*c->queue_last = message;
@@ -331,7 +330,7 @@ enum step {
 	STEP_AGAIN, /* took something */
 	STEP_WAIT,  /* needs more bytes */
 	STEP_PAUSE, /* on_message has had enough */
-	STEP_BAD,   /* not our protocol */
+	STEP_BAD,   /* not our protocol, or closed */
 };
 
 static enum step deliver(struct connection *c, struct rpc_message *message)
@@ -424,13 +423,15 @@ static void receive(struct connection *c)
 		receive_ended(c);
 }
 
-/* What the reader does when it has taken what there is, or was asked to stop: true, it rests. */
+/* What the reader does when it has taken what there is, or was asked to stop: true, it rests. Not once the connection is closed:
+ * nobody would wake it. */
 static bool rest(struct connection *c, bool asked)
 {
 	pthread_mutex_lock(&c->lock);
 	if (c->queued_size > CONNECTION_QUEUE_MAX && c->sending)
 		c->queue_full = true;
-	c->resting = (asked || c->queue_full) && !c->resume_wanted;
+	bool closed = atomic_load_explicit(&c->closed, memory_order_relaxed);
+	c->resting = (asked || c->queue_full) && !c->resume_wanted && !closed;
 	bool resting = c->resting;
 	c->resume_wanted = false;
 	pthread_mutex_unlock(&c->lock);
@@ -440,7 +441,7 @@ static bool rest(struct connection *c, bool asked)
 static void read_on(struct connection *c)
 {
 	for (;;) {
-		enum step step = take_next(c);
+		enum step step = atomic_load_explicit(&c->closed, memory_order_relaxed) ? STEP_BAD : take_next(c);
 		if (step == STEP_BAD) {
 			receive_ended(c);
 			return;
@@ -490,6 +491,9 @@ void connection_resume(struct connection *c)
 
 void connection_close(struct connection *c)
 {
+	pthread_mutex_lock(&c->lock);
+	atomic_store_explicit(&c->closed, true, memory_order_relaxed);
+	pthread_mutex_unlock(&c->lock);
 	pthread_rwlock_wrlock(&c->gate);
 	c->gate_closed = true;
 	nng_stream_close(c->stream);

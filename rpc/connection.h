@@ -15,7 +15,8 @@
  * Errors      Frames that are too long or make no sense close the connection.
  * Invariants  N1 A message whose turn to be sent does not come is freed.  N2 Memory for a message of which only the
  *             length has arrived is reserved, not touched.  N3 Queued output is bounded: beyond CONNECTION_QUEUE_MAX nothing is
- *             read from this peer until it has read what is queued.
+ *             read from this peer until it has read what is queued.  N4 A closed connection ends: nothing is delivered, queued or
+ *             waited for any more, and on_closed comes whatever the peer does.
  */
 #ifndef KVRING_RPC_CONNECTION_H
 #define KVRING_RPC_CONNECTION_H

@@ -1,0 +1,264 @@
+/* Whatever a peer does, and however it leaves: no connection, file or thread of the server outlives it, and the server closes in bounded
+ * time while peers of every kind are still there. */
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "tests/rpc/harness.h"
+
+enum {
+	MESSAGE_MAX = 1024 * 1024,
+	ANSWER_SIZE = 256 * 1024, /* bytes: a few dozen unread ones fill every queue */
+	REQUESTS = 100,
+	PEERS = 8,           /* of each kind at once */
+	CLOSE_MS_MAX = 3000, /* rpc_server_close, with peers of every kind connected */
+};
+
+/* ---- the server: a large answer to everything --------------------------------------------------------------------- */
+
+static void on_request(void *arg, struct rpc_call *call)
+{
+	(void)arg;
+	static const char zeros[ANSWER_SIZE];
+	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION,
+				    .message = {(const uint8_t *)zeros, sizeof(zeros)}};
+	struct rpc_message *response;
+	assert_int_equal(rpc_response_encode(&head, NULL, &response), 0);
+	rpc_call_reply(call, response);
+}
+
+static struct rpc_server *serve(void)
+{
+	struct rpc_server *server = NULL;
+	struct rpc_error error = {""};
+	struct rpc_server_options options = {
+		.address = "127.0.0.1:0",
+		.message_max = MESSAGE_MAX,
+		.in_flight_max = 4,
+		.on_request = on_request,
+	};
+	if (rpc_server_open(&options, &server, &error) < 0)
+		fail_msg("%s", error.text);
+	return server;
+}
+
+static unsigned connections(struct rpc_server *server)
+{
+	struct rpc_server_counts counts;
+	rpc_server_counts(server, &counts);
+	return counts.connections;
+}
+
+static unsigned entries(const char *path)
+{
+	DIR *directory = opendir(path);
+	unsigned count = 0;
+	assert_non_null(directory);
+	while (readdir(directory) != NULL)
+		count++;
+	closedir(directory);
+	return count;
+}
+
+static uint64_t now_ms(void)
+{
+	return rpc_now_us() / 1000;
+}
+
+/* Looks again until the condition holds; false after the harness's patience. */
+#define EVENTUALLY(condition)                                                                                          \
+	({                                                                                                             \
+		uint64_t until = now_ms() + HARNESS_PATIENCE_MS;                                                       \
+		while (!(condition) && now_ms() < until)                                                               \
+			usleep(1000);                                                                                  \
+		(condition);                                                                                           \
+	})
+
+/* ---- peers --------------------------------------------------------------------------------------------------------- */
+
+static const uint8_t hello[8] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
+static const uint8_t request[] = {0,    0, 0, 0, 0, 0, 0,  8,
+				  0x80, 0, 0, 1, 8, 1, 18, 0}; /* protocol version 1, method "" */
+
+static int peer_connect(uint16_t port)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+static void say(int fd, const void *bytes, size_t size)
+{
+	assert_int_equal(send(fd, bytes, size, MSG_NOSIGNAL), size);
+}
+
+static void does_nothing(int fd)
+{
+	(void)fd;
+}
+
+static void says_half_a_hello(int fd)
+{
+	say(fd, hello, 3);
+}
+
+static void says_hello(int fd)
+{
+	say(fd, hello, sizeof(hello));
+}
+
+static void says_nonsense(int fd)
+{
+	say(fd, "GET / HTTP/1.1\r\n\r\n", 18);
+}
+
+static void says_half_a_small_message(int fd)
+{
+	says_hello(fd);
+	say(fd, request, sizeof(request) - 1);
+}
+
+static void says_half_a_large_message(int fd)
+{
+	static const uint8_t head[] = {0, 0, 0, 0, 0, 0x0c, 0, 0, 0x80, 0, 0, 1};
+	static const uint8_t part[200 * 1024];
+	says_hello(fd);
+	say(fd, head, sizeof(head));
+	say(fd, part, sizeof(part));
+}
+
+/* Until nobody takes any more: the queues of both kernels and of the server are full. */
+static void asks_much_and_reads_nothing(int fd)
+{
+	says_hello(fd);
+	for (unsigned i = 0; i < REQUESTS; i++)
+		if (send(fd, request, sizeof(request), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+			return;
+}
+
+/* So that what it does not take is known to have arrived. */
+static void asks_much_and_reads_a_little(int fd)
+{
+	char some[ANSWER_SIZE];
+	asks_much_and_reads_nothing(fd);
+	assert_true(recv(fd, some, sizeof(some), MSG_WAITALL) == sizeof(some));
+}
+
+static void closes(int fd)
+{
+	close(fd);
+}
+
+static void resets(int fd)
+{
+	struct linger at_once = {1, 0};
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	close(fd);
+}
+
+/* FIN, and stays to listen: the server has to end it. */
+static void ends_its_half(int fd)
+{
+	char some[4096];
+	shutdown(fd, SHUT_WR);
+	while (recv(fd, some, sizeof(some), 0) > 0)
+		;
+	close(fd);
+}
+
+struct habit {
+	const char *name;
+	void (*run)(int fd);
+};
+
+static const struct habit habits[] = {
+	{"does nothing", does_nothing},
+	{"half a hello", says_half_a_hello},
+	{"a hello", says_hello},
+	{"nonsense", says_nonsense},
+	{"half a small message", says_half_a_small_message},
+	{"half a large message", says_half_a_large_message},
+	{"asks much and reads nothing", asks_much_and_reads_nothing},
+	{"asks much and reads a little", asks_much_and_reads_a_little},
+};
+static const struct habit endings[] = {{"closes", closes}, {"resets", resets}, {"ends its half", ends_its_half}};
+
+enum { HABITS = sizeof(habits) / sizeof(habits[0]), ENDINGS = sizeof(endings) / sizeof(endings[0]) };
+
+/* A peer whose bytes have all arrived and been worked on leaves differently from one that is cut off in between: both are tried. */
+static void come_and_go(struct rpc_server *server, const struct habit *habit, const struct habit *ending, bool pause)
+{
+	int fds[PEERS];
+	for (unsigned i = 0; i < PEERS; i++)
+		fds[i] = peer_connect(rpc_server_port(server));
+	for (unsigned i = 0; i < PEERS; i++)
+		habit->run(fds[i]);
+	if (pause) {
+		struct rpc_server_counts counts;
+		uint64_t requests = UINT64_MAX;
+		do {
+			rpc_server_counts(server, &counts);
+			bool same = counts.requests == requests;
+			requests = counts.requests;
+			if (same)
+				break;
+			usleep(20 * 1000);
+		} while (true);
+	}
+	for (unsigned i = 0; i < PEERS; i++)
+		ending->run(fds[i]);
+}
+
+static void test_nothing_outlives_its_peer(void **state)
+{
+	(void)state;
+	struct rpc_server *server = serve();
+	come_and_go(server, &habits[2], &endings[0], false); /* NNG has started its threads and opened its files */
+	assert_true(EVENTUALLY(connections(server) == 0));
+	unsigned files = entries("/proc/self/fd"), threads = entries("/proc/self/task");
+	for (unsigned round = 0; round < 2 * HABITS * ENDINGS; round++) {
+		const struct habit *habit = &habits[round / 2 % HABITS], *ending = &endings[round / 2 / HABITS];
+		come_and_go(server, habit, ending, round % 2 == 1);
+		if (!EVENTUALLY(connections(server) == 0))
+			fail_msg("%u of %u connections outlive a peer: %s, then %s", connections(server), PEERS,
+				 habit->name, ending->name);
+		if (!EVENTUALLY(entries("/proc/self/fd") <= files))
+			fail_msg("files outlive a peer: %s, then %s", habit->name, ending->name);
+	}
+	assert_int_equal(entries("/proc/self/task"), threads);
+	rpc_server_close(&server);
+}
+
+static void test_a_server_closes_whoever_is_there(void **state)
+{
+	(void)state;
+	int fds[HABITS];
+	for (unsigned round = 0; round < 3; round++) {
+		struct rpc_server *server = serve();
+		for (unsigned i = 0; i < HABITS; i++) {
+			fds[i] = peer_connect(rpc_server_port(server));
+			habits[i].run(fds[i]);
+		}
+		uint64_t before_ms = now_ms();
+		rpc_server_close(&server);
+		assert_true(now_ms() - before_ms < CLOSE_MS_MAX);
+		for (unsigned i = 0; i < HABITS; i++)
+			close(fds[i]);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_nothing_outlives_its_peer),
+		cmocka_unit_test(test_a_server_closes_whoever_is_there),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
