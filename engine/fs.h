@@ -58,6 +58,11 @@ struct fs {
 	int (*lock)(const struct fs *, const char *path, struct fs_file **file_out);
 	/* Bytes that can still be written, for back-pressure before the disk is full. */
 	int (*free_bytes)(const struct fs *, const char *path, uint64_t *bytes_out);
+	/* Drops cached copies of these bytes, so that the next read asks the medium. Unsynced bytes stay. A hint: the
+	 * system may keep them. */
+	void (*drop_cached)(struct fs_file *, uint64_t offset, uint64_t size);
+	/* 1 when the path leads to this open file, 0 when the file was removed, renamed or replaced, or -errno. */
+	int (*is_named)(struct fs_file *, const char *path);
 };
 
 /* The real disk. */

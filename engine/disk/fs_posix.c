@@ -226,6 +226,27 @@ static int posix_free_bytes(const struct fs *fs, const char *path, uint64_t *byt
 	return 0;
 }
 
+/* Whole pages, those at both ends included: a page is dropped only when all of it lies in the range. Size 0 would mean "to the end". */
+static void posix_drop_cached(struct fs_file *file, uint64_t offset, uint64_t size)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), begin = offset / page * page;
+	uint64_t end = (offset + size + page - 1) / page * page;
+
+	if (end > begin)
+		(void)posix_fadvise(fd_of(file), (off_t)begin, (off_t)(end - begin), POSIX_FADV_DONTNEED);
+}
+
+static int posix_is_named(struct fs_file *file, const char *path)
+{
+	struct stat open_one, named;
+
+	if (fstat(fd_of(file), &open_one))
+		return -errno;
+	if (stat(path, &named))
+		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+	return open_one.st_ino == named.st_ino && open_one.st_dev == named.st_dev;
+}
+
 const struct fs *fs_posix(void)
 {
 	static const struct fs fs = {
@@ -245,6 +266,8 @@ const struct fs *fs_posix(void)
 		.list = posix_list,
 		.lock = posix_lock,
 		.free_bytes = posix_free_bytes,
+		.drop_cached = posix_drop_cached,
+		.is_named = posix_is_named,
 	};
 
 	return &fs;

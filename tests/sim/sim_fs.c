@@ -16,6 +16,13 @@ struct plan {
 	struct sim_crash crash;
 };
 
+struct misread {
+	const struct sim_node *node; /* NULL: none is planned. Compared, not looked into. */
+	uint64_t offset;
+	uint8_t bits;
+	enum sim_misread kind;
+};
+
 struct sim_fs {
 	struct fs table; /* first: what calls are given */
 	struct sim_disk disk;
@@ -28,6 +35,8 @@ struct sim_fs {
 	uint64_t capacity;
 	bool is_down, lying, fired;
 	struct plan fail, crash;
+	struct misread misread;
+	uint64_t misreads;
 	int (*hook)(void *arg, uint64_t index, enum sim_fs_call, const char *path);
 	void *hook_arg;
 };
@@ -46,7 +55,7 @@ const char *sim_fs_call_name(enum sim_fs_call call)
 {
 	static const char *const names[] = {"open",     "create",   "pread",  "append",    "sync",   "size",
 					    "truncate", "sync_dir", "rename", "link",      "unlink", "mkdir",
-					    "rmdir",    "list",     "lock",   "free_bytes"};
+					    "rmdir",    "list",     "lock",   "free_bytes", "is_named"};
 	return names[call];
 }
 
@@ -185,6 +194,28 @@ static int sim_open(const struct fs *table, const char *path, enum fs_open_mode 
 	return settle(fs, fate, result);
 }
 
+static void show_misread(struct sim_fs *fs, const struct sim_node *node, uint8_t *bytes, size_t size, uint64_t offset)
+{
+	struct misread *plan = &fs->misread;
+
+	if (plan->node != node || plan->offset < offset || plan->offset - offset >= size)
+		return;
+	bytes[plan->offset - offset] ^= plan->bits;
+	fs->misreads++;
+	if (plan->kind == SIM_MISREAD_ONCE)
+		plan->node = NULL;
+}
+
+static void sim_drop_cached(struct fs_file *base, uint64_t offset, uint64_t size)
+{
+	struct sim_file *file = sim_file_of(base);
+	struct misread *plan = &sim_fs_of(base->fs)->misread;
+
+	if (plan->node == file->node && plan->kind == SIM_MISREAD_CACHED && plan->offset >= offset &&
+	    plan->offset - offset < size)
+		plan->node = NULL;
+}
+
 static ssize_t sim_pread(struct fs_file *base, void *buffer, size_t size, uint64_t offset)
 {
 	struct sim_file *file = sim_file_of(base);
@@ -200,6 +231,7 @@ static ssize_t sim_pread(struct fs_file *base, void *buffer, size_t size, uint64
 	if (size > seen->size - offset)
 		size = seen->size - offset;
 	memcpy(buffer, seen->data + offset, size);
+	show_misread(sim_fs_of(base->fs), file->node, buffer, size, offset);
 	return (ssize_t)size;
 }
 
@@ -513,6 +545,22 @@ static int sim_free_bytes(const struct fs *table, const char *path, uint64_t *by
 	return settle(fs, fate, 0);
 }
 
+static int sim_is_named(struct fs_file *base, const char *path)
+{
+	struct sim_file *file = sim_file_of(base);
+	struct fate fate = draw_file_fate(file, SIM_FS_IS_NAMED);
+	struct sim_place place;
+
+	if (fate.error)
+		return fate.error;
+	int result = sim_disk_find(&sim_fs_of(base->fs)->disk, path, &place);
+	if (result == -ENOENT || result == -ENOTDIR)
+		place.node = NULL;
+	else if (result < 0)
+		return settle(sim_fs_of(base->fs), fate, result);
+	return settle(sim_fs_of(base->fs), fate, place.node == file->node);
+}
+
 /* ---- the simulator's side ---- */
 
 void sim_fs_create(uint64_t seed, struct sim_fs **out)
@@ -536,7 +584,9 @@ void sim_fs_create(uint64_t seed, struct sim_fs **out)
 				.rmdir = sim_rmdir,
 				.list = sim_list,
 				.lock = sim_lock,
-				.free_bytes = sim_free_bytes};
+				.free_bytes = sim_free_bytes,
+				.drop_cached = sim_drop_cached,
+				.is_named = sim_is_named};
 	sim_random_seed(&fs->random, seed);
 	sim_disk_init(&fs->disk);
 	fs->counted = SIM_FS_ALL;
@@ -687,6 +737,19 @@ void sim_fs_flip_bits(struct sim_fs *fs, const char *path, uint64_t offset, uint
 void sim_fs_flip_bit(struct sim_fs *fs, const char *path, uint64_t offset, uint32_t bit)
 {
 	sim_fs_flip_bits(fs, path, offset, (uint8_t)(1u << bit));
+}
+
+void sim_fs_misread(struct sim_fs *fs, const char *path, uint64_t offset, uint8_t bits, enum sim_misread kind)
+{
+	struct sim_node *node = must_find(fs, path);
+
+	assert(offset < node->seen.size && bits != 0);
+	fs->misread = (struct misread){node, offset, bits, kind};
+}
+
+uint64_t sim_fs_misreads(const struct sim_fs *fs)
+{
+	return fs->misreads;
 }
 
 void sim_fs_cut(struct sim_fs *fs, const char *path, uint64_t size)

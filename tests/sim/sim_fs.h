@@ -43,13 +43,15 @@ enum sim_fs_call {
 	SIM_FS_LIST,
 	SIM_FS_LOCK,
 	SIM_FS_FREE_BYTES,
+	SIM_FS_IS_NAMED,
 	SIM_FS_CALL_COUNT,
 };
 
 enum {
 	SIM_FS_ALL = (1 << SIM_FS_CALL_COUNT) - 1,
 	SIM_FS_READS =
-		1 << SIM_FS_OPEN | 1 << SIM_FS_PREAD | 1 << SIM_FS_SIZE | 1 << SIM_FS_LIST | 1 << SIM_FS_FREE_BYTES,
+		1 << SIM_FS_OPEN | 1 << SIM_FS_PREAD | 1 << SIM_FS_SIZE | 1 << SIM_FS_LIST | 1 << SIM_FS_FREE_BYTES |
+		1 << SIM_FS_IS_NAMED,
 	SIM_FS_WRITES = SIM_FS_ALL & ~SIM_FS_READS,
 };
 
@@ -105,6 +107,11 @@ void sim_fs_restart(struct sim_fs *);
 /* Flips one bit, or these bits, of a byte of what is stored (and seen). That byte must be synced. */
 void sim_fs_flip_bit(struct sim_fs *, const char *path, uint64_t offset, uint32_t bit);
 void sim_fs_flip_bits(struct sim_fs *, const char *path, uint64_t offset, uint8_t bits);
+/* Reads of this byte show these bits flipped, while the medium is right: one read, or every read until the cached copy is
+ * dropped. One plan at a time; the last one counts. */
+enum sim_misread { SIM_MISREAD_ONCE, SIM_MISREAD_CACHED };
+void sim_fs_misread(struct sim_fs *, const char *path, uint64_t offset, uint8_t bits, enum sim_misread);
+uint64_t sim_fs_misreads(const struct sim_fs *); /* reads that showed flipped bits, of all plans */
 /* Cuts or restores; both states become `size` bytes of what was seen, or these bytes. */
 void sim_fs_cut(struct sim_fs *, const char *path, uint64_t size);
 void sim_fs_put_file(struct sim_fs *, const char *path, const void *data,
