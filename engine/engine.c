@@ -73,41 +73,47 @@ static int write_store(const struct fs *fs, const char *directory, uint32_t shar
 
 	store_path(path, directory, "STORE");
 	format_header_write(bytes, FORMAT_STORE, &header);
-	return files_replace(fs, directory, path, bytes, sizeof(bytes));
+	return fs_replace_file(fs, directory, path, bytes, sizeof(bytes));
 }
 
-/* -ENOENT: there is none. */
-static int read_store(const struct fs *fs, const char *directory, uint32_t *shard_count_out,
-		      struct engine_error *error_out)
+struct store_reading {
+	char path[FILES_PATH_MAX];
+	uint32_t shard_count;
+	struct engine_error *error_out;
+};
+
+static int check_store(void *arg, const uint8_t *bytes, size_t size)
 {
+	struct store_reading *reading = arg;
 	struct engine_error found = {{0}};
 	struct format_header header;
-	char path[FILES_PATH_MAX];
-	uint8_t *bytes;
-	size_t size;
+	int rc = format_header_read(bytes, size, FORMAT_STORE, reading->path, &header, &found);
+
+	if (rc)
+		return format_error(reading->error_out, rc, "%.300s%s", found.text,
+				    rc == -EBADMSG ? "; restore it from a backup or a checkpoint: it only says how "
+						     "many shards there are"
+						   : "");
+	if (size != FORMAT_HEADER_SIZE || !header.a || header.a > ENGINE_SHARDS_MAX)
+		return format_error(reading->error_out, -EBADMSG,
+				    "%s: damaged: it says that there are %" PRIu64
+				    " shards in %zu bytes; restore it from a backup or a checkpoint",
+				    reading->path, header.a, size);
+	reading->shard_count = (uint32_t)header.a;
+	return 0;
+}
+
+int engine_read_shard_count(const struct fs *fs, const char *directory, uint32_t *shard_count_out,
+			    struct engine_error *error_out)
+{
+	struct store_reading reading = {.error_out = error_out};
 	int rc;
 
-	store_path(path, directory, "STORE");
-	rc = files_read(fs, path, 4096, &bytes, &size);
-	if (rc == -ENOENT)
-		return rc;
-	if (rc)
-		return format_error(error_out, rc, "%s: cannot read: %s", path, strerror(-rc));
-	rc = format_header_read(bytes, size, FORMAT_STORE, path, &header, &found);
-	if (rc)
-		format_error(error_out, rc, "%.300s%s", found.text,
-			     rc == -EBADMSG
-				     ? "; restore it from a backup or a checkpoint: it only says how many shards "
-				       "there are"
-				     : "");
-	else if ((size != FORMAT_HEADER_SIZE || !header.a || header.a > ENGINE_SHARDS_MAX))
-		rc = format_error(error_out, -EBADMSG,
-				  "%s: damaged: it says that there are %" PRIu64
-				  " shards in %zu bytes; restore it from a "
-				  "backup or a checkpoint",
-				  path, header.a, size);
-	free(bytes);
-	*shard_count_out = rc ? 0 : (uint32_t)header.a;
+	store_path(reading.path, directory, "STORE");
+	rc = fs_check_file(fs, reading.path, 4096, check_store, &reading);
+	*shard_count_out = rc ? 0 : reading.shard_count;
+	if (rc && rc != -ENOENT && rc != -EBADMSG && rc != -ENOTSUP)
+		return format_error(error_out, rc, "%s: cannot read: %s", reading.path, strerror(-rc));
 	return rc;
 }
 
@@ -162,7 +168,7 @@ static int create_store(struct engine *engine, struct engine_error *error_out)
 static int find_store(struct engine *engine, struct engine_error *error_out)
 {
 	uint32_t shard_count;
-	int rc = read_store(engine->options.fs, engine->directory, &shard_count, error_out);
+	int rc = engine_read_shard_count(engine->options.fs, engine->directory, &shard_count, error_out);
 
 	if (rc == -ENOENT && engine->options.create_if_missing)
 		return create_store(engine, error_out);
@@ -187,7 +193,7 @@ static int lock_directory(struct engine *engine, struct engine_error *error_out)
 	int rc = 0;
 
 	if (engine->options.create_if_missing)
-		rc = files_make_directory(fs, engine->directory);
+		rc = fs_make_directory(fs, engine->directory);
 	if (rc && rc != -EEXIST)
 		return format_error(error_out, rc, "%s: cannot create: %s", engine->directory, strerror(-rc));
 	store_path(path, engine->directory, "LOCK");
@@ -361,7 +367,7 @@ static int remove_visit(void *arg, const char *name)
 	char path[FILES_PATH_MAX + 256];
 
 	snprintf(path, sizeof(path), "%s/%s", files->directory, name);
-	files_remove(files->fs, path);
+	fs_remove_file(files->fs, path);
 	return 0;
 }
 
@@ -388,7 +394,7 @@ int engine_checkpoint(struct engine *engine, const char *directory, struct engin
 	if (strlen(directory) >= FILES_DIRECTORY_MAX)
 		return format_error(error_out, -EINVAL, "the directory's name is longer than %d bytes",
 				    FILES_DIRECTORY_MAX - 1);
-	rc = files_make_directory(fs, directory);
+	rc = fs_make_directory(fs, directory);
 	if (rc)
 		return format_error(error_out, rc, "%s: cannot create: %s; a checkpoint needs a new directory",
 				    directory, strerror(-rc));

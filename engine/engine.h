@@ -248,7 +248,8 @@ struct shard_stats {
 	uint64_t torn_tail_bytes;   /* cut off at open: not known to have been synced */
 	uint32_t quarantined_partitions;
 	uint64_t scrub_bytes_read, scrub_rounds; /* rounds: everything was read so many times */
-	uint64_t misreads; /* checksums that failed and were right at a second reading: look at memory, cable and disk */
+	uint64_t
+		misreads; /* checksums that failed and were right at a second reading: look at memory, cable and disk */
 };
 void shard_stats(const struct shard *, struct shard_stats *stats_out);
 /* Nothing but closing is left: a write or a sync failed (a job's -EIO, by contrast, may be a read that failed). */

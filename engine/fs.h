@@ -68,4 +68,25 @@ struct fs {
 /* The real disk. */
 const struct fs *fs_posix(void);
 
+/* ---- whole files, on any implementation ------------------------------------------------------------------------ */
+
+/* Writes path + ".tmp", syncs it and renames it to path. The file stays open for appending. The directory is not synced: until
+ * the caller has done it, either file may be there after a crash. On an error the old file is as it was. */
+int fs_replace_file_open(const struct fs *, const char *path, const void *data, size_t size, struct fs_file **file_out);
+/* The same, closed, and the directory synced. On an error the old file is as it was, but for -EIO: then either may be there
+ * after a crash. */
+int fs_replace_file(const struct fs *, const char *directory, const char *path, const void *data, size_t size);
+/* Reads a file whole; free *data_out. A zero byte follows the data. -EFBIG beyond limit. */
+int fs_read_file(const struct fs *, const char *path, uint64_t limit, uint8_t **data_out, size_t *size_out);
+/* As fs_read_file, from the medium: cached copies are dropped first. */
+int fs_read_file_anew(const struct fs *, const char *path, uint64_t limit, uint8_t **data_out, size_t *size_out);
+/* Reads a file whole and gives it to `check`, whose result it returns. Bytes that fail the check (-EBADMSG) are read anew and checked
+ * once more: a bit that flips on the way from the medium is not damage. */
+int fs_check_file(const struct fs *, const char *path, uint64_t limit,
+		  int (*check)(void *arg, const uint8_t *data, size_t size), void *arg);
+/* "Was not there" is success. */
+int fs_remove_file(const struct fs *, const char *path);
+/* Makes a directory and makes its name durable. -EEXIST when it is there; on an error it has not been made. */
+int fs_make_directory(const struct fs *, const char *path);
+
 #endif

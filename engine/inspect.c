@@ -6,10 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "engine/merge/job.h"
-#include "engine/state/manifest.h"
-#include "engine/table/sst.h"
-#include "engine/disk/wal.h"
+#include "engine/shard/shard.h"
 
 enum { KEY_SHOWN = 48, PARTITIONS_SHOWN = 24 };
 
@@ -248,7 +245,7 @@ static int visit_log(void *arg, const char *name)
 	if (files_parse(name, &number) != FILE_LOG || number < it->state.log_floor)
 		return 0;
 	path = files_path(&it->files, FILE_LOG, number);
-	rc = files_read(it->fs, path.text, (uint64_t)1 << 32, &data, &size);
+	rc = wal_read(&it->files, number, &data, &size);
 	if (rc)
 		return rc;
 	it->result->logs++;
@@ -364,29 +361,6 @@ static int inspect_shard(struct inspect *it, uint32_t index)
 	return rc;
 }
 
-static int read_shard_count(struct inspect *it, uint32_t *count_out, struct engine_error *error_out)
-{
-	struct format_header header;
-	char path[FILES_PATH_MAX];
-	uint8_t *bytes;
-	size_t size;
-	int rc;
-
-	snprintf(path, sizeof(path), "%s/STORE", it->directory);
-	rc = files_read(it->fs, path, 4096, &bytes, &size);
-	if (rc == -ENOENT)
-		return format_error(error_out, rc,
-				    "%s is not there: is this the directory of a store (a node's is `engine` in its "
-				    "data directory)?",
-				    path);
-	if (rc)
-		return format_error(error_out, rc, "%s: cannot read: %s", path, strerror(-rc));
-	rc = format_header_read(bytes, size, FORMAT_STORE, path, &header, error_out);
-	free(bytes);
-	*count_out = rc ? 0 : (uint32_t)header.a;
-	return rc;
-}
-
 int engine_inspect(const struct fs *fs, const char *directory, enum inspect_what what, FILE *out,
 		   struct inspect_result *result_out, struct engine_error *error_out)
 {
@@ -400,7 +374,12 @@ int engine_inspect(const struct fs *fs, const char *directory, enum inspect_what
 	it.result = result_out;
 	if (strlen(directory) >= FILES_DIRECTORY_MAX)
 		return format_error(error_out, -EINVAL, "the directory's name is too long");
-	rc = read_shard_count(&it, &count, error_out);
+	rc = engine_read_shard_count(it.fs, directory, &count, error_out);
+	if (rc == -ENOENT)
+		return format_error(error_out, rc,
+				    "%s/STORE is not there: is this the directory of a store (a node's is `engine` in "
+				    "its data directory)?",
+				    directory);
 	if (rc)
 		return rc;
 	snprintf(path, sizeof(path), "%s/LOCK", directory);

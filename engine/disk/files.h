@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files: names of the files of a shard, and small whole-file operations on them.
+/* Files: the names of the files of a shard.
  *
  *     DIR/LOCK  DIR/STORE  DIR/shard-000/MANIFEST  DIR/shard-000/0000000012.{log,tab,tree}  ...tmp
  *
@@ -22,7 +22,7 @@ struct trash;
 
 struct files {
 	const struct fs *fs;
-	struct trash *trash; /* NULL: files_discard removes at once */
+	struct trash *trash; /* NULL: trash_discard removes at once */
 	uint32_t shard_index;
 	uint32_t shard_count;                     /* 0 where it does not matter; set by shard_open */
 	char directory[FILES_DIRECTORY_MAX + 16]; /* of the shard */
@@ -36,17 +36,5 @@ void files_init(struct files *, const struct fs *, const char *store_directory, 
 struct files_path files_path(const struct files *, enum file_kind, uint64_t number);
 /* What a name in the directory is, and its number when it has one. */
 enum file_kind files_parse(const char *name, uint64_t *number_out);
-
-/* Writes a file whole: as path + ".tmp", synced, renamed, directory synced. On an error the old file is as it was, but
- * for -EIO: then either may be there after a crash. */
-ENGINE_OK int files_replace(const struct fs *, const char *directory, const char *path, const void *data, size_t size);
-/* Reads a file whole; free *data_out. -EFBIG beyond limit. */
-ENGINE_OK int files_read(const struct fs *, const char *path, uint64_t limit, uint8_t **data_out, size_t *size_out);
-/* Makes a directory and makes its name durable. -EEXIST when it is there; on an error it has not been made. */
-ENGINE_OK int files_make_directory(const struct fs *, const char *path);
-/* Removes it; "was not there" is success. */
-int files_remove(const struct fs *, const char *path);
-/* It is no longer part of the store: to be removed, now or by a job (trash.h). */
-void files_discard(const struct files *, enum file_kind, uint64_t number);
 
 #endif

@@ -44,7 +44,7 @@ void trash_add(struct trash *trash, const char *path)
 	struct item *item = malloc(sizeof(*item) + size);
 
 	if (!item) {
-		files_remove(trash->fs, path);
+		fs_remove_file(trash->fs, path);
 		return;
 	}
 	memcpy(item->path, path, size);
@@ -52,6 +52,16 @@ void trash_add(struct trash *trash, const char *path)
 	item->next = trash->items;
 	trash->items = item;
 	pthread_mutex_unlock(&trash->lock);
+}
+
+void trash_discard(const struct files *files, enum file_kind kind, uint64_t number)
+{
+	struct files_path path = files_path(files, kind, number);
+
+	if (files->trash)
+		trash_add(files->trash, path.text);
+	else
+		fs_remove_file(files->fs, path.text);
 }
 
 static struct item *take_all(struct trash *trash)
@@ -83,7 +93,7 @@ void trash_sweep(struct trash *trash)
 		struct item *item = items;
 
 		items = item->next;
-		files_remove(trash->fs, item->path);
+		fs_remove_file(trash->fs, item->path);
 		free(item);
 	}
 }

@@ -18,6 +18,8 @@ ENGINE_OK int trash_create(const struct fs *, struct trash **out);
 /* Sweeps, and ends it. NULL is fine. */
 void trash_destroy(struct trash **);
 void trash_add(struct trash *, const char *path);
+/* Queues a file that the store no longer uses for deletion; without a trash, deletes it at once. */
+void trash_discard(const struct files *, enum file_kind, uint64_t number);
 bool trash_is_empty(struct trash *);
 /* Removes what is in it now. */
 void trash_sweep(struct trash *);

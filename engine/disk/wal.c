@@ -35,7 +35,7 @@ int wal_create(const struct files *files, uint64_t number, uint64_t first_sequen
 		rc = files->fs->sync_dir(files->fs, files->directory);
 	if (rc) {
 		wal_close(&wal);
-		files_remove(files->fs, path.text);
+		fs_remove_file(files->fs, path.text);
 		return rc;
 	}
 	wal->size = sizeof(bytes);
@@ -136,6 +136,45 @@ bool wal_reader_next(struct wal_reader *reader, struct wal_batch *out)
 
 	reader->at += size;
 	return size > 0;
+}
+
+/* How many bytes of the segment verify, from its beginning on. */
+static size_t count_intact(const struct files *files, uint64_t number, const uint8_t *data, size_t size)
+{
+	struct wal_reader reader = {data, size, FORMAT_HEADER_SIZE, number};
+	struct format_header header;
+	struct wal_batch batch;
+
+	if (format_header_read(data, size, FORMAT_LOG, files->directory, &header, NULL))
+		return 0;
+	while (wal_reader_next(&reader, &batch))
+		;
+	return reader.at;
+}
+
+int wal_read(const struct files *files, uint64_t number, uint8_t **data_out, size_t *size_out)
+{
+	struct files_path path = files_path(files, FILE_LOG, number);
+	size_t intact, size;
+	uint8_t *data;
+	int error = fs_read_file(files->fs, path.text, WAL_SEGMENT_MAX, data_out, size_out);
+
+	if (error)
+		return error;
+	intact = count_intact(files, number, *data_out, *size_out);
+	if (intact == *size_out)
+		return 0;
+	if (fs_read_file_anew(files->fs, path.text, WAL_SEGMENT_MAX, &data, &size))
+		return 0; /* the first reading is what there is */
+	if (count_intact(files, number, data, size) > intact) {
+		uint8_t *first = *data_out;
+
+		*data_out = data;
+		*size_out = size;
+		data = first;
+	}
+	free(data);
+	return 0;
 }
 
 bool wal_reader_resync(struct wal_reader *reader, uint64_t *durable_inout)

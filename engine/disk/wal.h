@@ -32,6 +32,7 @@ enum {
 };
 
 #define WAL_BATCH_BYTES_MAX ((size_t)1 << 30)
+#define WAL_SEGMENT_MAX     ((uint64_t)1 << 32) /* bytes; a segment is read whole */
 
 struct wal {
 	const struct files *files;
@@ -77,6 +78,10 @@ struct wal_reader {
 	size_t size, at;
 	uint64_t number;
 };
+
+/* Reads a segment whole; free *data_out. When not all of it verifies it is read anew, past the page cache, and the reading that goes
+ * further counts. */
+ENGINE_OK int wal_read(const struct files *, uint64_t number, uint8_t **data_out, size_t *size_out);
 
 /* True and moves on; false at the end or where the next batch does not verify (then at < size). */
 bool wal_reader_next(struct wal_reader *, struct wal_batch *out);

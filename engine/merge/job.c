@@ -34,49 +34,57 @@ static int write_tree(struct engine_job *job)
 	int rc = encode_tree(job, number, &bytes);
 
 	if (rc == 0)
-		rc = files_replace(job->files.fs, job->files.directory, path.text, bytes.data, bytes.size);
+		rc = fs_replace_file(job->files.fs, job->files.directory, path.text, bytes.data, bytes.size);
 	if (rc == 0) {
 		job->saved_tree.number = number;
 		job->saved_tree.size = bytes.size;
 		job->bytes_written += bytes.size;
 	} else {
-		files_remove(job->files.fs, path.text);
+		fs_remove_file(job->files.fs, path.text);
 	}
 	buffer_fini(&bytes);
 	return rc;
 }
 
-static int decode_tree(const struct files *files, const struct manifest_tree *tree, const uint8_t *data, size_t size,
-		       struct hashtree *out, struct engine_error *error_out)
+struct tree_reading {
+	struct files_path path;
+	const struct manifest_tree *tree;
+	struct hashtree *out;
+	struct engine_error *error_out;
+};
+
+static int decode_tree(void *arg, const uint8_t *data, size_t size)
 {
-	struct files_path path = files_path(files, FILE_TREE, tree->number);
-	struct engine_slice saved = {data + FORMAT_HEADER_SIZE, size - FORMAT_HEADER_SIZE - 8};
+	const struct tree_reading *reading = arg;
+	const struct manifest_tree *tree = reading->tree;
+	const char *path = reading->path.text;
+	struct engine_slice saved;
 	struct format_header header;
-	int rc = format_header_read(data, size, FORMAT_TREE, path.text, &header, error_out);
+	int rc = format_header_read(data, size, FORMAT_TREE, path, &header, reading->error_out);
 
 	if (rc)
 		return rc;
-	if (size != tree->size || size < FORMAT_HEADER_SIZE + 8 || header.number != tree->number ||
-	    format_u64(data + size - 8) != format_checksum(saved.data, saved.size, tree->number, 0))
-		return format_error(error_out, -EBADMSG, "%s: the saved hash trees are damaged", path.text);
-	rc = hashtree_load(out, saved);
-	return rc == -EBADMSG ? format_error(error_out, rc, "%s: the saved hash trees cannot be read", path.text) : rc;
+	if (size != tree->size || size < FORMAT_HEADER_SIZE + 8 || header.number != tree->number)
+		return format_error(reading->error_out, -EBADMSG, "%s: the saved hash trees are damaged", path);
+	saved = (struct engine_slice){data + FORMAT_HEADER_SIZE, size - FORMAT_HEADER_SIZE - 8};
+	if (format_u64(data + size - 8) != format_checksum(saved.data, saved.size, tree->number, 0))
+		return format_error(reading->error_out, -EBADMSG, "%s: the saved hash trees are damaged", path);
+	rc = hashtree_load(reading->out, saved);
+	if (rc == -EBADMSG)
+		return format_error(reading->error_out, rc, "%s: the saved hash trees cannot be read", path);
+	return rc;
 }
 
 int job_read_tree(const struct files *files, const struct manifest_tree *tree, struct hashtree *out,
 		  struct engine_error *error_out)
 {
-	struct files_path path = files_path(files, FILE_TREE, tree->number);
-	uint8_t *data;
-	size_t size;
-	int rc = files_read(files->fs, path.text, TREE_MAX, &data, &size);
+	struct tree_reading reading = {files_path(files, FILE_TREE, tree->number), tree, out, error_out};
+	int rc = fs_check_file(files->fs, reading.path.text, TREE_MAX, decode_tree, &reading);
 
 	if (rc == -ENOENT)
-		return format_error(error_out, -EBADMSG, "%s: named by the manifest but missing", path.text);
-	if (rc)
-		return format_error(error_out, rc, "%s: cannot read: %s", path.text, strerror(-rc));
-	rc = decode_tree(files, tree, data, size, out, error_out);
-	free(data);
+		return format_error(error_out, -EBADMSG, "%s: named by the manifest but missing", reading.path.text);
+	if (rc && rc != -EBADMSG)
+		return format_error(error_out, rc, "%s: cannot read: %s", reading.path.text, strerror(-rc));
 	return rc;
 }
 
@@ -190,7 +198,7 @@ static int finish_table(struct output *output)
 	if (rc) {
 		struct files_path path = files_path(&job->files, FILE_TABLE, meta.number);
 
-		files_remove(job->files.fs, path.text);
+		fs_remove_file(job->files.fs, path.text);
 	}
 	table_meta_fini(&meta);
 	return rc;
@@ -367,7 +375,7 @@ void job_destroy(struct engine_job **job)
 	if (it->saved_tree.number) {
 		struct files_path path = files_path(&it->files, FILE_TREE, it->saved_tree.number);
 
-		files_remove(it->files.fs, path.text);
+		fs_remove_file(it->files.fs, path.text);
 	}
 	for (size_t i = 0; i < it->memtable_count; i++)
 		memtable_unref(&it->memtables[i]);

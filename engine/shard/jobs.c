@@ -338,7 +338,7 @@ static int visit_old_log(void *arg, const char *name)
 	uint64_t number;
 
 	if (files_parse(name, &number) == FILE_LOG && number >= range->first && number <= range->last)
-		files_discard(&range->shard->files, FILE_LOG, number);
+		trash_discard(&range->shard->files, FILE_LOG, number);
 	return 0;
 }
 
@@ -347,7 +347,7 @@ static void remove_logs(struct shard *shard, uint64_t first, uint64_t last)
 	struct log_range range = {shard, first, last};
 
 	if (first == last)
-		files_discard(&shard->files, FILE_LOG, first);
+		trash_discard(&shard->files, FILE_LOG, first);
 	else /* Most numbers in between belong to other files, or to none. */
 		(void)shard->files.fs->list(shard->files.fs, shard->files.directory, visit_old_log, &range);
 }
@@ -374,7 +374,7 @@ static void forget_flushed(struct shard *shard, const struct engine_job *job, si
 static void remove_old_tree(struct shard *shard, uint64_t number)
 {
 	if (number && number != shard->state.tree.number)
-		files_discard(&shard->files, FILE_TREE, number);
+		trash_discard(&shard->files, FILE_TREE, number);
 }
 
 /* Files of inputs go with the last view that shows them. */

@@ -142,14 +142,14 @@ static int remove_orphans(struct shard *shard, const struct listing *listing)
 
 	for (size_t i = 0; rc == 0 && i < listing->orphan_count; i++) {
 		if (!is_kept(shard, listing->orphans[i]))
-			rc = files_remove(fs, listing->orphans[i]);
+			rc = fs_remove_file(fs, listing->orphans[i]);
 	}
 	for (size_t i = 0; rc == 0 && i < listing->log_count; i++) {
 		const struct replay_log *log = &listing->logs[i];
 		struct files_path path = files_path(&shard->files, FILE_LOG, log->number);
 
 		if ((log->number < first_log || log->is_unused) && !log->is_aside)
-			rc = files_remove(fs, path.text);
+			rc = fs_remove_file(fs, path.text);
 	}
 	return rc ? rc : fs->sync_dir(fs, shard->files.directory);
 }

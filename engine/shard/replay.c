@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define LOG_MAX ((uint64_t)1 << 32) /* bytes of one segment */
-
 /* The trees as they were when the drops up to this one had happened. */
 static void apply_drops(struct replay *replay, uint64_t drop_id)
 {
@@ -239,7 +237,7 @@ static int replay_logs(struct replay *replay)
 		uint8_t *data;
 		size_t size;
 
-		rc = files_read(shard->files.fs, path.text, LOG_MAX, &data, &size);
+		rc = wal_read(&shard->files, log->number, &data, &size);
 		if (rc)
 			return format_error(replay->error_out, rc, "%s: cannot read: %s", path.text, strerror(-rc));
 		rc = replay_log(replay, log, data, size);
@@ -291,7 +289,7 @@ static int cut_tear(struct replay *replay)
 		if (log->number < replay->torn_log)
 			break;
 		if (log->number > replay->torn_log || replay->torn_at <= FORMAT_HEADER_SIZE) {
-			rc = files_remove(fs, path.text);
+			rc = fs_remove_file(fs, path.text);
 			continue;
 		}
 		rc = fs->open(fs, path.text, FS_OPEN_APPEND, &file);

@@ -286,6 +286,7 @@ void shard_stats(const struct shard *shard, struct shard_stats *stats_out)
 	stats_out->cache_hits = shard->read_stats.cache_hits;
 	stats_out->cache_misses = shard->read_stats.cache_misses;
 	stats_out->cache_bytes = cache_used(shard->cache);
+	stats_out->misreads = cache_misreads(shard->cache);
 	stats_out->memtable_bytes = shard_memory(shard);
 	stats_out->disk_bytes = log_bytes(shard) + manifest_size(shard->manifest) + shard->state.tree.size;
 	for (size_t i = 0; i < shard->state.table_count; i++) {

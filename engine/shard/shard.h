@@ -91,6 +91,9 @@ struct shard {
 	struct shard_stats stats;
 };
 
+/* The number of shards that STORE gives. -ENOENT, without a text: there is no store. */
+ENGINE_OK int engine_read_shard_count(const struct fs *, const char *directory, uint32_t *shard_count_out,
+				      struct engine_error *error_out);
 ENGINE_OK int shard_open(struct engine *, const struct engine_options *, uint32_t shard_index, struct shard **out,
 			 struct engine_error *error_out);
 /* A new, empty shard's directory and manifest. */

@@ -64,7 +64,7 @@ static void leave_log(struct shard *shard, struct wal *log, bool is_empty)
 		struct files_path path = files_path(&shard->files, FILE_LOG, log->number);
 
 		wal_close(&log);
-		files_remove(shard->files.fs, path.text);
+		fs_remove_file(shard->files.fs, path.text);
 		return;
 	}
 	if (log->is_synced) {

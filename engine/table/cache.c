@@ -24,6 +24,7 @@ struct cache {
 	size_t budget;
 	int64_t reserved;
 	_Atomic bool has_damage;
+	_Atomic uint64_t misreads;
 	uint64_t ghost_clock; /* bytes that have left the small queue unread, ever */
 };
 
@@ -272,6 +273,16 @@ bool cache_take_damage(struct cache *cache)
 {
 	return atomic_load_explicit(&cache->has_damage, memory_order_relaxed) &&
 	       atomic_exchange_explicit(&cache->has_damage, false, memory_order_acquire);
+}
+
+void cache_note_misread(struct cache *cache)
+{
+	atomic_fetch_add_explicit(&cache->misreads, 1, memory_order_relaxed);
+}
+
+uint64_t cache_misreads(const struct cache *cache)
+{
+	return atomic_load_explicit(&cache->misreads, memory_order_relaxed);
 }
 
 size_t cache_used(struct cache *cache)

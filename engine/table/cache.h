@@ -47,6 +47,9 @@ size_t cache_used(struct cache *);
 /* A table of this shard has noted a damaged block (sst.h); taking the note clears it. */
 void cache_note_damage(struct cache *);
 bool cache_take_damage(struct cache *);
+/* A table of this shard has read bytes that did not verify, and did at the second reading. */
+void cache_note_misread(struct cache *);
+uint64_t cache_misreads(const struct cache *);
 
 /* Room for a block of this many bytes, with one reference, in no slot. */
 ENGINE_OK int block_create(size_t size, struct block **out);

@@ -9,6 +9,7 @@
 
 #include "engine/table/filter.h"
 #include "engine/partition/hashtree.h"
+#include "engine/disk/trash.h"
 
 enum { STREAM_WINDOW = 512 * 1024 };
 
@@ -255,7 +256,7 @@ static int load_header(struct sst *sst, struct sst_footer *footer_out, struct en
 	return rc;
 }
 
-static int load(struct sst *sst, struct engine_error *error_out)
+static int load(struct sst *sst, bool anew, struct engine_error *error_out)
 {
 	struct files_path path = files_path(&sst->files, FILE_TABLE, sst->meta.number);
 	struct sst_footer footer;
@@ -266,6 +267,8 @@ static int load(struct sst *sst, struct engine_error *error_out)
 		return format_error(error_out, -EBADMSG, "%s: named by the manifest but missing", path.text);
 	if (rc)
 		return format_error(error_out, rc, "%s: cannot open: %s", path.text, strerror(-rc));
+	if (anew)
+		sst->files.fs->drop_cached(sst->file, 0, sst->meta.size);
 	rc = load_header(sst, &footer, error_out);
 	if (rc == 0)
 		rc = load_properties(sst, footer.properties, error_out);
@@ -295,16 +298,33 @@ static int create(const struct files *files, struct cache *cache, const struct t
 	return rc;
 }
 
-int sst_open(const struct files *files, struct cache *cache, const struct table_meta *meta, struct sst **out,
-	     struct engine_error *error_out)
+static int open_once(const struct files *files, struct cache *cache, const struct table_meta *meta, bool anew,
+		     struct sst **out, struct engine_error *error_out)
 {
 	int rc = create(files, cache, meta, out);
 
 	if (rc)
 		return rc;
-	rc = load(*out, error_out);
+	rc = load(*out, anew, error_out);
 	if (rc)
 		sst_unref(out);
+	return rc;
+}
+
+int sst_open(const struct files *files, struct cache *cache, const struct table_meta *meta, struct sst **out,
+	     struct engine_error *error_out)
+{
+	struct engine_error found;
+	int rc = open_once(files, cache, meta, false, out, error_out ? &found : NULL);
+
+	/* S3: all that an open table keeps in memory is read anew before it counts as damaged. */
+	if (rc == -EBADMSG) {
+		rc = open_once(files, cache, meta, true, out, error_out);
+		if (rc == 0)
+			cache_note_misread(cache);
+	} else if (rc && error_out) {
+		*error_out = found;
+	}
 	return rc;
 }
 
@@ -355,7 +375,7 @@ void sst_unref(struct sst **sst)
 	if (it->file)
 		it->files.fs->close(it->file);
 	if (atomic_load_explicit(&it->doomed, memory_order_acquire))
-		files_discard(&it->files, FILE_TABLE, it->meta.number);
+		trash_discard(&it->files, FILE_TABLE, it->meta.number);
 	table_meta_fini(&it->meta);
 	buffer_fini(&it->separators);
 	free(it->filter);
@@ -480,18 +500,43 @@ static void note_damage(struct sst *sst, uint32_t block_index)
 	cache_note_damage(sst->cache);
 }
 
+/* S3: reads the block from the medium into another buffer, before it counts as damaged. */
+static int reread_block(struct sst *sst, const struct index_block *where, struct block **out,
+			struct engine_error *error_out)
+{
+	size_t size = where->size + SST_TRAILER;
+	uint8_t *part = malloc(size);
+	int rc = part ? 0 : -ENOMEM;
+
+	if (rc == 0 && sst->file)
+		sst->files.fs->drop_cached(sst->file, where->offset, size);
+	if (rc == 0)
+		rc = read_exactly(sst, part, size, where->offset, error_out);
+	if (rc == 0)
+		rc = block_from_part(sst, part, where, out, error_out);
+	if (rc == 0)
+		cache_note_misread(sst->cache);
+	free(part);
+	return rc;
+}
+
 static int read_block(struct sst *sst, const struct index_block *where, struct block **out,
 		      struct engine_error *error_out)
 {
+	struct engine_error found;
 	uint8_t small[16 * 1024];
 	size_t size = where->size + SST_TRAILER;
 	uint8_t *part = size <= sizeof(small) ? small : malloc(size);
-	int rc = part ? read_exactly(sst, part, size, where->offset, error_out) : -ENOMEM;
+	int rc = part ? read_exactly(sst, part, size, where->offset, &found) : -ENOMEM;
 
 	if (rc == 0)
-		rc = block_from_part(sst, part, where, out, error_out);
+		rc = block_from_part(sst, part, where, out, &found);
 	if (part != small)
 		free(part);
+	if (rc == -EBADMSG)
+		return reread_block(sst, where, out, error_out);
+	if (rc && rc != -ENOMEM && error_out)
+		*error_out = found;
 	return rc;
 }
 
@@ -604,19 +649,22 @@ int sst_stream_block(struct sst_stream *stream, uint32_t block_index, struct blo
 {
 	const struct index_block *where = &stream->sst->blocks[block_index];
 	size_t need = where->size + SST_TRAILER;
+	struct engine_error found;
 	int rc = 0;
 
 	if (where->offset < stream->window_offset || where->offset + need > stream->window_offset + stream->window.size)
 		rc = stream_fill(stream, where->offset, need, error_out);
 	if (rc == 0)
 		rc = block_from_part(stream->sst, stream->window.data + (where->offset - stream->window_offset), where,
-				     out, error_out);
+				     out, &found);
+	if (rc == -EBADMSG)
+		rc = reread_block(stream->sst, where, out, error_out);
 	if (rc == -EBADMSG)
 		note_damage(stream->sst, block_index);
 	return rc;
 }
 
-int sst_verify_digest(struct sst *sst, struct engine_error *error_out)
+static int compute_digest(struct sst *sst, uint64_t *digest_out, struct engine_error *error_out)
 {
 	XXH3_state_t *digest = XXH3_createState();
 	uint8_t *chunk = malloc(STREAM_WINDOW);
@@ -634,9 +682,22 @@ int sst_verify_digest(struct sst *sst, struct engine_error *error_out)
 			XXH3_64bits_update(digest, chunk, size);
 		offset += size;
 	}
-	if (rc == 0 && XXH3_64bits_digest(digest) != sst->meta.digest)
-		rc = damaged(sst, 0, "the file as a whole (digest)", error_out);
+	*digest_out = rc ? 0 : XXH3_64bits_digest(digest);
 	free(chunk);
 	XXH3_freeState(digest);
+	return rc;
+}
+
+int sst_verify_digest(struct sst *sst, struct engine_error *error_out)
+{
+	uint64_t digest;
+	int rc = compute_digest(sst, &digest, error_out);
+
+	if (rc == 0 && digest != sst->meta.digest) {
+		sst->files.fs->drop_cached(sst->file, 0, sst->meta.size);
+		rc = compute_digest(sst, &digest, error_out);
+	}
+	if (rc == 0 && digest != sst->meta.digest)
+		rc = damaged(sst, 0, "the file as a whole (digest)", error_out);
 	return rc;
 }

@@ -9,6 +9,7 @@
  *             quarantine of it. There is room for one note: another damaged block is found again by the next reader.
  * Invariants  S1 A key is looked for in at most one block.
  *             S2 Bytes are verified on every read from the disk.
+ *             S3 Bytes that do not verify are read anew, from the medium into another buffer, before they count as damaged.
  */
 #ifndef KVRING_ENGINE_SST_H
 #define KVRING_ENGINE_SST_H

@@ -303,7 +303,7 @@ void sst_writer_abort(struct sst_writer **writer)
 	if (it->file) {
 		struct files_path path = files_path(it->files, FILE_TABLE, it->meta.number);
 
-		files_remove(it->files->fs, path.text);
+		fs_remove_file(it->files->fs, path.text);
 	}
 	writer_free(it);
 }

@@ -15,8 +15,8 @@ void shelf_init(struct shelf *shelf, size_t cache_bytes)
 	sim_fs_create(1, &shelf->disk);
 	fs = sim_fs_table(shelf->disk);
 	files_init(&shelf->files, fs, "/store", SHELF_SHARD);
-	assert_int_equal(files_make_directory(fs, "/store"), 0);
-	assert_int_equal(files_make_directory(fs, shelf->files.directory), 0);
+	assert_int_equal(fs_make_directory(fs, "/store"), 0);
+	assert_int_equal(fs_make_directory(fs, shelf->files.directory), 0);
 	assert_int_equal(cache_create(cache_bytes, &shelf->cache), 0);
 }
 

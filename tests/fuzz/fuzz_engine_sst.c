@@ -147,7 +147,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	sim_fs_create(1, &disk);
 	files_init(&files, sim_fs_table(disk), "/store", 0);
-	check(files_make_directory(files.fs, "/store") == 0 && files_make_directory(files.fs, files.directory) == 0);
+	check(fs_make_directory(files.fs, "/store") == 0 && fs_make_directory(files.fs, files.directory) == 0);
 	sim_fs_put_file(disk, files_path(&files, FILE_TABLE, NUMBER).text, file.data, file.size);
 	check(cache_create(64 * 1024, &cache) == 0);
 	rc = sst_open(&files, cache, &meta, &sst, &error);

@@ -124,7 +124,7 @@ static void build(struct sim_fs *disk, struct input *input)
 	struct buffer store = {0};
 	struct engine_slice trees;
 
-	check(files_make_directory(fs, "/store") == 0 && files_make_directory(fs, "/store/shard-000") == 0);
+	check(fs_make_directory(fs, "/store") == 0 && fs_make_directory(fs, "/store/shard-000") == 0);
 	put_header(&store, FORMAT_STORE, 0, 1, 0);
 	store_file(disk, "/store/STORE", &store);
 	store_manifest(disk, take_part(input));

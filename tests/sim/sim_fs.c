@@ -53,8 +53,8 @@ enum { PATH_SIZE = 1024 };
 
 const char *sim_fs_call_name(enum sim_fs_call call)
 {
-	static const char *const names[] = {"open",     "create",   "pread",  "append",    "sync",   "size",
-					    "truncate", "sync_dir", "rename", "link",      "unlink", "mkdir",
+	static const char *const names[] = {"open",     "create",   "pread",  "append",     "sync",    "size",
+					    "truncate", "sync_dir", "rename", "link",       "unlink",  "mkdir",
 					    "rmdir",    "list",     "lock",   "free_bytes", "is_named"};
 	return names[call];
 }

@@ -49,9 +49,8 @@ enum sim_fs_call {
 
 enum {
 	SIM_FS_ALL = (1 << SIM_FS_CALL_COUNT) - 1,
-	SIM_FS_READS =
-		1 << SIM_FS_OPEN | 1 << SIM_FS_PREAD | 1 << SIM_FS_SIZE | 1 << SIM_FS_LIST | 1 << SIM_FS_FREE_BYTES |
-		1 << SIM_FS_IS_NAMED,
+	SIM_FS_READS = 1 << SIM_FS_OPEN | 1 << SIM_FS_PREAD | 1 << SIM_FS_SIZE | 1 << SIM_FS_LIST |
+		       1 << SIM_FS_FREE_BYTES | 1 << SIM_FS_IS_NAMED,
 	SIM_FS_WRITES = SIM_FS_ALL & ~SIM_FS_READS,
 };
 

@@ -494,7 +494,9 @@ static void test_crash_at_every_operation(void **state)
 			uint64_t size;
 			sim_fs_create(index, &disk);
 			sim_fs_put_file(disk, "/file", "old", 3);
-			sim_fs_crash_at(disk, index, &(struct sim_crash){mode, (enum sim_crash_names)(mode % SIM_NAMES_MODE_COUNT), index});
+			sim_fs_crash_at(
+				disk, index,
+				&(struct sim_crash){mode, (enum sim_crash_names)(mode % SIM_NAMES_MODE_COUNT), index});
 			int result = replace_file(sim_fs_table(disk), "new");
 			fired = sim_fs_fired(disk);
 			assert_int_equal(result, fired ? -EIO : 0);
@@ -628,6 +630,34 @@ static void test_bits_flip_and_files_are_cut(void **state)
 	assert_content(*state, "/a", "ab");
 }
 
+static void test_misreads_leave_the_medium_alone(void **state)
+{
+	struct fs_file *file = create_durable(*state, "/a");
+	char bytes[2];
+
+	assert_int_equal(append(file, "abc", 3), 0);
+	sim_fs_misread(*state, "/a", 1, 2, SIM_MISREAD_ONCE);
+	assert_int_equal(file->fs->pread(file, bytes, 1, 0), 1); /* not that byte */
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(file->fs->pread(file, bytes, 2, 1), 2);
+		assert_memory_equal(bytes, i ? "bc" : "`c", 2);
+	}
+	sim_fs_misread(*state, "/a", 1, 2, SIM_MISREAD_CACHED);
+	file->fs->drop_cached(file, 2, 10);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(file->fs->pread(file, bytes, 2, 1), 2);
+		assert_memory_equal(bytes, i == 2 ? "bc" : "`c", 2);
+		if (i == 1)
+			file->fs->drop_cached(file, 0, 3);
+	}
+	assert_int_equal(sim_fs_misreads(*state), 3);
+	assert_content(*state, "/a", "abc");
+	assert_int_equal(file->fs->is_named(file, "/a"), 1);
+	assert_int_equal(file->fs->unlink(file->fs, "/a"), 0);
+	assert_int_equal(file->fs->is_named(file, "/a"), 0);
+	file->fs->close(file);
+}
+
 static int refuse_renames(void *arg, uint64_t index, enum sim_fs_call call, const char *path)
 {
 	uint64_t *last = arg;
@@ -680,7 +710,8 @@ static uint64_t random_history(uint64_t seed)
 		case 4:
 			if (sim_random_below(&random, 4) == 0)
 				crash(disk, (enum sim_crash_data)sim_random_below(&random, SIM_DATA_MIXED + 1),
-				      (enum sim_crash_names)sim_random_below(&random, SIM_NAMES_MODE_COUNT), sim_random_next(&random));
+				      (enum sim_crash_names)sim_random_below(&random, SIM_NAMES_MODE_COUNT),
+				      sim_random_next(&random));
 			break;
 		default:
 			if (fs->open(fs, path, FS_OPEN_APPEND, &file) && fs->open(fs, path, FS_OPEN_CREATE, &file))
@@ -734,6 +765,7 @@ int main(void)
 		EACH(test_a_short_disk_fills_and_recovers),
 		EACH(test_a_lying_disk_loses_what_it_called_synced),
 		EACH(test_bits_flip_and_files_are_cut),
+		EACH(test_misreads_leave_the_medium_alone),
 		EACH(test_a_hook_sees_and_refuses_operations),
 		cmocka_unit_test(test_same_seed_same_disk),
 	};

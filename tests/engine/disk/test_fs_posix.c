@@ -492,6 +492,49 @@ static void test_descriptors_close_on_exec(void **state)
 	it->fs->close(lock);
 }
 
+/* A path leads to an open file until that is removed, renamed or replaced. */
+static void test_is_named(void **state)
+{
+	struct fixture *it = *state;
+	struct fs_file *file, *other;
+	char path[96];
+
+	other_path(it, "other", path);
+	assert_int_equal(it->fs->open(it->fs, it->path, FS_OPEN_CREATE, &file), 0);
+	assert_int_equal(it->fs->is_named(file, it->path), 1);
+	assert_int_equal(it->fs->is_named(file, path), 0);
+	assert_int_equal(it->fs->rename(it->fs, it->path, path), 0);
+	assert_int_equal(it->fs->is_named(file, it->path), 0);
+	assert_int_equal(it->fs->is_named(file, path), 1);
+	assert_int_equal(it->fs->unlink(it->fs, path), 0);
+	assert_int_equal(it->fs->is_named(file, path), 0);
+	assert_int_equal(it->fs->open(it->fs, path, FS_OPEN_CREATE, &other), 0);
+	assert_int_equal(it->fs->is_named(file, path), 0);
+	assert_int_equal(it->fs->is_named(file, "/proc/self/exe/x"), 0);
+	it->fs->close(file);
+	it->fs->close(other);
+}
+
+/* Synced bytes are read from the medium after it, unsynced ones stay. */
+static void test_drop_cached_keeps_the_bytes(void **state)
+{
+	struct fixture *it = *state;
+	struct iovec part = {"some bytes", 10};
+	struct fs_file *file;
+	char bytes[10];
+
+	assert_int_equal(it->fs->open(it->fs, it->path, FS_OPEN_CREATE, &file), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(it->fs->append(file, &part, 1), 0);
+		it->fs->drop_cached(file, 3, 4);
+		it->fs->drop_cached(file, 0, 0);
+		assert_int_equal(it->fs->pread(file, bytes, 10, (uint64_t)i * 10), 10);
+		assert_memory_equal(bytes, "some bytes", 10);
+		assert_int_equal(it->fs->sync(file), 0);
+	}
+	it->fs->close(file);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -511,6 +554,8 @@ int main(void)
 		TEST(test_lock_is_exclusive),
 		TEST(test_lock_goes_with_its_process),
 		TEST(test_descriptors_close_on_exec),
+		TEST(test_is_named),
+		TEST(test_drop_cached_keeps_the_bytes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -448,7 +448,7 @@ static void test_the_wrong_file_is_refused(void **state)
 	assert_int_equal(manifest_read(&book.shelf.files, &got, &tail, &error), -EBADMSG);
 	assert_non_null(strstr(error.text, "belongs to shard 3"));
 	book.shelf.files.shard_index--;
-	assert_int_equal(files_remove(book.shelf.files.fs, book.path.text), 0);
+	assert_int_equal(fs_remove_file(book.shelf.files.fs, book.path.text), 0);
 	assert_int_equal(manifest_read(&book.shelf.files, &got, &tail, &error), -EBADMSG);
 	assert_non_null(strstr(error.text, "MANIFEST: missing"));
 	book_fini(&book);
