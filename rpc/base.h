@@ -50,7 +50,7 @@ struct rpc_slice {
 
 /* A sentence for people, beside the errno of the function that wrote it. */
 struct rpc_error {
-	char text[192];
+	char text[512];
 };
 
 /* 0 when it is a HOST:PORT that can be dialled, else -EINVAL and a text. */

@@ -4,6 +4,7 @@
 import json
 import os
 import socket
+import time
 import unittest
 
 from fake_node import FakeCluster, FakeObject
@@ -121,10 +122,11 @@ class KeyTest(ToolTest):
         self.assertIn("in no cluster", self.run_tool("put", "k", "v", expect=5)[1])
 
     def test_in_doubt_is_4_and_the_operation_id_repeats_it(self):
-        doubt = m.PutResponse(outcome=m.IN_DOUBT, code=m.DEADLINE_EXCEEDED, acks_owners=1, needed=2, message="n2 is silent")
+        doubt = m.PutResponse(outcome=m.IN_DOUBT, code=m.DEADLINE_EXCEEDED, acks_owners=1, needed=2, message="1 of 2 acknowledged (n2: no answer in time)")
         self.cluster.hook = lambda node, method, body: reply(doubt) if method.endswith("/Put") else None
         _, err = self.run_tool("put", "--blind", "k", "v", expect=4)
-        self.assertIn("1 of 2 acknowledgements", err)
+        self.assertIn("in doubt: 1 of 2 acknowledged (n2: no answer in time).", err)
+        self.assertEqual(err.count("1 of 2"), 1)
         operation_id = err.split("--operation-id ")[1].split(":")[0]
         self.cluster.hook = None
         self.run_tool("put", "--blind", "k", "v", "--operation-id", operation_id)
@@ -135,7 +137,93 @@ class KeyTest(ToolTest):
     def test_a_put_without_answer_is_4(self):
         self.cluster.hook = lambda node, method, body: "drop" if method.endswith("/Put") else None
         _, err = self.run_tool("put", "--blind", "--timeout", "300ms", "k", "v", expect=4)
-        self.assertIn("cannot apply it twice", err)
+        self.assertIn("cannot apply twice", err)
+        operation_id = err.split("--operation-id ")[1].split(":")[0]
+        self.cluster.hook = None
+        self.run_tool("put", "--blind", "k", "v", "--operation-id", operation_id)
+
+    def test_a_write_in_doubt_is_repeated_exactly(self):
+        """It replaces what it replaced the first time, not what somebody wrote since."""
+        self.run_tool("put", "k", "old")
+        doubt = m.PutResponse(outcome=m.IN_DOUBT, code=m.DEADLINE_EXCEEDED, needed=2, message="0 of 2 acknowledged")
+        self.cluster.hook = lambda node, method, body: reply(doubt) if method.endswith(("/Put", "/Delete")) else None
+        for command in (("put", "k", "v"), ("del", "k")):
+            self.cluster.hook, hook = None, self.cluster.hook
+            self.run_tool("put", "k", "old")
+            self.cluster.hook = hook
+            _, err = self.run_tool(*command, expect=4)
+            again = err.split("Repeat it with ")[1].split(":")[0].split()
+            self.assertEqual([again[0], again[2]], ["--context", "--operation-id"])
+            self.cluster.hook = None
+            self.run_tool("put", "k", "by somebody else")
+            self.run_tool(*command, *again)
+            self.assertIn("by somebody else", [s["value"] for s in self.run_json("get", "k")["siblings"]])
+            self.cluster.hook = hook
+
+    def test_the_read_before_a_write_asks_no_more_than_the_write(self):
+        """Only one replica is left: r=2 and w=2 cannot be had."""
+        self.run_tool("put", "k", "old")
+        seen = []
+
+        def one_left(node, method, body):
+            name = method.split("/")[1]
+            request = (m.GetRequest if name == "Get" else m.PutRequest).FromString(body)
+            wanted = request.r if name == "Get" else request.w
+            seen.append((name, wanted))
+            if wanted == 1:
+                return None
+            answer = (m.GetResponse if name == "Get" else m.PutResponse)(
+                outcome=m.REFUSED, code=m.UNAVAILABLE, needed=2, message="1 of 2 replicas answered")
+            return reply(answer)
+
+        self.cluster.hook = one_left
+        self.assertIn("--r COUNT asks fewer", self.run_tool("put", "k", "v", expect=3)[1])
+        self.run_tool("put", "--w", "1", "k", "new")
+        self.run_tool("put", "--w", "1", "--r", "1", "k", "newer")
+        self.assertEqual(seen, [("Get", 0), ("Get", 1), ("Put", 1), ("Get", 1), ("Put", 1)])
+        self.assertIn("--r COUNT asks fewer", self.run_tool("del", "k", expect=3)[1])
+        seen.clear()
+        self.run_tool("del", "--w", "1", "--r", "1", "k")
+        self.assertEqual(seen, [("Get", 1), ("Delete", 1)])
+
+    def test_a_blind_del_does_not_read(self):
+        self.run_tool("put", "k", "v")
+        self.cluster.requests.clear()
+        self.run_tool("del", "--blind", "k")
+        self.assertEqual(self.methods(), ["Delete"])
+        self.assertEqual(self.run_tool("get", "k")[0], b"v")
+        self.assertIn(b"deletes nothing", b" ".join(self.run_tool("del", "--help")[0].split()))
+
+    def test_durations_have_units_up_to_days(self):
+        for text, seconds in (("30s", 30), ("30", 30), ("10m", 600), ("1h", 3600), ("1.5h", 5400), ("60d", 60 * 86400)):
+            seen = []
+            self.cluster.hook = lambda node, method, body: seen.append(m.PutRequest.FromString(body).expires_ms)
+            before = time.time()
+            self.run_tool("put", "--blind", "--ttl", text, "k", "v")
+            self.assertLess(abs(seen[0] / 1000 - before - seconds), 5)
+        for text in ("1w", "h", "-1h", "0", "1 h", "1hh", ""):
+            _, err = self.run_tool("put", "--blind", "--ttl", text, "k", "v", expect=2)
+            self.assertIn("1h or 7d", err)
+
+    def test_a_long_message_is_shown_whole(self):
+        message = "the disk of this node is full, " * 20 + "and that was the end of it"
+        for answer in (m.Response(code=m.FAILED_PRECONDITION, message=message),
+                       reply(m.PutResponse(outcome=m.REFUSED, code=m.FAILED_PRECONDITION, message=message))):
+            self.cluster.hook = lambda node, method, body: answer
+            self.assertIn(message, self.run_tool("put", "--blind", "k", "v", expect=3)[1])
+        self.cluster.hook = lambda node, method, body: m.Response(code=m.FAILED_PRECONDITION, message="x" * 2000)
+        self.assertIn("xxx...", self.run_tool("put", "--blind", "k", "v", expect=3)[1])
+
+    def test_a_host_that_does_not_resolve_reads_unlike_a_wrong_port(self):
+        port = free_port()
+        for command in (("get", "k"), ("import", self.path("in", "")), ("cluster", "init")):
+            wrong = ("no-such-host.invalid:7100", "127.0.0.1:%d" % port)
+            for address, text in zip(wrong, ("no-such-host.invalid:7100: the host name does not resolve", "is the node running there")):
+                arguments = (*command, address) if command[0] == "cluster" else command
+                _, err = self.run_tool(*arguments, "-t", "200ms", endpoints=address, expect=5)
+                self.assertIn(text, err)
+        _, err = self.run_tool("get", "k", "-t", "200ms", endpoints=",".join(wrong), expect=5)
+        self.assertRegex(err, r"none of the 2 nodes.*no-such-host.invalid:7100: the host.*; 127.0.0.1:%d: not connected" % port)
 
     def test_nobody_there_is_5(self):
         nowhere = "127.0.0.1:%d" % free_port()
@@ -253,8 +341,12 @@ class InitTest(ToolTest):
         self.assertIn(self.cluster.nodes[1].address + " joined another cluster", err)
 
     def test_the_same_node_twice_is_told(self):
-        address = self.cluster.nodes[0].address
-        _, err = self.run_tool("cluster", "init", address, address.replace("127.0.0.1", "localhost"), expect=2)
+        """One node that is reached under two addresses."""
+        first, second = self.cluster.nodes[:2]
+        self.cluster.hook = lambda node, method, body: reply(self.cluster.describe(first)) if node is second else None
+        _, err = self.run_tool("cluster", "init", first.address, second.address, expect=2)
+        self.assertIn("%s and %s are the same node, n1" % (first.address, second.address), err)
+        _, err = self.run_tool("cluster", "init", first.address, first.address, expect=2)
         self.assertIn("are the same node, n1", err)
 
     def test_a_node_that_is_down_is_named(self):
@@ -388,8 +480,54 @@ class TransferTest(ToolTest):
         self.assertIn(":4: 'kkk", err)
         self.assertIn("5000 bytes", err)
         out, _ = self.run_tool("import", "--keep-going", self.path("in"), expect=3)
-        self.assertIn(b"1 records were refused", out)
+        self.assertIn(b"1 record was refused and skipped", out)
         self.assertEqual(self.stored(b"last"), b"v")
+
+    def test_keep_going_skips_whatever_is_wrong_with_a_record(self):
+        lines = [
+            '{"key": "first", "value": "v"}',
+            "{oops",
+            '{"key": "without"}',
+            '{"key": "more", "value": "v", "ttl": 5}',
+            '{"value": "v"}',
+            '{"key_b64": "a*b", "value": "v"}',
+            json.dumps({"key": "over", "value": "v" * ((8 << 20) + 1)}),
+            json.dumps({"key": "far over", "value": "v" * (20 << 20)}),
+            json.dumps({"key": "k" * (20 << 20), "value": "v"}),
+            '{"key": "last", "value": "v"}',
+        ]
+        arguments = ("import", "--keep-going", "--state", self.path("state"), self.path("in", "\n".join(lines) + "\n"))
+        out, err = self.run_tool(*arguments, expect=3)
+        for number in range(2, 10):
+            self.assertIn("in:%d: " % number, err)
+        self.assertIn('in:4: there is no field "ttl"', err)
+        self.assertIn("in:3: 'without': no value", err)
+        self.assertIn(b"2 records acknowledged", out)
+        self.assertIn(b"8 records were refused and skipped", out)
+        self.assertEqual(sorted(key for _, key in self.cluster.objects), [b"first", b"last"])
+
+    def test_what_cannot_be_read_before_it_is_replaced_is_not_written_blindly(self):
+        self.run_tool("import", self.path("in", self.jsonl(3)))
+
+        def damaged(node, method, body):
+            if not method.endswith("/BatchGet"):
+                return None
+            answer = m.BatchGetResponse(results=[self.cluster.get(get) for get in m.BatchGetRequest.FromString(body).gets])
+            answer.results[1].CopyFrom(m.GetResponse(outcome=m.REFUSED, code=m.DATA_LOSS, message="damaged"))
+            return reply(answer)
+
+        self.cluster.hook = damaged
+        out, _ = self.run_tool("import", "--keep-going", self.path("in", self.jsonl(3, "new %d")), expect=3)
+        self.assertIn(b"2 records acknowledged", out)
+        self.assertEqual([self.stored(b"key-%04d" % i) for i in range(3)], [b"new 0", b"value 1", b"new 2"])
+
+    def test_an_unknown_field_is_named(self):
+        line = '{"key": "k", "value": "v", "expires": 5}\n'
+        _, err = self.run_tool("import", self.path("in", line), expect=2)
+        self.assertIn('in:1: there is no field "expires": a record has key or key_b64, and value or value_b64', err)
+        self.assertEqual(self.cluster.objects, {})
+        _, err = self.run_tool("import", self.path("in", '{"key": "k", "siblings": [], "context": ""}\n'), expect=2)
+        self.assertIn("resolve them", err)
 
     def test_wrong_input_names_the_line(self):
         self.assertIn("in:2: no JSON", self.run_tool("import", self.path("in", self.jsonl(1) + "{oops\n"), expect=2)[1])

@@ -51,7 +51,7 @@ static void test_json_lines(void **state)
 	expect_records(RECORD_JSON_LINES,
 		       "{\"key\":\"a\",\"value\":\"1\"}\n"
 		       "\n"
-		       "{\"key\": \"\\u00e4\", \"value\": \"line\\nend\", \"other\": 7}\r\n"
+		       "{\"key\": \"\\u00e4\", \"value\": \"line\\nend\"}\r\n"
 		       "{\"key_b64\":\"Zm9v\",\"value_b64\":\"_w\"}",
 		       (const char *const[]){"a", "1", "\xc3\xa4", "line\nend", "foo", "\xff", NULL});
 }
@@ -87,6 +87,9 @@ static void test_json_errors_name_the_line(void **state)
 	expect_error(RECORD_JSON_LINES, "{\"key\":7}\n", 0, "needs \"key\"");
 	expect_error(RECORD_JSON_LINES, "{\"key\":\"a\",\"key\":\"b\",\"value\":\"1\"}\n", 0, "duplicate");
 	expect_error(RECORD_JSON_LINES, "\n\nPackage: 0ad\n", 0, "--format debian");
+	expect_error(RECORD_JSON_LINES, "{\"key\":\"a\",\"value\":\"1\",\"ttl\":7}\n", 0,
+		     ":1: there is no field \"ttl\"");
+	expect_error(RECORD_JSON_LINES, "{\"key\":\"a\",\"siblings\":[]}\n", 0, "resolve them");
 }
 
 static void test_stanzas(void **state)

@@ -3,7 +3,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <netdb.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,6 +147,17 @@ static const struct endpoint *call_endpoint(const struct client_call *call)
 	return &call->client->endpoints[call->current];
 }
 
+/* What does not fit ends in "...": a reader must see that there is more. */
+__attribute__((format(printf, 2, 3))) static void reply_say(struct client_reply *reply, const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	int size = vsnprintf(reply->text, sizeof(reply->text), format, arguments);
+	va_end(arguments);
+	if (size >= (int)sizeof(reply->text))
+		memcpy(reply->text + sizeof(reply->text) - 4, "...", 4);
+}
+
 static void reply_fail(struct client_call *call, int status)
 {
 	struct client_reply *reply = &call->reply;
@@ -154,8 +167,8 @@ static void reply_fail(struct client_call *call, int status)
 	bool executed_perhaps =
 		status == -ETIMEDOUT || status == -ECONNRESET || status == -ECANCELED || status == -EBADMSG;
 	reply->in_doubt = method->writes && (reply->in_doubt || (executed_perhaps && reply->attempts > 0));
-	snprintf(reply->text, sizeof(reply->text), "%s at %s: %s%s", method->name, call_endpoint(call)->address,
-		 transport_text(status), reply->in_doubt ? "; it may have been executed" : "");
+	reply_say(reply, "%s at %s: %s%s", method->name, call_endpoint(call)->address, transport_text(status),
+		  reply->in_doubt ? "; it may have been executed" : "");
 }
 
 void client_reply_release(struct client_reply *reply)
@@ -253,8 +266,8 @@ static void reply_take(struct client_call *call, struct rpc_slice bytes)
 		status = reply_decode(call, &response, &error);
 	if (status < 0) {
 		reply_fail(call, status);
-		snprintf(reply->text, sizeof(reply->text), "%s at %s: the answer does not decode: %s",
-			 methods[call->method].name, call_endpoint(call)->address, error.text);
+		reply_say(reply, "%s at %s: the answer does not decode: %s", methods[call->method].name,
+			  call_endpoint(call)->address, error.text);
 		return;
 	}
 	reply->ring_epoch = response.ring_epoch;
@@ -265,10 +278,9 @@ static void reply_take(struct client_call *call, struct rpc_slice bytes)
 	reply->in_doubt = methods[call->method].writes && reply->status < 0 &&
 			  (reply->in_doubt || response.code == KVRING__V1__CODE__DEADLINE_EXCEEDED);
 	if (reply->status < 0)
-		snprintf(reply->text, sizeof(reply->text), "%s at %s: %s: %.*s%s", methods[call->method].name,
-			 call_endpoint(call)->address, code_name(response.code),
-			 (int)(response.message.size < 160 ? response.message.size : 160),
-			 (const char *)response.message.data, reply->in_doubt ? "; it may have been executed" : "");
+		reply_say(reply, "%s at %s: %s: %s%.*s", methods[call->method].name, call_endpoint(call)->address,
+			  code_name(response.code), reply->in_doubt ? "it may have been executed: " : "",
+			  (int)response.message.size, (const char *)response.message.data);
 }
 
 /* May another node be asked after this outcome? C2 stands here. */
@@ -412,12 +424,23 @@ static bool worth_another_round(const struct client_call *call, int status)
 	       (status == -ECONNRESET && methods[call->method].repeatable);
 }
 
-/* For people: which nodes were meant. */
-static void reply_name_all(const struct client *client, struct client_reply *reply, enum client_method method)
+/* For people: which nodes were meant, and what is wrong with each. */
+static void reply_explain(const struct client *client, struct client_reply *reply, enum client_method method,
+			  int endpoint)
 {
-	snprintf(reply->text, sizeof(reply->text), "%s: none of the %u nodes could be reached: %.120s%s",
-		 methods[method].name, client->endpoint_count, client->options.endpoints,
-		 reply->in_doubt ? "; it may have been executed" : "");
+	char list[sizeof(reply->text)] = "", text[CLIENT_EXPLAIN_SIZE];
+	unsigned first = endpoint == CLIENT_ANY_ENDPOINT ? 0 : (unsigned)endpoint;
+	unsigned end = endpoint == CLIENT_ANY_ENDPOINT ? client->endpoint_count : first + 1;
+	for (unsigned i = first; i < end; i++) {
+		size_t size = strlen(list);
+		client_endpoint_explain(client, i, text);
+		snprintf(list + size, sizeof(list) - size, "%s%s", i == first ? "" : "; ", text);
+	}
+	if (end - first == 1)
+		reply_say(reply, "%s: %s", methods[method].name, list);
+	else
+		reply_say(reply, "%s: none of the %u nodes could be reached: %s", methods[method].name, end - first,
+			  list);
 }
 
 static int call_and_wait(struct client *client, enum client_method method, int endpoint,
@@ -438,9 +461,8 @@ static int call_and_wait(struct client *client, enum client_method method, int e
 		client_pause(client);
 		status = 0;
 	}
-	if (status == -EHOSTUNREACH && call->reply.attempts == 0 && endpoint == CLIENT_ANY_ENDPOINT &&
-	    client->endpoint_count > 1)
-		reply_name_all(client, &call->reply, method);
+	if (status == -EHOSTUNREACH && call->reply.attempts == 0)
+		reply_explain(client, &call->reply, method, endpoint);
 	*reply_out = call->reply;
 	return reply_out->status;
 }
@@ -524,6 +546,37 @@ bool client_endpoint_connected(const struct client *client, unsigned index)
 {
 	assert(index < client->endpoint_count);
 	return rpc_link_connected(client->endpoints[index].link);
+}
+
+/* The message of the resolver for the host of an address, NULL when it resolves. */
+static const char *resolver_error(const char *address)
+{
+	const char *colon = strrchr(address, ':');
+	bool bracketed = address[0] == '[';
+	size_t size = colon == NULL ? strlen(address) : (size_t)(colon - address);
+	char *host = strndup(address + bracketed, size - 2 * (size_t)bracketed);
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
+	int error = host == NULL ? EAI_MEMORY : getaddrinfo(host, NULL, &hints, &found);
+	free(host);
+	if (error != 0)
+		return gai_strerror(error);
+	freeaddrinfo(found);
+	return NULL;
+}
+
+void client_endpoint_explain(const struct client *client, unsigned index, char text_out[CLIENT_EXPLAIN_SIZE])
+{
+	const char *address = client_endpoint(client, index);
+	if (client_endpoint_connected(client, index)) {
+		snprintf(text_out, CLIENT_EXPLAIN_SIZE, "%s: connected", address);
+		return;
+	}
+	const char *error = resolver_error(address);
+	if (error != NULL)
+		snprintf(text_out, CLIENT_EXPLAIN_SIZE, "%s: the host name does not resolve (%s): is it spelt right?",
+			 address, error);
+	else
+		snprintf(text_out, CLIENT_EXPLAIN_SIZE, "%s: %s", address, transport_text(-EHOSTUNREACH));
 }
 
 static unsigned connected_count(const struct client *client)

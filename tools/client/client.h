@@ -66,6 +66,7 @@ struct client_options {
 enum {
 	CLIENT_ENDPOINTS_MAX = 64,
 	CLIENT_ANY_ENDPOINT = -1,
+	CLIENT_EXPLAIN_SIZE = 512, /* bytes of a text */
 };
 
 RPC_OK int client_open(const struct client_options *, struct client **out, struct rpc_error *error_out);
@@ -75,6 +76,8 @@ void client_close(struct client **);
 unsigned client_endpoint_count(const struct client *);
 const char *client_endpoint(const struct client *, unsigned index); /* "HOST:PORT" */
 bool client_endpoint_connected(const struct client *, unsigned index);
+/* Why an endpoint is not connected, for people: "10.0.0.1:7000: ...". Looks the host's name up, which may take seconds. */
+void client_endpoint_explain(const struct client *, unsigned index, char text_out[CLIENT_EXPLAIN_SIZE]);
 /* Waits until `count` endpoints are connected (more than there are: all). -ETIMEDOUT otherwise. */
 RPC_OK int client_wait_connected(struct client *, unsigned count, uint32_t timeout_ms);
 
@@ -88,7 +91,7 @@ struct client_reply {
 	unsigned attempts;
 	unsigned endpoint;   /* index of the node that answered, or was asked last */
 	uint64_t ring_epoch; /* of the node that answered */
-	char text[256];      /* for people; empty when status is 0 */
+	char text[1024];     /* for people, "..." at its end when it was cut; empty when status is 0 */
 	union {              /* NULL when none came */
 		const ProtobufCMessage *body;
 		const Kvring__V1__PutResponse *put; /* and of client_delete */

@@ -12,13 +12,18 @@
 
 enum { RETRY_MS = 5, CONNECT_MS = 5000 };
 
-static void open_failed(const struct phase_options *options, const struct client *client, struct rpc_error *error_out)
+static void explain(const struct client *client, unsigned index, struct rpc_error *error_out)
+{
+	char why[CLIENT_EXPLAIN_SIZE];
+	client_endpoint_explain(client, index, why);
+	snprintf(error_out->text, sizeof error_out->text, "no connection within %d ms to %.450s", CONNECT_MS, why);
+}
+
+static void open_failed(const struct client *client, struct rpc_error *error_out)
 {
 	for (unsigned i = 0; i < client_endpoint_count(client); i++)
 		if (!client_endpoint_connected(client, i))
-			snprintf(error_out->text, sizeof error_out->text,
-				 "no connection to %s within %d ms (endpoints: %.80s)", client_endpoint(client, i),
-				 CONNECT_MS, options->endpoints);
+			explain(client, i, error_out);
 }
 
 static int open_clients(const struct phase_options *options, struct client **clients, struct rpc_error *error_out)
@@ -37,7 +42,7 @@ static int open_clients(const struct phase_options *options, struct client **cli
 	for (uint32_t i = 0; i < options->client_count; i++) {
 		int error = client_wait_connected(clients[i], client_endpoint_count(clients[i]), CONNECT_MS);
 		if (error < 0) {
-			open_failed(options, clients[i], error_out);
+			open_failed(clients[i], error_out);
 			return error;
 		}
 	}
@@ -83,7 +88,7 @@ static int check_load(const struct phase *phase, struct rpc_error *error_out)
 	uint64_t lost = result->in_doubt + result->refused + result->failed;
 	if (phase->kind == PHASE_RUN || !lost)
 		return 0;
-	snprintf(error_out->text, sizeof error_out->text, "%" PRIu64 " of %" PRIu64 " keys could not be %s: %.120s",
+	snprintf(error_out->text, sizeof error_out->text, "%" PRIu64 " of %" PRIu64 " keys could not be %s: %.400s",
 		 lost, phase->options->key_count, phase->kind == PHASE_LOAD ? "stored" : "read", result->first_error);
 	return -EIO;
 }

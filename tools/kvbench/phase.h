@@ -51,7 +51,7 @@ struct phase_result {
 	_Atomic uint64_t repeated;                  /* load: requests sent again */
 	_Atomic uint64_t siblings, siblings_max;    /* reads with several values; the most of one */
 	struct histogram latency[PHASE_STEPS];      /* microseconds per request */
-	char first_error[256];
+	char first_error[1024];
 };
 
 RPC_OK int phase_run(enum phase_kind, const struct phase_options *, const struct chooser *, struct contexts *,

@@ -187,8 +187,8 @@ static int judge_call(struct run *run, const struct batch_call *batch)
 	case -ECONNRESET:
 	case -EAGAIN:
 		return 0;
-	case -EMSGSIZE:
-		return batch->count == 1 ? -EMSGSIZE : 0;
+	case -EMSGSIZE: /* smaller calls may go through */
+		return 0;
 	default:
 		return reply->status;
 	}
@@ -206,9 +206,37 @@ static size_t result_count(const struct run *run, const struct batch_call *batch
 	return run->is_put ? batch->call.reply.batch_put->n_results : batch->call.reply.batch_get->n_results;
 }
 
+/* A call that is wrong as a whole and holds one operation: that one is refused, and the others are not concerned. */
+static bool is_refused_alone(const struct batch_call *batch)
+{
+	int status = batch->call.reply.status;
+	return batch->count == 1 && (status == -EMSGSIZE || status == -EINVAL);
+}
+
+static int refuse_alone(struct run *run, const struct batch_call *batch, size_t *settled_inout)
+{
+	Kvring__V1__PutResponse put = KVRING__V1__PUT_RESPONSE__INIT;
+	Kvring__V1__GetResponse get = KVRING__V1__GET_RESPONSE__INIT;
+	put.outcome = get.outcome = KVRING__V1__OUTCOME__REFUSED;
+	put.code = get.code = KVRING__V1__CODE__INVALID_ARGUMENT;
+	put.message = get.message =
+		batch->call.reply.status == -EMSGSIZE
+			? (char *)"the record is larger than a request may be; a value may have 8 MiB"
+			: (char *)batch->call.reply.text;
+	enum batches_verdict verdict = run->is_put ? run->on_put(run->arg, batch->indexes[0], &put)
+						   : run->on_get(run->arg, batch->indexes[0], &get);
+	if (verdict != BATCHES_SETTLED)
+		return -ECANCELED;
+	run->settled[batch->indexes[0]] = true;
+	++*settled_inout;
+	return 0;
+}
+
 /* Gives the results of a call to the callback. */
 static int deliver(struct run *run, const struct batch_call *batch, size_t *settled_inout, struct rpc_error *error_out)
 {
+	if (is_refused_alone(batch))
+		return refuse_alone(run, batch, settled_inout);
 	if (batch->call.reply.status < 0) {
 		snprintf(error_out->text, sizeof error_out->text, "%.*s", (int)sizeof error_out->text - 1,
 			 batch->call.reply.text);

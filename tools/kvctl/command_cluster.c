@@ -95,9 +95,7 @@ static int connect_all(struct kvctl *kvctl, const struct init_arguments *argumen
 		return status;
 	for (unsigned i = 0; i < arguments->node_count; i++)
 		if (!client_endpoint_connected(kvctl->client, i))
-			return kvctl_fail(kvctl, KVCTL_UNREACHABLE,
-					  "no connection to %s within %" PRIu32 " ms. Is that node running?",
-					  arguments->addresses[i], kvctl->timeout_ms);
+			return kvctl_fail_connect(kvctl, i);
 	return KVCTL_DONE; /* the last one came just now */
 }
 

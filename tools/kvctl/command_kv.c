@@ -31,10 +31,10 @@ static int write_context(const struct kv_arguments *arguments, const ProtobufCBi
 	return status;
 }
 
-static void set_context(json_t *object, const ProtobufCBinaryData *context)
+static void set_context(json_t *object, const char *name, const ProtobufCBinaryData *context)
 {
 	char *text = base64_encode(context->data, context->len);
-	json_object_set_new(object, "context", json_string(text ? text : ""));
+	json_object_set_new(object, name, json_string(text ? text : ""));
 	free(text);
 }
 
@@ -44,7 +44,7 @@ static void hex_of(const uint8_t *id, char text_out[2 * RPC_OPERATION_ID_SIZE + 
 		sprintf(text_out + 2 * i, "%02x", id[i]);
 }
 
-static void print_put_json(const struct client_reply *reply)
+static void print_put_json(const struct client_reply *reply, const Kvring__V1__PutRequest *request)
 {
 	const Kvring__V1__PutResponse *put = reply->put;
 	char id[2 * RPC_OPERATION_ID_SIZE + 1];
@@ -56,15 +56,30 @@ static void print_put_json(const struct client_reply *reply)
 		json_object_set_new(object, "code", json_string(kvctl_code_name(put->code)));
 	if (put->message && *put->message)
 		json_object_set_new(object, "message", json_string(put->message));
-	set_context(object, &put->context);
+	set_context(object, "context", &put->context);
+	if (put->outcome == KVRING__V1__OUTCOME__IN_DOUBT) /* to repeat it */
+		set_context(object, "request_context", &request->context);
 	kvctl_print_json(object);
 }
 
-static void print_put_text(const struct kvctl *kvctl, const struct client_reply *reply)
+/* How to repeat a write that is in doubt: the same version, replacing the same. */
+static char *repeat_advice(const struct client_reply *reply, const Kvring__V1__PutRequest *request)
+{
+	char id[2 * RPC_OPERATION_ID_SIZE + 1], *advice;
+	char *context = base64_encode(request->context.data, request->context.len);
+	hex_of(reply->operation_id, id);
+	int size = asprintf(&advice, "%s%s --operation-id %s", request->context.len ? "--context " : "--blind",
+			    request->context.len && context ? context : "", id);
+	free(context);
+	if (size < 0)
+		abort();
+	return advice;
+}
+
+static void print_put_text(const struct kvctl *kvctl, const struct client_reply *reply,
+			   const Kvring__V1__PutRequest *request)
 {
 	const Kvring__V1__PutResponse *put = reply->put;
-	unsigned acks = put->acks_owners + put->acks_fallbacks;
-	char id[2 * RPC_OPERATION_ID_SIZE + 1];
 	if (put->outcome == KVRING__V1__OUTCOME__DONE) {
 		printf("done: on stable storage at %u %s, %u needed", put->synced, put->synced == 1 ? "node" : "nodes",
 		       put->needed);
@@ -76,22 +91,38 @@ static void print_put_text(const struct kvctl *kvctl, const struct client_reply 
 		fprintf(stderr, "%s: refused: %s\n", kvctl->command, why);
 		return;
 	}
-	hex_of(reply->operation_id, id);
+	char *advice = repeat_advice(reply, request);
 	fprintf(stderr,
-		"%s: in doubt: %u of %u acknowledgements: %s.\n"
-		"  The write may or may not be read later. Repeat it with --operation-id %s: it cannot apply twice.\n",
-		kvctl->command, acks, put->needed, why, id);
+		"%s: in doubt: %s.\n"
+		"  The write may or may not be read later. Repeat it with %s: it cannot apply twice.\n",
+		kvctl->command, why, advice);
+	free(advice);
 }
 
-static int answer_put(const struct kv_arguments *arguments, const struct client_reply *reply)
+static int answer_put(const struct kv_arguments *arguments, const Kvring__V1__PutRequest *request,
+		      const struct client_reply *reply)
 {
 	int status = kvctl_outcome_exit(reply->put->outcome);
 	if (arguments->kvctl->json)
-		print_put_json(reply);
+		print_put_json(reply, request);
 	else
-		print_put_text(arguments->kvctl, reply);
+		print_put_text(arguments->kvctl, reply, request);
 	int written = status == KVCTL_DONE ? write_context(arguments, &reply->put->context) : KVCTL_DONE;
 	return status == KVCTL_DONE ? written : status;
+}
+
+/* A write that no node answered. */
+static int fail_put(const struct kvctl *kvctl, const Kvring__V1__PutRequest *request, const struct client_reply *reply)
+{
+	if (!reply->in_doubt)
+		return kvctl_fail_call(kvctl, reply);
+	char *advice = repeat_advice(reply, request);
+	int status = kvctl_fail(kvctl, KVCTL_IN_DOUBT,
+				"%s\n  The write may or may not have taken effect. Repeat it with %s: it cannot apply "
+				"twice.",
+				reply->text, advice);
+	free(advice);
+	return status;
 }
 
 /* ---- put and del ---------------------------------------------------------------------------------------------- */
@@ -103,6 +134,8 @@ static int answer_put(const struct kv_arguments *arguments, const struct client_
 	{"context", OPTION_CONTEXT, "BASE64URL", 0, "Replace what was read with this context (default: what a read just before the write returns)", 1}
 #define BLIND_OPTION \
 	{"blind", OPTION_BLIND, NULL, 0, "Do not read first: saves a round trip on a new key; a value that is there stays beside the new one", 1}
+#define R_BEFORE_OPTION \
+	{"r", OPTION_R, "COUNT", 0, "Replicas that must answer the read before the write (default: as many as --w, or the cluster's)", 1}
 #define W_OPTION {"w", OPTION_W, "COUNT", 0, "Replicas that must have it on stable storage (default: the cluster's)", 1}
 #define CONTEXT_OUT_OPTIONS \
 	{"context-out", OPTION_CONTEXT_OUT, "FILE", 0, "Write the context of the answer to FILE", 1}, \
@@ -112,12 +145,14 @@ static int answer_put(const struct kv_arguments *arguments, const struct client_
 /* clang-format on */
 
 /* A write covers what its context covers. Without one given, read it: the plain command replaces what is there. */
-static int read_context(const struct kvctl *kvctl, Kvring__V1__PutRequest *request, struct kv_bytes *bytes,
+static int read_context(const struct kvctl *kvctl, uint32_t r, Kvring__V1__PutRequest *request, struct kv_bytes *bytes,
 			bool must_exist)
 {
 	Kvring__V1__GetRequest get = KVRING__V1__GET_REQUEST__INIT;
 	get.bucket = request->bucket;
 	get.key = request->key;
+	/* who asks for fewer acknowledgements must not fail for want of more answers */
+	get.r = r ? r : request->w;
 	struct client_reply reply;
 	int status = KVCTL_DONE;
 	if (client_get(kvctl->client, &get, &reply) < 0) {
@@ -131,7 +166,9 @@ static int read_context(const struct kvctl *kvctl, Kvring__V1__PutRequest *reque
 				  reply.get->code == KVRING__V1__CODE__DEADLINE_EXCEEDED;
 		status = kvctl_fail(kvctl, KVCTL_REFUSED, "could not read what to replace: %s%s",
 				    kvctl_reason(reply.get->message, reply.get->code),
-				    unreadable ? "\n  --context or --blind writes without reading first." : "");
+				    unreadable ? "\n  --r COUNT asks fewer replicas; --context or --blind writes "
+						 "without reading first."
+					       : "");
 	} else if (reply.get->context.len) {
 		size_t size = reply.get->context.len;
 		bytes->context = malloc(size);
@@ -151,7 +188,8 @@ static const struct argp_option put_options[] = {
 	{"file", 'f', "FILE", 0, "Take the value from FILE; - is stdin", 1},
 	CONTEXT_OPTION,
 	BLIND_OPTION,
-	{"ttl", OPTION_TTL, "DURATION", 0, "The value ends after this time", 1},
+	{"ttl", OPTION_TTL, "DURATION", 0, "The value ends after this time, such as 30s, 10m, 1h or 7d", 1},
+	R_BEFORE_OPTION,
 	W_OPTION,
 	OPERATION_ID_OPTION,
 	CONTEXT_OUT_OPTIONS,
@@ -185,11 +223,11 @@ int command_put(struct kvctl *kvctl, int argc, char **argv)
 	if (status == KVCTL_DONE)
 		status = kvctl_connect(kvctl);
 	if (status == KVCTL_DONE && !arguments.context && !arguments.blind)
-		status = read_context(kvctl, &request, &bytes, false);
+		status = read_context(kvctl, arguments.r, &request, &bytes, false);
 	if (status == KVCTL_DONE) {
 		struct client_reply reply;
-		status = client_put(kvctl->client, &request, &reply) < 0 ? kvctl_fail_call(kvctl, &reply)
-									 : answer_put(&arguments, &reply);
+		status = client_put(kvctl->client, &request, &reply) < 0 ? fail_put(kvctl, &request, &reply)
+									 : answer_put(&arguments, &request, &reply);
 		client_reply_release(&reply);
 	}
 	kv_bytes_free(&bytes);
@@ -197,7 +235,16 @@ int command_put(struct kvctl *kvctl, int argc, char **argv)
 }
 
 static const struct argp_option del_options[] = {
-	BUCKET_OPTION, KEY_OPTION, CONTEXT_OPTION, W_OPTION, OPERATION_ID_OPTION, CONTEXT_OUT_OPTIONS, {0},
+	BUCKET_OPTION,
+	KEY_OPTION,
+	CONTEXT_OPTION,
+	{"blind", OPTION_BLIND, NULL, 0,
+	 "Do not read first: without --context that deletes nothing which is there, and only says that it was done", 1},
+	R_BEFORE_OPTION,
+	W_OPTION,
+	OPERATION_ID_OPTION,
+	CONTEXT_OUT_OPTIONS,
+	{0},
 };
 
 static const struct argp del_argp = {
@@ -223,11 +270,11 @@ int command_del(struct kvctl *kvctl, int argc, char **argv)
 	if (status == KVCTL_DONE)
 		status = kvctl_connect(kvctl);
 	if (status == KVCTL_DONE && !arguments.context && !arguments.blind)
-		status = read_context(kvctl, &request, &bytes, true);
+		status = read_context(kvctl, arguments.r, &request, &bytes, true);
 	if (status == KVCTL_DONE) {
 		struct client_reply reply;
-		status = client_delete(kvctl->client, &request, &reply) < 0 ? kvctl_fail_call(kvctl, &reply)
-									    : answer_put(&arguments, &reply);
+		status = client_delete(kvctl->client, &request, &reply) < 0 ? fail_put(kvctl, &request, &reply)
+									    : answer_put(&arguments, &request, &reply);
 		client_reply_release(&reply);
 	}
 	kv_bytes_free(&bytes);
@@ -291,7 +338,7 @@ static void print_get_json(const Kvring__V1__GetResponse *get)
 		json_object_set_new(object, "code", json_string(kvctl_code_name(get->code)));
 	if (get->message && *get->message)
 		json_object_set_new(object, "message", json_string(get->message));
-	set_context(object, &get->context);
+	set_context(object, "context", &get->context);
 	kvctl_print_json(object);
 }
 

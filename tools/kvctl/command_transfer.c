@@ -60,7 +60,8 @@ static const struct argp_option import_argp_options[] = {
 	 "The keys are new: do not read what is there first. Half the work; a value that is there stays beside the new "
 	 "one",
 	 1},
-	{"keep-going", OPTION_KEEP_GOING, NULL, 0, "Skip records that the cluster refuses, and count them", 1},
+	{"keep-going", OPTION_KEEP_GOING, NULL, 0,
+	 "Skip records that cannot be read or that the cluster refuses, and count them", 1},
 	{"verify", OPTION_VERIFY, NULL, 0, "Then read everything back and compare, as `kvctl compare` does", 1},
 	{0},
 };
@@ -83,6 +84,7 @@ int command_import(struct kvctl *kvctl, int argc, char **argv)
 		"  apt-cache dumpavail | kvctl import --format debian -\n"
 		"  kvctl import --format debian --verify available.txt");
 	transfer_options_init(&arguments.import.transfer, kvctl);
+	arguments.import.transfer.requires_values = true;
 	argp_parse(&argp, argc, argv, 0, NULL, &arguments);
 	if (arguments.verify && !strcmp(arguments.import.transfer.path, "-"))
 		return kvctl_fail(kvctl, KVCTL_USAGE, "--verify needs a FILE: it is read twice, stdin cannot be");
@@ -90,6 +92,7 @@ int command_import(struct kvctl *kvctl, int argc, char **argv)
 	if (status != KVCTL_DONE || !arguments.verify)
 		return status;
 	struct compare_options compare = {.transfer = arguments.import.transfer, .sample = 1};
+	compare.transfer.requires_values = false;
 	compare.transfer.state_path = NULL;
 	return compare_input(&compare);
 }

@@ -11,28 +11,45 @@ struct import_slot {
 	uint8_t operation_id[RPC_OPERATION_ID_SIZE];
 	uint8_t *context;
 	size_t context_size;
+	bool skipped; /* refused before the put */
 };
 
 struct import {
 	struct transfer transfer;
 	const struct import_options *options;
-	struct import_slot *slots; /* per record of the window, as the two below */
+	struct import_slot *slots; /* per record of the window, as the gets */
 	Kvring__V1__PutRequest *puts;
+	size_t *put_records; /* index of the record that a put stores */
+	size_t put_count;
 	Kvring__V1__GetRequest *gets;
-	uint64_t refused;
+	uint64_t refused; /* records, those that cannot be read included */
+	uint64_t unreadable;
 };
 
-static void say_refused(const struct import *import, const struct record *record, const char *what, const char *why)
+static const char *go_on_advice(const struct import *import)
 {
-	transfer_print_record(&import->transfer, record);
-	fprintf(stderr, ": %s: %s%s\n", what, why,
-		import->options->keep_going ? "" : "\n  --keep-going skips such records.");
+	return import->options->keep_going ? "" : "\n  --keep-going skips such records.";
+}
+
+/* A record that cannot be read. */
+static bool on_bad(void *arg, const char *text)
+{
+	struct import *import = arg;
+	if (!import->options->keep_going)
+		return false;
+	transfer_clear_line(&import->transfer);
+	fprintf(stderr, "%s\n", text);
+	import->refused++;
+	import->unreadable++;
+	return true;
 }
 
 static enum batches_verdict refuse(struct import *import, size_t index, const char *what, const char *why)
 {
-	say_refused(import, &import->transfer.window.records[index], what, why);
+	transfer_print_record(&import->transfer, &import->transfer.window.records[index]);
+	fprintf(stderr, ": %s: %s%s\n", what, why, go_on_advice(import));
 	import->refused++;
+	import->slots[index].skipped = true;
 	return import->options->keep_going ? BATCHES_SETTLED : BATCHES_STOP;
 }
 
@@ -78,17 +95,21 @@ static enum batches_verdict on_put(void *arg, size_t index, const Kvring__V1__Pu
 		return BATCHES_SETTLED;
 	if (batches_judge(put->outcome, put->code) == BATCHES_AGAIN)
 		return BATCHES_AGAIN;
-	return refuse(import, index, "refused", kvctl_reason(put->message, put->code));
+	return refuse(import, import->put_records[index], "refused", kvctl_reason(put->message, put->code));
 }
 
 static void build_puts(struct import *import)
 {
 	const struct transfer *transfer = &import->transfer;
 	const char *bucket = transfer->options->bucket;
+	import->put_count = 0;
 	for (size_t i = 0; i < transfer->window.count; i++) {
 		const struct record *record = &transfer->window.records[i];
 		struct import_slot *slot = &import->slots[i];
-		Kvring__V1__PutRequest *put = &import->puts[i];
+		if (slot->skipped)
+			continue;
+		Kvring__V1__PutRequest *put = &import->puts[import->put_count];
+		import->put_records[import->put_count++] = i;
 		kvring__v1__put_request__init(put);
 		state_operation_id(&transfer->state, record->end_offset, slot->operation_id);
 		put->bucket = (ProtobufCBinaryData){bucket ? strlen(bucket) : 0, (uint8_t *)bucket};
@@ -105,23 +126,11 @@ static int put_all(struct import *import)
 	struct transfer *transfer = &import->transfer;
 	struct rpc_error error;
 	build_puts(import);
-	int failed = batches_put(&transfer->batches, import->puts, transfer->window.count, on_put, import, &error);
+	int failed = batches_put(&transfer->batches, import->puts, import->put_count, on_put, import, &error);
 	return failed < 0 ? transfer_fail(transfer, failed, &error) : KVCTL_DONE;
 }
 
 /* ---- all of it ------------------------------------------------------------------------------------------------ */
-
-static int check_values(const struct import *import)
-{
-	const struct window *window = &import->transfer.window;
-	for (size_t i = 0; i < window->count; i++) {
-		if (window->records[i].value)
-			continue;
-		say_refused(import, &window->records[i], "no value", "give \"value\" (text) or \"value_b64\" (base64)");
-		return KVCTL_USAGE;
-	}
-	return KVCTL_DONE;
-}
 
 static void drop_contexts(struct import *import)
 {
@@ -132,9 +141,7 @@ static void drop_contexts(struct import *import)
 
 static int import_window(struct import *import)
 {
-	int status = check_values(import);
-	if (status == KVCTL_DONE && !import->options->blind)
-		status = read_contexts(import);
+	int status = import->options->blind ? KVCTL_DONE : read_contexts(import);
 	if (status == KVCTL_DONE)
 		status = put_all(import);
 	drop_contexts(import);
@@ -166,13 +173,14 @@ static void print_result(const struct import *import)
 		return;
 	}
 	printf("%s records acknowledged, %s, %.1f s, %s/s; %s asked again\n",
-	       table_count(transfer->record_count - import->refused, count), table_bytes(transfer->value_bytes, bytes),
-	       transfer->seconds,
+	       table_count(transfer->record_count + import->unreadable - import->refused, count),
+	       table_bytes(transfer->value_bytes, bytes), transfer->seconds,
 	       table_count(transfer->seconds > 0 ? (uint64_t)((double)transfer->record_count / transfer->seconds) : 0,
 			   rate),
 	       table_count(transfer->batches.repeated, repeated));
 	if (import->refused)
-		printf("%" PRIu64 " records were refused\n", import->refused);
+		printf("%" PRIu64 " %s refused and skipped\n", import->refused,
+		       import->refused == 1 ? "record was" : "records were");
 }
 
 int import_input(const struct import_options *options)
@@ -185,15 +193,19 @@ int import_input(const struct import_options *options)
 	import.slots = calloc(max, sizeof *import.slots);
 	import.puts = calloc(max, sizeof *import.puts);
 	import.gets = calloc(max, sizeof *import.gets);
-	if (!import.slots || !import.puts || !import.gets)
+	import.put_records = calloc(max, sizeof *import.put_records);
+	if (!import.slots || !import.puts || !import.gets || !import.put_records)
 		abort();
 	int status = transfer_open(&import.transfer, &options->transfer, "import");
+	import.transfer.window.on_bad = on_bad;
+	import.transfer.window.arg = &import;
 	if (status == KVCTL_DONE)
 		status = import_all(&import);
 	transfer_close(&import.transfer);
 	free(import.slots);
 	free(import.puts);
 	free(import.gets);
+	free(import.put_records);
 	if (status == KVCTL_DONE)
 		print_result(&import);
 	return status == KVCTL_DONE && import.refused ? KVCTL_REFUSED : status;

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#define TTL_MAX_MS (UINT64_C(1000) * 365 * 86400 * 1000) /* a thousand years */
+
 error_t kv_arguments_parse(int key, char *arg, struct argp_state *state)
 {
 	struct kv_arguments *arguments = state->input;
@@ -42,8 +44,8 @@ error_t kv_arguments_parse(int key, char *arg, struct argp_state *state)
 		arguments->operation_id = arg;
 		return 0;
 	case OPTION_TTL:
-		if (!kvctl_parse_duration(arg, &arguments->ttl_ms))
-			argp_error(state, "--ttl is a duration such as 500ms, 30s or 10m, not '%s'", arg);
+		if (!kvctl_parse_duration(arg, TTL_MAX_MS, &arguments->ttl_ms))
+			argp_error(state, "--ttl is a duration such as 500ms, 30s, 10m, 1h or 7d, not '%s'", arg);
 		return 0;
 	case OPTION_BLIND:
 		arguments->blind = true;

@@ -37,7 +37,7 @@ struct kv_arguments {
 	bool show_context;
 	const char *operation_id; /* hex */
 	uint32_t r, w;
-	uint32_t ttl_ms;
+	uint64_t ttl_ms;
 };
 
 /* Bytes behind the pointers of a request; freed together. */

@@ -11,22 +11,28 @@
 
 /* ---- arguments ------------------------------------------------------------------------------------------------ */
 
-bool kvctl_parse_duration(const char *text, uint32_t *ms_out)
+/* Milliseconds of a unit, 0 for none that is known. */
+static double unit_ms(const char *unit)
+{
+	static const struct {
+		const char *name;
+		double ms;
+	} UNITS[] = {{"", 1e3}, {"ms", 1}, {"s", 1e3}, {"m", 60e3}, {"h", 3600e3}, {"d", 86400e3}};
+	for (size_t i = 0; i < sizeof UNITS / sizeof *UNITS; i++)
+		if (!strcmp(UNITS[i].name, unit))
+			return UNITS[i].ms;
+	return 0;
+}
+
+bool kvctl_parse_duration(const char *text, uint64_t max_ms, uint64_t *ms_out)
 {
 	char *unit;
 	errno = 0;
 	double number = strtod(text, &unit);
-	double scale = 0;
-	if (!strcmp(unit, "ms"))
-		scale = 1;
-	else if (!*unit || !strcmp(unit, "s"))
-		scale = 1000;
-	else if (!strcmp(unit, "m"))
-		scale = 60 * 1000;
-	double ms = number * scale;
-	if (unit == text || errno || !(ms >= 1 && ms <= UINT32_MAX))
+	double ms = number * unit_ms(unit);
+	if (unit == text || errno || !(ms >= 1 && ms <= (double)max_ms))
 		return false;
-	*ms_out = (uint32_t)ms;
+	*ms_out = (uint64_t)ms;
 	return true;
 }
 
@@ -43,6 +49,7 @@ uint32_t kvctl_parse_number(struct argp_state *state, const char *name, const ch
 static error_t parse_common(int key, char *arg, struct argp_state *state)
 {
 	struct kvctl *kvctl = state->input;
+	uint64_t ms = 0;
 	switch (key) {
 	case 'e':
 		kvctl->endpoints = arg;
@@ -53,8 +60,9 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		kvctl->json = !strcmp(arg, "json");
 		return 0;
 	case 't':
-		if (!kvctl_parse_duration(arg, &kvctl->timeout_ms))
-			argp_error(state, "--timeout is a duration such as 500ms, 5s or 2m, not '%s'", arg);
+		if (!kvctl_parse_duration(arg, KVCTL_TIMEOUT_MAX_MS, &ms))
+			argp_error(state, "--timeout is a duration such as 500ms, 5s or 2m, up to 7d, not '%s'", arg);
+		kvctl->timeout_ms = (uint32_t)ms;
 		return 0;
 	case 'h':
 		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
@@ -109,7 +117,7 @@ static int fail(const struct kvctl *kvctl, int status, const char *code, const c
 
 int kvctl_fail(const struct kvctl *kvctl, int status, const char *format, ...)
 {
-	char text[1024];
+	char text[4096];
 	va_list arguments;
 	va_start(arguments, format);
 	vsnprintf(text, sizeof text, format, arguments);
@@ -138,8 +146,7 @@ static const char *advice(int status)
 		return "\n  -e takes several nodes: HOST:PORT,HOST:PORT; the next one is asked when one does not "
 		       "answer.";
 	case KVCTL_IN_DOUBT:
-		return "\n  The write may or may not have taken effect. Repeating it with the same --operation-id "
-		       "cannot apply it twice.";
+		return "\n  It may or may not have taken effect.";
 	default:
 		return "";
 	}
@@ -151,6 +158,14 @@ int kvctl_fail_call(const struct kvctl *kvctl, const struct client_reply *reply)
 	int status = exit_of_reply(reply);
 	snprintf(text, sizeof text, "%s%s", reply->text, advice(status));
 	return fail(kvctl, status, kvctl_code_name(reply->code), text);
+}
+
+int kvctl_fail_connect(const struct kvctl *kvctl, unsigned endpoint)
+{
+	char why[CLIENT_EXPLAIN_SIZE];
+	client_endpoint_explain(kvctl->client, endpoint, why);
+	return kvctl_fail(kvctl, KVCTL_UNREACHABLE, "no connection within %" PRIu32 " ms to %s", kvctl->timeout_ms,
+			  why);
 }
 
 void kvctl_print_json(json_t *document)

@@ -28,6 +28,8 @@ enum kvctl_exit {
 	KVCTL_UNREACHABLE = 5, /* no node answered, or none that did can serve; nothing was done */
 };
 
+enum { KVCTL_TIMEOUT_MAX_MS = 7 * 86400 * 1000 };
+
 struct kvctl {
 	const char *command;   /* "kvctl put": starts every message */
 	const char *endpoints; /* "HOST:PORT,HOST:PORT"; NULL: none given */
@@ -47,8 +49,8 @@ struct kvctl_command {
 /* As .children of a command's argp. At ARGP_KEY_INIT: state->child_inputs[0] = kvctl. */
 extern const struct argp_child kvctl_argp_child[];
 
-/* "500ms", "5s", "2m", plain numbers are seconds. False: no duration. */
-bool kvctl_parse_duration(const char *text, uint32_t *ms_out);
+/* "500ms", "5s", "2m", "1h", "7d", plain numbers are seconds. False: no duration, or not from 1 ms to max_ms. */
+bool kvctl_parse_duration(const char *text, uint64_t max_ms, uint64_t *ms_out);
 /* A decimal number from min to max, or argp_error (which exits with KVCTL_USAGE). */
 uint32_t kvctl_parse_number(struct argp_state *, const char *name, const char *text, uint32_t min, uint32_t max);
 
@@ -63,6 +65,8 @@ int kvctl_connect(struct kvctl *);
 int kvctl_fail(const struct kvctl *, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* The same for a call that got no answer; says what to do next and returns the fitting status. */
 int kvctl_fail_call(const struct kvctl *, const struct client_reply *);
+/* The endpoint could not be connected within the timeout, nor could any before it. */
+int kvctl_fail_connect(const struct kvctl *, unsigned endpoint);
 /* Prints the document and a newline on stdout; takes the reference. */
 void kvctl_print_json(json_t *);
 

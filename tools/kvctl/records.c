@@ -15,7 +15,8 @@ struct records {
 	char *name; /* for messages */
 	enum record_format format;
 	uint64_t offset, line; /* of what has been read */
-	char *text;            /* the current line */
+	bool requires_values;
+	char *text; /* the current line */
 	size_t text_room;
 };
 
@@ -66,6 +67,11 @@ void records_close(struct records **records_inout)
 	free(records->name);
 	free(records->text);
 	free(records);
+}
+
+void records_require_values(struct records *records)
+{
+	records->requires_values = true;
 }
 
 uint64_t records_input_size(const struct records *records)
@@ -164,18 +170,66 @@ static int json_bytes(const json_t *object, const char *name, uint8_t **bytes_ou
 	return error < 0 ? error : 1;
 }
 
+/* The first member that is no field of a record, NULL when there is none. */
+static const char *unknown_field(const json_t *object)
+{
+	static const char *const FIELDS[] = {"key", "key_b64", "value", "value_b64"};
+	const char *name;
+	json_t *member;
+	json_object_foreach((json_t *)object, name, member)
+	{
+		bool known = false;
+		for (size_t i = 0; i < sizeof FIELDS / sizeof *FIELDS; i++)
+			known |= !strcmp(FIELDS[i], name);
+		if (!known)
+			return name;
+	}
+	return NULL;
+}
+
+static int bad_field(const struct records *records, const char *name, struct rpc_error *error_out)
+{
+	char what[200];
+	if (!strcmp(name, "siblings"))
+		snprintf(what, sizeof what,
+			 "the key has concurrent values (\"siblings\"): resolve them with kvctl put "
+			 "--context first");
+	else
+		snprintf(what, sizeof what,
+			 "there is no field \"%.60s\": a record has key or key_b64, and value or value_b64", name);
+	return bad_record(records, records->line, error_out, what);
+}
+
+/* Names the key: whoever repairs the input looks for it. */
+static int no_value(const struct records *records, const struct record *record, struct rpc_error *error_out)
+{
+	char what[200];
+	int size = record->key_size > 100 ? 100 : (int)record->key_size;
+	json_t *text = json_stringn((const char *)record->key, (size_t)size); /* NULL: no UTF-8 */
+	snprintf(what, sizeof what, "%s%.*s%s: no value: give \"value\" (text) or \"value_b64\" (base64)",
+		 text ? "'" : "", text ? size : 3, text ? (const char *)record->key : "key", text ? "'" : "");
+	json_decref(text);
+	return bad_record(records, records->line, error_out, what);
+}
+
 static int take_json(struct records *records, const json_t *object, struct record *record, struct rpc_error *error_out)
 {
 	if (!json_is_object(object))
 		return bad_record(records, records->line, error_out,
 				  "each line is an object such as {\"key\": \"k\", \"value\": \"v\"}");
+	const char *unknown = unknown_field(object);
+	if (unknown)
+		return bad_field(records, unknown, error_out);
 	int has_key = json_bytes(object, "key", &record->key, &record->key_size);
 	if (has_key <= 0)
 		return bad_record(records, records->line, error_out,
 				  "needs \"key\" (text) or \"key_b64\" (base64), one of them");
-	if (json_bytes(object, "value", &record->value, &record->value_size) < 0)
+	int has_value = json_bytes(object, "value", &record->value, &record->value_size);
+	if (has_value < 0)
 		return bad_record(records, records->line, error_out,
 				  "\"value\" is text, or \"value_b64\" base64; only one of them");
+	if (!has_value && records->requires_values)
+		return no_value(records, record, error_out);
 	return 1;
 }
 

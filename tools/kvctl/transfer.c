@@ -30,6 +30,7 @@ void transfer_options_init(struct transfer_options *options, struct kvctl *kvctl
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct transfer_options *options = state->input;
+	uint64_t ms = 0;
 	switch (key) {
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = options->kvctl;
@@ -54,8 +55,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		options->outstanding = kvctl_parse_number(state, "--outstanding", arg, 1, 256);
 		return 0;
 	case OPTION_PATIENCE:
-		if (!kvctl_parse_duration(arg, &options->patience_ms))
-			argp_error(state, "--patience is a duration such as 30s or 5m, not '%s'", arg);
+		if (!kvctl_parse_duration(arg, KVCTL_TIMEOUT_MAX_MS, &ms))
+			argp_error(state, "--patience is a duration such as 30s, 5m or 1h, up to 7d, not '%s'", arg);
+		options->patience_ms = (uint32_t)ms;
 		return 0;
 	case ARGP_KEY_ARG:
 		if (state->arg_num)
@@ -105,12 +107,14 @@ static int open_input(struct transfer *transfer)
 	/* before anything is sent: what is sent twice must carry the same operation ids */
 	if (state_save(given->state_path, &transfer->state, &error) < 0)
 		return kvctl_fail(given->kvctl, KVCTL_USAGE, "%s", error.text);
-	if (!transfer->state.offset)
-		return KVCTL_DONE;
-	records_close(&transfer->records);
-	if (records_open(given->path, given->format, transfer->state.offset, transfer->state.line, &transfer->records,
-			 &error) < 0)
-		return kvctl_fail(given->kvctl, KVCTL_USAGE, "%s", error.text);
+	if (transfer->state.offset) {
+		records_close(&transfer->records);
+		if (records_open(given->path, given->format, transfer->state.offset, transfer->state.line,
+				 &transfer->records, &error) < 0)
+			return kvctl_fail(given->kvctl, KVCTL_USAGE, "%s", error.text);
+	}
+	if (given->requires_values)
+		records_require_values(transfer->records);
 	return KVCTL_DONE;
 }
 
@@ -122,9 +126,7 @@ int transfer_open(struct transfer *transfer, const struct transfer_options *give
 	if (status == KVCTL_DONE)
 		status = kvctl_connect(given->kvctl);
 	if (status == KVCTL_DONE && client_wait_connected(given->kvctl->client, 1, given->kvctl->timeout_ms) < 0)
-		status = kvctl_fail(given->kvctl, KVCTL_UNREACHABLE,
-				    "no connection to %s within %" PRIu32 " ms. Are the nodes running?",
-				    given->kvctl->endpoints, given->kvctl->timeout_ms);
+		status = kvctl_fail_connect(given->kvctl, 0);
 	if (status != KVCTL_DONE)
 		return status;
 	transfer->batches = (struct batches){
@@ -216,9 +218,14 @@ int transfer_fail(const struct transfer *transfer, int error, const struct rpc_e
 			  table_count(transfer->state.record_count, count), why->text, resume);
 }
 
-void transfer_print_record(const struct transfer *transfer, const struct record *record)
+void transfer_clear_line(const struct transfer *transfer)
 {
 	fputs(transfer->progress.terminal && !transfer->options->quiet ? "\r\033[K" : "", stderr);
+}
+
+void transfer_print_record(const struct transfer *transfer, const struct record *record)
+{
+	transfer_clear_line(transfer);
 	fprintf(stderr, "%s:%" PRIu64 ": '", strcmp(transfer->options->path, "-") ? transfer->options->path : "stdin",
 		record->line);
 	kvctl_print_bytes(stderr, record->key, record->key_size > 100 ? 100 : record->key_size);

@@ -27,6 +27,7 @@ struct transfer_options {
 	uint32_t batch;         /* operations per call */
 	uint32_t outstanding;   /* calls under way */
 	uint32_t patience_ms;
+	bool requires_values; /* a record without one is wrong */
 	bool quiet;
 };
 
@@ -58,6 +59,8 @@ void transfer_close(struct transfer *);
 int transfer_fail(const struct transfer *, int error, const struct rpc_error *);
 /* Requests for the keys of the window. */
 void transfer_gets(const struct transfer *, uint32_t r, Kvring__V1__GetRequest *gets_out);
+/* Wipes the progress bar, before something is said. */
+void transfer_clear_line(const struct transfer *);
 /* "FILE:LINE: 'KEY'" on stderr, without a line end. */
 void transfer_print_record(const struct transfer *, const struct record *);
 /* Adds records, bytes, seconds, records_per_second and repeated. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/kvctl/window.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -55,6 +56,8 @@ int window_fill(struct window *window, struct records *records, struct rpc_error
 		struct record record = window->carried;
 		if (!window->has_carried) {
 			int found = records_next(records, &record, error_out);
+			if (found == -EBADMSG && window->on_bad && window->on_bad(window->arg, error_out->text))
+				continue;
 			if (found < 0)
 				return found;
 			if (found == 0)

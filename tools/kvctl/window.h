@@ -15,6 +15,9 @@
 
 enum { WINDOW_SIZE_MAX = 64 * 1024 * 1024 }; /* bytes of keys and values, unless one record is larger */
 
+/* Is told of a record that is wrong, with the text; true: go on behind it. */
+typedef bool window_on_bad(void *arg, const char *text);
+
 struct window {
 	struct record *records;
 	size_t count, max;
@@ -22,6 +25,8 @@ struct window {
 	bool has_carried;
 	uint32_t *slots; /* hash table: index of a record + 1 */
 	size_t slot_count;
+	window_on_bad *on_bad; /* NULL: a wrong record is an error */
+	void *arg;
 };
 
 void window_init(struct window *, size_t record_max);
