@@ -11,7 +11,7 @@ static unsigned counts[KEYS];
 static void draw(enum chooser_distribution distribution, uint64_t key_count)
 {
 	struct chooser chooser;
-	struct random_state random;
+	struct random random;
 	memset(counts, 0, sizeof counts);
 	random_seed(&random, 42);
 	chooser_init(&chooser, distribution, key_count);
@@ -86,7 +86,7 @@ static void test_the_same_seed_gives_the_same_keys(void **state)
 {
 	(void)state;
 	struct chooser chooser;
-	struct random_state a, b, c;
+	struct random a, b, c;
 	random_seed(&a, 1), random_seed(&b, 1), random_seed(&c, 2);
 	chooser_init(&chooser, CHOOSER_ZIPFIAN, 1000000);
 	unsigned differ = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/tools/harness.h"
 #include "tools/kvbench/chooser.h"
-#include "tools/kvbench/histogram.h"
+#include "tools/measure/histogram.h"
 
 static struct histogram histogram, other;
 
@@ -62,7 +62,7 @@ static void test_values_past_the_end_keep_the_maximum(void **state)
 static void test_adding_two_is_recording_all_in_one(void **state)
 {
 	(void)state;
-	struct random_state random;
+	struct random random;
 	random_seed(&random, 7);
 	static struct histogram all;
 	memset(&all, 0, sizeof all);
@@ -87,7 +87,7 @@ static void test_quantiles_match_a_sorted_list(void **state)
 	(void)state;
 	enum { COUNT = 20000 };
 	static uint64_t values[COUNT];
-	struct random_state random;
+	struct random random;
 	random_seed(&random, 11);
 	for (unsigned i = 0; i < COUNT; i++) {
 		values[i] = 1 + random_below(&random, 1ull << random_below(&random, 30));

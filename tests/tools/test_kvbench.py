@@ -158,11 +158,37 @@ class BenchTest(ToolTest):
 
     def test_text_report(self):
         out, _ = self.run_tool("load", "--keys", "100")
-        self.assertRegex(out.decode(), r"load: [\d]+ operations/s \(100 in [\d.]+ s; 1 x 64 outstanding, 1 per request\)")
+        self.assertRegex(out.decode(), r"\A64 in flight \(1 client x 64\), 1 per request: load: [\d]+ operations/s \(100 in [\d.]+ s\)\n")
         self.assertRegex(out.decode(), r"update +100 requests   mean [\d.]+ ms  p50 [\d.]+  p95 [\d.]+  p99 [\d.]+  p99.9 [\d.]+  max")
 
+    def requests_before_an_answer(self, *arguments):
+        """How many requests the nodes get while none is answered: as many as are in flight."""
+        self.cluster.requests.clear()
+        self.cluster.hook = lambda node, method, body: "drop" if method.endswith("/Put") else None
+        out, _ = self.run_tool("run", "--keys", "200", "--seconds", "0.2", "--timeout", "1", "-w", "U", *arguments)
+        self.cluster.hook = None
+        return self.methods().count("Put"), out.decode()
+
+    def test_the_number_in_flight_is_told_first(self):
+        self.load()
+        count, text = self.requests_before_an_answer("-c", "2", "-n", "5")
+        self.assertEqual(count, 10)
+        self.assertTrue(text.startswith("10 in flight (2 clients x 5), 1 per request: U"), text)
+        count, text = self.requests_before_an_answer("-c", "3", "--in-flight", "7")
+        self.assertEqual(count, 7)
+        self.assertTrue(text.startswith("7 in flight (3 clients), 1 per request: U"), text)
+        result = self.run_workload("C", "-c", "3", "-n", "4")
+        self.assertEqual((list(result)[:2], result["in_flight"], result["clients"]), (["phase", "in_flight"], 12, 3))
+        out, _ = self.run_tool("echo", "--seconds", "0.1", "-c", "2", "-n", "3")
+        self.assertTrue(out.decode().startswith("6 in flight (2 clients x 3): echo: "), out)
+
+    def test_more_than_256_clients(self):
+        result = self.run_json("load", "--keys", "2000", "-c", "300", "--in-flight", "300", endpoints=self.cluster.nodes[0].address)
+        self.assertEqual((result["clients"], result["in_flight"], result["failed"]), (300, 300, 0))
+        self.assertEqual(len(self.objects()), 2000)
+
     def test_echo(self):
-        result = self.run_json("echo", "--seconds", "0.4", "--outstanding", "16", "-s", "256")
+        result = self.run_json("echo", "--seconds", "0.4", "--in-flight", "16", "-s", "256")
         self.assertGreater(result["messages_per_second"], 1000)
         self.assertEqual(result["failed"], 0)
         self.assertEqual(result["latency"]["requests"], result["messages"])
@@ -190,6 +216,10 @@ class BenchTest(ToolTest):
             (("run", "--value-size", "8"), "from 16 to"),
             (("load", "--batch", "4096", "-s", "100000"), "16 MiB"),
             (("load", "extra"), "one argument too many"),
+            (("run", "-n", "4", "--in-flight", "4"), "not both"),
+            (("run", "-c", "8", "--in-flight", "4"), "without a request"),
+            (("run", "-c", "4096", "-n", "65536"), "requests in flight there can be"),
+            (("run", "-c", "5000"), "from 1 to 4096"),
         ):
             self.assertIn(text, self.run_tool(*arguments, expect=2)[1])
 
@@ -200,7 +230,7 @@ class BenchTest(ToolTest):
         for node in self.cluster.nodes:
             node.close()
         _, err = self.run_tool("load", "--keys", "10", expect=5)
-        self.assertIn("no connection to 127.0.0.1", err)
+        self.assertRegex(err, r"no connection within 5000 ms to 127.0.0.1:\d+: not connected; is the node running there")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ static void test_values_of_every_size_check(void **state)
 {
 	(void)state;
 	uint8_t value[400];
-	struct random_state random;
+	struct random random;
 	random_seed(&random, 3);
 	for (size_t size = PAYLOAD_VALUE_MIN; size <= sizeof value; size++) {
 		payload_fill(size, &random, value, size);
@@ -30,7 +30,7 @@ static void test_any_flipped_bit_is_found(void **state)
 {
 	(void)state;
 	uint8_t value[128];
-	struct random_state random;
+	struct random random;
 	random_seed(&random, 3);
 	payload_fill(17, &random, value, sizeof value);
 	for (unsigned bit = 0; bit < 8 * sizeof value; bit++) {
@@ -45,7 +45,7 @@ static void test_the_value_of_another_key_is_found(void **state)
 {
 	(void)state;
 	uint8_t value[128];
-	struct random_state random;
+	struct random random;
 	random_seed(&random, 3);
 	payload_fill(17, &random, value, sizeof value);
 	assert_string_equal(payload_check(18, value, sizeof value), "it is the value of another key");
@@ -59,7 +59,7 @@ static void test_values_compress_to_about_half(void **state)
 	enum { SIZE = 4096 };
 	uint8_t value[SIZE];
 	char packed[2 * SIZE];
-	struct random_state random;
+	struct random random;
 	random_seed(&random, 3);
 	payload_fill(1, &random, value, SIZE);
 	int size = LZ4_compress_default((const char *)value, packed, SIZE, sizeof packed);
@@ -70,7 +70,7 @@ static void test_two_values_of_a_key_differ(void **state)
 {
 	(void)state;
 	uint8_t a[64], b[64];
-	struct random_state random;
+	struct random random;
 	random_seed(&random, 3);
 	payload_fill(1, &random, a, sizeof a);
 	payload_fill(1, &random, b, sizeof b);

@@ -7,29 +7,6 @@
 static const double THETA = 0.99;
 static const char *const NAMES[] = {"uniform", "zipfian", "latest"};
 
-/* splitmix64 (Steele, Lea, Flood 2014): a counter and a mixer; any seed is good. */
-static uint64_t mix(uint64_t x)
-{
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-	x = (x ^ x >> 27) * 0x94d049bb133111eb;
-	return x ^ x >> 31;
-}
-
-void random_seed(struct random_state *random, uint64_t seed)
-{
-	random->state = mix(seed);
-}
-
-uint64_t random_next(struct random_state *random)
-{
-	return mix(random->state += 0x9e3779b97f4a7c15);
-}
-
-uint64_t random_below(struct random_state *random, uint64_t bound)
-{
-	return (uint64_t)((unsigned __int128)random_next(random) * bound >> 64);
-}
-
 void chooser_init(struct chooser *chooser, enum chooser_distribution distribution, uint64_t key_count)
 {
 	*chooser = (struct chooser){.distribution = distribution, .key_count = key_count};
@@ -45,7 +22,7 @@ void chooser_init(struct chooser *chooser, enum chooser_distribution distributio
 }
 
 /* Rank 0 is the most popular. */
-static uint64_t next_rank(const struct chooser *chooser, struct random_state *random)
+static uint64_t next_rank(const struct chooser *chooser, struct random *random)
 {
 	double u = (double)(random_next(random) >> 11) * 0x1p-53, uz = u * chooser->zeta;
 	if (uz < 1 || chooser->key_count == 1)
@@ -57,11 +34,11 @@ static uint64_t next_rank(const struct chooser *chooser, struct random_state *ra
 	return rank < chooser->key_count ? rank : chooser->key_count - 1;
 }
 
-uint64_t chooser_next(const struct chooser *chooser, struct random_state *random)
+uint64_t chooser_next(const struct chooser *chooser, struct random *random)
 {
 	switch (chooser->distribution) {
 	case CHOOSER_ZIPFIAN:
-		return mix(next_rank(chooser, random) + 1) % chooser->key_count;
+		return random_mix(next_rank(chooser, random) + 1) % chooser->key_count;
 	case CHOOSER_LATEST:
 		return chooser->key_count - 1 - next_rank(chooser, random);
 	default:

@@ -6,7 +6,7 @@
  *               SIGMOD 1994); ranks are scattered over the keys by a hash, so that popular keys are not neighbours
  *     latest    the same, but the most popular key is the one inserted last
  *
- * Threading   A chooser is immutable after chooser_init: share it. A random_state: one thread at a time.
+ * Threading   A chooser is immutable after chooser_init: share it. A struct random: one thread at a time.
  * Ownership   Plain memory.
  */
 #ifndef KVRING_KVBENCH_CHOOSER_H
@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "tools/measure/random.h"
 
 enum chooser_distribution { CHOOSER_UNIFORM, CHOOSER_ZIPFIAN, CHOOSER_LATEST };
 
@@ -23,18 +24,10 @@ struct chooser {
 	double zeta, alpha, eta, half_power; /* of the zipfian formula */
 };
 
-struct random_state {
-	uint64_t state;
-};
-
-void random_seed(struct random_state *, uint64_t seed);
-uint64_t random_next(struct random_state *);
-uint64_t random_below(struct random_state *, uint64_t bound); /* bound > 0 */
-
 /* Takes time in proportion to key_count for zipfian and latest. key_count > 0. */
 void chooser_init(struct chooser *, enum chooser_distribution, uint64_t key_count);
 /* A key from 0 to key_count - 1. */
-uint64_t chooser_next(const struct chooser *, struct random_state *);
+uint64_t chooser_next(const struct chooser *, struct random *);
 /* False: no distribution of this name. */
 bool chooser_parse(const char *name, enum chooser_distribution *out);
 const char *chooser_name(enum chooser_distribution);

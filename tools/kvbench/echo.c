@@ -229,8 +229,7 @@ static void run_slots(struct echo *echo, struct echo_slot *slots, uint32_t slot_
 
 static int run_client(struct echo *echo, const struct server *server)
 {
-	uint32_t clients = echo->options->client_count, slot_count = clients * echo->options->outstanding,
-		 open_count = 0;
+	uint32_t clients = echo->options->client_count, slot_count = echo->options->in_flight, open_count = 0;
 	nng_socket *sockets = calloc(clients, sizeof *sockets);
 	struct echo_slot *slots = calloc(slot_count, sizeof *slots);
 	if (!sockets || !slots)

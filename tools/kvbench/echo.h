@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Echo: the ceiling. Raw NNG request/reply between two processes, nothing decoded, nothing stored.
  *
- * The server is this program again, started as `kvbench echo-server`. Sizes, connections and outstanding requests are
+ * The server is this program again, started as `kvbench echo-server`. Sizes, connections and requests in flight are
  * those of the benchmark it is compared with; the message that comes back is the next one sent. NNG is used directly
  * here, and only here outside of rpc/: the point is to leave everything else out.
  *
@@ -12,13 +12,13 @@
 #ifndef KVRING_KVBENCH_ECHO_H
 #define KVRING_KVBENCH_ECHO_H
 
-#include "tools/kvbench/histogram.h"
+#include "tools/measure/histogram.h"
 #include "rpc/rpc.h"
 
 struct echo_options {
 	uint32_t message_size; /* bytes */
 	uint32_t client_count;
-	uint32_t outstanding; /* per client */
+	uint32_t in_flight; /* of all clients together */
 	uint32_t duration_ms;
 };
 

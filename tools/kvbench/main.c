@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include "tools/kvbench/payload.h"
 #include "tools/kvbench/report.h"
 #include "tools/kvbench/suite.h"
@@ -21,6 +22,11 @@ enum {
 	OPTION_W,
 	OPTION_BUCKET,
 	OPTION_TIMEOUT,
+	OPTION_IN_FLIGHT,
+	CLIENTS_MAX = 4096, /* as many connections as a node takes */
+	OUTSTANDING_MAX = 65536,
+	OUTSTANDING_DEFAULT = 64,
+	IN_FLIGHT_MAX = 1024 * 1024,
 };
 
 struct arguments {
@@ -29,6 +35,7 @@ struct arguments {
 	struct phase_options phase;
 	bool distribution_given, json;
 	enum chooser_distribution distribution;
+	uint32_t outstanding, in_flight; /* 0: not given */
 };
 
 const char *argp_program_version = "kvbench " KVRING_VERSION;
@@ -65,10 +72,7 @@ static error_t parse_size(int key, char *arg, struct argp_state *state, struct p
 			(uint32_t)parse_number(state, "--value-size", arg, PAYLOAD_VALUE_MIN, 8 * 1024 * 1024);
 		return 0;
 	case 'c':
-		phase->client_count = (uint32_t)parse_number(state, "--clients", arg, 1, 256);
-		return 0;
-	case 'n':
-		phase->outstanding = (uint32_t)parse_number(state, "--outstanding", arg, 1, 1024);
+		phase->client_count = (uint32_t)parse_number(state, "--clients", arg, 1, CLIENTS_MAX);
 		return 0;
 	case OPTION_BATCH:
 		phase->batch = (uint32_t)parse_number(state, "--batch", arg, 1, 4096);
@@ -91,6 +95,23 @@ static error_t parse_size(int key, char *arg, struct argp_state *state, struct p
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
+}
+
+static error_t settle_in_flight(struct arguments *arguments, const struct argp_state *state)
+{
+	struct phase_options *phase = &arguments->phase;
+	if (arguments->in_flight && arguments->outstanding)
+		argp_error(state, "give --in-flight (of all clients together) or --outstanding (of each), not both");
+	if (arguments->in_flight && arguments->in_flight < phase->client_count)
+		argp_error(state, "--in-flight %" PRIu32 " leaves some of the %" PRIu32 " clients without a request",
+			   arguments->in_flight, phase->client_count);
+	uint32_t each = arguments->outstanding ? arguments->outstanding : OUTSTANDING_DEFAULT;
+	if (!arguments->in_flight && (uint64_t)each * phase->client_count > IN_FLIGHT_MAX)
+		argp_error(state,
+			   "%" PRIu32 " clients x %" PRIu32 " are more than the %d requests in flight there can be",
+			   phase->client_count, each, IN_FLIGHT_MAX);
+	phase->in_flight = arguments->in_flight ? arguments->in_flight : each * phase->client_count;
+	return 0;
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -118,6 +139,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPTION_BUCKET:
 		arguments->phase.bucket = arg;
 		return 0;
+	case 'n':
+		arguments->outstanding = (uint32_t)parse_number(state, "--outstanding", arg, 1, OUTSTANDING_MAX);
+		return 0;
+	case OPTION_IN_FLIGHT:
+		arguments->in_flight = (uint32_t)parse_number(state, "--in-flight", arg, 1, IN_FLIGHT_MAX);
+		return 0;
+	case ARGP_KEY_END:
+		return settle_in_flight(arguments, state);
 	case ARGP_KEY_ARG:
 		if (state->arg_num)
 			argp_error(state, "one argument too many: '%s'", arg);
@@ -139,8 +168,10 @@ static const struct argp_option options[] = {
 	{"distribution", 'd', "NAME", 0, "uniform, zipfian (0.99, scrambled) or latest (default: the workload's)", 1},
 	{"keys", 'k', "COUNT", 0, "(default: 100000)", 1},
 	{"value-size", 's', "BYTES", 0, "(default: 128)", 1},
-	{"clients", 'c', "COUNT", 0, "Connections to each node (default: 1)", 1},
-	{"outstanding", 'n', "COUNT", 0, "Requests under way per client (default: 64)", 1},
+	{"clients", 'c', "COUNT", 0, "Clients, each with a connection to each node (default: 1)", 1},
+	{"in-flight", OPTION_IN_FLIGHT, "COUNT", 0, "Requests in flight, of all clients together", 1},
+	{"outstanding", 'n', "COUNT", 0,
+	 "Requests in flight of each client, however many nodes there are: clients x this in all (default: 64)", 1},
 	{"batch", OPTION_BATCH, "COUNT", 0, "Keys per request; above 1: BatchPut and BatchGet (default: 1)", 1},
 	{"seconds", OPTION_SECONDS, "COUNT", 0, "How long to measure (default: 10)", 1},
 	{"timeout", OPTION_TIMEOUT, "SECONDS", 0, "For one request (default: 5)", 1},
@@ -157,7 +188,8 @@ static const char DOC[] =
 	"  load   store every key once\n"
 	"  run    the workload, for --seconds, on keys that `load` stored\n"
 	"  echo   raw NNG request/reply between two processes: the ceiling of one message per request\n"
-	"  suite  load, then echo, A and C with 1, 16, 64 and 256 outstanding, and with batches of 32; shares of the "
+	"  suite  load, then echo, A and C with 1, 16, 64 and 256 in flight per client, and with batches of 32; shares "
+	"of the "
 	"echo\n"
 	"\nWorkloads:\n"
 	"  A  half reads, half updates           B  95 % reads, 5 % updates\n"
@@ -172,8 +204,8 @@ static const char DOC[] =
 	"\nExit status: 0 done, 1 wrong or missing data was read, 2 usage, 5 could not run.\n"
 	"\nExamples:\n"
 	"  kvbench load -e 127.0.0.1:7700 --keys 1000000\n"
-	"  kvbench run -e 127.0.0.1:7700 --keys 1000000 -w B --outstanding 128 --seconds 30\n"
-	"  kvbench echo --outstanding 64\n"
+	"  kvbench run -e 127.0.0.1:7700 --keys 1000000 -w B --in-flight 128 --seconds 30\n"
+	"  kvbench echo --in-flight 64\n"
 	"  kvbench suite -e 127.0.0.1:7700,127.0.0.1:7710,127.0.0.1:7720 -o json";
 
 static const struct argp argp = {.options = options, .parser = parse, .args_doc = "load|run|echo|suite", .doc = DOC};
@@ -201,7 +233,8 @@ static int prepare(const struct arguments *arguments, struct contexts *contexts,
 {
 	struct phase_options phase = arguments->phase;
 	struct chooser unused = {.key_count = phase.key_count};
-	phase.outstanding = 16;
+	phase.client_count = 1;
+	phase.in_flight = 16;
 	phase.batch = 32;
 	return phase_run(PHASE_PREPARE, &phase, &unused, contexts, result, error);
 }
@@ -250,7 +283,7 @@ static int run_echo(const struct arguments *arguments)
 	struct echo_options echo = {
 		.message_size = arguments->phase.value_size * arguments->phase.batch,
 		.client_count = arguments->phase.client_count,
-		.outstanding = arguments->phase.outstanding,
+		.in_flight = arguments->phase.in_flight,
 		.duration_ms = arguments->phase.duration_ms,
 	};
 	struct rpc_error error;
@@ -294,6 +327,16 @@ static int run_command(struct arguments *arguments)
 	return status;
 }
 
+/* A connection is a file: the default limit of 1,024 ends at some hundred clients. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit); /* opening says what is missing */
+	}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], "echo-server")) /* the other half of `kvbench echo` */
@@ -307,7 +350,6 @@ int main(int argc, char **argv)
 				.key_count = 100000,
 				.value_size = 128,
 				.client_count = 1,
-				.outstanding = 64,
 				.batch = 1,
 				.duration_ms = 10000,
 				.timeout_ms = 5000,
@@ -315,6 +357,7 @@ int main(int argc, char **argv)
 			},
 	};
 	argp_err_exit_status = EXIT_USAGE;
+	raise_file_limit();
 	argp_parse(&argp, argc, argv, 0, NULL, &arguments);
 	if ((uint64_t)arguments.phase.batch * (arguments.phase.value_size + 256) > 16 * 1024 * 1024)
 		return fail(EXIT_USAGE, "--batch times --value-size is more than the 16 MiB a request may have");

@@ -14,7 +14,7 @@ void payload_key(uint64_t number, uint8_t key_out[PAYLOAD_KEY_SIZE])
 		key_out[i] = (uint8_t)('0' + number % 10);
 }
 
-static void fill_random(struct random_state *random, uint8_t *out, size_t size)
+static void fill_random(struct random *random, uint8_t *out, size_t size)
 {
 	for (size_t i = 0; i < size; i += 8) {
 		uint64_t bits = random_next(random);
@@ -22,7 +22,7 @@ static void fill_random(struct random_state *random, uint8_t *out, size_t size)
 	}
 }
 
-void payload_fill(uint64_t number, struct random_state *random, uint8_t *value_out, size_t size)
+void payload_fill(uint64_t number, struct random *random, uint8_t *value_out, size_t size)
 {
 	uint64_t number_le = htole64(number), checksum;
 	memcpy(value_out + 8, &number_le, 8);

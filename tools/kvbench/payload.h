@@ -25,7 +25,7 @@ enum {
 #define PAYLOAD_KEYS_MAX 1000000000000ull
 
 void payload_key(uint64_t number, uint8_t key_out[PAYLOAD_KEY_SIZE]);
-void payload_fill(uint64_t number, struct random_state *, uint8_t *value_out, size_t size);
+void payload_fill(uint64_t number, struct random *, uint8_t *value_out, size_t size);
 /* NULL when the value is whole and belongs to this key, else what is wrong. */
 const char *payload_check(uint64_t number, const uint8_t *value, size_t size);
 

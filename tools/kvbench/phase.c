@@ -31,7 +31,7 @@ static int open_clients(const struct phase_options *options, struct client **cli
 	struct client_options client_options = {
 		.endpoints = options->endpoints,
 		.timeout_ms = options->timeout_ms,
-		.outstanding_max = options->outstanding,
+		.outstanding_max = options->in_flight / options->client_count + 1,
 		.spread = true,
 	};
 	for (uint32_t i = 0; i < options->client_count; i++) {
@@ -96,7 +96,7 @@ static int check_load(const struct phase *phase, struct rpc_error *error_out)
 static int run_slots(struct phase *phase, struct client **clients, struct rpc_error *error_out)
 {
 	const struct phase_options *options = phase->options;
-	uint32_t slot_count = options->client_count * options->outstanding;
+	uint32_t slot_count = options->in_flight;
 	struct slot *slots = calloc(slot_count, sizeof *slots);
 	if (!slots)
 		abort();

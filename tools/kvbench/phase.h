@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Phase: one stretch of load: so many clients, so many requests under way each, until the time is over or all keys are
+/* Phase: one stretch of load: so many clients, so many requests in flight over all of them, until the time is over or all keys are
  * done.
  *
  *     PHASE_LOAD     puts every key once, repeated until acknowledged
  *     PHASE_PREPARE  gets every key once, to learn the contexts of what is there
  *     PHASE_RUN      reads, updates and read-modify-writes in the given mix, for the given time
  *
- * Each slot (client x outstanding) is one chain of asynchronous calls: the answer of one starts the next on the thread
+ * Each slot (one request in flight) is one chain of asynchronous calls: the answer of one starts the next on the thread
  * that brought it. Nothing waits, and a slot uses its buffers again.
  *
  * Threading   phase_run blocks its thread; slots run on NNG's threads.
@@ -22,7 +22,7 @@
 #include "tools/kvbench/chooser.h"
 #include "tools/client/client.h"
 #include "tools/kvbench/contexts.h"
-#include "tools/kvbench/histogram.h"
+#include "tools/measure/histogram.h"
 
 enum phase_kind { PHASE_LOAD, PHASE_PREPARE, PHASE_RUN };
 enum phase_step { PHASE_READ, PHASE_UPDATE, PHASE_MODIFY, PHASE_STEPS };
@@ -33,7 +33,7 @@ struct phase_options {
 	uint64_t key_count;
 	uint32_t value_size;
 	uint32_t client_count; /* connections to each node */
-	uint32_t outstanding;  /* requests under way per client */
+	uint32_t in_flight;    /* requests under way, of all clients together; at least client_count */
 	uint32_t batch;        /* keys per request; 1: single puts and gets */
 	uint32_t duration_ms;  /* PHASE_RUN */
 	uint32_t timeout_ms;

@@ -51,6 +51,15 @@ static void print_latency(const char *name, const struct histogram *histogram)
 	printf("  max %.3f\n", (double)histogram_max(histogram) / 1000);
 }
 
+/* First in every report: throughput and latency mean nothing without it. */
+static void print_in_flight(uint32_t in_flight, uint32_t clients)
+{
+	printf("%" PRIu32 " in flight (%" PRIu32 " %s", in_flight, clients, clients == 1 ? "client" : "clients");
+	if (in_flight % clients == 0)
+		printf(" x %" PRIu32, in_flight / clients);
+	putchar(')');
+}
+
 /* ---- phases --------------------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -75,10 +84,9 @@ static uint64_t counter(const struct phase_result *result, unsigned index)
 
 void report_phase_text(const char *title, const struct phase_options *options, const struct phase_result *result)
 {
-	printf("%s: %.0f operations/s (%" PRIu64 " in %.2f s; %" PRIu32 " x %" PRIu32 " outstanding, %" PRIu32
-	       " per request)\n",
-	       title, report_rate(result->operations, result->seconds), result->operations, result->seconds,
-	       options->client_count, options->outstanding, options->batch);
+	print_in_flight(options->in_flight, options->client_count);
+	printf(", %" PRIu32 " per request: %s: %.0f operations/s (%" PRIu64 " in %.2f s)\n", options->batch, title,
+	       report_rate(result->operations, result->seconds), result->operations, result->seconds);
 	for (unsigned i = 0; i < PHASE_STEPS; i++)
 		print_latency(STEP_NAMES[i], &result->latency[i]);
 	const char *before = "  ";
@@ -98,8 +106,8 @@ json_t *report_phase_json(const char *title, const struct phase_options *options
 {
 	json_t *object = json_object(), *latency = json_object();
 	json_object_set_new(object, "phase", json_string(title));
+	json_object_set_new(object, "in_flight", json_integer(options->in_flight));
 	json_object_set_new(object, "clients", json_integer(options->client_count));
-	json_object_set_new(object, "outstanding", json_integer(options->outstanding));
 	json_object_set_new(object, "batch", json_integer(options->batch));
 	json_object_set_new(object, "value_size", json_integer(options->value_size));
 	json_object_set_new(object, "keys", json_integer((json_int_t)options->key_count));
@@ -123,9 +131,9 @@ json_t *report_phase_json(const char *title, const struct phase_options *options
 
 void report_echo_text(const struct echo_options *options, const struct echo_result *result)
 {
-	printf("echo: %.0f messages/s of %" PRIu32 " bytes (%" PRIu32 " x %" PRIu32 " outstanding)\n",
-	       report_rate(result->messages, result->seconds), options->message_size, options->client_count,
-	       options->outstanding);
+	print_in_flight(options->in_flight, options->client_count);
+	printf(": echo: %.0f messages/s of %" PRIu32 " bytes\n", report_rate(result->messages, result->seconds),
+	       options->message_size);
 	print_latency("echo", &result->latency);
 	if (result->failed)
 		printf("  failed %" PRIu64 "\n", result->failed);
@@ -133,9 +141,9 @@ void report_echo_text(const struct echo_options *options, const struct echo_resu
 
 json_t *report_echo_json(const struct echo_options *options, const struct echo_result *result)
 {
-	return json_pack("{s:s, s:i, s:i, s:i, s:f, s:I, s:f, s:I, s:o}", "phase", "echo", "clients",
-			 options->client_count, "outstanding", options->outstanding, "message_size",
-			 options->message_size, "seconds", result->seconds, "messages", (json_int_t)result->messages,
-			 "messages_per_second", report_rate(result->messages, result->seconds), "failed",
-			 (json_int_t)result->failed, "latency", report_latency_json(&result->latency));
+	return json_pack("{s:s, s:i, s:i, s:i, s:f, s:I, s:f, s:I, s:o}", "phase", "echo", "in_flight",
+			 options->in_flight, "clients", options->client_count, "message_size", options->message_size,
+			 "seconds", result->seconds, "messages", (json_int_t)result->messages, "messages_per_second",
+			 report_rate(result->messages, result->seconds), "failed", (json_int_t)result->failed,
+			 "latency", report_latency_json(&result->latency));
 }

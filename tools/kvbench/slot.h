@@ -51,7 +51,7 @@ struct slot {
 	struct phase *phase;
 	struct client *client;
 	struct slot *next_parked;
-	struct random_state random;
+	struct random random;
 	enum phase_step step; /* what is measured */
 	bool writing;         /* the request under way is a put */
 	uint32_t attempts;

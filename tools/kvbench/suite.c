@@ -30,7 +30,7 @@ const struct workload *workload_find(const char *name)
 	return NULL;
 }
 
-/* The rows of the table: requests under way per client, keys per request. */
+/* The rows of the table: requests in flight per client, keys per request. */
 static const struct {
 	uint32_t outstanding, batch;
 } STEPS[] = {{1, 1}, {16, 1}, {64, 1}, {256, 1}, {16, 32}, {64, 32}};
@@ -48,7 +48,8 @@ static int load(struct suite *suite, struct rpc_error *error_out)
 {
 	struct phase_options phase = suite->options->phase;
 	struct chooser unused = {.key_count = phase.key_count};
-	phase.outstanding = 16;
+	phase.client_count = 1;
+	phase.in_flight = 16;
 	phase.batch = 32;
 	int error = phase_run(PHASE_PREPARE, &phase, &unused, suite->contexts, suite->result, error_out);
 	if (error == 0)
@@ -81,7 +82,7 @@ static void report_row(struct suite *suite, const char *name, const struct phase
 			worst = &result->latency[i];
 	uint64_t failed = result->in_doubt + result->refused + result->failed + result->absent + result->corrupt;
 	printf("%-9s %11" PRIu32 " %6" PRIu32 " %12.0f %12.0f %7.1f %%   %8.3f %8.3f %8" PRIu64 "\n", name,
-	       phase->outstanding, phase->batch, rate, ceiling, ceiling > 0 ? 100 * rate / ceiling : 0,
+	       phase->in_flight, phase->batch, rate, ceiling, ceiling > 0 ? 100 * rate / ceiling : 0,
 	       (double)histogram_quantile(worst, 0.5) / 1000, (double)histogram_quantile(worst, 0.99) / 1000, failed);
 	fflush(stdout);
 }
@@ -103,12 +104,12 @@ static int measure(struct suite *suite, const struct workload *workload, struct 
 static int run_step(struct suite *suite, uint32_t outstanding, uint32_t batch, struct rpc_error *error_out)
 {
 	struct phase_options phase = suite->options->phase;
-	phase.outstanding = outstanding;
+	phase.in_flight = outstanding * phase.client_count;
 	phase.batch = batch;
 	struct echo_options echo = {
 		.message_size = phase.value_size * batch,
 		.client_count = phase.client_count,
-		.outstanding = outstanding,
+		.in_flight = phase.in_flight,
 		.duration_ms = phase.duration_ms,
 	};
 	int error = echo_run(&echo, suite->echo, error_out);
@@ -126,7 +127,7 @@ static int run_steps(struct suite *suite, struct rpc_error *error_out)
 {
 	int error = load(suite, error_out);
 	if (error == 0 && !suite->options->json)
-		printf("%-9s %11s %6s %12s %12s %9s   %8s %8s %8s\n", "workload", "outstanding", "batch", "keys/s",
+		printf("%-9s %11s %6s %12s %12s %9s   %8s %8s %8s\n", "workload", "in flight", "batch", "keys/s",
 		       "echo keys/s", "share", "p50 ms", "p99 ms", "failed");
 	for (unsigned i = 0; error == 0 && i < sizeof STEPS / sizeof *STEPS; i++)
 		error = run_step(suite, STEPS[i].outstanding, STEPS[i].batch, error_out);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Suite: load, then for each number of outstanding requests echo and the workloads, in one run; results as shares of
+/* Suite: load, then for each number of requests in flight echo and the workloads, in one run; results as shares of
  * the echo.
  *
  * Threading   One thread.
@@ -24,7 +24,7 @@ const struct workload *workload_find(const char *name);
 const struct workload *workload_at(unsigned index); /* NULL: past the last */
 
 struct suite_options {
-	struct phase_options phase; /* outstanding, batch and percent are the suite's own */
+	struct phase_options phase; /* in_flight, batch and percent are the suite's own */
 	bool distribution_given;
 	enum chooser_distribution distribution;
 	bool json;

@@ -325,15 +325,8 @@ static void print_siblings(const struct kv_arguments *arguments, const Kvring__V
 
 static void print_get_json(const Kvring__V1__GetResponse *get)
 {
-	json_t *siblings = json_array();
-	for (size_t i = 0; i < get->n_siblings; i++) {
-		json_t *sibling = json_object();
-		kvctl_json_set_bytes(sibling, "value", get->siblings[i]->value.data, get->siblings[i]->value.len);
-		json_object_set_new(sibling, "written_ms", json_integer((json_int_t)get->siblings[i]->written_ms));
-		json_array_append_new(siblings, sibling);
-	}
 	json_t *object = json_pack("{s:s, s:i, s:i, s:o}", "outcome", kvctl_outcome_name(get->outcome), "replies",
-				   get->replies, "needed", get->needed, "siblings", siblings);
+				   get->replies, "needed", get->needed, "siblings", kvctl_siblings_json(get));
 	if (get->code)
 		json_object_set_new(object, "code", json_string(kvctl_code_name(get->code)));
 	if (get->message && *get->message)

@@ -94,8 +94,9 @@ static void select_records(struct compare *compare)
 	window->count = kept;
 }
 
-static int compare_window(struct compare *compare)
+static int compare_window(void *arg)
 {
+	struct compare *compare = arg;
 	struct transfer *transfer = &compare->transfer;
 	struct rpc_error error;
 	const struct record end = transfer->window.records[transfer->window.count - 1];
@@ -115,19 +116,6 @@ static int compare_window(struct compare *compare)
 	last->end_offset = end.end_offset;
 	last->end_line = end.end_line;
 	return transfer_advance(transfer);
-}
-
-static int compare_all(struct compare *compare)
-{
-	bool more = true;
-	int status = KVCTL_DONE;
-	while (status == KVCTL_DONE) {
-		status = transfer_next(&compare->transfer, &more);
-		if (status != KVCTL_DONE || !more)
-			break;
-		status = compare_window(compare);
-	}
-	return status;
 }
 
 static void print_result(const struct compare *compare)
@@ -172,7 +160,7 @@ int compare_input(const struct compare_options *options)
 		return kvctl_fail(kvctl, KVCTL_USAGE, "%s", error.text);
 	int status = transfer_open(&compare.transfer, &options->transfer, "compare");
 	if (status == KVCTL_DONE)
-		status = compare_all(&compare);
+		status = transfer_each(&compare.transfer, compare_window, &compare);
 	transfer_close(&compare.transfer);
 	latest_close(&compare.latest);
 	if (status != KVCTL_DONE)

@@ -21,18 +21,6 @@ struct export
 
 /* ---- one record ----------------------------------------------------------------------------------------------- */
 
-static json_t *siblings_json(const Kvring__V1__GetResponse *get)
-{
-	json_t *siblings = json_array();
-	for (size_t i = 0; i < get->n_siblings; i++) {
-		json_t *sibling = json_object();
-		kvctl_json_set_bytes(sibling, "value", get->siblings[i]->value.data, get->siblings[i]->value.len);
-		json_object_set_new(sibling, "written_ms", json_integer((json_int_t)get->siblings[i]->written_ms));
-		json_array_append_new(siblings, sibling);
-	}
-	return siblings;
-}
-
 static char *line_of(const struct record *record, const Kvring__V1__GetResponse *get, size_t *size_out)
 {
 	json_t *object = json_object();
@@ -41,7 +29,7 @@ static char *line_of(const struct record *record, const Kvring__V1__GetResponse 
 		kvctl_json_set_bytes(object, "value", get->siblings[0]->value.data, get->siblings[0]->value.len);
 	} else {
 		char *context = base64_encode(get->context.data, get->context.len);
-		json_object_set_new(object, "siblings", siblings_json(get));
+		json_object_set_new(object, "siblings", kvctl_siblings_json(get));
 		json_object_set_new(object, "context", json_string(context ? context : ""));
 		free(context);
 	}
@@ -135,8 +123,9 @@ static int write_texts(struct export *export)
 	return KVCTL_DONE;
 }
 
-static int export_window(struct export *export)
+static int export_window(void *arg)
 {
+	struct export *export = arg;
 	struct transfer *transfer = &export->transfer;
 	struct rpc_error error;
 	Kvring__V1__GetRequest *gets = calloc(transfer->window.count, sizeof *gets);
@@ -148,19 +137,6 @@ static int export_window(struct export *export)
 	drop_texts(export);
 	free(gets);
 	return status == KVCTL_DONE ? transfer_advance(transfer) : status;
-}
-
-static int export_all(struct export *export)
-{
-	bool more = true;
-	int status = KVCTL_DONE;
-	while (status == KVCTL_DONE) {
-		status = transfer_next(&export->transfer, &more);
-		if (status != KVCTL_DONE || !more)
-			break;
-		status = export_window(export);
-	}
-	return status;
 }
 
 /* ---- output file ---------------------------------------------------------------------------------------------- */
@@ -226,7 +202,7 @@ int export_keys(const struct export_options *options)
 	if (status == KVCTL_DONE)
 		status = open_output(&export);
 	if (status == KVCTL_DONE)
-		status = export_all(&export);
+		status = transfer_each(&export.transfer, export_window, &export);
 	transfer_close(&export.transfer);
 	if (export.out && export.out != stdout && fclose(export.out) && status == KVCTL_DONE)
 		status = kvctl_fail(options->transfer.kvctl, KVCTL_USAGE, "cannot write %s: %s", options->out_path,

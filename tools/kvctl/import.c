@@ -139,26 +139,14 @@ static void drop_contexts(struct import *import)
 	memset(import->slots, 0, import->transfer.window.max * sizeof *import->slots);
 }
 
-static int import_window(struct import *import)
+static int import_window(void *arg)
 {
+	struct import *import = arg;
 	int status = import->options->blind ? KVCTL_DONE : read_contexts(import);
 	if (status == KVCTL_DONE)
 		status = put_all(import);
 	drop_contexts(import);
 	return status == KVCTL_DONE ? transfer_advance(&import->transfer) : status;
-}
-
-static int import_all(struct import *import)
-{
-	bool more = true;
-	int status = KVCTL_DONE;
-	while (status == KVCTL_DONE) {
-		status = transfer_next(&import->transfer, &more);
-		if (status != KVCTL_DONE || !more)
-			break;
-		status = import_window(import);
-	}
-	return status;
 }
 
 static void print_result(const struct import *import)
@@ -200,7 +188,7 @@ int import_input(const struct import_options *options)
 	import.transfer.window.on_bad = on_bad;
 	import.transfer.window.arg = &import;
 	if (status == KVCTL_DONE)
-		status = import_all(&import);
+		status = transfer_each(&import.transfer, import_window, &import);
 	transfer_close(&import.transfer);
 	free(import.slots);
 	free(import.puts);

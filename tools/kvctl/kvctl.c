@@ -232,6 +232,18 @@ void kvctl_json_set_bytes(json_t *object, const char *name, const uint8_t *bytes
 	free(base64);
 }
 
+json_t *kvctl_siblings_json(const Kvring__V1__GetResponse *get)
+{
+	json_t *siblings = json_array();
+	for (size_t i = 0; i < get->n_siblings; i++) {
+		json_t *sibling = json_object();
+		kvctl_json_set_bytes(sibling, "value", get->siblings[i]->value.data, get->siblings[i]->value.len);
+		json_object_set_new(sibling, "written_ms", json_integer((json_int_t)get->siblings[i]->written_ms));
+		json_array_append_new(siblings, sibling);
+	}
+	return siblings;
+}
+
 void kvctl_print_bytes(FILE *file, const uint8_t *bytes, size_t size)
 {
 	if (!size)

@@ -78,6 +78,8 @@ const char *kvctl_reason(const char *message, uint32_t code); /* the message, or
 
 /* Adds name (text) when the bytes are UTF-8, else name_b64. */
 void kvctl_json_set_bytes(json_t *object, const char *name, const uint8_t *bytes, size_t size);
+/* [{value or value_b64, written_ms}, ...] */
+json_t *kvctl_siblings_json(const Kvring__V1__GetResponse *);
 /* Prints bytes for people: text as it is, else "base64:...". */
 void kvctl_print_bytes(FILE *, const uint8_t *bytes, size_t size);
 bool kvctl_is_utf8(const uint8_t *bytes, size_t size);

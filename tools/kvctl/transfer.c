@@ -158,14 +158,14 @@ void transfer_close(struct transfer *transfer)
 
 /* ---- window by window ----------------------------------------------------------------------------------------- */
 
-int transfer_next(struct transfer *transfer, bool *more_out)
+int transfer_each(struct transfer *transfer, int (*settle_window)(void *arg), void *arg)
 {
 	struct rpc_error error;
-	int filled = window_fill(&transfer->window, transfer->records, &error);
-	*more_out = filled == 1;
-	if (filled < 0)
-		return kvctl_fail(transfer->options->kvctl, KVCTL_USAGE, "%s", error.text);
-	return KVCTL_DONE;
+	int filled, status = KVCTL_DONE;
+	while (status == KVCTL_DONE && (filled = window_fill(&transfer->window, transfer->records, &error)) != 0)
+		status = filled < 0 ? kvctl_fail(transfer->options->kvctl, KVCTL_USAGE, "%s", error.text)
+				    : settle_window(arg);
+	return status;
 }
 
 int transfer_advance(struct transfer *transfer)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Transfer: what import, export and compare share: options, and going through an input window by window.
  *
- *     transfer_open -> transfer_next -> (settle the window) -> transfer_advance -> transfer_next ... -> transfer_close
+ *     transfer_open -> transfer_each: (settle a window, transfer_advance) ... -> transfer_close
  *
  * Threading   One thread.
  * Ownership   transfer_close frees everything; options are borrowed.
@@ -48,8 +48,8 @@ extern const struct argp_child transfer_argp_child[];
 void transfer_options_init(struct transfer_options *, struct kvctl *);
 
 int transfer_open(struct transfer *, const struct transfer_options *, const char *title);
-/* *more_out false: the input has ended. */
-int transfer_next(struct transfer *, bool *more_out);
+/* Goes through the input: calls settle_window for each window, until the input ends or a status is not KVCTL_DONE. */
+int transfer_each(struct transfer *, int (*settle_window)(void *arg), void *arg);
 /* All of the window is settled. */
 int transfer_advance(struct transfer *);
 /* Also ends the progress line and sets seconds; the counters stay. */

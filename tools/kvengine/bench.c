@@ -196,7 +196,7 @@ static int run_workers(struct bench *bench, struct outcome *it, struct start *st
 		it->operations += starts[i].worker.operations;
 		it->found += starts[i].worker.found;
 		it->written_beside += starts[i].worker.written_beside;
-		histogram_merge(&it->histogram, &starts[i].worker.histogram);
+		histogram_add(&it->histogram, &starts[i].worker.histogram);
 	}
 	return rc;
 }

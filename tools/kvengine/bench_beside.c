@@ -119,7 +119,7 @@ static void *read_beside(void *arg)
 		if (rc < 0)
 			worker_fail(worker, rc, "read");
 		end = bench_now_ns();
-		histogram_add(&worker->histogram, end - begin);
+		histogram_record(&worker->histogram, end - begin);
 	}
 	if (view)
 		view_leave(shared, view);
@@ -147,7 +147,7 @@ static void join_readers(struct worker *worker, struct reader *readers, unsigned
 	worker->operations = 0;
 	for (unsigned i = 0; i < count; i++) {
 		pthread_join(readers[i].thread, NULL);
-		histogram_merge(&worker->histogram, &readers[i].worker.histogram);
+		histogram_add(&worker->histogram, &readers[i].worker.histogram);
 		worker->found += readers[i].worker.found;
 		worker->operations += readers[i].worker.operations;
 		if (readers[i].worker.rc)

@@ -48,7 +48,7 @@ static void *run_client(void *arg)
 
 		client->number = worker_random_number(&client->worker);
 		write_through(client, mailbox);
-		histogram_add(&client->worker.histogram, bench_now_ns() - begin);
+		histogram_record(&client->worker.histogram, bench_now_ns() - begin);
 	}
 	pthread_mutex_lock(&mailbox->lock);
 	mailbox->running--;
@@ -137,7 +137,7 @@ void bench_fillsync16(struct worker *worker)
 	}
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		pthread_join(clients[i].thread, NULL);
-		histogram_merge(&worker->histogram, &clients[i].worker.histogram);
+		histogram_add(&worker->histogram, &clients[i].worker.histogram);
 		pthread_cond_destroy(&clients[i].answered);
 	}
 	engine_batch_destroy(&batch);

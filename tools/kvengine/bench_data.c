@@ -9,15 +9,6 @@
 
 enum { TEXT_BYTES = 1 << 20, PIECE_BYTES = 100 };
 
-uint64_t random_next(struct random *random)
-{
-	uint64_t x = (random->state += 0x9e3779b97f4a7c15u);
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-	return x ^ x >> 31;
-}
-
 static void fill_text(uint8_t *text, uint64_t seed)
 {
 	enum { HALF = PIECE_BYTES / 2 };

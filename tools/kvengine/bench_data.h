@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "tools/measure/random.h"
 
 enum {
 	BENCH_KEY_MAX = 64,
@@ -23,17 +24,11 @@ enum {
 	BENCH_SCAN_STEPS = 10,
 };
 
-struct random {
-	uint64_t state;
-};
-
 struct bench_data {
 	uint8_t *text;
 	uint64_t key_count;
 	uint32_t key_bytes, value_bytes;
 };
-
-uint64_t random_next(struct random *);
 
 /* key_count, key_bytes and value_bytes have been set. */
 __attribute__((warn_unused_result)) int bench_data_init(struct bench_data *, uint64_t seed);

@@ -55,7 +55,7 @@ uint64_t worker_begin(uint64_t operation)
 void worker_end(struct worker *worker, uint64_t begin)
 {
 	if (begin)
-		histogram_add(&worker->histogram, bench_now_ns() - begin);
+		histogram_record(&worker->histogram, bench_now_ns() - begin);
 }
 
 struct engine_slice worker_key(const struct worker *worker, uint64_t number, uint8_t out[BENCH_KEY_ROOM])

@@ -10,7 +10,7 @@
 
 #include "tools/kvengine/bench.h"
 #include "tools/kvengine/bench_data.h"
-#include "tools/kvengine/histogram.h"
+#include "tools/measure/histogram.h"
 #include "tools/kvengine/pool.h"
 
 enum {

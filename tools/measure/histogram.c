@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tools/kvbench/histogram.h"
+#include "tools/measure/histogram.h"
 
 #include <math.h>
 

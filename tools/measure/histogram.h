@@ -8,15 +8,15 @@
  * Ownership   Plain memory, zero-initialised is empty.
  * Errors      None; values past the last bucket count as the largest.
  */
-#ifndef KVRING_KVBENCH_HISTOGRAM_H
-#define KVRING_KVBENCH_HISTOGRAM_H
+#ifndef KVRING_MEASURE_HISTOGRAM_H
+#define KVRING_MEASURE_HISTOGRAM_H
 
 #include <stdatomic.h>
 #include <stdint.h>
 
 enum {
 	HISTOGRAM_PRECISION_BITS = 7,
-	HISTOGRAM_VALUE_BITS = 36, /* microseconds: 19 hours */
+	HISTOGRAM_VALUE_BITS = 44, /* nanoseconds: 4.9 hours */
 	HISTOGRAM_BUCKETS = (HISTOGRAM_VALUE_BITS - HISTOGRAM_PRECISION_BITS + 1) << HISTOGRAM_PRECISION_BITS,
 };
 
