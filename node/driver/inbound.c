@@ -20,15 +20,6 @@ enum {
 	COST_FIXED = 2048, /* bytes */
 };
 
-/* A batch of a peer: its questions are answered in any order, by one worker or several. */
-struct peer_call {
-	struct rpc_call *call;
-	enum method method;
-	uint32_t count;
-	_Atomic uint32_t remaining;
-	struct message *answers[];
-};
-
 /* ---- NNG's threads: enqueue -------------------------------------------------------------------------------------- */
 
 static void put(struct worker *worker, struct rpc_call *call)
@@ -249,38 +240,28 @@ static void on_admin(struct worker *worker, struct rpc_call *call, enum method m
 
 /* ---- batches of peers ---------------------------------------------------------------------------------------------- */
 
-static void reply_peer(struct worker *worker, struct peer_call *peer)
+static void reply_peer(struct worker *worker, struct exchange_incoming *incoming)
 {
 	struct rpc_message *response;
-	struct arena *scratch = arena_create(SCRATCH_SIZE, SIZE_MAX);
-	int error = -ENOMEM;
-	if (scratch != NULL)
-		error = codec_peer_encode_answers(peer->method, peer->answers, peer->count, epoch_of(worker), scratch,
-						  &response);
-	arena_unref(scratch);
+	int error = exchange_encode_answers(incoming, epoch_of(worker), &response);
 	/* Not what encoding says: RESOURCE_EXHAUSTED would mean that nothing was done, and all of it was. */
 	struct rpc_error why = {"done, but out of memory for the answers"};
 	if (error < 0)
-		refuse(worker, peer->call, -EIO, &why);
+		refuse(worker, incoming->carrier, -EIO, &why);
 	else
-		end_with_reply(peer->call, response);
-	for (uint32_t i = 0; i < peer->count; i++)
-		message_free(peer->answers[i]);
-	free(peer);
+		end_with_reply(incoming->carrier, response);
+	exchange_incoming_free(incoming);
 }
 
 void inbound_answer(struct worker *worker, struct message *answer)
 {
-	struct peer_call *peer = answer->call;
-	/* A put coordinated here is answered twice; only to this node's own coordinators, which have no call. */
-	peer->answers[answer->call_index] = answer;
-	if (atomic_fetch_sub_explicit(&peer->remaining, 1, memory_order_acq_rel) == 1)
-		reply_peer(worker, peer);
+	struct exchange_incoming *incoming = answer->call;
+	if (exchange_answer(answer))
+		reply_peer(worker, incoming);
 }
 
 static void dispatch(struct worker *worker, struct message *question)
 {
-	question->to.node_id = worker->runtime->node->id;
 	/* A forwarded put is any coordinator's: the one that decoded it keeps it, so batches go round among all. */
 	if (question->to.kind == ACTOR_COORDINATOR)
 		question->to.index = (uint16_t)worker->index;
@@ -294,30 +275,15 @@ static void dispatch(struct worker *worker, struct message *question)
 static void on_peer(struct worker *worker, struct rpc_call *call, enum method method, const struct rpc_request *request)
 {
 	struct rpc_error why = {""};
-	struct message *first = NULL;
-	uint32_t count = 0;
-	struct arena *arena = request_arena(call);
-	int error = arena ? codec_peer_decode(method, request, NULL, deadline_us(call, request->deadline_ms), arena,
-					      &first, &count, &why)
-			  : -ENOMEM;
-	arena_unref(arena);
-	struct peer_call *peer = error < 0 ? NULL : malloc(sizeof *peer + count * sizeof peer->answers[0]);
-	if (peer == NULL || count == 0) {
-		free(peer);
-		for (struct message *next; first != NULL; first = next) {
-			next = first->next;
-			message_free(first);
-		}
-		refuse(worker, call, error < 0 ? error : count == 0 ? -EINVAL : -ENOMEM, &why);
-		return;
-	}
-	*peer = (struct peer_call){.call = call, .method = method, .count = count, .remaining = count};
-	memset(peer->answers, 0, count * sizeof peer->answers[0]);
-	for (struct message *question = first, *next; question != NULL; question = next) {
-		next = question->next;
-		question->call = peer;
+	struct message_list questions = {0};
+	struct exchange_incoming *incoming;
+	struct message *question;
+	int error = exchange_accept(method, request, worker->runtime->node->id, deadline_us(call, request->deadline_ms),
+				    call, &incoming, &questions, &why);
+	if (error < 0)
+		refuse(worker, call, error, &why);
+	while ((question = message_list_take(&questions)) != NULL)
 		dispatch(worker, question);
-	}
 }
 
 void inbound_call(struct worker *worker, struct rpc_call *call)

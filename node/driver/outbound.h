@@ -1,41 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Outbound: questions to other nodes, one NNG message per peer and kind.
+/* Outbound: carries the batches of an exchange (node/wire/exchange.h) over the links to other nodes.
  *
- *     outbound_add       during a batch: sorted by peer and method
- *     outbound_flush     at its end: encoded and sent
+ *     outbound_add       during a batch of events: a question waits in the exchange
+ *     outbound_flush     at its end: what may leave is sent
  *     outbound_complete  when the peer has answered, or nobody will: every question gets its answer as an event
  *
- * While OUTBOUND_IN_FLIGHT batches to one peer are under way, further questions wait and travel together: under load
- * batches grow by themselves, with little load nothing waits.
- *
  * Threading   One worker's; completions come back through its mailbox.
- * Ownership   Takes the questions and frees them after their answers are made.
- * Errors      Become answers: REPLICA_UNREACHABLE nothing was sent, REPLICA_LOST sent but no answer, REPLICA_OVERLOADED
- *             too much under way.
+ * Ownership   Takes the questions.
+ * Errors      Become answers, see node/wire/exchange.h.
  */
 #ifndef KVRING_NODE_OUTBOUND_H
 #define KVRING_NODE_OUTBOUND_H
 
 #include "node/actor/message.h"
+#include "rpc/rpc.h"
 
 struct worker;
 
-/* What goes to one peer by one method. */
-struct outbound_queue {
-	uint64_t peer;
-	uint32_t method;    /* enum method */
-	uint32_t in_flight; /* batches */
-	uint32_t waiting;   /* questions in the list, at most LIMIT_PEER_QUEUE */
-	struct message *first, **last;
-};
-
-struct outbound {
-	struct outbound_queue *queues; /* never removed: peers are few */
-	uint32_t count, capacity;
-	bool changed; /* something was added or came back since the last flush */
-};
-
-void outbound_fini(struct outbound *);
 void outbound_add(struct worker *, struct message *question);
 void outbound_flush(struct worker *);
 void outbound_complete(struct worker *, struct rpc_pending *);

@@ -275,6 +275,7 @@ int worker_init(struct worker *self, struct runtime *runtime, enum actor_kind ki
 {
 	*self = (struct worker){.runtime = runtime, .kind = kind, .index = index, .timer_us = UINT64_MAX};
 	mailbox_init(&self->mailbox);
+	exchange_init(&self->exchange, &(struct exchange_options){0});
 	self->to_wake = calloc(worker_count, sizeof(struct worker *));
 	struct arena *arena = arena_create(ARENA_SIZE, SIZE_MAX);
 	effects_init(&self->effects, arena);
@@ -321,7 +322,7 @@ static void discard_mail(struct worker *self)
 void worker_fini(struct worker *self)
 {
 	discard_mail(self);
-	outbound_fini(&self->outbound);
+	exchange_fini(&self->exchange);
 	arena_unref(self->effects.arena);
 	free(self->to_wake);
 	self->effects.arena = NULL;

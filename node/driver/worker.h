@@ -18,6 +18,7 @@
 #include "node/driver/mailbox.h"
 #include "node/driver/outbound.h"
 #include "node/observe/watch.h"
+#include "node/wire/exchange.h"
 
 struct runtime;
 
@@ -33,7 +34,7 @@ struct worker {
 
 	/* owned by the thread */
 	struct effects effects;
-	struct outbound outbound;
+	struct exchange exchange;
 	uint64_t now_us, now_ms; /* of this batch */
 	uint64_t timer_us;
 	bool committing;         /* a commit is with the committer */

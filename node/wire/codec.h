@@ -60,10 +60,11 @@ RPC_OK int codec_client_encode(const struct message *done, uint64_t ring_epoch, 
 
 /* METHOD_STORE, METHOD_FETCH, METHOD_FORWARD, METHOD_GOSSIP for a question that goes to another node. */
 enum method codec_peer_method(const struct message *question);
-/* Encodes as many questions from the list (by ->next, all of one method) as fit LIMIT_PEER_BATCH_*, at least one;
- * *count_out says how many. deadline_ms: budget for the envelope. */
-RPC_OK int codec_peer_encode(const struct message *first, uint32_t deadline_ms, struct arena *scratch,
-			     uint32_t *count_out, struct rpc_message **out);
+/* How many questions from the list (by ->next, all of one method) fit max and LIMIT_PEER_BATCH_*; at least one. */
+uint32_t codec_peer_fitting(const struct message *first, uint32_t max);
+/* The first count questions of the list as one request. deadline_ms: budget for the envelope. */
+RPC_OK int codec_peer_encode(const struct message *first, uint32_t count, uint32_t deadline_ms, struct arena *scratch,
+			     struct rpc_message **out);
 /* A batch that came in: *count_out messages in the arena, listed by ->next from *first_out, with call and call_index
  * 0..count-1 set, `from` zero except what the envelope tells (a forwarded operation keeps its operation id), epoch from
  * the envelope, deadline_us given. */

@@ -55,14 +55,15 @@ static size_t size_of(const struct message *question)
 	}
 }
 
-/* How many of the list travel together. The first one always does. */
-static uint32_t count_fitting(const struct message *first)
+uint32_t codec_peer_fitting(const struct message *first, uint32_t max)
 {
 	uint32_t count = 0;
 	size_t size = 0;
+	if (first->type == MESSAGE_GOSSIP)
+		return 1;
 	for (const struct message *question = first; question != NULL; question = question->next) {
 		size += size_of(question);
-		if (count == LIMIT_PEER_BATCH_OPERATIONS || (count > 0 && size > LIMIT_PEER_BATCH_SIZE))
+		if (count == max || count == LIMIT_PEER_BATCH_OPERATIONS || (count > 0 && size > LIMIT_PEER_BATCH_SIZE))
 			break;
 		count++;
 	}
@@ -139,7 +140,7 @@ static int encode_gossip(const struct message *question, const struct rpc_reques
 	return error < 0 ? error : rpc_request_encode(head, body, out);
 }
 
-int codec_peer_encode(const struct message *first, uint32_t deadline_ms, struct arena *scratch, uint32_t *count_out,
+int codec_peer_encode(const struct message *first, uint32_t count, uint32_t deadline_ms, struct arena *scratch,
 		      struct rpc_message **out)
 {
 	enum method method = codec_peer_method(first);
@@ -150,8 +151,6 @@ int codec_peer_encode(const struct message *first, uint32_t deadline_ms, struct 
 		.deadline_ms = deadline_ms,
 		.ring_epoch = first->epoch,
 	};
-	uint32_t count = method == METHOD_GOSSIP ? 1 : count_fitting(first);
-	*count_out = count;
 	switch (method) {
 	case METHOD_STORE:
 		return encode_store(first, count, &head, scratch, out);

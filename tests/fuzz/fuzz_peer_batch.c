@@ -44,7 +44,8 @@ static void try_question(enum method method, struct rpc_slice body, struct arena
 	check(count_of(first) == count);
 	if (count > 0) {
 		check(codec_peer_method(first) == method);
-		check(codec_peer_encode(first, 1, arena, &fits, &encoded) == 0);
+		fits = codec_peer_fitting(first, UINT32_MAX);
+		check(codec_peer_encode(first, fits, 1, arena, &encoded) == 0);
 		check(fits > 0 && fits <= count);
 		rpc_message_free(encoded);
 	}

@@ -59,9 +59,12 @@ void machine_init(struct world *world, uint32_t index)
 		(int64_t)world_random(world, 2 * (uint64_t)world->settings.skew_ms + 1) - world->settings.skew_ms;
 	machine->actors = world_alloc((counts[0] + counts[1] + counts[2]) * sizeof(*machine->actors));
 	for (enum actor_kind kind = 0; kind < ACTOR_KIND_COUNT; kind++)
-		for (uint32_t i = 0; i < counts[kind]; i++)
-			machine->actors[machine->actor_count++] =
-				(struct actor){.machine = machine, .kind = kind, .index = i};
+		for (uint32_t i = 0; i < counts[kind]; i++) {
+			struct actor *actor = &machine->actors[machine->actor_count++];
+			*actor = (struct actor){.machine = machine, .kind = kind, .index = i};
+			exchange_init(&actor->exchange,
+				      &(struct exchange_options){.in_flight_max = world->settings.in_flight});
+		}
 }
 
 uint64_t machine_truncations(const struct machine *machine)

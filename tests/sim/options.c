@@ -329,4 +329,5 @@ void options_draw(const struct sim_options *options, uint64_t seed, struct sim_s
 	out->memtable_bytes = 1024 * PICK_ONE(&random, options->memtable_kib, 16, 64, 1024);
 	out->cache_bytes = 1024 * PICK_ONE(&random, OPTION_DRAWN, 1, 16, 1024);
 	draw_weather(options, &random, out);
+	out->in_flight = PICK_ONE(&random, OPTION_DRAWN, 1, 2, 2, 8);
 }

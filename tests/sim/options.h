@@ -47,6 +47,7 @@ struct sim_settings {
 	uint32_t attempts;       /* a client gives up after at most so many */
 	bool vary_quorums;       /* now and then a request asks for another r or w; not when one was given */
 	bool commits_beside;     /* messages are stepped while a commit is under way */
+	uint32_t in_flight;      /* batches under way from an actor to a machine, by one method */
 	uint32_t memtable_bytes, cache_bytes;
 	struct network_weather network;
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,6 @@
 
 enum {
 	SCRATCH_SIZE = 4096,
-	TIMEOUT_SLACK_US = 20 * 1000, /* as node/outbound.c waits beyond the deadline */
 	LOCAL_US = 40,
 };
 
@@ -219,27 +218,10 @@ static uint64_t local_delay(struct world *world)
 
 /* ---- questions that leave ---- */
 
-static void free_list(struct message *message)
+static void post_all(struct machine *machine, struct message_list *messages)
 {
-	for (struct message *next; message; message = next) {
-		next = message->next;
-		message_free(message);
-	}
-}
-
-/* Nobody answered: every question gets the answer that says so, as outbound.c gives it. */
-static void fail_questions(struct machine *machine, struct message *first, enum replica_status status)
-{
-	struct arena *arena = scratch_create();
-
-	for (struct message *question = first, *next; question; question = next) {
-		next = question->next;
-		struct message *answer = codec_peer_failed(question, status, arena);
-		if (answer)
-			machine_post(machine, answer, local_delay(machine->world));
-		message_free(question);
-	}
-	arena_unref(arena);
+	for (struct message *message; (message = message_list_take(messages));)
+		machine_post(machine, message, local_delay(machine->world));
 }
 
 static struct call *take_call(struct machine *machine, uint64_t number)
@@ -254,16 +236,34 @@ static struct call *take_call(struct machine *machine, uint64_t number)
 	return call;
 }
 
+static void flush(struct actor *);
+
+/* The batch is over; what waited behind it may leave now. forget: nobody hears of it. */
+static void end_call(struct machine *machine, struct call *call, int error, struct rpc_slice response, bool forget)
+{
+	struct arena *arena = scratch_create();
+	struct message_list answers = {0};
+	struct rpc_error why = {""};
+	int status = exchange_complete(&call->actor->exchange, call->batch, error, response, arena, &answers, &why);
+
+	if (status && !error)
+		world_break(machine->world, ORACLE_NONE, "%s cannot decode the answers of %s: %s", machine->name,
+			    machine->world->machines[call->to].name, why.text);
+	if (forget)
+		message_list_free(&answers);
+	post_all(machine, &answers);
+	arena_unref(arena);
+	flush(call->actor);
+	free(call);
+}
+
 static void lose_call(void *world_arg, void *arg, uint64_t number)
 {
-	struct machine *machine = arg;
-	struct call *call = take_call(machine, number);
+	struct call *call = take_call(arg, number);
 
 	(void)world_arg;
-	if (!call)
-		return;
-	fail_questions(machine, call->first, REPLICA_LOST);
-	free(call);
+	if (call)
+		end_call(arg, call, -ETIMEDOUT, (struct rpc_slice){0}, false);
 }
 
 /* A driver that forgets: the coordinator has only its own timer left. */
@@ -273,55 +273,7 @@ static void forget_call(void *world_arg, void *arg, uint64_t number)
 
 	(void)world_arg;
 	if (call)
-		free_list(call->first);
-	free(call);
-}
-
-static uint64_t budget_ms(const struct machine *machine, const struct message *first, const struct message *end)
-{
-	uint64_t latest_us = 0, now_us = machine_now_us(machine);
-
-	for (const struct message *question = first; question != end; question = question->next)
-		if (question->deadline_us > latest_us)
-			latest_us = question->deadline_us;
-	return latest_us > now_us + 1000 ? (latest_us - now_us) / 1000 : 1;
-}
-
-/* Sends the first questions of the list, all of one method, as one envelope; returns the rest. */
-static struct message *send_some(struct machine *machine, uint32_t to, struct message *first, uint32_t most)
-{
-	struct world *world = machine->world;
-	struct message *last = first, *rest;
-	struct rpc_message *bytes;
-	struct arena *scratch = scratch_create();
-	uint32_t count = 0;
-
-	for (uint32_t i = 1; i < most && last->next; i++)
-		last = last->next;
-	rest = last->next;
-	last->next = NULL;
-	uint64_t ms = budget_ms(machine, first, NULL);
-	if (codec_peer_encode(first, (uint32_t)ms, scratch, &count, &bytes) < 0) {
-		world_break(world, ORACLE_NONE, "%s: a question of type %s cannot be encoded", machine->name,
-			    message_type_name(first->type));
-		abort();
-	}
-	arena_unref(scratch);
-	last->next = rest;
-	last = first;
-	for (uint32_t i = 1; i < count; i++)
-		last = last->next;
-	rest = last->next;
-	last->next = NULL;
-	struct call *call = world_alloc(sizeof(*call));
-	*call = (struct call){machine->calls, ++world->next_call, to, first};
-	machine->calls = call;
-	send_packet(machine, to, call->number, false, first->type == MESSAGE_FORWARD, bytes);
-	rpc_message_free(bytes);
-	bool forget = sim_random_permille(&world->random, 100);
-	schedule_in(&world->schedule, ms * 1000 + TIMEOUT_SLACK_US, forget ? forget_call : lose_call, machine,
-		    call->number, NULL);
-	return rest;
+		end_call(arg, call, -ETIMEDOUT, (struct rpc_slice){0}, true);
 }
 
 static bool is_known_unreachable(const struct machine *machine, const struct machine *to)
@@ -333,28 +285,64 @@ static bool is_known_unreachable(const struct machine *machine, const struct mac
 	       network_is_known_cut(&world->network, machine->index, to->index, now_us);
 }
 
-static void send_questions(struct machine *machine, struct machine *to, struct message *first)
+/* Seeds are addressed by their number before their node ids are known. */
+static struct machine *peer_machine(struct world *world, uint64_t peer)
 {
-	struct world *world = machine->world;
-
-	if (!to || is_known_unreachable(machine, to)) {
-		for (const struct message *question = first; question; question = question->next)
-			world->totals.unreachable++;
-		fail_questions(machine, first, REPLICA_UNREACHABLE);
-		return;
-	}
-	while (first)
-		first = send_some(machine, to->index, first, 1 + (uint32_t)world_random(world, 8));
+	return peer >= 1 && peer <= world->settings.nodes ? &world->machines[peer - 1] : world_machine(world, peer);
 }
 
-/* Seeds are addressed by their number before their node ids are known (node/outbound.c). */
-static struct machine *peer_of(struct world *world, const struct message *question)
+/* Of any size, so that batches are cut everywhere. */
+static void send_batch(struct actor *actor, uint32_t queue, uint32_t to, struct message_list *answers,
+		       struct arena *arena)
 {
-	uint32_t seed = question->to.index;
+	struct machine *machine = actor->machine;
+	struct world *world = machine->world;
+	struct exchange_batch batch;
 
-	if (question->to.node_id)
-		return world_machine(world, question->to.node_id);
-	return seed >= 1 && seed <= world->settings.nodes ? &world->machines[seed - 1] : NULL;
+	actor->exchange.options.batch_max = 1 + (uint32_t)world_random(world, 8);
+	if (!exchange_pack(&actor->exchange, queue, machine_now_us(machine), arena, &batch, answers))
+		abort();
+	struct call *call = world_alloc(sizeof(*call));
+	*call = (struct call){machine->calls, ++world->next_call, to, actor, batch.number};
+	machine->calls = call;
+	send_packet(machine, to, call->number, false, batch.method == METHOD_FORWARD, batch.request);
+	rpc_message_free(batch.request);
+	bool forget = sim_random_permille(&world->random, 100);
+	schedule_in(&world->schedule, batch.timeout_ms * UINT64_C(1000), forget ? forget_call : lose_call, machine,
+		    call->number, NULL);
+}
+
+/* As node/driver/outbound.c does. */
+static void flush(struct actor *actor)
+{
+	struct machine *machine = actor->machine;
+	struct world *world = machine->world;
+	struct arena *arena = scratch_create();
+	struct message_list answers = {0};
+	uint32_t queue;
+	uint64_t peer;
+
+	while (exchange_next(&actor->exchange, &queue, &peer)) {
+		struct machine *to = peer_machine(world, peer);
+		if (to && !is_known_unreachable(machine, to)) {
+			send_batch(actor, queue, to->index, &answers, arena);
+			continue;
+		}
+		world->totals.unreachable++;
+		exchange_refuse(&actor->exchange, queue, -EHOSTUNREACH, arena, &answers);
+	}
+	post_all(machine, &answers);
+	arena_unref(arena);
+}
+
+static void ask(struct actor *actor, struct message *question)
+{
+	struct arena *arena = scratch_create();
+	struct message_list answers = {0};
+
+	exchange_ask(&actor->exchange, question, arena, &answers);
+	post_all(actor->machine, &answers);
+	arena_unref(arena);
 }
 
 /* ---- what a step left ---- */
@@ -381,59 +369,37 @@ static void broadcast(struct machine *machine, struct message *message)
 
 static void answer_call(struct machine *machine, struct message *answer);
 
-struct queue { /* questions of one effect list, for one peer by one method */
-	struct machine *to;
-	enum method method;
-	struct message *first, **last;
-};
-
-enum { QUEUES_MAX = 4 * NETWORK_MACHINES_MAX };
-
-static void enqueue(struct queue *queues, uint32_t *count, struct machine *to, struct message *message)
-{
-	enum method method = codec_peer_method(message);
-	uint32_t i = 0;
-
-	while (i < *count && (queues[i].to != to || queues[i].method != method))
-		i++;
-	if (i == *count) {
-		assert(i < QUEUES_MAX);
-		queues[(*count)++] = (struct queue){.to = to, .method = method};
-		queues[i].last = &queues[i].first;
-	}
-	message->next = NULL;
-	*queues[i].last = message;
-	queues[i].last = &message->next;
-}
-
 void traffic_deliver(struct actor *actor, struct effects *effects)
 {
 	struct machine *machine = actor->machine;
 	struct world *world = machine->world;
-	struct queue queues[QUEUES_MAX];
-	uint32_t queue_count = 0;
 
 	for (struct message *message; (message = message_list_take(&effects->messages));) {
-		if (message->type == MESSAGE_CLIENT_DONE) {
-			client_answer(world, machine, message);
+		switch (message_way(message, machine->id)) {
+		case WAY_CLIENT:
+			if (message->type == MESSAGE_CLIENT_DONE)
+				client_answer(world, machine, message);
+			else
+				verdict_cluster_inited(world, message);
 			message_free(message);
-		} else if (message->type == MESSAGE_CLUSTER_INITED) {
-			verdict_cluster_inited(world, message);
-			message_free(message);
-		} else if (message->call && message->to.node_id != machine->id) {
+			break;
+		case WAY_ANSWER:
 			answer_call(machine, message);
-		} else if (message->to.node_id == machine->id) {
+			break;
+		case WAY_LOCAL:
 			note_question(actor, message);
 			machine_post(machine, message, local_delay(world));
-		} else if (message->type == MESSAGE_BUS) {
+			break;
+		case WAY_BUS:
 			broadcast(machine, message);
-		} else {
+			break;
+		case WAY_PEER:
 			note_question(actor, message);
-			enqueue(queues, &queue_count, peer_of(world, message), message);
+			ask(actor, message);
+			break;
 		}
 	}
-	for (uint32_t i = 0; i < queue_count; i++)
-		send_questions(machine, queues[i].to, queues[i].first);
+	flush(actor);
 }
 
 /* ---- questions that arrive ---- */
@@ -449,28 +415,23 @@ static uint64_t ring_epoch_of(struct machine *machine)
 
 static void inbound_free(struct inbound *inbound)
 {
-	for (uint32_t i = 0; i < inbound->count; i++)
-		message_free(inbound->answers[i]);
+	exchange_incoming_free(inbound->batch);
 	free(inbound);
 }
 
 /* The last answer of a batch sends them all. */
 static void answer_call(struct machine *machine, struct message *answer)
 {
-	struct inbound *inbound = answer->call, **link = &machine->inbounds;
+	struct exchange_incoming *batch = answer->call;
+	struct inbound *inbound = batch->carrier, **link = &machine->inbounds;
 	struct rpc_message *bytes;
 
-	assert(!inbound->answers[answer->call_index]);
-	inbound->answers[answer->call_index] = answer;
-	if (--inbound->missing)
+	if (!exchange_answer(answer))
 		return;
-	struct arena *scratch = scratch_create();
-	if (codec_peer_encode_answers(inbound->method, inbound->answers, inbound->count, ring_epoch_of(machine),
-				      scratch, &bytes) < 0)
+	if (exchange_encode_answers(batch, ring_epoch_of(machine), &bytes) < 0)
 		abort();
 	send_packet(machine, inbound->from, inbound->call_number, true, false, bytes);
 	rpc_message_free(bytes);
-	arena_unref(scratch);
 	while (*link != inbound)
 		link = &(*link)->next;
 	*link = inbound->next;
@@ -482,58 +443,34 @@ static void receive_questions(struct machine *machine, const struct packet *pack
 	struct rpc_slice bytes = {packet->bytes, packet->size};
 	struct rpc_request request;
 	struct rpc_error why;
-	struct message *first;
-	struct arena *arena = scratch_create();
-	uint32_t count = 0;
+	struct message_list questions = {0};
+	struct inbound *inbound = world_alloc(sizeof(*inbound));
 	int error = rpc_request_decode(bytes, &request, &why);
 
-	enum method method = error ? METHOD_UNKNOWN : codec_method(request.method);
 	if (!error)
-		error = codec_peer_decode(method, &request, NULL,
-					  machine_now_us(machine) + request.deadline_ms * UINT64_C(1000), arena, &first,
-					  &count, &why);
-	arena_unref(arena);
-	if (error || !count) {
+		error = exchange_accept(codec_method(request.method), &request, machine->id,
+					machine_now_us(machine) + request.deadline_ms * UINT64_C(1000), inbound,
+					&inbound->batch, &questions, &why);
+	if (error) {
 		world_break(machine->world, ORACLE_NONE, "%s cannot decode a batch of %s: %s", machine->name,
-			    machine->world->machines[packet->from].name, error ? why.text : "it is empty");
+			    machine->world->machines[packet->from].name, why.text);
+		free(inbound);
 		return;
 	}
-	struct inbound *inbound = world_alloc(sizeof(*inbound) + count * sizeof(inbound->answers[0]));
-	*inbound = (struct inbound){machine->inbounds, packet->call_number, packet->from, method, count, count};
+	inbound->next = machine->inbounds;
+	inbound->call_number = packet->call_number;
+	inbound->from = packet->from;
 	machine->inbounds = inbound;
-	for (struct message *question = first, *next; question; question = next) {
-		next = question->next;
-		question->call = inbound;
-		question->to.node_id = machine->id;
-		machine_post(machine, question, local_delay(machine->world));
-	}
+	post_all(machine, &questions);
 }
 
 static void receive_answers(struct machine *machine, const struct packet *packet)
 {
-	struct rpc_slice bytes = {packet->bytes, packet->size};
-	struct rpc_response response;
-	struct rpc_error why;
-	struct message *first = NULL;
+	/* NULL: given up, of an earlier life, or answered by the twin of this packet. */
 	struct call *call = take_call(machine, packet->call_number);
 
-	if (!call)
-		return; /* given up, of an earlier life, or answered by the twin of this packet */
-	struct arena *arena = scratch_create();
-	int error = rpc_response_decode(bytes, &response, &why);
-	if (!error)
-		error = codec_peer_decode_answers(codec_peer_method(call->first), call->first, &response, arena, &first,
-						  &why);
-	arena_unref(arena);
-	if (error)
-		world_break(machine->world, ORACLE_NONE, "%s cannot decode the answers of %s: %s", machine->name,
-			    machine->world->machines[packet->from].name, why.text);
-	for (struct message *answer = first, *next; answer; answer = next) {
-		next = answer->next;
-		machine_post(machine, answer, local_delay(machine->world));
-	}
-	free_list(call->first);
-	free(call);
+	if (call)
+		end_call(machine, call, 0, (struct rpc_slice){packet->bytes, packet->size}, false);
 }
 
 static void receive_bus(struct machine *machine, const struct packet *packet)
@@ -594,9 +531,10 @@ void traffic_forget(struct machine *machine)
 {
 	for (struct call *call = machine->calls, *next; call; call = next) {
 		next = call->next;
-		free_list(call->first);
 		free(call);
 	}
+	for (uint32_t i = 0; i < machine->actor_count; i++)
+		exchange_fini(&machine->actors[i].exchange);
 	for (struct inbound *inbound = machine->inbounds, *next; inbound; inbound = next) {
 		next = inbound->next;
 		inbound_free(inbound);

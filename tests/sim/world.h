@@ -6,7 +6,7 @@
  *     faults.c   what goes wrong                     traffic.c  questions and answers between machines
  *     verdict.c  healing, settling, comparing
  *
- * The driver of the same step functions as node/worker.c. Every actor of every machine is scheduled by itself, in
+ * The driver of the same step functions as node/driver/worker.c, with the same exchange between nodes. Every actor of every machine is scheduled by itself, in
  * batches of random size; commits and jobs take random times; nothing here draws from another source than the seed.
  *
  * Threading   One thread (liburcu's reclaimer frees old ring snapshots beside it).
@@ -23,6 +23,7 @@
 #include <stdarg.h>
 #include "tests/sim/network.h"
 #include "node/node.h"
+#include "node/wire/exchange.h"
 #include "tests/sim/options.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/schedule.h"
@@ -49,6 +50,7 @@ struct mail {
 
 struct actor {
 	struct machine *machine;
+	struct exchange exchange;     /* with other machines */
 	struct engine_commit *commit; /* under way, or NULL */
 	bool commit_has_run;
 	enum actor_kind kind;
@@ -69,21 +71,21 @@ struct job {
 	bool has_run;
 };
 
-/* Questions that left in one envelope, until they are answered or given up. */
+/* A batch that left in one envelope, until it is answered or given up. */
 struct call {
 	struct call *next;
 	uint64_t number;
 	uint32_t to;
-	struct message *first; /* the questions, in their order, by ->next */
+	struct actor *actor; /* whose exchange it is of */
+	uint64_t batch;      /* and its number there */
 };
 
-/* The same questions where they arrived, until every answer is in. */
+/* The same batch where it arrived, until every answer is in. */
 struct inbound {
 	struct inbound *next;
 	uint64_t call_number;
-	uint32_t from, method;
-	uint32_t count, missing;
-	struct message *answers[];
+	uint32_t from;
+	struct exchange_incoming *batch; /* whose carrier this is */
 };
 
 struct machine {

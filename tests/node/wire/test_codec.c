@@ -277,7 +277,8 @@ static struct rpc_request send(const struct message *first, uint32_t expected_co
 	struct rpc_slice bytes;
 	uint32_t count;
 
-	assert_int_equal(codec_peer_encode(first, 250, arena, &count, &message), 0);
+	count = codec_peer_fitting(first, UINT32_MAX);
+	assert_int_equal(codec_peer_encode(first, count, 250, arena, &message), 0);
 	assert_int_equal(count, expected_count);
 	bytes = rpc_message_bytes(message);
 	bytes.data = arena_copy(arena, bytes.data, bytes.size);

@@ -138,7 +138,7 @@ static void test_push_pull_round_trip(void **state)
 
 	(void)state;
 	fill_row(7, &row);
-	assert_int_equal(codec_peer_encode(question, 100, arena, &count, &encoded), 0);
+	assert_int_equal(codec_peer_encode(question, 1, 100, arena, &encoded), 0);
 	assert_int_equal(rpc_request_decode(taken(encoded), &request, &error), 0);
 	assert_int_equal(codec_method(request.method), METHOD_GOSSIP);
 	assert_int_equal(codec_peer_decode(METHOD_GOSSIP, &request, &arena, 50, arena, &in, &count, &error), 0);
