@@ -164,8 +164,7 @@ struct arguments {
 };
 
 /* The first complaint stands. */
-static void __attribute__((format(printf, 2, 3)))
-refuse_argument(struct arguments *arguments, const char *format, ...)
+static void __attribute__((format(printf, 2, 3))) refuse_argument(struct arguments *arguments, const char *format, ...)
 {
 	va_list values;
 

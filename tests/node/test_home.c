@@ -214,7 +214,8 @@ static void test_power_cut_at_every_operation(void **state)
 	for (uint64_t at = 0; fired; at++)
 		for (uint64_t kind = 0; kind < 5 * SIM_NAMES_MODE_COUNT; kind++) {
 			struct progress progress = {0};
-			struct sim_crash crash = {(enum sim_crash_data)(kind % 5), (enum sim_crash_names)(kind / 5), at};
+			struct sim_crash crash = {(enum sim_crash_data)(kind % 5), (enum sim_crash_names)(kind / 5),
+						  at};
 
 			sim_fs_destroy(&disk);
 			sim_fs_create(at, &disk);

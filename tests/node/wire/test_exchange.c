@@ -287,8 +287,7 @@ static void test_a_refused_batch(void **state)
 	static const struct {
 		uint32_t code;
 		enum replica_status status;
-	} table[] = {{RPC_CODE_RESOURCE_EXHAUSTED, REPLICA_OVERLOADED},
-		     {RPC_CODE_INTERNAL, REPLICA_LOST}};
+	} table[] = {{RPC_CODE_RESOURCE_EXHAUSTED, REPLICA_OVERLOADED}, {RPC_CODE_INTERNAL, REPLICA_LOST}};
 	struct desk *desk = *state;
 	for (uint32_t i = 0; i < 2; i++) {
 		struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION, .code = table[i].code};
