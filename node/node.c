@@ -55,6 +55,7 @@ static int open_replicas(struct node *self, const struct node_options *options, 
 			.shard_count = self->shard_count,
 			.ring = self->ring,
 			.seed = seed_for(options, ACTOR_REPLICA, i),
+			.first_dot = options->first_dots ? options->first_dots[i] : (struct dot){0},
 			.job_limit = options->job_limit ? options->job_limit : JOBS_PER_SHARD_DEFAULT,
 		};
 		int error = replica_create(&replica, &self->replicas[i], error_out);

@@ -23,10 +23,11 @@ struct node_options {
 	const char *const *seeds;
 	uint32_t seed_count;
 	uint32_t coordinator_count;
-	uint32_t shard_count;     /* fixed with the data; 0: as the directory has it, or new_shard_count */
-	uint32_t new_shard_count; /* when the directory is new and shard_count is 0 */
-	uint64_t seed;            /* of every generator in the node */
-	uint64_t new_node_id;     /* taken when the directory is new; random in production */
+	uint32_t shard_count;         /* fixed with the data; 0: as the directory has it, or new_shard_count */
+	uint32_t new_shard_count;     /* when the directory is new and shard_count is 0 */
+	uint64_t seed;                /* of every generator in the node */
+	const struct dot *first_dots; /* of tests: the first dot of each replica; NULL: by new actors */
+	uint64_t new_node_id;         /* taken when the directory is new; random in production */
 	size_t cache_bytes, memtable_bytes;
 	uint32_t round_ms, timeout_ms; /* gossip; 0: defaults */
 	uint32_t job_limit;            /* per shard; 0: default */

@@ -33,6 +33,7 @@ void coordinator_step(struct coordinator *, const struct event *, struct effects
 struct coordinator_counters {
 	_Atomic uint64_t puts, gets, forwards, done, absent, in_doubt, refused, read_repairs, siblings_returned,
 		late_answers;
+	_Atomic uint64_t clashes; /* as of replicas: dots that two operations share, found while merging */
 };
 const struct coordinator_counters *coordinator_counters(const struct coordinator *);
 

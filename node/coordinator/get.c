@@ -108,7 +108,8 @@ static int take_first(struct operation *operation, struct message *answer, struc
 }
 
 /* The merge moves into an arena of its own: what it came from can go. */
-static int merge_in(struct operation *operation, const struct message *answer, struct effects *out)
+static int merge_in(struct coordinator *self, struct operation *operation, const struct message *answer,
+		    struct effects *out)
 {
 	struct object incoming, merged;
 	struct rpc_error why;
@@ -118,6 +119,7 @@ static int merge_in(struct operation *operation, const struct message *answer, s
 		error = object_merge(&operation->merged, &incoming, out->arena, &merged, &changed);
 	if (error < 0 || !changed)
 		return error;
+	atomic_fetch_add_explicit(&self->counters.clashes, merged.clash_count, memory_order_relaxed);
 	struct arena *arena = arena_create(object_encoded_size(&merged) + 1024, SIZE_MAX);
 	if (arena == NULL)
 		return -ENOMEM;
@@ -352,7 +354,8 @@ void get_start(struct coordinator *self, struct operation *operation, const stru
 	wake_after(self, operation, event->now_us, HEDGE_US);
 }
 
-static void on_fetched(struct operation *operation, struct message *answer, struct effects *out)
+static void on_fetched(struct coordinator *self, struct operation *operation, struct message *answer,
+		       struct effects *out)
 {
 	struct position *position = operation_position(operation, answer->from.node_id);
 	bool has_bytes = answer->fetched.object.size > 0;
@@ -367,7 +370,7 @@ static void on_fetched(struct operation *operation, struct message *answer, stru
 	position->digest = status == REPLICA_OK ? answer->fetched.digest : 0;
 	if (status == REPLICA_OK && has_bytes) {
 		bool first = !operation->has_object;
-		int error = first ? take_first(operation, answer, out) : merge_in(operation, answer, out);
+		int error = first ? take_first(operation, answer, out) : merge_in(self, operation, answer, out);
 		position->merged = error == 0;
 		if (error < 0) {
 			position->ask = ASK_FAILED;
@@ -396,7 +399,7 @@ void get_on_message(struct coordinator *self, struct operation *operation, struc
 		    const struct event *event, struct effects *out)
 {
 	if (answer->type == MESSAGE_FETCHED) {
-		on_fetched(operation, answer, out);
+		on_fetched(self, operation, answer, out);
 	} else {
 		if (answer->type == MESSAGE_STORED)
 			on_repaired(operation, answer);

@@ -207,8 +207,13 @@ static void update_wanted(struct runtime *self)
 
 void runtime_after_batch(struct runtime *self, struct worker *worker)
 {
-	if (worker->kind == ACTOR_REPLICA)
+	if (worker->kind == ACTOR_REPLICA) {
 		watch_store(worker);
+		watch_clashes(worker, read_figure(&replica_counters(self->node->replicas[worker->index])->clashes));
+	}
+	if (worker->kind == ACTOR_COORDINATOR)
+		watch_clashes(worker,
+			      read_figure(&coordinator_counters(self->node->coordinators[worker->index])->clashes));
 	if (worker->kind != ACTOR_GOSSIP)
 		return;
 	watch_cluster_batch(self);

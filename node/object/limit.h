@@ -4,21 +4,23 @@
 #define KVRING_NODE_LIMIT_H
 
 enum {
-	LIMIT_KEY_SIZE = 4096,                 /* bytes; keys are compared and hashed everywhere */
-	LIMIT_BUCKET_SIZE = 256,               /* bytes; part of every stored key */
-	LIMIT_VALUE_SIZE = 8 * 1024 * 1024,    /* bytes; one value must not hold a batch up for long */
-	LIMIT_VALUE_WARN_SIZE = 256 * 1024,    /* bytes; logged */
-	LIMIT_SIBLINGS = 100,                  /* a put that would add one more is refused */
-	LIMIT_SIBLINGS_WARN = 25,              /* logged */
-	LIMIT_CLOCK_ENTRIES = 1088,            /* hard bound on decoding: each dot of an object has room, and 64 more */
-	LIMIT_CLOCK_PUT = 64,                  /* a put that would add one more is refused: merges have room beyond */
-	LIMIT_CLOCK_TRUNCATE = 10,             /* Dynamo 4.4: oldest entries go past this many */
-	LIMIT_CONTEXT_SIZE = 20 * 1024,        /* bytes; the largest vector has room, with the longest counters */
-	LIMIT_BATCH_OPERATIONS = 4096,         /* per client request */
-	LIMIT_BATCH_SIZE = 16 * 1024 * 1024,   /* bytes per client request */
-	LIMIT_IN_FLIGHT = 4096,                /* client requests being worked on, per node */
-	LIMIT_UNREAD_SIZE = 256 * 1024 * 1024, /* bytes of answers that wait for one client to read them */
-	LIMIT_OPERATIONS = 65536,              /* coordinator: operations in flight, per actor */
+	LIMIT_KEY_SIZE = 4096,              /* bytes; keys are compared and hashed everywhere */
+	LIMIT_BUCKET_SIZE = 256,            /* bytes; part of every stored key */
+	LIMIT_VALUE_SIZE = 8 * 1024 * 1024, /* bytes; one value must not hold a batch up for long */
+	LIMIT_VALUE_WARN_SIZE = 256 * 1024, /* bytes; logged */
+	LIMIT_SIBLINGS = 100,               /* a put that would add one more is refused */
+	LIMIT_SIBLINGS_WARN = 25,           /* logged */
+	LIMIT_CLOCK_ENTRIES = 1088,         /* hard bound on decoding: each dot of an object has room, and 64 more */
+	LIMIT_CLOCK_PUT = 64,               /* a put that would add one more is refused: merges have room beyond */
+	LIMIT_CLOCK_TRUNCATE =
+		50, /* Dynamo 4.4: the oldest entries go past this many. The paper has 10; here every start of an
+	 * owner adds an entry, and one that goes too early lets superseded values come back */
+	LIMIT_CONTEXT_SIZE = 20 * 1024,          /* bytes; the largest vector has room, with the longest counters */
+	LIMIT_BATCH_OPERATIONS = 4096,           /* per client request */
+	LIMIT_BATCH_SIZE = 16 * 1024 * 1024,     /* bytes per client request */
+	LIMIT_IN_FLIGHT = 4096,                  /* client requests being worked on, per node */
+	LIMIT_UNREAD_SIZE = 256 * 1024 * 1024,   /* bytes of answers that wait for one client to read them */
+	LIMIT_OPERATIONS = 65536,                /* coordinator: operations in flight, per actor */
 	LIMIT_PEER_BATCH_SIZE = 4 * 1024 * 1024, /* bytes per message to a peer, unless one object is larger */
 	LIMIT_PEER_BATCH_OPERATIONS = 4096,
 	LIMIT_PEER_OUTSTANDING = 1024,        /* batches under way to one peer, of all workers */

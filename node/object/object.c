@@ -425,6 +425,7 @@ static void words_add_dot(struct words *words, struct dot dot)
 uint64_t object_digest(const struct object *object)
 {
 	struct words words;
+	uint64_t operation_id[RPC_OPERATION_ID_SIZE / sizeof(uint64_t)];
 
 	words.count = 0;
 	words.seed = 0;
@@ -441,6 +442,9 @@ uint64_t object_digest(const struct object *object)
 
 		words_add(&words, sibling->alias_count);
 		words_add_dot(&words, sibling->dot);
+		memcpy(operation_id, sibling->operation_id, sizeof(operation_id));
+		words_add(&words, operation_id[0]);
+		words_add(&words, operation_id[1]);
 		for (uint32_t j = 0; j < sibling->alias_count; j++)
 			words_add_dot(&words, sibling->aliases[j].dot);
 	}

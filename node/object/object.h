@@ -64,6 +64,7 @@ struct object {
 	uint32_t seen_count;
 	struct sibling *siblings; /* sorted by dot (actor, counter) */
 	uint32_t sibling_count;
+	uint32_t clash_count; /* of a merge's result: see object_merge; not stored */
 };
 
 /* Same id and same content. */
@@ -89,11 +90,14 @@ RPC_OK int object_put(const struct object *old, const struct context *, const st
 		      uint32_t *truncated_out);
 
 /* sync(a, b): keeps a sibling of one if the other has its dot too, or does not cover it. *changed_out: the result
- * differs from a in more than times (a replica that holds a must write it). out is neither a nor b. */
+ * differs from a in more than times (a replica that holds a must write it). out is neither a nor b.
+ * An equal dot of another operation is damage: somebody has used a dot twice. Both siblings stay, under dots of their own
+ * that depend on nothing but what they are, and out->clash_count says how many such dots there were. (Of three
+ * operations under one dot the last to be merged is lost.) */
 RPC_OK int object_merge(const struct object *a, const struct object *b, struct arena *, struct object *out,
 			bool *changed_out);
 
-/* XXH3 over the vector without times and all dots: equal digests, equal objects. */
+/* XXH3 over the vector without times, all dots and operation ids: equal digests, equal objects. */
 uint64_t object_digest(const struct object *);
 /* For the hash tree: of key and object. */
 uint64_t object_tree_hash(struct rpc_slice key, const struct object *);

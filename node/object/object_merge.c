@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <xxhash.h>
 
 static bool object_covers(const struct object *object, struct dot dot)
 {
@@ -168,9 +169,23 @@ static int collapse_aliases(struct object *object, struct arena *arena)
 
 /* What merging the siblings found. */
 struct survivors {
-	uint32_t only_b; /* kept, of b alone */
+	uint32_t only_b;  /* kept, of b alone */
+	uint32_t clashes; /* equal dots of different operations */
 	bool dropped_a;
 };
+
+/* Damage: a dot that two operations share was issued twice. To keep one of them would lose the other for ever, as every
+ * replica covers the dot. Each gets a dot of its own, made of what it is: so all replicas make the same one. */
+static struct sibling with_own_dot(const struct sibling *sibling)
+{
+	const uint64_t what[] = {sibling->dot.actor, sibling->dot.counter, sibling->flags, sibling->expires_ms,
+				 XXH3_64bits(sibling->value.data, sibling->value.size)};
+	uint64_t seed = XXH3_64bits(sibling->operation_id, RPC_OPERATION_ID_SIZE);
+	struct sibling renamed = *sibling;
+
+	renamed.dot = (struct dot){XXH3_64bits_withSeed(what, sizeof(what), seed) | 1, 1};
+	return renamed;
+}
 
 /* sync(a, b): a dot that both have stays; one that only one has stays unless the other has seen it: then it was
  * superseded there. Siblings without aliases on both sides; in order of dots. */
@@ -188,7 +203,11 @@ static int merge_siblings(const struct object *a, const struct object *b, struct
 			    : j == b->sibling_count ? -1
 						    : dot_compare(a->siblings[i].dot, b->siblings[j].dot);
 
-		if (order == 0) {
+		if (order == 0 && !sibling_same_operation(&a->siblings[i], &b->siblings[j])) {
+			siblings[n++] = with_own_dot(&a->siblings[i++]);
+			siblings[n++] = with_own_dot(&b->siblings[j++]);
+			found->clashes++;
+		} else if (order == 0) {
 			siblings[n++] = a->siblings[i++];
 			j++;
 		} else if (order < 0) {
@@ -208,6 +227,40 @@ static int merge_siblings(const struct object *a, const struct object *b, struct
 	}
 	out->siblings = siblings;
 	out->sibling_count = n;
+	return 0;
+}
+
+static void raise_entry(struct version *vector, struct dot dot, uint64_t now_ms)
+{
+	uint32_t i = 0;
+
+	while (i < vector->count && vector->entries[i].actor < dot.actor)
+		i++;
+	if (i == vector->count || vector->entries[i].actor != dot.actor) {
+		memmove(&vector->entries[i + 1], &vector->entries[i], (vector->count - i) * sizeof(*vector->entries));
+		vector->entries[i] = (struct version_entry){dot.actor, 0, 0};
+		vector->count++;
+	}
+	if (dot.counter > vector->entries[i].counter)
+		vector->entries[i].counter = dot.counter;
+	if (now_ms > vector->entries[i].last_ms)
+		vector->entries[i].last_ms = now_ms;
+}
+
+/* O3 for the dots that with_own_dot made. */
+static int cover_own_dots(struct object *out, uint32_t clashes, struct arena *arena)
+{
+	struct version *vector = &out->vector;
+	struct version_entry *entries = arena_alloc(arena, (vector->count + 2 * clashes + 1) * sizeof(*entries));
+
+	if (!entries)
+		return -ENOMEM;
+	memcpy(entries, vector->entries, vector->count * sizeof(*entries));
+	vector->entries = entries;
+	sort_siblings(out->siblings, out->sibling_count);
+	for (uint32_t i = 0; i < out->sibling_count; i++)
+		if (!version_covers(vector, out->siblings[i].dot))
+			raise_entry(vector, out->siblings[i].dot, out->siblings[i].written_ms);
 	return 0;
 }
 
@@ -232,7 +285,7 @@ static int merge_all_siblings(const struct object *a, const struct object *b, st
 		a = &split[0];
 		b = &split[1];
 	}
-	if (merge_siblings(a, b, arena, out, found))
+	if (merge_siblings(a, b, arena, out, found) || (found->clashes && cover_own_dots(out, found->clashes, arena)))
 		return -ENOMEM;
 	/* Each side is free of duplicates (O2): new ones take a sibling of b beside one of a. */
 	if (aliases || (found->only_b > 0 && out->sibling_count > 1 && has_duplicates(out)))
@@ -288,6 +341,7 @@ int object_merge(const struct object *a, const struct object *b, struct arena *a
 	if (is_empty(a) || is_empty(b)) {
 		*changed_out = !is_empty(b);
 		*out = is_empty(b) ? *a : *b;
+		out->clash_count = 0;
 		return 0;
 	}
 	*out = (struct object){0};
@@ -297,28 +351,12 @@ int object_merge(const struct object *a, const struct object *b, struct arena *a
 		return -ENOMEM;
 	if (bound_clock(out))
 		changed = !same_vector(&a->vector, &out->vector);
-	*changed_out = changed || found.dropped_a || found.only_b > 0 || !same_seen(a, out);
+	out->clash_count = found.clashes;
+	*changed_out = changed || found.clashes > 0 || found.dropped_a || found.only_b > 0 || !same_seen(a, out);
 	return 0;
 }
 
 /* ---- put ---------------------------------------------------------------------------------------------------- */
-
-static void raise_entry(struct version *vector, struct dot dot, uint64_t now_ms)
-{
-	uint32_t i = 0;
-
-	while (i < vector->count && vector->entries[i].actor < dot.actor)
-		i++;
-	if (i == vector->count || vector->entries[i].actor != dot.actor) {
-		memmove(&vector->entries[i + 1], &vector->entries[i], (vector->count - i) * sizeof(*vector->entries));
-		vector->entries[i] = (struct version_entry){dot.actor, 0, 0};
-		vector->count++;
-	}
-	if (dot.counter > vector->entries[i].counter)
-		vector->entries[i].counter = dot.counter;
-	if (now_ms > vector->entries[i].last_ms)
-		vector->entries[i].last_ms = now_ms;
-}
 
 /* The client saw this operation, at whichever replica. */
 static bool supersedes(const struct context *context, const struct sibling *sibling)

@@ -161,6 +161,20 @@ void watch_store(struct worker *worker)
 	}
 }
 
+void watch_clashes(struct worker *worker, uint64_t clashes)
+{
+	struct watch *watch = &worker->watch;
+	uint32_t batches;
+	if (clashes == watch->clashes || !log_limit_pass(&watch->clash, worker->now_us, INTERVAL_US, &batches))
+		return;
+	log_error("%s: one version stands for two writes times=%" PRIu64
+		  "; both values are kept as siblings. A node has used a "
+		  "version twice: is a data directory in use that was restored or copied? Stop that node and tell the "
+		  "developers",
+		  worker->kind == ACTOR_REPLICA ? "replica" : "coordinator", clashes - watch->clashes);
+	watch->clashes = clashes;
+}
+
 void watch_quarantine(struct worker *worker, uint32_t quarantined)
 {
 	if (quarantined == worker->watch.quarantined)

@@ -24,9 +24,9 @@ struct worker;
 /* ---- requests and the disk (watch.c) ------------------------------------------------------------------------ */
 
 struct watch {
-	struct log_limit slow, overload, large_value, many_siblings, store, jobs, log;
-	uint64_t store_errors, job_errors; /* of the replica's counters: how many are told or counted */
-	uint32_t quarantined;              /* partitions, as last told */
+	struct log_limit slow, overload, large_value, many_siblings, store, jobs, log, clash;
+	uint64_t store_errors, job_errors, clashes; /* of the replica's counters: how many are told or counted */
+	uint32_t quarantined;                       /* partitions, as last told */
 };
 
 /* A request of a client, decoded: values that are large. */
@@ -35,6 +35,8 @@ void watch_request(struct worker *, const struct message *request);
 void watch_answer(struct worker *, const struct message *done);
 /* After a batch of a replica: what its store could not do. */
 void watch_store(struct worker *);
+/* After a batch of a replica or a coordinator: dots that were used twice. */
+void watch_clashes(struct worker *, uint64_t clashes);
 /* Partitions whose data is damaged: once at start, and whenever their number changes. */
 void watch_quarantine(struct worker *, uint32_t quarantined);
 /* The shard's log could not be written or synced; without space or memory it is tried again. */

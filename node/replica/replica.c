@@ -10,19 +10,8 @@
 #include "node/replica/keyset.h"
 #include "node/object/limit.h"
 #include "node/object/object.h"
+#include "node/replica/identity.h"
 #include "node/replica/replica.h"
-
-/* The identity kept in the shard's manifest, next to the data it speaks for (riak_kv #679: an actor that outlives its
- * data reuses dots, and reused dots lose acknowledged writes):
- *
- *     version u32 = 1 | actor u64 | next counter u64, 0 while in use     little endian, 20 bytes
- *
- * An actor lives as long as nothing it wrote can have been forgotten here. A crash may take back what was not synced
- * and what other replicas hold all the same; a later dot of the same actor would claim those too, and merging would
- * drop them. So only an orderly close, after a commit, leaves a counter to go on from, and every other start takes a
- * new actor.
- */
-enum { META_VERSION = 1, META_ACTOR = 4, META_NEXT = 12, META_SIZE = 20 };
 
 enum {
 	MAINTAIN_RETRY_US = 1000 * 1000,
@@ -37,10 +26,8 @@ struct generation {
 
 struct replica {
 	struct replica_options options;
-	struct prng prng;
+	struct identity identity;
 	struct engine_batch *batch;
-	uint64_t actor, counter_next;
-	bool actor_spent;          /* must not issue another dot; a new one could not be made durable yet */
 	struct generation open;    /* the next commit covers these */
 	struct generation closing; /* a commit under way covers these */
 	bool syncing;
@@ -118,79 +105,6 @@ static void release(struct generation *generation, int status, struct effects *o
 	}
 }
 
-/* ---- actor and counters -------------------------------------------------------------------------------------- */
-
-static int store_identity(struct replica *self, uint64_t actor, uint64_t next)
-{
-	uint8_t meta[META_SIZE] = {META_VERSION};
-	bytes_put_u64(bytes_put_u64(meta + META_ACTOR, actor), next);
-	return shard_meta_set(self->options.shard, meta, sizeof meta);
-}
-
-/* From now on this actor is in use: durable before its first dot is issued. */
-static int take_actor(struct replica *self, uint64_t actor, uint64_t first)
-{
-	int error = store_identity(self, actor, 0);
-	if (error < 0)
-		return error;
-	self->actor = actor;
-	self->counter_next = first;
-	self->actor_spent = false;
-	return 0;
-}
-
-/* Local data is gone or not to be trusted: go on under a name that has issued nothing. */
-static int become_new_actor(struct replica *self)
-{
-	uint64_t actor;
-	do
-		actor = prng_next(&self->prng);
-	while (actor == 0 || actor == self->actor);
-	return take_actor(self, actor, 1);
-}
-
-/* Is anything that this shard had acknowledged lost here? It comes back from other replicas, under dots of this actor, which it must
- * not claim to have seen: dropped partitions would be filled with less than there is. */
-static bool is_damaged(const struct replica *self)
-{
-	return shard_quarantined(self->options.shard, 0) >= 0;
-}
-
-static int load_actor(struct replica *self, struct rpc_error *error_out)
-{
-	struct engine_slice meta;
-	shard_meta_get(self->options.shard, &meta);
-	if (meta.size == 0)
-		return become_new_actor(self);
-	const uint8_t *bytes = meta.data;
-	if (meta.size != META_SIZE || bytes[0] != META_VERSION || bytes_u64_at(bytes + META_ACTOR) == 0) {
-		snprintf(error_out->text, sizeof error_out->text,
-			 "shard %u: its actor record has version %u and %zu bytes, this program knows version %d of %d "
-			 "bytes; "
-			 "run a program that wrote this directory, or at least as new a one",
-			 self->options.self.index, meta.size ? bytes[0] : 0, meta.size, META_VERSION, META_SIZE);
-		return -EBADMSG;
-	}
-	uint64_t next = bytes_u64_at(bytes + META_NEXT);
-	return next == 0 || is_damaged(self) ? become_new_actor(self)
-					     : take_actor(self, bytes_u64_at(bytes + META_ACTOR), next);
-}
-
-static struct dot next_dot(struct replica *self)
-{
-	assert(!self->actor_spent);
-	return (struct dot){self->actor, self->counter_next++};
-}
-
-/* Everything is on disk: the next start may go on under the same name. When this fails, it takes a new one. */
-static void leave_identity(struct replica *self)
-{
-	if (self->actor == 0 || self->actor_spent || self->dead || is_damaged(self))
-		return;
-	if (shard_commit(self->options.shard, ENGINE_SYNC_EACH) == 0)
-		(void)!store_identity(self, self->actor, self->counter_next);
-}
-
 /* ---- reading and writing one object --------------------------------------------------------------------------- */
 
 static struct engine_slice engine_slice(struct rpc_slice slice)
@@ -253,15 +167,6 @@ static void answer_stored(struct replica *self, const struct message *question, 
 	}
 }
 
-/* Somebody has seen a counter of this actor. When it was never issued, local data went back in time: a dot below it
- * would look superseded to others. The new actor is durable before anything else is. */
-static int note_counter(struct replica *self, uint64_t counter)
-{
-	if (counter >= self->counter_next)
-		self->actor_spent = true;
-	return self->actor_spent ? become_new_actor(self) : 0;
-}
-
 static uint64_t context_actor_counter(const struct context *context, uint64_t actor)
 {
 	uint64_t counter = version_counter(&context->vector, actor);
@@ -279,7 +184,7 @@ static enum replica_status merge_into_store(struct replica *self, const struct m
 	int error = object_decode(question->store.object, out->arena, &incoming, &why);
 	if (error < 0)
 		return REPLICA_ERROR;
-	error = note_counter(self, object_actor_counter(&incoming, self->actor));
+	error = identity_note(&self->identity, object_actor_counter(&incoming, self->identity.actor));
 	if (error < 0)
 		return store_failed(self, error);
 	int found = read_object(self, question->store.key, out->arena, &stored, &pinned);
@@ -294,7 +199,10 @@ static enum replica_status merge_into_store(struct replica *self, const struct m
 	if (found > 0)
 		engine_value_release(&pinned);
 	count(&self->counters.merges, 1);
-	return error < 0 ? store_failed(self, error) : REPLICA_OK;
+	if (error < 0)
+		return store_failed(self, error);
+	count(&self->counters.clashes, merged.clash_count);
+	return merged.clash_count > 0 ? REPLICA_ERROR : REPLICA_OK; /* both are kept, but something is wrong */
 }
 
 static void on_store(struct replica *self, struct message *question, struct effects *out)
@@ -352,15 +260,14 @@ static int put_with_fresh_dot(struct replica *self, const struct object *stored,
 			      struct sibling *sibling, uint64_t now_ms, struct arena *arena, struct object *fresh_out,
 			      enum object_put_result *result_out, struct dot *dot_out, uint32_t *truncated_out)
 {
-	sibling->dot = next_dot(self);
+	sibling->dot = identity_next(&self->identity);
 	int error = object_put(stored, context, sibling, now_ms, arena, fresh_out, result_out, dot_out, truncated_out);
 	if (error != -EEXIST)
 		return error;
-	self->actor_spent = true;
-	error = become_new_actor(self);
+	error = identity_renew(&self->identity);
 	if (error < 0)
 		return error;
-	sibling->dot = next_dot(self);
+	sibling->dot = identity_next(&self->identity);
 	return object_put(stored, context, sibling, now_ms, arena, fresh_out, result_out, dot_out, truncated_out);
 }
 
@@ -377,7 +284,8 @@ static enum replica_status add_version(struct replica *self, const struct messag
 		.value = operation->tombstone ? (struct rpc_slice){0} : operation->value,
 	};
 	memcpy(sibling.operation_id, operation->operation_id, sizeof sibling.operation_id);
-	int error = note_counter(self, context_actor_counter(&question->coordinate.context, self->actor));
+	int error = identity_note(&self->identity,
+				  context_actor_counter(&question->coordinate.context, self->identity.actor));
 	if (error < 0)
 		return store_failed(self, error);
 	struct object fresh;
@@ -412,7 +320,7 @@ static void on_coordinate(struct replica *self, struct message *question, uint64
 	int found = read_object(self, question->coordinate.key, out->arena, &stored, &pinned);
 	if (found < 0) {
 		/* The put goes to another owner. Nothing is ever written over what cannot be read, so the dots of this
-		 * actor under the key stay true; what drops damaged data has to call become_new_actor. */
+		 * actor under the key stay true; what drops damaged data has to renew the identity. */
 		status = store_failed(self, found);
 	} else {
 		status = add_version(self, question, &stored, now_ms, out, &object, &dot);
@@ -620,10 +528,9 @@ int replica_create(const struct replica_options *options, struct replica **out, 
 	if (self == NULL)
 		return -ENOMEM;
 	self->options = *options;
-	prng_seed(&self->prng, options->seed);
 	int error = engine_batch_create(&self->batch);
 	if (error == 0)
-		error = load_actor(self, error_out);
+		error = identity_open(&self->identity, options->shard, options->seed, options->first_dot, error_out);
 	if (error < 0) {
 		replica_destroy(&self);
 		return error;
@@ -636,7 +543,6 @@ void replica_destroy(struct replica **self)
 {
 	if (*self == NULL)
 		return;
-	leave_identity(*self);
 	generation_fini(&(*self)->open);
 	generation_fini(&(*self)->closing);
 	engine_batch_destroy(&(*self)->batch);
@@ -647,6 +553,11 @@ void replica_destroy(struct replica **self)
 void replica_quiesce(struct replica *self)
 {
 	atomic_store_explicit(&self->quiet, true, memory_order_relaxed);
+}
+
+struct dot replica_next_dot(const struct replica *self)
+{
+	return (struct dot){self->identity.actor, self->identity.counter_next};
 }
 
 const struct replica_counters *replica_counters(const struct replica *self)

@@ -8,8 +8,8 @@
  * Ownership   Borrows shard and ring table.
  * Errors      Every question gets exactly one STORED or FETCHED (a COORDINATE: COORDINATED at once, then STORED unless
  *             that refused).
- * Invariants  P1 No dot is issued twice, and none is forgotten by an actor that goes on: after any start but one that
- *             follows an orderly replica_destroy, the shard has a new actor.
+ * Invariants  P1 No dot is issued twice, and none is forgotten by an actor that goes on: every start takes a new actor
+ *             (identity.h).
  *             P2 STORED with REPLICA_OK leaves after the sync that covers it.
  *             P3 A read that saw an unsynced write is answered after that sync.
  *             P4 An error is never answered as ABSENT.
@@ -28,7 +28,8 @@ struct replica_options {
 				 error */
 	struct ring_table *ring;
 	uint64_t seed;
-	uint32_t job_limit; /* background jobs out at once */
+	struct dot first_dot; /* of tests: the first one issued; actor 0: by a new actor */
+	uint32_t job_limit;   /* background jobs out at once */
 };
 
 RPC_OK int replica_create(const struct replica_options *, struct replica **out, struct rpc_error *error_out);
@@ -37,10 +38,14 @@ void replica_step(struct replica *, const struct event *, struct effects *out);
 /* Starts no background job from now on: the node is stopping. (any thread) */
 void replica_quiesce(struct replica *);
 
+/* The dot that the next put gets. For tests; same thread. */
+struct dot replica_next_dot(const struct replica *);
+
 /* Relaxed counters, readable from any thread. */
 struct replica_counters {
 	_Atomic uint64_t puts, merges, fetches, duplicates, truncations, expired, errors, syncs;
 	_Atomic uint64_t store_errors; /* reads and writes that the disk failed, or had no room for */
+	_Atomic uint64_t clashes;      /* dots that two operations share: somebody has used one twice */
 	_Atomic uint64_t job_errors;   /* flushes and compactions that failed; tried again */
 };
 const struct replica_counters *replica_counters(const struct replica *);

@@ -85,6 +85,8 @@ static void restart(void *world_arg, void *arg, uint64_t number)
 		return;
 	sim_fs_fail_never(machine->disk);
 	machine->disk_failed = false;
+	if (world->faults_on)
+		restore_from_copy(machine);
 	if (world->faults_on && world->settings.crash_rate && draw(world, 8) == 0)
 		lose_power_while_down(world, machine);
 	if (world->faults_on && sim_random_permille(&world->fault_random, RESTART_CRASH_PERMILLE) &&
@@ -115,7 +117,7 @@ static void crash_one(struct world *world, struct machine *machine)
 		machine_crash(machine, &crash);
 	else if (sim_random_permille(&world->fault_random, world->settings.kill_permille))
 		machine_kill(machine);
-	else if (draw(world, 10) == 0)
+	else if (draw(world, world->settings.restore_permille ? 2 : 10) == 0)
 		machine_stop(machine);
 	else if (draw(world, 2))
 		machine_crash(machine, &crash);

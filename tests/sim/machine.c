@@ -135,10 +135,13 @@ void machine_stop(struct machine *machine)
 	actors_reset(machine);
 	traffic_forget(machine);
 	actors_bring_work_home(machine);
+	restore_note_stop(machine);
 	int error = node_close(&machine->node);
 	if (error < 0 && !sim_fs_is_down(machine->disk) && !machine->disk_failed && !sim_fs_is_limited(machine->disk))
 		world_break(world, ORACLE_NONE, "%s: node_close failed on a good disk: %s", machine->name,
 			    strerror(-error));
+	if (!error && !machine->disk_failed && !sim_fs_is_down(machine->disk))
+		restore_take_copy(machine);
 	machine->boot++;
 	traffic_machine_died(machine);
 	faults_machine_down(machine);
@@ -152,55 +155,12 @@ void machine_fini(struct machine *machine)
 		actors_bring_work_home(machine);
 		(void)!node_close(&machine->node);
 	}
-	for (uint32_t i = 0; i < ENGINE_SHARDS_MAX; i++)
-		free(machine->old_meta[i].data);
+	restore_forget(machine);
 	free(machine->actors);
 	sim_fs_destroy(&machine->disk);
 }
 
 /* ---- starting ---- */
-
-/* Planted bugs: every start but the first finds the actor of the first one (the record is described in node/replica.c),
- * with its first counter, as from a backup of the manifest; or, more subtly, with one beyond all it can have issued. No
- * dot is used twice then, and yet a later one claims those that a crash took back here and that live elsewhere. */
-static bool brings_identity_back(const struct world *world)
-{
-	return world->options->canary == CANARY_OLD_COUNTERS || world->options->canary == CANARY_KEPT_ACTOR;
-}
-
-static void keep_first_identity(struct machine *machine)
-{
-	for (uint32_t i = 0; i < machine->node->shard_count; i++) {
-		struct engine_slice meta;
-		shard_meta_get(engine_shard(machine->node->engine, i), &meta);
-		if (machine->old_meta[i].data)
-			continue;
-		machine->old_meta[i].data = world_alloc(meta.size);
-		machine->old_meta[i].size = meta.size;
-		memcpy(machine->old_meta[i].data, meta.data, meta.size);
-	}
-}
-
-static void put_first_identity_back(struct machine *machine)
-{
-	bool kept = machine->world->options->canary == CANARY_KEPT_ACTOR;
-	uint64_t counter = kept ? (uint64_t)machine->boot << 32 : 1;
-	struct engine_options options;
-	struct engine *engine;
-
-	engine_options_default(&options);
-	options.fs = sim_fs_table(machine->disk);
-	options.directory = "/data/engine";
-	options.shard_count = 0;
-	if (!machine->old_meta[0].data || engine_open(&options, &engine, NULL) < 0)
-		return;
-	for (uint32_t i = 0; i < engine_shard_count(engine); i++) {
-		struct old_meta *meta = &machine->old_meta[i];
-		memcpy((uint8_t *)meta->data + meta->size - sizeof(counter), &counter, sizeof(counter));
-		(void)!shard_meta_set(engine_shard(engine, i), meta->data, meta->size);
-	}
-	(void)!engine_close(&engine);
-}
 
 static int open_node(struct machine *machine, struct rpc_error *error_out)
 {
@@ -217,6 +177,7 @@ static int open_node(struct machine *machine, struct rpc_error *error_out)
 		.new_node_id = machine->new_id,
 		.cache_bytes = world->settings.cache_bytes,
 		.memtable_bytes = world->settings.memtable_bytes,
+		.first_dots = restore_planted_dots(machine),
 	};
 
 	for (uint32_t i = 0; i < world->settings.nodes; i++)
@@ -229,11 +190,9 @@ static int open_node(struct machine *machine, struct rpc_error *error_out)
 	snprintf(options.self.rack, sizeof(options.self.rack), "%s", machine->name);
 	options.self.weight = RING_WEIGHT_DEFAULT;
 	options.self.started_ms = machine_now_ms(machine);
-	if (brings_identity_back(world))
-		put_first_identity_back(machine);
 	int error = node_open(&options, &machine->node, error_out);
-	if (!error && brings_identity_back(world))
-		keep_first_identity(machine);
+	if (!error)
+		restore_note_start(machine);
 	return error;
 }
 

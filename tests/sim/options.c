@@ -10,8 +10,8 @@
 
 const char *canary_name(enum canary canary)
 {
-	static const char *const names[CANARY_COUNT] = {"none", "early-ack", "lying-disk", "old-counters",
-							"kept-actor"};
+	static const char *const names[CANARY_COUNT] = {"none",         "early-ack",  "lying-disk",
+							"old-counters", "kept-actor", "kept-actor-orderly"};
 	return names[canary];
 }
 
@@ -56,6 +56,8 @@ static const struct number_option number_options[] = {
 	NUMBER("down-together", down_together, 1, NETWORK_MACHINES_MAX, "machines that may be down at once"),
 	NUMBER("attempts", attempts, 1, 1000, "of a client, before it gives a write up"),
 	NUMBER("crash-rate", crash_rate, 0, 100000, "crashes per simulated minute"),
+	NUMBER("restore", restore_permille, 0, 1000,
+	       "starts of one machine, permille, before which its directory is put back from a copy; w is all then"),
 	NUMBER("partition-rate", partition_rate, 0, 100000, "network cuts per simulated minute"),
 	NUMBER("disk-error-rate", disk_error_rate, 0, 100000, "failing disk operations per simulated minute"),
 	NUMBER("loss", loss_permille, 0, 1000, "messages lost, permille"),
@@ -302,6 +304,18 @@ static void draw_weather(const struct sim_options *options, struct sim_random *r
 	out->commits_beside = sim_random_permille(random, 800);
 }
 
+/* A directory that goes back in time forgets what this machine alone had: so w is more than one, and so is r. */
+static void draw_restores(const struct sim_options *options, struct sim_random *random, struct sim_settings *out)
+{
+	out->restore_permille = PICK_ONE(random, options->restore_permille, 0, 0, 0, 0, 500);
+	if (!out->crash_rate || out->replicas < 2)
+		out->restore_permille = 0;
+	if (!out->restore_permille)
+		return;
+	out->vary_quorums = false;
+	out->r = out->w = out->replicas;
+}
+
 void options_draw(const struct sim_options *options, uint64_t seed, struct sim_settings *out)
 {
 	struct sim_random random;
@@ -330,4 +344,5 @@ void options_draw(const struct sim_options *options, uint64_t seed, struct sim_s
 	out->cache_bytes = 1024 * PICK_ONE(&random, OPTION_DRAWN, 1, 16, 1024);
 	draw_weather(options, &random, out);
 	out->in_flight = PICK_ONE(&random, OPTION_DRAWN, 1, 2, 2, 8);
+	draw_restores(options, &random, out);
 }

@@ -17,7 +17,15 @@
 #define OPTION_DRAWN UINT32_MAX
 
 /* Bugs planted on purpose, to see that they are found. Only kvsim_canary can be asked for one. */
-enum canary { CANARY_NONE, CANARY_EARLY_ACK, CANARY_LYING_DISK, CANARY_OLD_COUNTERS, CANARY_KEPT_ACTOR, CANARY_COUNT };
+enum canary {
+	CANARY_NONE,
+	CANARY_EARLY_ACK,
+	CANARY_LYING_DISK,
+	CANARY_OLD_COUNTERS,
+	CANARY_KEPT_ACTOR,
+	CANARY_KEPT_ACTOR_ORDERLY,
+	CANARY_COUNT
+};
 const char *canary_name(enum canary);
 
 struct sim_options {
@@ -25,6 +33,7 @@ struct sim_options {
 	uint32_t fresh_seeds; /* and so many more, from the clock; printed */
 	uint32_t nodes, operations, clients, keys, replicas, r, w, shards, coordinators, partitions;
 	uint32_t down_together, attempts, memtable_kib;
+	uint32_t restore_permille;
 	uint32_t crash_rate, partition_rate, disk_error_rate; /* per simulated minute, all machines together */
 	uint32_t loss_permille, duplicate_permille, slow_permille, delay_us, deadline_ms, skew_ms;
 	uint32_t seconds; /* no new seed after so much real time; 0: no end */
@@ -37,17 +46,18 @@ struct sim_options {
 struct sim_settings {
 	uint32_t nodes, operations, clients, keys, replicas, r, w, shards, coordinators, partitions;
 	uint32_t crash_rate, partition_rate, disk_error_rate, skew_ms;
-	uint32_t kill_permille;  /* of the crashes: the process alone dies */
-	uint32_t down_max_ms;    /* how long a machine stays down */
-	uint32_t down_together;  /* machines that may be down at once */
-	uint32_t commit_us;      /* a sync takes up to twice this, now and then fifty times */
-	uint32_t stall_permille; /* of the steps: the thread is late by milliseconds */
-	uint32_t think_ms;       /* clients pause up to twice this */
-	uint32_t deadline_ms;    /* of an attempt */
-	uint32_t attempts;       /* a client gives up after at most so many */
-	bool vary_quorums;       /* now and then a request asks for another r or w; not when one was given */
-	bool commits_beside;     /* messages are stepped while a commit is under way */
-	uint32_t in_flight;      /* batches under way from an actor to a machine, by one method */
+	uint32_t restore_permille; /* of the starts for which there is a copy: the directory is put back first */
+	uint32_t kill_permille;    /* of the crashes: the process alone dies */
+	uint32_t down_max_ms;      /* how long a machine stays down */
+	uint32_t down_together;    /* machines that may be down at once */
+	uint32_t commit_us;        /* a sync takes up to twice this, now and then fifty times */
+	uint32_t stall_permille;   /* of the steps: the thread is late by milliseconds */
+	uint32_t think_ms;         /* clients pause up to twice this */
+	uint32_t deadline_ms;      /* of an attempt */
+	uint32_t attempts;         /* a client gives up after at most so many */
+	bool vary_quorums;         /* now and then a request asks for another r or w; not when one was given */
+	bool commits_beside;       /* messages are stepped while a commit is under way */
+	uint32_t in_flight;        /* batches under way from an actor to a machine, by one method */
 	uint32_t memtable_bytes, cache_bytes;
 	struct network_weather network;
 };

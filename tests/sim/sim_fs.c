@@ -774,6 +774,17 @@ void sim_fs_put_file(struct sim_fs *fs, const char *path, const void *data, size
 	sim_disk_sync_names(&fs->disk, place.directory);
 }
 
+void sim_fs_remove_file(struct sim_fs *fs, const char *path)
+{
+	struct sim_place place;
+	int result = sim_disk_find(&fs->disk, path, &place);
+
+	assert(result == 0);
+	assert(place.node && !place.node->is_directory);
+	sim_disk_unlink(&fs->disk, &place);
+	sim_disk_sync_names(&fs->disk, place.directory);
+}
+
 int sim_fs_look(struct sim_fs *fs, const char *path, const uint8_t **data_out, uint64_t *size_out)
 {
 	struct sim_place place;

@@ -114,7 +114,8 @@ uint64_t sim_fs_misreads(const struct sim_fs *); /* reads that showed flipped bi
 /* Cuts or restores; both states become `size` bytes of what was seen, or these bytes. */
 void sim_fs_cut(struct sim_fs *, const char *path, uint64_t size);
 void sim_fs_put_file(struct sim_fs *, const char *path, const void *data,
-		     size_t size); /* made durable; directories must exist */
+		     size_t size);                          /* made durable; directories must exist */
+void sim_fs_remove_file(struct sim_fs *, const char *path); /* made durable */
 /* -ENOENT, or 0 and the bytes seen, valid until the next call on that file. */
 int sim_fs_look(struct sim_fs *, const char *path, const uint8_t **data_out, uint64_t *size_out);
 /* Visits every file (not directory) below a directory with its full path, in the order of names. */

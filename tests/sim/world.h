@@ -112,10 +112,9 @@ struct machine {
 	struct job *jobs;
 	struct call *calls;
 	struct inbound *inbounds;
-	struct old_meta {
-		void *data;
-		size_t size;
-	} old_meta[ENGINE_SHARDS_MAX]; /* canary: what a restored backup would hold */
+	struct disk_copy *copy; /* of its directory, from an orderly stop; or NULL */
+	bool has_kept_dots;     /* of planted bugs: what its replicas go on with at the next start */
+	struct dot kept_dots[ENGINE_SHARDS_MAX];
 };
 
 /* ---- clients ---- */
@@ -163,8 +162,8 @@ struct client {
 
 struct totals {
 	uint64_t seeds, operations, puts, gets, acked, in_doubt, refused, silent, retries, crashes, kills, restarts,
-		crashes_in_disk, disk_errors, full_disks, rots, partitions, messages, lost, duplicated, unreachable,
-		steps, commits, jobs, truncations, false_siblings, reads_checked, simulated_us;
+		restores, crashes_in_disk, disk_errors, full_disks, rots, partitions, messages, lost, duplicated,
+		unreachable, steps, commits, jobs, truncations, false_siblings, reads_checked, simulated_us;
 };
 
 struct world {
@@ -184,7 +183,8 @@ struct world {
 	uint32_t operations_left;
 	bool faults_on;
 	bool paused;
-	bool inited; /* the cluster's first document is made */
+	struct machine *restored; /* whose directory went back in time; NULL: none */
+	bool inited;              /* the cluster's first document is made */
 	uint64_t hash;
 	struct totals totals;
 	/* tracing */
@@ -249,6 +249,16 @@ void actors_bring_work_home(struct machine *);
 /* EVENT_START to each. The machine may die of it. */
 void actors_start(struct machine *);
 /* Puts a message in front of the actor it is for; consumes it. */
+/* ---- directories that go back in time (restore.c) ---- */
+
+void restore_take_copy(struct machine *); /* after an orderly stop */
+void restore_from_copy(struct machine *); /* before a start; draws whether */
+void restore_forget(struct machine *);    /* the copy */
+void restore_note_start(struct machine *);
+void restore_note_stop(struct machine *); /* before the node closes */
+/* What a planted bug lets the replicas go on with; NULL: new actors. */
+const struct dot *restore_planted_dots(struct machine *);
+
 void machine_post(struct machine *, struct message *, uint64_t delay_us);
 
 /* ---- traffic.c ---- */

@@ -10,7 +10,7 @@
 #include "node/actor/event.h"
 #include "node/object/object.h"
 
-enum { OPS_MAX = 128, REPLICAS_MAX = 5, CLIENTS = 4, FLIGHT_MAX = 8, NAMES = 6 };
+enum { OPS_MAX = 512, REPLICAS_MAX = 5, CLIENTS = 4, FLIGHT_MAX = 8, NAMES = 16 };
 
 static const struct rpc_slice key = {(const uint8_t *)"engine key", 10};
 
@@ -373,7 +373,7 @@ static void test_every_state_is_exact(void **state)
 
 static void test_truncation_loses_nothing(void **state)
 {
-	struct totals totals = run_worlds(1500, 240, (struct faults){.many_actors = true, .retries = true});
+	struct totals totals = run_worlds(300, 1200, (struct faults){.many_actors = true, .retries = true});
 
 	(void)state;
 	assert_int_equal(totals.lost, 0);
@@ -401,7 +401,7 @@ static void test_canary_reused_actor_loses_writes(void **state)
 
 static void test_canary_per_key_counters_lose_writes(void **state)
 {
-	struct totals totals = run_worlds(1500, 240, (struct faults){.many_actors = true, .per_key_counter = true});
+	struct totals totals = run_worlds(300, 1200, (struct faults){.many_actors = true, .per_key_counter = true});
 
 	(void)state;
 	assert_in_range(totals.lost, 1, UINT32_MAX);

@@ -474,9 +474,10 @@ static void test_new_actor_when_an_object_shows_unissued_counters(void **state)
 	put(&s, s.key, "green", 3);
 	assert_true(s.dot.actor == second);
 	close_replica(&s);
+	s.now_us++;
 	open_replica(&s);
 	put(&s, s.key, "gold", 4);
-	assert_true(s.dot.actor == second); /* durable */
+	assert_true(s.dot.actor != second && s.dot.actor != first.actor);
 	end(&s);
 }
 
@@ -535,31 +536,24 @@ static void test_new_actor_when_the_stored_object_covers_the_dot(void **state)
 	assert_true(s.dot.actor == second);
 	finish_batch(&s);
 	expect(&s, "coordinated ok, stored ok, stored ok, stored ok");
-	close_replica(&s);
-	open_replica(&s);
-	put(&s, s.other, "gold", 4);
-	assert_true(s.dot.actor == second); /* durable */
 	end(&s);
 }
 
-/* P1. After a clean end the same actor goes on above; after a crash it is another one, since dots that left before
- * their sync may live elsewhere and are forgotten here. */
-static void test_dots_are_never_used_again(void **state)
+/* P1. Every start takes a new actor. After a crash, dots that left before their sync may live elsewhere and are forgotten here;
+ * after an orderly stop, the directory may be a copy whose original went on. */
+static void test_every_start_takes_a_new_actor(void **state)
 {
 	(void)state;
 	struct stage s;
-	struct dot last = {0}, before_last = {0};
+	uint64_t actors[6];
 	begin(&s, 0);
 	for (unsigned i = 0; i < 6; i++) {
-		bool crashed = i > 0 && i % 2 == 0;
 		put(&s, s.key, "red", (uint8_t)(i + 1));
-		if (crashed)
-			assert_true(s.dot.actor != last.actor && s.dot.actor != before_last.actor);
-		else if (i > 0)
-			assert_true(s.dot.actor == last.actor && s.dot.counter > last.counter);
-		before_last = last;
+		actors[i] = s.dot.actor;
+		for (unsigned before = 0; before < i; before++)
+			assert_true(actors[i] != actors[before]);
 		put(&s, s.other, "blue", (uint8_t)(i + 1));
-		last = s.dot;
+		assert_true(s.dot.actor == actors[i]);
 		if (i % 2)
 			sim_fs_crash(s.disk, &(struct sim_crash){.data = SIM_DATA_DROP, .names = SIM_NAMES_DROP});
 		close_replica(&s); /* commits what is open, unless the machine is down */
@@ -572,6 +566,58 @@ static void test_dots_are_never_used_again(void **state)
 		expect(&s, "fetched ok");
 		assert_int_equal(decoded(&s).sibling_count, i % 2 ? (i + 1) / 2 : i / 2 + 1);
 	}
+	end(&s);
+}
+
+/* I1. A new actor that the disk does not take issues nothing. */
+static void test_no_dot_before_the_actor_is_recorded(void **state)
+{
+	(void)state;
+	struct stage s;
+	begin(&s, 0);
+	put(&s, s.key, "red", 1);
+	struct dot first = s.dot;
+	struct version_entry entry = {.actor = first.actor, .counter = first.counter + 5};
+	struct context ahead = {.vector = {&entry, 1}};
+	finish_batch(&s);
+	s.log[0] = 0;
+	sim_fs_count_only(s.disk, SIM_FS_WRITES);
+	sim_fs_reset_operations(s.disk);
+	sim_fs_fail_at(s.disk, 0, -ENOSPC, true);
+	put_with(&s, s.key, "blue", 2, ahead);
+	put(&s, s.other, "green", 3);
+	expect(&s, "coordinated error, coordinated error");
+	sim_fs_fail_never(s.disk);
+	put(&s, s.other, "green", 4);
+	assert_true(s.dot.actor != first.actor);
+	end(&s);
+}
+
+/* Another life of this store has used the same dot for another write: nothing is acknowledged, and nothing is lost. */
+static void test_a_dot_used_twice_is_an_error_and_keeps_both(void **state)
+{
+	(void)state;
+	struct stage s;
+	begin(&s, 0);
+	store(&s, s.key, made(&s, 2, 5, "red"));
+	finish_batch(&s);
+	struct object other = {0};
+	struct rpc_slice bytes = made(&s, 2, 5, "blue");
+	assert_int_equal(object_decode(bytes, s.scene.arena, &other, NULL), 0);
+	other.siblings[0].operation_id[9] = 77;
+	assert_int_equal(object_encode(&other, s.scene.arena, &bytes), 0);
+	store(&s, s.key, bytes);
+	finish_batch(&s);
+	expect(&s, "stored ok, stored error");
+	assert_int_equal(replica_counters(s.replica)->clashes, 1);
+	fetch(&s, s.key, false);
+	assert_int_equal(decoded(&s).sibling_count, 2);
+	store(&s, s.key, bytes); /* once more: it is there by now */
+	finish_batch(&s);
+	expect(&s, "fetched ok, stored ok");
+	fetch(&s, s.key, false);
+	assert_int_equal(decoded(&s).sibling_count, 2);
+	assert_int_equal(replica_counters(s.replica)->clashes, 1);
 	end(&s);
 }
 
@@ -622,7 +668,6 @@ static void test_a_read_error_is_never_absent(void **state)
 	struct stage s;
 	begin(&s, 0);
 	put(&s, s.key, "red", 1);
-	uint64_t actor = s.dot.actor;
 	finish_batch(&s);
 	assert_int_equal(shard_request_flush(engine_shard(s.engine, 0)), 0);
 	batch_end(&s);
@@ -633,7 +678,9 @@ static void test_a_read_error_is_never_absent(void **state)
 		step(&s, (struct event){.type = EVENT_JOB_DONE, .job = job});
 	}
 	close_replica(&s);
+	s.now_us++;
 	open_replica(&s);
+	uint64_t actor = replica_next_dot(s.replica).actor;
 	s.log[0] = 0;
 	sim_fs_count_only(s.disk, 1 << SIM_FS_PREAD);
 	sim_fs_reset_operations(s.disk);
@@ -800,7 +847,9 @@ int main(void)
 		cmocka_unit_test(test_new_actor_when_an_object_shows_unissued_counters),
 		cmocka_unit_test(test_new_actor_when_a_context_shows_unissued_counters),
 		cmocka_unit_test(test_new_actor_when_the_stored_object_covers_the_dot),
-		cmocka_unit_test(test_dots_are_never_used_again),
+		cmocka_unit_test(test_every_start_takes_a_new_actor),
+		cmocka_unit_test(test_no_dot_before_the_actor_is_recorded),
+		cmocka_unit_test(test_a_dot_used_twice_is_an_error_and_keeps_both),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_a_read_error_is_never_absent),
 		cmocka_unit_test(test_damage_is_an_error_until_it_is_dropped),
