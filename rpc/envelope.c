@@ -43,6 +43,8 @@ enum {
 	REQUEST_DEADLINE_MS = 4,
 	REQUEST_RING_EPOCH = 5,
 	REQUEST_TRACE_ID = 6,
+	REQUEST_ATTEMPT = 7,
+	REQUEST_SENT_US = 8,
 	REQUEST_BODY = 15,
 
 	RESPONSE_PROTOCOL_VERSION = 1,
@@ -120,6 +122,10 @@ static int take_request_field(const struct wire_reader *reader, const struct wir
 		return take_u64(reader, field, "ring_epoch", &out->ring_epoch);
 	case REQUEST_TRACE_ID:
 		return take_u64(reader, field, "trace_id", &out->trace_id);
+	case REQUEST_ATTEMPT:
+		return take_u32(reader, field, "attempt", &out->attempt);
+	case REQUEST_SENT_US:
+		return take_u64(reader, field, "sent_us", &out->sent_us);
 	case REQUEST_BODY:
 		return take_bytes(reader, field, "body", &out->body);
 	default:
@@ -172,6 +178,17 @@ int rpc_response_decode(struct rpc_slice bytes, struct rpc_response *out, struct
 			return status;
 	}
 	return status;
+}
+
+uint64_t rpc_request_sent_us(struct rpc_slice bytes)
+{
+	struct rpc_error ignored;
+	struct wire_reader reader = reader_of(bytes, "request envelope", &ignored);
+	struct wire_field field;
+	while (wire_next(&reader, &field) > 0)
+		if (field.number == REQUEST_SENT_US && field.type == WIRE_VARINT)
+			return field.value;
+	return 0;
 }
 
 bool rpc_method_is(struct rpc_slice method, const char *name)
@@ -252,7 +269,7 @@ int rpc_request_encode(const struct rpc_request *head, const ProtobufCMessage *b
 	size_t body_size = body == NULL ? 0 : protobuf_c_message_get_packed_size(body);
 	size_t size = number_size(head->protocol_version) + bytes_size(head->method.size) + bytes_size(id_size) +
 		      number_size(head->deadline_ms) + number_size(head->ring_epoch) + number_size(head->trace_id) +
-		      bytes_size(body_size);
+		      number_size(head->attempt) + number_size(head->sent_us) + bytes_size(body_size);
 	struct rpc_message *message = rpc_message_create(size);
 	if (message == NULL)
 		return -ENOMEM;
@@ -263,6 +280,8 @@ int rpc_request_encode(const struct rpc_request *head, const ProtobufCMessage *b
 	at = put_number(at, REQUEST_DEADLINE_MS, head->deadline_ms);
 	at = put_number(at, REQUEST_RING_EPOCH, head->ring_epoch);
 	at = put_number(at, REQUEST_TRACE_ID, head->trace_id);
+	at = put_number(at, REQUEST_ATTEMPT, head->attempt);
+	at = put_number(at, REQUEST_SENT_US, head->sent_us);
 	at = put_body(at, REQUEST_BODY, body, body_size);
 	assert(at == start + size);
 	*out = message;

@@ -42,6 +42,8 @@ struct rpc_request {
 	uint32_t deadline_ms;
 	uint64_t ring_epoch;
 	uint64_t trace_id;
+	uint32_t attempt; /* 1: the first; 0: the sender does not count */
+	uint64_t sent_us; /* rpc_sent_us of the sender when it encoded this; 0: it did not say */
 	struct rpc_slice body;
 };
 
@@ -66,6 +68,10 @@ RPC_OK int rpc_bare_encode(const ProtobufCMessage *, struct rpc_message **out);
 void *rpc_body_decode(const ProtobufCMessageDescriptor *, struct rpc_slice body, struct arena *,
 		      struct rpc_error *error_out);
 bool rpc_method_is(struct rpc_slice method, const char *name);
+/* sent_us of an encoded request, without decoding the rest; 0 when it has none or does not decode. */
+uint64_t rpc_request_sent_us(struct rpc_slice bytes);
+/* What sent_us is made of: a clock that also counts while the machine sleeps (CLOCK_BOOTTIME). */
+uint64_t rpc_sent_us(void);
 
 /* ---- server ------------------------------------------------------------------------------------------------- */
 
@@ -73,9 +79,10 @@ struct rpc_server;
 
 /* A request that has come in. */
 struct rpc_call {
-	struct cds_wfcq_node mail;   /* for the receiver's queue */
-	void *owner;                 /* for the receiver */
-	uint64_t received_us;        /* CLOCK_MONOTONIC */
+	struct cds_wfcq_node mail; /* for the receiver's queue */
+	void *owner;               /* for the receiver */
+	/* CLOCK_MONOTONIC: when it was sent, as far as that can be told (rpc/age.h, rpc/stall.h): deadlines count from here */
+	uint64_t received_us;
 	struct rpc_message *request; /* freed with the call, unless the receiver takes it and leaves NULL */
 };
 

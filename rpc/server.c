@@ -10,8 +10,10 @@
  * Lifetime  One reference for the owner, one per connection and one per call, so that a call may be answered after
  *           rpc_server_close.
  */
+#include "rpc/age.h"
 #include "rpc/connection.h"
 #include "rpc/listener.h"
+#include "rpc/stall.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -34,6 +36,9 @@ struct client {
 	struct client *next, **previous;
 	struct client *next_resting;
 	bool resting;
+	/* of on_message, one at a time */
+	struct rpc_age age;
+	uint64_t opened_us; /* rpc_sent_us */
 };
 
 struct rpc_server {
@@ -170,6 +175,16 @@ static bool rest_if_full(struct client *client)
 	return true;
 }
 
+/* When this request was sent, by our clock: its budget counts from then, wherever it waited. */
+static uint64_t sent_by_our_clock(struct client *client, const struct rpc_message *message)
+{
+	uint64_t age_us, now_us = rpc_sent_us();
+	if (!rpc_age_take(&client->age, rpc_request_sent_us(rpc_message_bytes(message)), now_us, &age_us))
+		age_us = stall_age_us(client->opened_us, now_us);
+	uint64_t received_us = rpc_now_us();
+	return received_us > age_us ? received_us - age_us : 0;
+}
+
 static bool on_message(void *arg, struct connection *connection, uint32_t id, struct rpc_message *message)
 {
 	struct client *client = arg;
@@ -183,7 +198,7 @@ static bool on_message(void *arg, struct connection *connection, uint32_t id, st
 		return true;
 	}
 	*call = (struct server_call){
-		.call = {.received_us = rpc_now_us(), .request = message},
+		.call = {.received_us = sent_by_our_clock(client, message), .request = message},
 		.server = s,
 		.connection = connection_ref(connection),
 		.id = id,
@@ -236,6 +251,7 @@ static void client_add(struct rpc_server *s, nng_stream *stream)
 		return;
 	}
 	client->server = s;
+	client->opened_us = rpc_sent_us();
 	if (connection_create(stream, &options, &client->connection) < 0) {
 		free(client);
 		return;
@@ -285,6 +301,11 @@ int rpc_server_open(const struct rpc_server_options *options, struct rpc_server 
 	struct rpc_server *s = calloc(1, sizeof(*s));
 	if (s == NULL)
 		return error_set(error_out, -ENOMEM, "out of memory");
+	int status = stall_watch_start();
+	if (status < 0) {
+		free(s);
+		return error_set(error_out, status, "the thread that watches for stalls cannot be started");
+	}
 	s->options = *options;
 	if (s->options.connections_max == 0)
 		s->options.connections_max = RPC_CONNECTIONS_MAX;
@@ -292,7 +313,7 @@ int rpc_server_open(const struct rpc_server_options *options, struct rpc_server 
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
 	struct listener_options listener = {options->address, on_stream, s};
-	int status = listener_open(&listener, &s->listener, error_out);
+	status = listener_open(&listener, &s->listener, error_out);
 	if (status < 0) {
 		rpc_server_close(&s);
 		return status;
@@ -330,6 +351,7 @@ void rpc_server_close(struct rpc_server **server)
 		connection_close(client->connection);
 	while (s->clients != NULL)
 		pthread_cond_wait(&s->changed, &s->lock);
+	stall_watch_stop();
 	/* on_request has returned for the last time. Calls still out hold their own references. */
 	server_unref_unlock(s);
 }

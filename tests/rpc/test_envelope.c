@@ -28,6 +28,8 @@ static void random_request(uint64_t *seed, struct rpc_request *head)
 		.deadline_ms = (uint32_t)random_number(seed),
 		.ring_epoch = random_number(seed),
 		.trace_id = random_number(seed),
+		.attempt = (uint32_t)random_number(seed),
+		.sent_us = random_number(seed),
 	};
 	for (unsigned i = 0; head->has_operation_id && i < RPC_OPERATION_ID_SIZE; i++)
 		head->operation_id[i] = (uint8_t)random_next(seed);
@@ -60,6 +62,8 @@ static void assert_same_request(const struct rpc_request *ours, const Kvring__V1
 	assert_int_equal(ours->deadline_ms, theirs->deadline_ms);
 	assert_true(ours->ring_epoch == theirs->ring_epoch);
 	assert_true(ours->trace_id == theirs->trace_id);
+	assert_int_equal(ours->attempt, theirs->attempt);
+	assert_true(ours->sent_us == theirs->sent_us);
 	assert_binary(ours->body, theirs->body);
 }
 
@@ -91,6 +95,7 @@ static void test_requests_agree_with_protobuf_both_ways(void **state)
 		assert_int_equal(rpc_request_decode(ours, &again, &error), 0);
 		assert_same_request(&again, theirs);
 		assert_true(again.ring_epoch == head.ring_epoch && again.trace_id == head.trace_id);
+		assert_true(rpc_request_sent_us(ours) == head.sent_us);
 		if (again.body.size > 0) /* a slice of the message */
 			assert_true(again.body.data > ours.data && again.body.data < ours.data + ours.size);
 		free(packed);

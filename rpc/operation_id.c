@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rpc/operation_id.h"
+
+#include <string.h>
+
+enum {
+	TIME_SIZE = 6, /* bytes */
+	VERSION_BYTE = 6,
+	VARIANT_BYTE = 8,
+};
+
+void operation_id_make(uint64_t unix_ms, const uint8_t random[OPERATION_ID_RANDOM_SIZE],
+		       uint8_t id_out[RPC_OPERATION_ID_SIZE])
+{
+	for (int i = 0; i < TIME_SIZE; i++)
+		id_out[i] = (uint8_t)(unix_ms >> (8 * (TIME_SIZE - 1 - i)));
+	memcpy(id_out + TIME_SIZE, random, OPERATION_ID_RANDOM_SIZE);
+	id_out[VERSION_BYTE] = (uint8_t)(0x70 | (id_out[VERSION_BYTE] & 0x0f));
+	id_out[VARIANT_BYTE] = (uint8_t)(0x80 | (id_out[VARIANT_BYTE] & 0x3f));
+}
+
+bool operation_id_time(const uint8_t id[RPC_OPERATION_ID_SIZE], uint64_t *unix_ms_out)
+{
+	*unix_ms_out = 0;
+	if ((id[VERSION_BYTE] & 0xf0) != 0x70 || (id[VARIANT_BYTE] & 0xc0) != 0x80)
+		return false;
+	for (int i = 0; i < TIME_SIZE; i++)
+		*unix_ms_out = *unix_ms_out << 8 | id[i];
+	return true;
+}
