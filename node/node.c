@@ -7,6 +7,12 @@
 #include "node/node.h"
 
 enum { JOBS_PER_SHARD_DEFAULT = ENGINE_JOBS_MAX, ROUND_MS_DEFAULT = 200, TIMEOUT_MS_DEFAULT = 2000 };
+enum { RETRY_WINDOW_MS_DEFAULT = 600 * 1000 };
+
+static uint64_t retry_window_ms(const struct node_options *options)
+{
+	return options->retry_window_ms ? options->retry_window_ms : RETRY_WINDOW_MS_DEFAULT;
+}
 
 /* Every actor draws from a generator of its own; the streams differ by who they are. */
 static uint64_t seed_for(const struct node_options *options, enum actor_kind kind, uint32_t index)
@@ -57,6 +63,7 @@ static int open_replicas(struct node *self, const struct node_options *options, 
 			.seed = seed_for(options, ACTOR_REPLICA, i),
 			.first_dot = options->first_dots ? options->first_dots[i] : (struct dot){0},
 			.job_limit = options->job_limit ? options->job_limit : JOBS_PER_SHARD_DEFAULT,
+			.retry_window_ms = retry_window_ms(options),
 		};
 		int error = replica_create(&replica, &self->replicas[i], error_out);
 		if (error < 0)
@@ -76,6 +83,7 @@ static int open_coordinators(struct node *self, const struct node_options *optio
 			.self = {self->id, ACTOR_COORDINATOR, (uint16_t)i},
 			.shard_count = self->shard_count,
 			.ring = self->ring,
+			.retry_window_ms = retry_window_ms(options),
 		};
 		int error = coordinator_create(&coordinator, &self->coordinators[i]);
 		if (error < 0)

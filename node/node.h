@@ -31,6 +31,7 @@ struct node_options {
 	size_t cache_bytes, memtable_bytes;
 	uint32_t round_ms, timeout_ms; /* gossip; 0: defaults */
 	uint32_t job_limit;            /* per shard; 0: default */
+	uint64_t retry_window_ms;      /* replica.h; 0: default */
 };
 
 struct node {

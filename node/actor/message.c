@@ -173,6 +173,12 @@ const char *replica_status_name(enum replica_status status)
 		return "disk full";
 	case REPLICA_NOT_OWNER:
 		return "not owner";
+	case REPLICA_TOO_OLD:
+		return "too old";
+	case REPLICA_EARLY:
+		return "early";
+	case REPLICA_OWN_CONTEXT:
+		return "own context";
 	case REPLICA_UNREACHABLE:
 		return "unreachable";
 	case REPLICA_LOST:

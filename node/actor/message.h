@@ -71,9 +71,13 @@ enum replica_status {
 	REPLICA_DISK_FULL,
 	REPLICA_NOT_OWNER,
 	/* never on the wire: */
-	REPLICA_UNREACHABLE,   /* nothing was sent */
-	REPLICA_LOST,          /* sent, no answer: may have been executed */
-	REPLICA_SIBLING_LIMIT, /* COORDINATED only: refused, nothing was written */
+	REPLICA_UNREACHABLE, /* nothing was sent */
+	REPLICA_LOST,        /* sent, no answer: may have been executed */
+	/* COORDINATED only: refused, nothing was written (enum object_put_result) */
+	REPLICA_SIBLING_LIMIT,
+	REPLICA_TOO_OLD,
+	REPLICA_EARLY,
+	REPLICA_OWN_CONTEXT,
 };
 
 enum operation_kind { OPERATION_PUT, OPERATION_GET };
@@ -86,7 +90,8 @@ struct client_operation {
 	struct rpc_slice value;
 	struct rpc_slice context; /* as it came: opaque bytes */
 	uint8_t operation_id[RPC_OPERATION_ID_SIZE];
-	uint32_t quorum; /* r or w; 0: default */
+	uint32_t attempt; /* of this operation id, from 1; a coordinator that tries another owner counts on */
+	uint32_t quorum;  /* r or w; 0: default */
 	bool tombstone;
 	uint64_t expires_ms;
 };
@@ -165,7 +170,8 @@ struct message {
 		struct {
 			enum replica_status status;
 			struct rpc_slice object; /* merged, encoded; the other replicas get these bytes */
-			struct dot dot;
+			struct dot dot;          /* zero: the operation was superseded since an earlier attempt */
+			struct mark mark;        /* of the operation */
 		} coordinated;
 		struct {
 			enum replica_status status;

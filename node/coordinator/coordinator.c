@@ -9,6 +9,7 @@
 #include "node/object/limit.h"
 #include "node/coordinator/operation.h"
 #include "node/membership/standing.h"
+#include "rpc/operation_id.h"
 
 enum { SLAB_OPERATIONS = 256 };
 
@@ -307,6 +308,10 @@ static const char *prepare(struct operation *operation, const struct ring_view *
 		(uint16_t)ring_partition_of(view->document, bucket.data, bucket.size, ask->key.data, ask->key.size);
 	if (key_encode(operation->partition, bucket, ask->key, out->arena, &operation->key) < 0)
 		return "key must have 1 to 4096 bytes and bucket at most 256";
+	uint64_t time_ms;
+	if (ask->kind == OPERATION_PUT && !operation_id_time(ask->operation_id, &time_ms))
+		return "the operation id is not a UUID version 7, so that nothing says how old the operation is: "
+		       "make it so (RFC 9562), or send none";
 	if (ask->value.size > LIMIT_VALUE_SIZE)
 		return text_or(arena_printf(out->arena,
 					    "the value has %zu bytes, the limit is %d: split it over several keys",

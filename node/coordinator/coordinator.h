@@ -12,6 +12,7 @@
  *             C2 REFUSED for a put means no replica was asked, or none that was asked can have written.
  *             C3 A get's answer covers every object that r distinct replicas held.
  *             C4 An operation ends at its deadline at the latest.
+ *             C5 A put is not begun while fewer than w of its owners can be reached, as far as this node knows.
  */
 #ifndef KVRING_NODE_COORDINATOR_H
 #define KVRING_NODE_COORDINATOR_H
@@ -24,6 +25,7 @@ struct coordinator_options {
 	struct address self;
 	uint32_t shard_count; /* of this node: partition mod shard_count is the local replica's index */
 	struct ring_table *ring;
+	uint64_t retry_window_ms; /* replica.h */
 };
 
 RPC_OK int coordinator_create(const struct coordinator_options *, struct coordinator **out);

@@ -237,7 +237,9 @@ static void answer_object(struct coordinator *self, struct operation *operation,
 	struct arena *arena = operation->has_object && operation->held == NULL ? operation->merge_arena : out->arena;
 	int error = 0;
 	if (operation->has_object) {
-		error = object_context(&operation->merged, operation->key, arena, &result.context);
+		uint64_t window_ms = self->options.retry_window_ms;
+		uint64_t since_ms = window_ms > 0 && event->now_ms > window_ms ? event->now_ms - window_ms : 0;
+		error = object_context(&operation->merged, operation->key, since_ms, arena, &result.context);
 		result.siblings = live_siblings(&operation->merged, event->now_ms, arena, &result.sibling_count);
 		if (result.siblings == NULL)
 			error = -ENOMEM;

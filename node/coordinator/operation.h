@@ -65,6 +65,7 @@ struct operation {
 	struct position positions[RING_REPLICAS_MAX];
 	uint32_t position_count;
 	uint32_t needed;
+	uint32_t tries;        /* put: replicas that were asked to coordinate it, each a further attempt */
 	bool maybe_written;    /* some replica may hold the write */
 	uint32_t forward_acks; /* the most that an owner who answered IN_DOUBT had */
 	struct message *held;  /* put: COORDINATED, until answered; get: the FETCHED that `merged` points into, unless

@@ -5,10 +5,17 @@
 #include <stdatomic.h>
 #include "proto/kv.pb-c.h"
 #include "node/coordinator/operation.h"
+#include "node/object/limit.h"
 
 static void forward(struct coordinator *, struct operation *, uint64_t now_us, struct effects *);
+static struct position *next_owner(struct coordinator *, struct operation *);
 
 enum { FORWARD_TRY_MIN_US = 20 * 1000 };
+
+static const char *text_or(const char *text, const char *without_memory)
+{
+	return text != NULL ? text : without_memory;
+}
 
 /* ---- answering ---------------------------------------------------------------------------------------------- */
 
@@ -23,8 +30,8 @@ static void answer_done(struct coordinator *self, struct operation *operation, s
 	};
 	/* The client's own context and the new dot, never the merged clock: it would cover values the client never saw.
 	 */
-	int error = context_with_dot(&operation->context, operation->held->coordinated.dot, operation->key, out->arena,
-				     &result.context);
+	int error = context_with_dot(&operation->context, operation->held->coordinated.dot,
+				     operation->held->coordinated.mark, operation->key, out->arena, &result.context);
 	if (error < 0)
 		result.message =
 			"done, but without a context: memory is short on this node; get the key before the next put";
@@ -112,6 +119,7 @@ static void coordinate(struct coordinator *self, struct operation *operation, st
 	if (operation->question->home != out->arena)
 		message_pin(question, operation->question->home); /* the value is there */
 	position->ask = ASK_SENT;
+	operation->tries++;
 	operation_move(operation, OPERATION_COORDINATING);
 	effects_send(out, question);
 }
@@ -130,17 +138,45 @@ static void on_coordinated(struct coordinator *self, struct operation *operation
 	count_acks(self, operation, out);
 }
 
+/* Refusals that the client alone can answer. NULL: another owner may do better. */
+static const char *refusal_text(enum replica_status status, uint32_t *code_out, struct arena *arena)
+{
+	*code_out = KVRING__V1__CODE__FAILED_PRECONDITION;
+	switch (status) {
+	case REPLICA_SIBLING_LIMIT:
+		return text_or(arena_printf(arena,
+					    "the key's siblings would pass the limit of %u, of %u actors or of %u MiB "
+					    "together: get it, and put the resolved value with that context",
+					    LIMIT_SIBLINGS, LIMIT_CLOCK_PUT, LIMIT_OBJECT_SIZE >> 20),
+			       "the key's siblings would pass their limit");
+	case REPLICA_TOO_OLD:
+		return "too old to repeat: read the key to see whether an earlier attempt took effect, and write under "
+		       "a "
+		       "new operation id";
+	case REPLICA_EARLY:
+		*code_out = KVRING__V1__CODE__INVALID_ARGUMENT;
+		return "the operation id is from the future of this node: correct the clock of the client, or the "
+		       "node's";
+	case REPLICA_OWN_CONTEXT:
+		*code_out = KVRING__V1__CODE__ABORTED; /* whoever the context comes from knows the operation */
+		return "the context was got after an earlier attempt of this operation took effect: repeat an "
+		       "operation "
+		       "with the context of its first attempt, or write under a new operation id";
+	default:
+		return NULL;
+	}
+}
+
 static void on_not_coordinated(struct coordinator *self, struct operation *operation, const struct message *answer,
 			       uint64_t now_us, struct effects *out)
 {
 	struct position *position = operation_position(operation, self->options.self.node_id);
-	if (answer->coordinated.status == REPLICA_SIBLING_LIMIT) {
-		const char *text = arena_printf(
-			out->arena,
-			"the key's siblings would pass the limit of %u, of %u actors or of %u MiB together: "
-			"get it, and put the resolved value with that context",
-			LIMIT_SIBLINGS, LIMIT_CLOCK_PUT, LIMIT_OBJECT_SIZE >> 20);
-		operation_fail(self, operation, OUTCOME_REFUSED, KVRING__V1__CODE__FAILED_PRECONDITION, text, out);
+	uint32_t code;
+	const char *text = refusal_text(answer->coordinated.status, &code, out->arena);
+	bool another = code == KVRING__V1__CODE__ABORTED && operation->question->type == MESSAGE_CLIENT &&
+		       next_owner(self, operation) != NULL;
+	if (text != NULL && !another) {
+		operation_fail(self, operation, OUTCOME_REFUSED, code, text, out);
 		operation_finish(self, operation);
 		return;
 	}
@@ -212,6 +248,7 @@ static void forward(struct coordinator *self, struct operation *operation, uint6
 	timer_heap_move(&self->timers, &operation->timer, forward_until(operation, now_us));
 	question->deadline_us = operation->timer.due_us;
 	question->forward.operation = *operation->ask;
+	question->forward.operation.attempt = operation->ask->attempt + operation->tries++;
 	if (operation->question->home != out->arena)
 		message_pin(question, operation->question->home);
 	position->ask = ASK_SENT;
@@ -305,12 +342,35 @@ static void on_forwarded(struct coordinator *self, struct operation *operation, 
 	answer_forwarded(self, operation, answer, out);
 }
 
+/* ---- before anything is written ------------------------------------------------------------------------------ */
+
+static uint32_t count_reachable(const struct coordinator *self, const struct operation *operation)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < operation->position_count; i++)
+		n += operation->positions[i].up || operation->positions[i].node_id == self->options.self.node_id;
+	return n;
+}
+
+/* C5: a write that cannot reach its quorum would only leave doubt, and a version that comes to light later. */
+static void refuse_unreachable(struct coordinator *self, struct operation *operation, struct effects *out)
+{
+	const char *text = arena_printf(out->arena,
+					"%u of the key's %u owners can be reached from this node, and the write needs "
+					"%u: nothing was written, retry later or at another node",
+					count_reachable(self, operation), operation->position_count, operation->needed);
+	operation_fail(self, operation, OUTCOME_REFUSED, KVRING__V1__CODE__UNAVAILABLE, text, out);
+	operation_finish(self, operation);
+}
+
 /* ---- entry points ------------------------------------------------------------------------------------------- */
 
 void put_start(struct coordinator *self, struct operation *operation, uint64_t now_us, struct effects *out)
 {
 	struct position *local = operation_position(operation, self->options.self.node_id);
-	if (local != NULL) {
+	if (local != NULL && count_reachable(self, operation) < operation->needed) {
+		refuse_unreachable(self, operation, out);
+	} else if (local != NULL) {
 		coordinate(self, operation, local, out);
 	} else if (operation->question->type == MESSAGE_FORWARD) {
 		operation_fail(self, operation, OUTCOME_REFUSED, KVRING__V1__CODE__ABORTED,

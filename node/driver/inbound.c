@@ -10,6 +10,7 @@
 #include "proto/kv.pb-c.h"
 #include "node/object/limit.h"
 #include "node/driver/runtime.h"
+#include "rpc/operation_id.h"
 
 enum {
 	SCRATCH_SIZE = 8 * 1024,
@@ -169,7 +170,9 @@ static void fallback_id(struct worker *worker, uint8_t id_out[RPC_OPERATION_ID_S
 	static _Thread_local uint64_t calls;
 	uint64_t what[4] = {worker->runtime->operation_seed, worker->index, ++calls, rpc_now_us()};
 	XXH128_hash_t hash = XXH3_128bits(what, sizeof what);
-	memcpy(id_out, &hash, RPC_OPERATION_ID_SIZE);
+	uint8_t bytes[sizeof hash];
+	memcpy(bytes, &hash, sizeof hash);
+	operation_id_make(worker->now_ms, bytes, id_out);
 }
 
 static struct arena *request_arena(const struct rpc_call *call)
@@ -216,46 +219,19 @@ static void on_init(struct worker *worker, struct rpc_call *call, const struct r
 	worker_post(worker, worker->runtime->gossip, message);
 }
 
-/* Which members this node is connected to. */
-static int show_links(struct worker *worker, const struct ring_view *view, struct arena *scratch, const bool **out)
-{
-	uint32_t count = view->document ? ring_member_count(view->document) : 0;
-	bool *linked = arena_zalloc(scratch, count + 1);
-	if (linked == NULL)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < count; i++) {
-		const struct rpc_link *link = peers_link(worker->runtime->peers, ring_member(view->document, i)->id);
-		linked[i] = (int)i == view->self || (link != NULL && rpc_link_connected(link));
-	}
-	*out = linked;
-	return 0;
-}
-
-static int answer_admin(struct worker *worker, enum method method, const struct rpc_request *request,
-			const struct ring_view *view, struct arena *scratch, struct rpc_message **out,
-			struct rpc_error *error_out)
-{
-	struct gossip_row self;
-	runtime_self(worker->runtime, &self);
-	struct shard_health *shards = arena_zalloc(scratch, (self.shard_count + 1) * sizeof *shards);
-	struct admin_picture picture = {
-		.view = view, .self = &self, .shards = shards, .now_us = worker->now_us, .now_ms = worker->now_ms};
-	if (shards == NULL || show_links(worker, view, scratch, &picture.linked) < 0)
-		return -ENOMEM;
-	runtime_health(worker->runtime, shards);
-	return codec_admin_answer(method, request, &picture, scratch, out, error_out);
-}
-
 static void on_admin(struct worker *worker, struct rpc_call *call, enum method method,
 		     const struct rpc_request *request)
 {
 	struct rpc_error why = {""};
 	struct rpc_message *response;
+	struct gossip_row self;
 	struct arena *scratch = arena_create(SCRATCH_SIZE, SIZE_MAX);
 	int error = -ENOMEM;
 	if (scratch != NULL) {
+		runtime_self(worker->runtime, &self);
 		const struct ring_view *view = ring_view_acquire(worker->runtime->node->ring);
-		error = answer_admin(worker, method, request, view, scratch, &response, &why);
+		error = codec_admin_answer(method, request, view, &self, worker->now_us, worker->now_ms, scratch,
+					   &response, &why);
 		ring_view_release(worker->runtime->node->ring, view);
 	}
 	arena_unref(scratch);

@@ -57,7 +57,7 @@ static void send_batch(struct worker *worker, uint32_t queue, struct rpc_link *l
 	struct exchange *exchange = &worker->exchange;
 	struct exchange_batch batch;
 	struct rpc_error why;
-	if (!exchange_pack(exchange, queue, worker->now_us, worker_arena(worker), &batch, answers))
+	if (!exchange_pack(exchange, queue, rpc_now_us(), rpc_sent_us(), worker_arena(worker), &batch, answers))
 		return;
 	int error = carry(worker, link, &batch);
 	if (error == 0)

@@ -94,6 +94,7 @@ static int start(const struct node_config *config, struct runtime **out)
 				.new_node_id = random_u64() | 1,
 				.cache_bytes = (size_t)config->cache_mb << 20,
 				.memtable_bytes = (size_t)config->memtable_mb << 20,
+				.retry_window_ms = (uint64_t)config->retry_window_s * 1000,
 			},
 		.client_listen = config->listen,
 		.peer_listen = config->listen_peer,

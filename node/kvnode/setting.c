@@ -45,6 +45,9 @@ const struct setting settings[SETTING_COUNT] = {
 	 "memory for new writes of each shard before a flush, MiB"},
 	{"storage", "request-mb", SETTING_AUTO, AT(request_mb), "auto", 128, 1048576, "MIB",
 	 "memory for requests in work, of clients and of nodes each, MiB; auto: an eighth of the machine's"},
+	{"storage", "retry-window-s", SETTING_NUMBER, AT(retry_window_s), "600", 10, 86400, "S",
+	 "how long after its first attempt a write may be repeated, in seconds; clocks must agree within it; one value "
+	 "for all nodes"},
 
 	{"log", "log-level", SETTING_LEVEL, AT(log_level), "info", 0, 0, "LEVEL", "error, warn, info or debug"},
 };

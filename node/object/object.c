@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Format of an object, on disk and between replicas (integers as in bytes.h; varint unless stated):
  *
- *     0  1  format: 1
+ *     0  1  format: 1; 2 when a past is there
  *     1  1  flags: 1 seen dots follow the vector
  *     2     vector entries, n, at most LIMIT_CLOCK_ENTRIES
  *           siblings, m
  *           n times, ascending by actor:    actor (u64, little endian), counter (from 1), last_ms
  *           when flagged, count (from 1) times, ascending: actor (u64), counter
+ *           format 2: the past (past.h), which is not empty
  *           m times, ascending by dot:
  *               stamp: entry              index in the vector of the dot's actor
  *                      behind             that entry's counter minus the dot's: nearly always 0
@@ -29,9 +30,11 @@
 #include <string.h>
 #include <xxhash.h>
 #include "node/object/bytes.h"
+#include "rpc/operation_id.h"
 
 enum {
 	OBJECT_FORMAT = 1,
+	OBJECT_FORMAT_PAST = 2,
 	OBJECT_HEAD_SIZE = 2,
 	OBJECT_FLAG_SEEN = 1,
 
@@ -111,6 +114,15 @@ static int decode_seen(struct decoder *d, struct object *object)
 	return 0;
 }
 
+static int decode_past(struct decoder *d, struct object *object)
+{
+	int status = past_get(&d->reader, d->arena, &object->past);
+
+	if (status == -EBADMSG || (status == 0 && (past_is_empty(&object->past) || object->vector.count == 0)))
+		return refuse(d, "the past is malformed");
+	return status;
+}
+
 /* A dot and its time, told by their distance from a vector entry. */
 static bool decode_stamp(struct decoder *d, const struct version *vector, struct dot *dot_out, uint64_t *written_ms_out)
 {
@@ -181,6 +193,28 @@ static int decode_sibling(struct decoder *d, const struct version *vector, struc
 	return 0;
 }
 
+struct mark sibling_mark(const struct sibling *sibling)
+{
+	uint8_t head[RPC_OPERATION_ID_SIZE + 1 + sizeof(uint64_t)];
+	uint8_t *at = bytes_put(head, sibling->operation_id, RPC_OPERATION_ID_SIZE);
+	struct mark mark;
+
+	*at++ = (uint8_t)sibling->flags;
+	bytes_put_u64(at, sibling->expires_ms);
+	(void)operation_id_time(sibling->operation_id, &mark.time_ms);
+	mark.hash = XXH3_64bits_withSeed(sibling->value.size ? sibling->value.data : head, sibling->value.size,
+					 XXH3_64bits(head, sizeof(head)));
+	return mark;
+}
+
+bool sibling_is_past(const struct past *past, const struct sibling *sibling)
+{
+	uint64_t time_ms;
+
+	(void)operation_id_time(sibling->operation_id, &time_ms);
+	return past_has_time(past, time_ms) && past_has(past, sibling_mark(sibling));
+}
+
 static bool sibling_has_dot(const struct sibling *sibling, struct dot dot)
 {
 	if (dot_compare(sibling->dot, dot) == 0)
@@ -217,6 +251,8 @@ static int decode_siblings(struct decoder *d, struct object *object)
 			return refuse(d, "more than %d dots", OBJECT_DOTS_MAX);
 		if (i > 0 && dot_compare(sibling->dot, sibling[-1].dot) <= 0)
 			return refuse(d, "sibling %u is out of order", i);
+		if (sibling_is_past(&object->past, sibling))
+			return refuse(d, "sibling %u is of an operation in the past", i);
 		for (uint32_t j = 0; j < i; j++)
 			if (!siblings_distinct(&object->siblings[j], sibling))
 				return refuse(d, "siblings %u and %u are the same operation", j, i);
@@ -224,13 +260,14 @@ static int decode_siblings(struct decoder *d, struct object *object)
 	return 0;
 }
 
-static int decode_head(struct decoder *d, struct object *out, uint8_t *flags_out)
+static int decode_head(struct decoder *d, struct object *out, uint8_t *format_out, uint8_t *flags_out)
 {
-	uint8_t format;
 	uint64_t entries, siblings;
 
-	if (!bytes_get_u8(&d->reader, &format) || format != OBJECT_FORMAT)
-		return refuse(d, "the format is not one this version knows (%d)", OBJECT_FORMAT);
+	if (!bytes_get_u8(&d->reader, format_out) ||
+	    (*format_out != OBJECT_FORMAT && *format_out != OBJECT_FORMAT_PAST))
+		return refuse(d, "the format is not one this version knows (%d, %d)", OBJECT_FORMAT,
+			      OBJECT_FORMAT_PAST);
 	if (!bytes_get_u8(&d->reader, flags_out) || (*flags_out & ~OBJECT_FLAG_SEEN))
 		return refuse(d, "unknown flags");
 	if (!bytes_get_varint(&d->reader, &entries) || entries > LIMIT_CLOCK_ENTRIES)
@@ -246,7 +283,7 @@ static int decode_head(struct decoder *d, struct object *out, uint8_t *flags_out
 int object_decode(struct rpc_slice bytes, struct arena *arena, struct object *out, struct rpc_error *error_out)
 {
 	struct decoder d = {{bytes.data, bytes.data, bytes.data + bytes.size}, arena, error_out, 0};
-	uint8_t flags = 0;
+	uint8_t format = 0, flags = 0;
 	int status;
 
 	*out = (struct object){0};
@@ -254,11 +291,13 @@ int object_decode(struct rpc_slice bytes, struct arena *arena, struct object *ou
 		(void)refuse(&d, "%zu bytes, the limit is %d", bytes.size, LIMIT_OBJECT_SIZE);
 		return -E2BIG;
 	}
-	status = decode_head(&d, out, &flags);
+	status = decode_head(&d, out, &format, &flags);
 	if (!status)
 		status = decode_vector(&d, &out->vector);
 	if (!status && (flags & OBJECT_FLAG_SEEN))
 		status = decode_seen(&d, out);
+	if (!status && format == OBJECT_FORMAT_PAST)
+		status = decode_past(&d, out);
 	if (!status)
 		status = decode_siblings(&d, out);
 	if (!status && bytes_left(&d.reader) > 0)
@@ -345,6 +384,8 @@ size_t object_encoded_size(const struct object *object)
 		size += bytes_varint_size(object->seen_count);
 	for (uint32_t i = 0; i < object->seen_count; i++)
 		size += sizeof(uint64_t) + bytes_varint_size(object->seen[i].counter);
+	if (!past_is_empty(&object->past))
+		size += past_encoded_size(&object->past);
 	for (uint32_t i = 0; i < object->sibling_count; i++)
 		size += sibling_size(&object->vector, &object->siblings[i]);
 	return size;
@@ -352,7 +393,7 @@ size_t object_encoded_size(const struct object *object)
 
 static uint8_t *put_head(uint8_t *at, const struct object *object)
 {
-	*at++ = OBJECT_FORMAT;
+	*at++ = past_is_empty(&object->past) ? OBJECT_FORMAT : OBJECT_FORMAT_PAST;
 	*at++ = object->seen_count ? OBJECT_FLAG_SEEN : 0;
 	at = bytes_put_varint(at, object->vector.count);
 	at = bytes_put_varint(at, object->sibling_count);
@@ -367,6 +408,8 @@ static uint8_t *put_head(uint8_t *at, const struct object *object)
 		at = bytes_put_u64(at, object->seen[i].actor);
 		at = bytes_put_varint(at, object->seen[i].counter);
 	}
+	if (!past_is_empty(&object->past))
+		at = past_put(at, &object->past);
 	return at;
 }
 
@@ -463,13 +506,41 @@ bool sibling_is_live(const struct sibling *sibling, uint64_t now_ms)
 	return !(sibling->flags & SIBLING_TOMBSTONE) && !expired;
 }
 
-int object_context(const struct object *object, struct rpc_slice key, struct arena *arena, struct rpc_slice *out)
+/* The past and, beside it, the operations that are live: whoever puts with the context supersedes them. */
+static int context_past(const struct object *object, uint64_t since_ms, struct arena *arena, struct past *out)
+{
+	struct mark *marks = arena_alloc(arena, (object->sibling_count + 1) * sizeof(*marks));
+	uint64_t time_ms, forgotten_ms = 0;
+	uint32_t count = 0;
+
+	if (!marks)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < object->sibling_count; i++) {
+		(void)operation_id_time(object->siblings[i].operation_id, &time_ms);
+		if (time_ms >= since_ms)
+			marks[count++] = sibling_mark(&object->siblings[i]);
+		else if (time_ms > forgotten_ms)
+			forgotten_ms = time_ms;
+	}
+	struct past live = past_of_marks(marks, count);
+	live.horizon_ms = forgotten_ms;
+	if (past_unite(&object->past, &live, arena, out))
+		return -ENOMEM;
+	past_bound(out);
+	past_forget(out, since_ms);
+	return 0;
+}
+
+int object_context(const struct object *object, struct rpc_slice key, uint64_t since_ms, struct arena *arena,
+		   struct rpc_slice *out)
 {
 	struct context context = {.vector = object->vector};
 
 	/* More seen dots than a context holds: what is left out can come back as a sibling, never be lost. */
 	context.dot_count = object->seen_count < CONTEXT_DOTS_MAX ? object->seen_count : CONTEXT_DOTS_MAX;
 	context.dots = object->seen;
+	if (context_past(object, since_ms, arena, &context.past))
+		return -ENOMEM;
 	return context_encode(&context, key, arena, out);
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include <xxhash.h>
+#include "rpc/operation_id.h"
 
 static bool object_covers(const struct object *object, struct dot dot)
 {
@@ -172,6 +173,8 @@ struct survivors {
 	uint32_t only_b;  /* kept, of b alone */
 	uint32_t clashes; /* equal dots of different operations */
 	bool dropped_a;
+	struct mark *gone; /* operations of dropped siblings, of either */
+	uint32_t gone_count;
 };
 
 /* Damage: a dot that two operations share was issued twice. To keep one of them would lose the other for ever, as every
@@ -187,17 +190,35 @@ static struct sibling with_own_dot(const struct sibling *sibling)
 	return renamed;
 }
 
+/* Is it live there, under the dot that a clash gave it? Then nobody has superseded it. */
+static bool was_renamed(const struct object *there, const struct sibling *sibling)
+{
+	for (uint32_t i = 0; i < there->sibling_count; i++)
+		if (sibling_same_operation(&there->siblings[i], sibling) &&
+		    dot_compare(there->siblings[i].dot, with_own_dot(sibling).dot) == 0)
+			return true;
+	return false;
+}
+
+/* The sibling is dropped because the other object covers its dot: so its operation was superseded. */
+static void bury(struct survivors *found, const struct sibling *sibling, const struct object *other)
+{
+	if (!was_renamed(other, sibling))
+		found->gone[found->gone_count++] = sibling_mark(sibling);
+}
+
 /* sync(a, b): a dot that both have stays; one that only one has stays unless the other has seen it: then it was
  * superseded there. Siblings without aliases on both sides; in order of dots. */
 static int merge_siblings(const struct object *a, const struct object *b, struct arena *arena, struct object *out,
 			  struct survivors *found)
 {
 	uint32_t i = 0, j = 0, n = 0;
-	struct sibling *siblings = arena_alloc(arena, (a->sibling_count + b->sibling_count + 1) * sizeof(*siblings));
+	uint32_t most = a->sibling_count + b->sibling_count;
+	struct sibling *siblings = arena_alloc(arena, (most + 1) * sizeof(*siblings));
 
-	if (!siblings)
+	*found = (struct survivors){.gone = arena_alloc(arena, (most + 1) * sizeof(struct mark))};
+	if (!siblings || !found->gone)
 		return -ENOMEM;
-	*found = (struct survivors){0};
 	while (i < a->sibling_count || j < b->sibling_count) {
 		int order = i == a->sibling_count   ? 1
 			    : j == b->sibling_count ? -1
@@ -216,11 +237,15 @@ static int merge_siblings(const struct object *a, const struct object *b, struct
 			found->dropped_a |= !keep;
 			if (keep)
 				siblings[n++] = a->siblings[i];
+			else
+				bury(found, &a->siblings[i], b);
 			i++;
 		} else {
 			if (!object_covers(a, b->siblings[j].dot)) {
 				found->only_b++;
 				siblings[n++] = b->siblings[j];
+			} else {
+				bury(found, &b->siblings[j], a);
 			}
 			j++;
 		}
@@ -273,6 +298,39 @@ static bool has_duplicates(const struct object *object)
 	return false;
 }
 
+static bool has_sibling(const struct object *object, struct dot dot)
+{
+	for (uint32_t i = 0; i < object->sibling_count; i++)
+		if (dot_compare(object->siblings[i].dot, dot) == 0)
+			return true;
+	return false;
+}
+
+/* O6: every sibling of an operation that was superseded, here or there, now or before, goes. */
+static int drop_past(const struct object *a, const struct object *b, struct arena *arena, struct object *out,
+		     struct survivors *found)
+{
+	struct past past, gone = past_of_marks(found->gone, found->gone_count);
+	uint32_t kept = 0;
+
+	if (past_unite(&a->past, &b->past, arena, &past) || past_unite(&past, &gone, arena, &out->past))
+		return -ENOMEM;
+	for (uint32_t i = 0; i < out->sibling_count; i++) {
+		const struct sibling *sibling = &out->siblings[i];
+		bool in_a = has_sibling(a, sibling->dot);
+
+		if (!sibling_is_past(&out->past, sibling)) {
+			out->siblings[kept++] = *sibling;
+			continue;
+		}
+		found->dropped_a |= in_a;
+		found->only_b -= !in_a;
+	}
+	out->sibling_count = kept;
+	past_bound(&out->past);
+	return 0;
+}
+
 static int merge_all_siblings(const struct object *a, const struct object *b, struct arena *arena, struct object *out,
 			      struct survivors *found)
 {
@@ -285,7 +343,8 @@ static int merge_all_siblings(const struct object *a, const struct object *b, st
 		a = &split[0];
 		b = &split[1];
 	}
-	if (merge_siblings(a, b, arena, out, found) || (found->clashes && cover_own_dots(out, found->clashes, arena)))
+	if (merge_siblings(a, b, arena, out, found) || (found->clashes && cover_own_dots(out, found->clashes, arena)) ||
+	    drop_past(a, b, arena, out, found))
 		return -ENOMEM;
 	/* Each side is free of duplicates (O2): new ones take a sibling of b beside one of a. */
 	if (aliases || (found->only_b > 0 && out->sibling_count > 1 && has_duplicates(out)))
@@ -305,7 +364,7 @@ static bool same_seen(const struct object *a, const struct object *b)
 
 static bool is_empty(const struct object *object)
 {
-	return object->vector.count == 0 && object->seen_count == 0;
+	return object->vector.count == 0 && object->seen_count == 0 && past_is_empty(&object->past);
 }
 
 static bool same_vector(const struct version *a, const struct version *b)
@@ -352,7 +411,8 @@ int object_merge(const struct object *a, const struct object *b, struct arena *a
 	if (bound_clock(out))
 		changed = !same_vector(&a->vector, &out->vector);
 	out->clash_count = found.clashes;
-	*changed_out = changed || found.clashes > 0 || found.dropped_a || found.only_b > 0 || !same_seen(a, out);
+	*changed_out = changed || found.clashes > 0 || found.dropped_a || found.only_b > 0 || !same_seen(a, out) ||
+		       !past_is_within(&out->past, &a->past);
 	return 0;
 }
 
@@ -361,7 +421,7 @@ int object_merge(const struct object *a, const struct object *b, struct arena *a
 /* The client saw this operation, at whichever replica. */
 static bool supersedes(const struct context *context, const struct sibling *sibling)
 {
-	if (context_covers(context, sibling->dot))
+	if (context_covers(context, sibling->dot) || sibling_is_past(&context->past, sibling))
 		return true;
 	for (uint32_t i = 0; i < sibling->alias_count; i++)
 		if (context_covers(context, sibling->aliases[i].dot))
@@ -372,15 +432,25 @@ static bool supersedes(const struct context *context, const struct sibling *sibl
 static int replace_siblings(const struct object *old, const struct context *context, const struct sibling *sibling,
 			    struct arena *arena, struct object *out)
 {
+	struct mark *gone = arena_alloc(arena, (old->sibling_count + 1) * sizeof(*gone));
+	uint32_t gone_count = 0;
+	struct past past;
+
 	out->sibling_count = 0;
 	out->siblings = arena_alloc(arena, (old->sibling_count + 1) * sizeof(*out->siblings));
-	if (!out->siblings)
+	if (!out->siblings || !gone)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < old->sibling_count; i++)
-		if (!supersedes(context, &old->siblings[i]))
+		if (supersedes(context, &old->siblings[i]))
+			gone[gone_count++] = sibling_mark(&old->siblings[i]);
+		else
 			out->siblings[out->sibling_count++] = old->siblings[i];
 	out->siblings[out->sibling_count++] = *sibling;
 	sort_siblings(out->siblings, out->sibling_count);
+	struct past superseded = past_of_marks(gone, gone_count);
+	if (past_unite(&old->past, &context->past, arena, &past) || past_unite(&past, &superseded, arena, &out->past))
+		return -ENOMEM;
+	past_bound(&out->past);
 	return 0;
 }
 
@@ -434,11 +504,33 @@ static bool adds_past_limits(const struct object *old, const struct object *out,
 	       (out->vector.count > LIMIT_CLOCK_PUT && !owns_sibling(old, actor));
 }
 
-int object_put(const struct object *old, const struct context *context, const struct sibling *sibling, uint64_t now_ms,
-	       struct arena *arena, struct object *out, enum object_put_result *result_out, struct dot *dot_out,
-	       uint32_t *truncated_out)
+/* An operation takes effect at most once: may this attempt be the one? A first attempt may, however much was forgotten
+ * since; of a later one it must be known that no earlier one was superseded. */
+static enum object_put_result judge_attempt(const struct object *old, const struct context *context,
+					    const struct sibling *sibling, const struct object_terms *terms)
+{
+	uint64_t time_ms;
+
+	(void)operation_id_time(sibling->operation_id, &time_ms);
+	if (sibling_is_past(&old->past, sibling))
+		return OBJECT_PUT_SUPERSEDED;
+	if (sibling_is_past(&context->past, sibling))
+		return OBJECT_PUT_OWN_CONTEXT;
+	if (terms->repeated && time_ms <= old->past.horizon_ms)
+		return OBJECT_PUT_TOO_OLD;
+	if (terms->window_ms > 0 && terms->now_ms > time_ms + terms->window_ms)
+		return OBJECT_PUT_TOO_OLD;
+	if (terms->window_ms > 0 && time_ms > terms->now_ms + terms->window_ms)
+		return OBJECT_PUT_EARLY;
+	return OBJECT_PUT_ADDED;
+}
+
+int object_put(const struct object *old, const struct context *context, const struct sibling *sibling,
+	       const struct object_terms *terms, struct arena *arena, struct object *out,
+	       enum object_put_result *result_out, struct dot *dot_out, uint32_t *truncated_out)
 {
 	const struct sibling *present = find_operation(old, sibling);
+	uint64_t now_ms = terms->now_ms;
 	bool changed;
 
 	*out = *old;
@@ -448,6 +540,10 @@ int object_put(const struct object *old, const struct context *context, const st
 		*dot_out = present->dot;
 		return 0;
 	}
+	*dot_out = (struct dot){0};
+	*result_out = judge_attempt(old, context, sibling, terms);
+	if (*result_out != OBJECT_PUT_ADDED)
+		return 0;
 	*dot_out = sibling->dot;
 	if (object_covers(old, sibling->dot) || context_covers(context, sibling->dot))
 		return -EEXIST;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Format of a context (integers as in bytes.h):
  *
- *     0  1  format: 1
+ *     0  1  format: 1; 2 when a past is there
  *     1     vector entries (varint), n, at most LIMIT_CLOCK_ENTRIES
  *        1  dots, m, at most CONTEXT_DOTS_MAX
  *           n times: actor (u64, little endian), counter (varint, from 1); ascending by actor
  *           m times: actor, counter; oldest first
+ *           format 2: the past (past.h), which is not empty
  *     -4 4  checksum: low half of XXH3-64 of all bytes before, little endian; seeded with the XXH3-64 of the engine
  *           key, so that a context is good for one key only and is no byte longer for it
  *
@@ -23,14 +24,16 @@
 
 enum {
 	CONTEXT_FORMAT = 1,
+	CONTEXT_FORMAT_PAST = 2,
 	CONTEXT_HEAD_MIN = 3,
 	CONTEXT_HEAD_MAX = 4,
 	CONTEXT_CHECKSUM_SIZE = 4,
 	CONTEXT_ENTRY_MIN = 9,
 	CONTEXT_ENTRY_MAX = 18,
+	CONTEXT_PAST_MAX = 1 + PAST_MAX * CONTEXT_ENTRY_MAX + BYTES_VARINT_MAX,
 };
 
-_Static_assert(CONTEXT_HEAD_MAX + (LIMIT_CLOCK_ENTRIES + CONTEXT_DOTS_MAX) * CONTEXT_ENTRY_MAX +
+_Static_assert(CONTEXT_HEAD_MAX + (LIMIT_CLOCK_ENTRIES + CONTEXT_DOTS_MAX) * CONTEXT_ENTRY_MAX + CONTEXT_PAST_MAX +
 			       CONTEXT_CHECKSUM_SIZE <=
 		       LIMIT_CONTEXT_SIZE,
 	       "whatever can be stored has a context");
@@ -181,13 +184,15 @@ static int check_frame(struct rpc_slice bytes, struct rpc_slice key, struct byte
 	return 0;
 }
 
-static int decode_head(struct bytes_reader *reader, struct context *context, struct rpc_error *error_out)
+static int decode_head(struct bytes_reader *reader, struct context *context, uint8_t *format_out,
+		       struct rpc_error *error_out)
 {
 	uint64_t entries;
-	uint8_t format, dots;
+	uint8_t dots;
 
-	if (!bytes_get_u8(reader, &format) || format != CONTEXT_FORMAT)
-		return refuse(error_out, 0, "its format is not the one known here (%d)", CONTEXT_FORMAT);
+	if (!bytes_get_u8(reader, format_out) || (*format_out != CONTEXT_FORMAT && *format_out != CONTEXT_FORMAT_PAST))
+		return refuse(error_out, 0, "its format is none of those known here (%d, %d)", CONTEXT_FORMAT,
+			      CONTEXT_FORMAT_PAST);
 	if (!bytes_get_varint(reader, &entries) || entries > LIMIT_CLOCK_ENTRIES)
 		return refuse(error_out, 1, "more than %d entries, or none told", LIMIT_CLOCK_ENTRIES);
 	if (!bytes_get_u8(reader, &dots) || dots > CONTEXT_DOTS_MAX)
@@ -197,10 +202,21 @@ static int decode_head(struct bytes_reader *reader, struct context *context, str
 	return 0;
 }
 
+static int decode_past(struct bytes_reader *reader, struct arena *arena, struct context *context,
+		       struct rpc_error *error_out)
+{
+	int status = past_get(reader, arena, &context->past);
+
+	if (status == -EBADMSG || (status == 0 && past_is_empty(&context->past)))
+		return refuse(error_out, bytes_offset(reader), "the operations seen are malformed");
+	return status;
+}
+
 int context_decode(struct rpc_slice bytes, struct rpc_slice key, struct arena *arena, struct context *out,
 		   struct rpc_error *error_out)
 {
 	struct bytes_reader reader = {0};
+	uint8_t format = 0;
 	int status;
 
 	*out = (struct context){0};
@@ -208,7 +224,7 @@ int context_decode(struct rpc_slice bytes, struct rpc_slice key, struct arena *a
 		return 0;
 	status = check_frame(bytes, key, &reader, error_out);
 	if (!status)
-		status = decode_head(&reader, out, error_out);
+		status = decode_head(&reader, out, &format, error_out);
 	if (status)
 		return status;
 	out->vector.entries = arena_alloc(arena, out->vector.count * sizeof(struct version_entry) +
@@ -219,6 +235,8 @@ int context_decode(struct rpc_slice bytes, struct rpc_slice key, struct arena *a
 	status = decode_vector(&reader, &out->vector, error_out);
 	if (!status)
 		status = decode_dots(&reader, out, error_out);
+	if (!status && format == CONTEXT_FORMAT_PAST)
+		status = decode_past(&reader, arena, out, error_out);
 	if (!status && bytes_left(&reader) > 0)
 		status = refuse(error_out, bytes_offset(&reader), "%zu bytes too many", bytes_left(&reader));
 	return status;
@@ -232,7 +250,7 @@ static size_t context_size(const struct context *context)
 		size += sizeof(uint64_t) + bytes_varint_size(context->vector.entries[i].counter);
 	for (uint32_t i = 0; i < context->dot_count; i++)
 		size += sizeof(uint64_t) + bytes_varint_size(context->dots[i].counter);
-	return size;
+	return past_is_empty(&context->past) ? size : size + past_encoded_size(&context->past);
 }
 
 int context_encode(const struct context *context, struct rpc_slice key, struct arena *arena, struct rpc_slice *out)
@@ -244,13 +262,13 @@ int context_encode(const struct context *context, struct rpc_slice key, struct a
 	assert(context->vector.count <= LIMIT_CLOCK_ENTRIES);
 	assert(context->dot_count <= CONTEXT_DOTS_MAX);
 	*out = (struct rpc_slice){0};
-	if (context->vector.count == 0 && context->dot_count == 0)
+	if (context->vector.count == 0 && context->dot_count == 0 && past_is_empty(&context->past))
 		return 0;
 	bytes = arena_alloc(arena, size);
 	if (!bytes)
 		return -ENOMEM;
 	at = bytes;
-	*at++ = CONTEXT_FORMAT;
+	*at++ = past_is_empty(&context->past) ? CONTEXT_FORMAT : CONTEXT_FORMAT_PAST;
 	at = bytes_put_varint(at, context->vector.count);
 	*at++ = (uint8_t)context->dot_count;
 	for (uint32_t i = 0; i < context->vector.count; i++) {
@@ -261,6 +279,8 @@ int context_encode(const struct context *context, struct rpc_slice key, struct a
 		at = bytes_put_u64(at, context->dots[i].actor);
 		at = bytes_put_varint(at, context->dots[i].counter);
 	}
+	if (!past_is_empty(&context->past))
+		at = past_put(at, &context->past);
 	sum = htole32(checksum(bytes, (size_t)(at - bytes), key));
 	at = bytes_put(at, &sum, sizeof(sum));
 	assert(at == bytes + size);
@@ -268,17 +288,24 @@ int context_encode(const struct context *context, struct rpc_slice key, struct a
 	return 0;
 }
 
-int context_with_dot(const struct context *context, struct dot dot, struct rpc_slice key, struct arena *arena,
-		     struct rpc_slice *out)
+int context_with_dot(const struct context *context, struct dot dot, struct mark mark, struct rpc_slice key,
+		     struct arena *arena, struct rpc_slice *out)
 {
 	struct dot dots[CONTEXT_DOTS_MAX];
-	struct context with = {.vector = context->vector, .dots = dots};
+	struct context with = *context;
 	uint32_t first = context->dot_count == CONTEXT_DOTS_MAX ? 1 : 0;
 
-	if (context_covers(context, dot))
+	if (dot.counter > 0 && context_covers(context, dot))
 		return context_encode(context, key, arena, out);
-	for (uint32_t i = first; i < context->dot_count; i++)
-		dots[with.dot_count++] = context->dots[i];
-	dots[with.dot_count++] = dot;
+	if (past_unite(&context->past, &(struct past){.marks = &mark, .count = 1}, arena, &with.past))
+		return -ENOMEM;
+	past_bound(&with.past);
+	if (dot.counter > 0) {
+		with.dot_count = 0;
+		for (uint32_t i = first; i < context->dot_count; i++)
+			dots[with.dot_count++] = context->dots[i];
+		dots[with.dot_count++] = dot;
+		with.dots = dots;
+	}
 	return context_encode(&with, key, arena, out);
 }

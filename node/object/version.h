@@ -18,6 +18,7 @@
 #include "rpc/arena.h"
 #include "rpc/rpc.h"
 #include "node/object/limit.h"
+#include "node/object/past.h"
 
 struct dot {
 	uint64_t actor;
@@ -40,11 +41,14 @@ enum {
 		16, /* of a client's own puts since its last get; forgetting an older one can only leave a sibling */
 };
 
-/* What a client has seen: a vector (times unused) and dots above it, oldest first. */
+/* What a client has seen: a vector (times unused), dots above it, oldest first, and the operations behind them that may
+ * still be attempted again: live ones, too. So a put makes its replica know of the operations that it supersedes, also of
+ * those that have not arrived there. */
 struct context {
 	struct version vector;
 	struct dot *dots;
 	uint32_t dot_count;
+	struct past past;
 };
 
 static inline int dot_compare(struct dot a, struct dot b)
@@ -66,9 +70,10 @@ RPC_OK int version_merge(const struct version *a, const struct version *b, uint6
 RPC_OK int context_decode(struct rpc_slice, struct rpc_slice key, struct arena *, struct context *out,
 			  struct rpc_error *error_out);
 RPC_OK int context_encode(const struct context *, struct rpc_slice key, struct arena *, struct rpc_slice *out);
-/* The context plus one dot: what a put answers (never the merged clock: it would cover values the client never saw).
- * Past CONTEXT_DOTS_MAX the oldest dot is forgotten. */
-RPC_OK int context_with_dot(const struct context *, struct dot, struct rpc_slice key, struct arena *,
+/* The context plus one dot and its operation: what a put answers (never the merged clock: it would cover values the
+ * client never saw). Past CONTEXT_DOTS_MAX the oldest dot is forgotten. Counter 0: only the operation, which was superseded
+ * meanwhile. */
+RPC_OK int context_with_dot(const struct context *, struct dot, struct mark, struct rpc_slice key, struct arena *,
 			    struct rpc_slice *out);
 
 #endif

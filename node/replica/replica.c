@@ -176,7 +176,16 @@ static uint64_t context_actor_counter(const struct context *context, uint64_t ac
 	return counter;
 }
 
-static enum replica_status merge_into_store(struct replica *self, const struct message *question, struct effects *out)
+/* Attempts of these are refused by their age alone. */
+static void forget_past(const struct replica *self, struct object *object, uint64_t now_ms)
+{
+	uint64_t window_ms = self->options.retry_window_ms;
+	if (window_ms > 0 && now_ms > window_ms)
+		past_forget(&object->past, now_ms - window_ms);
+}
+
+static enum replica_status merge_into_store(struct replica *self, const struct message *question, uint64_t now_ms,
+					    struct effects *out)
 {
 	struct object incoming, stored, merged;
 	struct engine_value pinned = {0};
@@ -194,6 +203,7 @@ static enum replica_status merge_into_store(struct replica *self, const struct m
 	error = object_merge(&stored, &incoming, out->arena, &merged, &changed);
 	if (error == 0 && changed) {
 		struct rpc_slice encoded;
+		forget_past(self, &merged, now_ms);
 		error = write_object(self, question->store.key, &stored, &merged, out->arena, &encoded);
 	}
 	if (found > 0)
@@ -205,9 +215,9 @@ static enum replica_status merge_into_store(struct replica *self, const struct m
 	return merged.clash_count > 0 ? REPLICA_ERROR : REPLICA_OK; /* both are kept, but something is wrong */
 }
 
-static void on_store(struct replica *self, struct message *question, struct effects *out)
+static void on_store(struct replica *self, struct message *question, uint64_t now_ms, struct effects *out)
 {
-	answer_stored(self, question, merge_into_store(self, question, out), out);
+	answer_stored(self, question, merge_into_store(self, question, now_ms, out), out);
 	message_free(question);
 }
 
@@ -243,7 +253,7 @@ static void on_fetch(struct replica *self, struct message *question, struct effe
 }
 
 static void answer_coordinated(const struct message *question, enum replica_status status, struct rpc_slice object,
-			       struct dot dot, struct effects *out)
+			       struct dot dot, struct mark mark, struct effects *out)
 {
 	struct message *answer = message_answer(question, out->arena, MESSAGE_COORDINATED);
 	if (answer == NULL)
@@ -251,32 +261,30 @@ static void answer_coordinated(const struct message *question, enum replica_stat
 	answer->coordinated.status = status;
 	answer->coordinated.object = object;
 	answer->coordinated.dot = dot;
+	answer->coordinated.mark = mark;
 	effects_send(out, answer);
 }
 
 /* The stored object may know dots that this actor believes to be new: its counter went back in time. Another name has
  * none. */
 static int put_with_fresh_dot(struct replica *self, const struct object *stored, const struct context *context,
-			      struct sibling *sibling, uint64_t now_ms, struct arena *arena, struct object *fresh_out,
-			      enum object_put_result *result_out, struct dot *dot_out, uint32_t *truncated_out)
+			      struct sibling *sibling, const struct object_terms *terms, struct arena *arena,
+			      struct object *fresh_out, enum object_put_result *result_out, struct dot *dot_out,
+			      uint32_t *truncated_out)
 {
 	sibling->dot = identity_next(&self->identity);
-	int error = object_put(stored, context, sibling, now_ms, arena, fresh_out, result_out, dot_out, truncated_out);
+	int error = object_put(stored, context, sibling, terms, arena, fresh_out, result_out, dot_out, truncated_out);
 	if (error != -EEXIST)
 		return error;
 	error = identity_renew(&self->identity);
 	if (error < 0)
 		return error;
 	sibling->dot = identity_next(&self->identity);
-	return object_put(stored, context, sibling, now_ms, arena, fresh_out, result_out, dot_out, truncated_out);
+	return object_put(stored, context, sibling, terms, arena, fresh_out, result_out, dot_out, truncated_out);
 }
 
-/* Dynamo 4.4 with dots: the new version takes the place of every sibling that the client had seen. */
-static enum replica_status add_version(struct replica *self, const struct message *question, struct object *stored,
-				       uint64_t now_ms, struct effects *out, struct rpc_slice *object_out,
-				       struct dot *dot_out)
+static struct sibling sibling_of(const struct client_operation *operation, uint64_t now_ms)
 {
-	const struct client_operation *operation = &question->coordinate.operation;
 	struct sibling sibling = {
 		.flags = operation->tombstone ? SIBLING_TOMBSTONE : 0,
 		.written_ms = now_ms,
@@ -284,6 +292,39 @@ static enum replica_status add_version(struct replica *self, const struct messag
 		.value = operation->tombstone ? (struct rpc_slice){0} : operation->value,
 	};
 	memcpy(sibling.operation_id, operation->operation_id, sizeof sibling.operation_id);
+	return sibling;
+}
+
+/* Of a put that wrote nothing; REPLICA_OK: because it was applied before. */
+static enum replica_status status_of_put(enum object_put_result result)
+{
+	switch (result) {
+	case OBJECT_PUT_SIBLING_LIMIT:
+		return REPLICA_SIBLING_LIMIT;
+	case OBJECT_PUT_TOO_OLD:
+		return REPLICA_TOO_OLD;
+	case OBJECT_PUT_EARLY:
+		return REPLICA_EARLY;
+	case OBJECT_PUT_OWN_CONTEXT:
+		return REPLICA_OWN_CONTEXT;
+	case OBJECT_PUT_DUPLICATE:
+	case OBJECT_PUT_SUPERSEDED:
+	case OBJECT_PUT_ADDED:
+		break;
+	}
+	return REPLICA_OK;
+}
+
+/* Dynamo 4.4 with dots: the new version takes the place of every sibling that the client had seen. */
+static enum replica_status add_version(struct replica *self, const struct message *question, struct object *stored,
+				       struct sibling *sibling, struct effects *out, struct rpc_slice *object_out,
+				       struct dot *dot_out)
+{
+	struct object_terms terms = {
+		.now_ms = sibling->written_ms,
+		.window_ms = self->options.retry_window_ms,
+		.repeated = question->coordinate.operation.attempt != 1,
+	};
 	int error = identity_note(&self->identity,
 				  context_actor_counter(&question->coordinate.context, self->identity.actor));
 	if (error < 0)
@@ -291,16 +332,18 @@ static enum replica_status add_version(struct replica *self, const struct messag
 	struct object fresh;
 	enum object_put_result result;
 	uint32_t truncated = 0;
-	error = put_with_fresh_dot(self, stored, &question->coordinate.context, &sibling, now_ms, out->arena, &fresh,
+	error = put_with_fresh_dot(self, stored, &question->coordinate.context, sibling, &terms, out->arena, &fresh,
 				   &result, dot_out, &truncated);
 	if (error < 0)
 		return store_failed(self, error);
-	if (result == OBJECT_PUT_SIBLING_LIMIT)
-		return REPLICA_SIBLING_LIMIT;
-	if (result == OBJECT_PUT_DUPLICATE) {
+	enum replica_status status = status_of_put(result);
+	if (status != REPLICA_OK)
+		return status;
+	if (result != OBJECT_PUT_ADDED) {
 		count(&self->counters.duplicates, 1);
 		error = object_encode(stored, out->arena, object_out);
 	} else {
+		forget_past(self, &fresh, terms.now_ms);
 		count(&self->counters.puts, 1);
 		count(&self->counters.truncations, truncated);
 		error = write_object(self, question->coordinate.key, stored, &fresh, out->arena, object_out);
@@ -316,6 +359,7 @@ static void on_coordinate(struct replica *self, struct message *question, uint64
 	struct engine_value pinned = {0};
 	struct rpc_slice object = {0};
 	struct dot dot = {0};
+	struct sibling sibling = sibling_of(&question->coordinate.operation, now_ms);
 	enum replica_status status;
 	int found = read_object(self, question->coordinate.key, out->arena, &stored, &pinned);
 	if (found < 0) {
@@ -323,11 +367,11 @@ static void on_coordinate(struct replica *self, struct message *question, uint64
 		 * actor under the key stay true; what drops damaged data has to renew the identity. */
 		status = store_failed(self, found);
 	} else {
-		status = add_version(self, question, &stored, now_ms, out, &object, &dot);
+		status = add_version(self, question, &stored, &sibling, out, &object, &dot);
 		if (found > 0)
 			engine_value_release(&pinned);
 	}
-	answer_coordinated(question, status, object, dot, out);
+	answer_coordinated(question, status, object, dot, sibling_mark(&sibling), out);
 	if (status == REPLICA_OK) {
 		struct message *stored_answer = message_answer(question, out->arena, MESSAGE_STORED);
 		if (stored_answer != NULL) {
@@ -407,7 +451,7 @@ static void on_message(struct replica *self, struct message *question, const str
 	} else if (question->type == MESSAGE_COORDINATE) {
 		on_coordinate(self, question, event->now_ms, out);
 	} else if (question->type == MESSAGE_STORE) {
-		on_store(self, question, out);
+		on_store(self, question, event->now_ms, out);
 	} else {
 		on_fetch(self, question, out);
 	}
@@ -443,7 +487,6 @@ static void on_synced(struct replica *self, const struct event *event, struct ef
 	self->syncing = false;
 	count(&self->counters.syncs, 1);
 	release(&self->closing, status, out);
-	atomic_store_explicit(&self->counters.full, status == -ENOSPC, memory_order_relaxed);
 	if (status == 0) {
 		keyset_clear(&self->closing.keys);
 		begin_sync(self, event, out);
@@ -451,7 +494,6 @@ static void on_synced(struct replica *self, const struct event *event, struct ef
 		self->sync_after_us = event->now_us + SYNC_RETRY_US;
 	} else {
 		self->dead = true;
-		atomic_store_explicit(&self->counters.dead, true, memory_order_relaxed);
 		release(&self->open, status, out);
 	}
 }

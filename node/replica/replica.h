@@ -13,6 +13,8 @@
  *             P2 STORED with REPLICA_OK leaves after the sync that covers it.
  *             P3 A read that saw an unsynced write is answered after that sync.
  *             P4 An error is never answered as ABSENT.
+ *             P5 An operation takes effect at most once (object.h): an attempt of one that is live or superseded here is
+ *             answered OK without a new dot; one of which nothing can be known any more is refused.
  */
 #ifndef KVRING_NODE_REPLICA_H
 #define KVRING_NODE_REPLICA_H
@@ -30,6 +32,8 @@ struct replica_options {
 	uint64_t seed;
 	struct dot first_dot; /* of tests: the first one issued; actor 0: by a new actor */
 	uint32_t job_limit;   /* background jobs out at once */
+	uint64_t
+		retry_window_ms; /* attempts of older operations are refused, and superseded ones forgotten; 0: never */
 };
 
 RPC_OK int replica_create(const struct replica_options *, struct replica **out, struct rpc_error *error_out);
@@ -44,8 +48,6 @@ struct dot replica_next_dot(const struct replica *);
 /* Relaxed counters, readable from any thread. */
 struct replica_counters {
 	_Atomic uint64_t puts, merges, fetches, duplicates, truncations, expired, errors, syncs;
-	_Atomic bool dead;             /* the log failed: every answer is an error until a restart */
-	_Atomic bool full;             /* the last commit found no room: reads go on, writes are refused */
 	_Atomic uint64_t store_errors; /* reads and writes that the disk failed, or had no room for */
 	_Atomic uint64_t clashes;      /* dots that two operations share: somebody has used one twice */
 	_Atomic uint64_t job_errors;   /* flushes and compactions that failed; tried again */

@@ -62,9 +62,10 @@ RPC_OK int codec_client_encode(const struct message *done, uint64_t ring_epoch, 
 enum method codec_peer_method(const struct message *question);
 /* How many questions from the list (by ->next, all of one method) fit max and LIMIT_PEER_BATCH_*; at least one. */
 uint32_t codec_peer_fitting(const struct message *first, uint32_t max);
-/* The first count questions of the list as one request. deadline_ms: budget for the envelope. */
-RPC_OK int codec_peer_encode(const struct message *first, uint32_t count, uint32_t deadline_ms, struct arena *scratch,
-			     struct rpc_message **out);
+/* The first count questions of the list as one request. deadline_ms: budget for the envelope, which is what the latest
+ * deadline in the whole list leaves; a forwarded operation has its own besides. sent_us: rpc_sent_us of now. */
+RPC_OK int codec_peer_encode(const struct message *first, uint32_t count, uint32_t deadline_ms, uint64_t sent_us,
+			     struct arena *scratch, struct rpc_message **out);
 /* A batch that came in: *count_out messages in the arena, listed by ->next from *first_out, with call and call_index
  * 0..count-1 set, `from` zero except what the envelope tells (a forwarded operation keeps its operation id), epoch from
  * the envelope, deadline_us given. */
@@ -96,22 +97,10 @@ RPC_OK int codec_init_decode(const struct rpc_request *, struct arena *, struct 
 			     struct rpc_error *error_out);
 RPC_OK int codec_init_encode(const struct message *cluster_inited, uint64_t ring_epoch, struct arena *scratch,
 			     struct rpc_message **out);
-struct shard_health {
-	bool dead, full;
-	uint32_t quarantined; /* partitions */
-};
-
-/* What operators are shown. */
-struct admin_picture {
-	const struct ring_view *view;
-	const struct gossip_row *self;     /* the node's own row, current */
-	const bool *linked;                /* per member of the document: this node is connected to its peer port */
-	const struct shard_health *shards; /* self->shard_count of them */
-	uint64_t now_us, now_ms;
-};
-
-/* METHOD_DESCRIBE, METHOD_STATUS, METHOD_RING, METHOD_HEALTH. */
-RPC_OK int codec_admin_answer(enum method, const struct rpc_request *, const struct admin_picture *,
-			      struct arena *scratch, struct rpc_message **out, struct rpc_error *error_out);
+/* METHOD_DESCRIBE, METHOD_STATUS, METHOD_RING, METHOD_HEALTH. self: the node's own row, current (gossip row fields).
+ * now_us: for last_seen. */
+RPC_OK int codec_admin_answer(enum method, const struct rpc_request *, const struct ring_view *,
+			      const struct gossip_row *self, uint64_t now_us, uint64_t now_ms, struct arena *scratch,
+			      struct rpc_message **out, struct rpc_error *error_out);
 
 #endif

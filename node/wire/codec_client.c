@@ -10,6 +10,7 @@
 #include "node/wire/codec_client.h"
 #include "proto/kv.pb-c.h"
 #include "node/object/limit.h"
+#include "rpc/operation_id.h"
 
 static int refuse(struct rpc_error *error_out, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -42,11 +43,31 @@ struct decoder {
 	struct client_request *out;
 };
 
-/* A retried batch carries the same id in its envelope, so each of its operations gets the same id again. */
+/* A retried batch carries the same id in its envelope, so each of its operations gets the same id again. An envelope's id
+ * without a time gives ids without one, which the coordinator refuses. */
 static void derive_id(const struct decoder *decoder, uint32_t index, uint8_t id_out[RPC_OPERATION_ID_SIZE])
 {
+	uint64_t time_ms;
+	if (!operation_id_time(decoder->base_id, &time_ms)) {
+		memcpy(id_out, decoder->base_id, RPC_OPERATION_ID_SIZE);
+		return;
+	}
 	XXH128_hash_t hash = XXH3_128bits_withSeed(decoder->base_id, RPC_OPERATION_ID_SIZE, index);
-	memcpy(id_out, &hash, RPC_OPERATION_ID_SIZE);
+	uint8_t bytes[sizeof hash];
+	memcpy(bytes, &hash, sizeof hash);
+	operation_id_make(time_ms, bytes, id_out);
+}
+
+/* Which attempt of its id an operation is; what the client does not count is taken for a later one. */
+static uint32_t attempt_of(const struct decoder *decoder, const Kvring__V1__PutRequest *put)
+{
+	const struct rpc_request *request = decoder->request;
+	bool own_id = put->operation_id.len != 0;
+	if (!own_id && !request->has_operation_id)
+		return 1; /* the id is made here */
+	if (request->attempt == 0 || (own_id && put->attempt == 0))
+		return 2;
+	return own_id ? put->attempt + request->attempt - 1 : request->attempt;
 }
 
 static int decode_put(const struct decoder *decoder, const Kvring__V1__PutRequest *put, bool batch, uint32_t index)
@@ -61,6 +82,7 @@ static int decode_put(const struct decoder *decoder, const Kvring__V1__PutReques
 		.quorum = put->w,
 		.tombstone = put->tombstone || decoder->out->method == METHOD_DELETE,
 		.expires_ms = put->expires_ms,
+		.attempt = attempt_of(decoder, put),
 	};
 	if (put->operation_id.len == RPC_OPERATION_ID_SIZE)
 		memcpy(operation->operation_id, put->operation_id.data, RPC_OPERATION_ID_SIZE);

@@ -107,10 +107,27 @@ static int encode_fetch(const struct message *question, uint32_t count, const st
 	return rpc_request_encode(head, &body.base, out);
 }
 
+/* What the deadline of this question leaves of a budget that is the latest one's. */
+static uint32_t own_budget_ms(const struct message *question, uint64_t latest_us, uint32_t budget_ms)
+{
+	uint64_t less_ms = latest_us > question->deadline_us ? (latest_us - question->deadline_us) / 1000 : 0;
+	return less_ms < budget_ms ? budget_ms - (uint32_t)less_ms : 1;
+}
+
+static uint64_t latest_deadline_us(const struct message *first)
+{
+	uint64_t latest_us = 0;
+	for (const struct message *question = first; question != NULL; question = question->next)
+		if (question->deadline_us > latest_us)
+			latest_us = question->deadline_us;
+	return latest_us;
+}
+
 static int encode_forward(const struct message *question, uint32_t count, const struct rpc_request *head,
 			  struct arena *scratch, struct rpc_message **out)
 {
 	Kvring__V1__ForwardRequest body = KVRING__V1__FORWARD_REQUEST__INIT;
+	uint64_t latest_us = latest_deadline_us(question);
 	Kvring__V1__PutRequest *puts = arena_alloc(scratch, count * sizeof *puts);
 	body.operations = arena_alloc(scratch, count * sizeof *body.operations);
 	body.n_operations = count;
@@ -126,6 +143,8 @@ static int encode_forward(const struct message *question, uint32_t count, const 
 		puts[i].w = operation->quorum;
 		puts[i].tombstone = operation->tombstone;
 		puts[i].expires_ms = operation->expires_ms;
+		puts[i].attempt = operation->attempt;
+		puts[i].deadline_ms = own_budget_ms(question, latest_us, head->deadline_ms);
 		puts[i].operation_id = (ProtobufCBinaryData){RPC_OPERATION_ID_SIZE, (uint8_t *)operation->operation_id};
 		body.operations[i] = &puts[i];
 	}
@@ -140,8 +159,8 @@ static int encode_gossip(const struct message *question, const struct rpc_reques
 	return error < 0 ? error : rpc_request_encode(head, body, out);
 }
 
-int codec_peer_encode(const struct message *first, uint32_t count, uint32_t deadline_ms, struct arena *scratch,
-		      struct rpc_message **out)
+int codec_peer_encode(const struct message *first, uint32_t count, uint32_t deadline_ms, uint64_t sent_us,
+		      struct arena *scratch, struct rpc_message **out)
 {
 	enum method method = codec_peer_method(first);
 	const char *name = codec_method_name(method);
@@ -150,6 +169,7 @@ int codec_peer_encode(const struct message *first, uint32_t count, uint32_t dead
 		.method = {(const uint8_t *)name, strlen(name)},
 		.deadline_ms = deadline_ms,
 		.ring_epoch = first->epoch,
+		.sent_us = sent_us,
 	};
 	switch (method) {
 	case METHOD_STORE:
@@ -246,6 +266,8 @@ static int decode_forward(struct list *list, const struct rpc_request *request, 
 		struct message *message = append(list, MESSAGE_FORWARD);
 		if (message == NULL)
 			return -ENOMEM;
+		if (put->deadline_ms != 0 && put->deadline_ms < request->deadline_ms)
+			message->deadline_us -= (request->deadline_ms - put->deadline_ms) * UINT64_C(1000);
 		message->forward.operation = (struct client_operation){
 			.kind = OPERATION_PUT,
 			.bucket = slice(put->bucket),
@@ -255,6 +277,7 @@ static int decode_forward(struct list *list, const struct rpc_request *request, 
 			.quorum = put->w,
 			.tombstone = put->tombstone,
 			.expires_ms = put->expires_ms,
+			.attempt = put->attempt ? put->attempt : 2, /* a node that does not count */
 		};
 		if (put->operation_id.len != RPC_OPERATION_ID_SIZE)
 			return -EINVAL;

@@ -185,7 +185,7 @@ static struct under_way *free_place(struct exchange_queue *queue)
 	return NULL;
 }
 
-bool exchange_pack(struct exchange *self, uint32_t queue_index, uint64_t now_us, struct arena *arena,
+bool exchange_pack(struct exchange *self, uint32_t queue_index, uint64_t now_us, uint64_t sent_us, struct arena *arena,
 		   struct exchange_batch *out, struct message_list *answers)
 {
 	struct exchange_queue *queue = &self->queues[queue_index];
@@ -194,8 +194,9 @@ bool exchange_pack(struct exchange *self, uint32_t queue_index, uint64_t now_us,
 	uint32_t count = codec_peer_fitting(queue->waiting.first, self->options.batch_max);
 	batch->questions = take_first(&queue->waiting, count);
 	uint32_t ms = budget_ms(&batch->questions, now_us);
-	int error = scratch == NULL ? -ENOMEM
-				    : codec_peer_encode(batch->questions.first, count, ms, scratch, &out->request);
+	int error = scratch == NULL
+			    ? -ENOMEM
+			    : codec_peer_encode(batch->questions.first, count, ms, sent_us, scratch, &out->request);
 	arena_unref(scratch);
 	if (error < 0) {
 		fail_all(&batch->questions, REPLICA_OVERLOADED, arena, answers);

@@ -76,10 +76,11 @@ void exchange_ask(struct exchange *, struct message *question, struct arena *, s
 /* A queue from which a batch may leave now, and its peer. False: none. Each queue is given until it has been packed or
  * refused as far as possible. */
 bool exchange_next(struct exchange *, uint32_t *queue_out, uint64_t *peer_out);
-/* Makes a batch of the first questions of the queue. False: memory is out, and all that waited there are answered by
- * REPLICA_OVERLOADED. */
-bool exchange_pack(struct exchange *, uint32_t queue, uint64_t now_us, struct arena *, struct exchange_batch *out,
-		   struct message_list *answers);
+/* Makes a batch of the first questions of the queue, whose budget is what their deadlines leave now. sent_us: rpc_sent_us
+ * of now, by which the peer tells how long it was under way. False: memory is out, and all that waited there are answered
+ * by REPLICA_OVERLOADED. */
+bool exchange_pack(struct exchange *, uint32_t queue, uint64_t now_us, uint64_t sent_us, struct arena *,
+		   struct exchange_batch *out, struct message_list *answers);
 /* Nothing can be sent to this peer: all that wait in the queue are answered. */
 void exchange_refuse(struct exchange *, uint32_t queue, int error, struct arena *, struct message_list *answers);
 /* The batch is over. error 0: the peer's response, whose bytes are not needed afterwards. Else nobody answered, and the

@@ -39,7 +39,7 @@ class KeysTest(ClusterTest):
         self.assertEqual(two.get("cart", r=3).values, [b"milk, eggs, tea"])
 
     def test_the_same_operation_id_is_one_write(self):
-        operation_id = os.urandom(16)
+        operation_id = kvring.new_operation_id()
         for node in self.cluster.nodes:
             self.cluster.client(node).put("once", b"v", operation_id=operation_id)
         self.assertEqual(self.cluster.client().get("once", r=3).values, [b"v"])

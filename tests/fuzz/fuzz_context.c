@@ -23,7 +23,7 @@ static void check_decoded(const struct context *context, struct rpc_slice bytes,
 
 	check(context_encode(context, key, arena, &again) == 0);
 	check(again.size == bytes.size && (bytes.size == 0 || memcmp(again.data, bytes.data, bytes.size) == 0));
-	check(context_with_dot(context, (struct dot){3, UINT64_MAX}, key, arena, &again) == 0);
+	check(context_with_dot(context, (struct dot){3, UINT64_MAX}, (struct mark){0}, key, arena, &again) == 0);
 	check(context_decode(again, key, arena, &with, NULL) == 0);
 	check(context_covers(&with, (struct dot){3, UINT64_MAX}));
 }

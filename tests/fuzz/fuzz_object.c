@@ -52,9 +52,10 @@ static void check_alone(const struct object *object, struct rpc_slice bytes, str
 	check(same(encode(object, arena), bytes));
 	check(object_merge(object, object, arena, &out, &changed) == 0 && !changed);
 	check(same(encode(&out, arena), bytes));
-	check(object_context(object, key, arena, &encoded) == 0);
+	check(object_context(object, key, 0, arena, &encoded) == 0);
 	check(context_decode(encoded, key, arena, &context, NULL) == 0);
-	status = object_put(object, &context, &sibling, 5, arena, &out, &result, &dot, &truncated);
+	status = object_put(object, &context, &sibling, &(struct object_terms){.now_ms = 5}, arena, &out, &result, &dot,
+			    &truncated);
 	check(status == 0 || status == -EEXIST);
 	if (status == 0)
 		check(decode(encode(&out, arena), arena, &out));

@@ -45,7 +45,7 @@ static void try_question(enum method method, struct rpc_slice body, struct arena
 	if (count > 0) {
 		check(codec_peer_method(first) == method);
 		fits = codec_peer_fitting(first, UINT32_MAX);
-		check(codec_peer_encode(first, fits, 1, arena, &encoded) == 0);
+		check(codec_peer_encode(first, fits, 1, 7, arena, &encoded) == 0);
 		check(fits > 0 && fits <= count);
 		rpc_message_free(encoded);
 	}

@@ -227,8 +227,9 @@ static struct client_operation operation_of(const struct scene *scene, enum oper
 		.context = {arena_copy(arena, ask.context.data, ask.context.size), ask.context.size},
 		.quorum = ask.quorum,
 		.tombstone = ask.tombstone,
-		.operation_id = {ask.id},
+		.attempt = 1,
 	};
+	operation_id_of(ask.id, scene->now_ms, operation.operation_id);
 	return operation;
 }
 
@@ -322,6 +323,15 @@ void scene_coordinated(struct scene *scene, unsigned node, enum replica_status s
 		answer->coordinated.object = copy_text(answer->home, bytes);
 		answer->coordinated.dot = (struct dot){scene_node(node), 9};
 	}
+	scene_message(scene, answer);
+}
+
+void scene_superseded(struct scene *scene, unsigned node)
+{
+	struct message *answer = answer_to(scene_question(scene, MESSAGE_COORDINATE, node), MESSAGE_COORDINATED);
+	answer->coordinated.status = REPLICA_OK;
+	answer->coordinated.object = copy_text(answer->home, "encoded object");
+	answer->coordinated.mark = (struct mark){scene->now_ms, 7};
 	scene_message(scene, answer);
 }
 
@@ -420,16 +430,16 @@ struct rpc_slice scene_object(struct scene *scene, struct rpc_slice old_bytes, b
 		context.vector = old.vector;
 	struct sibling sibling = {
 		.dot = {scene_node(node), counter},
-		.operation_id = {(uint8_t)node, (uint8_t)counter},
 		.flags = value ? 0 : SIBLING_TOMBSTONE,
 		.value = value ? slice(value) : (struct rpc_slice){0},
 	};
+	operation_id_of((uint32_t)(node << 16 | counter), scene->now_ms, sibling.operation_id);
 	enum object_put_result result;
 	struct dot dot;
 	uint32_t truncated;
-	assert_int_equal(
-		object_put(&old, &context, &sibling, scene->now_ms, scene->arena, &fresh, &result, &dot, &truncated),
-		0);
+	assert_int_equal(object_put(&old, &context, &sibling, &(struct object_terms){.now_ms = scene->now_ms},
+				    scene->arena, &fresh, &result, &dot, &truncated),
+			 0);
 	assert_int_equal(result, OBJECT_PUT_ADDED);
 	return encoded(scene, &fresh);
 }

@@ -65,6 +65,8 @@ void scene_tick(struct scene *, uint64_t us);      /* passes time; the timer fir
 
 /* Answers the newest open question of that kind to that node, or, when there is none, the last one once more. */
 void scene_coordinated(struct scene *, unsigned node, enum replica_status);
+/* OK, but the operation is no longer live there. */
+void scene_superseded(struct scene *, unsigned node);
 void scene_stored(struct scene *, unsigned node, enum replica_status);
 /* The object, or its digest when that was asked. Size 0: absent. */
 void scene_fetched(struct scene *, unsigned node, struct rpc_slice object);

@@ -16,7 +16,7 @@ uint64_t machine_now_us(const struct machine *machine)
 
 uint64_t machine_now_ms(const struct machine *machine)
 {
-	return (uint64_t)WORLD_START_MS * 1000 + machine->world->schedule.now_us / 1000 + (uint64_t)machine->skew_ms;
+	return oracle_unix_ms(machine->world->schedule.now_us) + (uint64_t)machine->skew_ms;
 }
 
 uint64_t machine_to_virtual(const struct machine *machine, uint64_t clock_us)

@@ -333,7 +333,7 @@ void options_draw(const struct sim_options *options, uint64_t seed, struct sim_s
 	out->crash_rate = PICK_ONE(&random, options->crash_rate, 0, 20, 60, 200, 600);
 	out->partition_rate = PICK_ONE(&random, options->partition_rate, 0, 0, 20, 100);
 	out->disk_error_rate = PICK_ONE(&random, options->disk_error_rate, 0, 0, 0, 30);
-	out->skew_ms = PICK_ONE(&random, options->skew_ms, 0, 100, 5000, 3600000);
+	out->skew_ms = PICK_ONE(&random, options->skew_ms, 0, 100, 5000, 500000);
 	out->kill_permille = PICK_ONE(&random, OPTION_DRAWN, 0, 300, 700);
 	out->down_max_ms = PICK_ONE(&random, OPTION_DRAWN, 10, 500, 5000);
 	out->down_together = PICK_ONE(&random, options->down_together, 1, 1, 2, out->nodes);

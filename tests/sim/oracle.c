@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "rpc/operation_id.h"
 #include "tests/sim/sim_random.h"
 
 void oracle_init(struct oracle *oracle, uint64_t seed, uint32_t replica_count)
@@ -78,6 +79,11 @@ uint32_t oracle_begin(struct oracle *oracle, uint32_t client, uint32_t key, bool
 	return oracle->count++;
 }
 
+uint64_t oracle_unix_ms(uint64_t now_us)
+{
+	return (uint64_t)ORACLE_START_S * 1000 + now_us / 1000;
+}
+
 static uint64_t secret(const struct oracle *oracle, uint64_t number)
 {
 	return sim_random_mix(oracle->seed * 0x9e3779b97f4a7c15u + number + 1);
@@ -86,10 +92,11 @@ static uint64_t secret(const struct oracle *oracle, uint64_t number)
 void oracle_id(const struct oracle *oracle, uint32_t write, uint8_t id_out[ORACLE_ID_SIZE])
 {
 	uint64_t half = secret(oracle, write);
+	uint8_t random[OPERATION_ID_RANDOM_SIZE];
 
-	memset(id_out, 0, ORACLE_ID_SIZE);
-	memcpy(id_out, &write, sizeof(write));
-	memcpy(id_out + 8, &half, sizeof(half));
+	memcpy(random, &half, sizeof(random) - sizeof(write));
+	memcpy(random + sizeof(random) - sizeof(write), &write, sizeof(write));
+	operation_id_make(oracle_unix_ms(oracle->writes[write].begun_us), random, id_out);
 }
 
 uint32_t oracle_find(const struct oracle *oracle, const uint8_t id[ORACLE_ID_SIZE])
@@ -97,7 +104,7 @@ uint32_t oracle_find(const struct oracle *oracle, const uint8_t id[ORACLE_ID_SIZ
 	uint8_t expected[ORACLE_ID_SIZE];
 	uint32_t write;
 
-	memcpy(&write, id, sizeof(write));
+	memcpy(&write, id + ORACLE_ID_SIZE - sizeof(write), sizeof(write));
 	if (write >= oracle->count)
 		return ORACLE_NONE;
 	oracle_id(oracle, write, expected);

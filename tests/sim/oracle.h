@@ -28,7 +28,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ORACLE_VALUE_MAX = 8192, ORACLE_ID_SIZE = 16 };
+enum {
+	ORACLE_VALUE_MAX = 8192,
+	ORACLE_ID_SIZE = 16,
+	ORACLE_START_S = 1700000000, /* Unix time when a run begins */
+};
 #define ORACLE_NONE UINT32_MAX
 
 /* What a context covers directly. */
@@ -80,6 +84,9 @@ void oracle_set_fini(struct oracle_set *);
 /* A new write; its number. */
 uint32_t oracle_begin(struct oracle *, uint32_t client, uint32_t key, bool is_delete, const struct oracle_set *given,
 		      uint64_t now_us);
+/* By the clients' clocks, which are right. */
+uint64_t oracle_unix_ms(uint64_t now_us);
+/* A UUID version 7. */
 void oracle_id(const struct oracle *, uint32_t write, uint8_t id_out[ORACLE_ID_SIZE]);
 /* ORACLE_NONE when no write has this id. */
 uint32_t oracle_find(const struct oracle *, const uint8_t id[ORACLE_ID_SIZE]);

@@ -30,7 +30,6 @@
 #include "tests/sim/sim_fs.h"
 
 enum {
-	WORLD_START_MS = 1700000000, /* seconds: Unix time when a run begins */
 	OPERATIONS_PER_REQUEST_MAX = 3,
 	ROT_PATH_SIZE = 128,
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/tools/harness.h"
+#include "rpc/operation_id.h"
 #include "tools/kvctl/state.h"
 
 static char *new_path(void)
@@ -21,6 +22,7 @@ static void test_what_was_saved_comes_back(void **state)
 	saved.offset = 600, saved.line = 20, saved.record_count = 7, saved.output_size = 12345;
 	assert_int_equal(state_save(path, &saved, &error), 0);
 	assert_int_equal(state_load(path, 1000, &loaded, &error), 0);
+	saved.resumed = true;
 	assert_memory_equal(&loaded, &saved, sizeof saved);
 	remove_temporary(path);
 }
@@ -35,6 +37,26 @@ static void test_a_state_of_another_input_is_refused(void **state)
 	assert_int_equal(state_save(path, &saved, &error), 0);
 	assert_int_equal(state_load(path, 1001, &saved, &error), -EBADMSG);
 	assert_non_null(strstr(error.text, "1001"));
+	remove_temporary(path);
+}
+
+/* Nodes refuse attempts of operations that old. */
+static void test_an_old_state_gives_other_operation_ids(void **state)
+{
+	(void)state;
+	char *path = new_path();
+	struct state saved = {.input_size = 1000, .id = 1}, loaded;
+	struct rpc_error error;
+	uint8_t before[16], after[16];
+	for (int minutes = 0; minutes <= 60; minutes += 60) {
+		state_begin_window(&saved);
+		saved.time_ms -= (uint64_t)minutes * 60 * 1000;
+		assert_int_equal(state_save(path, &saved, &error), 0);
+		assert_int_equal(state_load(path, 1000, &loaded, &error), 0);
+		state_operation_id(&saved, 100, before);
+		state_operation_id(&loaded, 100, after);
+		assert_int_equal(memcmp(before, after, 16) == 0, minutes == 0);
+	}
 	remove_temporary(path);
 }
 
@@ -79,7 +101,8 @@ static void test_without_a_path_nothing_is_kept(void **state)
 static void test_operation_ids_are_the_same_for_a_record_and_differ_otherwise(void **state)
 {
 	(void)state;
-	const struct state one = {.id = 1}, two = {.id = 2};
+	const struct state one = {.id = 1, .time_ms = 77}, two = {.id = 2, .time_ms = 77};
+	uint64_t time_ms;
 	uint8_t a[16], again[16], other_record[16], other_run[16];
 	state_operation_id(&one, 100, a);
 	state_operation_id(&one, 100, again);
@@ -88,6 +111,8 @@ static void test_operation_ids_are_the_same_for_a_record_and_differ_otherwise(vo
 	assert_memory_equal(a, again, 16);
 	assert_memory_not_equal(a, other_record, 16);
 	assert_memory_not_equal(a, other_run, 16);
+	assert_true(operation_id_time(a, &time_ms));
+	assert_int_equal(time_ms, 77);
 }
 
 int main(void)
@@ -95,6 +120,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_was_saved_comes_back),
 		cmocka_unit_test(test_a_state_of_another_input_is_refused),
+		cmocka_unit_test(test_an_old_state_gives_other_operation_ids),
 		cmocka_unit_test(test_an_offset_past_the_input_is_refused),
 		cmocka_unit_test(test_a_file_that_is_no_state_is_refused),
 		cmocka_unit_test(test_without_a_path_nothing_is_kept),

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
+#include "rpc/operation_id.h"
 
 enum {
 	TIMEOUT_MS_DEFAULT = 5000,
@@ -194,6 +195,8 @@ static int call_encode(const struct client_call *call, uint32_t left_ms, struct 
 		.method = {(const uint8_t *)name, strlen(name)},
 		.has_operation_id = methods[call->method].writes,
 		.deadline_ms = left_ms,
+		.attempt = call->reply.attempts + 1,
+		.sent_us = rpc_sent_us(),
 	};
 	memcpy(head.operation_id, call->reply.operation_id, sizeof(head.operation_id));
 	return rpc_request_encode(&head, call->request, out);
@@ -319,6 +322,17 @@ static void call_on_done(struct rpc_pending *pending)
 
 /* ---- starting --------------------------------------------------------------------------------------------------- */
 
+int client_operation_id(uint8_t id_out[RPC_OPERATION_ID_SIZE])
+{
+	struct timespec now;
+	uint8_t random[OPERATION_ID_RANDOM_SIZE];
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (getrandom(random, sizeof(random), 0) != sizeof(random))
+		return -EIO;
+	operation_id_make((uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000, random, id_out);
+	return 0;
+}
+
 static int operation_id_choose(const struct client_call *call, uint8_t id[RPC_OPERATION_ID_SIZE])
 {
 	if (call->method == CLIENT_PUT || call->method == CLIENT_DELETE) {
@@ -330,7 +344,7 @@ static int operation_id_choose(const struct client_call *call, uint8_t id[RPC_OP
 		if (put->operation_id.len != 0)
 			return -EINVAL;
 	}
-	return getrandom(id, RPC_OPERATION_ID_SIZE, 0) == RPC_OPERATION_ID_SIZE ? 0 : -EIO;
+	return client_operation_id(id);
 }
 
 /* Everything up to the first attempt. */

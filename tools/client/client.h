@@ -111,7 +111,12 @@ struct client_reply {
 void client_reply_release(struct client_reply *);
 
 /* ---- synchronous calls ---------------------------------------------------------------------------------------- */
-/* Each returns reply->status and always sets the reply. A PutRequest with an operation_id (16 bytes) uses that one. */
+/* Each returns reply->status and always sets the reply. A PutRequest with an operation_id (16 bytes, see
+ * client_operation_id) uses that one, for the attempt that its `attempt` says: 1 when it is new, 0 when the operation may
+ * have been asked for before. Attempts within one call are counted by the call. */
+
+/* A new operation id: a UUID version 7. Nodes refuse any other kind. */
+RPC_OK int client_operation_id(uint8_t id_out[RPC_OPERATION_ID_SIZE]);
 
 RPC_OK int client_put(struct client *, const Kvring__V1__PutRequest *, struct client_reply *);
 RPC_OK int client_get(struct client *, const Kvring__V1__GetRequest *, struct client_reply *);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/kvbench/slot.h"
+#include "rpc/operation_id.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum {
 	ATTEMPTS_MAX = 50, /* of a load or prepare request */
@@ -156,12 +158,15 @@ static ProtobufCBinaryData bucket_of(const struct slot *slot)
 static void build_puts(struct slot *slot)
 {
 	const struct phase_options *options = slot->phase->options;
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	uint64_t unix_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 	for (uint32_t i = 0; i < slot->count; i++) {
 		struct slot_item *item = &slot->items[i];
 		Kvring__V1__PutRequest *put = &slot->puts[i];
 		uint8_t *value = slot->values + (size_t)i * options->value_size;
 		uint64_t id[2] = {random_next(&slot->random), random_next(&slot->random)};
-		memcpy(item->operation_id, id, sizeof id);
+		operation_id_make(unix_ms, (const uint8_t *)id, item->operation_id);
 		payload_fill(item->number, &slot->random, value, options->value_size);
 		item->context_size =
 			contexts_get(slot->phase->contexts, item->number, &item->context, &item->context_room);
@@ -171,6 +176,7 @@ static void build_puts(struct slot *slot)
 		put->value = (ProtobufCBinaryData){options->value_size, value};
 		put->context = (ProtobufCBinaryData){item->context_size, item->context};
 		put->operation_id = (ProtobufCBinaryData){sizeof item->operation_id, item->operation_id};
+		put->attempt = 1;
 		put->w = options->w;
 	}
 	kvring__v1__batch_put_request__init(&slot->batch_put);

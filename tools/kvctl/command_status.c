@@ -34,8 +34,7 @@ static error_t parse_arguments(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option status_options[] = {
-	{"wait-up", OPTION_WAIT_UP, "COUNT", 0, "Wait until this many members are up and linked, at most for --timeout",
-	 1},
+	{"wait-up", OPTION_WAIT_UP, "COUNT", 0, "Wait until this many members are up, at most for --timeout", 1},
 	{0},
 };
 
@@ -43,8 +42,7 @@ static const struct argp status_argp = {
 	.options = status_options,
 	.parser = parse_arguments,
 	.doc = "Shows every member of the cluster as the answering node knows it."
-	       "\vSTATE is up, unreachable (no news for some seconds), unknown (none since the answering node "
-	       "started) or starting; no link: that node is not connected to it. EPOCH is that of the ring document "
+	       "\vSTATE is up, unreachable (no news for some seconds) or starting. EPOCH is that of the ring document "
 	       "the member "
 	       "has installed. KEYS counts replicas held, an estimate. LOAD is the busy share of its busiest worker. "
 	       "HEARD is the "
@@ -82,13 +80,10 @@ static json_t *member_json(const Kvring__V1__NodeStatus *member)
 		{"uptime_ms", member->uptime_ms},
 		{"shard_count", member->shard_count},
 		{"last_seen_ms", member->last_seen_ms},
-		{"dead_shards", member->dead_shards},
 	};
 	for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
 		json_object_set_new(object, figures[i].name, json_integer((json_int_t)figures[i].number));
 	json_object_set_new(object, "load", json_real(member->load));
-	json_object_set_new(object, "heard", json_boolean(member->heard));
-	json_object_set_new(object, "linked", json_boolean(member->linked));
 	json_object_set_new(object, "version", json_string(member->version));
 	return object;
 }
@@ -112,25 +107,11 @@ static const char *name_of(const Kvring__V1__StatusResponse *status, uint64_t id
 	return "a node that is no member";
 }
 
-static bool is_up(const Kvring__V1__NodeStatus *member)
-{
-	return !strcmp(member->state, "up");
-}
-
-static void state_cell(struct table *table, const Kvring__V1__NodeStatus *member)
-{
-	if (member->dead_shards)
-		table_cell(table, "%s, %" PRIu32 " of %" PRIu32 " shards dead", member->state, member->dead_shards,
-			   member->shard_count);
-	else
-		table_cell(table, "%s%s", member->state, is_up(member) && !member->linked ? ", no link" : "");
-}
-
 static void member_row(struct table *table, const Kvring__V1__NodeStatus *member)
 {
 	char text[32];
 	table_cell(table, "%s", member->name);
-	state_cell(table, member);
+	table_cell(table, "%s", member->state);
 	table_cell(table, "%s", member->client_address);
 	table_cell(table, "%s/%s", member->datacenter, *member->rack ? member->rack : "-");
 	table_cell(table, "%" PRIu32, member->weight);
@@ -142,7 +123,7 @@ static void member_row(struct table *table, const Kvring__V1__NodeStatus *member
 	table_cell(table, "%s", table_count(member->puts, text));
 	table_cell(table, "%s", table_count(member->gets, text));
 	table_cell(table, "%s", table_duration(member->uptime_ms, text));
-	table_cell(table, "%s", member->heard ? table_duration(member->last_seen_ms, text) : "never");
+	table_cell(table, "%s", table_duration(member->last_seen_ms, text));
 }
 
 /* n2 before n10 */
@@ -176,7 +157,7 @@ static uint32_t count_up(const Kvring__V1__StatusResponse *status)
 {
 	uint32_t count = 0;
 	for (size_t i = 0; i < status->n_members; i++)
-		count += is_up(status->members[i]) && status->members[i]->linked;
+		count += !strcmp(status->members[i]->state, "up");
 	return count;
 }
 
@@ -194,7 +175,7 @@ static int wait_up(const struct status_arguments *arguments, struct client_reply
 			if (error < 0)
 				return kvctl_fail_call(kvctl, reply);
 			return kvctl_fail(kvctl, KVCTL_UNREACHABLE,
-					  "%" PRIu32 " of %" PRIu32 " members are up and linked after %" PRIu32
+					  "%" PRIu32 " of %" PRIu32 " members are up after %" PRIu32
 					  " ms; `kvctl status` shows which",
 					  up, arguments->wait_up, kvctl->timeout_ms);
 		}

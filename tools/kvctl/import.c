@@ -93,8 +93,10 @@ static enum batches_verdict on_put(void *arg, size_t index, const Kvring__V1__Pu
 	struct import *import = arg;
 	if (put->outcome == KVRING__V1__OUTCOME__DONE)
 		return BATCHES_SETTLED;
-	if (batches_judge(put->outcome, put->code) == BATCHES_AGAIN)
+	if (batches_judge(put->outcome, put->code) == BATCHES_AGAIN) {
+		import->puts[index].attempt = 0; /* no longer the first */
 		return BATCHES_AGAIN;
+	}
 	return refuse(import, import->put_records[index], "refused", kvctl_reason(put->message, put->code));
 }
 
@@ -117,6 +119,7 @@ static void build_puts(struct import *import)
 		put->value = (ProtobufCBinaryData){record->value_size, record->value};
 		put->context = (ProtobufCBinaryData){slot->context_size, slot->context};
 		put->operation_id = (ProtobufCBinaryData){sizeof slot->operation_id, slot->operation_id};
+		put->attempt = transfer->state.resumed ? 0 : 1;
 		put->w = import->options->w;
 	}
 }

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include "rpc/operation_id.h"
 
 #define TTL_MAX_MS (UINT64_C(1000) * 365 * 86400 * 1000) /* a thousand years */
 
@@ -121,6 +121,19 @@ static int take_operation_id(const struct kv_arguments *arguments, struct kv_byt
 	return KVCTL_DONE;
 }
 
+/* One of its own, unless it was given. */
+static int need_operation_id(const struct kv_arguments *arguments, struct kv_bytes *bytes,
+			     Kvring__V1__PutRequest *request)
+{
+	if (request->operation_id.len > 0)
+		return KVCTL_DONE;
+	if (client_operation_id(bytes->operation_id) < 0)
+		return kvctl_fail(arguments->kvctl, KVCTL_USAGE, "the system gives no random numbers");
+	request->operation_id = (ProtobufCBinaryData){sizeof bytes->operation_id, bytes->operation_id};
+	request->attempt = 1;
+	return KVCTL_DONE;
+}
+
 int kv_arguments_value(const struct kv_arguments *arguments, struct kv_bytes *bytes, ProtobufCBinaryData *value)
 {
 	const char *path = arguments->value_path, *argument = arguments->value_argument;
@@ -156,7 +169,12 @@ int kv_arguments_put(const struct kv_arguments *arguments, struct kv_bytes *byte
 	}
 	kv_arguments_bucket(arguments, &request->bucket);
 	request->w = arguments->w;
-	if (arguments->ttl_ms)
-		request->expires_ms = (uint64_t)time(NULL) * 1000 + arguments->ttl_ms;
+	/* From the time of the operation, not of this attempt: a repeated one must say the same. */
+	if (status == KVCTL_DONE && arguments->ttl_ms) {
+		uint64_t begun_ms;
+		status = need_operation_id(arguments, bytes, request);
+		(void)operation_id_time(bytes->operation_id, &begun_ms);
+		request->expires_ms = begun_ms + arguments->ttl_ms;
+	}
 	return status;
 }

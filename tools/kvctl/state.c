@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
+#include "rpc/operation_id.h"
 
 static int fail(struct rpc_error *error_out, int error, const char *path, const char *what)
 {
@@ -16,9 +18,18 @@ static int fail(struct rpc_error *error_out, int error, const char *path, const 
 	return error;
 }
 
+enum { RESUME_MS_MAX = 8 * 60 * 1000 }; /* within the default of retry-window-s */
+
+static uint64_t unix_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 static int make_new(uint64_t input_size, struct state *out, struct rpc_error *error_out)
 {
-	*out = (struct state){.input_size = input_size};
+	*out = (struct state){.input_size = input_size, .time_ms = unix_ms()};
 	if (getrandom(&out->id, sizeof out->id, 0) != sizeof out->id)
 		return fail(error_out, -errno, "random numbers", strerror(errno));
 	return 0;
@@ -31,12 +42,16 @@ int state_load(const char *path, uint64_t input_size, struct state *out, struct 
 		return make_new(input_size, out, error_out);
 	if (!file)
 		return fail(error_out, -errno, path, strerror(errno));
+	*out = (struct state){.resumed = true};
 	int count = fscanf(file,
 			   "kvring-transfer 1 input %" SCNu64 " id %" SCNx64 " offset %" SCNu64 " line %" SCNu64
-			   " records %" SCNu64 " output %" SCNu64,
-			   &out->input_size, &out->id, &out->offset, &out->line, &out->record_count, &out->output_size);
+			   " records %" SCNu64 " output %" SCNu64 " time %" SCNu64,
+			   &out->input_size, &out->id, &out->offset, &out->line, &out->record_count, &out->output_size,
+			   &out->time_ms);
 	fclose(file);
-	if (count != 6)
+	if (unix_ms() > out->time_ms + RESUME_MS_MAX)
+		out->time_ms = unix_ms();
+	if (count != 6 && count != 7) /* 6: by a version that kept no time */
 		return fail(error_out, -EBADMSG, path,
 			    "is no state of an import or export; name another file, or remove it to start over");
 	if (out->input_size != input_size || out->offset > input_size) {
@@ -56,10 +71,16 @@ static bool write_state(const char *path, const struct state *state)
 		return false;
 	int size = fprintf(file,
 			   "kvring-transfer 1\ninput %" PRIu64 "\nid %016" PRIx64 "\noffset %" PRIu64 "\nline %" PRIu64
-			   "\nrecords %" PRIu64 "\noutput %" PRIu64 "\n",
+			   "\nrecords %" PRIu64 "\noutput %" PRIu64 "\ntime %" PRIu64 "\n",
 			   state->input_size, state->id, state->offset, state->line, state->record_count,
-			   state->output_size);
+			   state->output_size, state->time_ms);
 	return fclose(file) == 0 && size > 0;
+}
+
+void state_begin_window(struct state *state)
+{
+	state->time_ms = unix_ms();
+	state->resumed = false;
 }
 
 int state_save(const char *path, const struct state *state, struct rpc_error *error_out)
@@ -79,5 +100,7 @@ int state_save(const char *path, const struct state *state, struct rpc_error *er
 void state_operation_id(const struct state *state, uint64_t record_end_offset, uint8_t id_out[RPC_OPERATION_ID_SIZE])
 {
 	const uint64_t seed[2] = {state->id, record_end_offset};
-	XXH128_canonicalFromHash((XXH128_canonical_t *)id_out, XXH3_128bits(seed, sizeof seed));
+	XXH128_canonical_t hash;
+	XXH128_canonicalFromHash(&hash, XXH3_128bits(seed, sizeof seed));
+	operation_id_make(state->time_ms, hash.digest, id_out);
 }

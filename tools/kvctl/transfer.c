@@ -179,6 +179,7 @@ int transfer_advance(struct transfer *transfer)
 	transfer->state.record_count += window->count;
 	transfer->state.offset = last->end_offset;
 	transfer->state.line = last->end_line;
+	state_begin_window(&transfer->state);
 	if (state_save(transfer->options->state_path, &transfer->state, &error) < 0)
 		return kvctl_fail(transfer->options->kvctl, KVCTL_USAGE, "cannot note how far it has come: %s",
 				  error.text);

@@ -118,12 +118,14 @@ static void test_batch_with_mixed_results(void **state)
 	struct scene s;
 	scene_begin(&s, 1);
 	struct rpc_slice key = slice(s.key);
-	const struct client_operation operations[] = {
+	struct client_operation operations[] = {
 		{.kind = OPERATION_PUT, .key = key, .value = slice("red")},
 		{.kind = OPERATION_GET, .key = {0}},
 		{.kind = OPERATION_GET, .key = key, .quorum = 1},
 		{.kind = OPERATION_PUT, .key = key, .value = slice("blue"), .quorum = 3},
 	};
+	operation_id_of(1, s.now_ms, operations[0].operation_id);
+	operation_id_of(2, s.now_ms, operations[3].operation_id);
 	scene_batch(&s, operations, 4);
 	expect(&s, "coordinate n1, fetch n1, digest n2, digest n3, coordinate n1");
 	scene_coordinated(&s, 1, REPLICA_OK); /* the newest: blue */

@@ -38,7 +38,7 @@ static void test_put_question_carries_what_the_replica_needs(void **state)
 	scene_put(&s, .value = "red", .id = 0x77, .context = bytes);
 	const struct message *question = scene_question(&s, MESSAGE_COORDINATE, 1);
 	assert_slice_equal(question->coordinate.operation.value, slice("red"));
-	assert_int_equal(question->coordinate.operation.operation_id[0], 0x77);
+	assert_int_equal(question->coordinate.operation.operation_id[15], 0x77);
 	assert_true(context_covers(&question->coordinate.context, (struct dot){5, 6}));
 	uint32_t partition = ring_partition_of(s.document, "default", 7, s.key, strlen(s.key));
 	assert_int_equal(question->to.index, partition % SCENE_SHARDS);
@@ -270,6 +270,101 @@ static void test_put_sibling_limit(void **state)
 	scene_end(&s);
 }
 
+/* Refusals of the owner that no other can better, each with its advice. */
+static void test_put_refused_attempts(void **state)
+{
+	(void)state;
+	static const struct {
+		enum replica_status status;
+		uint32_t code;
+		const char *text;
+	} cases[] = {
+		{REPLICA_TOO_OLD, CODE(FAILED_PRECONDITION), "too old to repeat: read the key"},
+		{REPLICA_EARLY, CODE(INVALID_ARGUMENT), "correct the clock"},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct scene s;
+		scene_begin(&s, 1);
+		scene_put(&s, .value = "red");
+		scene_coordinated(&s, 1, cases[i].status);
+		expect(&s, "coordinate n1, client: refused 0/2");
+		assert_int_equal(s.code, cases[i].code);
+		scene_expect_text(&s, cases[i].text);
+		assert_int_equal(scene_in_flight(&s), 0);
+		scene_end(&s);
+	}
+}
+
+/* The owner from which the client got the context knows the operation: another one may be that. */
+static void test_put_with_a_context_of_its_own_goes_to_another_owner(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 1);
+	scene_put(&s, .value = "red");
+	scene_coordinated(&s, 1, REPLICA_OWN_CONTEXT);
+	expect(&s, "coordinate n1, forward n2");
+	scene_forwarded(&s, 2, OUTCOME_REFUSED, CODE(ABORTED), "own context");
+	expect(&s, "forward n3");
+	scene_forwarded(&s, 3, OUTCOME_DONE, 0, NULL);
+	expect(&s, "client: done 2/2");
+	scene_end(&s);
+}
+
+/* The value was superseded since an earlier attempt: done, and the client has seen no more than it had. */
+static void test_put_superseded_is_done_with_the_clients_context(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 1);
+	struct rpc_slice object = scene_object(&s, (struct rpc_slice){0}, false, 2, 5, "old"), given;
+	struct object decoded;
+	assert_int_equal(object_decode(object, s.arena, &decoded, NULL), 0);
+	assert_int_equal(object_context(&decoded, scene_engine_key(&s), 0, s.arena, &given), 0);
+	scene_put(&s, .value = "red", .context = given);
+	scene_superseded(&s, 1);
+	scene_stored(&s, 1, REPLICA_OK);
+	scene_stored(&s, 2, REPLICA_OK);
+	expect(&s, "coordinate n1, store n2, store n3, client: done 2/2");
+	struct context had, has;
+	assert_int_equal(context_decode(given, scene_engine_key(&s), s.arena, &had, NULL), 0);
+	assert_int_equal(context_decode(s.context, scene_engine_key(&s), s.arena, &has, NULL), 0);
+	assert_int_equal(has.vector.count, had.vector.count);
+	assert_int_equal(has.dot_count, 0);
+	assert_int_equal(has.past.count, had.past.count + 1);
+	scene_end(&s);
+}
+
+/* C5: nothing is written that cannot reach its quorum. */
+static void test_put_is_refused_while_too_few_owners_can_be_reached(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 1);
+	scene_set_reachable(&s, 2, false);
+	scene_put(&s, .value = "red", .quorum = 3);
+	expect(&s, "client: refused 0/3");
+	assert_int_equal(s.code, CODE(UNAVAILABLE));
+	scene_expect_text(&s, "2 of the key's 3 owners can be reached");
+	scene_put(&s, .value = "red");
+	expect(&s, "coordinate n1");
+	scene_end(&s);
+}
+
+static void test_put_needs_an_operation_id_with_a_time(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 1);
+	struct client_operation operation = {
+		.kind = OPERATION_PUT, .key = slice(s.key), .value = slice("red"), .operation_id = {1, 2, 3}};
+	scene_batch(&s, &operation, 1);
+	expect(&s, "client: refused 0/0");
+	assert_int_equal(s.code, CODE(INVALID_ARGUMENT));
+	scene_expect_text(&s, "UUID version 7");
+	scene_end(&s);
+}
+
 /* ---- forwarding -------------------------------------------------------------------------------------------------- */
 
 static void test_forward(void **state)
@@ -282,7 +377,7 @@ static void test_forward(void **state)
 	const struct message *question = s.questions[0];
 	assert_int_equal(question->to.kind, ACTOR_COORDINATOR);
 	assert_slice_equal(question->forward.operation.value, slice("red"));
-	assert_int_equal(question->forward.operation.operation_id[0], 9);
+	assert_int_equal(question->forward.operation.operation_id[15], 9);
 	scene_forwarded(&s, 1, OUTCOME_DONE, 0, NULL);
 	expect(&s, "client: done 2/2");
 	assert_int_equal(scene_in_flight(&s), 0);
@@ -381,9 +476,11 @@ static void test_forward_shares_the_deadline(void **state)
 	assert_int_equal(s.questions[0]->deadline_us, s.now_us + 1000000); /* a third */
 	scene_tick(&s, 999999);
 	expect(&s, "");
+	assert_int_equal(s.questions[0]->forward.operation.attempt, 1);
 	scene_tick(&s, 1);
 	expect(&s, "forward n2");
 	assert_int_equal(s.questions[1]->deadline_us, s.now_us + 1000000);
+	assert_int_equal(s.questions[1]->forward.operation.attempt, 2); /* the first may still be executed */
 	scene_tick(&s, 1000000);
 	expect(&s, "forward n3");
 	scene_tick(&s, 1000000);
@@ -477,6 +574,11 @@ int main(void)
 		cmocka_unit_test(test_put_duplicates_count_once),
 		cmocka_unit_test(test_put_answers_from_nobody_asked),
 		cmocka_unit_test(test_put_sibling_limit),
+		cmocka_unit_test(test_put_refused_attempts),
+		cmocka_unit_test(test_put_with_a_context_of_its_own_goes_to_another_owner),
+		cmocka_unit_test(test_put_superseded_is_done_with_the_clients_context),
+		cmocka_unit_test(test_put_is_refused_while_too_few_owners_can_be_reached),
+		cmocka_unit_test(test_put_needs_an_operation_id_with_a_time),
 		cmocka_unit_test(test_forward),
 		cmocka_unit_test(test_forward_prefers_reachable_owners),
 		cmocka_unit_test(test_forward_goes_on_to_the_next_owner),

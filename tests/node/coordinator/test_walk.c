@@ -46,6 +46,8 @@ struct record {
 	uint64_t started_us, deadline_us;
 	unsigned results;
 	bool executed;             /* some replica added the version */
+	bool superseded;           /* a later attempt found it superseded */
+	struct mark mark;          /* once a replica was asked */
 	struct arena *floor_arena; /* a get: what a quorum read had returned before it began */
 	struct context floor;
 };
@@ -199,8 +201,7 @@ static struct rpc_slice copy_into(struct message *message, struct rpc_slice byte
 
 static struct record *record_of(struct walk *walk, const struct client_operation *operation)
 {
-	uint32_t index;
-	memcpy(&index, operation->operation_id, sizeof index);
+	uint32_t index = operation_number(operation->operation_id);
 	assert_true(index < walk->record_count);
 	return &walk->records[index];
 }
@@ -213,13 +214,16 @@ static void coordinate(struct walk *walk, const struct message *question, unsign
 	struct object old = load(*stored, arena), fresh;
 	struct sibling sibling = {.dot = {scene_node(node + 1), ++walk->counters[node]}, .value = operation->value};
 	memcpy(sibling.operation_id, operation->operation_id, sizeof sibling.operation_id);
+	struct object_terms terms = {.now_ms = 1};
 	enum object_put_result result;
 	uint32_t truncated;
 	struct message *answer = answer_to(question, MESSAGE_COORDINATED);
-	assert_int_equal(object_put(&old, &question->coordinate.context, &sibling, 1, arena, &fresh, &result,
+	assert_int_equal(object_put(&old, &question->coordinate.context, &sibling, &terms, arena, &fresh, &result,
 				    &answer->coordinated.dot, &truncated),
 			 0);
 	answer->coordinated.status = result == OBJECT_PUT_SIBLING_LIMIT ? REPLICA_SIBLING_LIMIT : REPLICA_OK;
+	answer->coordinated.mark = record_of(walk, operation)->mark = sibling_mark(&sibling);
+	record_of(walk, operation)->superseded |= result == OBJECT_PUT_SUPERSEDED;
 	if (answer->coordinated.status == REPLICA_OK) {
 		record_of(walk, operation)->executed = true;
 		save(stored, &fresh, arena);
@@ -346,6 +350,29 @@ static struct rpc_slice engine_key(const struct walk *walk, const struct key_sta
 	return out;
 }
 
+/* Live or in the past. */
+static bool knows_operation(const struct object *object, struct mark mark)
+{
+	for (uint32_t i = 0; i < object->sibling_count; i++)
+		if (mark_compare(sibling_mark(&object->siblings[i]), mark) == 0)
+			return true;
+	return past_has(&object->past, mark);
+}
+
+/* Another client superseded the value between two attempts: w replicas know that it was there. */
+static void check_superseded_done(struct walk *walk, const struct record *record, const struct client_result *result,
+				  struct arena *arena)
+{
+	const struct key_state *key = &walk->keys[record->key];
+	unsigned holders = 0;
+	for (unsigned i = 0; i < 3; i++) {
+		struct object object = load(key->stored[node_index(key->owners[i])], arena);
+		holders += knows_operation(&object, record->mark) || object.past.horizon_ms > 0;
+	}
+	assert_true(result->acks_owners >= result->needed);
+	assert_true(holders >= result->needed);
+}
+
 static void check_put_done(struct walk *walk, const struct record *record, const struct client_result *result,
 			   struct arena *arena)
 {
@@ -353,6 +380,10 @@ static void check_put_done(struct walk *walk, const struct record *record, const
 	struct context context;
 	unsigned holders = 0;
 	assert_int_equal(context_decode(result->context, engine_key(walk, key, arena), arena, &context, NULL), 0);
+	if (record->superseded) {
+		check_superseded_done(walk, record, result, arena);
+		return;
+	}
 	assert_true(context.dot_count > 0);
 	struct dot dot = context.dots[context.dot_count - 1];
 	for (unsigned i = 0; i < 3; i++) {
@@ -496,7 +527,8 @@ static struct client_operation make_operation(struct walk *walk, struct arena *a
 	};
 	struct key_state *key = &walk->keys[record->key];
 	struct client_operation operation = {.kind = record->kind, .key = slice(key->name), .quorum = record->quorum};
-	memcpy(operation.operation_id, &index, sizeof index);
+	operation.attempt = 1;
+	operation_id_of(index, 1 + index, operation.operation_id);
 	if (record->kind == OPERATION_GET) {
 		record->floor_arena = arena_create(1024, SIZE_MAX);
 		struct rpc_slice floor = {arena_copy(record->floor_arena, key->read_context, key->read_context_size),

@@ -25,8 +25,7 @@ static struct sibling sibling(uint64_t actor, uint64_t counter, const char *valu
 {
 	struct sibling out = {.dot = {actor, counter}, .written_ms = 1000 + counter, .value = slice(value)};
 
-	memcpy(out.operation_id, &actor, sizeof(actor));
-	memcpy(out.operation_id + sizeof(actor), &counter, sizeof(counter));
+	operation_id_of((uint32_t)(actor << 16 | counter), out.written_ms, out.operation_id);
 	return out;
 }
 
@@ -37,7 +36,9 @@ static struct object put(const struct object *old, const struct context *context
 	struct dot dot;
 	uint32_t truncated;
 
-	assert_int_equal(object_put(old, context, &added, added.written_ms, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(object_put(old, context, &added, &(struct object_terms){.now_ms = added.written_ms}, arena,
+				    &out, &result, &dot, &truncated),
+			 0);
 	assert_int_equal(result, OBJECT_PUT_ADDED);
 	assert_int_equal(truncated, 0);
 	return out;
@@ -48,7 +49,7 @@ static struct context context_of(const struct object *object)
 	struct context context;
 	struct rpc_slice bytes;
 
-	assert_int_equal(object_context(object, key, arena, &bytes), 0);
+	assert_int_equal(object_context(object, key, 0, arena, &bytes), 0);
 	assert_int_equal(context_decode(bytes, key, arena, &context, NULL), 0);
 	return context;
 }
@@ -210,7 +211,7 @@ static void test_two_puts_in_a_row_through_two_replicas_leave_one_value(void **s
 	struct rpc_slice bytes;
 
 	(void)state;
-	assert_int_equal(context_with_dot(&blind, (struct dot){1, 10}, key, arena, &bytes), 0);
+	assert_int_equal(context_with_dot(&blind, (struct dot){1, 10}, (struct mark){0}, key, arena, &bytes), 0);
 	assert_int_equal(context_decode(bytes, key, arena, &context, NULL), 0);
 	second = put(&nothing, &context, sibling(2, 5, "second"));
 	assert_int_equal(second.seen_count, 1);
@@ -242,7 +243,9 @@ static void test_a_retry_at_the_same_replica_is_a_duplicate(void **state)
 
 	(void)state;
 	again.dot.counter = 11;
-	assert_int_equal(object_put(&one, &blind, &again, 1, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(object_put(&one, &blind, &again, &(struct object_terms){.now_ms = 1}, arena, &out, &result,
+				    &dot, &truncated),
+			 0);
 	assert_int_equal(result, OBJECT_PUT_DUPLICATE);
 	assert_int_equal(dot.counter, 10);
 	assert_slice_equal(encode(&out), encode(&one));
@@ -329,6 +332,205 @@ static void test_equal_dots_clash_beside_others_and_can_be_resolved(void **state
 	assert_int_equal(resolved.sibling_count, 1);
 }
 
+/* ---- at most once --------------------------------------------------------------------------------------------- */
+
+static struct object try_put(const struct object *old, const struct context *context, struct sibling added,
+			     struct object_terms terms, enum object_put_result *result_out)
+{
+	struct object out;
+	struct dot dot;
+	uint32_t truncated;
+
+	assert_int_equal(object_put(old, context, &added, &terms, arena, &out, result_out, &dot, &truncated), 0);
+	if (*result_out != OBJECT_PUT_ADDED) {
+		assert_slice_equal(encode(&out), encode(old));
+		assert_int_equal(truncated, 0);
+	}
+	return out;
+}
+
+static struct sibling tombstone(uint64_t actor, uint64_t counter)
+{
+	struct sibling out = sibling(actor, counter, "");
+
+	out.flags = SIBLING_TOMBSTONE;
+	return out;
+}
+
+/* The same operation, as another attempt made it. */
+static struct sibling again_at(struct sibling first, uint64_t actor, uint64_t counter)
+{
+	first.dot = (struct dot){actor, counter};
+	return first;
+}
+
+/* Put X, get, delete with its context, late attempt of X. */
+static void test_a_late_attempt_does_not_bring_a_deleted_value_back(void **state)
+{
+	struct sibling x = sibling(1, 10, "x");
+	struct object one = put(&nothing, &blind, x), deleted;
+	struct context seen = context_of(&one);
+	enum object_put_result result;
+
+	(void)state;
+	deleted = put(&one, &seen, tombstone(1, 11));
+	assert_true(past_has(&deleted.past, sibling_mark(&x)));
+	try_put(&deleted, &blind, again_at(x, 1, 12), (struct object_terms){.now_ms = 1, .repeated = true}, &result);
+	assert_int_equal(result, OBJECT_PUT_SUPERSEDED);
+	/* The first attempt may be the one that comes late. */
+	try_put(&deleted, &blind, again_at(x, 1, 12), (struct object_terms){.now_ms = 1}, &result);
+	assert_int_equal(result, OBJECT_PUT_SUPERSEDED);
+	/* Also where nothing but the delete has arrived. */
+	try_put(&(struct object){0}, &seen, again_at(x, 2, 1), (struct object_terms){.now_ms = 1}, &result);
+	assert_int_equal(result, OBJECT_PUT_OWN_CONTEXT);
+	deleted = put(&nothing, &seen, tombstone(2, 1));
+	try_put(&deleted, &blind, again_at(x, 2, 2), (struct object_terms){.now_ms = 1}, &result);
+	assert_int_equal(result, OBJECT_PUT_SUPERSEDED);
+}
+
+/* X ran at two owners that do not hear each other; a client deletes the one it sees. */
+static void test_the_dots_of_one_operation_die_together(void **state)
+{
+	struct sibling x = sibling(1, 10, "x");
+	struct object cut_off = put(&nothing, &blind, x), other = put(&nothing, &blind, again_at(x, 2, 7)), both;
+	struct context seen = context_of(&other);
+
+	(void)state;
+	other = put(&other, &seen, tombstone(2, 8));
+	for (int i = 0; i < 2; i++) {
+		both = i == 0 ? merge(&cut_off, &other) : merge(&other, &cut_off);
+		assert_int_equal(both.sibling_count, 1);
+		assert_int_equal(both.siblings[0].flags, SIBLING_TOMBSTONE);
+		assert_true(version_covers(&both.vector, x.dot)); /* seen: it does not come back from anywhere else */
+	}
+	/* Whoever gets the other version later drops it as well, and an empty third owner takes both in one. */
+	both = merge(&both, &cut_off);
+	assert_int_equal(both.sibling_count, 1);
+	both = merge(&nothing, &both);
+	assert_int_equal(both.sibling_count, 1);
+}
+
+/* A put at an owner that has heard nothing of X yet makes it know: the context says so. */
+static void test_a_context_tells_of_operations_that_have_not_arrived(void **state)
+{
+	struct sibling x = sibling(1, 10, "x"), y = sibling(1, 11, "y");
+	struct object first = put(&nothing, &blind, x), second;
+	struct context seen = context_of(&first);
+	enum object_put_result result;
+
+	(void)state;
+	first = put(&first, &seen, y);
+	seen = context_of(&first);
+	assert_int_equal(seen.past.count, 2); /* x, superseded, and y, live */
+	second = put(&nothing, &seen, sibling(2, 1, "z"));
+	try_put(&second, &blind, again_at(x, 2, 2), (struct object_terms){.now_ms = 1}, &result);
+	assert_int_equal(result, OBJECT_PUT_SUPERSEDED);
+	try_put(&second, &blind, again_at(y, 2, 2), (struct object_terms){.now_ms = 1}, &result);
+	assert_int_equal(result, OBJECT_PUT_SUPERSEDED);
+	/* And so does the context of a put, which is got without a read. */
+	struct rpc_slice bytes;
+	assert_int_equal(context_with_dot(&blind, x.dot, sibling_mark(&x), key, arena, &bytes), 0);
+	assert_int_equal(context_decode(bytes, key, arena, &seen, NULL), 0);
+	second = put(&nothing, &seen, sibling(2, 1, "z"));
+	try_put(&second, &blind, again_at(x, 2, 2), (struct object_terms){.now_ms = 1}, &result);
+	assert_int_equal(result, OBJECT_PUT_SUPERSEDED);
+}
+
+static void test_attempts_older_than_the_horizon_are_refused(void **state)
+{
+	struct sibling unknown = sibling(9, 3, "?");
+	struct object object = put(&nothing, &blind, sibling(1, 1, "x"));
+	struct object_terms first = {.now_ms = 1}, later = {.now_ms = 1, .repeated = true};
+	enum object_put_result result;
+
+	(void)state;
+	for (uint64_t counter = 2; counter <= PAST_MAX + 6; counter++) {
+		struct context seen = context_of(&object);
+		object = put(&object, &seen, sibling(1, counter, "x"));
+	}
+	assert_int_equal(object.past.count, PAST_MAX);
+	assert_int_equal(object.past.horizon_ms, 1000 + 5); /* of operations 1 to 5 nothing is known any more */
+	try_put(&object, &blind, unknown, later, &result);
+	assert_int_equal(result, OBJECT_PUT_TOO_OLD);
+	try_put(&object, &blind, unknown, first, &result);
+	assert_int_equal(result, OBJECT_PUT_ADDED); /* it is the only attempt so far */
+	try_put(&object, &blind, again_at(sibling(1, 3, "x"), 1, 100), later, &result);
+	assert_int_equal(result, OBJECT_PUT_TOO_OLD);
+	try_put(&object, &blind, sibling(9, 6, "newer"), later, &result);
+	assert_int_equal(result, OBJECT_PUT_ADDED);
+	/* The horizon goes where the vector goes. */
+	struct context seen = context_of(&object);
+	struct object elsewhere = put(&nothing, &seen, sibling(2, 50, "y"));
+	try_put(&elsewhere, &blind, unknown, later, &result);
+	assert_int_equal(result, OBJECT_PUT_TOO_OLD);
+	elsewhere = merge(&nothing, &elsewhere);
+	try_put(&elsewhere, &blind, unknown, later, &result);
+	assert_int_equal(result, OBJECT_PUT_TOO_OLD);
+}
+
+static void test_attempts_outside_the_window_are_refused(void **state)
+{
+	struct sibling x = sibling(1, 10, "x"); /* begun at 1010 */
+	struct object one = put(&nothing, &blind, x);
+	struct object_terms terms = {.window_ms = 500};
+	enum object_put_result result;
+
+	(void)state;
+	for (terms.now_ms = 1; terms.now_ms < 3000; terms.now_ms++) {
+		enum object_put_result expected = terms.now_ms > 1510  ? OBJECT_PUT_TOO_OLD
+						  : terms.now_ms < 510 ? OBJECT_PUT_EARLY
+								       : OBJECT_PUT_ADDED;
+		try_put(&nothing, &blind, x, terms, &result);
+		assert_int_equal(result, expected);
+		try_put(&one, &blind, again_at(x, 1, 11), terms, &result);
+		assert_int_equal(result, OBJECT_PUT_DUPLICATE); /* that is always known */
+	}
+}
+
+static void test_what_is_forgotten_raises_the_horizon(void **state)
+{
+	struct sibling x = sibling(1, 10, "x");
+	struct object object = put(&nothing, &blind, x);
+	struct context seen = context_of(&object);
+	struct rpc_slice bytes;
+
+	(void)state;
+	object = put(&object, &seen, sibling(1, 500, "y"));
+	past_forget(&object.past, 1400);
+	assert_int_equal(object.past.count, 0);
+	assert_int_equal(object.past.horizon_ms, 1010);
+	/* So does what a context leaves out for its age. */
+	assert_int_equal(object_context(&object, key, 1501, arena, &bytes), 0);
+	assert_int_equal(context_decode(bytes, key, arena, &seen, NULL), 0);
+	assert_int_equal(seen.past.count, 0);
+	assert_int_equal(seen.past.horizon_ms, 1500);
+}
+
+/* An object with a past is format 2; one without is written as before, and what was stored before is read. */
+static void test_formats(void **state)
+{
+	struct object one = put(&nothing, &blind, sibling(1, 10, "x")), two;
+	struct context seen = context_of(&one);
+
+	(void)state;
+	two = put(&one, &seen, sibling(1, 11, "y"));
+	assert_int_equal(encode(&one).data[0], 1);
+	assert_int_equal(encode(&two).data[0], 2);
+	assert_int_equal(encode(&two).size, encode(&one).size + 1 + 2 + 8 + 1);
+	struct object again = decode(encode(&two));
+	assert_int_equal(again.past.count, 1);
+	assert_int_equal(mark_compare(again.past.marks[0], two.past.marks[0]), 0);
+	/* O6 */
+	struct object both = two;
+	struct sibling old = one.siblings[0];
+	both.siblings = (struct sibling[]){old, two.siblings[0]};
+	both.sibling_count = 2;
+	struct rpc_slice bytes = encode(&both);
+	struct rpc_error error = {""};
+	assert_int_equal(object_decode(bytes, arena, &again, &error), -EBADMSG);
+	assert_non_null(strstr(error.text, "operation in the past"));
+}
+
 /* Others would take such a write for superseded and drop it. */
 static void test_a_dot_that_is_not_new_is_refused(void **state)
 {
@@ -341,9 +543,15 @@ static void test_a_dot_that_is_not_new_is_refused(void **state)
 	uint32_t truncated;
 
 	(void)state;
-	assert_int_equal(object_put(&one, &blind, &old_dot, 1, arena, &out, &result, &dot, &truncated), -EEXIST);
-	assert_int_equal(object_put(&one, &forged, &new_dot, 1, arena, &out, &result, &dot, &truncated), -EEXIST);
-	assert_int_equal(object_put(&one, &blind, &new_dot, 1, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(object_put(&one, &blind, &old_dot, &(struct object_terms){.now_ms = 1}, arena, &out, &result,
+				    &dot, &truncated),
+			 -EEXIST);
+	assert_int_equal(object_put(&one, &forged, &new_dot, &(struct object_terms){.now_ms = 1}, arena, &out, &result,
+				    &dot, &truncated),
+			 -EEXIST);
+	assert_int_equal(object_put(&one, &blind, &new_dot, &(struct object_terms){.now_ms = 1}, arena, &out, &result,
+				    &dot, &truncated),
+			 0);
 }
 
 static void test_sibling_limit_refuses_only_what_adds(void **state)
@@ -361,7 +569,9 @@ static void test_sibling_limit_refuses_only_what_adds(void **state)
 		if (i == 1)
 			seen = context_of(&object);
 	}
-	assert_int_equal(object_put(&object, &blind, &one_more, 1, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(object_put(&object, &blind, &one_more, &(struct object_terms){.now_ms = 1}, arena, &out,
+				    &result, &dot, &truncated),
+			 0);
 	assert_int_equal(result, OBJECT_PUT_SIBLING_LIMIT);
 	assert_slice_equal(encode(&out), encode(&object));
 	out = put(&object, &seen, one_more); /* takes one, gives one */
@@ -405,7 +615,9 @@ static void test_truncation_takes_the_oldest_without_a_sibling(void **state)
 	assert_int_equal(object.vector.count, LIMIT_CLOCK_TRUNCATE);
 	assert_int_equal(object.sibling_count, 2);
 	struct sibling last = sibling(1000, 1000, "y");
-	assert_int_equal(object_put(&object, &seen, &last, 2000, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(object_put(&object, &seen, &last, &(struct object_terms){.now_ms = 2000}, arena, &out, &result,
+				    &dot, &truncated),
+			 0);
 	assert_int_equal(truncated, 1);
 	assert_int_equal(version_counter(&out.vector, 1), 1); /* the oldest, but alive */
 	assert_int_equal(version_counter(&out.vector, 2), 0);
@@ -431,10 +643,14 @@ static void test_more_actors_than_a_put_may_add(void **state)
 
 	(void)state;
 	struct sibling one_more = sibling(1000, 1, "y");
-	assert_int_equal(object_put(&object, &blind, &one_more, 1, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(object_put(&object, &blind, &one_more, &(struct object_terms){.now_ms = 1}, arena, &out,
+				    &result, &dot, &truncated),
+			 0);
 	assert_int_equal(result, OBJECT_PUT_SIBLING_LIMIT);
 	struct sibling of_old_actor = sibling(1, 2, "y");
-	assert_int_equal(object_put(&object, &blind, &of_old_actor, 1, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(object_put(&object, &blind, &of_old_actor, &(struct object_terms){.now_ms = 1}, arena, &out,
+				    &result, &dot, &truncated),
+			 0);
 	assert_int_equal(result, OBJECT_PUT_ADDED);
 }
 
@@ -453,7 +669,9 @@ static void test_resolving_one_by_one_is_never_refused(void **state)
 		uint32_t truncated;
 		struct sibling resolved = sibling(actor, 1, "y");
 
-		assert_int_equal(object_put(&both, &seen, &resolved, 1, arena, &out, &result, &dot, &truncated), 0);
+		assert_int_equal(object_put(&both, &seen, &resolved, &(struct object_terms){.now_ms = 1}, arena, &out,
+					    &result, &dot, &truncated),
+				 0);
 		assert_int_equal(result, OBJECT_PUT_ADDED);
 		assert_int_equal(out.sibling_count, both.sibling_count - 1);
 		both = decode(encode(&out));
@@ -515,8 +733,9 @@ static void test_a_replica_that_only_merges_stays_readable(void **state)
 		uint32_t truncated;
 
 		next.written_ms = 1000 + actor;
-		assert_int_equal(
-			object_put(&first, &seen, &next, next.written_ms, arena, &out, &result, &dot, &truncated), 0);
+		assert_int_equal(object_put(&first, &seen, &next, &(struct object_terms){.now_ms = next.written_ms},
+					    arena, &out, &result, &dot, &truncated),
+				 0);
 		assert_int_equal(result, OBJECT_PUT_ADDED);
 		first = decode(encode(&out));
 		out = merge(&second, &first);
@@ -566,7 +785,9 @@ static void test_merges_have_room_beyond_puts(void **state)
 	}
 	struct context all = context_of(&merged);
 	struct sibling resolved = sibling(9000, 1, "y");
-	assert_int_equal(object_put(&merged, &all, &resolved, 1, arena, &out, &result, &dot, &truncated), 0);
+	assert_int_equal(object_put(&merged, &all, &resolved, &(struct object_terms){.now_ms = 1}, arena, &out, &result,
+				    &dot, &truncated),
+			 0);
 	assert_int_equal(result, OBJECT_PUT_ADDED);
 	assert_int_equal(out.sibling_count, 1);
 	assert_in_range(out.vector.count, 1, LIMIT_CLOCK_TRUNCATE);
@@ -696,6 +917,13 @@ int main(void)
 		cmocka_unit_test(test_an_operation_id_with_another_value_keeps_both),
 		cmocka_unit_test(test_an_equal_dot_of_another_operation_keeps_both),
 		cmocka_unit_test(test_equal_dots_clash_beside_others_and_can_be_resolved),
+		cmocka_unit_test(test_a_late_attempt_does_not_bring_a_deleted_value_back),
+		cmocka_unit_test(test_the_dots_of_one_operation_die_together),
+		cmocka_unit_test(test_a_context_tells_of_operations_that_have_not_arrived),
+		cmocka_unit_test(test_attempts_older_than_the_horizon_are_refused),
+		cmocka_unit_test(test_attempts_outside_the_window_are_refused),
+		cmocka_unit_test(test_what_is_forgotten_raises_the_horizon),
+		cmocka_unit_test(test_formats),
 		cmocka_unit_test(test_a_dot_that_is_not_new_is_refused),
 		cmocka_unit_test(test_sibling_limit_refuses_only_what_adds),
 		cmocka_unit_test(test_siblings_past_the_limit_are_merged_and_resolved),

@@ -193,7 +193,7 @@ static void test_malformed_content_is_named(void **state)
 		size_t size;
 		const char *says;
 	} cases[] = {
-		{{2, 1, 0, [3] = 1, [11] = 1}, 12, "format is not the one known here (1)"},
+		{{3, 1, 0, [3] = 1, [11] = 1}, 12, "format is none of those known here (1, 2)"},
 		{{1, 1, 0, [3] = 1, [11] = 0}, 12, "entry 0 has counter 0"},
 		{{1, 2, 0, [3] = 1, [11] = 1}, 12, "entry 1 is cut short"},
 		{{1, 2, 0, [3] = 1, [11] = 1, [12] = 1, [20] = 1}, 21, "entry 1 is out of order"},
@@ -219,13 +219,13 @@ static void test_with_dot_keeps_what_the_client_saw(void **state)
 	struct rpc_slice bytes;
 
 	(void)state;
-	assert_int_equal(context_with_dot(&context, (struct dot){9, 12}, key, arena, &bytes), 0);
+	assert_int_equal(context_with_dot(&context, (struct dot){9, 12}, (struct mark){0}, key, arena, &bytes), 0);
 	assert_int_equal(context_decode(bytes, key, arena, &back, NULL), 0);
 	assert_true(context_covers(&back, (struct dot){9, 12}));
 	assert_false(context_covers(&back, (struct dot){9, 11}));
 	assert_true(context_covers(&back, (struct dot){5, 400}));
 	assert_int_equal(back.dot_count, 3);
-	assert_int_equal(context_with_dot(&context, (struct dot){5, 7}, key, arena, &bytes), 0);
+	assert_int_equal(context_with_dot(&context, (struct dot){5, 7}, (struct mark){0}, key, arena, &bytes), 0);
 	assert_slice_equal(bytes, encode(&context));
 }
 
@@ -237,7 +237,8 @@ static void test_with_dot_forgets_the_oldest(void **state)
 	(void)state;
 	for (uint64_t i = 1; i <= 100; i++) {
 		assert_int_equal(context_decode(bytes, key, arena, &context, NULL), 0);
-		assert_int_equal(context_with_dot(&context, (struct dot){i % 3, i}, key, arena, &bytes), 0);
+		assert_int_equal(
+			context_with_dot(&context, (struct dot){i % 3, i}, (struct mark){0}, key, arena, &bytes), 0);
 	}
 	assert_int_equal(context_decode(bytes, key, arena, &context, NULL), 0);
 	assert_int_equal(context.dot_count, CONTEXT_DOTS_MAX);

@@ -9,6 +9,8 @@
 
 enum { SHARDS = 2 };
 
+enum { RETRY_WINDOW_MS = 600 * 1000 };
+
 struct stage {
 	struct scene scene; /* its arena and document */
 	struct sim_fs *disk;
@@ -73,6 +75,7 @@ static void open_replica(struct stage *s)
 		.ring = s->ring,
 		.seed = s->now_us,
 		.job_limit = 2,
+		.retry_window_ms = RETRY_WINDOW_MS,
 	};
 	assert_int_equal(replica_create(&replica, &s->replica, &error), 0);
 	s->sync = false;
@@ -220,7 +223,8 @@ static void put_with(struct stage *s, struct rpc_slice key, const char *value, u
 	struct message *message = question(s, MESSAGE_COORDINATE);
 	message->coordinate.key = copy(message, key);
 	message->coordinate.operation.value = copy(message, slice(value));
-	message->coordinate.operation.operation_id[0] = id;
+	message->coordinate.operation.attempt = 1;
+	operation_id_of(id, s->scene.now_ms, message->coordinate.operation.operation_id);
 	message->coordinate.context = context;
 	ask(s, message);
 }
@@ -415,6 +419,52 @@ static void test_duplicates_by_operation_id(void **state)
 	assert_int_equal(decoded(&s).sibling_count, 2);
 	assert_int_equal(replica_counters(s.replica)->duplicates, 2);
 	assert_int_equal(replica_counters(s.replica)->puts, 2);
+	end(&s);
+}
+
+static void attempt(struct stage *s, struct rpc_slice key, const char *value, uint8_t id, uint64_t begun_ms,
+		    uint32_t number)
+{
+	struct message *message = question(s, MESSAGE_COORDINATE);
+	message->coordinate.key = copy(message, key);
+	message->coordinate.operation.value = copy(message, slice(value));
+	message->coordinate.operation.attempt = number;
+	operation_id_of(id, begun_ms, message->coordinate.operation.operation_id);
+	ask(s, message);
+}
+
+/* P5 */
+static void test_an_operation_takes_effect_at_most_once(void **state)
+{
+	(void)state;
+	struct stage s;
+	begin(&s, 0);
+	uint64_t begun_ms = s.scene.now_ms;
+	attempt(&s, s.key, "red", 1, begun_ms, 1);
+	struct object seen = decoded(&s);
+	put_with(&s, s.key, "green", 2, (struct context){.vector = seen.vector});
+	expect(&s, "coordinated ok, coordinated ok");
+	/* A late attempt, whichever, is done already, and nothing is left to write. */
+	for (uint32_t number = 1; number <= 2; number++) {
+		attempt(&s, s.key, "red", 1, begun_ms, number);
+		assert_int_equal(s.dot.counter, 0);
+		assert_int_equal(decoded(&s).sibling_count, 1);
+		assert_slice_equal(decoded(&s).siblings[0].value, slice("green"));
+	}
+	expect(&s, "coordinated ok, coordinated ok");
+	finish_batch(&s);
+	expect(&s, "stored ok, stored ok, stored ok, stored ok"); /* with what superseded it */
+	assert_int_equal(replica_counters(s.replica)->duplicates, 2);
+	/* One that may have been superseded and forgotten is refused. */
+	s.scene.now_ms += RETRY_WINDOW_MS + 1;
+	attempt(&s, s.key, "red", 1, begun_ms, 2);
+	expect(&s, "coordinated ok, stored ok"); /* nothing was written since: it is still known */
+	put(&s, s.key, "blue", 3);
+	assert_int_equal(decoded(&s).past.count, 0);
+	attempt(&s, s.key, "red", 1, begun_ms, 2);
+	expect(&s, "coordinated ok, coordinated too old");
+	attempt(&s, s.key, "never seen", 4, s.scene.now_ms + RETRY_WINDOW_MS + 1, 1);
+	expect(&s, "coordinated early");
 	end(&s);
 }
 
@@ -842,6 +892,7 @@ int main(void)
 		cmocka_unit_test(test_generations),
 		cmocka_unit_test(test_sync_failure),
 		cmocka_unit_test(test_duplicates_by_operation_id),
+		cmocka_unit_test(test_an_operation_takes_effect_at_most_once),
 		cmocka_unit_test(test_context_replaces_siblings),
 		cmocka_unit_test(test_sibling_limit),
 		cmocka_unit_test(test_new_actor_when_an_object_shows_unissued_counters),

@@ -122,10 +122,12 @@ static void test_batch_ids_come_from_the_envelope_and_the_index(void **state)
 {
 	Kvring__V1__PutRequest puts[3], *list[3] = {&puts[0], &puts[1], &puts[2]};
 	Kvring__V1__BatchPutRequest batch = KVRING__V1__BATCH_PUT_REQUEST__INIT;
-	uint8_t id[RPC_OPERATION_ID_SIZE] = {5}, own[RPC_OPERATION_ID_SIZE] = {7};
+	uint8_t id[RPC_OPERATION_ID_SIZE], own[RPC_OPERATION_ID_SIZE];
 	struct client_request *first, *again, *other;
 
 	(void)state;
+	operation_id_of(5, 1000, id);
+	operation_id_of(7, 1000, own);
 	for (int i = 0; i < 3; i++) {
 		kvring__v1__put_request__init(&puts[i]);
 		puts[i].key = bytes_of("k");
@@ -135,13 +137,18 @@ static void test_batch_ids_come_from_the_envelope_and_the_index(void **state)
 	batch.n_puts = 3;
 	first = decode_client(METHOD_BATCH_PUT, id, &batch.base);
 	again = decode_client(METHOD_BATCH_PUT, id, &batch.base);
-	id[0]++;
+	id[15]++;
 	other = decode_client(METHOD_BATCH_PUT, id, &batch.base);
 	for (int i = 0; i < 3; i++)
 		assert_memory_equal(first->operations[i].operation_id, again->operations[i].operation_id, sizeof(id));
 	assert_memory_not_equal(first->operations[0].operation_id, first->operations[1].operation_id, sizeof(id));
 	assert_memory_not_equal(first->operations[0].operation_id, other->operations[0].operation_id, sizeof(id));
 	assert_memory_equal(first->operations[2].operation_id, own, sizeof(own));
+	for (int i = 0; i < 3; i++) {
+		uint64_t time_ms;
+		assert_true(operation_id_time(first->operations[i].operation_id, &time_ms));
+		assert_int_equal(time_ms, 1000);
+	}
 }
 
 static int decode_fails(enum method method, const ProtobufCMessage *body)
@@ -278,7 +285,7 @@ static struct rpc_request send(const struct message *first, uint32_t expected_co
 	uint32_t count;
 
 	count = codec_peer_fitting(first, UINT32_MAX);
-	assert_int_equal(codec_peer_encode(first, count, 250, arena, &message), 0);
+	assert_int_equal(codec_peer_encode(first, count, 250, 7, arena, &message), 0);
 	assert_int_equal(count, expected_count);
 	bytes = rpc_message_bytes(message);
 	bytes.data = arena_copy(arena, bytes.data, bytes.size);

@@ -70,7 +70,7 @@ static bool pack(struct desk *desk, struct exchange_batch *batch)
 	uint64_t peer;
 	if (!exchange_next(&desk->exchange, &queue, &peer))
 		return false;
-	assert_true(exchange_pack(&desk->exchange, queue, NOW_US, desk->arena, batch, &desk->answers));
+	assert_true(exchange_pack(&desk->exchange, queue, NOW_US, NOW_US, desk->arena, batch, &desk->answers));
 	assert_int_equal(batch->peer, peer);
 	return true;
 }

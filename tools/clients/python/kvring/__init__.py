@@ -22,6 +22,7 @@ from .client import (  # noqa: F401
     Refused,
     SiblingsFound,
     Unreachable,
+    new_operation_id,
 )
 from .sp import ConnectionLost, RequestSocket, TimedOut  # noqa: F401
 

@@ -9,6 +9,7 @@ Threads: a Client serves one thread at a time; give each thread its own.
 """
 
 import os
+import time
 from dataclasses import dataclass, field
 from typing import Iterable, List, NamedTuple, Optional, Tuple, Union
 
@@ -95,13 +96,27 @@ class BatchResult(NamedTuple):
     error: Optional[KvringError]
 
 
+def new_operation_id() -> bytes:
+    """A UUID version 7 (RFC 9562): 48 bits of Unix ms, then random bits. The cluster refuses any other kind."""
+    identifier = bytearray(int(time.time() * 1000).to_bytes(6, "big") + os.urandom(10))
+    identifier[6] = 0x70 | identifier[6] & 0x0F
+    identifier[8] = 0x80 | identifier[8] & 0x3F
+    return bytes(identifier)
+
+
+def _sent_us() -> int:
+    """Any clock that goes on while the machine sleeps: a node compares the requests of a connection by it."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1000
+
+
 @dataclass
 class _Call:
     method: str
     body: object
     answer: object
     writes: bool = False
-    operation_id: bytes = field(default_factory=lambda: os.urandom(16))
+    operation_id: bytes = field(default_factory=new_operation_id)
+    attempts: int = 0  # made so far, with this operation id
 
 
 # ---- arguments -------------------------------------------------------------------------------------------------------
@@ -232,7 +247,8 @@ class Client:
             if results[place] is not None:
                 continue
             put = self._put_request(key, contexts[place], w)
-            put.operation_id = os.urandom(16)
+            put.operation_id = new_operation_id()
+            put.attempt = 1
             put.tombstone = value is None
             put.value = value or b""
             try:
@@ -294,6 +310,7 @@ class Client:
         call = _Call("kvring.v1.Kv/" + name, request, messages.PutResponse(), writes=True)
         if operation_id is not None:
             call.operation_id = _operation_id(operation_id)
+            call.attempts = 1  # at least: it is given to repeat an operation
         answer, doubt = self._call(call)
         return self._put_result(answer, call.operation_id, request.context, doubt)
 
@@ -343,11 +360,14 @@ class Client:
             raise Refused(text, "INVALID_ARGUMENT")
 
         def envelope(left):
+            call.attempts += 1
             return messages.Request(
                 protocol_version=PROTOCOL_VERSION,
                 method=call.method,
                 operation_id=call.operation_id,
                 deadline_ms=max(1, int(left * 1000)),
+                attempt=call.attempts,
+                sent_us=_sent_us(),
                 body=body,
             ).SerializeToString()
 
