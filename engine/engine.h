@@ -230,8 +230,10 @@ uint32_t engine_tree_leaf(struct engine_slice key);
 /* ---- statistics --------------------------------------------------------------------------------------------- */
 
 struct shard_stats {
-	uint64_t keys_estimate; /* live keys, an estimate */
-	uint64_t disk_bytes;    /* all files */
+	uint64_t
+		keys_estimate; /* keys held, deleted ones not. From the hash trees, to about a percent; where the caller keeps none, from
+				 * the entries of all files, which counts a key again for each of its versions in them */
+	uint64_t disk_bytes; /* all files */
 	uint64_t memtable_bytes;
 	uint64_t user_bytes_written; /* keys and values given to shard_write since open */
 	uint64_t log_bytes_written;

@@ -12,6 +12,8 @@ struct partition_tree {
 	uint64_t root;
 	uint64_t branches[ENGINE_TREE_BRANCHES];
 	uint64_t *leaves[ENGINE_TREE_BRANCHES]; /* ENGINE_TREE_LEAVES each, NULL where all are zero */
+	uint32_t filled;                        /* leaves that are not zero */
+	uint64_t keys_fixed;
 };
 
 /* A seed of its own: the hash must not agree with those that choose partition or filter line. */
@@ -67,11 +69,38 @@ int hashtree_prepare(struct hashtree *trees, uint16_t partition, uint32_t leaf)
 	return 0;
 }
 
+/* Linear counting (Whang, Vander-Zanden, Taylor 1990), leaf by leaf: while `filled` of the leaves are taken, this many keys are
+ * needed on average until one meets a free leaf. */
+static uint64_t keys_per_leaf(uint32_t filled)
+{
+	return ((uint64_t)LEAVES << 16) / (LEAVES - filled);
+}
+
+static void count_leaf(struct hashtree *trees, struct partition_tree *tree, bool is_filled)
+{
+	uint64_t keys = keys_per_leaf(is_filled ? tree->filled : tree->filled - 1);
+
+	trees->full_partitions -= tree->filled == LEAVES;
+	tree->filled += is_filled ? 1 : -1u;
+	tree->keys_fixed += is_filled ? keys : -keys;
+	trees->keys_fixed += is_filled ? keys : -keys;
+	trees->full_partitions += tree->filled == LEAVES;
+}
+
+int64_t hashtree_keys(const struct hashtree *trees)
+{
+	return trees->full_partitions ? -1 : (int64_t)((trees->keys_fixed + (1 << 15)) >> 16);
+}
+
 void hashtree_apply(struct hashtree *trees, uint16_t partition, uint32_t leaf, uint64_t delta)
 {
 	struct partition_tree *tree = trees->partitions[partition];
+	uint64_t *hash = &tree->leaves[leaf / ENGINE_TREE_LEAVES][leaf % ENGINE_TREE_LEAVES];
+	bool was_filled = *hash != 0;
 
-	tree->leaves[leaf / ENGINE_TREE_LEAVES][leaf % ENGINE_TREE_LEAVES] ^= delta;
+	*hash ^= delta;
+	if (was_filled != (*hash != 0))
+		count_leaf(trees, tree, !was_filled);
 	tree->branches[leaf / ENGINE_TREE_LEAVES] ^= delta;
 	tree->root ^= delta;
 }
@@ -97,7 +126,12 @@ void hashtree_zero(struct hashtree *trees, uint16_t partition)
 {
 	if (partition >= trees->count)
 		return;
-	partition_free(trees->partitions[partition]);
+	struct partition_tree *tree = trees->partitions[partition];
+	if (tree) {
+		trees->keys_fixed -= tree->keys_fixed;
+		trees->full_partitions -= tree->filled == LEAVES;
+	}
+	partition_free(tree);
 	trees->partitions[partition] = NULL;
 }
 

@@ -274,6 +274,15 @@ static uint64_t log_bytes(const struct shard *shard)
 	return bytes;
 }
 
+static uint64_t estimate_keys(const struct hashtree *trees, uint64_t entries, uint64_t deletes)
+{
+	int64_t keys = hashtree_keys(trees);
+
+	if (keys > 0)
+		return (uint64_t)keys;
+	return entries > 2 * deletes ? entries - 2 * deletes : 0;
+}
+
 void shard_stats(const struct shard *shard, struct shard_stats *stats_out)
 {
 	const struct version *version = shard->view->version;
@@ -301,7 +310,7 @@ void shard_stats(const struct shard *shard, struct shard_stats *stats_out)
 	}
 	for (size_t i = 0; i < shard->view->memtable_count; i++)
 		entries += shard->view->memtables[i]->entry_count;
-	stats_out->keys_estimate = entries > 2 * deletes ? entries - 2 * deletes : 0;
+	stats_out->keys_estimate = estimate_keys(&shard->tree, entries, deletes);
 	stats_out->quarantined_partitions = quarantine_count(shard->state.quarantine);
 	assert(version->table_count == shard->state.table_count);
 }

@@ -107,6 +107,21 @@ class KeysTest(ClusterTest):
         wait_for(lambda: not client.get("short", r=3).found, "a value with a time to live goes on living")
 
 
+class CountTest(ClusterTest):
+    def test_keys_are_counted_and_not_their_versions(self):
+        """Each key is written five times: a node that holds 300 keys shows 300."""
+        client = self.cluster.client()
+        contexts = [None] * 300
+        for version in range(5):
+            items = [("counted-%d" % i, b"version %d" % version, contexts[i]) for i in range(300)]
+            contexts = [item.result.context for item in client.batch_put(items, w=3)]
+
+        def shown():
+            return [member["keys"] for member in json.loads(self.cluster.kvctl("-o", "json", "status")[0])["members"]]
+
+        wait_for(lambda: all(298 <= keys <= 302 for keys in shown()), "every node shows about 300 keys")
+
+
 class RefusalsTest(ClusterTest):
     def refused(self, text, call, *arguments, code="INVALID_ARGUMENT", **options):
         with self.assertRaises(kvring.Refused) as caught:

@@ -43,10 +43,10 @@ static const struct argp status_argp = {
 	.parser = parse_arguments,
 	.doc = "Shows every member of the cluster as the answering node knows it."
 	       "\vSTATE is up, unreachable (no news for some seconds) or starting. EPOCH is that of the ring document "
-	       "the member "
-	       "has installed. KEYS counts replicas held, an estimate. LOAD is the busy share of its busiest worker. "
-	       "HEARD is the "
-	       "age of the newest news from it.\n\n"
+	       "the member has installed. KEYS is how many keys it holds a replica of, to about a percent; deleted "
+	       "keys "
+	       "count while the node remembers their deletion. LOAD is the busy share of its busiest worker. HEARD is "
+	       "the age of the newest news from it.\n\n"
 	       "Examples:\n"
 	       "  kvctl status\n"
 	       "  kvctl status --wait-up 3 --timeout 30s",

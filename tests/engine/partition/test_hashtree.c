@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "engine/partition/hashtree.h"
@@ -187,9 +188,81 @@ static void test_leaves_of_keys_are_spread(void **state)
 	assert_int_equal(hashtree_partition((struct engine_slice){"", 0}), 0);
 }
 
+static void change_key(struct hashtree *tree, uint16_t partition, uint64_t number, uint64_t delta)
+{
+	change(tree, partition, engine_tree_leaf((struct engine_slice){&number, sizeof(number)}), delta);
+}
+
+/* An entry of key `number`, in one of its versions. */
+static uint64_t hash_of(uint64_t number, uint64_t version)
+{
+	struct sim_random random = {number * 1000 + version};
+
+	return sim_random_next(&random);
+}
+
+/* Keys are counted, whatever happens to them: written again, deleted, in partitions that go, saved and loaded. */
+static void test_keys_are_counted(void **state)
+{
+	struct hashtree tree = {0}, loaded = {0};
+	struct buffer saved = {0};
+
+	(void)state;
+	assert_int_equal(hashtree_keys(&tree), 0);
+	for (uint64_t i = 0; i < 1000; i++)
+		change_key(&tree, (uint16_t)(i % 10), i, hash_of(i, 0));
+	assert_in_range(hashtree_keys(&tree), 997, 1003);
+	for (uint64_t i = 0; i < 1000; i++)
+		change_key(&tree, (uint16_t)(i % 10), i, hash_of(i, 0) ^ hash_of(i, 1));
+	assert_in_range(hashtree_keys(&tree), 997, 1003);
+	for (uint64_t i = 0; i < 500; i++)
+		change_key(&tree, (uint16_t)(i % 10), i, hash_of(i, 1));
+	assert_in_range(hashtree_keys(&tree), 498, 502);
+	assert_int_equal(hashtree_save(&tree, &saved), 0);
+	assert_int_equal(hashtree_load(&loaded, (struct engine_slice){saved.data, saved.size}), 0);
+	assert_int_equal(hashtree_keys(&loaded), hashtree_keys(&tree));
+	hashtree_zero(&tree, 3);
+	assert_in_range(hashtree_keys(&tree), 448, 452);
+	for (uint64_t i = 500; i < 1000; i++)
+		if (i % 10 != 3)
+			change_key(&tree, (uint16_t)(i % 10), i, hash_of(i, 1));
+	assert_int_equal(hashtree_keys(&tree), 0);
+	hashtree_fini(&tree);
+	hashtree_fini(&loaded);
+	buffer_fini(&saved);
+}
+
+static void test_many_keys_of_a_partition_are_counted_nearly(void **state)
+{
+	static const struct {
+		uint64_t count;
+		double error; /* four standard deviations */
+	} CASES[] = {{LEAVES / 4, 0.02}, {LEAVES, 0.03}, {3 * LEAVES, 0.04}, {6 * LEAVES, 0.10}};
+	struct hashtree tree = {0};
+	uint64_t number = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+		for (; number < CASES[i].count; number++)
+			change_key(&tree, 7, number, hash_of(number, 0));
+		double share = (double)hashtree_keys(&tree) / (double)number;
+		if (share < 1 - CASES[i].error || share > 1 + CASES[i].error)
+			fail_msg("%" PRIu64 " keys are counted as %" PRId64, number, hashtree_keys(&tree));
+	}
+	for (uint32_t leaf = 0; leaf < LEAVES; leaf++)
+		if (hashtree_node(&tree, 7, 2, leaf) == 0)
+			change(&tree, 7, leaf, 1);
+	assert_int_equal(hashtree_keys(&tree), -1);
+	hashtree_zero(&tree, 7);
+	assert_int_equal(hashtree_keys(&tree), 0);
+	hashtree_fini(&tree);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_keys_are_counted),
+		cmocka_unit_test(test_many_keys_of_a_partition_are_counted_nearly),
 		cmocka_unit_test(test_random_changes),
 		cmocka_unit_test(test_saved_form),
 		cmocka_unit_test(test_saved_form_that_lies),
