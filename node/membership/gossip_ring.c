@@ -372,9 +372,24 @@ struct gossip_verdict gossip_init_cluster(struct gossip *self, const struct mess
 	return install_first(self, document, now_us, arena);
 }
 
+/* A member keeps its name: two processes that say different names of one member would be taken for two by people. */
+static int check_name(const struct gossip *self, const struct ring_document *document, struct rpc_error *error_out)
+{
+	int index = ring_member_find(document, self->self.node_id);
+	const char *name = index < 0 ? self->self.name : ring_member(document, (uint32_t)index)->name;
+
+	if (strcmp(name, self->self.name) == 0)
+		return 0;
+	snprintf(error_out->text, sizeof(error_out->text),
+		 "%.120s: this data directory is that of node '%s', not '%s': start it with --name %s, or give '%s' "
+		 "its own",
+		 home_ring_path(self->home), name, self->self.name, name, self->self.name);
+	return -EINVAL;
+}
+
 int gossip_load_document(struct gossip *self, struct rpc_error *error_out)
 {
-	struct ring_document *document;
+	struct ring_document *document = NULL;
 	struct ring_error why;
 	uint8_t *bytes;
 	size_t size;
@@ -387,9 +402,13 @@ int gossip_load_document(struct gossip *self, struct rpc_error *error_out)
 		snprintf(error_out->text, sizeof(error_out->text), "%.80s: %.70s; remove it to get it from the others",
 			 home_ring_path(self->home), why.text);
 	else
+		status = check_name(self, document, error_out);
+	if (!status)
 		status = home_set_cluster(self->home, ring_cluster_id(document), error_out);
 	if (!status)
 		status = adopt(self, document, (struct rpc_slice){bytes, size}, 0);
+	if (status)
+		ring_document_destroy(&document);
 	free(bytes);
 	return status;
 }

@@ -216,6 +216,20 @@ class ProcessTest(unittest.TestCase):
             self.assertRegex(done.stderr, r"(?i)in use|another process|uses")
             cluster.client().put("k", b"v", w=1)
 
+    def test_another_name_than_the_stored_one_is_refused(self):
+        with Cluster(1, replicas=1) as cluster:
+            node = cluster.nodes[0]
+            cluster.client().put("k", b"v", w=1)
+            node.stop()
+            command = node.command()[1:]
+            command[command.index("n1")] = "n7"
+            done = self.run_node(*command)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn("this data directory is that of node 'n1', not 'n7': start it with --name n1", done.stderr)
+            node.start()
+            cluster.wait_up()
+            self.assertEqual(cluster.client().get("k", r=1).value, b"v")
+
     def test_a_port_in_use_is_named(self):
         with Cluster(1, replicas=1) as cluster:
             second = Node(cluster.directory, "n2")
