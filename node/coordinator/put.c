@@ -10,7 +10,10 @@
 static void forward(struct coordinator *, struct operation *, uint64_t now_us, struct effects *);
 static struct position *next_owner(struct coordinator *, struct operation *);
 
-enum { FORWARD_TRY_MIN_US = 20 * 1000 };
+enum {
+	FORWARD_TRY_MIN_US = 20 * 1000,
+	FORWARD_ANSWER_MAX_US = 50 * 1000, /* of an owner's time, for its answer to come back; at most an eighth */
+};
 
 static const char *text_or(const char *text, const char *without_memory)
 {
@@ -40,9 +43,19 @@ static void answer_done(struct coordinator *self, struct operation *operation, s
 
 static void answer_in_doubt(struct coordinator *self, struct operation *operation, uint32_t code, struct effects *out)
 {
-	const char *text = arena_printf(
-		out->arena, "%u of %u acknowledged (%s); safe to retry with the same operation id",
-		operation_acks(operation), operation->needed, operation_failures(self, operation, code, out));
+	const char *failures = operation_failures(self, operation, code, out), *text;
+	uint32_t acks = operation_acks(operation);
+	if (operation->held != NULL ||
+	    acks > 0) /* coordinated here, where the acks are counted, or an owner has told */
+		text = arena_printf(out->arena,
+				    "%s%u of %u acknowledged (%s); safe to retry with the same operation id",
+				    operation->held != NULL ? "" : "at least ", acks, operation->needed, failures);
+	else
+		text = arena_printf(
+			out->arena,
+			"no owner said in time whether the %u needed acknowledged it (%s); safe to retry with "
+			"the same operation id",
+			operation->needed, failures);
 	operation_fail(self, operation, OUTCOME_IN_DOUBT, code, text, out);
 }
 
@@ -234,6 +247,13 @@ static uint64_t forward_until(const struct operation *operation, uint64_t now_us
 	return share < remaining ? now_us + share : operation->deadline_us;
 }
 
+/* An owner that gives up must have time left to say how many acknowledged: nobody else knows it. */
+static uint64_t answer_time(uint64_t due_us, uint64_t now_us)
+{
+	uint64_t eighth = due_us > now_us ? (due_us - now_us) / 8 : 0;
+	return eighth < FORWARD_ANSWER_MAX_US ? eighth : FORWARD_ANSWER_MAX_US;
+}
+
 static void forward(struct coordinator *self, struct operation *operation, uint64_t now_us, struct effects *out)
 {
 	struct position *position = next_owner(self, operation);
@@ -246,7 +266,7 @@ static void forward(struct coordinator *self, struct operation *operation, uint6
 		return;
 	}
 	timer_heap_move(&self->timers, &operation->timer, forward_until(operation, now_us));
-	question->deadline_us = operation->timer.due_us;
+	question->deadline_us = operation->timer.due_us - answer_time(operation->timer.due_us, now_us);
 	question->forward.operation = *operation->ask;
 	question->forward.operation.attempt = operation->ask->attempt + operation->tries++;
 	if (operation->question->home != out->arena)
@@ -312,8 +332,13 @@ static void answer_forwarded(struct coordinator *self, struct operation *operati
 			"%s; an owner asked before may hold the write: safe to retry with the same operation id",
 			mine.message ? mine.message : "refused");
 	}
-	if (mine.outcome == OUTCOME_IN_DOUBT && mine.acks_owners < operation->forward_acks)
+	if (mine.outcome == OUTCOME_IN_DOUBT && mine.acks_owners < operation->forward_acks) {
 		mine.acks_owners = mine.synced = operation->forward_acks;
+		mine.message = arena_printf(out->arena,
+					    "at least %u of %u acknowledged (another owner: %s); safe to retry with "
+					    "the same operation id",
+					    mine.acks_owners, mine.needed, mine.message ? mine.message : "no answer");
+	}
 	operation_answer(self, operation, &mine, out);
 	operation_finish(self, operation);
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Three real nodes that die: what was acknowledged is there afterwards."""
 
+import json
 import os
 import subprocess
 import threading
@@ -186,6 +187,45 @@ class FailureTest(unittest.TestCase):
         self.cluster.wait_up(3, through=self.cluster.nodes[0])
         self.check(values, 3)
 
+
+    def test_in_doubt_tells_how_many_have_it(self):
+        """One of three is stopped, and all three are asked for: two have the write, and both clients are told so."""
+        import signal
+
+        self.cluster.client().put("k", b"v", w=3)
+        self.cluster.nodes[2].process.send_signal(signal.SIGSTOP)
+        try:
+            with self.assertRaises(kvring.InDoubt) as caught:
+                self.cluster.client(self.cluster.nodes[0], timeout=0.5).put("doubt-1", b"v", w=3)
+            self.assertIn("2 of 3 acknowledged (n3: no answer in time)", str(caught.exception))
+            node = self.cluster.nodes[1]
+            _, err = self.cluster.kvctl("put", "--blind", "--w", "3", "-t", "500ms", "doubt-2", "v", endpoints=node.address, expect=4)
+            self.assertIn("in doubt: 2 of 3 acknowledged (n3: no answer in time)", err)
+        finally:
+            self.cluster.nodes[2].process.send_signal(signal.SIGCONT)
+
+    def test_in_doubt_tells_how_many_have_it_through_a_node_that_is_no_owner(self):
+        with Cluster(5) as cluster:
+            owners = json.loads(cluster.kvctl("-o", "json", "ring", "doubt")[0])["preference"]
+            by_name = {node.name: node for node in cluster.nodes}
+            (outsider, *_) = [node for node in cluster.nodes if node.name not in owners]
+            for name in owners:
+                self.put_through(cluster, outsider, by_name[name])
+
+    def put_through(self, cluster, outsider, stopped):
+        import signal
+
+        cluster.wait_up(5, through=outsider)
+        cluster.client(outsider).put("doubt", b"v", w=3)
+        stopped.process.send_signal(signal.SIGSTOP)
+        try:
+            arguments = ("put", "--blind", "--w", "3", "-t", "800ms", "doubt", "v")
+            _, err = cluster.kvctl(*arguments, endpoints=outsider.address, expect=4)
+        finally:
+            stopped.process.send_signal(signal.SIGCONT)
+        self.assertIn("2 of 3 acknowledged", err)
+        # the text is the only count that is told
+        self.assertEqual(err.count("of 3 ack"), 1, err)
 
     def test_a_client_passes_over_a_node_that_hangs(self):
         """The stopped node is the one that the client asks first: the kernel takes its requests, and nobody answers."""

@@ -19,6 +19,7 @@ enum {
 	CONNECT_MS_DEFAULT = 2000,
 	OUTSTANDING_DEFAULT = 1024,
 	RETRY_PAUSE_MS = 50,      /* between rounds through all nodes, in a synchronous call */
+	ANSWER_MS_MAX = 100,      /* of the time that is left, for the answer to come back; at most a tenth */
 	ARENA_FIRST_SIZE = 2048,  /* bytes */
 	ARENA_BASE = 1024 * 1024, /* bytes that any answer may take in memory */
 	ARENA_FACTOR = 40,        /* and bytes per byte of it */
@@ -187,6 +188,13 @@ static uint32_t call_left_ms(const struct client_call *call)
 	return now >= call->deadline_us ? 0 : (uint32_t)((call->deadline_us - now + 999) / 1000);
 }
 
+/* What the node is given. A node that gives up says what became of a write, and its answer must come in time. */
+static uint32_t node_ms(uint32_t left_ms)
+{
+	uint32_t tenth = left_ms / 10;
+	return left_ms - (tenth < ANSWER_MS_MAX ? tenth : ANSWER_MS_MAX);
+}
+
 static int call_encode(const struct client_call *call, uint32_t left_ms, struct rpc_message **out)
 {
 	const char *name = methods[call->method].name;
@@ -194,7 +202,7 @@ static int call_encode(const struct client_call *call, uint32_t left_ms, struct 
 		.protocol_version = RPC_PROTOCOL_VERSION,
 		.method = {(const uint8_t *)name, strlen(name)},
 		.has_operation_id = methods[call->method].writes,
-		.deadline_ms = left_ms,
+		.deadline_ms = node_ms(left_ms),
 		.attempt = call->reply.attempts + 1,
 		.sent_us = rpc_sent_us(),
 	};

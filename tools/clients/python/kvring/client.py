@@ -21,6 +21,7 @@ PROTOCOL_VERSION = 1
 VALUE_MAX = 8 * 1024 * 1024  # bytes: the limit that kv.proto states
 REQUEST_MAX = 16 * 1024 * 1024  # bytes: what a node reads as one request
 OPERATION_ID_SIZE = 16
+ANSWER_MAX = 0.1  # seconds of the time that is left, for the answer to come back
 Text = Union[str, bytes, bytearray, memoryview]
 
 # A write that was refused with one of these would be refused by every node: none has executed it.
@@ -365,7 +366,8 @@ class Client:
                 protocol_version=PROTOCOL_VERSION,
                 method=call.method,
                 operation_id=call.operation_id,
-                deadline_ms=max(1, int(left * 1000)),
+                # a node that gives up says what became of a write, and its answer must come in time
+                deadline_ms=max(1, int((left - min(ANSWER_MAX, left / 10)) * 1000)),
                 attempt=call.attempts,
                 sent_us=_sent_us(),
                 body=body,
