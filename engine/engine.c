@@ -194,7 +194,7 @@ static int lock_directory(struct engine *engine, struct engine_error *error_out)
 
 	if (engine->options.create_if_missing)
 		rc = fs_make_directory(fs, engine->directory);
-	if (rc && rc != -EEXIST)
+	if (rc && rc != -EEXIST && !fs_is_passing(rc)) /* a full disk may hold the directory all the same */
 		return format_error(error_out, rc, "%s: cannot create: %s", engine->directory, strerror(-rc));
 	store_path(path, engine->directory, "LOCK");
 	rc = fs->lock(fs, path, &engine->lock);
@@ -355,9 +355,12 @@ int shard_checkpoint(struct shard *shard, const char *directory, struct engine_e
 		rc = link_files(shard, &to);
 	if (rc == 0)
 		rc = manifest_create(&to, shard_new_number(shard), &shard->state, &manifest);
+	if (rc == 0) {
+		rc = manifest_sync_name(manifest);
+		manifest_close(&manifest);
+	}
 	if (rc)
 		return format_error(error_out, rc, "%s: cannot write a checkpoint: %s", to.directory, strerror(-rc));
-	manifest_close(&manifest);
 	return 0;
 }
 

@@ -13,9 +13,9 @@
  *             may run on any thread. Different shards share only the cache budget and the directory lock.
  * Ownership   Outputs `struct engine_value` pin memory until engine_value_release. Inputs are copied.
  * Errors      0 or negative errno: -EBADMSG damaged bytes (the message names file and offset), -EIO a dead shard (a
- *             write or sync failed: reopen to recover; never retried), -ENOSPC a full disk (reads go on, writes work
- *             again when space returns), -EINVAL, -ENOMEM, -EWOULDBLOCK the directory is in use. "Absent" is a result,
- *             not an error.
+ *             write or sync failed: reopen to recover; never retried), -EINVAL, -EWOULDBLOCK the directory is in use.
+ *             Passing: -ENOSPC a full disk, -EMFILE and -ENFILE no free descriptor, -ENOMEM; reads go on, and writes work
+ *             again when the shortage is over. "Absent" is a result, not an error.
  * Invariants  E1 What reopens after a crash is a prefix of the history of each shard that holds every synced batch.
  *             E2 A batch is all or nothing.
  *             E3 A read never returns wrong bytes: a damaged block is -EBADMSG, never "absent".
@@ -94,7 +94,8 @@ struct engine_error {
 };
 
 /* Opens and recovers. Takes an exclusive lock on the directory. error_out may be NULL. Damaged tables and logs do not stand in
- * the way: what they concern is quarantined (see damage). A damaged manifest does: -EBADMSG. */
+ * the way: what they concern is quarantined (see damage). A damaged manifest does: -EBADMSG. Nor does a full disk: the store can
+ * be read, and whatever writes returns -ENOSPC until there is room. */
 ENGINE_OK int engine_open(const struct engine_options *, struct engine **out, struct engine_error *error_out);
 /* Writes and syncs what is buffered; outstanding jobs must have been installed or cancelled, snapshots released. */
 int engine_close(struct engine **);
@@ -123,8 +124,9 @@ ENGINE_OK int engine_batch_delete(struct engine_batch *, struct engine_slice key
 /* Applies the batch: visible to shard_get at once, durable after the next shard_commit / shard_sync. On an error
  * nothing was applied. -EAGAIN: back-pressure, no room until a job is installed (see shard_pressure). */
 ENGINE_OK int shard_write(struct shard *, const struct engine_batch *);
-/* Writes all buffered batches to the log with one write, and syncs it when mode is ENGINE_SYNC_EACH. An error is final
- * for this shard (E1): writes since the last good commit are in doubt until the store is reopened. */
+/* Writes all buffered batches to the log with one write, and syncs it when mode is ENGINE_SYNC_EACH. An error that does not pass is
+ * final for this shard (E1): writes since the last good commit are in doubt until the store is reopened. So is the loss of the
+ * log's name: somebody removed or moved the data directory. */
 ENGINE_OK int shard_commit(struct shard *, enum engine_sync);
 ENGINE_OK int shard_sync(struct shard *);
 /* shard_commit in two halves, for an owner that goes on working while the disk syncs. begin writes the log; *out is NULL when there is

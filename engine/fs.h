@@ -68,13 +68,16 @@ struct fs {
 /* The real disk. */
 const struct fs *fs_posix(void);
 
+/* Is this an error after which the disk is as before and which may pass: no space, no free descriptor, no memory? */
+bool fs_is_passing(int error);
+
 /* ---- whole files, on any implementation ------------------------------------------------------------------------ */
 
 /* Writes path + ".tmp", syncs it and renames it to path. The file stays open for appending. The directory is not synced: until
  * the caller has done it, either file may be there after a crash. On an error the old file is as it was. */
 int fs_replace_file_open(const struct fs *, const char *path, const void *data, size_t size, struct fs_file **file_out);
-/* The same, closed, and the directory synced. On an error the old file is as it was, but for -EIO: then either may be there
- * after a crash. */
+/* The same, closed, and the directory synced. On an error the old file is as it was, unless that last step failed: then the new
+ * one is seen, and either may be there after a crash. */
 int fs_replace_file(const struct fs *, const char *directory, const char *path, const void *data, size_t size);
 /* Reads a file whole; free *data_out. A zero byte follows the data. -EFBIG beyond limit. */
 int fs_read_file(const struct fs *, const char *path, uint64_t limit, uint8_t **data_out, size_t *size_out);

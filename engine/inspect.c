@@ -212,6 +212,11 @@ static void inspect_segment(struct inspect *it, const char *path, uint64_t numbe
 	struct wal_batch batch;
 	uint64_t durable = 0, last = 0;
 
+	if (!wal_holds_batches(data, size, number)) {
+		if (shows_files(it))
+			fprintf(it->out, "  log %" PRIu64 "  %zu bytes, never written to\n", number, size);
+		return;
+	}
 	if (format_header_read(data, size, FORMAT_LOG, path, &header, &error)) {
 		found_damage(it, error.text);
 		return;

@@ -7,6 +7,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool fs_is_passing(int error)
+{
+	switch (error) {
+	case -ENOSPC:
+	case -EDQUOT:
+	case -EFBIG:
+	case -EMFILE:
+	case -ENFILE:
+	case -ENOMEM:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static int write_new(const struct fs *fs, const char *path, const void *data, size_t size, struct fs_file **file_out)
 {
 	struct iovec part = {.iov_base = (void *)data, .iov_len = size};
@@ -54,7 +69,7 @@ int fs_replace_file(const struct fs *fs, const char *directory, const char *path
 	if (error)
 		return error;
 	fs->close(file);
-	return fs->sync_dir(fs, directory) ? -EIO : 0;
+	return fs->sync_dir(fs, directory);
 }
 
 static int read_open(const struct fs *fs, struct fs_file *file, uint64_t limit, bool anew, uint8_t **data_out,

@@ -9,39 +9,61 @@ enum { BATCH_FIXED = 12 }; /* magic and checksum */
 
 static const uint32_t batch_magic = 0x4257564b; /* "KVWB" */
 
-int wal_create(const struct files *files, uint64_t number, uint64_t first_sequence, uint64_t drop_id, struct wal **out)
+int wal_open_ahead(const struct files *files, uint64_t number, struct wal **out)
 {
-	struct format_header header = {files->shard_index, number, first_sequence, drop_id};
 	struct files_path path = files_path(files, FILE_LOG, number);
-	struct wal *wal = calloc(1, sizeof(*wal));
-	uint8_t bytes[FORMAT_HEADER_SIZE];
-	struct iovec part = {bytes, sizeof(bytes)};
-	int rc;
+	struct wal *wal = calloc(1, sizeof *wal);
+	int error;
 
-	if (!wal)
+	*out = NULL;
+	if (wal == NULL)
 		return -ENOMEM;
-	*wal = (struct wal){.files = files, .number = number, .drop_id = drop_id, .refs = 1};
-	wal->last_sequence = first_sequence - 1;
-	rc = files->fs->open(files->fs, path.text, FS_OPEN_CREATE, &wal->file);
-	if (rc) {
+	*wal = (struct wal){.files = files, .number = number, .refs = 1};
+	error = files->fs->open(files->fs, path.text, FS_OPEN_CREATE, &wal->file);
+	if (error) {
 		free(wal);
-		return rc;
+		return error;
 	}
-	format_header_write(bytes, FORMAT_LOG, &header);
-	rc = files->fs->append(wal->file, &part, 1);
-	if (rc == 0)
-		rc = files->fs->sync(wal->file);
-	if (rc == 0)
-		rc = files->fs->sync_dir(files->fs, files->directory);
-	if (rc) {
-		wal_close(&wal);
-		fs_remove_file(files->fs, path.text);
-		return rc;
+	error = files->fs->sync_dir(files->fs, files->directory);
+	if (error) {
+		wal_remove(&wal);
+		return error;
 	}
-	wal->size = sizeof(bytes);
-	wal->is_synced = true;
 	*out = wal;
 	return 0;
+}
+
+int wal_begin(struct wal *wal, uint64_t first_sequence, uint64_t drop_id)
+{
+	struct format_header header = {wal->files->shard_index, wal->number, first_sequence, drop_id};
+	uint8_t bytes[FORMAT_HEADER_SIZE];
+	struct iovec part = {bytes, sizeof bytes};
+	int error;
+
+	assert(wal->size == 0 && first_sequence > 0);
+	format_header_write(bytes, FORMAT_LOG, &header);
+	error = wal->files->fs->append(wal->file, &part, 1);
+	if (error == 0)
+		error = wal->files->fs->sync(wal->file);
+	if (error)
+		return error;
+	wal->last_sequence = first_sequence - 1;
+	wal->drop_id = drop_id;
+	wal->size = sizeof bytes;
+	wal->is_synced = true;
+	return 0;
+}
+
+int wal_create(const struct files *files, uint64_t number, uint64_t first_sequence, uint64_t drop_id, struct wal **out)
+{
+	int error = wal_open_ahead(files, number, out);
+
+	if (error)
+		return error;
+	error = wal_begin(*out, first_sequence, drop_id);
+	if (error)
+		wal_remove(out);
+	return error;
 }
 
 void wal_close(struct wal **wal)
@@ -49,10 +71,27 @@ void wal_close(struct wal **wal)
 	struct wal *it = *wal;
 
 	*wal = NULL;
-	if (!it || --it->refs > 0)
+	if (it == NULL || --it->refs > 0)
 		return;
 	it->files->fs->close(it->file);
 	free(it);
+}
+
+void wal_remove(struct wal **wal)
+{
+	if (*wal != NULL) {
+		struct files_path path = files_path((*wal)->files, FILE_LOG, (*wal)->number);
+
+		(void)fs_remove_file((*wal)->files->fs, path.text);
+	}
+	wal_close(wal);
+}
+
+bool wal_is_named(const struct wal *wal)
+{
+	struct files_path path = files_path(wal->files, FILE_LOG, wal->number);
+
+	return wal->files->fs->is_named(wal->file, path.text) != 0;
 }
 
 struct wal *wal_ref(struct wal *wal)
@@ -200,6 +239,17 @@ bool wal_reader_resync(struct wal_reader *reader, uint64_t *durable_inout)
 			*durable_inout = batch.durable_sequence;
 	}
 	return found;
+}
+
+bool wal_holds_batches(const uint8_t *data, size_t size, uint64_t number)
+{
+	struct wal_reader reader = {data, size, FORMAT_HEADER_SIZE, number};
+	struct wal_batch first;
+	uint64_t durable = 0;
+
+	if (size <= FORMAT_HEADER_SIZE)
+		return false;
+	return wal_reader_next(&reader, &first) || wal_reader_resync(&reader, &durable);
 }
 
 uint8_t *wal_entry_put(uint8_t *out, const struct wal_entry *entry)

@@ -32,7 +32,7 @@ enum {
 };
 
 #define WAL_BATCH_BYTES_MAX ((size_t)1 << 30)
-#define WAL_SEGMENT_MAX     ((uint64_t)1 << 32) /* bytes; a segment is read whole */
+#define WAL_SEGMENT_MAX     ((uint64_t)1 << 33) /* bytes; a segment is read whole */
 
 struct wal {
 	const struct files *files;
@@ -46,12 +46,20 @@ struct wal {
 	struct wal *next; /* holder's list */
 };
 
-/* Creates the segment; its header and its name are synced, so a damaged header is never what a crash left of a segment
- * that was written to. On an error nothing is left. */
+/* Creates the segment's file ahead of its use: empty, its name synced. On an error nothing is left. */
+ENGINE_OK int wal_open_ahead(const struct files *, uint64_t number, struct wal **out);
+/* Begins an empty segment: its header is written and synced, so a damaged header is never what a crash left of a segment that
+ * was written to. After an error the segment is of no use: wal_remove. */
+ENGINE_OK int wal_begin(struct wal *, uint64_t first_sequence, uint64_t drop_id);
+/* Both. On an error nothing is left. */
 ENGINE_OK int wal_create(const struct files *, uint64_t number, uint64_t first_sequence, uint64_t drop_id,
 			 struct wal **out);
-/* Drops a reference; the last one closes the file. */
+/* Drops a reference; the last one closes the file. NULL is fine. */
 void wal_close(struct wal **);
+/* Removes the file of a segment that holds nothing, and drops the reference. NULL is fine. */
+void wal_remove(struct wal **);
+/* False when the segment's file was removed, renamed or replaced behind the engine's back. */
+bool wal_is_named(const struct wal *);
 struct wal *wal_ref(struct wal *);
 /* batch begins with WAL_BATCH_ROOM bytes of room, the entries follow; the header is written right before them. 0, or an
  * error with the file as before; -EIO when that could not be had. durable_sequence < first_sequence. */
@@ -85,6 +93,8 @@ ENGINE_OK int wal_read(const struct files *, uint64_t number, uint8_t **data_out
 
 /* True and moves on; false at the end or where the next batch does not verify (then at < size). */
 bool wal_reader_next(struct wal_reader *, struct wal_batch *out);
+/* Is there any intact batch behind the header? Without one the segment was never written to, whatever its header looks like. */
+bool wal_holds_batches(const uint8_t *data, size_t size, uint64_t number);
 /* Looks for intact batches from here on, past damage. True when there is one; *durable_inout rises to the largest
  * `durable`. */
 bool wal_reader_resync(struct wal_reader *, uint64_t *durable_inout);

@@ -39,11 +39,13 @@ static void add_segment(struct engine_commit *commit, struct wal *log)
 
 int shard_commit_begin(struct shard *shard, struct engine_commit **out)
 {
-	int rc = shard->is_dead ? -EIO : shard_write_pending(shard);
+	int rc = shard->is_dead ? -EIO : shard_begin(shard);
 	struct engine_commit *commit;
 	size_t count;
 
 	*out = NULL;
+	if (rc == 0)
+		rc = shard_write_pending(shard);
 	if (rc)
 		return rc;
 	shard->stats.commits++;
@@ -76,6 +78,20 @@ static void note_synced(struct shard *shard, struct wal *log, uint64_t last_sequ
 		shard->durable_sequence = last_sequence;
 }
 
+/* Bytes synced into a file that no name leads to are gone with the process: somebody removed or moved the data directory. */
+static int check_named(struct shard *shard)
+{
+	if (shard->is_dead || wal_is_named(shard->log))
+		return 0;
+	shard->is_dead = true;
+	return format_error(
+		&shard->error, -EIO,
+		"%s: the log segment %010llu.log was removed or replaced while in use: was the data directory deleted "
+		"or moved? Nothing written since is acknowledged: stop the process, then put the directory back or "
+		"start with an empty one",
+		shard->files.directory, (unsigned long long)shard->log->number);
+}
+
 static void forget_synced(struct shard *shard)
 {
 	while (shard->unsynced && shard->unsynced->is_synced) {
@@ -95,6 +111,8 @@ int shard_commit_end(struct shard *shard, struct engine_commit **out)
 	assert(shard->commit_count);
 	shard->commit_count--;
 	shard->stats.syncs++;
+	if (rc == 0 && check_named(shard))
+		rc = -ESTALE;
 	for (size_t i = 0; i < commit->count; i++) {
 		if (rc == 0)
 			note_synced(shard, commit->segments[i].log, commit->segments[i].last_sequence);
@@ -104,7 +122,9 @@ int shard_commit_end(struct shard *shard, struct engine_commit **out)
 	for (size_t i = 0; i < commit->count; i++)
 		wal_close(&commit->segments[i].log);
 	free(commit);
-	return rc ? shard_die(shard, rc, "syncing the log") : shard->is_dead ? -EIO : 0;
+	if (shard->is_dead)
+		return -EIO;
+	return rc ? shard_die(shard, rc, "syncing the log") : 0;
 }
 
 int shard_commit(struct shard *shard, enum engine_sync mode)
@@ -113,7 +133,9 @@ int shard_commit(struct shard *shard, enum engine_sync mode)
 	int rc;
 
 	if (mode != ENGINE_SYNC_EACH) {
-		rc = shard->is_dead ? -EIO : shard_write_pending(shard);
+		rc = shard->is_dead ? -EIO : shard_begin(shard);
+		if (rc == 0)
+			rc = shard_write_pending(shard);
 		shard->stats.commits += rc == 0;
 		return rc;
 	}

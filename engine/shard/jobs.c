@@ -55,7 +55,7 @@ static int take_tree(struct shard *shard, struct engine_job *job)
 }
 
 /* All retired memtables into one run of level 0. */
-static int make_flush(struct shard *shard, struct engine_job **out)
+int shard_make_flush(struct shard *shard, struct engine_job **out)
 {
 	struct engine_job *job = shard_job(shard, JOB_FLUSH);
 	size_t count = shard->retired_count;
@@ -162,13 +162,15 @@ int shard_maintain(struct shard *shard, struct engine_job **out)
 	int rc;
 
 	*out = NULL;
-	if (shard->is_dead)
-		return -EIO;
+	rc = shard->is_dead ? -EIO : shard_begin(shard);
+	if (rc)
+		return rc;
+	shard_open_ahead(shard);
 	rc = shard_quarantine_noted(shard);
 	if (rc)
 		return rc;
 	if (shard->retired_count && !shard->is_flushing)
-		return make_flush(shard, out);
+		return shard_make_flush(shard, out);
 	if (!shard->is_sweeping && !trash_is_empty(shard->files.trash))
 		return make_sweep(shard, out);
 	return maintain_compaction(shard, out);

@@ -108,7 +108,7 @@ int shard_quarantine_noted(struct shard *shard)
 	int rc;
 
 	/* When this fails the notes are lost, and made again by whoever reads the block next. */
-	if (!cache_take_damage(shard->cache))
+	if (shard->recovery || !cache_take_damage(shard->cache))
 		return 0;
 	set = quarantine_ref(shard->state.quarantine);
 	rc = collect_notes(shard, &set);

@@ -16,6 +16,14 @@ struct listing {
 	uint64_t largest;
 };
 
+struct recovery {
+	struct listing listing;
+	struct replay replay;
+	uint64_t reserved; /* the manifest's next number, as it was read */
+	bool must_flush;   /* what was replayed; see flush_replayed */
+	size_t steps_taken;
+};
+
 static bool is_named(const struct manifest_state *state, enum file_kind kind, uint64_t number)
 {
 	if (kind == FILE_TREE)
@@ -134,8 +142,9 @@ static bool is_kept(const struct shard *shard, const char *path)
 }
 
 /* Removes what no one names, once the manifest has reserved the numbers beyond them (E5). */
-static int remove_orphans(struct shard *shard, const struct listing *listing)
+static int remove_orphans(struct shard *shard, struct recovery *recovery)
 {
+	const struct listing *listing = &recovery->listing;
 	const struct fs *fs = shard->files.fs;
 	uint64_t first_log = shard->retired_count ? shard->retired[0].first_log : UINT64_MAX;
 	int rc = 0;
@@ -154,40 +163,145 @@ static int remove_orphans(struct shard *shard, const struct listing *listing)
 	return rc ? rc : fs->sync_dir(fs, shard->files.directory);
 }
 
-static int begin_writing(struct shard *shard)
+/* Makes room on a full disk before the manifest could be written: what a crash left of a merge may be what fills it. Beyond the
+ * numbers that the old manifest reserves, the largest file stays, so that no number is used twice (E5). */
+static void free_space(struct shard *shard, const struct recovery *recovery)
 {
-	struct memtable *memtable;
-	struct version *version = NULL;
-	int rc = memtable_create(shard->state.last_drop_id, &memtable);
+	const struct listing *listing = &recovery->listing;
 
-	if (rc)
-		return rc;
-	rc = version_create(&shard->state, &version);
-	if (rc == 0)
-		rc = shard_make_view(shard, memtable, 0, version, &shard->view);
-	if (rc == 0)
-		rc = wal_create(&shard->files, shard_new_number(shard), shard->sequence + 1, shard->state.last_drop_id,
-				&shard->log);
-	if (version)
-		version_unref(&version);
-	memtable_unref(&memtable);
-	return rc;
+	for (size_t i = 0; i < listing->orphan_count; i++) {
+		const char *path = listing->orphans[i];
+		uint64_t number;
+
+		(void)files_parse(strrchr(path, '/') + 1, &number);
+		if ((number < recovery->reserved || number != listing->largest) && !is_kept(shard, path))
+			(void)fs_remove_file(shard->files.fs, path);
+	}
+}
+
+/* ---- what comes before the first write -------------------------------------------------------------------------- */
+
+static int cut_tear(struct shard *shard, struct recovery *recovery)
+{
+	(void)shard;
+	return recovery->replay.is_damaged ? 0 : replay_cut_tear(&recovery->replay);
+}
+
+/* With the quarantine in it, and with what it reserves. */
+static int write_manifest(struct shard *shard, struct recovery *recovery)
+{
+	int error = 0;
+
+	if (shard->manifest == NULL) {
+		shard->state.closed_sequence = 0;
+		/* Where the log begins: the oldest segment that is still needed, or those to come. */
+		shard->state.log_floor =
+			shard->retired_count ? shard->retired[0].first_log : atomic_load(&shard->next_number);
+		shard->state.next_number = shard_reserved_number(shard);
+		error = manifest_create(&shard->files, shard_new_number(shard), &shard->state, &shard->manifest);
+		if (error == -ENOSPC) {
+			free_space(shard, recovery);
+			error = manifest_create(&shard->files, shard_new_number(shard), &shard->state,
+						&shard->manifest);
+		}
+	}
+	return error ? error : manifest_sync_name(shard->manifest);
+}
+
+static int set_aside(struct shard *shard, struct recovery *recovery)
+{
+	(void)shard;
+	return recovery->replay.is_damaged ? replay_set_aside(&recovery->replay) : 0;
+}
+
+static int open_log(struct shard *shard, struct recovery *recovery)
+{
+	int error = wal_create(&shard->files, shard_new_number(shard), shard->sequence + 1, shard->state.last_drop_id,
+			       &shard->log);
+
+	(void)recovery;
+	if (error == 0)
+		shard_open_ahead(shard);
+	return error;
 }
 
 /* What was replayed and is not known to have been synced may be in the page cache alone, as clean pages: when a sync
  * failed, only the process started anew, and no sync will write them any more. So it goes to tables before anything new
  * counts as durable; nothing can be lost then from behind what is acknowledged. After damage the log is not trusted at
  * all. */
-static int flush_replayed(struct shard *shard)
+static int flush_replayed(struct shard *shard, struct recovery *recovery)
 {
 	struct engine_job *job;
-	int rc = shard_maintain(shard, &job);
+	int rc;
+
+	if (shard->retired_count == 0 || !recovery->must_flush)
+		return 0;
+	rc = shard_make_flush(shard, &job);
+	if (rc)
+		return rc;
+	engine_job_run(job);
+	return shard_install(shard, &job);
+}
+
+/* The manifest comes first, with the quarantine in it; then what is not needed is removed, and writing begins. */
+static int (*const steps[])(struct shard *, struct recovery *) = {
+	cut_tear, write_manifest, set_aside, remove_orphans, open_log, flush_replayed,
+};
+
+enum { STEP_COUNT = sizeof steps / sizeof steps[0] };
+
+/* Goes on where an earlier call was stopped. */
+static int take_steps(struct shard *shard)
+{
+	struct recovery *recovery = shard->recovery;
+	int error = 0;
+
+	while (error == 0 && recovery->steps_taken < STEP_COUNT) {
+		error = steps[recovery->steps_taken](shard, recovery);
+		recovery->steps_taken += error == 0;
+	}
+	if (error)
+		return error;
+	shard->durable_sequence = shard->sequence;
+	shard_recovery_free(&shard->recovery);
+	return 0;
+}
+
+int shard_begin(struct shard *shard)
+{
+	int error = shard->recovery ? take_steps(shard) : 0;
+
+	return error ? shard_fail(shard, error, "beginning to write") : 0;
+}
+
+void shard_recovery_free(struct recovery **recovery)
+{
+	struct recovery *it = *recovery;
+
+	*recovery = NULL;
+	if (it == NULL)
+		return;
+	free(it->listing.logs);
+	free(it->listing.orphans);
+	free(it);
+}
+
+/* The shard can be read from here on. */
+static int make_view(struct shard *shard)
+{
+	struct memtable *memtable;
+	struct version *version;
+	int rc = memtable_create(shard->state.last_drop_id, &memtable);
 
 	if (rc)
 		return rc;
-	assert(job && job->kind == JOB_FLUSH);
-	engine_job_run(job);
-	return shard_install(shard, &job);
+	rc = version_create(&shard->state, &version);
+	if (rc == 0) {
+		rc = shard_make_view(shard, memtable, 0, version, &shard->view);
+		version_unref(&version);
+	}
+	memtable_unref(&memtable);
+	return rc;
 }
 
 static int list_files(struct shard *shard, struct listing *listing, struct engine_error *error_out)
@@ -204,61 +318,48 @@ static int list_files(struct shard *shard, struct listing *listing, struct engin
 	return 0;
 }
 
-/* The manifest first, with the quarantine in it; then what is not needed goes, and writing begins. */
-static int begin(struct replay *replay, struct listing *listing)
+static int read_all(struct shard *shard, struct engine_error *error_out)
 {
-	struct shard *shard = replay->shard;
-	uint64_t number = shard_new_number(shard);
-	bool must_flush = replay->is_damaged || replay_acknowledged(replay) < shard->sequence;
-	int rc;
-
-	shard->state.closed_sequence = 0;
-	/* Where the log begins: the oldest segment that is still needed, or those to come. */
-	shard->state.log_floor = shard->retired_count ? shard->retired[0].first_log : atomic_load(&shard->next_number);
-	shard->state.next_number = shard_reserved_number(shard);
-	rc = manifest_create(&shard->files, number, &shard->state, &shard->manifest);
-	if (rc == 0 && replay->is_damaged)
-		rc = replay_set_aside(replay);
-	if (rc == 0)
-		rc = remove_orphans(shard, listing);
-	if (rc == 0)
-		rc = begin_writing(shard);
-	if (rc == 0 && must_flush && shard->retired_count)
-		rc = flush_replayed(shard);
-	shard->durable_sequence = shard->sequence;
-	return rc;
-}
-
-static int recover(struct shard *shard, struct listing *listing, struct engine_error *error_out)
-{
-	struct replay replay = {.shard = shard, .error_out = error_out, .drop_id = shard->state.tree.drop_id};
-	int rc = list_files(shard, listing, error_out);
+	struct recovery *recovery = shard->recovery;
+	struct replay *replay = &recovery->replay;
+	int rc = list_files(shard, &recovery->listing, error_out);
 
 	if (rc == 0)
 		rc = open_tables(shard, error_out);
-	replay.logs = listing->logs;
-	replay.log_count = listing->log_count;
-	if (rc == 0)
-		rc = replay_all(&replay);
 	if (rc)
 		return rc;
-	rc = begin(&replay, listing);
-	if (rc)
-		return format_error(error_out, rc, "%s: cannot begin writing: %s%s", shard->files.directory,
-				    strerror(-rc), rc == -ENOSPC ? "; free some space" : "");
-	return 0;
+	*replay = (struct replay){
+		.shard = shard,
+		.logs = recovery->listing.logs,
+		.log_count = recovery->listing.log_count,
+		.error_out = error_out,
+		.drop_id = shard->state.tree.drop_id,
+	};
+	rc = replay_all(replay);
+	replay->error_out = NULL;
+	recovery->must_flush = replay->is_damaged || replay_acknowledged(replay) < shard->sequence;
+	return rc ? rc : make_view(shard);
 }
 
+/* A disk without room, or a process out of descriptors, does not stand in the way of reading: what must be written is then
+ * written before the first write, by shard_begin. */
 int shard_recover(struct shard *shard, struct engine_error *error_out)
 {
-	struct listing listing = {.shard = shard};
 	uint64_t tail;
-	int rc = manifest_read(&shard->files, &shard->state, &tail, error_out);
+	int error = manifest_read(&shard->files, &shard->state, &tail, error_out);
 
-	if (rc)
-		return rc;
-	rc = recover(shard, &listing, error_out);
-	free(listing.logs);
-	free(listing.orphans);
-	return rc;
+	if (error)
+		return error;
+	shard->recovery = calloc(1, sizeof *shard->recovery);
+	if (shard->recovery == NULL)
+		return -ENOMEM;
+	shard->recovery->listing.shard = shard;
+	shard->recovery->reserved = shard->state.next_number;
+	error = read_all(shard, error_out);
+	if (error)
+		return error;
+	error = take_steps(shard);
+	if (error == 0 || (fs_is_passing(error) && error != -ENOMEM))
+		return 0;
+	return format_error(error_out, error, "%s: cannot begin writing: %s", shard->files.directory, strerror(-error));
 }

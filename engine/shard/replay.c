@@ -155,20 +155,6 @@ static int replay_batches(struct replay *replay, uint64_t log, uint64_t drop_id,
 	return rc;
 }
 
-/* Is there any intact batch behind the header? */
-static bool holds_batches(const struct wal_reader *reader)
-{
-	struct wal_reader behind = *reader;
-	uint64_t durable = 0;
-
-	struct wal_batch first;
-
-	if (reader->size <= FORMAT_HEADER_SIZE)
-		return false;
-	behind.at = FORMAT_HEADER_SIZE;
-	return wal_reader_next(&behind, &first) || wal_reader_resync(&behind, &durable);
-}
-
 static int check_log_header(struct replay *replay, const char *path, uint64_t log, const struct format_header *header)
 {
 	const struct shard *shard = replay->shard;
@@ -196,9 +182,14 @@ static int replay_log(struct replay *replay, struct replay_log *log, uint8_t *da
 	struct files_path path = files_path(&shard->files, FILE_LOG, log->number);
 	struct wal_reader reader = {data, size, 0, log->number};
 	struct format_header header;
-	bool is_used = holds_batches(&reader);
+	bool is_used = wal_holds_batches(data, size, log->number);
 	int rc;
 
+	/* Opened ahead and never begun. */
+	if (size == 0) {
+		log->is_unused = true;
+		return 0;
+	}
 	if (replay->is_torn) {
 		note_tear(replay, log->number, &reader);
 		return 0;
@@ -272,8 +263,7 @@ static void check_complete(struct replay *replay)
 	note_damage(replay, replay->is_torn ? path.text : shard->files.directory, replay->torn_at, what);
 }
 
-/* Cuts the log where it was torn, so that it does not look damaged once more is written behind it. */
-static int cut_tear(struct replay *replay)
+int replay_cut_tear(struct replay *replay)
 {
 	const struct fs *fs = replay->shard->files.fs;
 	struct fs_file *file;
@@ -317,6 +307,8 @@ int replay_set_aside(struct replay *replay)
 
 		if (log->number < replay->torn_log)
 			break;
+		if (log->is_unused || log->is_aside)
+			continue;
 		snprintf(aside, sizeof(aside), "%s.damaged", path.text);
 		rc = fs->rename(fs, path.text, aside);
 		log->is_aside = rc == 0;
@@ -386,8 +378,6 @@ int replay_all(struct replay *replay)
 	rc = save_tree(shard);
 	if (rc == 0 && replay->is_damaged)
 		rc = quarantine_extend(&shard->state.quarantine, &all, &replay->found);
-	if (rc == 0 && !replay->is_damaged)
-		rc = cut_tear(replay);
 	if (rc)
 		return format_error(replay->error_out, rc, "%s: cannot finish recovery: %s", shard->files.directory,
 				    strerror(-rc));

@@ -38,6 +38,8 @@ struct replay {
 ENGINE_OK int replay_all(struct replay *);
 /* The last sequence that is known to have been synced, by what the log itself and an orderly close say. */
 uint64_t replay_acknowledged(const struct replay *);
+/* Cuts the log where it was torn, so that it does not look damaged once more is written behind it. */
+ENGINE_OK int replay_cut_tear(struct replay *);
 /* Renames the segments from the damage on to *.damaged, which means nothing to a store. Only when the quarantine is durable:
  * without them the log would look like one that ends there. */
 ENGINE_OK int replay_set_aside(struct replay *);

@@ -151,6 +151,9 @@ int shard_meta_set(struct shard *shard, const void *data, size_t size)
 		return -EIO;
 	if (size > ENGINE_META_MAX)
 		return -EINVAL;
+	rc = shard_begin(shard);
+	if (rc)
+		return rc;
 	rc = manifest_state_change(&shard->state, &edit, &next);
 	return rc ? rc : shard_change(shard, &edit, &next, NULL);
 }
@@ -297,7 +300,9 @@ void shard_stats(const struct shard *shard, struct shard_stats *stats_out)
 	stats_out->cache_bytes = cache_used(shard->cache);
 	stats_out->misreads = cache_misreads(shard->cache);
 	stats_out->memtable_bytes = shard_memory(shard);
-	stats_out->disk_bytes = log_bytes(shard) + manifest_size(shard->manifest) + shard->state.tree.size;
+	stats_out->disk_bytes = log_bytes(shard) + shard->state.tree.size;
+	if (shard->manifest)
+		stats_out->disk_bytes += manifest_size(shard->manifest);
 	for (size_t i = 0; i < shard->state.table_count; i++) {
 		const struct manifest_table *table = shard->state.tables[i];
 
@@ -330,9 +335,12 @@ int shard_create_files(const struct engine_options *options, uint32_t shard_inde
 		rc = 0;
 	if (rc == 0)
 		rc = manifest_create(&files, 1, &state, &manifest);
+	if (rc == 0) {
+		rc = manifest_sync_name(manifest);
+		manifest_close(&manifest);
+	}
 	if (rc)
 		return format_error(error_out, rc, "%s: cannot create: %s", files.directory, strerror(-rc));
-	manifest_close(&manifest);
 	return 0;
 }
 
@@ -346,6 +354,8 @@ static void shard_free(struct shard *shard)
 	for (size_t i = 0; i < shard->retired_count; i++)
 		retired_fini(&shard->retired[i]);
 	wal_close(&shard->log);
+	wal_close(&shard->next_log);
+	shard_recovery_free(&shard->recovery);
 	while (shard->unsynced) {
 		struct wal *log = shard->unsynced;
 
@@ -392,10 +402,14 @@ int shard_open(struct engine *engine, const struct engine_options *options, uint
 static int seal(struct shard *shard)
 {
 	struct manifest_edit edit = {.closed_sequence = shard->sequence, .next_number = shard_reserved_number(shard)};
-	int rc = shard_sync(shard);
+	int rc;
 
+	if (shard->recovery)
+		return 0; /* nothing was written */
+	rc = shard_sync(shard);
 	if (rc == 0)
 		rc = manifest_append(shard->manifest, &edit);
+	wal_remove(&shard->next_log);
 	return rc;
 }
 

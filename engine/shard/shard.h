@@ -12,7 +12,7 @@
  *
  * Threading   The owner. What other threads touch is counted or atomic: views, tables, memtables, next_number.
  * Errors      A shard dies (is_dead) at the first failed sync or write whose outcome on the disk is unknown. From then
- *             on everything returns -EIO.
+ *             on everything returns -EIO. Passing errors (fs_is_passing) refuse what was asked and change nothing.
  * Invariants  D1 pending holds exactly the batches that are in the memtable but not in the log.
  *             D2 The log segments from the manifest's log floor on hold exactly what is in the memtables.
  *             D3 Older segments are synced before newer ones count as durable.
@@ -55,6 +55,7 @@ struct shard {
 	_Atomic uint64_t next_number;
 	struct engine_error error;
 	bool is_dead;
+	struct recovery *recovery; /* what is left to do before the first write (recover.c); NULL: nothing */
 	/* on disk */
 	struct manifest *manifest;
 	struct manifest_state state;
@@ -65,10 +66,11 @@ struct shard {
 	/* writing */
 	uint64_t sequence, durable_sequence;
 	struct wal *log;
+	struct wal *next_log; /* opened ahead, empty; NULL when that failed: tried again by the next job or rotation */
 	struct wal *unsynced; /* closed segments not yet synced, oldest first */
 	struct buffer pending;
 	uint32_t pending_count;
-	bool is_full;              /* the disk refused pending: try that again before anything else */
+	bool is_full;              /* pending could not be written: try that again before anything else */
 	bool must_rotate;          /* a drop came between: nothing more into this memtable */
 	uint64_t space_checked_at; /* log bytes written when free space was last looked at */
 	struct retired *retired;   /* oldest first */
@@ -103,8 +105,14 @@ ENGINE_OK int shard_recover(struct shard *, struct engine_error *error_out);
 /* Links all files into the shard's directory below another store. */
 ENGINE_OK int shard_checkpoint(struct shard *, const char *directory, struct engine_error *error_out);
 
+/* Does what opening could not do for want of space, files or memory. 0: the shard writes. Else nothing may be written: a passing
+ * error (fs_is_passing), or -EIO: dead. */
+ENGINE_OK int shard_begin(struct shard *);
+void shard_recovery_free(struct recovery **);
 /* Marks the shard dead and returns -EIO. */
 int shard_die(struct shard *, int code, const char *what);
+/* Describes a passing error (fs_is_passing) and returns it; any other one kills the shard. */
+int shard_fail(struct shard *, int error, const char *what);
 static inline struct memtable *shard_memtable(const struct shard *shard)
 {
 	return shard->view->memtables[0];
@@ -116,6 +124,12 @@ ENGINE_OK int shard_make_view(struct shard *, struct memtable *, size_t first_re
  */
 ENGINE_OK int shard_change(struct shard *, struct manifest_edit *, struct manifest_state *next, struct view *view);
 uint64_t shard_new_number(struct shard *);
+/* Opens the next log segment ahead, so that a rotation needs no descriptor. It is no error when that fails. */
+void shard_open_ahead(struct shard *);
+/* Begins the segment that was opened ahead, or a new one. */
+ENGINE_OK int shard_begin_log(struct shard *, struct wal **out);
+/* A job that flushes all retired memtables, of which there is one. */
+ENGINE_OK int shard_make_flush(struct shard *, struct engine_job **out);
 /* Retires the memtable if it holds anything, and begins a new segment. */
 ENGINE_OK int shard_rotate(struct shard *);
 /* Appends the pending batches to the log, as one (D1). Not synced. */

@@ -9,15 +9,24 @@
 
 enum { SPACE_CHECK_BYTES = 1024 * 1024 };
 
-/* Is this an error after which the disk is as before, and may have room again later? */
-static bool is_full_disk(int rc)
+int shard_fail(struct shard *shard, int error, const char *what)
 {
-	return rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG;
-}
+	const char *directory = shard->files.directory;
 
-static int disk_is_full(struct shard *shard)
-{
-	return format_error(&shard->error, -ENOSPC, "%s: the disk is full: free some space", shard->files.directory);
+	switch (error) {
+	case -ENOSPC:
+	case -EDQUOT:
+	case -EFBIG:
+		return format_error(&shard->error, -ENOSPC, "%s: the disk is full: free some space", directory);
+	case -EMFILE:
+	case -ENFILE:
+		return format_error(&shard->error, error, "%s: %s failed: %s: raise the limit of open files", directory,
+				    what, strerror(-error));
+	case -ENOMEM:
+		return format_error(&shard->error, error, "%s: %s failed: out of memory", directory, what);
+	default:
+		return shard_die(shard, error, what);
+	}
 }
 
 /* ---- log ----------------------------------------------------------------------------------------------------- */
@@ -31,12 +40,10 @@ int shard_write_pending(struct shard *shard)
 		return 0;
 	rc = wal_append(shard->log, shard->pending.data, shard->pending.size, first, shard->pending_count,
 			shard->durable_sequence);
-	if (is_full_disk(rc)) {
+	if (rc) {
 		shard->is_full = true;
-		return disk_is_full(shard);
+		return shard_fail(shard, rc, "writing the log");
 	}
-	if (rc)
-		return shard_die(shard, rc, "writing the log");
 	shard->pending.size = 0;
 	shard->pending_count = 0;
 	shard->stats.log_bytes_written += shard->log->size - size_before;
@@ -61,10 +68,7 @@ static void leave_log(struct shard *shard, struct wal *log, bool is_empty)
 	struct wal **tail = &shard->unsynced;
 
 	if (is_empty) {
-		struct files_path path = files_path(&shard->files, FILE_LOG, log->number);
-
-		wal_close(&log);
-		fs_remove_file(shard->files.fs, path.text);
+		wal_remove(&log);
 		return;
 	}
 	if (log->is_synced) {
@@ -97,16 +101,27 @@ static int prepare_retired(struct shard *shard, struct retired *out)
 	return out->has_tree ? hashtree_save(&shard->tree, &out->tree) : 0;
 }
 
-static int create_log(struct shard *shard, struct wal **out)
+void shard_open_ahead(struct shard *shard)
 {
-	int rc =
-		wal_create(&shard->files, shard_new_number(shard), shard->sequence + 1, shard->state.last_drop_id, out);
+	if (shard->next_log == NULL)
+		(void)!wal_open_ahead(&shard->files, shard_new_number(shard), &shard->next_log);
+}
 
-	if (is_full_disk(rc))
-		return disk_is_full(shard);
-	if (rc == 0 || rc == -ENOMEM)
-		return rc;
-	return shard_die(shard, rc, "beginning a log segment");
+int shard_begin_log(struct shard *shard, struct wal **out)
+{
+	int error = 0;
+
+	if (shard->next_log == NULL)
+		error = wal_open_ahead(&shard->files, shard_new_number(shard), &shard->next_log);
+	if (error == 0)
+		error = wal_begin(shard->next_log, shard->sequence + 1, shard->state.last_drop_id);
+	if (error) {
+		wal_remove(&shard->next_log);
+		return shard_fail(shard, error, "beginning a log segment");
+	}
+	*out = shard->next_log;
+	shard->next_log = NULL;
+	return 0;
 }
 
 int shard_rotate(struct shard *shard)
@@ -130,7 +145,7 @@ int shard_rotate(struct shard *shard)
 		rc = shard_make_view(shard, memtable, 0, shard->view->version, &view);
 	}
 	if (rc == 0)
-		rc = create_log(shard, &log);
+		rc = shard_begin_log(shard, &log);
 	memtable_unref(&memtable);
 	if (rc) {
 		retired_fini(&retired);
@@ -149,6 +164,7 @@ int shard_rotate(struct shard *shard)
 	leave_log(shard, shard->log, is_empty && shard->log->size == FORMAT_HEADER_SIZE);
 	shard->log = log;
 	shard->must_rotate = false;
+	shard_open_ahead(shard);
 	return 0;
 }
 
@@ -180,6 +196,8 @@ static int make_room(struct shard *shard, const struct engine_batch *batch)
 
 	if (shard->is_dead)
 		return -EIO;
+	if (shard->recovery && (rc = shard_begin(shard)))
+		return rc;
 	if (shard->is_full && (rc = shard_write_pending(shard)))
 		return rc;
 	if (shard->state.quarantine && (rc = shard_quarantine_check(shard, batch)))
@@ -193,7 +211,11 @@ static int make_room(struct shard *shard, const struct engine_batch *batch)
 		return 0;
 	if (shard_pressure(shard) >= 1000)
 		return -EAGAIN;
-	return shard_rotate(shard);
+	rc = shard_rotate(shard);
+	/* No descriptor or memory for the next segment: this one goes on until that passes, within what memtables may take. */
+	if (rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM)
+		return shard->must_rotate ? rc : 0;
+	return rc;
 }
 
 static int prepare_trees(struct shard *shard, const struct engine_batch *batch)

@@ -611,6 +611,7 @@ struct manifest {
 	uint64_t number;
 	uint64_t size;
 	uint64_t next_index;
+	bool is_name_synced;
 };
 
 static int record_begin(struct buffer *out)
@@ -667,20 +668,34 @@ int manifest_create(const struct files *files, uint64_t number, const struct man
 	int rc = manifest ? encode_file(files, number, state, &bytes) : -ENOMEM;
 
 	if (rc == 0)
-		rc = fs_replace_file(files->fs, files->directory, path.text, bytes.data, bytes.size);
-	if (rc == 0)
-		rc = files->fs->open(files->fs, path.text, FS_OPEN_APPEND, &manifest->file);
-	if (rc == 0) {
-		manifest->files = files;
-		manifest->number = number;
-		manifest->size = bytes.size;
-		manifest->next_index = 1;
-		*out = manifest;
-	} else {
+		rc = fs_replace_file_open(files->fs, path.text, bytes.data, bytes.size, &manifest->file);
+	if (rc) {
 		free(manifest);
+		buffer_fini(&bytes);
+		return rc;
 	}
+	manifest->files = files;
+	manifest->number = number;
+	manifest->size = bytes.size;
+	manifest->next_index = 1;
 	buffer_fini(&bytes);
-	return rc;
+	if (manifest_sync_name(manifest) == -EIO) {
+		manifest_close(&manifest);
+		return -EIO;
+	}
+	*out = manifest;
+	return 0;
+}
+
+int manifest_sync_name(struct manifest *manifest)
+{
+	int error;
+
+	if (manifest->is_name_synced)
+		return 0;
+	error = manifest->files->fs->sync_dir(manifest->files->fs, manifest->files->directory);
+	manifest->is_name_synced = error == 0;
+	return error == 0 || fs_is_passing(error) ? error : -EIO;
 }
 
 int manifest_append(struct manifest *manifest, const struct manifest_edit *edit)
@@ -688,8 +703,10 @@ int manifest_append(struct manifest *manifest, const struct manifest_edit *edit)
 	const struct fs *fs = manifest->files->fs;
 	struct buffer bytes = {0};
 	struct iovec part;
-	int rc = record_begin(&bytes);
+	int rc = manifest_sync_name(manifest);
 
+	if (rc == 0)
+		rc = record_begin(&bytes);
 	if (rc == 0)
 		rc = encode_edit(edit, &bytes);
 	if (rc == 0)

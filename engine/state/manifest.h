@@ -99,9 +99,13 @@ ENGINE_OK int manifest_decode(const uint8_t *data, size_t size, const char *path
 			      struct manifest_state *out, uint64_t *tail_out, struct engine_error *error_out);
 ENGINE_OK int manifest_read(const struct files *, struct manifest_state *out, uint64_t *tail_out,
 			    struct engine_error *error_out);
-/* Writes the state as a new manifest in place of the old one, and opens it for appending. */
+/* Writes the state as a new manifest in place of the old one, open for appending. Its name is synced now, or, when that fails with a
+ * passing error (fs_is_passing), before the first append: until then a crash may bring back the old one. -EIO: either may
+ * be there. */
 ENGINE_OK int manifest_create(const struct files *, uint64_t number, const struct manifest_state *,
 			      struct manifest **out);
+/* Syncs the name, when that has not been done. */
+ENGINE_OK int manifest_sync_name(struct manifest *);
 /* Appends and syncs. */
 ENGINE_OK int manifest_append(struct manifest *, const struct manifest_edit *);
 uint64_t manifest_size(const struct manifest *);

@@ -433,7 +433,7 @@ uint32_t world_check_around(struct world *world)
 }
 
 struct file_counts {
-	uint32_t tables, trees, logs, others;
+	uint32_t tables, trees, logs, ahead /* segments opened ahead */, others;
 };
 
 static void count_file(void *arg, const char *path, uint64_t size)
@@ -441,13 +441,14 @@ static void count_file(void *arg, const char *path, uint64_t size)
 	struct file_counts *counts = arg;
 	const char *dot = strrchr(path, '.');
 
-	(void)size;
 	if (dot && strcmp(dot, ".tab") == 0)
 		counts->tables++;
 	else if (dot && strcmp(dot, ".tree") == 0)
 		counts->trees++;
-	else if (dot && strcmp(dot, ".log") == 0)
+	else if (dot && strcmp(dot, ".log") == 0 && size)
 		counts->logs++;
+	else if (dot && strcmp(dot, ".log") == 0)
+		counts->ahead++;
 	else
 		counts->others++;
 }
@@ -467,6 +468,7 @@ void world_check_files(struct world *world)
 	sim_fs_walk(world->disk, "/store", count_file, &counts);
 	assert_int_equal(counts.tables, tables);
 	assert_int_equal(counts.logs, shards);
+	assert_true(counts.ahead <= shards);
 	assert_true(counts.trees <= shards);
 	assert_int_equal(counts.others, 2 + shards); /* LOCK, STORE, a MANIFEST each */
 }
