@@ -152,19 +152,24 @@ RING_OK int ring_transition_abort(const struct ring_document *, const struct rin
 
 /* ---- the published snapshot ---------------------------------------------------------------------------------- */
 
-enum ring_reachability { RING_UP, RING_UNREACHABLE, RING_DOWN };
+enum ring_reachability {
+	RING_UP,
+	RING_UNREACHABLE,
+	RING_DOWN,
+	RING_UNKNOWN, /* no heartbeat yet since this node started */
+};
 
 /* What gossip knows of a member beyond the document. Same index as in the document. */
 struct ring_member_status {
 	enum ring_reachability reachability;
 	uint64_t incarnation;
 	uint64_t heartbeat;
-	uint64_t heard_us; /* this node's clock when the newest heartbeat came */
+	uint64_t heard_us; /* this node's clock when the newest heartbeat came; 0: none since it started */
 	uint64_t epoch;
 	uint64_t keys, disk_bytes, memory_bytes, puts, gets;
 	uint64_t started_ms; /* Unix time */
 	uint32_t load_permille;
-	uint32_t shard_count;
+	uint32_t shard_count, dead_shards;
 	char version[32];
 };
 

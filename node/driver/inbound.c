@@ -219,19 +219,46 @@ static void on_init(struct worker *worker, struct rpc_call *call, const struct r
 	worker_post(worker, worker->runtime->gossip, message);
 }
 
+/* Which members this node is connected to. */
+static int show_links(struct worker *worker, const struct ring_view *view, struct arena *scratch, const bool **out)
+{
+	uint32_t count = view->document ? ring_member_count(view->document) : 0;
+	bool *linked = arena_zalloc(scratch, count + 1);
+	if (linked == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++) {
+		const struct rpc_link *link = peers_link(worker->runtime->peers, ring_member(view->document, i)->id);
+		linked[i] = (int)i == view->self || (link != NULL && rpc_link_connected(link));
+	}
+	*out = linked;
+	return 0;
+}
+
+static int answer_admin(struct worker *worker, enum method method, const struct rpc_request *request,
+			const struct ring_view *view, struct arena *scratch, struct rpc_message **out,
+			struct rpc_error *error_out)
+{
+	struct gossip_row self;
+	runtime_self(worker->runtime, &self);
+	struct shard_health *shards = arena_zalloc(scratch, (self.shard_count + 1) * sizeof *shards);
+	struct admin_picture picture = {
+		.view = view, .self = &self, .shards = shards, .now_us = worker->now_us, .now_ms = worker->now_ms};
+	if (shards == NULL || show_links(worker, view, scratch, &picture.linked) < 0)
+		return -ENOMEM;
+	runtime_health(worker->runtime, shards);
+	return codec_admin_answer(method, request, &picture, scratch, out, error_out);
+}
+
 static void on_admin(struct worker *worker, struct rpc_call *call, enum method method,
 		     const struct rpc_request *request)
 {
 	struct rpc_error why = {""};
 	struct rpc_message *response;
-	struct gossip_row self;
 	struct arena *scratch = arena_create(SCRATCH_SIZE, SIZE_MAX);
 	int error = -ENOMEM;
 	if (scratch != NULL) {
-		runtime_self(worker->runtime, &self);
 		const struct ring_view *view = ring_view_acquire(worker->runtime->node->ring);
-		error = codec_admin_answer(method, request, view, &self, worker->now_us, worker->now_ms, scratch,
-					   &response, &why);
+		error = answer_admin(worker, method, request, view, scratch, &response, &why);
 		ring_view_release(worker->runtime->node->ring, view);
 	}
 	arena_unref(scratch);

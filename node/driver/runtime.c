@@ -104,6 +104,8 @@ static void collect_load(struct runtime *self, struct gossip_load *load_out)
 		load_out->keys += read_figure(&self->replicas[i].keys);
 		load_out->disk_bytes += read_figure(&self->replicas[i].disk_bytes);
 		load_out->memory_bytes += read_figure(&self->replicas[i].memory_bytes);
+		load_out->dead_shards +=
+			atomic_load_explicit(&replica_counters(self->node->replicas[i])->dead, memory_order_relaxed);
 	}
 	for (uint32_t i = 0; i < self->node->coordinator_count; i++) {
 		const struct coordinator_counters *counters = coordinator_counters(self->node->coordinators[i]);
@@ -124,6 +126,19 @@ void runtime_self(struct runtime *self, struct gossip_row *row_out)
 	row_out->puts = load.puts;
 	row_out->gets = load.gets;
 	row_out->load_permille = load.load_permille;
+	row_out->dead_shards = load.dead_shards;
+}
+
+void runtime_health(struct runtime *self, struct shard_health *shards_out)
+{
+	for (uint32_t i = 0; i < self->node->shard_count; i++) {
+		const struct replica_counters *counters = replica_counters(self->node->replicas[i]);
+		shards_out[i] = (struct shard_health){
+			.dead = atomic_load_explicit(&counters->dead, memory_order_relaxed),
+			.full = atomic_load_explicit(&counters->full, memory_order_relaxed),
+			.quarantined = atomic_load_explicit(&self->replicas[i].quarantined, memory_order_relaxed),
+		};
+	}
 }
 
 /* Busy share of the busiest worker since the last round. */

@@ -88,6 +88,9 @@ struct worker *runtime_worker_for(struct runtime *, const struct message *);
 struct worker *runtime_coordinator(struct runtime *, uint32_t index);
 /* This node's own row with current figures. (any worker) */
 void runtime_self(struct runtime *, struct gossip_row *row_out);
+/* How each shard is: node->shard_count of them. (any worker) */
+struct shard_health;
+void runtime_health(struct runtime *, struct shard_health *shards_out);
 /* Group commit of one shard. (its replica worker) */
 int runtime_commit_begin(struct runtime *, uint32_t shard_index, struct engine_commit **out);
 int runtime_commit_end(struct runtime *, uint32_t shard_index, struct engine_commit *);

@@ -213,6 +213,7 @@ static void publish(struct worker *self, bool worked)
 	atomic_store_explicit(&self->keys, stats.keys_estimate, memory_order_relaxed);
 	atomic_store_explicit(&self->disk_bytes, stats.disk_bytes, memory_order_relaxed);
 	atomic_store_explicit(&self->memory_bytes, stats.memtable_bytes + stats.cache_bytes, memory_order_relaxed);
+	atomic_store_explicit(&self->quarantined, stats.quarantined_partitions, memory_order_relaxed);
 	watch_quarantine(self, stats.quarantined_partitions);
 	self->publish_us = 0;
 }

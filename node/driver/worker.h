@@ -46,6 +46,7 @@ struct worker {
 	/* published, relaxed */
 	_Atomic uint64_t busy_us;
 	_Atomic uint64_t keys, disk_bytes, memory_bytes; /* replica */
+	_Atomic uint32_t quarantined;                    /* replica: partitions */
 };
 
 /* Before any worker starts: from then on its mailbox takes mail. worker_count bounds whom it can wake. */

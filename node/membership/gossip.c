@@ -9,18 +9,21 @@
 #include "proto/kv.pb-c.h"
 
 enum {
-	BUS_ROWS_MAX = 256,    /* rows per bus message: above it a random sample */
-	EXCHANGE_ROUNDS = 4,   /* rounds between push-pulls */
-	REDRAW_ROUNDS = 64,    /* rounds between changes of a bus link */
-	PUSH_MAX = 3,          /* documents pushed per round */
-	PUSH_AGAIN_ROUNDS = 4, /* to the same node */
-	PAUSE_ROUNDS = 3,      /* a round that late means that this node stood still */
-	BLIND_ROUNDS = 2,      /* after standing still: time for news before judging others */
+	BUS_ROWS_MAX = 256,             /* rows per bus message: above it a random sample */
+	EXCHANGE_ROUNDS = 4,            /* rounds between push-pulls */
+	REDRAW_ROUNDS = 64,             /* rounds between changes of a bus link */
+	PUSH_MAX = 3,                   /* documents pushed per round */
+	PUSH_AGAIN_ROUNDS = 4,          /* to the same node */
+	PAUSE_ROUNDS = 3,               /* a round that late means that this node stood still */
+	BLIND_ROUNDS = 2,               /* after standing still: time for news before judging others */
+	STRANGER_US = 60 * 1000 * 1000, /* a node that is no member and silent for so long is forgotten */
 };
 
 bool gossip_is_contact(const struct gossip *self, uint32_t row_index)
 {
-	return !self->document || self->table.peers[row_index].is_member;
+	const struct gossip_peer *peer = &self->table.peers[row_index];
+
+	return peer->is_member || (!self->document && !peer->forgotten);
 }
 
 /* ---- rows --------------------------------------------------------------------------------------------------- */
@@ -52,26 +55,41 @@ static void notice_namesake(struct gossip *self, const struct gossip_row *row)
 	}
 }
 
-static void hear_row(struct gossip *self, const struct gossip_row *row, uint64_t now_us)
+static void hear_new(struct gossip *self, const struct gossip_row *row, bool first_hand, uint64_t now_us)
 {
-	struct gossip_peer fresh = {.heard_us = now_us, .reachability = RING_UP};
+	struct gossip_peer fresh = {
+		.heard_us = now_us,
+		.heard = first_hand,
+		.reachability = first_hand ? RING_UP : RING_UNKNOWN,
+		.is_member = self->document && ring_member_find(self->document, row->node_id) >= 0,
+	};
+
+	notice_namesake(self, row);
+	if (gossip_table_insert(&self->table, row, &fresh) < 0)
+		gossip_count(&self->counters.overflows);
+}
+
+/* first_hand: from the node itself. */
+static void hear_row(struct gossip *self, const struct gossip_row *row, bool first_hand, uint64_t now_us)
+{
 	struct gossip_peer *peer;
+	bool rose;
 	int index = gossip_table_find(&self->table, row->node_id);
 
 	if (index < 0) {
-		fresh.is_member = self->document && ring_member_find(self->document, row->node_id) >= 0;
-		notice_namesake(self, row);
-		if (gossip_table_insert(&self->table, row, &fresh) < 0)
-			gossip_count(&self->counters.overflows);
+		hear_new(self, row, first_hand, now_us);
 		return;
 	}
 	if (!gossip_row_newer(row, &self->table.rows[index])) /* G3 */
 		return;
 	gossip_count(&self->counters.news);
+	rose = self->table.rows[index].incarnation > 0;
 	self->table.rows[index] = *row;
 	peer = &self->table.peers[index];
 	peer->heard_us = now_us;
-	if (peer->reachability == RING_UP)
+	peer->heard |= first_hand || rose;
+	peer->forgotten = false;
+	if (peer->reachability == RING_UP || !peer->heard)
 		return;
 	peer->reachability = RING_UP;
 	self->publish_now |= peer->is_member;
@@ -89,7 +107,7 @@ static void hear_rows(struct gossip *self, const struct gossip_rows *gossip, uin
 		else if (row->node_id == self->self.node_id)
 			hear_of_self(self, row);
 		else
-			hear_row(self, row, now_us);
+			hear_row(self, row, row->node_id == gossip->from, now_us);
 	}
 }
 
@@ -111,6 +129,11 @@ static struct gossip_rows *make_rows(const struct gossip *self, uint32_t capacit
 	return gossip;
 }
 
+static bool is_told(const struct gossip *self, uint32_t index)
+{
+	return self->table.rows[index].incarnation > 0 && !self->table.peers[index].forgotten;
+}
+
 /* This node's row and all others with news, or a random run of them when there are more. */
 static struct gossip_rows *all_rows(struct gossip *self, uint32_t max, struct effects *out)
 {
@@ -126,10 +149,10 @@ static struct gossip_rows *all_rows(struct gossip *self, uint32_t max, struct ef
 		return NULL;
 	gossip->rows[gossip->row_count++] = self->self;
 	for (uint32_t i = 0; i < others; i++) {
-		const struct gossip_row *row = &self->table.rows[(first + i) % self->table.count];
+		uint32_t index = (first + i) % self->table.count;
 
-		if (row->incarnation > 0)
-			gossip->rows[gossip->row_count++] = *row;
+		if (is_told(self, index))
+			gossip->rows[gossip->row_count++] = self->table.rows[index];
 	}
 	return gossip;
 }
@@ -270,7 +293,7 @@ static struct gossip_rows *rows_for(struct gossip *self, const struct gossip_row
 		return answer; /* another cluster gets to know whose node this is, and nothing else */
 	answer->rows[answer->row_count++] = self->self;
 	for (uint32_t i = 0; i < self->table.count; i++)
-		if (self->table.rows[i].incarnation > 0 && !told_newer(gossip, &self->table.rows[i]))
+		if (is_told(self, i) && !told_newer(gossip, &self->table.rows[i]))
 			answer->rows[answer->row_count++] = self->table.rows[i];
 	if (asker_needs_document(self, gossip))
 		attach_document(self, answer, out);
@@ -343,6 +366,19 @@ static void judge(struct gossip *self, uint64_t now_us)
 			self->table.peers[i].reachability = RING_UNREACHABLE;
 }
 
+/* Nodes that never joined, or did not come back under this id: without an end their rows would be passed round for ever. */
+static void forget_strangers(struct gossip *self, uint64_t now_us)
+{
+	for (uint32_t i = 0; i < self->table.count; i++) {
+		struct gossip_peer *peer = &self->table.peers[i];
+
+		if (peer->is_member || peer->forgotten || now_us - peer->heard_us <= STRANGER_US)
+			continue;
+		peer->forgotten = true;
+		gossip_count(&self->counters.forgotten);
+	}
+}
+
 static bool is_linked(const struct gossip *self, uint64_t node_id)
 {
 	for (uint32_t i = 0; i < self->bus_link_count; i++)
@@ -387,6 +423,7 @@ static void run_round(struct gossip *self, uint64_t now_us, struct effects *out)
 	notice_own_pause(self, now_us);
 	self->self.heartbeat++;
 	judge(self, now_us);
+	forget_strangers(self, now_us);
 	draw_bus_links(self, round % REDRAW_ROUNDS == REDRAW_ROUNDS - 1);
 	send(self, MESSAGE_BUS, 0, 0, all_rows(self, BUS_ROWS_MAX, out), now_us, out);
 	push_document(self, PUSH_MAX, now_us, out);
@@ -495,6 +532,7 @@ void gossip_set_load(struct gossip *self, const struct gossip_load *load)
 	self->self.puts = load->puts;
 	self->self.gets = load->gets;
 	self->self.load_permille = load->load_permille;
+	self->self.dead_shards = load->dead_shards;
 }
 
 uint32_t gossip_rows(const struct gossip *self, const struct gossip_row **rows_out)

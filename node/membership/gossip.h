@@ -29,7 +29,7 @@ struct gossip_row {
 	char name[RING_NAME_MAX];
 	char client_address[RING_ADDRESS_MAX], peer_address[RING_ADDRESS_MAX], bus_address[RING_ADDRESS_MAX];
 	char datacenter[RING_NAME_MAX], rack[RING_NAME_MAX];
-	uint32_t weight, shard_count, load_permille;
+	uint32_t weight, shard_count, dead_shards, load_permille;
 	uint64_t keys, disk_bytes, memory_bytes, puts, gets, started_ms;
 	char version[32];
 };
@@ -71,6 +71,7 @@ struct gossip_counters {
 	_Atomic uint64_t conflicts;
 	_Atomic uint64_t namesakes; /* nodes heard of that have the name or peer address of a member, and another id */
 	_Atomic uint64_t impostors; /* rows of this node's id that it never sent: a copied or restored directory */
+	_Atomic uint64_t forgotten; /* nodes that are no members and were silent for long */
 	_Atomic uint64_t overflows; /* rows past RING_MEMBERS_MAX */
 	_Atomic uint64_t store_errors; /* documents not installed because the disk failed */
 };
@@ -79,7 +80,7 @@ const struct gossip_counters *gossip_counters(const struct gossip *);
 /* What rides in the own row; set by the driver before a round, same thread. */
 struct gossip_load {
 	uint64_t keys, disk_bytes, memory_bytes, puts, gets;
-	uint32_t load_permille;
+	uint32_t load_permille, dead_shards;
 };
 void gossip_set_load(struct gossip *, const struct gossip_load *);
 

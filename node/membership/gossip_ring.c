@@ -28,6 +28,7 @@ static void fill_status(const struct gossip_row *row, uint64_t heard_us, enum ri
 		.started_ms = row->started_ms,
 		.load_permille = row->load_permille,
 		.shard_count = row->shard_count,
+		.dead_shards = row->dead_shards,
 	};
 	memcpy(out->version, row->version, sizeof(out->version));
 }
@@ -43,10 +44,11 @@ void gossip_publish(struct gossip *self, uint64_t now_us)
 		if (id == self->self.node_id)
 			fill_status(&self->self, now_us, RING_UP, &self->status[i]);
 		else if (index >= 0)
-			fill_status(&self->table.rows[index], self->table.peers[index].heard_us,
+			fill_status(&self->table.rows[index],
+				    self->table.peers[index].heard ? self->table.peers[index].heard_us : 0,
 				    self->table.peers[index].reachability, &self->status[i]);
 		else
-			self->status[i] = (struct ring_member_status){.reachability = RING_UNREACHABLE};
+			self->status[i] = (struct ring_member_status){.reachability = RING_UNKNOWN};
 	}
 	/* Out of memory: the readers keep the older view, and the next round tries again. */
 	if (ring_table_publish(self->ring, self->document, self->status) == 0) {
@@ -75,7 +77,7 @@ static void enlist_members(struct gossip *self, uint64_t now_us)
 		self->table.peers[i].is_member = ring_member_find(self->document, self->table.rows[i].node_id) >= 0;
 	for (uint32_t i = 0; i < ring_member_count(self->document); i++) {
 		const struct ring_member *member = ring_member(self->document, i);
-		struct gossip_peer peer = {.heard_us = now_us, .is_member = true, .reachability = RING_UP};
+		struct gossip_peer peer = {.heard_us = now_us, .is_member = true, .reachability = RING_UNKNOWN};
 		struct gossip_row row;
 
 		if (member->id == self->self.node_id || gossip_table_find(&self->table, member->id) >= 0)

@@ -43,12 +43,13 @@ void gossip_table_remove(struct gossip_table *table, uint32_t index)
 	memmove(&table->peers[index], &table->peers[index + 1], (table->count - index) * sizeof(*table->peers));
 }
 
-static bool evict_stranger(struct gossip_table *table)
+/* The one heard of longest ago, for a member; for a stranger only one that is forgotten. */
+static bool evict_stranger(struct gossip_table *table, bool for_member)
 {
 	uint32_t oldest = table->count;
 
 	for (uint32_t i = 0; i < table->count; i++)
-		if (!table->peers[i].is_member &&
+		if (!table->peers[i].is_member && (for_member || table->peers[i].forgotten) &&
 		    (oldest == table->count || table->peers[i].heard_us < table->peers[oldest].heard_us))
 			oldest = i;
 	if (oldest == table->count)
@@ -78,7 +79,7 @@ int gossip_table_insert(struct gossip_table *table, const struct gossip_row *row
 {
 	uint32_t index;
 
-	if (table->count == GOSSIP_ROWS_MAX && !(peer->is_member && evict_stranger(table)))
+	if (table->count == GOSSIP_ROWS_MAX && !evict_stranger(table, peer->is_member))
 		return -1;
 	if (table->count == table->capacity && !grow(table))
 		return -1;

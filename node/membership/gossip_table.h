@@ -14,10 +14,12 @@
 enum { GOSSIP_ROWS_MAX = RING_MEMBERS_MAX };
 
 struct gossip_peer {
-	uint64_t heard_us;  /* when its newest heartbeat came */
+	uint64_t heard_us;  /* when its newest heartbeat came; before any has, when its row was made */
 	uint64_t pushed_us; /* when it was last sent the document */
 	enum ring_reachability reachability;
 	bool is_member;
+	bool heard;     /* by itself, or by a heartbeat that rose: a row that another node keeps says nothing */
+	bool forgotten; /* no member and silent for long: not passed on, not dialled, until it speaks */
 };
 
 struct gossip_table {
@@ -29,7 +31,8 @@ struct gossip_table {
 void gossip_table_fini(struct gossip_table *);
 /* -1: not there. */
 int gossip_table_find(const struct gossip_table *, uint64_t node_id);
-/* Index of the new row; its id must be new. When full, a member takes the place of the stranger heard of longest ago.
+/* Index of the new row; its id must be new. When full, a member takes the place of the stranger heard of longest ago, and a
+ * stranger that of a forgotten one.
  * -1: no room. */
 int gossip_table_insert(struct gossip_table *, const struct gossip_row *, const struct gossip_peer *);
 void gossip_table_remove(struct gossip_table *, uint32_t index);

@@ -44,7 +44,7 @@ void watch_log_failed(struct worker *, int error);
 
 /* ---- ring, members, links (watch_cluster.c) ----------------------------------------------------------------- */
 
-enum { WATCH_TOLD_COUNT = 8 };
+enum { WATCH_TOLD_COUNT = 9 };
 
 struct watch_member {
 	uint64_t id, incarnation; /* 0: not heard of since the start */

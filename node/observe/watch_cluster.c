@@ -42,18 +42,19 @@ static void compare_member(struct runtime *runtime, struct watch_member *member,
 	bool first = member->incarnation == 0 && now->incarnation != 0;
 	bool restarted = member->incarnation != 0 && now->incarnation > member->incarnation;
 	bool is_up = now->reachability == RING_UP, was_up = member->reachability == RING_UP;
+	bool lost = now->reachability == RING_UNREACHABLE && member->reachability != RING_UNREACHABLE;
 	if (is_up && restarted)
 		log_info("gossip: member restarted peer=%s id=%016" PRIx64 " incarnation=%" PRIu64, member->name,
 			 member->id, now->incarnation);
 	else if (is_up && (first || (!was_up && now->incarnation != 0)))
 		log_info("gossip: member up peer=%s id=%016" PRIx64 " incarnation=%" PRIu64, member->name, member->id,
 			 now->incarnation);
-	else if (!is_up && was_up)
+	else if (lost)
 		log_warn("gossip: member unreachable peer=%s id=%016" PRIx64 "%s", member->name, member->id,
-			 member->incarnation == 0 ? " (not heard of since this node started)" : "");
+			 now->heard_us == 0 ? " (not heard of since this node started)" : "");
 	if (is_up && (first || restarted || (!was_up && now->incarnation != 0)))
 		tell_member(runtime, member, "up");
-	else if (!is_up && was_up)
+	else if (lost)
 		tell_member(runtime, member, "unreachable");
 	member->incarnation = now->incarnation;
 	member->reachability = now->reachability;
@@ -79,6 +80,8 @@ static bool take_members(struct watch_cluster *self, const struct ring_document 
 		const struct watch_member *known = find_member(self, member->id);
 		if (known != NULL)
 			members[i] = *known;
+		else
+			members[i].reachability = RING_UNKNOWN;
 		members[i].id = member->id;
 		memcpy(members[i].name, member->name, sizeof members[i].name);
 	}
@@ -164,6 +167,7 @@ static void compare_counters(struct runtime *runtime, uint64_t now_us)
 		{&gossip->namesakes, "gossip: a node that is no member has the name or address of one; was its data "
 				     "directory lost? Restore it"},
 		{&gossip->impostors, "gossip: another node goes by the id of this one; is its data directory a copy?"},
+		{&gossip->forgotten, "gossip: forgot nodes that are no members and were silent for a minute"},
 		{&gossip->overflows, "gossip: more nodes than a cluster may have"},
 		{&gossip->store_errors,
 		 "gossip: a ring document could not be kept on disk, and so not installed; check the data directory"},

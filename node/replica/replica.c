@@ -487,6 +487,7 @@ static void on_synced(struct replica *self, const struct event *event, struct ef
 	self->syncing = false;
 	count(&self->counters.syncs, 1);
 	release(&self->closing, status, out);
+	atomic_store_explicit(&self->counters.full, status == -ENOSPC, memory_order_relaxed);
 	if (status == 0) {
 		keyset_clear(&self->closing.keys);
 		begin_sync(self, event, out);
@@ -494,6 +495,7 @@ static void on_synced(struct replica *self, const struct event *event, struct ef
 		self->sync_after_us = event->now_us + SYNC_RETRY_US;
 	} else {
 		self->dead = true;
+		atomic_store_explicit(&self->counters.dead, true, memory_order_relaxed);
 		release(&self->open, status, out);
 	}
 }

@@ -48,6 +48,8 @@ struct dot replica_next_dot(const struct replica *);
 /* Relaxed counters, readable from any thread. */
 struct replica_counters {
 	_Atomic uint64_t puts, merges, fetches, duplicates, truncations, expired, errors, syncs;
+	_Atomic bool dead;             /* the log failed: every answer is an error until a restart */
+	_Atomic bool full;             /* the last commit found no room: reads go on, writes are refused */
 	_Atomic uint64_t store_errors; /* reads and writes that the disk failed, or had no room for */
 	_Atomic uint64_t clashes;      /* dots that two operations share: somebody has used one twice */
 	_Atomic uint64_t job_errors;   /* flushes and compactions that failed; tried again */

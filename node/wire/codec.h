@@ -97,10 +97,22 @@ RPC_OK int codec_init_decode(const struct rpc_request *, struct arena *, struct 
 			     struct rpc_error *error_out);
 RPC_OK int codec_init_encode(const struct message *cluster_inited, uint64_t ring_epoch, struct arena *scratch,
 			     struct rpc_message **out);
-/* METHOD_DESCRIBE, METHOD_STATUS, METHOD_RING, METHOD_HEALTH. self: the node's own row, current (gossip row fields).
- * now_us: for last_seen. */
-RPC_OK int codec_admin_answer(enum method, const struct rpc_request *, const struct ring_view *,
-			      const struct gossip_row *self, uint64_t now_us, uint64_t now_ms, struct arena *scratch,
-			      struct rpc_message **out, struct rpc_error *error_out);
+struct shard_health {
+	bool dead, full;
+	uint32_t quarantined; /* partitions */
+};
+
+/* What operators are shown. */
+struct admin_picture {
+	const struct ring_view *view;
+	const struct gossip_row *self;     /* the node's own row, current */
+	const bool *linked;                /* per member of the document: this node is connected to its peer port */
+	const struct shard_health *shards; /* self->shard_count of them */
+	uint64_t now_us, now_ms;
+};
+
+/* METHOD_DESCRIBE, METHOD_STATUS, METHOD_RING, METHOD_HEALTH. */
+RPC_OK int codec_admin_answer(enum method, const struct rpc_request *, const struct admin_picture *,
+			      struct arena *scratch, struct rpc_message **out, struct rpc_error *error_out);
 
 #endif

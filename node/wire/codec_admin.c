@@ -111,10 +111,10 @@ int codec_init_encode(const struct message *inited, uint64_t ring_epoch, struct 
 
 /* What an answer is made from. */
 struct scene {
+	const struct admin_picture *picture;
 	const struct ring_view *view;
 	const struct ring_document *document; /* NULL: in no cluster yet */
 	const struct gossip_row *self;
-	uint64_t now_us, now_ms;
 	struct arena *scratch;
 };
 
@@ -143,9 +143,11 @@ static void pack_self(const struct scene *scene, Kvring__V1__NodeStatus *out)
 	out->puts = self->puts;
 	out->gets = self->gets;
 	out->load = self->load_permille / 1000.0;
-	out->uptime_ms = age(scene->now_ms, self->started_ms);
+	out->uptime_ms = age(scene->picture->now_ms, self->started_ms);
 	out->version = (char *)self->version;
 	out->shard_count = self->shard_count;
+	out->dead_shards = self->dead_shards;
+	out->heard = out->linked = true;
 	if (scene->document) {
 		out->cluster_id = ring_cluster_id(scene->document);
 		out->epoch = ring_epoch(scene->document);
@@ -163,6 +165,8 @@ static const char *reachability_name(enum ring_reachability reachability)
 		return "unreachable";
 	case RING_DOWN:
 		return "down";
+	case RING_UNKNOWN:
+		break;
 	}
 	return "unknown";
 }
@@ -189,11 +193,14 @@ static void pack_member(const struct scene *scene, uint32_t index, Kvring__V1__N
 	out->puts = status->puts;
 	out->gets = status->gets;
 	out->load = status->load_permille / 1000.0;
-	out->uptime_ms = age(scene->now_ms, status->started_ms);
+	out->uptime_ms = age(scene->picture->now_ms, status->started_ms);
 	out->version = (char *)status->version;
 	out->cluster_id = ring_cluster_id(scene->document);
 	out->shard_count = status->shard_count;
-	out->last_seen_ms = age(scene->now_us, status->heard_us) / 1000;
+	out->dead_shards = status->dead_shards;
+	out->heard = status->heard_us != 0;
+	out->linked = scene->picture->linked[index];
+	out->last_seen_ms = age(scene->picture->now_us, status->heard_us) / 1000;
 }
 
 static uint32_t own_datacenter(const struct scene *scene)
@@ -361,24 +368,75 @@ static int answer_ring(const struct scene *scene, const struct rpc_request *requ
 
 /* ---- Health ------------------------------------------------------------------------------------------------- */
 
+static const char *shard_state(const struct shard_health *shard)
+{
+	return shard->dead ? "dead" : shard->full ? "full" : "serving";
+}
+
+static int show_shards(const struct scene *scene, Kvring__V1__HealthResponse *out)
+{
+	uint32_t count = scene->self->shard_count;
+	Kvring__V1__ShardHealth *shards = arena_alloc(scene->scratch, (count + 1) * sizeof(*shards));
+
+	out->shards = arena_alloc(scene->scratch, (count + 1) * sizeof(*out->shards));
+	if (!shards || !out->shards)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++) {
+		kvring__v1__shard_health__init(&shards[i]);
+		shards[i].index = i;
+		shards[i].state = (char *)shard_state(&scene->picture->shards[i]);
+		shards[i].quarantined_partitions = scene->picture->shards[i].quarantined;
+		out->shards[i] = &shards[i];
+	}
+	out->n_shards = count;
+	return 0;
+}
+
+/* "shard 0 is dead, shard 1 is full", or NULL. */
+static char *shard_troubles(const struct scene *scene)
+{
+	char *text = NULL;
+
+	for (uint32_t i = 0; i < scene->self->shard_count; i++) {
+		const struct shard_health *shard = &scene->picture->shards[i];
+		char *more = NULL;
+
+		if (shard->dead || shard->full)
+			more = arena_printf(scene->scratch, "%s%sshard %u is %s", text ? text : "", text ? ", " : "", i,
+					    shard_state(shard));
+		else if (shard->quarantined)
+			more = arena_printf(scene->scratch, "%s%sshard %u has %u damaged partitions", text ? text : "",
+					    text ? ", " : "", i, shard->quarantined);
+		text = more ? more : text;
+	}
+	return text;
+}
+
 static int answer_health(const struct scene *scene, struct rpc_message **out)
 {
 	Kvring__V1__HealthResponse body = KVRING__V1__HEALTH_RESPONSE__INIT;
-
 	const char *refusal = standing_refusal(scene->view);
+	char *troubles = shard_troubles(scene);
+	uint32_t dead = 0;
 
+	for (uint32_t i = 0; i < scene->self->shard_count; i++)
+		dead += scene->picture->shards[i].dead;
+	if (show_shards(scene, &body))
+		return -ENOMEM;
 	if (refusal)
 		body.detail = (char *)refusal;
-	else
-		body.serving = true;
+	else if (troubles)
+		body.detail = arena_printf(scene->scratch, "%s; the node's log says why and what to do", troubles);
+	body.serving = !refusal && (dead == 0 || dead < scene->self->shard_count);
+	if (!body.detail)
+		return -ENOMEM;
 	return encode_answer(&body.base, scene->document ? ring_epoch(scene->document) : 0, out);
 }
 
-int codec_admin_answer(enum method method, const struct rpc_request *request, const struct ring_view *view,
-		       const struct gossip_row *self, uint64_t now_us, uint64_t now_ms, struct arena *scratch,
-		       struct rpc_message **out, struct rpc_error *error_out)
+int codec_admin_answer(enum method method, const struct rpc_request *request, const struct admin_picture *picture,
+		       struct arena *scratch, struct rpc_message **out, struct rpc_error *error_out)
 {
-	struct scene scene = {view, view->document, self, now_us, now_ms, scratch};
+	struct scene scene = {picture, picture->view, picture->view->document, picture->self, scratch};
 
 	switch (method) {
 	case METHOD_DESCRIBE:

@@ -36,6 +36,7 @@ static void pack_row(const struct gossip_row *row, Kvring__V1__MemberRow *out)
 	out->load_permille = row->load_permille;
 	out->started_ms = row->started_ms;
 	out->version = (char *)row->version;
+	out->dead_shards = row->dead_shards;
 }
 
 static int pack_rows(const struct gossip_rows *gossip, struct arena *scratch, Kvring__V1__MemberRow ***rows_out)
@@ -73,6 +74,7 @@ static bool unpack_row(const Kvring__V1__MemberRow *row, struct gossip_row *out)
 		.ring_hash = row->ring_hash,
 		.weight = row->weight,
 		.shard_count = row->shard_count,
+		.dead_shards = row->dead_shards,
 		.load_permille = row->load_permille,
 		.keys = row->keys,
 		.disk_bytes = row->disk_bytes,

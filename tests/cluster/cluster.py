@@ -69,6 +69,7 @@ class Node:
         self.data = os.path.join(directory, name)
         self.log_path = os.path.join(directory, name + ".log")
         self.arguments = list(arguments)
+        self.environment = {}  # beside the test's own
         self.seeds = []
         self.process = None
 
@@ -86,7 +87,7 @@ class Node:
 
     def start(self):
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(os.environ, **self.environment))
         wait_for(lambda: self.process.poll() is not None or listens(self.base), "%s does not listen" % self.name)
         if self.process.poll() is not None:
             raise AssertionError("%s ended with %d at its start:\n%s" % (self.name, self.process.returncode, self.log()))

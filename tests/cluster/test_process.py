@@ -2,10 +2,13 @@
 """A node as a process: its signals, its standard files."""
 
 import os
+import resource
 import signal
 import subprocess
 import unittest
 
+import kvring
+from kvring.schema import messages as m
 from cluster import Cluster, Node, wait_for
 
 
@@ -53,6 +56,82 @@ class SignalTest(unittest.TestCase):
             wait_for(lambda: "reloaded log-level=info" in node.log(), "the level is info again")
             self.assertNotIn("reloaded log-level=warn", node.log())
             self.assertTrue(node.running)
+
+
+class HealthTest(unittest.TestCase):
+    def health(self, node):
+        socket = kvring.RequestSocket("127.0.0.1", node.base)
+        try:
+            request = m.Request(protocol_version=1, method="kvring.v1.Health/Check")
+            return m.HealthResponse.FromString(m.Response.FromString(socket.request(request.SerializeToString(), 20)).body)
+        finally:
+            socket.close()
+
+    def states(self, node):
+        return [shard.state for shard in self.health(node).shards]
+
+    def test_dead_shards_are_told(self):
+        """Syncs fail: each shard that is written to dies, one after the other."""
+        with Cluster(3, arguments=["--shards", "2"]) as cluster:
+            node = cluster.nodes[0]
+            node.stop()
+            switch = os.path.join(cluster.directory, "fail")
+            node.environment = {"LD_PRELOAD": os.environ["FAILING_SYNC"], "KVRING_FAIL_SYNC": switch, "ASAN_OPTIONS": "verify_asan_link_order=0"}
+            node.start()
+            cluster.wait_up()
+            self.assertEqual((self.health(node).serving, self.states(node)), (True, ["serving", "serving"]))
+            client = cluster.client(*cluster.nodes[1:])
+            with open(switch, "w"):
+                pass
+            keys = iter(range(100000))
+
+            def write():
+                client.put("k%d" % next(keys), b"v")
+                return self.states(node)
+
+            wait_for(lambda: "dead" in write(), "a shard dies")
+            health = self.health(node)
+            if self.states(node).count("dead") == 1:
+                self.assertTrue(health.serving)
+            self.assertIn("is dead", health.detail)
+            wait_for(lambda: write() == ["dead", "dead"], "both shards die")
+            self.assertFalse(self.health(node).serving)
+            self.assertIn("shard 0 is dead, shard 1 is dead", self.health(node).detail)
+            wait_for(lambda: b"up, 2 of 2 shards dead" in cluster.kvctl("status", endpoints=cluster.nodes[1].address)[0], "others show it")
+
+    def test_a_full_disk_is_told(self):
+        with Cluster(3) as cluster:
+            node = cluster.nodes[0]
+            client = cluster.client(*cluster.nodes[1:])
+            resource.prlimit(node.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+            for i in range(20):
+                client.put("k%d" % i, b"v")
+            wait_for(lambda: "full" in self.states(node), "no room is told")
+            self.assertTrue(self.health(node).serving)
+            self.assertIn("is full", self.health(node).detail)
+            resource.prlimit(node.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            wait_for(lambda: "full" not in self.states(node), "there is room again")
+
+
+class StatusTest(unittest.TestCase):
+    def test_nothing_is_up_before_it_was_heard_and_linked(self):
+        with Cluster(3) as cluster:
+            for node in cluster.nodes:
+                node.kill()
+            first, second = cluster.nodes[0], cluster.nodes[1]
+            first.start()
+            out, _ = cluster.kvctl("status", endpoints=first.address)
+            rows = {line.split()[0]: line.split() for line in out.decode().splitlines() if line.startswith("n")}
+            self.assertEqual(rows["n1"][1], "up")
+            for name in ("n2", "n3"):
+                self.assertIn(rows[name][1], ("unknown", "unreachable"))
+                self.assertEqual(rows[name][-1], "never")
+            _, err = cluster.kvctl("status", "--wait-up", "2", "--timeout", "500ms", endpoints=first.address, expect=5)
+            self.assertIn("1 of 2 members are up and linked", err)
+            second.start()
+            for node in (first, second):
+                cluster.kvctl("status", "--wait-up", "2", "--timeout", "60s", endpoints=node.address)
+                self.assertEqual(cluster.client(node).put("both-%s" % node.name, b"v", w=2).synced, 2)
 
 
 class StandardFilesTest(unittest.TestCase):

@@ -157,6 +157,8 @@ class FakeCluster:
             keys=len(self.objects),
             version="fake",
             uptime_ms=3723000,
+            heard=True,
+            linked=True,
         )
 
     def init(self, request):

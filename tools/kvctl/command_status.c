@@ -34,7 +34,8 @@ static error_t parse_arguments(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option status_options[] = {
-	{"wait-up", OPTION_WAIT_UP, "COUNT", 0, "Wait until this many members are up, at most for --timeout", 1},
+	{"wait-up", OPTION_WAIT_UP, "COUNT", 0, "Wait until this many members are up and linked, at most for --timeout",
+	 1},
 	{0},
 };
 
@@ -42,11 +43,11 @@ static const struct argp status_argp = {
 	.options = status_options,
 	.parser = parse_arguments,
 	.doc = "Shows every member of the cluster as the answering node knows it."
-	       "\vSTATE is up, unreachable (no news for some seconds) or starting. EPOCH is that of the ring document "
+	       "\vSTATE is up, unreachable (no news for some seconds), unknown (none since the answering node "
+	       "started) or starting; no link: that node is not connected to it. EPOCH is that of the ring document "
 	       "the member has installed. KEYS is how many keys it holds a replica of, to about a percent; deleted "
-	       "keys "
-	       "count while the node remembers their deletion. LOAD is the busy share of its busiest worker. HEARD is "
-	       "the age of the newest news from it.\n\n"
+	       "keys count while the node remembers their deletion. LOAD is the busy share of its busiest worker. "
+	       "HEARD is the age of the newest news from it.\n\n"
 	       "Examples:\n"
 	       "  kvctl status\n"
 	       "  kvctl status --wait-up 3 --timeout 30s",
@@ -80,10 +81,13 @@ static json_t *member_json(const Kvring__V1__NodeStatus *member)
 		{"uptime_ms", member->uptime_ms},
 		{"shard_count", member->shard_count},
 		{"last_seen_ms", member->last_seen_ms},
+		{"dead_shards", member->dead_shards},
 	};
 	for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
 		json_object_set_new(object, figures[i].name, json_integer((json_int_t)figures[i].number));
 	json_object_set_new(object, "load", json_real(member->load));
+	json_object_set_new(object, "heard", json_boolean(member->heard));
+	json_object_set_new(object, "linked", json_boolean(member->linked));
 	json_object_set_new(object, "version", json_string(member->version));
 	return object;
 }
@@ -107,11 +111,25 @@ static const char *name_of(const Kvring__V1__StatusResponse *status, uint64_t id
 	return "a node that is no member";
 }
 
+static bool is_up(const Kvring__V1__NodeStatus *member)
+{
+	return !strcmp(member->state, "up");
+}
+
+static void state_cell(struct table *table, const Kvring__V1__NodeStatus *member)
+{
+	if (member->dead_shards)
+		table_cell(table, "%s, %" PRIu32 " of %" PRIu32 " shards dead", member->state, member->dead_shards,
+			   member->shard_count);
+	else
+		table_cell(table, "%s%s", member->state, is_up(member) && !member->linked ? ", no link" : "");
+}
+
 static void member_row(struct table *table, const Kvring__V1__NodeStatus *member)
 {
 	char text[32];
 	table_cell(table, "%s", member->name);
-	table_cell(table, "%s", member->state);
+	state_cell(table, member);
 	table_cell(table, "%s", member->client_address);
 	table_cell(table, "%s/%s", member->datacenter, *member->rack ? member->rack : "-");
 	table_cell(table, "%" PRIu32, member->weight);
@@ -123,7 +141,7 @@ static void member_row(struct table *table, const Kvring__V1__NodeStatus *member
 	table_cell(table, "%s", table_count(member->puts, text));
 	table_cell(table, "%s", table_count(member->gets, text));
 	table_cell(table, "%s", table_duration(member->uptime_ms, text));
-	table_cell(table, "%s", table_duration(member->last_seen_ms, text));
+	table_cell(table, "%s", member->heard ? table_duration(member->last_seen_ms, text) : "never");
 }
 
 /* n2 before n10 */
@@ -157,7 +175,7 @@ static uint32_t count_up(const Kvring__V1__StatusResponse *status)
 {
 	uint32_t count = 0;
 	for (size_t i = 0; i < status->n_members; i++)
-		count += !strcmp(status->members[i]->state, "up");
+		count += is_up(status->members[i]) && status->members[i]->linked;
 	return count;
 }
 
@@ -175,7 +193,7 @@ static int wait_up(const struct status_arguments *arguments, struct client_reply
 			if (error < 0)
 				return kvctl_fail_call(kvctl, reply);
 			return kvctl_fail(kvctl, KVCTL_UNREACHABLE,
-					  "%" PRIu32 " of %" PRIu32 " members are up after %" PRIu32
+					  "%" PRIu32 " of %" PRIu32 " members are up and linked after %" PRIu32
 					  " ms; `kvctl status` shows which",
 					  up, arguments->wait_up, kvctl->timeout_ms);
 		}

@@ -39,6 +39,8 @@ struct net {
 	uint32_t flight_count;
 	struct message *inited; /* the last answer to INIT_CLUSTER */
 	uint64_t transcript;    /* hash of what was delivered, when */
+	uint64_t watched_id;    /* how often its row was sent */
+	uint32_t watched_rows;
 };
 
 static struct net *net;
@@ -101,8 +103,17 @@ static void broadcast(uint32_t from, struct message *message)
 	message_free(message);
 }
 
+static void count_watched(const struct message *message)
+{
+	if (message->type != MESSAGE_BUS && message->type != MESSAGE_GOSSIP && message->type != MESSAGE_GOSSIPED)
+		return;
+	for (uint32_t i = 0; i < message->gossip->row_count; i++)
+		net->watched_rows += message->gossip->rows[i].node_id == net->watched_id;
+}
+
 static void dispatch(uint32_t from, struct message *message)
 {
+	count_watched(message);
 	if (message->type == MESSAGE_BUS && net->without_bus) {
 		message_free(message);
 	} else if (message->type == MESSAGE_BUS) {
@@ -544,6 +555,51 @@ static void test_a_dead_member_is_unreachable_after_the_timeout_and_up_after_its
 	close_net();
 }
 
+static uint64_t heard_us(uint32_t node, uint32_t as_seen_by)
+{
+	const struct ring_view *view = ring_view_acquire(net->nodes[as_seen_by].ring);
+	uint64_t heard = view->status[ring_member_find(view->document, id_of(node))].heard_us;
+
+	ring_view_release(net->nodes[as_seen_by].ring, view);
+	return heard;
+}
+
+static void test_members_are_unknown_until_their_first_heartbeat(void **state)
+{
+	(void)state;
+	open_cluster(3, 21);
+	for (uint32_t i = 0; i < 3; i++)
+		stop_node(i);
+	start_node(0);
+	run_for(ROUND_US);
+	assert_int_equal(look(0).up, 1); /* itself */
+	assert_int_equal(sees(0, 1), RING_UNKNOWN);
+	assert_int_equal(heard_us(1, 0), 0);
+	start_node(1);
+	ROUNDS_UNTIL(sees(0, 1) == RING_UP, 4);
+	assert_int_not_equal(heard_us(1, 0), 0);
+	ROUNDS_UNTIL(sees(0, 2) == RING_UNREACHABLE, 12);
+	assert_int_equal(heard_us(2, 0), 0); /* never */
+	close_net();
+}
+
+/* The others keep the row of one that died: that it is passed on says nothing of its life. */
+static void test_a_row_that_others_keep_makes_no_member_up(void **state)
+{
+	(void)state;
+	open_cluster(4, 22);
+	run_for(10 * ROUND_US);
+	stop_node(3);
+	stop_node(0);
+	start_node(0);
+	for (uint32_t round = 0; round < 20; round++) {
+		run_for(ROUND_US);
+		assert_int_not_equal(sees(0, 3), RING_UP);
+	}
+	assert_int_equal(look(0).up, 3);
+	close_net();
+}
+
 static uint64_t heartbeat_of(uint32_t node, uint32_t as_seen_by)
 {
 	const struct ring_view *view = ring_view_acquire(net->nodes[as_seen_by].ring);
@@ -955,6 +1011,34 @@ static void test_strangers_cost_no_links_and_no_turns(void **state)
 	close_net();
 }
 
+/* A node that never joined and is gone is told once as forgotten, and no row of it goes round any more, until it speaks. */
+static void test_ghosts_are_forgotten(void **state)
+{
+	struct gossip_row ghost;
+
+	(void)state;
+	open_cluster(4, 47);
+	fill_row(1000, &ghost);
+	net->watched_id = ghost.node_id;
+	tell(0, &ghost, 1);
+	run_for(10 * ROUND_US);
+	assert_in_range(net->watched_rows, 1, UINT32_MAX);
+	run_for(UINT64_C(70) * 1000 * 1000);
+	for (uint32_t i = 0; i < 4; i++)
+		assert_int_equal(gossip_counters(net->nodes[i].gossip)->forgotten, 1);
+	net->watched_rows = 0;
+	run_for(UINT64_C(30) * 1000 * 1000);
+	assert_int_equal(net->watched_rows, 0);
+	tell(1, &ghost, 1); /* an old row: late, or of one that had not forgotten */
+	run_for(10 * ROUND_US);
+	assert_int_equal(net->watched_rows, 0);
+	ghost.heartbeat++;
+	tell(1, &ghost, 1);
+	run_for(10 * ROUND_US);
+	assert_in_range(net->watched_rows, 1, UINT32_MAX);
+	close_net();
+}
+
 static void test_a_namesake_of_a_member_is_counted(void **state)
 {
 	struct gossip_row row;
@@ -1104,6 +1188,9 @@ int main(void)
 		cmocka_unit_test(test_malformed_rows_are_ignored),
 		cmocka_unit_test(test_init_in_the_place_of_a_member_is_refused),
 		cmocka_unit_test(test_a_place_whose_node_was_emptied_before_there_was_a_cluster_is_free),
+		cmocka_unit_test(test_ghosts_are_forgotten),
+		cmocka_unit_test(test_members_are_unknown_until_their_first_heartbeat),
+		cmocka_unit_test(test_a_row_that_others_keep_makes_no_member_up),
 		cmocka_unit_test(test_a_namesake_of_a_member_is_counted),
 		cmocka_unit_test(test_strangers_cost_no_links_and_no_turns),
 		cmocka_unit_test(test_no_false_row_is_the_last_word),

@@ -224,10 +224,17 @@ static struct ring_view view_of(int self)
 		statuses[i] = (struct ring_member_status){.heard_us = 5000000, .keys = 10 + i, .load_permille = 250};
 	}
 	statuses[2].reachability = RING_UNREACHABLE;
+	statuses[1].reachability = RING_UNKNOWN;
+	statuses[1].heard_us = 0;
+	statuses[1].dead_shards = 3;
 	if (ring_claim(NULL, &plan, &document, &why))
 		fail_msg("%s", why.text);
 	return (struct ring_view){.document = document, .status = statuses, .self = self, .self_id = 100};
 }
+
+enum { SHARDS = 2 };
+static bool linked[MEMBERS];
+static struct shard_health shards[SHARDS];
 
 /* The decoded body, or NULL and the response's code. */
 static void *ask(enum method method, const ProtobufCMessage *body, const struct ring_view *view,
@@ -242,7 +249,10 @@ static void *ask(enum method method, const ProtobufCMessage *body, const struct 
 	self.started_ms = 1000;
 	assert_int_equal(rpc_request_encode(&head, body, &encoded), 0);
 	assert_int_equal(rpc_request_decode(taken(encoded), &request, &error), 0);
-	if (codec_admin_answer(method, &request, view, &self, 6000000, 4000, arena, &encoded, &error))
+	self.shard_count = SHARDS;
+	struct admin_picture picture = {
+		.view = view, .self = &self, .linked = linked, .shards = shards, .now_us = 6000000, .now_ms = 4000};
+	if (codec_admin_answer(method, &request, &picture, arena, &encoded, &error))
 		fail_msg("%s", error.text);
 	assert_int_equal(rpc_response_decode(taken(encoded), &response, &error), 0);
 	*code_out = response.code;
@@ -281,6 +291,7 @@ static void test_status_shows_every_member(void **state)
 	uint32_t code;
 
 	(void)state;
+	linked[1] = true;
 	status = ask(METHOD_STATUS, NULL, &view, &kvring__v1__status_response__descriptor, &code);
 	assert_int_equal(status->cluster_id, 0xc1);
 	assert_int_equal(status->epoch, 1);
@@ -292,8 +303,11 @@ static void test_status_shows_every_member(void **state)
 		const struct ring_member *member = ring_member(document, i);
 
 		assert_int_equal(status->members[i]->node_id, member->id);
-		assert_string_equal(status->members[i]->state, i == 2 ? "unreachable" : "up");
-		if ((int)i != view.self)
+		assert_string_equal(status->members[i]->state, i == 2 ? "unreachable" : i == 1 ? "unknown" : "up");
+		assert_int_equal(status->members[i]->heard, i != 1);
+		assert_int_equal(status->members[i]->linked, (int)i == view.self || i == 1);
+		assert_int_equal(status->members[i]->dead_shards, i == 1 ? 3 : 0);
+		if ((int)i != view.self && i != 1)
 			assert_int_equal(status->members[i]->last_seen_ms, 1000);
 	}
 	assert_int_equal(status->members[1]->keys, 11);
@@ -303,6 +317,37 @@ static void test_status_shows_every_member(void **state)
 	view.self = -1;
 	health = ask(METHOD_HEALTH, NULL, &view, &kvring__v1__health_response__descriptor, &code);
 	assert_false(health->serving);
+	ring_document_destroy(&document);
+}
+
+static void test_health_says_how_each_shard_is(void **state)
+{
+	struct ring_view view = view_of(0);
+	Kvring__V1__HealthResponse *health;
+	uint32_t code;
+
+	(void)state;
+	shards[0] = (struct shard_health){.dead = true};
+	shards[1] = (struct shard_health){.full = true, .quarantined = 3};
+	health = ask(METHOD_HEALTH, NULL, &view, &kvring__v1__health_response__descriptor, &code);
+	assert_true(health->serving); /* reads of one half of the keys */
+	assert_non_null(strstr(health->detail, "shard 0 is dead, shard 1 is full"));
+	assert_int_equal(health->n_shards, SHARDS);
+	assert_string_equal(health->shards[0]->state, "dead");
+	assert_string_equal(health->shards[1]->state, "full");
+	assert_int_equal(health->shards[1]->quarantined_partitions, 3);
+	shards[1] = (struct shard_health){.dead = true};
+	health = ask(METHOD_HEALTH, NULL, &view, &kvring__v1__health_response__descriptor, &code);
+	assert_false(health->serving);
+	assert_non_null(strstr(health->detail, "shard 1 is dead"));
+	shards[0] = shards[1] = (struct shard_health){.quarantined = 1};
+	health = ask(METHOD_HEALTH, NULL, &view, &kvring__v1__health_response__descriptor, &code);
+	assert_true(health->serving);
+	assert_non_null(strstr(health->detail, "shard 1 has 1 damaged"));
+	shards[0] = shards[1] = (struct shard_health){0};
+	health = ask(METHOD_HEALTH, NULL, &view, &kvring__v1__health_response__descriptor, &code);
+	assert_true(health->serving);
+	assert_string_equal(health->detail, "");
 	ring_document_destroy(&document);
 }
 
@@ -397,6 +442,7 @@ int main(void)
 		cmocka_unit_test(test_rows_that_do_not_fit_are_left_out),
 		cmocka_unit_test(test_a_node_in_no_cluster_describes_itself),
 		cmocka_unit_test(test_status_shows_every_member),
+		cmocka_unit_test(test_health_says_how_each_shard_is),
 		cmocka_unit_test(test_ring_shows_the_owners_of_a_key_or_of_all),
 		cmocka_unit_test(test_init_round_trip),
 	};
