@@ -17,6 +17,14 @@ static bool is_less(uint64_t a, uint64_t b)
 	return (int64_t)(a - b) < 0;
 }
 
+uint64_t rpc_stall_age(const struct rpc_stall *stall, uint64_t opened_us, uint64_t now_us)
+{
+	bool over = stall->end_us == 0 || now_us > stall->end_us + RPC_STALL_GRACE_US;
+	bool opened_later = opened_us > stall->end_us + RPC_STALL_BACKLOG_US;
+
+	return over || opened_later ? 0 : now_us - stall->begin_us;
+}
+
 bool rpc_age_take(struct rpc_age *self, uint64_t sent_us, uint64_t now_us, uint64_t *age_us_out)
 {
 	uint64_t apart = now_us - sent_us;

@@ -7,7 +7,8 @@
  * shows how far the clocks are apart, and every other is older by what it took longer.
  *
  * The fastest of the last one to two minutes counts. Clocks that drift by 500 ppm thus make an error of 60 ms at most.
- * Before the first request of a connection there is nothing to compare with: see rpc/stall.h.
+ * The first request of a connection has nothing to be compared with; it may be as old as a stall of the receiver that has
+ * just ended (rpc/stall.h).
  *
  * Threading   Caller's memory, one thread at a time.
  * Errors      None.
@@ -18,7 +19,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { RPC_AGE_WINDOW_US = 60 * 1000 * 1000 };
+enum {
+	RPC_AGE_WINDOW_US = 60 * 1000 * 1000,
+	RPC_STALL_GRACE_US = 1000 * 1000,  /* so long after a stall the first request of a connection may be that old */
+	RPC_STALL_BACKLOG_US = 150 * 1000, /* so long it takes to accept who connected during the stall */
+};
 
 /* All zero: no request yet. */
 struct rpc_age {
@@ -30,5 +35,13 @@ struct rpc_age {
 /* True: *age_us_out is the age of this request. False: nothing to compare it with, and *age_us_out is 0. sent_us 0: the
  * sender did not say. Takes the request into account. */
 bool rpc_age_take(struct rpc_age *, uint64_t sent_us, uint64_t now_us, uint64_t *age_us_out);
+
+/* A time in which the receiver did not run. All zero: none. */
+struct rpc_stall {
+	uint64_t begin_us, end_us;
+};
+/* How old the first request of a connection may be that was opened at opened_us and brings it now: 0, or the time since
+ * the stall began. */
+uint64_t rpc_stall_age(const struct rpc_stall *, uint64_t opened_us, uint64_t now_us);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <time.h>
+#include "rpc/age.h"
 #include "rpc/rpc.h"
 
 static struct {
@@ -83,21 +84,12 @@ void stall_watch_stop(void)
 	pthread_mutex_unlock(&watch.life);
 }
 
-uint64_t stall_age_after(const struct stall *stall, uint64_t opened_us, uint64_t now_us)
-{
-	const uint64_t grace_us = STALL_GRACE_MS * UINT64_C(1000);
-	bool over = stall->end_us == 0 || now_us > stall->end_us + grace_us;
-	/* Whoever connected during the stall is accepted soon after it; later ones did not wait. */
-	bool opened_later = opened_us > stall->end_us + STALL_MIN_MS * UINT64_C(1000);
-	return over || opened_later ? 0 : now_us - stall->begin_us;
-}
-
 uint64_t stall_age_us(uint64_t opened_us, uint64_t now_us)
 {
 	uint64_t noted_us = atomic_load(&watch.noted_us);
-	struct stall stall = {.end_us = atomic_load(&watch.end_us)};
+	struct rpc_stall stall = {.end_us = atomic_load(&watch.end_us)};
 	stall.begin_us = atomic_load(&watch.begin_us);
 	if (is_stall(noted_us, now_us)) /* the reader woke before the thread */
-		stall = (struct stall){noted_us, now_us};
-	return stall_age_after(&stall, opened_us, now_us);
+		stall = (struct rpc_stall){noted_us, now_us};
+	return rpc_stall_age(&stall, opened_us, now_us);
 }

@@ -16,7 +16,6 @@
 enum {
 	STALL_TICK_MS = 50,
 	STALL_MIN_MS = 150,
-	STALL_GRACE_MS = 1000, /* so long after a stall the first request of a connection may stem from before it */
 };
 
 /* Counted: as many stops as starts. */
@@ -25,11 +24,5 @@ void stall_watch_stop(void);
 /* How old the first request of a connection may be that was opened at opened_us and brings it now: 0, or the time since
  * the last stall began. Both by rpc_sent_us. */
 uint64_t stall_age_us(uint64_t opened_us, uint64_t now_us);
-
-/* A stall, for tests: stall_age_us is this with what the thread noted. */
-struct stall {
-	uint64_t begin_us, end_us;
-};
-uint64_t stall_age_after(const struct stall *, uint64_t opened_us, uint64_t now_us);
 
 #endif

@@ -330,7 +330,9 @@ static const char *prepare(struct operation *operation, const struct ring_view *
 		struct position *position = &operation->positions[operation->position_count++];
 		position->member_index = owners[i];
 		position->node_id = ring_member(view->document, owners[i])->id;
-		position->up = view->status[owners[i]].reachability == RING_UP;
+		enum ring_reachability reachability = view->status[owners[i]].reachability;
+		position->up = reachability == RING_UP;
+		position->unreachable = reachability == RING_UNREACHABLE || reachability == RING_DOWN;
 	}
 	struct rpc_error why = {"context refused: this node is out of memory, retry later or elsewhere"};
 	int error = context_decode(ask->context, operation->key, out->arena, &operation->context, &why);

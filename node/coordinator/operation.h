@@ -38,6 +38,7 @@ struct position {
 	uint64_t node_id;
 	uint16_t member_index;
 	bool up;            /* by the ring view when the operation started */
+	bool unreachable;   /* likewise; neither: nothing is known yet */
 	enum ask_state ask; /* put: COORDINATE, STORE or FORWARD; get: FETCH */
 	enum replica_status failure;
 	/* get only */

@@ -373,7 +373,8 @@ static uint32_t count_reachable(const struct coordinator *self, const struct ope
 {
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < operation->position_count; i++)
-		n += operation->positions[i].up || operation->positions[i].node_id == self->options.self.node_id;
+		n += !operation->positions[i].unreachable ||
+		     operation->positions[i].node_id == self->options.self.node_id;
 	return n;
 }
 

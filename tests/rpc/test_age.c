@@ -3,7 +3,6 @@
 #include "tests/rpc/harness.h"
 
 #include "rpc/age.h"
-#include "rpc/stall.h"
 
 enum { SECOND = 1000 * 1000 };
 
@@ -73,14 +72,13 @@ static void test_old_windows_are_forgotten(void **state)
 static void test_the_first_request_after_a_stall_may_be_as_old_as_it(void **state)
 {
 	(void)state;
-	const struct stall stall = {10 * SECOND, 11 * SECOND};
-	assert_int_equal(stall_age_after(&stall, 5 * SECOND, 11 * SECOND + 1000), SECOND + 1000);
-	assert_int_equal(stall_age_after(&stall, 11 * SECOND + 1000, 11 * SECOND + 2000),
+	const struct rpc_stall stall = {10 * SECOND, 11 * SECOND};
+	assert_int_equal(rpc_stall_age(&stall, 5 * SECOND, 11 * SECOND + 1000), SECOND + 1000);
+	assert_int_equal(rpc_stall_age(&stall, 11 * SECOND + 1000, 11 * SECOND + 2000),
 			 SECOND + 2000); /* was in the backlog */
-	assert_int_equal(stall_age_after(&stall, 11 * SECOND + 300 * 1000, 11 * SECOND + 400 * 1000),
-			 0); /* came later */
-	assert_int_equal(stall_age_after(&stall, 5 * SECOND, 13 * SECOND), 0);
-	assert_int_equal(stall_age_after(&(struct stall){0, 0}, 5, 10), 0);
+	assert_int_equal(rpc_stall_age(&stall, 11 * SECOND + 300 * 1000, 11 * SECOND + 400 * 1000), 0); /* came later */
+	assert_int_equal(rpc_stall_age(&stall, 5 * SECOND, 13 * SECOND), 0);
+	assert_int_equal(rpc_stall_age(&(struct rpc_stall){0, 0}, 5, 10), 0);
 }
 
 int main(void)

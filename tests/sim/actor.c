@@ -183,6 +183,8 @@ static void run_job(void *world_arg, void *arg, uint64_t number)
 	struct machine *machine = arg;
 	struct job *job = machine->jobs;
 
+	if (machine_holds(machine, run_job, machine, number, NULL))
+		return;
 	while (job && job->number != number)
 		job = job->next;
 	if (!job)
@@ -279,6 +281,8 @@ static void actor_wake(void *world_arg, void *arg, uint64_t number)
 	struct event event = {.type = EVENT_TIMER};
 	struct mail *mail;
 
+	if (machine_holds(actor->machine, actor_wake, actor, number, NULL))
+		return;
 	if (number != actor->wake_number || !actor->machine->node)
 		return;
 	actor->wake_us = UINT64_MAX;
@@ -313,6 +317,8 @@ static void actor_commit(void *world_arg, void *arg, uint64_t boot)
 {
 	struct actor *actor = arg;
 
+	if (machine_holds(actor->machine, actor_commit, actor, boot, NULL))
+		return;
 	(void)world_arg;
 	if (boot != actor->machine->boot || !actor->machine->node)
 		return;
@@ -355,6 +361,8 @@ static void end_commit(void *world_arg, void *arg, uint64_t boot)
 {
 	struct actor *actor = arg;
 
+	if (machine_holds(actor->machine, end_commit, actor, boot, NULL))
+		return;
 	(void)world_arg;
 	if (boot != actor->machine->boot || !actor->machine->node)
 		return;

@@ -12,6 +12,7 @@ enum {
 		1000 * 1000, /* a node that lives answers so long after the deadline at latest (C4; threads stall) */
 	REFUSED_AT_DOOR_US = 500,
 	RETRY_PAUSE_US = 20 * 1000,
+	LATE_MAX_US = 3 * 1000 * 1000, /* a late attempt is sent so long after the operation was given up or done */
 };
 
 static void ask(struct client *client, uint32_t machine_index, uint32_t deadline_ms);
@@ -40,6 +41,8 @@ void clients_fini(struct world *world)
 			free(world->clients[i].known[key].context);
 			oracle_set_fini(&world->clients[i].known[key].covers);
 		}
+		for (uint32_t j = 0; j < OPERATIONS_PER_REQUEST_MAX; j++)
+			free(world->clients[i].given[j].context);
 		free(world->clients[i].known);
 	}
 	free(world->clients);
@@ -103,6 +106,19 @@ static uint32_t draw_quorum(struct client *client, uint32_t usual)
 	return usual;
 }
 
+/* Every attempt carries the context of the first one. */
+static void keep_given(struct client *client, const struct task *task)
+{
+	struct given *given = &client->given[task - client->tasks];
+	const struct known *known = &client->known[task->key];
+
+	free(given->context);
+	*given = (struct given){.size = known->size};
+	given->context = world_alloc(known->size);
+	if (known->size)
+		memcpy(given->context, known->context, known->size);
+}
+
 static void begin_write(struct client *client, struct task *task, bool with_context)
 {
 	struct world *world = client->world;
@@ -113,7 +129,9 @@ static void begin_write(struct client *client, struct task *task, bool with_cont
 		/* forget: what is sent must be what the oracle is told */
 		learn(client, task->key, NULL, 0, &nothing);
 	}
+	keep_given(client, task);
 	task->is_get = false;
+	task->attempts = 0;
 	task->is_delete = sim_random_permille(&client->random, 150);
 	task->quorum = draw_quorum(client, world->settings.w);
 	task->write = oracle_begin(&world->oracle, client->index, task->key, task->is_delete, &known->covers,
@@ -199,10 +217,18 @@ static struct attempt *add_attempt(struct world *world)
 	return &world->attempts[world->attempt_count++];
 }
 
+static struct task *client_task(struct client *client, const struct task *task)
+{
+	for (uint32_t i = 0; i < client->task_count; i++)
+		if (client->tasks[i].key == task->key)
+			return &client->tasks[i];
+	abort();
+}
+
 static void fill_operation(struct client *client, const struct task *task, struct client_operation *operation,
 			   struct arena *arena)
 {
-	const struct known *known = &client->known[task->key];
+	const struct given *given = &client->given[client_task(client, task) - client->tasks];
 	uint8_t value[ORACLE_VALUE_MAX];
 	char *key = arena_printf(arena, "k%u", task->key);
 
@@ -213,7 +239,8 @@ static void fill_operation(struct client *client, const struct task *task, struc
 		return;
 	operation->tombstone = task->is_delete;
 	oracle_id(&client->world->oracle, task->write, operation->operation_id);
-	operation->context = (struct rpc_slice){arena_copy(arena, known->context, known->size), known->size};
+	operation->attempt = task->attempts;
+	operation->context = (struct rpc_slice){arena_copy(arena, given->context, given->size), given->size};
 	if (!task->is_delete) {
 		size_t size = oracle_value(&client->world->oracle, task->write, value);
 		operation->value = (struct rpc_slice){arena_copy(arena, value, size), size};
@@ -261,6 +288,12 @@ static void check_answered(void *world_arg, void *arg, uint64_t number)
 	struct attempt *attempt = &world->attempts[number];
 	const struct machine *machine = arg;
 
+	if (machine_holds(arg, check_answered, arg, number, NULL))
+		return;
+	if (world->schedule.now_us < machine->stall.end_us + ANSWER_SLACK_US && machine->stall.end_us > 0) {
+		schedule_in(&world->schedule, ANSWER_SLACK_US, check_answered, arg, number, NULL);
+		return;
+	}
 	if (!attempt->answered && machine->node && machine->boot == attempt->boot)
 		world_break(world, attempt->tasks[0].key, "%s has not answered a request %u ms after its deadline",
 			    machine->name, ANSWER_SLACK_US / 1000);
@@ -276,6 +309,8 @@ static void arrive(void *world_arg, void *arg, uint64_t number)
 	struct machine *machine = &world->machines[attempt->machine];
 
 	(void)number;
+	if (machine_holds(machine, arrive, request, number, drop_request))
+		return;
 	world_mix(world, request->number);
 	if (!machine->node) {
 		schedule_in(&world->schedule, REFUSED_AT_DOOR_US, refuse_at_door, attempt->client, request->number,
@@ -286,7 +321,9 @@ static void arrive(void *world_arg, void *arg, uint64_t number)
 	attempt->arrived = true;
 	attempt->boot = machine->boot;
 	request->message->to = (struct address){machine->id, ACTOR_COORDINATOR, 0};
-	request->message->deadline_us = machine_now_us(machine) + attempt->deadline_us;
+	request->message->deadline_us =
+		attempt->deadline_us +
+		machine_sent_us(machine, &machine->client_ages[attempt->client->index], 1, attempt->begun_us + 1);
 	schedule_in(&world->schedule, attempt->deadline_us + ANSWER_SLACK_US, check_answered, machine, request->number,
 		    NULL);
 	machine_post(machine, request->message, 1);
@@ -306,9 +343,11 @@ static void ask(struct client *client, uint32_t machine_index, uint32_t deadline
 	attempt->machine = machine_index;
 	attempt->begun_us = world->schedule.now_us;
 	attempt->deadline_us = deadline_ms * UINT64_C(1000);
-	for (uint32_t i = 0; i < client->task_count; i++)
+	for (uint32_t i = 0; i < client->task_count; i++) {
+		client->tasks[i].attempts++;
 		if (!client->tasks[i].done)
 			attempt->tasks[attempt->task_count++] = client->tasks[i];
+	}
 	client->attempt = number;
 	client->machine = machine_index;
 	struct network_fate fate = network_send_client(&world->network);
@@ -335,14 +374,6 @@ void client_audit(struct world *world, uint32_t machine, uint32_t key, uint32_t 
 
 /* ---- after an attempt ---- */
 
-static struct task *client_task(struct client *client, const struct task *task)
-{
-	for (uint32_t i = 0; i < client->task_count; i++)
-		if (client->tasks[i].key == task->key)
-			return &client->tasks[i];
-	abort();
-}
-
 static void retry(void *world_arg, void *arg, uint64_t number)
 {
 	struct world *world = world_arg;
@@ -350,6 +381,25 @@ static void retry(void *world_arg, void *arg, uint64_t number)
 
 	(void)number;
 	ask(client, (uint32_t)sim_random_below(&client->random, world->settings.nodes), world->settings.deadline_ms);
+}
+
+/* Something on the way keeps a copy of a write and sends it once more, long after the client has gone on. */
+static void plan_late_attempt(struct client *client, struct task *task)
+{
+	struct world *world = client->world;
+	uint64_t number = world->attempt_count, pause_us = sim_random_below(&client->random, LATE_MAX_US);
+	struct attempt *attempt = add_attempt(world);
+	struct request *request = world_alloc(sizeof(*request));
+
+	task->attempts++;
+	*attempt = (struct attempt){.client = client, .task_count = 1, .tasks = {*task}};
+	attempt->machine = (uint32_t)sim_random_below(&client->random, world->settings.nodes);
+	attempt->begun_us = world->schedule.now_us + pause_us;
+	attempt->deadline_us = world->settings.deadline_ms * UINT64_C(1000);
+	*request = (struct request){world, make_request(client, attempt, number), number};
+	oracle_attempted(&world->oracle, task->write, ORACLE_SILENCE);
+	world->totals.late_attempts++;
+	schedule_in(&world->schedule, pause_us + network_delay(&world->network), arrive, request, 0, drop_request);
 }
 
 /* Another try for writes that are not done, at another node, with the same operation ids; then rest. */
@@ -373,6 +423,8 @@ static void continue_round(struct client *client)
 		struct task *task = &client->tasks[i];
 		if (task->is_get)
 			continue;
+		if (sim_random_permille(&client->random, world->settings.late_permille))
+			plan_late_attempt(client, task);
 		oracle_ended(&world->oracle, task->write);
 		world->totals.in_doubt += !task->done;
 	}

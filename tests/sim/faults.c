@@ -7,6 +7,7 @@
 enum {
 	MINUTE_US = 60 * 1000 * 1000,
 	CUT_MAX_US = 5 * 1000 * 1000,
+	PAUSE_MAX_US = 4 * 1000 * 1000,
 	CRASH_WITHIN_OPERATIONS = 60, /* a planned power cut comes in one of so many disk operations */
 	RESTART_CRASH_PERMILLE = 150,
 	FULL_DISK_ROOM = 64 * 1024, /* bytes left on a disk that gets full */
@@ -117,7 +118,7 @@ static void crash_one(struct world *world, struct machine *machine)
 		machine_crash(machine, &crash);
 	else if (sim_random_permille(&world->fault_random, world->settings.kill_permille))
 		machine_kill(machine);
-	else if (draw(world, world->settings.restore_permille ? 2 : 10) == 0)
+	else if (draw(world, world->settings.restore_permille ? 2 : 10) == 0 && !machine->stopped)
 		machine_stop(machine);
 	else if (draw(world, 2))
 		machine_crash(machine, &crash);
@@ -149,6 +150,22 @@ static void next_crash(void *world_arg, void *arg, uint64_t number)
 	else if (machine && count_down(world) < world->settings.down_together)
 		crash_one(world, machine);
 	schedule_in(&world->schedule, draw_pause(world, world->settings.crash_rate), next_crash, NULL, 0, NULL);
+}
+
+/* ---- pauses ---- */
+
+static void next_pause(void *world_arg, void *arg, uint64_t number)
+{
+	struct world *world = world_arg;
+	struct machine *machine = draw_machine(world);
+
+	(void)arg;
+	(void)number;
+	if (!world->faults_on)
+		return;
+	if (machine)
+		machine_pause(machine, 1 + draw(world, draw(world, 2) ? PAUSE_MAX_US : PAUSE_MAX_US / 20));
+	schedule_in(&world->schedule, draw_pause(world, world->settings.pause_rate), next_pause, NULL, 0, NULL);
 }
 
 /* ---- cuts ---- */
@@ -375,6 +392,8 @@ void faults_begin(struct world *world)
 	world->faults_on = true;
 	if (world->settings.crash_rate)
 		schedule_in(schedule, draw_pause(world, world->settings.crash_rate), next_crash, NULL, 0, NULL);
+	if (world->settings.pause_rate)
+		schedule_in(schedule, draw_pause(world, world->settings.pause_rate), next_pause, NULL, 0, NULL);
 	if (world->settings.partition_rate && world->settings.nodes > 1)
 		schedule_in(schedule, draw_pause(world, world->settings.partition_rate), next_cut, NULL, 0, NULL);
 	if (world->settings.disk_error_rate)
@@ -391,6 +410,7 @@ void faults_end(struct world *world)
 	world_line(world, "no more faults: the network heals, every machine comes back");
 	for (uint32_t i = 0; i < world->settings.nodes; i++) {
 		struct machine *machine = &world->machines[i];
+		machine_resume(machine);
 		sim_fs_fail_never(machine->disk);
 		sim_fs_set_capacity(machine->disk, UINT64_MAX);
 		mend(machine);

@@ -20,9 +20,9 @@ static void print_totals(uint64_t first, uint64_t last, const struct totals *t)
 	       first, last, t->operations, t->gets, t->puts, t->acked, t->refused, t->retries, t->in_doubt);
 	printf(", %" PRIu64 " crashes (%" PRIu64 " in a disk operation), %" PRIu64 " kills, %" PRIu64
 	       " directories restored, %" PRIu64 " disk errors, %" PRIu64 " full disks, %" PRIu64
-	       " bytes rotten, %" PRIu64 " partitions",
+	       " bytes rotten, %" PRIu64 " partitions, %" PRIu64 " pauses, %" PRIu64 " late attempts",
 	       t->crashes, t->crashes_in_disk, t->kills, t->restores, t->disk_errors, t->full_disks, t->rots,
-	       t->partitions);
+	       t->partitions, t->pauses, t->late_attempts);
 	printf(", %" PRIu64 " messages (%" PRIu64 " lost, %" PRIu64 " twice), %" PRIu64 " steps, %" PRIu64
 	       " jobs, %" PRIu64 " checks, %" PRIu64 " truncations, %" PRIu64
 	       " false siblings by them, %.2f simulated hours\n",

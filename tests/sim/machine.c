@@ -47,6 +47,7 @@ void machine_init(struct world *world, uint32_t index)
 
 	machine->world = world;
 	machine->index = index;
+	machine->client_ages = world_alloc((world->settings.clients + 1) * sizeof(*machine->client_ages));
 	snprintf(machine->name, sizeof(machine->name), "n%u", index + 1);
 	snprintf(machine->address, sizeof(machine->address), "n%u:1", index + 1);
 	sim_fs_create(world_random(world, UINT64_MAX), &machine->disk);
@@ -82,6 +83,7 @@ static void bury(struct machine *machine)
 	struct world *world = machine->world;
 
 	world->totals.truncations += machine_truncations(machine);
+	machine_forget_held(machine);
 	actors_reset(machine);
 	traffic_forget(machine);
 	actors_bring_work_home(machine);
@@ -132,6 +134,7 @@ void machine_stop(struct machine *machine)
 
 	world_line(world, "%s stops in good order", machine->name);
 	world->totals.truncations += machine_truncations(machine);
+	machine_forget_held(machine);
 	actors_reset(machine);
 	traffic_forget(machine);
 	actors_bring_work_home(machine);
@@ -149,6 +152,8 @@ void machine_stop(struct machine *machine)
 
 void machine_fini(struct machine *machine)
 {
+	machine_forget_held(machine);
+	free(machine->client_ages);
 	actors_reset(machine);
 	traffic_forget(machine);
 	if (machine->node) {

@@ -10,8 +10,9 @@
 
 const char *canary_name(enum canary canary)
 {
-	static const char *const names[CANARY_COUNT] = {"none",         "early-ack",  "lying-disk",
-							"old-counters", "kept-actor", "kept-actor-orderly"};
+	static const char *const names[CANARY_COUNT] = {
+		"none",       "early-ack",          "lying-disk",       "old-counters",
+		"kept-actor", "kept-actor-orderly", "forget-superseded"};
 	return names[canary];
 }
 
@@ -59,6 +60,8 @@ static const struct number_option number_options[] = {
 	NUMBER("restore", restore_permille, 0, 1000,
 	       "starts of one machine, permille, before which its directory is put back from a copy; w is all then"),
 	NUMBER("partition-rate", partition_rate, 0, 100000, "network cuts per simulated minute"),
+	NUMBER("pause-rate", pause_rate, 0, 100000, "machines stopped for a while, per simulated minute"),
+	NUMBER("late", late_permille, 0, 1000, "writes that are tried once more when long over, permille"),
 	NUMBER("disk-error-rate", disk_error_rate, 0, 100000, "failing disk operations per simulated minute"),
 	NUMBER("loss", loss_permille, 0, 1000, "messages lost, permille"),
 	NUMBER("duplicates", duplicate_permille, 0, 1000, "messages sent twice, permille"),
@@ -92,9 +95,9 @@ static void print_help(bool canary_allowed)
 		printf("  --%-17s %s, %u to %u (drawn from the seed)\n", number_options[i].name, number_options[i].help,
 		       number_options[i].least, number_options[i].most);
 	if (canary_allowed)
-		printf("  --canary NAME       plant a bug: early-ack, lying-disk, old-counters or\n"
-		       "                      kept-actor; exit 0 when it is "
-		       "found\n"
+		printf("  --canary NAME       plant a bug: early-ack, lying-disk, old-counters,\n"
+		       "                      kept-actor, kept-actor-orderly or forget-superseded;\n"
+		       "                      exit 0 when it is found\n"
 		       "  --within N          in at most N seeds (200)\n");
 	printf("\nexit 0: every rule held. 1: one was broken: its seed, its story and the command that repeats it are "
 	       "printed.\n");
@@ -345,4 +348,6 @@ void options_draw(const struct sim_options *options, uint64_t seed, struct sim_s
 	draw_weather(options, &random, out);
 	out->in_flight = PICK_ONE(&random, OPTION_DRAWN, 1, 2, 2, 8);
 	draw_restores(options, &random, out);
+	out->pause_rate = PICK_ONE(&random, options->pause_rate, 0, 0, 20, 100);
+	out->late_permille = PICK_ONE(&random, options->late_permille, 0, 50, 300);
 }

@@ -24,6 +24,7 @@ enum canary {
 	CANARY_OLD_COUNTERS,
 	CANARY_KEPT_ACTOR,
 	CANARY_KEPT_ACTOR_ORDERLY,
+	CANARY_FORGET_SUPERSEDED,
 	CANARY_COUNT
 };
 const char *canary_name(enum canary);
@@ -34,7 +35,9 @@ struct sim_options {
 	uint32_t nodes, operations, clients, keys, replicas, r, w, shards, coordinators, partitions;
 	uint32_t down_together, attempts, memtable_kib;
 	uint32_t restore_permille;
-	uint32_t crash_rate, partition_rate, disk_error_rate; /* per simulated minute, all machines together */
+	uint32_t crash_rate, partition_rate, pause_rate,
+		disk_error_rate; /* a simulated minute, all machines together */
+	uint32_t late_permille;
 	uint32_t loss_permille, duplicate_permille, slow_permille, delay_us, deadline_ms, skew_ms;
 	uint32_t seconds; /* no new seed after so much real time; 0: no end */
 	bool trace, twice, quiet, hashes;
@@ -45,7 +48,8 @@ struct sim_options {
 /* The same with everything drawn. */
 struct sim_settings {
 	uint32_t nodes, operations, clients, keys, replicas, r, w, shards, coordinators, partitions;
-	uint32_t crash_rate, partition_rate, disk_error_rate, skew_ms;
+	uint32_t crash_rate, partition_rate, pause_rate, disk_error_rate, skew_ms;
+	uint32_t late_permille;    /* of the writes: one more attempt comes when the client has long gone on */
 	uint32_t restore_permille; /* of the starts for which there is a copy: the directory is put back first */
 	uint32_t kill_permille;    /* of the crashes: the process alone dies */
 	uint32_t down_max_ms;      /* how long a machine stays down */

@@ -147,11 +147,6 @@ static uint32_t find_value(struct oracle *oracle, uint32_t key, const struct ora
 	return write;
 }
 
-void oracle_coordinated(struct oracle *oracle, uint32_t write)
-{
-	oracle->writes[write].coordinated++;
-}
-
 void oracle_acked(struct oracle *oracle, uint32_t write, uint32_t owners, uint32_t stand_ins, uint64_t now_us)
 {
 	struct oracle_write *w = &oracle->writes[write];
@@ -248,7 +243,32 @@ static bool is_reached(const struct oracle *oracle, uint32_t write)
 
 /* ---- rules ---- */
 
-/* L4. A retry that ran at two replicas has two versions, of which a context may cover one. */
+/* May the owners of the key have forgotten that it was superseded? */
+static bool may_be_forgotten(const struct oracle *oracle, uint32_t number)
+{
+	const struct oracle_write *write = &oracle->writes[number];
+	uint32_t newer = 0;
+
+	for (uint32_t i = 0; i < oracle->count; i++)
+		newer += i != number && oracle->writes[i].key == write->key &&
+			 oracle->writes[i].begun_us / 1000 >= write->begun_us / 1000;
+	return newer >= ORACLE_PAST_MAX;
+}
+
+__attribute__((format(printf, 3, 4))) static void note_false(struct oracle *oracle, uint32_t key, const char *format,
+							     ...)
+{
+	va_list arguments;
+
+	if (oracle->false_siblings++ > 0)
+		return;
+	oracle->false_key = key;
+	va_start(arguments, format);
+	vsnprintf(oracle->false_text, sizeof(oracle->false_text), format, arguments);
+	va_end(arguments);
+}
+
+/* L4. */
 static void check_siblings(struct oracle *oracle, uint32_t key, const uint32_t *live, uint32_t count)
 {
 	for (uint32_t i = 0; i < count && count > 1; i++) {
@@ -256,17 +276,39 @@ static void check_siblings(struct oracle *oracle, uint32_t key, const uint32_t *
 		reach_push_set(&reach, key, &oracle->writes[live[i]].given);
 		reach_run(&reach);
 		for (uint32_t j = 0; j < count; j++) {
-			if (j == i || !is_reached(oracle, live[j]) || oracle->writes[live[j]].coordinated > 1)
+			if (j == i || !is_reached(oracle, live[j]) || may_be_forgotten(oracle, live[j]))
 				continue;
-			if (oracle->false_siblings++ == 0) {
-				oracle->false_key = key;
-				snprintf(oracle->false_text, sizeof(oracle->false_text),
-					 "false sibling: w%u is live although w%u, live too, was put with a context "
-					 "that covers it",
-					 live[j], live[i]);
-			}
+			note_false(oracle, key,
+				   "false sibling: w%u is live although w%u, live too, was put with a context that "
+				   "covers it",
+				   live[j], live[i]);
 		}
 	}
+}
+
+/* Must a get of r that begins then see this write? */
+static bool is_due(const struct oracle *oracle, const struct oracle_write *write, uint32_t key, uint32_t r,
+		   uint64_t begun_us)
+{
+	return write->key == key && write->acked_us < begun_us && write->w + r > oracle->replica_count;
+}
+
+/* L7. */
+static void check_superseded(struct oracle *oracle, uint32_t key, uint32_t r, uint64_t begun_us, const uint32_t *live,
+			     uint32_t count)
+{
+	struct reach reach = reach_begin(oracle, false);
+
+	for (uint32_t i = 0; i < oracle->count; i++)
+		if (is_due(oracle, &oracle->writes[i], key, r, begun_us))
+			reach_push_set(&reach, key, &oracle->writes[i].given);
+	reach_run(&reach);
+	for (uint32_t i = 0; i < count; i++)
+		if (is_reached(oracle, live[i]) && !may_be_forgotten(oracle, live[i]))
+			note_false(oracle, key,
+				   "a get of r=%u that began at %.3f s returned w%u, which a write acknowledged before "
+				   "had superseded",
+				   r, (double)begun_us / 1e6, live[i]);
 }
 
 static uint32_t take_values(struct oracle *oracle, uint32_t key, const struct oracle_bytes *values,
@@ -299,12 +341,13 @@ void oracle_read(struct oracle *oracle, uint32_t key, uint32_t r, uint64_t begun
 	*set_out = (struct oracle_set){live, count, has_context ? ended_us : 0};
 	oracle->reads++;
 	check_siblings(oracle, key, live, count);
+	check_superseded(oracle, key, r, begun_us, live, count);
 	struct reach reach = reach_begin(oracle, true);
 	reach_push_set(&reach, key, set_out);
 	reach_run(&reach);
 	for (uint32_t i = 0; i < oracle->count; i++) {
 		const struct oracle_write *write = &oracle->writes[i];
-		if (write->key != key || write->acked_us >= begun_us || write->w + r <= oracle->replica_count)
+		if (!is_due(oracle, write, key, r, begun_us))
 			continue;
 		oracle->checks++;
 		if (!is_reached(oracle, i))

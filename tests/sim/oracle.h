@@ -12,10 +12,13 @@
  *     L1 An acknowledged write is live at the end, or covered by something live.
  *     L2 Every value read was written, by a put of this key, and to the byte.
  *     L3 A write that was refused for good is never seen.
- *     L4 Of two siblings none is covered by the other, unless the write ran at two replicas (a retry) or a clock
- *        was truncated.
+ *     L4 Of two siblings none is covered by the other, unless a clock was truncated, or see L7.
  *     L5 With r + w > n a get that begins after an acknowledgement sees the write, or something that covers it.
  *     L6 A write that a get returned is durable: it, too, is live or covered at the end, acknowledged or not.
+ *     L7 An operation takes effect at most once, and what was superseded does not come back: with r + w > n a get that
+ *        begins after an acknowledgement returns nothing that the write covers. At the end L4 says the same. Unless a
+ *        clock was truncated, or ORACLE_PAST_MAX newer writes of the key were begun, of which the owners forget older
+ *        ones.
  *
  * Threading   One thread.
  * Ownership   Sets are freed with oracle_set_fini.
@@ -32,6 +35,7 @@ enum {
 	ORACLE_VALUE_MAX = 8192,
 	ORACLE_ID_SIZE = 16,
 	ORACLE_START_S = 1700000000, /* Unix time when a run begins */
+	ORACLE_PAST_MAX = 32,        /* superseded operations that a key remembers */
 };
 #define ORACLE_NONE UINT32_MAX
 
@@ -54,7 +58,6 @@ struct oracle_write {
 	uint32_t w;        /* replicas that acknowledged, owners only; 0: some stood in */
 	uint32_t attempts, refusals;
 	bool ended, seen, read; /* seen: by anyone; read: by a get */
-	uint32_t coordinated;   /* how often a replica gave it a version */
 	uint64_t stamp;
 };
 
@@ -65,7 +68,8 @@ struct oracle {
 	uint32_t count, capacity;
 	uint32_t *stack;
 	uint64_t stamp;
-	uint64_t reads, checks, false_siblings;
+	uint64_t reads, checks;
+	uint64_t false_siblings; /* and superseded values that came back */
 	/* the first broken rule */
 	bool broken;
 	uint32_t broken_key;
@@ -92,8 +96,6 @@ void oracle_id(const struct oracle *, uint32_t write, uint8_t id_out[ORACLE_ID_S
 uint32_t oracle_find(const struct oracle *, const uint8_t id[ORACLE_ID_SIZE]);
 /* The bytes that this write puts; its size. */
 size_t oracle_value(const struct oracle *, uint32_t write, uint8_t value_out[ORACLE_VALUE_MAX]);
-/* A replica gave it a version. */
-void oracle_coordinated(struct oracle *, uint32_t write);
 /* A node acknowledged, whether or not the client heard it. */
 void oracle_acked(struct oracle *, uint32_t write, uint32_t owners, uint32_t stand_ins, uint64_t now_us);
 /* What the client heard of one attempt. */
@@ -111,7 +113,7 @@ void oracle_read(struct oracle *, uint32_t key, uint32_t r, uint64_t begun_us, u
 		 const struct oracle_bytes *values, uint32_t value_count, bool has_context, struct oracle_set *set_out);
 /* What every replica holds at the end: the ids live, deletes too. */
 void oracle_final(struct oracle *, uint32_t key, const uint8_t (*ids)[ORACLE_ID_SIZE], uint32_t id_count);
-/* The run is over: false siblings break a rule unless clocks were truncated. */
+/* The run is over: false siblings and what came back break a rule unless clocks were truncated. */
 void oracle_close(struct oracle *, uint64_t truncations);
 void oracle_break(struct oracle *, uint32_t key, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

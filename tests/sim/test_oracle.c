@@ -38,7 +38,6 @@ static uint32_t acked_put(struct oracle *oracle, const struct oracle_set *given,
 {
 	uint32_t write = put(oracle, given, now_us);
 
-	oracle_coordinated(oracle, write);
 	oracle_acked(oracle, write, 2, 0, now_us + 1);
 	oracle_attempted(oracle, write, ORACLE_DONE);
 	oracle_ended(oracle, write);
@@ -51,8 +50,8 @@ static struct oracle_set one(uint32_t *write)
 }
 
 /* A get that returns the values of these writes. */
-static struct oracle_set get(struct oracle *oracle, uint64_t begun_us, const uint32_t *writes, uint32_t count,
-			     bool has_context)
+static struct oracle_set get_r(struct oracle *oracle, uint32_t r, uint64_t begun_us, const uint32_t *writes,
+			       uint32_t count, bool has_context)
 {
 	uint8_t values[4][ORACLE_VALUE_MAX];
 	struct oracle_bytes bytes[4] = {0};
@@ -60,8 +59,14 @@ static struct oracle_set get(struct oracle *oracle, uint64_t begun_us, const uin
 
 	for (uint32_t i = 0; i < count; i++)
 		bytes[i] = (struct oracle_bytes){values[i], oracle_value(oracle, writes[i], values[i])};
-	oracle_read(oracle, KEY, 2, begun_us, begun_us + 5, bytes, count, has_context, &set);
+	oracle_read(oracle, KEY, r, begun_us, begun_us + 5, bytes, count, has_context, &set);
 	return set;
+}
+
+static struct oracle_set get(struct oracle *oracle, uint64_t begun_us, const uint32_t *writes, uint32_t count,
+			     bool has_context)
+{
+	return get_r(oracle, 2, begun_us, writes, count, has_context);
 }
 
 static void end(struct oracle *oracle, const uint32_t *live, uint32_t count)
@@ -244,34 +249,70 @@ static void test_refused_after_doubt_and_seen_holds(void **state)
 
 /* ---- L4 */
 
-static void false_siblings(struct oracle *oracle, bool ran_twice, uint64_t truncations)
+static void false_siblings(struct oracle *oracle, uint64_t truncations)
 {
 	uint32_t live[2];
 
 	live[0] = acked_put(oracle, NULL, 10);
 	struct oracle_set set = one(&live[0]);
 	live[1] = acked_put(oracle, &set, 20);
-	if (ran_twice)
-		oracle_coordinated(oracle, live[0]);
 	end(oracle, live, 2);
 	oracle_close(oracle, truncations);
 }
 
 static void test_a_covered_sibling_breaks(void **state)
 {
-	false_siblings(*state, false, 0);
+	false_siblings(*state, 0);
 	assert_broken(*state, "false sibling: w0");
 }
 
-static void test_a_covered_sibling_after_a_retry_or_truncation_holds(void **state)
+static void test_a_covered_sibling_after_a_truncation_holds(void **state)
 {
-	false_siblings(*state, true, 0);
-	assert_holds(*state);
-	oracle_fini(*state);
-	oracle_init(*state, 7, N);
-	false_siblings(*state, false, 1);
+	false_siblings(*state, 1);
 	assert_holds(*state);
 	assert_int_equal(((struct oracle *)*state)->false_siblings, 1);
+}
+
+/* So many newer writes that the owners of the key may have forgotten it. */
+static void test_a_covered_sibling_among_many_newer_writes_holds(void **state)
+{
+	for (uint32_t newer = 0; newer < ORACLE_PAST_MAX - 1; newer++)
+		put(*state, NULL, 1000 * 1000 + newer);
+	false_siblings(*state, 0);
+	assert_holds(*state);
+}
+
+/* ---- L7 */
+
+/* A delete was acknowledged; then a get returns the deleted value. */
+static void superseded_comes_back(struct oracle *oracle, uint32_t w, uint32_t r, uint64_t truncations)
+{
+	uint32_t value = acked_put(oracle, NULL, 10);
+	struct oracle_set set = one(&value);
+	uint32_t deletion = oracle_begin(oracle, 0, KEY, true, &set, 20);
+
+	oracle_acked(oracle, deletion, w, 0, 30);
+	free(get_r(oracle, r, 40, &value, 1, true).writes);
+	oracle_close(oracle, truncations);
+}
+
+static void test_a_superseded_value_that_comes_back_breaks(void **state)
+{
+	superseded_comes_back(*state, 2, 2, 0);
+	assert_broken(*state, "returned w0, which a write acknowledged before had superseded");
+}
+
+static void test_a_superseded_value_that_comes_back_after_a_truncation_holds(void **state)
+{
+	/* L5 demands that the get see the delete: its context may cover it. */
+	superseded_comes_back(*state, 2, 2, 1);
+	assert_holds(*state);
+}
+
+static void test_a_superseded_value_holds_without_overlap(void **state)
+{
+	superseded_comes_back(*state, 1, 2, 0);
+	assert_holds(*state);
 }
 
 static void test_concurrent_siblings_hold(void **state)
@@ -387,7 +428,11 @@ int main(void)
 		EACH(test_refused_and_seen_breaks_in_either_order),
 		EACH(test_refused_after_doubt_and_seen_holds),
 		EACH(test_a_covered_sibling_breaks),
-		EACH(test_a_covered_sibling_after_a_retry_or_truncation_holds),
+		EACH(test_a_covered_sibling_after_a_truncation_holds),
+		EACH(test_a_covered_sibling_among_many_newer_writes_holds),
+		EACH(test_a_superseded_value_that_comes_back_breaks),
+		EACH(test_a_superseded_value_that_comes_back_after_a_truncation_holds),
+		EACH(test_a_superseded_value_holds_without_overlap),
 		EACH(test_concurrent_siblings_hold),
 		EACH(test_a_get_that_misses_an_acked_put_breaks),
 		EACH(test_a_get_begun_before_the_ack_may_miss_it),

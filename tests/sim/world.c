@@ -8,6 +8,8 @@
 #include <xxhash.h>
 #include "node/object/key.h"
 
+_Static_assert((int)ORACLE_PAST_MAX == (int)PAST_MAX, "the oracle excuses what owners forget");
+
 enum { WORK_LIMIT_US_PER_OPERATION = 60 * 1000 * 1000 };
 
 void *world_alloc(size_t size)

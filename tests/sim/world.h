@@ -21,6 +21,7 @@
 #define KVRING_TESTS_SIM_WORLD_H
 
 #include <stdarg.h>
+#include "rpc/age.h"
 #include "tests/sim/network.h"
 #include "node/node.h"
 #include "node/wire/exchange.h"
@@ -87,6 +88,21 @@ struct inbound {
 	struct exchange_incoming *batch; /* whose carrier this is */
 };
 
+/* What a machine that is stopped would have done, or is sent: until it goes on. */
+struct postponed {
+	struct postponed *next;
+	void (*run)(void *world, void *arg, uint64_t number);
+	void *arg;
+	uint64_t number;
+	void (*drop)(void *arg);
+};
+
+/* What the receiver knows of the clock behind a connection. */
+struct connection_age {
+	uint32_t sender_boot, receiver_boot;
+	struct rpc_age age;
+};
+
 struct machine {
 	struct world *world;
 	uint32_t index;
@@ -100,6 +116,12 @@ struct machine {
 	int64_t skew_ms;
 	uint64_t known_down_us; /* when the others have noticed that it is down */
 	uint64_t restart_number;
+	bool stopped; /* its process is: pause.c */
+	struct postponed *held;
+	uint64_t pause_number;
+	struct rpc_stall stall; /* the last one, in virtual time */
+	struct connection_age peer_ages[NETWORK_MACHINES_MAX];
+	struct connection_age *client_ages; /* by client */
 	bool disk_failed; /* an error was injected since the last start: it may refuse, die or complain */
 	struct {
 		char path[ROT_PATH_SIZE];
@@ -129,6 +151,7 @@ struct task {
 	uint32_t key;
 	uint32_t write; /* the oracle's number; ORACLE_NONE for a get */
 	uint32_t quorum;
+	uint32_t attempts; /* of this write, with this one */
 };
 
 /* One request to one node. The last one of a client counts; earlier ones may still be executed. */
@@ -147,6 +170,10 @@ struct client {
 	struct sim_random random;
 	struct known *known; /* per key */
 	struct task tasks[OPERATIONS_PER_REQUEST_MAX];
+	struct given { /* with each task, in all its attempts */
+		uint8_t *context;
+		size_t size;
+	} given[OPERATIONS_PER_REQUEST_MAX];
 	uint32_t task_count;
 	uint64_t attempt; /* the number of the one that counts */
 	uint32_t attempts_left;
@@ -162,7 +189,8 @@ struct client {
 struct totals {
 	uint64_t seeds, operations, puts, gets, acked, in_doubt, refused, silent, retries, crashes, kills, restarts,
 		restores, crashes_in_disk, disk_errors, full_disks, rots, partitions, messages, lost, duplicated,
-		unreachable, steps, commits, jobs, truncations, false_siblings, reads_checked, simulated_us;
+		unreachable, pauses, late_attempts, steps, commits, jobs, truncations, false_siblings, reads_checked,
+		simulated_us;
 };
 
 struct world {
@@ -259,6 +287,17 @@ void restore_note_stop(struct machine *); /* before the node closes */
 const struct dot *restore_planted_dots(struct machine *);
 
 void machine_post(struct machine *, struct message *, uint64_t delay_us);
+
+/* ---- pause.c ---- */
+
+/* True: the machine is stopped, and runs this when it goes on. drop: when it dies instead. */
+bool machine_holds(struct machine *, void (*run)(void *world, void *arg, uint64_t number), void *arg, uint64_t number,
+		   void (*drop)(void *arg));
+void machine_forget_held(struct machine *); /* its process is gone */
+void machine_pause(struct machine *, uint64_t length_us);
+void machine_resume(struct machine *);
+/* When a request that comes now was sent, by the machine's clock. sent_us: by the sender's. */
+uint64_t machine_sent_us(struct machine *, struct connection_age *, uint32_t sender_boot, uint64_t sent_us);
 
 /* ---- traffic.c ---- */
 
