@@ -50,90 +50,25 @@ static char *join(const char *directory, const char *name)
 
 /* ---- whole files -------------------------------------------------------------------------------------------- */
 
-static int write_new(const struct fs *fs, const char *path, struct rpc_slice bytes)
-{
-	struct iovec part = {(void *)bytes.data, bytes.size};
-	struct fs_file *file;
-	int status = fs->unlink(fs, path); /* what a crash has left */
-
-	if (status && status != -ENOENT)
-		return status;
-	status = fs->open(fs, path, FS_OPEN_CREATE, &file);
-	if (status)
-		return status;
-	status = fs->append(file, &part, 1);
-	if (!status)
-		status = fs->sync(file);
-	fs->close(file);
-	return status;
-}
-
-/* H1: temporary file, sync, rename, sync the directory. */
+/* H1. */
 static int replace_file(const struct home *home, const char *path, struct rpc_slice bytes, struct rpc_error *error_out)
 {
-	const struct fs *fs = home->fs;
-	char *temporary;
-	int status;
+	int status = fs_replace_file(home->fs, home->directory, path, bytes.data, bytes.size);
 
-	if (asprintf(&temporary, "%s.new", path) < 0)
-		return -ENOMEM;
-	status = write_new(fs, temporary, bytes);
-	if (!status)
-		status = fs->rename(fs, temporary, path);
-	if (!status)
-		status = fs->sync_dir(fs, home->directory);
-	free(temporary);
 	if (status)
 		return fail(error_out, status, "%s: cannot be written: %s; see to the disk and start again", path,
 			    strerror(-status));
 	return 0;
 }
 
-static int read_open_file(const struct fs *fs, struct fs_file *file, size_t size_max, uint8_t **bytes_out,
-			  size_t *size_out)
+static int fail_reading(const char *path, int status, size_t size_max, struct rpc_error *error_out)
 {
-	uint64_t size;
-	ssize_t got;
-	int status = fs->size(file, &size);
-
-	if (status)
+	if (status == -EBADMSG) /* described by who found it */
 		return status;
-	if (size > size_max)
-		return -EBADMSG;
-	*bytes_out = malloc(size + 1);
-	if (!*bytes_out)
-		return -ENOMEM;
-	got = fs->pread(file, *bytes_out, size, 0);
-	if (got == (ssize_t)size) {
-		(*bytes_out)[size] = 0; /* texts end there */
-		*size_out = size;
-		return 1;
-	}
-	free(*bytes_out);
-	*bytes_out = NULL;
-	return got < 0 ? (int)got : -EIO;
-}
-
-/* 1 and the bytes, 0 when there is no such file. */
-static int read_file(const struct fs *fs, const char *path, size_t size_max, uint8_t **bytes_out, size_t *size_out,
-		     struct rpc_error *error_out)
-{
-	struct fs_file *file;
-	int status = fs->open(fs, path, FS_OPEN_READ, &file);
-
-	*bytes_out = NULL;
-	if (status == -ENOENT)
-		return 0;
-	if (!status) {
-		status = read_open_file(fs, file, size_max, bytes_out, size_out);
-		fs->close(file);
-	}
-	if (status == -EBADMSG)
-		return fail(error_out, status,
+	if (status == -EFBIG)
+		return fail(error_out, -EBADMSG,
 			    "%s: larger than %zu bytes, so damaged: restore it or empty the directory", path, size_max);
-	if (status < 0)
-		return fail(error_out, status, "%s: cannot be read: %s", path, strerror(-status));
-	return status;
+	return fail(error_out, status, "%s: cannot be read: %s", path, strerror(-status));
 }
 
 /* ---- identity ----------------------------------------------------------------------------------------------- */
@@ -202,25 +137,43 @@ static int check_unused(const struct home *home, struct rpc_error *error_out)
 	return 0;
 }
 
+struct identity_reading {
+	struct home *home;
+	struct rpc_error *error_out;
+};
+
+static int check_identity(void *arg, const uint8_t *text, size_t size)
+{
+	const struct identity_reading *reading = arg;
+
+	(void)size; /* a zero byte follows the text */
+	return parse_identity(reading->home, (const char *)text, reading->error_out);
+}
+
+/* The number of this start, durable before it is used. On a full disk the node starts all the same, to be read: should the next
+ * start take the same number, gossip puts it right (refutation). */
+static int count_start(struct home *home, bool is_new, struct rpc_error *error_out)
+{
+	int status;
+
+	home->starts++;
+	status = store_identity(home, home->cluster_id, home->starts, error_out);
+	return status && (is_new || !fs_is_passing(status)) ? status : 0;
+}
+
 static int load_identity(struct home *home, uint64_t new_node_id, struct rpc_error *error_out)
 {
-	uint8_t *text;
-	size_t size;
-	int status = read_file(home->fs, home->node_path, IDENTITY_SIZE_MAX, &text, &size, error_out);
+	struct identity_reading reading = {home, error_out};
+	int status = fs_check_file(home->fs, home->node_path, IDENTITY_SIZE_MAX, check_identity, &reading);
+	bool is_new = status == -ENOENT;
 
-	if (status < 0)
-		return status;
-	if (status > 0) {
-		status = parse_identity(home, (const char *)text, error_out);
-		free(text);
-	} else {
+	if (is_new) {
 		home->node_id = new_node_id;
 		status = check_unused(home, error_out);
+	} else if (status) {
+		return fail_reading(home->node_path, status, IDENTITY_SIZE_MAX, error_out);
 	}
-	if (status)
-		return status;
-	home->starts++;
-	return store_identity(home, home->cluster_id, home->starts, error_out);
+	return status ? status : count_start(home, is_new, error_out);
 }
 
 /* ---- open and close ----------------------------------------------------------------------------------------- */
@@ -366,5 +319,9 @@ int home_ring_store(struct home *home, struct rpc_slice document, struct rpc_err
 
 int home_ring_load(struct home *home, uint8_t **bytes_out, size_t *size_out, struct rpc_error *error_out)
 {
-	return read_file(home->fs, home->ring_path, DOCUMENT_SIZE_MAX, bytes_out, size_out, error_out);
+	int status = fs_read_file(home->fs, home->ring_path, DOCUMENT_SIZE_MAX, bytes_out, size_out);
+
+	if (status == -ENOENT)
+		return 0;
+	return status ? fail_reading(home->ring_path, status, DOCUMENT_SIZE_MAX, error_out) : 1;
 }

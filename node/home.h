@@ -9,7 +9,8 @@
  * Threading   open and close: one thread. home_*_store: the gossip thread.
  * Ownership   Borrows the file system.
  * Errors      -EWOULDBLOCK another process uses the directory; -EBADMSG a damaged file; -EPERM it belongs to another
- *             cluster; others as the file system gives. error_out says which file and what to do next.
+ *             cluster; others as the file system gives. error_out says which file and what to do next. A full disk does
+ *             not stand in the way of opening a directory that has an identity.
  * Invariants  H1 A file is whole: old or new, never a mixture (write temporary, sync, rename, sync the directory).
  */
 #ifndef KVRING_NODE_HOME_H
@@ -26,7 +27,7 @@ RPC_OK int home_open(const struct fs *, const char *directory, uint64_t new_node
 void home_close(struct home **);
 uint64_t home_node_id(const struct home *);
 uint64_t home_cluster_id(const struct home *);  /* 0: in none yet */
-uint64_t home_incarnation(const struct home *); /* starts so far, this one included; durable */
+uint64_t home_incarnation(const struct home *); /* starts so far, this one included; durable unless the disk is full */
 const char *home_engine_directory(const struct home *);
 const char *home_ring_path(const struct home *); /* for texts */
 /* Once set it cannot change: -EPERM. */

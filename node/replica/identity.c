@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include "engine/fs.h"
 #include "node/object/bytes.h"
 
 enum { RECORD_VERSION = 1, RECORD_ACTOR = 4, RECORD_SIZE = 20 };
@@ -59,7 +60,8 @@ int identity_open(struct identity *self, struct shard *shard, uint64_t seed, str
 	if (error < 0)
 		return error;
 	error = first.actor != 0 ? take(self, first) : identity_renew(self);
-	return error == -ENOSPC ? 0 : error; /* it reads, and issues dots when there is room for the record */
+	/* It reads, and issues dots when there is room for the record. */
+	return fs_is_passing(error) ? 0 : error;
 }
 
 int identity_note(struct identity *self, uint64_t counter)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "engine/fs.h"
 #include "node/object/bytes.h"
 #include "node/object/key.h"
 #include "node/replica/keyset.h"
@@ -68,6 +69,8 @@ static enum replica_status status_of(int error)
 	case -ENOSPC:
 		return REPLICA_DISK_FULL;
 	case -EAGAIN:
+	case -EMFILE:
+	case -ENFILE:
 	case -ENOMEM:
 		return REPLICA_OVERLOADED;
 	default:
@@ -459,12 +462,6 @@ static void on_message(struct replica *self, struct message *question, const str
 
 /* ---- commits and background jobs ---------------------------------------------------------------------------- */
 
-/* A full disk or short memory passes; after anything else the log must not be used any more (engine E1). */
-static bool is_passing(int status)
-{
-	return status == -ENOSPC || status == -ENOMEM;
-}
-
 static void begin_sync(struct replica *self, const struct event *event, struct effects *out)
 {
 	if (self->dead || self->syncing || event->now_us < self->sync_after_us ||
@@ -491,7 +488,7 @@ static void on_synced(struct replica *self, const struct event *event, struct ef
 	if (status == 0) {
 		keyset_clear(&self->closing.keys);
 		begin_sync(self, event, out);
-	} else if (is_passing(status)) {
+	} else if (fs_is_passing(status)) { /* after anything else the log must not be used any more (engine E1) */
 		self->sync_after_us = event->now_us + SYNC_RETRY_US;
 	} else {
 		self->dead = true;

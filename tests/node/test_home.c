@@ -131,6 +131,54 @@ static void test_data_without_identity_is_no_new_node(void **state)
 	assert_non_null(strstr(error.text, "/n1/node: missing, but /n1/ring is there"));
 }
 
+static int refuse_writes(void *arg, uint64_t index, enum sim_fs_call call, const char *path)
+{
+	(void)arg, (void)index, (void)path;
+	return call == SIM_FS_CREATE || call == SIM_FS_APPEND ? -ENOSPC : 0;
+}
+
+/* A node that has an identity starts on a full disk; a new one must not, for its id would be forgotten. */
+static void test_a_full_disk_stops_new_nodes_only(void **state)
+{
+	struct rpc_error error;
+	struct home *home;
+
+	(void)state;
+	sim_fs_set_hook(disk, refuse_writes, NULL);
+	assert_int_equal(open_fails(&error), -ENOSPC);
+	sim_fs_set_hook(disk, NULL, NULL);
+	home = must_open(7);
+	home_close(&home);
+	sim_fs_set_hook(disk, refuse_writes, NULL);
+	for (int start = 0; start < 2; start++) {
+		home = must_open(8);
+		assert_int_equal(home_node_id(home), 7);
+		assert_int_equal(home_incarnation(home), 2);
+		assert_int_equal(home_set_cluster(home, 5, &error), -ENOSPC);
+		home_close(&home);
+	}
+	sim_fs_set_hook(disk, NULL, NULL);
+	home = must_open(8);
+	assert_int_equal(home_incarnation(home), 2);
+	home_close(&home);
+}
+
+/* The identity is read anew before it counts as damaged. */
+static void test_a_misread_identity_is_read_again(void **state)
+{
+	struct home *home = must_open(7);
+
+	(void)state;
+	home_close(&home);
+	for (int kind = SIM_MISREAD_ONCE; kind <= SIM_MISREAD_CACHED; kind++) {
+		sim_fs_misread(disk, "/n1/node", 20, 4, (enum sim_misread)kind);
+		home = must_open(8);
+		assert_int_equal(home_node_id(home), 7);
+		home_close(&home);
+	}
+	assert_int_equal(sim_fs_misreads(disk), 2);
+}
+
 static void test_ring_is_kept(void **state)
 {
 	struct home *home = must_open(1);
@@ -256,6 +304,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_another_cluster_is_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_every_damaged_bit_of_the_identity_is_noticed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_data_without_identity_is_no_new_node, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_a_full_disk_stops_new_nodes_only, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_a_misread_identity_is_read_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_ring_is_kept, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_missing_parent_is_named, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_power_cut_at_every_operation, set_up, tear_down),
