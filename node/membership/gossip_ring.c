@@ -31,6 +31,9 @@ static void fill_status(const struct gossip_row *row, uint64_t heard_us, enum ri
 		.dead_shards = row->dead_shards,
 	};
 	memcpy(out->version, row->version, sizeof(out->version));
+	memcpy(out->client_address, row->client_address, sizeof(out->client_address));
+	memcpy(out->peer_address, row->peer_address, sizeof(out->peer_address));
+	memcpy(out->bus_address, row->bus_address, sizeof(out->bus_address));
 }
 
 void gossip_publish(struct gossip *self, uint64_t now_us)

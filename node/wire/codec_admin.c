@@ -123,6 +123,21 @@ static uint64_t age(uint64_t now, uint64_t then)
 	return then && now > then ? now - then : 0;
 }
 
+/* The addresses of a member: the document's, and what it announces where that is another. */
+static void pack_addresses(const struct ring_member *member, const char *client, const char *peer, const char *bus,
+			   Kvring__V1__NodeStatus *out)
+{
+	out->client_address = (char *)member->client_address;
+	out->peer_address = (char *)member->peer_address;
+	out->bus_address = (char *)member->bus_address;
+	if (client[0] != '\0' && strcmp(client, member->client_address) != 0)
+		out->announced_client_address = (char *)client;
+	if (peer[0] != '\0' && strcmp(peer, member->peer_address) != 0)
+		out->announced_peer_address = (char *)peer;
+	if (bus[0] != '\0' && strcmp(bus, member->bus_address) != 0)
+		out->announced_bus_address = (char *)bus;
+}
+
 static void pack_self(const struct scene *scene, Kvring__V1__NodeStatus *out)
 {
 	const struct gossip_row *self = scene->self;
@@ -148,6 +163,9 @@ static void pack_self(const struct scene *scene, Kvring__V1__NodeStatus *out)
 	out->shard_count = self->shard_count;
 	out->dead_shards = self->dead_shards;
 	out->heard = out->linked = true;
+	if (scene->document && scene->view->self >= 0)
+		pack_addresses(ring_member(scene->document, (uint32_t)scene->view->self), self->client_address,
+			       self->peer_address, self->bus_address, out);
 	if (scene->document) {
 		out->cluster_id = ring_cluster_id(scene->document);
 		out->epoch = ring_epoch(scene->document);
@@ -179,9 +197,7 @@ static void pack_member(const struct scene *scene, uint32_t index, Kvring__V1__N
 	kvring__v1__node_status__init(out);
 	out->node_id = member->id;
 	out->name = (char *)member->name;
-	out->client_address = (char *)member->client_address;
-	out->peer_address = (char *)member->peer_address;
-	out->bus_address = (char *)member->bus_address;
+	pack_addresses(member, status->client_address, status->peer_address, status->bus_address, out);
 	out->datacenter = (char *)member->datacenter;
 	out->rack = (char *)member->rack;
 	out->weight = member->weight;

@@ -8,7 +8,7 @@ import threading
 import unittest
 
 import kvring
-from cluster import Cluster, Node, wait_for
+from cluster import Cluster, Node, free_base, wait_for
 
 
 class Writers:
@@ -226,6 +226,26 @@ class FailureTest(unittest.TestCase):
         self.assertIn("2 of 3 acknowledged", err)
         # the text is the only count that is told
         self.assertEqual(err.count("of 3 ack"), 1, err)
+
+    def test_status_shows_the_address_of_a_node_that_moved(self):
+        """The ring document keeps the old address; the others dial the one that the node announces."""
+        node = self.cluster.nodes[2]
+        old = node.address
+        node.stop()
+        node.base = free_base()
+        node.start()
+        self.cluster.wait_up()
+        for other in self.cluster.nodes:
+            wait_for(lambda: node.address.encode() in self.cluster.kvctl("status", endpoints=other.address)[0], "the new address is shown", 15)
+            out, _ = self.cluster.kvctl("status", endpoints=other.address)
+            (row,) = [line for line in out.decode().splitlines() if line.startswith("n3 ")]
+            self.assertIn(node.address, row)
+            self.assertIn("! n3: its client address is %s; the ring document says %s" % (node.address, old), out.decode())
+            self.assertIn("! n3: its peer address is %s" % node.peer_address, out.decode())
+            self.assertNotIn("! n1", out.decode())
+            status = json.loads(self.cluster.kvctl("-o", "json", "status", endpoints=other.address)[0])
+            (member,) = [m for m in status["members"] if m["name"] == "n3"]
+            self.assertEqual((member["client_address"], member["announced_client_address"]), (old, node.address))
 
     def test_a_client_passes_over_a_node_that_hangs(self):
         """The stopped node is the one that the client asks first: the kernel takes its requests, and nobody answers."""

@@ -44,7 +44,9 @@ static const struct argp status_argp = {
 	.parser = parse_arguments,
 	.doc = "Shows every member of the cluster as the answering node knows it."
 	       "\vSTATE is up, unreachable (no news for some seconds), unknown (none since the answering node "
-	       "started) or starting; no link: that node is not connected to it. EPOCH is that of the ring document "
+	       "started) or starting; no link: that node is not connected to it. ADDRESS is what the member announces; "
+	       "a line "
+	       "below tells when the ring document says another. EPOCH is that of the ring document "
 	       "the member has installed. KEYS is how many keys it holds a replica of, to about a percent; deleted "
 	       "keys count while the node remembers their deletion. LOAD is the busy share of its busiest worker. "
 	       "HEARD is the age of the newest news from it.\n\n"
@@ -59,6 +61,13 @@ static json_t *id_json(uint64_t id)
 	char text[17];
 	snprintf(text, sizeof text, "%016" PRIx64, id);
 	return json_string(text);
+}
+
+/* Only what differs from the ring document. */
+static void set_announced(json_t *object, const char *name, const char *address)
+{
+	if (*address)
+		json_object_set_new(object, name, json_string(address));
 }
 
 static json_t *member_json(const Kvring__V1__NodeStatus *member)
@@ -89,6 +98,9 @@ static json_t *member_json(const Kvring__V1__NodeStatus *member)
 	json_object_set_new(object, "heard", json_boolean(member->heard));
 	json_object_set_new(object, "linked", json_boolean(member->linked));
 	json_object_set_new(object, "version", json_string(member->version));
+	set_announced(object, "announced_client_address", member->announced_client_address);
+	set_announced(object, "announced_peer_address", member->announced_peer_address);
+	set_announced(object, "announced_bus_address", member->announced_bus_address);
 	return object;
 }
 
@@ -130,7 +142,8 @@ static void member_row(struct table *table, const Kvring__V1__NodeStatus *member
 	char text[32];
 	table_cell(table, "%s", member->name);
 	state_cell(table, member);
-	table_cell(table, "%s", member->client_address);
+	table_cell(table, "%s",
+		   *member->announced_client_address ? member->announced_client_address : member->client_address);
 	table_cell(table, "%s/%s", member->datacenter, *member->rack ? member->rack : "-");
 	table_cell(table, "%" PRIu32, member->weight);
 	table_cell(table, "%.0f %%", member->load * 100);
@@ -151,6 +164,23 @@ static int by_name(const void *a, const void *b)
 	return strverscmp((*one)->name, (*other)->name);
 }
 
+static void print_other_address(const char *member, const char *kind, const char *in_document, const char *announced)
+{
+	if (*announced)
+		printf("! %s: its %s address is %s; the ring document says %s\n", member, kind, announced, in_document);
+}
+
+/* Who looks for a node at the address of the document does not find it. */
+static void print_other_addresses(const Kvring__V1__StatusResponse *status)
+{
+	for (size_t i = 0; i < status->n_members; i++) {
+		const Kvring__V1__NodeStatus *member = status->members[i];
+		print_other_address(member->name, "client", member->client_address, member->announced_client_address);
+		print_other_address(member->name, "peer", member->peer_address, member->announced_peer_address);
+		print_other_address(member->name, "bus", member->bus_address, member->announced_bus_address);
+	}
+}
+
 static void print_status_text(const Kvring__V1__StatusResponse *status)
 {
 	static const char *const COLUMNS[] = {"NODE",  "STATE",  "ADDRESS", "DC/RACK", ">WEIGHT",
@@ -169,6 +199,7 @@ static void print_status_text(const Kvring__V1__StatusResponse *status)
 	for (size_t i = 0; i < status->n_members; i++)
 		member_row(&table, status->members[i]);
 	table_print(&table, stdout);
+	print_other_addresses(status);
 }
 
 static uint32_t count_up(const Kvring__V1__StatusResponse *status)
