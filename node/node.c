@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,6 +93,34 @@ static int open_coordinators(struct node *self, const struct node_options *optio
 	return 0;
 }
 
+static uint64_t read(const _Atomic uint64_t *figure)
+{
+	return atomic_load_explicit(figure, memory_order_relaxed);
+}
+
+void node_load(const struct node *self, struct gossip_load *out)
+{
+	*out = (struct gossip_load){.load_permille = atomic_load_explicit(&self->load_permille, memory_order_relaxed)};
+	for (uint32_t i = 0; i < self->shard_count; i++) {
+		const struct replica_figures *figures = replica_figures(self->replicas[i]);
+		out->keys += read(&figures->keys);
+		out->disk_bytes += read(&figures->disk_bytes);
+		out->memory_bytes += read(&figures->memory_bytes);
+		out->dead_shards +=
+			atomic_load_explicit(&replica_counters(self->replicas[i])->dead, memory_order_relaxed);
+	}
+	for (uint32_t i = 0; i < self->coordinator_count; i++) {
+		const struct coordinator_counters *counters = coordinator_counters(self->coordinators[i]);
+		out->puts += read(&counters->puts);
+		out->gets += read(&counters->gets);
+	}
+}
+
+static void read_load(void *arg, struct gossip_load *out)
+{
+	node_load(arg, out);
+}
+
 static int open_gossip(struct node *self, const struct node_options *options, struct rpc_error *error_out)
 {
 	struct gossip_options gossip = {
@@ -100,6 +129,8 @@ static int open_gossip(struct node *self, const struct node_options *options, st
 		.seed_count = options->seed_count,
 		.home = self->home,
 		.ring = self->ring,
+		.read_load = read_load,
+		.read_load_arg = self,
 		.seed = seed_for(options, ACTOR_GOSSIP, 0),
 		.round_ms = options->round_ms ? options->round_ms : ROUND_MS_DEFAULT,
 		.timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS_DEFAULT,

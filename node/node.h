@@ -44,6 +44,7 @@ struct node {
 	struct replica **replicas;
 	uint32_t shard_count;
 	struct gossip *gossip;
+	_Atomic uint32_t load_permille; /* how busy its busiest thread is: the driver says */
 };
 
 RPC_OK int node_open(const struct node_options *, struct node **out, struct rpc_error *error_out);
@@ -51,6 +52,8 @@ RPC_OK int node_open(const struct node_options *, struct node **out, struct rpc_
 int node_close(struct node **);
 /* Steps one actor. kind and index must exist. */
 void node_step(struct node *, enum actor_kind, uint32_t index, const struct event *, struct effects *out);
+/* What it holds and does. (any thread) */
+void node_load(const struct node *, struct gossip_load *out);
 /* The replica that owns a partition here. */
 uint32_t node_shard_of(const struct node *, uint16_t partition);
 

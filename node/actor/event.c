@@ -13,6 +13,20 @@ void effects_send(struct effects *effects, struct message *message)
 	message_list_add(&effects->messages, message);
 }
 
+void effects_note(struct effects *effects, const struct note *note)
+{
+	struct note *copy = arena_copy(effects->arena, note, sizeof(*note));
+
+	if (copy == NULL)
+		return;
+	copy->next = NULL;
+	if (effects->first_note == NULL)
+		effects->first_note = copy;
+	else
+		effects->last_note->next = copy;
+	effects->last_note = copy;
+}
+
 /* splitmix64 (Steele, Lea, Flood 2014): spreads any seed, 0 too, over the state. */
 static uint64_t splitmix(uint64_t *state)
 {

@@ -7,7 +7,7 @@
  * blocks on a socket, reads a clock, draws from a global random source or takes a lock. Production and simulator drive
  * the same steps.
  *
- * A driver: drains the mailbox and steps each message; then steps EVENT_BATCH_END and delivers effects.messages; when
+ * A driver: drains the mailbox and steps each message; then steps EVENT_BATCH_END, tells the notes and delivers effects.messages; when
  * effects.sync is set it clears it, commits the shard, steps EVENT_SYNCED, and delivers again; then it hands out jobs
  * and arms the timer. It routes a message to ACTOR_REPLICA by the partition of its key (node_shard_of), whatever index
  * the sender guessed.
@@ -16,6 +16,7 @@
 #define KVRING_NODE_EVENT_H
 
 #include "node/actor/message.h"
+#include "node/actor/note.h"
 
 enum event_type {
 	EVENT_START,     /* once, before all others */
@@ -46,11 +47,15 @@ struct effects {
 	bool sync;                                 /* commit my shard, then EVENT_SYNCED */
 	struct engine_job *jobs[EFFECTS_JOBS_MAX]; /* run in the background, then EVENT_JOB_DONE */
 	uint32_t job_count;
+	struct note *first_note, *last_note; /* to tell, before the messages are delivered */
+	struct contacts *contacts;           /* whom to be connected to from now on; NULL: as before */
 };
 
 void effects_init(struct effects *, struct arena *);
 /* Appends; the message's `to` says where. */
 void effects_send(struct effects *, struct message *);
+/* Appends a copy, made in the arena; without memory nothing is told. */
+void effects_note(struct effects *, const struct note *);
 
 /* Seeded generator (xoshiro256**; not for secrets), a field of each actor. */
 struct prng {

@@ -125,6 +125,8 @@ struct client_request {
 	uint32_t count;
 	uint32_t remaining; /* results still missing; the coordinator's */
 	uint32_t method;    /* how to encode the answer: enum method in codec.h */
+	uint64_t trace_id;
+	uint64_t received_us; /* 0: not known */
 	/* Set when this node takes nothing of the call: code and text of the answer, which then has no results. */
 	uint32_t refusal_code;
 	const char *refusal;

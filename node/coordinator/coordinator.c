@@ -222,12 +222,14 @@ static void count_outcome(struct coordinator *self, enum outcome outcome)
 }
 
 /* The last result of a client request sends them all. */
-static void deliver(struct message *question, uint32_t index, const struct client_result *result, struct effects *out)
+static void deliver(const struct coordinator *self, struct message *question, uint32_t index,
+		    const struct client_result *result, struct effects *out)
 {
 	struct client_request *request = question->client.request;
 	request->results[index] = *result;
 	if (--request->remaining > 0)
 		return;
+	coordinator_tell_answer(request, self->now_us, out);
 	question->type = MESSAGE_CLIENT_DONE;
 	question->to = question->from;
 	effects_send(out, question);
@@ -264,7 +266,7 @@ void operation_answer(struct coordinator *self, struct operation *operation, con
 	if (result.pin == NULL)
 		result.pin = arena_ref(out->arena); /* where contexts and texts are */
 	if (question->type == MESSAGE_CLIENT)
-		deliver(question, operation->index, &result, out);
+		deliver(self, question, operation->index, &result, out);
 	else
 		deliver_forwarded(question, &result, out);
 }
@@ -350,7 +352,7 @@ static void turn_away(struct coordinator *self, struct message *question, uint32
 	struct client_result result = {.outcome = OUTCOME_REFUSED, .code = code, .message = message};
 	count_outcome(self, OUTCOME_REFUSED);
 	if (question->type == MESSAGE_CLIENT)
-		deliver(question, index, &result, out);
+		deliver(self, question, index, &result, out);
 	else
 		deliver_forwarded(question, &result, out);
 }
@@ -423,6 +425,7 @@ static void on_client(struct coordinator *self, struct message *question, const 
 	}
 	if (refuse_call(self, question, out))
 		return;
+	coordinator_tell_request(request, out);
 	for (uint32_t i = 0; i < count; i++)
 		start(self, question, i, &request->operations[i], event, out);
 }
@@ -478,6 +481,7 @@ static void on_timer(struct coordinator *self, const struct event *event, struct
 
 void coordinator_step(struct coordinator *self, const struct event *event, struct effects *out)
 {
+	self->now_us = event->now_us;
 	if (event->type == EVENT_MESSAGE)
 		on_message(self, event->message, event, out);
 	else if (event->type == EVENT_TIMER || event->type == EVENT_BATCH_END)

@@ -120,6 +120,9 @@ static int merge_in(struct coordinator *self, struct operation *operation, const
 	if (error < 0 || !changed)
 		return error;
 	atomic_fetch_add_explicit(&self->counters.clashes, merged.clash_count, memory_order_relaxed);
+	if (merged.clash_count > 0)
+		effects_note(out,
+			     &(struct note){.kind = NOTE_CLASH, .count = merged.clash_count, .name = "coordinator"});
 	struct arena *arena = arena_create(object_encoded_size(&merged) + 1024, SIZE_MAX);
 	if (arena == NULL)
 		return -ENOMEM;

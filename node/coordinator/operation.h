@@ -90,6 +90,7 @@ struct coordinator {
 	struct cds_list_head
 		answered; /* oldest first; they only wait for late answers, and give way when there is no room */
 	uint32_t in_flight;
+	uint64_t now_us; /* of this step */
 	struct coordinator_counters counters;
 };
 
@@ -112,6 +113,11 @@ void operation_fail(struct coordinator *, struct operation *, enum outcome, uint
 void operation_finish(struct coordinator *, struct operation *);
 /* "n2: unreachable, n3: no answer in time": which positions failed, and why. code: of the result. In out->arena. */
 const char *operation_failures(struct coordinator *, const struct operation *, uint32_t code, struct effects *out);
+
+/* A client's request that came in: values that are large. */
+void coordinator_tell_request(const struct client_request *, struct effects *out);
+/* Its answer, complete: slow, many siblings, refused for want of a resource. */
+void coordinator_tell_answer(const struct client_request *, uint64_t now_us, struct effects *out);
 
 void put_start(struct coordinator *, struct operation *, uint64_t now_us, struct effects *);
 /* Consumes the answer. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +11,11 @@
 #include "proto/kv.pb-c.h"
 #include "node/object/limit.h"
 #include "node/driver/runtime.h"
+#include "node/observe/log.h"
 #include "rpc/operation_id.h"
 
 enum {
+	REFUSALS_INTERVAL_US = 60 * 1000 * 1000,
 	SCRATCH_SIZE = 8 * 1024,
 	DECODE_SLACK = 1024,
 	/* What a request takes of memory while it is worked on, in its own size: as it came, decoded, encoded as an object, and
@@ -71,6 +74,19 @@ static bool carries_data(enum method method)
 	}
 }
 
+/* On an NNG thread: at most one line and one event per minute, whoever comes first. */
+static void tell_refused(struct runtime *runtime)
+{
+	uint64_t now_us = rpc_now_us(), again_us = atomic_load(&runtime->refusals_told_us);
+	if (now_us < again_us ||
+	    !atomic_compare_exchange_strong(&runtime->refusals_told_us, &again_us, now_us + REFUSALS_INTERVAL_US))
+		return;
+	uint64_t refused = atomic_load(&runtime->budget.refused);
+	uint64_t news = refused - atomic_exchange(&runtime->refusals_told, refused);
+	log_warn("inbound: overload, requests refused: requests in work reached request-mb count=%" PRIu64, news);
+	runtime_tell(runtime, &(struct node_event){.type = NODE_EVENT_OVERLOAD, .name = "request-mb", .count = news});
+}
+
 /* Takes the call into work, or refuses it. The budget, kept as the call's owner, tells which port it came by. */
 static bool admit(struct budget *budget, struct rpc_call *call)
 {
@@ -111,6 +127,8 @@ void inbound_on_client(void *arg, struct rpc_call *call)
 		rpc_call_refuse(call, KVRING__V1__CODE__UNAVAILABLE, 0, "this node is stopping: ask another");
 	else if (admit(&runtime->budget, call))
 		put(some_coordinator(runtime), call);
+	else
+		tell_refused(runtime);
 }
 
 /* Looks at the envelope to find the right kind of worker; anything odd goes to a coordinator, which refuses it. */
@@ -199,7 +217,8 @@ static void on_kv(struct worker *worker, struct rpc_call *call, enum method meth
 	}
 	message->call = call;
 	message->deadline_us = deadline_us(call, request->deadline_ms);
-	watch_request(worker, message);
+	message->client.request->received_us = call->received_us;
+	message->client.request->trace_id = request->trace_id;
 	worker_step(worker, EVENT_MESSAGE, message);
 }
 
@@ -384,8 +403,6 @@ void inbound_reply_client(struct worker *worker, struct message *done)
 	struct rpc_call *call = done->call;
 	struct rpc_message *response;
 	struct rpc_error why = {"this node is out of memory for the answer: what was asked for may have been done"};
-	if (done->type == MESSAGE_CLIENT_DONE)
-		watch_answer(worker, done);
 	if (is_read(done) && !rpc_call_has_room(call)) {
 		struct rpc_error unread = {
 			"too many bytes of answers wait for this client to read them: ask for less at once"};

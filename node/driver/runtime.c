@@ -6,11 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
-#include <xxhash.h>
 #include "node/wire/codec.h"
 #include "node/driver/inbound.h"
 #include "node/object/key.h"
@@ -18,7 +16,7 @@
 #include "node/observe/log.h"
 #include "node/driver/runtime.h"
 
-enum { BUS_PEERS = 5, DRAIN_WAIT_MS = 5000, DRAIN_POLL_MS = 5 };
+enum { DRAIN_WAIT_MS = 5000, DRAIN_POLL_MS = 5, LOOK_MS = 1000 };
 
 /* ---- for workers ------------------------------------------------------------------------------------------------ */
 
@@ -39,29 +37,6 @@ struct worker *runtime_worker_for(struct runtime *self, const struct message *me
 	}
 }
 
-static int report_commit(struct runtime *self, uint32_t shard_index, int error)
-{
-	if (error < 0)
-		watch_log_failed(&self->replicas[shard_index], error);
-	return error;
-}
-
-int runtime_commit_begin(struct runtime *self, uint32_t shard_index, struct engine_commit **out)
-{
-	return report_commit(self, shard_index, shard_commit_begin(engine_shard(self->node->engine, shard_index), out));
-}
-
-int runtime_commit_end(struct runtime *self, uint32_t shard_index, struct engine_commit *commit)
-{
-	return report_commit(self, shard_index,
-			     shard_commit_end(engine_shard(self->node->engine, shard_index), &commit));
-}
-
-uint32_t runtime_pressure(struct runtime *self, uint32_t shard_index)
-{
-	return shard_pressure(engine_shard(self->node->engine, shard_index));
-}
-
 static uint64_t unix_ms(void)
 {
 	struct timespec now;
@@ -73,6 +48,8 @@ void runtime_tell(struct runtime *self, const struct node_event *event)
 {
 	struct rpc_message *message;
 	struct node_event whole = *event;
+	if (event->cluster_id != 0)
+		atomic_store_explicit(&self->cluster_id, event->cluster_id, memory_order_relaxed);
 	whole.node_id = self->node->id;
 	whole.cluster_id = atomic_load_explicit(&self->cluster_id, memory_order_relaxed);
 	whole.unix_ms = unix_ms();
@@ -92,33 +69,10 @@ void runtime_broadcast(struct runtime *self, struct message *message)
 
 /* ---- figures ------------------------------------------------------------------------------------------------------ */
 
-static uint64_t read_figure(const _Atomic uint64_t *figure)
-{
-	return atomic_load_explicit(figure, memory_order_relaxed);
-}
-
-static void collect_load(struct runtime *self, struct gossip_load *load_out)
-{
-	*load_out = (struct gossip_load){0};
-	for (uint32_t i = 0; i < self->node->shard_count; i++) {
-		load_out->keys += read_figure(&self->replicas[i].keys);
-		load_out->disk_bytes += read_figure(&self->replicas[i].disk_bytes);
-		load_out->memory_bytes += read_figure(&self->replicas[i].memory_bytes);
-		load_out->dead_shards +=
-			atomic_load_explicit(&replica_counters(self->node->replicas[i])->dead, memory_order_relaxed);
-	}
-	for (uint32_t i = 0; i < self->node->coordinator_count; i++) {
-		const struct coordinator_counters *counters = coordinator_counters(self->node->coordinators[i]);
-		load_out->puts += read_figure(&counters->puts);
-		load_out->gets += read_figure(&counters->gets);
-	}
-	load_out->load_permille = atomic_load_explicit(&self->load_permille, memory_order_relaxed);
-}
-
 void runtime_self(struct runtime *self, struct gossip_row *row_out)
 {
 	struct gossip_load load;
-	collect_load(self, &load);
+	node_load(self->node, &load);
 	*row_out = self->self;
 	row_out->keys = load.keys;
 	row_out->disk_bytes = load.disk_bytes;
@@ -136,150 +90,40 @@ void runtime_health(struct runtime *self, struct shard_health *shards_out)
 		shards_out[i] = (struct shard_health){
 			.dead = atomic_load_explicit(&counters->dead, memory_order_relaxed),
 			.full = atomic_load_explicit(&counters->full, memory_order_relaxed),
-			.quarantined = atomic_load_explicit(&self->replicas[i].quarantined, memory_order_relaxed),
+			.quarantined = atomic_load_explicit(&replica_figures(self->node->replicas[i])->quarantined,
+							    memory_order_relaxed),
 		};
 	}
 }
 
-/* Busy share of the busiest worker since the last round. */
+/* Busy share of the busiest worker since the last look. */
 static void measure_load(struct runtime *self, uint64_t now_us)
 {
 	uint64_t most = 0;
 	for (uint32_t i = 0; i < self->worker_count; i++) {
-		uint64_t busy = read_figure(&self->workers[i].busy_us);
+		uint64_t busy = atomic_load_explicit(&self->workers[i].busy_us, memory_order_relaxed);
 		if (busy - self->load_busy_us[i] > most)
 			most = busy - self->load_busy_us[i];
 		self->load_busy_us[i] = busy;
 	}
 	uint64_t elapsed = now_us - self->load_us;
 	if (elapsed > 0)
-		atomic_store_explicit(&self->load_permille, (uint32_t)(most >= elapsed ? 1000 : most * 1000 / elapsed),
-				      memory_order_relaxed);
+		atomic_store_explicit(&self->node->load_permille,
+				      (uint32_t)(most >= elapsed ? 1000 : most * 1000 / elapsed), memory_order_relaxed);
 	self->load_us = now_us;
 }
 
-void runtime_before_timer(struct runtime *self, struct worker *worker)
-{
-	if (worker->kind != ACTOR_GOSSIP)
-		return;
-	struct gossip_load load;
-	measure_load(self, worker->now_us);
-	collect_load(self, &load);
-	gossip_set_load(self->node->gossip, &load);
-	watch_cluster_round(self, worker->now_us);
-}
-
-/* ---- whom to be connected to: gossip says, the main thread does ---------------------------------------------------- */
-
-static bool contains(const uint64_t *ids, uint32_t count, uint64_t id)
-{
-	for (uint32_t i = 0; i < count; i++)
-		if (ids[i] == id)
-			return true;
-	return false;
-}
-
-static void fill_wanted(struct runtime *self, const struct gossip_row *rows, uint32_t count, struct wanted_peer *wanted,
-			uint32_t *count_out)
-{
-	uint64_t bus[BUS_PEERS];
-	uint32_t bus_count = gossip_bus_peers(self->node->gossip, bus, BUS_PEERS);
-	*count_out = 0;
-	for (uint32_t i = 0; i < count; i++) {
-		if (rows[i].node_id == self->node->id || !gossip_is_contact(self->node->gossip, i))
-			continue;
-		struct wanted_peer *peer = &wanted[(*count_out)++];
-		memset(peer, 0, sizeof *peer); /* padding too: it is hashed */
-		peer->node_id = rows[i].node_id;
-		peer->bus = contains(bus, bus_count, rows[i].node_id);
-		strcpy(peer->peer_address, rows[i].peer_address);
-		strcpy(peer->bus_address, rows[i].bus_address);
-	}
-}
-
-static void update_wanted(struct runtime *self)
-{
-	const struct gossip_row *rows;
-	uint32_t count = gossip_rows(self->node->gossip, &rows), wanted_count;
-	struct wanted_peer *wanted = calloc(count + 1, sizeof *wanted);
-	if (wanted == NULL)
-		return;
-	fill_wanted(self, rows, count, wanted, &wanted_count);
-	uint64_t hash = XXH3_64bits(wanted, wanted_count * sizeof *wanted);
-	if (hash == self->wanted_hash) {
-		free(wanted);
-		return;
-	}
-	self->wanted_hash = hash;
-	pthread_mutex_lock(&self->lock);
-	free(self->wanted);
-	self->wanted = wanted;
-	self->wanted_count = wanted_count;
-	pthread_mutex_unlock(&self->lock);
-	if (eventfd_write(self->control, 1) < 0)
-		self->wanted_hash = 0; /* tell again next time */
-}
-
-void runtime_after_batch(struct runtime *self, struct worker *worker)
-{
-	if (worker->kind == ACTOR_REPLICA) {
-		watch_store(worker);
-		watch_clashes(worker, read_figure(&replica_counters(self->node->replicas[worker->index])->clashes));
-	}
-	if (worker->kind == ACTOR_COORDINATOR)
-		watch_clashes(worker,
-			      read_figure(&coordinator_counters(self->node->coordinators[worker->index])->clashes));
-	if (worker->kind != ACTOR_GOSSIP)
-		return;
-	watch_cluster_batch(self);
-	update_wanted(self);
-}
-
-static bool is_dialled(const struct runtime *self, const struct wanted_peer *peer)
-{
-	for (uint32_t i = 0; i < self->dialled_count; i++)
-		if (self->dialled[i].bus && self->dialled[i].node_id == peer->node_id)
-			return strcmp(self->dialled[i].bus_address, peer->bus_address) == 0;
-	return false;
-}
-
-static bool still_wanted(const struct wanted_peer *wanted, uint32_t count, const struct wanted_peer *peer)
-{
-	for (uint32_t i = 0; i < count; i++)
-		if (wanted[i].bus && strcmp(wanted[i].bus_address, peer->bus_address) == 0)
-			return true;
-	return false;
-}
-
-static void dial(struct runtime *self)
-{
-	pthread_mutex_lock(&self->lock);
-	struct wanted_peer *wanted = self->wanted;
-	uint32_t count = self->wanted_count;
-	self->wanted = NULL;
-	self->wanted_count = 0;
-	pthread_mutex_unlock(&self->lock);
-	if (wanted == NULL)
-		return;
-	struct rpc_error why;
-	for (uint32_t i = 0; i < self->dialled_count; i++)
-		if (self->dialled[i].bus && !still_wanted(wanted, count, &self->dialled[i]))
-			rpc_bus_hang_up(self->bus, self->dialled[i].bus_address);
-	for (uint32_t i = 0; i < count; i++) {
-		if (peers_set(self->peers, wanted[i].node_id, wanted[i].peer_address, &why) < 0)
-			log_warn("peers: cannot dial peer=%016lx address=%s: %s", wanted[i].node_id,
-				 wanted[i].peer_address, why.text);
-		if (wanted[i].bus && !is_dialled(self, &wanted[i]) &&
-		    rpc_bus_dial(self->bus, wanted[i].bus_address) < 0)
-			log_warn("peers: cannot dial the bus of peer=%016lx address=%s", wanted[i].node_id,
-				 wanted[i].bus_address);
-	}
-	free(self->dialled);
-	self->dialled = wanted;
-	self->dialled_count = count;
-}
-
 /* ---- the main thread ------------------------------------------------------------------------------------------------ */
+
+/* At what changes without telling anybody. */
+static void look(struct runtime *self)
+{
+	uint64_t now_us = rpc_now_us();
+	if (now_us < self->load_us + LOOK_MS * 1000)
+		return;
+	measure_load(self, now_us);
+	connector_tell(&self->connector, now_us);
+}
 
 int runtime_run(struct runtime *self)
 {
@@ -289,14 +133,14 @@ int runtime_run(struct runtime *self)
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGHUP);
 	int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
-	struct pollfd fds[2] = {{.fd = self->control, .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
+	struct pollfd fds[2] = {{.fd = self->connector.control, .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
 	struct signalfd_siginfo info = {0};
 	while (info.ssi_signo == 0) {
-		eventfd_t ignored;
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+		if (poll(fds, 2, LOOK_MS) < 0 && errno != EINTR)
 			break;
-		if (fds[0].revents & POLLIN && eventfd_read(self->control, &ignored) == 0)
-			dial(self);
+		look(self);
+		if (fds[0].revents & POLLIN)
+			connector_dial(&self->connector);
 		if (fds[1].revents & POLLIN && read(signal_fd, &info, sizeof info) < 0)
 			break;
 	}
@@ -369,7 +213,6 @@ static int open_all(struct runtime *self, const struct runtime_options *options,
 	self->self.cluster_id = home_cluster_id(self->node->home);
 	self->self.incarnation = home_incarnation(self->node->home);
 	self->self.shard_count = self->node->shard_count;
-	watch_cluster_init(&self->watch_cluster, self->self.cluster_id);
 	atomic_init(&self->cluster_id, self->self.cluster_id);
 	error = init_workers(self);
 	if (error == 0)
@@ -381,6 +224,8 @@ static int open_all(struct runtime *self, const struct runtime_options *options,
 		error = peers_set(self->peers, i + 1, options->node.seeds[i], error_out);
 	if (error == 0)
 		error = open_sockets(self, options, error_out);
+	if (error == 0)
+		error = connector_init(&self->connector, self->peers, self->bus);
 	/* Last: from here on requests are worked on. What came before waits in the mailboxes. */
 	for (uint32_t i = self->worker_count; error == 0 && i-- > 0;)
 		error = worker_start(&self->workers[i]);
@@ -392,14 +237,12 @@ int runtime_open(const struct runtime_options *options, struct runtime **out, st
 	struct runtime *self = calloc(1, sizeof *self);
 	if (self == NULL)
 		return -ENOMEM;
-	pthread_mutex_init(&self->lock, NULL);
-	self->control = eventfd(0, EFD_CLOEXEC);
 	self->started_us = self->load_us = rpc_now_us();
 	self->operation_seed = options->node.seed;
 	budget_init(&self->budget, options->request_bytes);
 	budget_init(&self->peer_budget, options->request_bytes);
 	error_out->text[0] = 0;
-	int error = self->control < 0 ? -errno : open_all(self, options, error_out);
+	int error = open_all(self, options, error_out);
 	if (error < 0) {
 		(void)!runtime_close(&self);
 		return error;
@@ -453,12 +296,7 @@ int runtime_close(struct runtime **out)
 	int error = node_close(&self->node);
 	free(self->workers);
 	free(self->load_busy_us);
-	watch_cluster_fini(&self->watch_cluster);
-	free(self->wanted);
-	free(self->dialled);
-	if (self->control >= 0)
-		close(self->control);
-	pthread_mutex_destroy(&self->lock);
+	connector_fini(&self->connector);
 	free(self);
 	*out = NULL;
 	return error;

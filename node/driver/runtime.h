@@ -18,12 +18,12 @@
 #define KVRING_NODE_RUNTIME_H
 
 #include "node/driver/budget.h"
+#include "node/driver/connector.h"
 #include "node/wire/codec_event.h"
 #include "node/driver/jobs.h"
 #include "node/node.h"
 #include "node/driver/peers.h"
 #include "node/driver/ticker.h"
-#include "node/observe/watch.h"
 #include "node/driver/worker.h"
 
 struct runtime_options {
@@ -31,13 +31,6 @@ struct runtime_options {
 	const char *client_listen, *peer_listen, *bus_listen; /* HOST:PORT */
 	uint32_t job_threads;
 	uint64_t request_bytes; /* memory for requests in work, of clients and of peers each */
-};
-
-/* Who to be connected to: what gossip wants, what the main thread does. */
-struct wanted_peer {
-	uint64_t node_id;
-	bool bus;
-	char peer_address[RING_ADDRESS_MAX], bus_address[RING_ADDRESS_MAX];
 };
 
 struct runtime {
@@ -51,28 +44,18 @@ struct runtime {
 	struct rpc_server *client_server, *peer_server;
 	struct rpc_bus *bus;
 	struct gossip_row self; /* what does not change of this node's row */
-	_Atomic uint32_t load_permille;
-	_Atomic uint64_t cluster_id; /* for events; written by the gossip worker */
+	_Atomic uint64_t cluster_id; /* for events */
 	uint64_t started_us;
 	uint64_t operation_seed; /* for operation ids of clients that sent none */
 	_Atomic bool stopping;
 	struct budget budget, peer_budget; /* requests in work, of clients and of peers */
+	_Atomic uint64_t refusals_told, refusals_told_us; /* of budget: how many, and when to tell again */
 	_Atomic uint32_t next_coordinator, next_replica;
 
-	/* from the gossip worker to the main thread, under lock (rare: only when members or links change) */
-	pthread_mutex_t lock;
-	struct wanted_peer *wanted;
-	uint32_t wanted_count;
-	int control; /* eventfd: wanted has changed */
-
-	/* owned by the gossip worker */
-	uint64_t wanted_hash;
-	struct watch_cluster watch_cluster;
-	uint64_t load_us, *load_busy_us; /* when and what each worker's busy_us was */
+	struct connector connector;
 
 	/* owned by the main thread */
-	struct wanted_peer *dialled;
-	uint32_t dialled_count;
+	uint64_t load_us, *load_busy_us; /* when and what each worker's busy_us was */
 };
 
 RPC_OK int runtime_open(const struct runtime_options *, struct runtime **out, struct rpc_error *error_out);
@@ -91,16 +74,9 @@ void runtime_self(struct runtime *, struct gossip_row *row_out);
 /* How each shard is: node->shard_count of them. (any worker) */
 struct shard_health;
 void runtime_health(struct runtime *, struct shard_health *shards_out);
-/* Group commit of one shard. (its replica worker) */
-int runtime_commit_begin(struct runtime *, uint32_t shard_index, struct engine_commit **out);
-int runtime_commit_end(struct runtime *, uint32_t shard_index, struct engine_commit *);
-uint32_t runtime_pressure(struct runtime *, uint32_t shard_index); /* shard_pressure */
 /* Sends the rows on the bus and frees the message. (gossip worker) */
 void runtime_broadcast(struct runtime *, struct message *);
 /* Sends an event on the bus, with who and when filled in. (any worker) */
 void runtime_tell(struct runtime *, const struct node_event *);
-/* Hooks of the worker loop. */
-void runtime_before_timer(struct runtime *, struct worker *);
-void runtime_after_batch(struct runtime *, struct worker *);
 
 #endif

@@ -14,7 +14,6 @@
 enum {
 	ARENA_SIZE = 64 * 1024 - 256, /* bytes: one batch or a few; below malloc's mmap threshold */
 	ARENA_USED_MAX = 48 * 1024,   /* bytes: then the next batch begins a new one */
-	PUBLISH_US = 100 * 1000,
 };
 
 static uint64_t unix_ms(void)
@@ -109,8 +108,22 @@ static void deliver_one(struct worker *self, struct message *message)
 	}
 }
 
+/* First: notes may point into the messages. */
+static void tell(struct worker *self)
+{
+	struct node_event event;
+	for (const struct note *note = self->effects.first_note; note != NULL; note = note->next)
+		if (notes_tell(&self->notes, note, self->now_us, &event))
+			runtime_tell(self->runtime, &event);
+	if (self->effects.contacts != NULL)
+		connector_want(&self->runtime->connector, self->effects.contacts);
+	self->effects.first_note = NULL;
+	self->effects.contacts = NULL;
+}
+
 static void deliver(struct worker *self)
 {
+	tell(self);
 	struct message *message;
 	while ((message = message_list_take(&self->effects.messages)) != NULL)
 		deliver_one(self, message);
@@ -167,15 +180,20 @@ static bool drain(struct worker *self)
 
 /* ---- group commit (engine.md) --------------------------------------------------------------------------------------- */
 
+static struct shard *shard_of(const struct worker *self)
+{
+	return engine_shard(self->runtime->node->engine, self->index);
+}
+
 /* While the disk syncs, this thread goes on: what comes meanwhile is the next commit. */
 static void begin_commit(struct worker *self)
 {
 	struct engine_commit *commit;
-	int status = runtime_commit_begin(self->runtime, self->index, &commit);
+	int status = shard_commit_begin(shard_of(self), &commit);
 	self->effects.sync = false;
 	if (status == 0 && commit != NULL) {
 		self->committing = true;
-		committer_submit(self->committer, commit, runtime_pressure(self->runtime, self->index));
+		committer_submit(self->committer, commit, shard_pressure(shard_of(self)));
 	} else {
 		step_synced(self, status);
 	}
@@ -183,8 +201,9 @@ static void begin_commit(struct worker *self)
 
 static void end_commit(struct worker *self, struct commit_mail *mail)
 {
+	struct engine_commit *commit = mail->commit;
 	self->committing = false;
-	step_synced(self, runtime_commit_end(self->runtime, self->index, mail->commit));
+	step_synced(self, shard_commit_end(shard_of(self), &commit));
 }
 
 /* Messages leave before the sync begins: the other replicas write while this one does. */
@@ -199,25 +218,6 @@ static void deliver_and_commit(struct worker *self)
 	deliver(self);
 }
 
-/* Figures of the shard for status; at most ten times a second, and once more when it falls silent. */
-static void publish(struct worker *self, bool worked)
-{
-	if (self->kind != ACTOR_REPLICA)
-		return;
-	if (worked && self->publish_us == 0)
-		self->publish_us = self->now_us + PUBLISH_US;
-	if (self->publish_us == 0 || self->now_us < self->publish_us)
-		return;
-	struct shard_stats stats;
-	shard_stats(engine_shard(self->runtime->node->engine, self->index), &stats);
-	atomic_store_explicit(&self->keys, stats.keys_estimate, memory_order_relaxed);
-	atomic_store_explicit(&self->disk_bytes, stats.disk_bytes, memory_order_relaxed);
-	atomic_store_explicit(&self->memory_bytes, stats.memtable_bytes + stats.cache_bytes, memory_order_relaxed);
-	atomic_store_explicit(&self->quarantined, stats.quarantined_partitions, memory_order_relaxed);
-	watch_quarantine(self, stats.quarantined_partitions);
-	self->publish_us = 0;
-}
-
 static bool batch(struct worker *self)
 {
 	self->now_us = rpc_now_us();
@@ -225,16 +225,13 @@ static bool batch(struct worker *self)
 	renew_arena(self);
 	bool worked = drain(self);
 	if (self->timer_us <= self->now_us) {
-		runtime_before_timer(self->runtime, self);
 		worker_step(self, EVENT_TIMER, NULL);
 		worked = true;
 	}
 	if (worked) {
 		worker_step(self, EVENT_BATCH_END, NULL);
 		deliver_and_commit(self);
-		runtime_after_batch(self->runtime, self);
 	}
-	publish(self, worked);
 	if (worked)
 		atomic_fetch_add_explicit(&self->busy_us, rpc_now_us() - self->now_us, memory_order_relaxed);
 	return worked;
@@ -247,11 +244,8 @@ static void *worker_main(void *arg)
 	self->now_us = rpc_now_us();
 	self->now_ms = unix_ms();
 	renew_arena(self);
-	if (self->kind == ACTOR_REPLICA)
-		self->publish_us = self->now_us; /* the figures of what was there at start */
 	worker_step(self, EVENT_START, NULL);
 	deliver_and_commit(self);
-	runtime_after_batch(self->runtime, self);
 	for (;;) {
 		/* Asked before the batch, which then takes all that came before the stop. */
 		bool stopping = mailbox_stopping(&self->mailbox);
@@ -259,10 +253,7 @@ static void *worker_main(void *arg)
 			continue;
 		if (stopping && !self->committing)
 			break;
-		uint64_t until = self->timer_us;
-		if (self->publish_us != 0 && self->publish_us < until)
-			until = self->publish_us;
-		ticker_set(self->runtime->ticker, self->slot, until);
+		ticker_set(self->runtime->ticker, self->slot, self->timer_us);
 		mailbox_wait(&self->mailbox, UINT64_MAX);
 	}
 	ring_reader_unregister();

@@ -17,7 +17,7 @@
 #include "node/actor/event.h"
 #include "node/driver/mailbox.h"
 #include "node/driver/outbound.h"
-#include "node/observe/watch.h"
+#include "node/observe/notes.h"
 #include "node/wire/exchange.h"
 
 struct runtime;
@@ -38,15 +38,12 @@ struct worker {
 	uint64_t now_us, now_ms; /* of this batch */
 	uint64_t timer_us;
 	bool committing;         /* a commit is with the committer */
-	uint64_t publish_us;     /* when the figures below are written next; 0: they are current */
 	struct worker **to_wake; /* whose mailboxes got something in this batch */
 	uint32_t to_wake_count;
-	struct watch watch; /* what it has told */
+	struct notes notes;
 
 	/* published, relaxed */
 	_Atomic uint64_t busy_us;
-	_Atomic uint64_t keys, disk_bytes, memory_bytes; /* replica */
-	_Atomic uint32_t quarantined;                    /* replica: partitions */
 };
 
 /* Before any worker starts: from then on its mailbox takes mail. worker_count bounds whom it can wake. */

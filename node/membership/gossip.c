@@ -19,13 +19,6 @@ enum {
 	STRANGER_US = 60 * 1000 * 1000, /* a node that is no member and silent for so long is forgotten */
 };
 
-bool gossip_is_contact(const struct gossip *self, uint32_t row_index)
-{
-	const struct gossip_peer *peer = &self->table.peers[row_index];
-
-	return peer->is_member || (!self->document && !peer->forgotten);
-}
-
 /* ---- rows --------------------------------------------------------------------------------------------------- */
 
 /* Someone goes by this node's id with a newer row: its directory was copied, or restored from before. The others
@@ -34,7 +27,7 @@ static void hear_of_self(struct gossip *self, const struct gossip_row *row)
 {
 	if (!gossip_row_newer(row, &self->self))
 		return;
-	gossip_count(&self->counters.impostors);
+	gossip_refuse(self, &self->counters.impostors, NOTE_IMPOSTOR);
 	self->self.incarnation = row->incarnation + 1;
 	if (self->self.incarnation == 0) /* which is "never heard" */
 		self->self.incarnation++;
@@ -51,7 +44,7 @@ static void notice_namesake(struct gossip *self, const struct gossip_row *row)
 		if (member->id == row->node_id)
 			return;
 		if (strcmp(member->name, row->name) == 0 || strcmp(member->peer_address, row->peer_address) == 0)
-			gossip_count(&self->counters.namesakes);
+			gossip_refuse(self, &self->counters.namesakes, NOTE_NAMESAKE);
 	}
 }
 
@@ -66,14 +59,36 @@ static void hear_new(struct gossip *self, const struct gossip_row *row, bool fir
 
 	notice_namesake(self, row);
 	if (gossip_table_insert(&self->table, row, &fresh) < 0)
-		gossip_count(&self->counters.overflows);
+		gossip_refuse(self, &self->counters.overflows, NOTE_OVERFLOW);
+	self->contacts_changed = true;
 }
 
-/* first_hand: from the node itself. */
-static void hear_row(struct gossip *self, const struct gossip_row *row, bool first_hand, uint64_t now_us)
+/* Takes the newer row of a node that is known. first_hand: from the node itself. True: it came up. */
+static bool take_row(struct gossip *self, uint32_t index, const struct gossip_row *row, bool first_hand,
+		     struct effects *out)
+{
+	struct gossip_row *old = &self->table.rows[index];
+	struct gossip_peer *peer = &self->table.peers[index];
+	bool rose = old->incarnation > 0, restarted = rose && row->incarnation > old->incarnation;
+
+	self->contacts_changed |= peer->forgotten || strcmp(old->peer_address, row->peer_address) != 0 ||
+				  strcmp(old->bus_address, row->bus_address) != 0;
+	peer->heard |= first_hand || rose;
+	peer->forgotten = false;
+	*old = *row;
+	if (!peer->heard)
+		return false;
+	if (peer->is_member && restarted)
+		gossip_tell_member(NOTE_MEMBER_RESTARTED, row, row->incarnation, out);
+	else if (peer->is_member && peer->reachability != RING_UP)
+		gossip_tell_member(NOTE_MEMBER_UP, row, row->incarnation, out);
+	return peer->reachability != RING_UP;
+}
+
+static void hear_row(struct gossip *self, const struct gossip_row *row, bool first_hand, uint64_t now_us,
+		     struct effects *out)
 {
 	struct gossip_peer *peer;
-	bool rose;
 	int index = gossip_table_find(&self->table, row->node_id);
 
 	if (index < 0) {
@@ -83,31 +98,27 @@ static void hear_row(struct gossip *self, const struct gossip_row *row, bool fir
 	if (!gossip_row_newer(row, &self->table.rows[index])) /* G3 */
 		return;
 	gossip_count(&self->counters.news);
-	rose = self->table.rows[index].incarnation > 0;
-	self->table.rows[index] = *row;
 	peer = &self->table.peers[index];
 	peer->heard_us = now_us;
-	peer->heard |= first_hand || rose;
-	peer->forgotten = false;
-	if (peer->reachability == RING_UP || !peer->heard)
+	if (!take_row(self, (uint32_t)index, row, first_hand, out))
 		return;
 	peer->reachability = RING_UP;
 	self->publish_now |= peer->is_member;
 }
 
-static void hear_rows(struct gossip *self, const struct gossip_rows *gossip, uint64_t now_us)
+static void hear_rows(struct gossip *self, const struct gossip_rows *gossip, uint64_t now_us, struct effects *out)
 {
 	for (uint32_t i = 0; i < gossip->row_count && i < GOSSIP_ROWS_MAX; i++) {
 		const struct gossip_row *row = &gossip->rows[i];
 
 		if (!gossip_row_valid(row))
-			gossip_count(&self->counters.malformed);
+			gossip_refuse(self, &self->counters.malformed, NOTE_MALFORMED);
 		else if (gossip_is_foreign(self, row->cluster_id))
-			gossip_count(&self->counters.foreign);
+			gossip_refuse(self, &self->counters.foreign, NOTE_FOREIGN);
 		else if (row->node_id == self->self.node_id)
 			hear_of_self(self, row);
 		else
-			hear_row(self, row, row->node_id == gossip->from, now_us);
+			hear_row(self, row, row->node_id == gossip->from, now_us, out);
 	}
 }
 
@@ -320,9 +331,9 @@ static void on_gossip(struct gossip *self, const struct message *message, uint64
 	const struct gossip_rows *gossip = message->gossip;
 
 	if (gossip_is_foreign(self, gossip->cluster_id)) {
-		gossip_count(&self->counters.foreign);
+		gossip_refuse(self, &self->counters.foreign, NOTE_FOREIGN);
 	} else {
-		hear_rows(self, gossip, now_us);
+		hear_rows(self, gossip, now_us, out);
 		gossip_receive_document(self, gossip->document, now_us);
 		pull_document(self, gossip, now_us, out);
 	}
@@ -357,13 +368,20 @@ static void notice_own_pause(struct gossip *self, uint64_t now_us)
 	self->last_round_us = now_us;
 }
 
-static void judge(struct gossip *self, uint64_t now_us)
+static void judge(struct gossip *self, uint64_t now_us, struct effects *out)
 {
 	if (now_us < self->blind_until_us)
 		return;
-	for (uint32_t i = 0; i < self->table.count; i++)
-		if (now_us - self->table.peers[i].heard_us > self->timeout_us)
-			self->table.peers[i].reachability = RING_UNREACHABLE;
+	for (uint32_t i = 0; i < self->table.count; i++) {
+		struct gossip_peer *peer = &self->table.peers[i];
+
+		if (now_us - peer->heard_us <= self->timeout_us || peer->reachability == RING_UNREACHABLE)
+			continue;
+		peer->reachability = RING_UNREACHABLE;
+		if (peer->is_member)
+			gossip_tell_member(NOTE_MEMBER_UNREACHABLE, &self->table.rows[i],
+					   peer->heard ? self->table.rows[i].incarnation : 0, out);
+	}
 }
 
 /* Nodes that never joined, or did not come back under this id: without an end their rows would be passed round for ever. */
@@ -374,8 +392,8 @@ static void forget_strangers(struct gossip *self, uint64_t now_us)
 
 		if (peer->is_member || peer->forgotten || now_us - peer->heard_us <= STRANGER_US)
 			continue;
-		peer->forgotten = true;
-		gossip_count(&self->counters.forgotten);
+		peer->forgotten = self->contacts_changed = true;
+		gossip_refuse(self, &self->counters.forgotten, NOTE_FORGOTTEN);
 	}
 }
 
@@ -399,20 +417,38 @@ static void draw_bus_links(struct gossip *self, bool redraw)
 		if (index >= 0 && gossip_is_contact(self, (uint32_t)index))
 			self->bus_links[kept++] = self->bus_links[i];
 	}
+	self->contacts_changed |= kept < self->bus_link_count;
 	self->bus_link_count = kept;
 	if (redraw && kept == want && want < contacts)
 		self->bus_links[prng_below(&self->prng, kept)] = self->bus_links[--self->bus_link_count];
 	while (self->bus_link_count < want) {
 		uint64_t id = self->table.rows[random_contact(self, contacts)].node_id;
 
-		if (!is_linked(self, id))
-			self->bus_links[self->bus_link_count++] = id;
+		if (is_linked(self, id))
+			continue;
+		self->bus_links[self->bus_link_count++] = id;
+		self->contacts_changed = true;
 	}
 }
 
 static uint64_t next_round(struct gossip *self, uint64_t now_us)
 {
 	return now_us + self->round_us - self->round_us / 8 + prng_below(&self->prng, self->round_us / 4 + 1);
+}
+
+static void take_load(struct gossip *self)
+{
+	struct gossip_load load = {0};
+
+	if (self->read_load)
+		self->read_load(self->read_load_arg, &load);
+	self->self.keys = load.keys;
+	self->self.disk_bytes = load.disk_bytes;
+	self->self.memory_bytes = load.memory_bytes;
+	self->self.puts = load.puts;
+	self->self.gets = load.gets;
+	self->self.load_permille = load.load_permille;
+	self->self.dead_shards = load.dead_shards;
 }
 
 static void run_round(struct gossip *self, uint64_t now_us, struct effects *out)
@@ -422,7 +458,8 @@ static void run_round(struct gossip *self, uint64_t now_us, struct effects *out)
 	self->next_round_us = next_round(self, now_us);
 	notice_own_pause(self, now_us);
 	self->self.heartbeat++;
-	judge(self, now_us);
+	take_load(self);
+	judge(self, now_us, out);
 	forget_strangers(self, now_us);
 	draw_bus_links(self, round % REDRAW_ROUNDS == REDRAW_ROUNDS - 1);
 	send(self, MESSAGE_BUS, 0, 0, all_rows(self, BUS_ROWS_MAX, out), now_us, out);
@@ -471,6 +508,7 @@ void gossip_step(struct gossip *self, const struct event *event, struct effects 
 		on_message(self, event->message, event, out);
 	if ((event->type == EVENT_START || event->type == EVENT_TIMER) && event->now_us >= self->next_round_us)
 		run_round(self, event->now_us, out);
+	gossip_tell(self, out);
 	out->timer_us = self->next_round_us;
 }
 
@@ -497,9 +535,12 @@ int gossip_create(const struct gossip_options *options, struct gossip **out, str
 	self->self.heartbeat = 0;
 	self->self.cluster_id = home_cluster_id(options->home);
 	self->self.epoch = self->self.ring_hash = 0;
+	self->is_told_joined = self->self.cluster_id != 0;
 	self->home = options->home;
 	self->ring = options->ring;
 	self->seed_count = options->seed_count;
+	self->read_load = options->read_load;
+	self->read_load_arg = options->read_load_arg;
 	self->round_us = (options->round_ms ? options->round_ms : 200) * UINT64_C(1000);
 	self->timeout_us = (options->timeout_ms ? options->timeout_ms : 2000) * UINT64_C(1000);
 	prng_seed(&self->prng, options->seed);
@@ -524,29 +565,10 @@ void gossip_destroy(struct gossip **self_in)
 	free(self);
 }
 
-void gossip_set_load(struct gossip *self, const struct gossip_load *load)
-{
-	self->self.keys = load->keys;
-	self->self.disk_bytes = load->disk_bytes;
-	self->self.memory_bytes = load->memory_bytes;
-	self->self.puts = load->puts;
-	self->self.gets = load->gets;
-	self->self.load_permille = load->load_permille;
-	self->self.dead_shards = load->dead_shards;
-}
-
 uint32_t gossip_rows(const struct gossip *self, const struct gossip_row **rows_out)
 {
 	*rows_out = self->table.rows;
 	return self->table.count;
-}
-
-uint32_t gossip_bus_peers(const struct gossip *self, uint64_t *ids_out, uint32_t max)
-{
-	uint32_t n = self->bus_link_count < max ? self->bus_link_count : max;
-
-	memcpy(ids_out, self->bus_links, n * sizeof(*ids_out));
-	return n;
 }
 
 const struct gossip_counters *gossip_counters(const struct gossip *self)

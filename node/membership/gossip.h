@@ -42,6 +42,12 @@ struct gossip_rows {
 	struct rpc_slice document; /* encoded ring document, or empty */
 };
 
+/* How much a node holds and does. */
+struct gossip_load {
+	uint64_t keys, disk_bytes, memory_bytes, puts, gets;
+	uint32_t load_permille, dead_shards;
+};
+
 struct gossip_options {
 	struct gossip_row self;   /* heartbeat and load are filled in by the actor */
 	const char *const *seeds; /* peer addresses to ask before there is a document; the driver dials them */
@@ -49,6 +55,8 @@ struct gossip_options {
 	struct home *home; /* where the document is kept */
 	struct ring_table *ring;
 	uint64_t seed;
+	void (*read_load)(void *arg, struct gossip_load *out); /* once a round; NULL: no load */
+	void *read_load_arg;
 	uint32_t round_ms;   /* default 200 */
 	uint32_t timeout_ms; /* default 2000: no news for so long is unreachable */
 };
@@ -77,19 +85,10 @@ struct gossip_counters {
 };
 const struct gossip_counters *gossip_counters(const struct gossip *);
 
-/* What rides in the own row; set by the driver before a round, same thread. */
-struct gossip_load {
-	uint64_t keys, disk_bytes, memory_bytes, puts, gets;
-	uint32_t load_permille, dead_shards;
-};
-void gossip_set_load(struct gossip *, const struct gossip_load *);
-
 /* The other nodes heard of. Valid until the next step. Same thread. */
 uint32_t gossip_rows(const struct gossip *, const struct gossip_row **rows_out);
 /* Whether the driver is to dial the node of that row: a member, or anyone while there is no cluster. What strangers say of
  * strangers must not cost connections. */
 bool gossip_is_contact(const struct gossip *, uint32_t row_index);
-/* Row ids this node should hold a bus link to (k random members, redrawn slowly). */
-uint32_t gossip_bus_peers(const struct gossip *, uint64_t *ids_out, uint32_t max);
 
 #endif

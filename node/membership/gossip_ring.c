@@ -87,7 +87,7 @@ static void enlist_members(struct gossip *self, uint64_t now_us)
 			continue;
 		row_of_member(member, &row);
 		if (gossip_table_insert(&self->table, &row, &peer) < 0)
-			gossip_count(&self->counters.overflows);
+			gossip_refuse(self, &self->counters.overflows, NOTE_OVERFLOW);
 	}
 }
 
@@ -123,6 +123,7 @@ static int adopt(struct gossip *self, struct ring_document *document, struct rpc
 	forget_foreign(self);
 	enlist_members(self, now_us);
 	self->publish_now = true;
+	self->ring_changed = self->contacts_changed = true;
 	return 0;
 }
 
@@ -144,7 +145,10 @@ static int keep_and_adopt(struct gossip *self, struct ring_document *document, s
 
 	if (!status)
 		status = adopt(self, document, bytes, now_us);
-	gossip_count(status ? &self->counters.store_errors : &self->counters.installs);
+	if (status)
+		gossip_refuse(self, &self->counters.store_errors, NOTE_RING_NOT_STORED);
+	else
+		gossip_count(&self->counters.installs);
 	return status;
 }
 
@@ -152,14 +156,14 @@ static int keep_and_adopt(struct gossip *self, struct ring_document *document, s
 static bool is_wanted(struct gossip *self, const struct ring_document *document)
 {
 	if (gossip_is_foreign(self, ring_cluster_id(document))) {
-		gossip_count(&self->counters.foreign);
+		gossip_refuse(self, &self->counters.foreign, NOTE_FOREIGN);
 		return false;
 	}
 	if (self->self.cluster_id == 0 && ring_member_find(document, self->self.node_id) < 0)
 		return false; /* a neighbour's ring, which does not name this node (yet) */
 	bool other = ring_epoch(document) == self->self.epoch && ring_hash(document) != self->self.ring_hash;
 	if (other || (self->document && !ring_document_same_cluster(self->document, document))) {
-		gossip_count(&self->counters.conflicts);
+		gossip_refuse(self, &self->counters.conflicts, NOTE_CONFLICT);
 		return false;
 	}
 	return ring_epoch(document) > self->self.epoch; /* G2 */
@@ -174,7 +178,7 @@ void gossip_receive_document(struct gossip *self, struct rpc_slice bytes, uint64
 	if (bytes.size == 0)
 		return;
 	if (ring_document_decode(bytes.data, bytes.size, &document, &why)) {
-		gossip_count(&self->counters.malformed);
+		gossip_refuse(self, &self->counters.malformed, NOTE_MALFORMED);
 		return;
 	}
 	if (!is_wanted(self, document) || keep_and_adopt(self, document, bytes, now_us, &error))

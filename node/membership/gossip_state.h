@@ -14,6 +14,8 @@ struct gossip {
 	struct ring_table *ring;
 	struct prng prng;
 	uint32_t seed_count;
+	void (*read_load)(void *arg, struct gossip_load *out);
+	void *read_load_arg;
 	uint64_t round_us, timeout_us;
 
 	struct gossip_table table; /* without this node */
@@ -27,6 +29,12 @@ struct gossip {
 	uint64_t bus_links[GOSSIP_BUS_LINKS];
 	uint32_t bus_link_count;
 	struct gossip_counters counters;
+
+	/* what the next step's end makes effects of */
+	bool contacts_changed;
+	bool ring_changed;               /* another document was adopted */
+	bool is_told_joined;             /* operators know that this node is in a cluster */
+	uint32_t noted[NOTE_KIND_COUNT]; /* how often something was refused */
 };
 
 static inline void gossip_count(_Atomic uint64_t *counter)
@@ -38,6 +46,20 @@ static inline bool gossip_is_foreign(const struct gossip *self, uint64_t cluster
 {
 	return self->self.cluster_id != 0 && cluster_id != 0 && cluster_id != self->self.cluster_id;
 }
+
+/* Something was refused or ignored: counted, and told at the end of the step. */
+static inline void gossip_refuse(struct gossip *self, _Atomic uint64_t *counter, enum note_kind kind)
+{
+	gossip_count(counter);
+	self->noted[kind]++;
+}
+
+/* ---- gossip_tell.c ---- */
+
+/* A member came, came back, or went. */
+void gossip_tell_member(enum note_kind, const struct gossip_row *, uint64_t incarnation, struct effects *out);
+/* At the end of a step: notes and contacts of all that it changed. */
+void gossip_tell(struct gossip *, struct effects *out);
 
 /* ---- gossip_ring.c ---- */
 

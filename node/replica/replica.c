@@ -13,6 +13,7 @@
 #include "node/object/object.h"
 #include "node/replica/identity.h"
 #include "node/replica/replica.h"
+#include "node/replica/tell.h"
 
 enum {
 	MAINTAIN_RETRY_US = 1000 * 1000,
@@ -37,6 +38,7 @@ struct replica {
 	uint32_t jobs_out;
 	uint64_t maintain_after_us, sync_after_us;
 	struct replica_counters counters;
+	struct replica_tell tell;
 };
 
 static void count(_Atomic uint64_t *counter, uint64_t n)
@@ -78,11 +80,23 @@ static enum replica_status status_of(int error)
 	}
 }
 
+static void count_store_error(struct replica *self)
+{
+	count(&self->counters.store_errors, 1);
+	self->tell.store_errors++;
+}
+
+static void count_job_error(struct replica *self)
+{
+	count(&self->counters.job_errors, 1);
+	self->tell.job_errors++;
+}
+
 /* The store could not do it: counted for who watches. -EAGAIN and -ENOMEM only say that there is no room in memory now. */
 static enum replica_status store_failed(struct replica *self, int error)
 {
 	if (error != -EAGAIN && error != -ENOMEM)
-		count(&self->counters.store_errors, 1);
+		count_store_error(self);
 	return status_of(error);
 }
 
@@ -215,6 +229,8 @@ static enum replica_status merge_into_store(struct replica *self, const struct m
 	if (error < 0)
 		return store_failed(self, error);
 	count(&self->counters.clashes, merged.clash_count);
+	if (merged.clash_count > 0)
+		effects_note(out, &(struct note){.kind = NOTE_CLASH, .count = merged.clash_count, .name = "replica"});
 	return merged.clash_count > 0 ? REPLICA_ERROR : REPLICA_OK; /* both are kept, but something is wrong */
 }
 
@@ -248,7 +264,7 @@ static void on_fetch(struct replica *self, struct message *question, struct effe
 		answer->fetched.status = found == 0 ? REPLICA_ABSENT : REPLICA_ERROR;
 		if (found < 0) {
 			count(&self->counters.errors, 1);
-			count(&self->counters.store_errors, 1);
+			count_store_error(self);
 		}
 	}
 	answer_when_durable(self, answer, keyset_hash(question->fetch.key), out);
@@ -485,6 +501,8 @@ static void on_synced(struct replica *self, const struct event *event, struct ef
 	count(&self->counters.syncs, 1);
 	release(&self->closing, status, out);
 	atomic_store_explicit(&self->counters.full, status == -ENOSPC, memory_order_relaxed);
+	if (status < 0)
+		replica_tell_log(&self->tell, status, out);
 	if (status == 0) {
 		keyset_clear(&self->closing.keys);
 		begin_sync(self, event, out);
@@ -504,6 +522,8 @@ static uint64_t next_timer(const struct replica *self, const struct event *event
 		timer_us = self->maintain_after_us;
 	if (self->sync_after_us > event->now_us && self->sync_after_us < timer_us)
 		timer_us = self->sync_after_us;
+	if (self->tell.figures_us > event->now_us && self->tell.figures_us < timer_us)
+		timer_us = self->tell.figures_us;
 	return timer_us;
 }
 
@@ -515,7 +535,7 @@ static void maintain(struct replica *self, const struct event *event, struct eff
 	while (self->jobs_out < self->options.job_limit && out->job_count < EFFECTS_JOBS_MAX) {
 		struct engine_job *job = NULL;
 		if (shard_maintain(self->options.shard, &job) < 0) {
-			count(&self->counters.job_errors, 1);
+			count_job_error(self);
 			self->maintain_after_us = event->now_us + MAINTAIN_RETRY_US;
 			break;
 		}
@@ -532,7 +552,7 @@ static void on_job_done(struct replica *self, const struct event *event, struct 
 	self->jobs_out--;
 	if (shard_install(self->options.shard, &job) < 0) {
 		/* A full disk or a damaged table: the store is as it was. Try again after a while, not in a loop. */
-		count(&self->counters.job_errors, 1);
+		count_job_error(self);
 		self->maintain_after_us = event->now_us + MAINTAIN_RETRY_US;
 	}
 	maintain(self, event, out);
@@ -560,6 +580,8 @@ void replica_step(struct replica *self, const struct event *event, struct effect
 		maintain(self, event, out);
 		break;
 	}
+	replica_tell_failures(&self->tell, out);
+	replica_tell_figures(&self->tell, event, out);
 	out->timer_us = next_timer(self, event);
 }
 
@@ -571,6 +593,7 @@ int replica_create(const struct replica_options *options, struct replica **out, 
 	if (self == NULL)
 		return -ENOMEM;
 	self->options = *options;
+	self->tell = (struct replica_tell){.shard = options->shard, .index = options->self.index};
 	int error = engine_batch_create(&self->batch);
 	if (error == 0)
 		error = identity_open(&self->identity, options->shard, options->seed, options->first_dot, error_out);
@@ -601,6 +624,11 @@ void replica_quiesce(struct replica *self)
 struct dot replica_next_dot(const struct replica *self)
 {
 	return (struct dot){self->identity.actor, self->identity.counter_next};
+}
+
+const struct replica_figures *replica_figures(const struct replica *self)
+{
+	return &self->tell.figures;
 }
 
 const struct replica_counters *replica_counters(const struct replica *self)

@@ -54,6 +54,12 @@ struct replica_counters {
 	_Atomic uint64_t clashes;      /* dots that two operations share: somebody has used one twice */
 	_Atomic uint64_t job_errors;   /* flushes and compactions that failed; tried again */
 };
+/* Of the shard; at most so old as a replica that works reads them, ten times a second. (any thread) */
+struct replica_figures {
+	_Atomic uint64_t keys, disk_bytes, memory_bytes;
+	_Atomic uint32_t quarantined; /* partitions */
+};
+const struct replica_figures *replica_figures(const struct replica *);
 const struct replica_counters *replica_counters(const struct replica *);
 
 #endif

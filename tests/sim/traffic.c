@@ -354,13 +354,11 @@ static void broadcast(struct machine *machine, struct message *message)
 	struct world *world = machine->world;
 	struct arena *scratch = scratch_create();
 	struct rpc_message *bytes;
-	uint64_t ids[NETWORK_MACHINES_MAX];
-	uint32_t count = gossip_bus_peers(machine->node->gossip, ids, NETWORK_MACHINES_MAX);
 
 	if (codec_bus_encode(message, machine_now_ms(machine), scratch, &bytes) < 0)
 		abort();
-	for (uint32_t i = 0; i < count; i++) {
-		struct machine *to = world_machine(world, ids[i]);
+	for (uint32_t i = 0; i < machine->bus_link_count; i++) {
+		struct machine *to = world_machine(world, machine->bus_links[i]);
 		if (to && to != machine)
 			send_packet(machine, to->index, 0, false, false, bytes);
 	}
@@ -371,11 +369,22 @@ static void broadcast(struct machine *machine, struct message *message)
 
 static void answer_call(struct machine *machine, struct message *answer);
 
+static void take_contacts(struct machine *machine, const struct contacts *contacts)
+{
+	machine->bus_link_count = contacts->bus_count;
+	for (uint32_t i = 0; i < contacts->bus_count; i++)
+		machine->bus_links[i] = contacts->list[i].node_id;
+}
+
 void traffic_deliver(struct actor *actor, struct effects *effects)
 {
 	struct machine *machine = actor->machine;
 	struct world *world = machine->world;
 
+	if (effects->contacts)
+		take_contacts(machine, effects->contacts);
+	effects->contacts = NULL;
+	effects->first_note = NULL; /* nobody listens */
 	for (struct message *message; (message = message_list_take(&effects->messages));) {
 		switch (message_way(message, machine->id)) {
 		case WAY_CLIENT:
@@ -564,4 +573,5 @@ void traffic_forget(struct machine *machine)
 	}
 	machine->calls = NULL;
 	machine->inbounds = NULL;
+	machine->bus_link_count = 0;
 }

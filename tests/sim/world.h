@@ -136,6 +136,8 @@ struct machine {
 	struct disk_copy *copy; /* of its directory, from an orderly stop; or NULL */
 	bool has_kept_dots;     /* of planted bugs: what its replicas go on with at the next start */
 	struct dot kept_dots[ENGINE_SHARDS_MAX];
+	uint64_t bus_links[NETWORK_MACHINES_MAX]; /* node ids of whom it is connected to on the bus */
+	uint32_t bus_link_count;
 };
 
 /* ---- clients ---- */

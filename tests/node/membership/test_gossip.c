@@ -12,7 +12,7 @@
 
 enum { NODES_MAX = 100, ROUND_US = 200 * 1000, TIMEOUT_US = 2000 * 1000, FLIGHT_MAX = 65536 };
 
-struct node {
+struct net_node {
 	struct home *home;
 	struct ring_table *ring;
 	struct gossip *gossip;
@@ -20,6 +20,10 @@ struct node {
 	uint64_t paused_until_us;
 	uint32_t side; /* of a partition */
 	bool alive;
+	uint32_t notes[NOTE_KIND_COUNT]; /* how many it left of each kind */
+	uint64_t last_note_id;
+	uint64_t bus[16]; /* its bus links, as told last */
+	uint32_t bus_count, contact_count, contact_effects;
 };
 
 struct flight {
@@ -34,7 +38,7 @@ struct net {
 	uint64_t now_us;
 	uint32_t node_count, loss_percent;
 	bool without_seeds, without_bus;
-	struct node nodes[NODES_MAX];
+	struct net_node nodes[NODES_MAX];
 	struct flight flights[FLIGHT_MAX];
 	uint32_t flight_count;
 	struct message *inited; /* the last answer to INIT_CLUSTER */
@@ -76,11 +80,8 @@ static void post(uint32_t from, uint32_t to, struct message *message)
 
 static bool has_link(uint32_t from, uint32_t to)
 {
-	uint64_t ids[16];
-	uint32_t count = gossip_bus_peers(net->nodes[from].gossip, ids, 16);
-
-	for (uint32_t i = 0; i < count; i++)
-		if (ids[i] == id_of(to))
+	for (uint32_t i = 0; i < net->nodes[from].bus_count; i++)
+		if (net->nodes[from].bus[i] == id_of(to))
 			return true;
 	return false;
 }
@@ -128,9 +129,29 @@ static void dispatch(uint32_t from, struct message *message)
 	}
 }
 
+/* Its notes, counted, and its contacts. */
+static void hear(struct net_node *node, const struct effects *effects)
+{
+	for (const struct note *note = effects->first_note; note; note = note->next) {
+		node->notes[note->kind]++;
+		node->last_note_id = note->id;
+	}
+	if (!effects->contacts)
+		return;
+	node->contact_effects++;
+	node->contact_count = effects->contacts->count;
+	node->bus_count = effects->contacts->bus_count;
+	assert_true(node->bus_count <= 16);
+	for (uint32_t i = 0; i < effects->contacts->count; i++) {
+		assert_int_equal(effects->contacts->list[i].bus, i < node->bus_count);
+		if (i < node->bus_count)
+			node->bus[i] = effects->contacts->list[i].node_id;
+	}
+}
+
 static void step(uint32_t index, enum event_type type, struct message *message)
 {
-	struct node *node = &net->nodes[index];
+	struct net_node *node = &net->nodes[index];
 	struct event event = {.type = type, .now_us = net->now_us, .now_ms = net->now_us / 1000, .message = message};
 	struct arena *arena = arena_create(1 << 14, SIZE_MAX);
 	struct effects effects;
@@ -140,6 +161,7 @@ static void step(uint32_t index, enum event_type type, struct message *message)
 	effects_init(&effects, arena);
 	gossip_step(node->gossip, &event, &effects);
 	node->timer_us = effects.timer_us;
+	hear(node, &effects);
 	for (struct message *sent; (sent = message_list_take(&effects.messages)) != NULL;) {
 		dispatch(index, sent);
 	}
@@ -231,7 +253,7 @@ static void open_home(uint32_t index)
 static void start_node(uint32_t index)
 {
 	static const char *const seeds[] = {"seed"};
-	struct node *node = &net->nodes[index];
+	struct net_node *node = &net->nodes[index];
 	struct gossip_options options = {.seeds = seeds,
 					 .seed_count = index == 0 || net->without_seeds ? 0 : 1,
 					 .seed = net->prng.state[0] + index,
@@ -253,7 +275,7 @@ static void start_node(uint32_t index)
 
 static void stop_node(uint32_t index)
 {
-	struct node *node = &net->nodes[index];
+	struct net_node *node = &net->nodes[index];
 
 	gossip_destroy(&node->gossip);
 	ring_table_destroy(&node->ring);
@@ -992,7 +1014,6 @@ static void test_no_false_row_is_the_last_word(void **state)
 static void test_strangers_cost_no_links_and_no_turns(void **state)
 {
 	const struct gossip_row *rows;
-	uint64_t ids[16];
 
 	(void)state;
 	open_cluster(4, 45);
@@ -1005,7 +1026,8 @@ static void test_strangers_cost_no_links_and_no_turns(void **state)
 	run_for(4 * TIMEOUT_US);
 	for (uint32_t i = 0, count = gossip_rows(net->nodes[0].gossip, &rows); i < count; i++)
 		assert_int_equal(gossip_is_contact(net->nodes[0].gossip, i), index_of(rows[i].node_id) < 4);
-	assert_int_equal(gossip_bus_peers(net->nodes[0].gossip, ids, 16), 3);
+	assert_int_equal(net->nodes[0].bus_count, 3);
+	assert_int_equal(net->nodes[0].contact_count, 3);
 	for (uint32_t i = 0; i < 4; i++)
 		assert_true(all_see(i, RING_UP));
 	close_net();
@@ -1109,15 +1131,75 @@ static void test_rows_are_bounded_and_members_keep_their_place(void **state)
 	close_net();
 }
 
+/* Each change of a member is told once, by each of the others. */
+static void test_changes_of_members_are_told_once(void **state)
+{
+	struct net_node *first;
+
+	(void)state;
+	open_cluster(3, 46);
+	first = &net->nodes[0];
+	run_for(4 * TIMEOUT_US);
+	assert_int_equal(first->notes[NOTE_JOINED], 1);
+	assert_int_equal(first->notes[NOTE_RING_INSTALLED], 1);
+	assert_int_equal(first->notes[NOTE_MEMBER_UP], 2);
+	assert_int_equal(first->notes[NOTE_MEMBER_UNREACHABLE], 0);
+	stop_node(2);
+	run_for(4 * TIMEOUT_US);
+	assert_int_equal(first->notes[NOTE_MEMBER_UNREACHABLE], 1);
+	assert_int_equal(first->last_note_id, id_of(2));
+	start_node(2);
+	run_for(4 * TIMEOUT_US);
+	assert_int_equal(first->notes[NOTE_MEMBER_RESTARTED], 1);
+	assert_int_equal(first->notes[NOTE_MEMBER_UP], 2);
+	assert_int_equal(first->notes[NOTE_MEMBER_UNREACHABLE], 1);
+	assert_int_equal(net->nodes[2].notes[NOTE_JOINED], 1); /* of its first life; the second one knows */
+	assert_int_equal(net->nodes[2].notes[NOTE_RING_INSTALLED], 2);
+	close_net();
+}
+
+/* Contacts are an effect of change, not of time. */
+static void test_contacts_are_told_when_they_change(void **state)
+{
+	uint32_t before;
+
+	(void)state;
+	open_cluster(3, 47);
+	run_for(4 * TIMEOUT_US);
+	assert_int_equal(net->nodes[0].contact_count, 2);
+	assert_int_equal(net->nodes[0].bus_count, 2);
+	before = net->nodes[0].contact_effects;
+	run_for(200 * ROUND_US);
+	assert_int_equal(net->nodes[0].contact_effects, before);
+	close_net();
+}
+
+/* What strangers of another cluster say is counted in one note per step. */
+static void test_refusals_are_told(void **state)
+{
+	struct gossip_row row;
+
+	(void)state;
+	open_cluster(3, 48);
+	fill_row(1000, &row);
+	row.cluster_id = 4711;
+	tell(0, &row, 1);
+	tell(0, &row, 1);
+	run_for(ROUND_US);
+	assert_int_equal(gossip_counters(net->nodes[0].gossip)->foreign, 2);
+	assert_int_equal(net->nodes[0].notes[NOTE_FOREIGN], 2);
+	close_net();
+}
+
 static void test_bus_links_are_few_and_distinct(void **state)
 {
 	(void)state;
 	open_cluster(30, 43);
 	run_for(100 * ROUND_US);
 	for (uint32_t i = 0; i < 30; i++) {
-		uint64_t ids[16];
+		const uint64_t *ids = net->nodes[i].bus;
 
-		assert_int_equal(gossip_bus_peers(net->nodes[i].gossip, ids, 16), 5);
+		assert_int_equal(net->nodes[i].bus_count, 5);
 		for (uint32_t a = 0; a < 5; a++) {
 			assert_true(ids[a] != id_of(i));
 			for (uint32_t b = 0; b < a; b++)
@@ -1196,6 +1278,9 @@ int main(void)
 		cmocka_unit_test(test_no_false_row_is_the_last_word),
 		cmocka_unit_test(test_rows_are_bounded_and_members_keep_their_place),
 		cmocka_unit_test(test_bus_links_are_few_and_distinct),
+		cmocka_unit_test(test_changes_of_members_are_told_once),
+		cmocka_unit_test(test_contacts_are_told_when_they_change),
+		cmocka_unit_test(test_refusals_are_told),
 		cmocka_unit_test(test_the_same_seed_is_the_same_run),
 	};
 

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Notes and contacts: what operators are to be told, and whom to be connected to. Effects of a step, as messages are.
+ *
+ * An actor leaves a note for each thing that happens, as often as it happens. The driver words it, holds back what comes
+ * too often, and sends some of them on the bus (node/observe/notes.h).
+ *
+ * Ownership   Texts and keys live in the arena of the effects or in one of their messages: a driver tells the notes before
+ *             it delivers the messages.
+ */
+#ifndef KVRING_NODE_NOTE_H
+#define KVRING_NODE_NOTE_H
+
+#include <stdbool.h>
+#include "ring/ring.h"
+#include "rpc/base.h"
+
+enum note_kind {
+	/* gossip; id and name: of the member */
+	NOTE_MEMBER_UP,          /* count: incarnation */
+	NOTE_MEMBER_RESTARTED,   /* count: incarnation */
+	NOTE_MEMBER_UNREACHABLE, /* count: incarnation, 0 when it was never heard */
+	/* gossip; id: cluster, count: epoch, hash, members, partitions */
+	NOTE_JOINED,
+	NOTE_RING_INSTALLED,
+	/* gossip; count: how often */
+	NOTE_FOREIGN,
+	NOTE_MALFORMED,
+	NOTE_CONFLICT,
+	NOTE_NAMESAKE,
+	NOTE_IMPOSTOR,
+	NOTE_FORGOTTEN,
+	NOTE_OVERFLOW,
+	NOTE_RING_NOT_STORED,
+	/* coordinator */
+	NOTE_SLOW_REQUEST,  /* count: microseconds; id: trace; method: enum method */
+	NOTE_OVERLOAD,      /* count: operations refused; text: why */
+	NOTE_LARGE_VALUE,   /* key; count: bytes */
+	NOTE_MANY_SIBLINGS, /* key; count: siblings */
+	/* coordinator, replica; name: which of them */
+	NOTE_CLASH, /* count: versions that stand for two writes */
+	/* replica; shard */
+	NOTE_STORE_FAILED, /* count: reads or writes; text: why */
+	NOTE_JOB_FAILED,   /* count: flushes or merges; text: why */
+	NOTE_QUARANTINED,  /* count: partitions, now; text: why */
+	NOTE_LOG_FULL,     /* error: -ENOSPC or -ENOMEM; tried again */
+	NOTE_LOG_FAILED,   /* error; text: why; the replica is dead */
+	NOTE_KIND_COUNT,
+};
+
+struct note {
+	struct note *next; /* effects_note sets it */
+	enum note_kind kind;
+	uint64_t id, count, hash;
+	uint32_t members, partitions;
+	uint32_t method;
+	uint32_t shard;
+	int error;
+	struct rpc_slice key;
+	const char *name, *text;
+};
+
+/* A node to have a link to. */
+struct contact {
+	uint64_t node_id;
+	bool is_member;
+	bool bus; /* a link of the bus too */
+	char name[RING_NAME_MAX];
+	char peer_address[RING_ADDRESS_MAX], bus_address[RING_ADDRESS_MAX];
+};
+
+/* All of them; those of the bus come first, in an order that lasts as long as the links do. */
+struct contacts {
+	struct contact *list;
+	uint32_t count, bus_count;
+};
+
+#endif

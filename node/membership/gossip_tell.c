@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What gossip tells: operators by notes, and the driver whom to be connected to. */
+#include <string.h>
+#include "node/membership/gossip_state.h"
+
+/* ---- notes -------------------------------------------------------------------------------------------------- */
+
+void gossip_tell_member(enum note_kind kind, const struct gossip_row *row, uint64_t incarnation, struct effects *out)
+{
+	/* The row may be replaced in the same batch of steps. */
+	effects_note(out, &(struct note){.kind = kind,
+					 .id = row->node_id,
+					 .count = incarnation,
+					 .name = arena_printf(out->arena, "%s", row->name)});
+}
+
+/* Members of the document that were heard before they were members. */
+static void tell_known_members(const struct gossip *self, struct effects *out)
+{
+	for (uint32_t i = 0; i < self->table.count; i++)
+		if (self->table.peers[i].is_member && self->table.peers[i].reachability == RING_UP)
+			gossip_tell_member(NOTE_MEMBER_UP, &self->table.rows[i], self->table.rows[i].incarnation, out);
+}
+
+static void tell_ring(struct gossip *self, struct effects *out)
+{
+	struct note note = {
+		.id = ring_cluster_id(self->document),
+		.count = ring_epoch(self->document),
+		.hash = ring_hash(self->document),
+		.members = ring_member_count(self->document),
+		.partitions = ring_partition_count(self->document),
+	};
+
+	if (!self->is_told_joined) {
+		note.kind = NOTE_JOINED;
+		effects_note(out, &note);
+	}
+	note.kind = NOTE_RING_INSTALLED;
+	effects_note(out, &note);
+	self->is_told_joined = true;
+	self->ring_changed = false;
+}
+
+static void tell_refusals(struct gossip *self, struct effects *out)
+{
+	for (enum note_kind kind = 0; kind < NOTE_KIND_COUNT; kind++) {
+		if (self->noted[kind] == 0)
+			continue;
+		effects_note(out, &(struct note){.kind = kind, .count = self->noted[kind]});
+		self->noted[kind] = 0;
+	}
+}
+
+/* ---- contacts ----------------------------------------------------------------------------------------------- */
+
+bool gossip_is_contact(const struct gossip *self, uint32_t row_index)
+{
+	const struct gossip_peer *peer = &self->table.peers[row_index];
+
+	return peer->is_member || (!self->document && !peer->forgotten);
+}
+
+static bool is_bus_link(const struct gossip *self, uint64_t node_id)
+{
+	for (uint32_t i = 0; i < self->bus_link_count; i++)
+		if (self->bus_links[i] == node_id)
+			return true;
+	return false;
+}
+
+static void add_contact(const struct gossip *self, uint32_t index, bool bus, struct contacts *contacts)
+{
+	const struct gossip_row *row = &self->table.rows[index];
+	struct contact *contact = &contacts->list[contacts->count++];
+
+	*contact =
+		(struct contact){.node_id = row->node_id, .is_member = self->table.peers[index].is_member, .bus = bus};
+	memcpy(contact->name, row->name, sizeof(contact->name));
+	memcpy(contact->peer_address, row->peer_address, sizeof(contact->peer_address));
+	memcpy(contact->bus_address, row->bus_address, sizeof(contact->bus_address));
+	contacts->bus_count += bus;
+}
+
+/* Without memory the flag stays, and the next step tries again. */
+static void tell_contacts(struct gossip *self, struct effects *out)
+{
+	struct contacts *contacts = arena_zalloc(out->arena, sizeof(*contacts));
+
+	if (contacts)
+		contacts->list = arena_alloc(out->arena, (self->table.count + 1) * sizeof(*contacts->list));
+	if (!contacts || !contacts->list)
+		return;
+	for (uint32_t i = 0; i < self->bus_link_count; i++) {
+		int index = gossip_table_find(&self->table, self->bus_links[i]);
+
+		if (index >= 0 && gossip_is_contact(self, (uint32_t)index))
+			add_contact(self, (uint32_t)index, true, contacts);
+	}
+	for (uint32_t i = 0; i < self->table.count; i++)
+		if (gossip_is_contact(self, i) && !is_bus_link(self, self->table.rows[i].node_id))
+			add_contact(self, i, false, contacts);
+	out->contacts = contacts;
+	self->contacts_changed = false;
+}
+
+void gossip_tell(struct gossip *self, struct effects *out)
+{
+	if (self->ring_changed) {
+		tell_ring(self, out);
+		tell_known_members(self, out);
+	}
+	tell_refusals(self, out);
+	if (self->contacts_changed)
+		tell_contacts(self, out);
+}
