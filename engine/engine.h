@@ -83,6 +83,10 @@ struct engine_options {
 	uint32_t filter_bits_per_key;
 	enum engine_compression compression_upper; /* all levels but the last */
 	enum engine_compression compression_last;
+	/* The hash of an entry as its tree_delta brought it in, or -EBADMSG for one that cannot be read. With it damaged saved hash
+	 * trees are recounted; without it (NULL) they quarantine every partition of their shard. Called within engine_open. */
+	int (*hash_entry)(void *arg, struct engine_slice key, struct engine_slice value, uint64_t *hash_out);
+	void *hash_arg;
 };
 
 /* Defaults that suit a node: 256 MiB cache, 64 MiB memtable, 4 KiB blocks, 10 bits, lz4 above and zstd last. */
@@ -251,6 +255,7 @@ struct shard_stats {
 	uint64_t recovered_batches; /* replayed from the log at open */
 	uint64_t torn_tail_bytes;   /* cut off at open: not known to have been synced */
 	uint32_t quarantined_partitions;
+	uint32_t tree_recounts; /* 1: the saved hash trees were damaged and have been recounted at open */
 	uint64_t scrub_bytes_read, scrub_rounds; /* rounds: everything was read so many times */
 	uint64_t
 		misreads; /* checksums that failed and were right at a second reading: look at memory, cable and disk */

@@ -319,8 +319,10 @@ static void inspect_tree(struct inspect *it)
 	if (it->what != INSPECT_VERIFY || !it->state.tree.number)
 		return;
 	it->result->bytes += it->state.tree.size;
-	if (job_read_tree(&it->files, &it->state.tree, &tree, &error))
+	if (job_read_tree(&it->files, &it->state.tree, &tree, &error)) {
 		found_damage(it, error.text);
+		fprintf(it->out, "  a node counts these trees anew when it opens the store\n");
+	}
 	hashtree_fini(&tree);
 }
 

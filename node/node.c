@@ -35,6 +35,7 @@ static int open_engine(struct node *self, const struct node_options *options, st
 		engine.cache_bytes = options->cache_bytes;
 	if (options->memtable_bytes != 0)
 		engine.memtable_bytes = options->memtable_bytes;
+	engine.hash_entry = replica_hash_entry;
 	engine.create_if_missing = options->shard_count != 0;
 	int error = engine_open(&engine, &self->engine, &why);
 	if (error == -ENOENT && options->shard_count == 0) {

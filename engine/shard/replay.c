@@ -342,7 +342,7 @@ static int save_tree(struct shard *shard)
 	return hashtree_save(&shard->tree, &last->tree);
 }
 
-/* The hash trees as last saved. Without them no tree can be told, and the entries alone do not: the caller made them. */
+/* The hash trees as last saved. Damaged ones are recounted, when the caller gave the function for that: it made the hashes. */
 static int load_tree(struct replay *replay, struct engine_error *error_out)
 {
 	struct shard *shard = replay->shard;
@@ -351,6 +351,9 @@ static int load_tree(struct replay *replay, struct engine_error *error_out)
 
 	if (rc != -EBADMSG)
 		return rc ? format_error(error_out, rc, "%s", found.text) : 0;
+	hashtree_fini(&shard->tree);
+	if (shard->options.hash_entry != NULL)
+		return shard_recount(shard, &found);
 	replay->is_damaged = true;
 	format_error(&replay->found, rc,
 		     "%.300s; all partitions of shard %u are quarantined: drop and refill them from their replicas",

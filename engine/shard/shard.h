@@ -108,6 +108,8 @@ ENGINE_OK int shard_checkpoint(struct shard *, const char *directory, struct eng
 /* Does what opening could not do for want of space, files or memory. 0: the shard writes. Else nothing may be written: a passing
  * error (fs_is_passing), or -EIO: dead. */
 ENGINE_OK int shard_begin(struct shard *);
+/* Counts the hash trees anew from the tables; found: why. Partitions that cannot be counted join the quarantine of the state. */
+ENGINE_OK int shard_recount(struct shard *, const struct engine_error *found);
 void shard_recovery_free(struct recovery **);
 /* Marks the shard dead and returns -EIO. */
 int shard_die(struct shard *, int code, const char *what);

@@ -144,6 +144,26 @@ static int read_object(struct replica *self, struct rpc_slice key, struct arena 
 	return error < 0 ? error : 1;
 }
 
+static uint64_t tree_hash(struct rpc_slice key, const struct object *object)
+{
+	return object->vector.count ? object_tree_hash(key, object) : 0;
+}
+
+int replica_hash_entry(void *unused, struct engine_slice key, struct engine_slice value, uint64_t *hash_out)
+{
+	struct arena *arena = arena_create(4096, SIZE_MAX);
+	struct object object;
+	struct rpc_error why;
+	(void)unused;
+	if (arena == NULL)
+		return -ENOMEM;
+	int error = object_decode((struct rpc_slice){value.data, value.size}, arena, &object, &why);
+	if (error == 0)
+		*hash_out = tree_hash((struct rpc_slice){key.data, key.size}, &object);
+	arena_unref(arena);
+	return error;
+}
+
 /* Writes `fresh` (encoded in *encoded_out) in place of `old`; visible at once, durable with the open generation. */
 static int write_object(struct replica *self, struct rpc_slice key, const struct object *old,
 			const struct object *fresh, struct arena *arena, struct rpc_slice *encoded_out)
@@ -151,10 +171,9 @@ static int write_object(struct replica *self, struct rpc_slice key, const struct
 	int error = object_encode(fresh, arena, encoded_out);
 	if (error < 0)
 		return error;
-	uint64_t old_hash = old->vector.count ? object_tree_hash(key, old) : 0;
 	engine_batch_clear(self->batch);
 	error = engine_batch_put(self->batch, engine_slice(key), engine_slice(*encoded_out),
-				 old_hash ^ object_tree_hash(key, fresh));
+				 tree_hash(key, old) ^ tree_hash(key, fresh));
 	if (error < 0)
 		return error;
 	error = keyset_reserve(&self->open.keys);

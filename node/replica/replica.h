@@ -19,6 +19,7 @@
 #ifndef KVRING_NODE_REPLICA_H
 #define KVRING_NODE_REPLICA_H
 
+#include "engine/engine.h"
 #include "node/actor/event.h"
 
 struct replica;
@@ -35,6 +36,9 @@ struct replica_options {
 	uint64_t
 		retry_window_ms; /* attempts of older operations are refused, and superseded ones forgotten; 0: never */
 };
+
+/* The hash of a stored object in the hash trees, as engine_options.hash_entry wants it. The first argument is not used. */
+int replica_hash_entry(void *, struct engine_slice key, struct engine_slice value, uint64_t *hash_out);
 
 RPC_OK int replica_create(const struct replica_options *, struct replica **out, struct rpc_error *error_out);
 void replica_destroy(struct replica **);

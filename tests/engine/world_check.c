@@ -75,7 +75,15 @@ uint64_t world_value_hash(uint32_t key, const struct world_value *value)
 {
 	if (!value->is_present)
 		return 0;
-	return XXH3_64bits_withSeed(keys[key].bytes, keys[key].size, value->seed + value->size);
+	uint64_t seed = value->seed;
+
+	if (value->size <= 8) { /* the same bytes under two seeds are not unlikely */
+		uint8_t bytes[16];
+
+		world_fill_value(value, bytes);
+		seed = XXH3_64bits(bytes, value->size);
+	}
+	return XXH3_64bits_withSeed(keys[key].bytes, keys[key].size, seed + value->size);
 }
 
 /* ---- checks -------------------------------------------------------------------------------------------------- */

@@ -62,6 +62,7 @@ static void open_replica(struct stage *s)
 	options.directory = "db";
 	options.create_if_missing = true;
 	options.shard_count = SHARDS;
+	options.hash_entry = replica_hash_entry;
 	options.cache_bytes = 1 << 20;
 	if (s->memtable_bytes)
 		options.memtable_bytes = s->memtable_bytes;
@@ -711,6 +712,15 @@ static void test_refusals(void **state)
 	end(&s);
 }
 
+static void run_jobs(struct stage *s)
+{
+	while (s->job_count > 0) {
+		struct engine_job *job = s->jobs[--s->job_count];
+		engine_job_run(job);
+		step(s, (struct event){.type = EVENT_JOB_DONE, .job = job});
+	}
+}
+
 /* P4 */
 static void test_a_read_error_is_never_absent(void **state)
 {
@@ -722,11 +732,7 @@ static void test_a_read_error_is_never_absent(void **state)
 	assert_int_equal(shard_request_flush(engine_shard(s.engine, 0)), 0);
 	batch_end(&s);
 	assert_true(s.job_count > 0);
-	while (s.job_count > 0) {
-		struct engine_job *job = s.jobs[--s.job_count];
-		engine_job_run(job);
-		step(&s, (struct event){.type = EVENT_JOB_DONE, .job = job});
-	}
+	run_jobs(&s);
 	close_replica(&s);
 	s.now_us++;
 	open_replica(&s);
@@ -771,11 +777,7 @@ static void test_damage_is_an_error_until_it_is_dropped(void **state)
 	finish_batch(&s);
 	assert_int_equal(shard_request_flush(engine_shard(s.engine, 0)), 0);
 	batch_end(&s);
-	while (s.job_count > 0) {
-		struct engine_job *job = s.jobs[--s.job_count];
-		engine_job_run(job);
-		step(&s, (struct event){.type = EVENT_JOB_DONE, .job = job});
-	}
+	run_jobs(&s);
 	sim_fs_walk(s.disk, "db", find_table, path);
 	sim_fs_flip_bit(s.disk, path, 60, 1); /* in the first block */
 	close_replica(&s);
@@ -801,6 +803,51 @@ static void test_damage_is_an_error_until_it_is_dropped(void **state)
 	expect(&s, "fetched absent");
 	put(&s, s.key, "green", 3);
 	assert_true(s.dot.actor != actor);
+	end(&s);
+}
+
+static void flip_trees(void *arg, const char *path, uint64_t size)
+{
+	struct stage *s = arg;
+	if (strstr(path, ".tree") != NULL)
+		sim_fs_flip_bit(s->disk, path, size / 2, 1);
+}
+
+/* The saved hash trees are damaged: they are recounted from the objects, and nothing is lost or quarantined. */
+static void test_damaged_trees_are_recounted(void **state)
+{
+	(void)state;
+	struct stage s;
+	struct shard_stats stats;
+	begin(&s, 0);
+	for (unsigned i = 0; i < 12; i++)
+		put(&s, engine_key(&s, 1, 2, 3, i, 0), "red", (uint8_t)(i + 1));
+	put(&s, s.key, "green", 40);
+	finish_batch(&s);
+	assert_int_equal(shard_request_flush(engine_shard(s.engine, 0)), 0);
+	batch_end(&s);
+	run_jobs(&s);
+	put(&s, s.other, "blue", 41);
+	finish_batch(&s);
+	run_jobs(&s);
+	uint64_t roots[1024];
+	for (unsigned i = 0; i < 1024; i++)
+		roots[i] = shard_tree_node(engine_shard(s.engine, 0), (uint16_t)i, 0, 0);
+	close_replica(&s);
+	sim_fs_walk(s.disk, "db", flip_trees, &s);
+	s.now_us++;
+	open_replica(&s);
+	shard_stats(engine_shard(s.engine, 0), &stats);
+	assert_int_equal(stats.tree_recounts, 1);
+	assert_int_equal(stats.quarantined_partitions, 0);
+	for (unsigned i = 0; i < 1024; i++)
+		assert_true(shard_tree_node(engine_shard(s.engine, 0), (uint16_t)i, 0, 0) == roots[i]);
+	s.log[0] = 0;
+	fetch(&s, s.key, false);
+	put(&s, s.key, "black", 42);
+	finish_batch(&s);
+	expect(&s, "fetched ok, coordinated ok, stored ok");
+	run_jobs(&s);
 	end(&s);
 }
 
@@ -904,6 +951,7 @@ int main(void)
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_a_read_error_is_never_absent),
 		cmocka_unit_test(test_damage_is_an_error_until_it_is_dropped),
+		cmocka_unit_test(test_damaged_trees_are_recounted),
 		cmocka_unit_test(test_a_full_disk_passes),
 		cmocka_unit_test(test_jobs),
 	};
