@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real nodes: a write takes effect at most once, however often and late it is attempted, and what was deleted stays deleted."""
+
+import contextlib
+import os
+import signal
+import time
+import unittest
+
+import kvring
+from cluster import Cluster, wait_for
+from kvring.schema import messages as m
+
+
+@contextlib.contextmanager
+def stopped(node):
+    """SIGSTOP: its sockets stay open, and what is sent to it waits in them."""
+    node.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        node.process.send_signal(signal.SIGCONT)
+
+
+class OnceTest(unittest.TestCase):
+    def begin(self, node_count):
+        self.cluster = Cluster(node_count)
+        self.addCleanup(self.cluster.close)
+
+    def owners(self, key):
+        """In order of preference."""
+        with kvring.Client(self.cluster.endpoints(), timeout=20) as client:
+            call = kvring.client._Call("kvring.v1.Admin/Ring", m.RingRequest(key=key.encode()), m.RingResponse())
+            preference = client._call(call)[0].preference
+            names = {member.node_id: member.name for member in client.status().members}
+        return [next(node for node in self.cluster.nodes if node.name == names[owner]) for owner in preference]
+
+    def assert_stays_deleted(self, key, seconds):
+        """At every node, all owners asked, again and again: what comes late has had its time."""
+        clients = [self.cluster.client(node) for node in self.cluster.nodes]
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for client in clients:
+                self.assertEqual(client.get(key, r=3).values, [], "deleted, and yet it is back")
+
+    def test_a_late_attempt_after_a_delete(self):
+        self.begin(3)
+        clients = [self.cluster.client(node) for node in self.cluster.nodes]
+        for i in range(12):
+            key, operation = "late-%d" % i, kvring.new_operation_id()
+            clients[i % 3].put(key, b"X", operation_id=operation)
+            found = clients[(i + 1) % 3].get(key)
+            self.assertEqual(found.values, [b"X"])
+            clients[(i + 2) % 3].delete(key, context=found.context)
+            done = clients[(i + i // 3) % 3].put(key, b"X", operation_id=operation)  # done already, says the owner
+            self.assertEqual(clients[i % 3].get(key, r=3).values, [], "deleted, and yet it is back")
+            # Whoever goes on from what that attempt answered supersedes nothing else.
+            clients[i % 3].put(key, b"Y", context=done.context)
+            self.assertEqual(clients[(i + 1) % 3].get(key, r=3).values, [b"Y"])
+
+    def test_an_attempt_at_a_node_that_was_cut_off(self):
+        self.begin(3)
+        one, two, three = self.cluster.nodes
+        operation = kvring.new_operation_id()
+        two.kill()
+        three.kill()
+        with self.assertRaises(kvring.InDoubt):  # it has not noticed yet that it is alone
+            self.cluster.client(one, timeout=3).put("cut", b"X", operation_id=operation)
+        one.kill()
+        two.start()
+        three.start()
+        self.cluster.wait_up(2, through=two)
+        client = self.cluster.client(two, three)
+        wait_for(lambda: self.done(client, "cut", b"X", operation), "no quorum of two")
+        client.delete("cut", context=client.get("cut").context)
+        one.start()
+        self.cluster.wait_up()
+        self.assert_stays_deleted("cut", 1)
+
+    @staticmethod
+    def done(client, key, value, operation):
+        try:
+            return client.put(key, value, operation_id=operation)
+        except kvring.KvringError:
+            return None
+
+    def test_an_owner_that_is_stopped_and_goes_on(self):
+        self.begin(5)
+        keys = []
+        for i in range(200):
+            owners = self.owners("stop-%d" % i)
+            if owners[0] is self.cluster.nodes[0]:
+                keys.append(("stop-%d" % i, owners))
+        for key, owners in keys[:4]:
+            outsider = next(node for node in self.cluster.nodes if node not in owners)
+            client, second = self.cluster.client(outsider, timeout=2.1), self.cluster.client(owners[1])
+            client.get("warm-up")  # links and connections are there
+            with stopped(owners[0]):
+                done = client.put(key, b"X")  # a third of the deadline for each owner
+                second.delete(key, context=done.context)
+            self.assert_stays_deleted(key, 1)
+            self.cluster.wait_up()
+
+    def test_a_write_that_can_reach_no_quorum_is_refused(self):
+        self.begin(3)
+        one, two, three = self.cluster.nodes
+        two.kill()
+        three.kill()
+        client = self.cluster.client(one, timeout=2)
+        wait_for(lambda: "unreachable" in self.states(one), "n1 does not notice that it is alone")
+        wait_for(lambda: self.states(one).count("unreachable") == 2, "n1 does not notice that it is alone")
+        with self.assertRaises(kvring.KvringError) as caught:
+            client.put("alone", b"X")
+        self.assertNotIsInstance(caught.exception, kvring.InDoubt)
+        self.assertIn("nothing was written", str(caught.exception))
+        self.assertEqual(client.get("alone", r=1).values, [])
+
+    def states(self, node):
+        with kvring.Client(node.address, timeout=20) as client:
+            return [member.state for member in client.status().members]
+
+    def test_an_operation_id_must_have_a_time_and_a_recent_one(self):
+        self.begin(3)
+        client = self.cluster.client()
+        with self.assertRaisesRegex(kvring.Refused, "UUID version 7"):
+            client.put("id", b"X", operation_id=os.urandom(6) + b"\x40" + os.urandom(9))
+        for minutes, text in ((-11, "too old to repeat"), (11, "from the future")):
+            old = int(time.time() * 1000 + minutes * 60000).to_bytes(6, "big") + kvring.new_operation_id()[6:]
+            with self.assertRaisesRegex(kvring.Refused, text):
+                client.put("id", b"X", operation_id=old)
+        self.assertEqual(client.get("id", r=3).values, [])
+
+
+if __name__ == "__main__":
+    unittest.main()
