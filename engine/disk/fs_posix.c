@@ -32,7 +32,7 @@ static int open_file(const struct fs *fs, const char *path, int flags, struct fs
 	if (!file)
 		return -ENOMEM;
 	file->file.fs = fs;
-	file->fd = open(path, flags | O_CLOEXEC, 0644);
+	file->fd = open(path, flags | O_CLOEXEC, 0600);
 	if (file->fd < 0) {
 		int rc = -errno;
 
@@ -171,7 +171,7 @@ static int posix_unlink(const struct fs *fs, const char *path)
 static int posix_mkdir(const struct fs *fs, const char *path)
 {
 	(void)fs;
-	return mkdir(path, 0755) ? -errno : 0;
+	return mkdir(path, 0700) ? -errno : 0;
 }
 
 static int posix_rmdir(const struct fs *fs, const char *path)

@@ -147,5 +147,20 @@ class StandardFilesTest(unittest.TestCase):
             self.assertEqual(os.path.getsize(os.path.join(node.data, "engine", "LOCK")), 0)
 
 
+class FilesTest(unittest.TestCase):
+    def test_nobody_else_can_read_the_data(self):
+        mask = os.umask(0)
+        self.addCleanup(os.umask, mask)
+        with Cluster(1, replicas=1) as cluster:
+            node = cluster.nodes[0]
+            cluster.client().put("k", b"v", w=1)
+            found = 0
+            for folder, _, names in os.walk(node.data):
+                for path in [folder] + [os.path.join(folder, name) for name in names]:
+                    self.assertEqual(os.stat(path).st_mode & 0o077, 0, path)
+                    found += 1
+            self.assertGreater(found, 5)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -401,6 +401,24 @@ static void test_directories(void **state)
 	assert_int_equal(it->fs->mkdir(it->fs, inside), -ENOENT);
 }
 
+static void test_files_are_their_owners_alone(void **state)
+{
+	struct fixture *it = *state;
+	struct stat status;
+	char directory[96];
+	mode_t mask = umask(0);
+
+	make_file(it, it->path, "secret");
+	other_path(it, "directory", directory);
+	assert_int_equal(it->fs->mkdir(it->fs, directory), 0);
+	umask(mask);
+	assert_int_equal(stat(it->path, &status), 0);
+	assert_int_equal(status.st_mode & 07777, 0600);
+	assert_int_equal(stat(directory, &status), 0);
+	assert_int_equal(status.st_mode & 07777, 0700);
+	assert_int_equal(rmdir(directory), 0);
+}
+
 static void test_free_bytes(void **state)
 {
 	struct fixture *it = *state;
@@ -550,6 +568,7 @@ int main(void)
 		TEST(test_rename_replaces),
 		TEST(test_link_shares_the_file),
 		TEST(test_directories),
+		TEST(test_files_are_their_owners_alone),
 		TEST(test_free_bytes),
 		TEST(test_lock_is_exclusive),
 		TEST(test_lock_goes_with_its_process),
