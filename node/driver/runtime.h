@@ -43,12 +43,12 @@ struct runtime {
 	struct ticker *ticker;
 	struct rpc_server *client_server, *peer_server;
 	struct rpc_bus *bus;
-	struct gossip_row self; /* what does not change of this node's row */
+	struct gossip_row self;      /* what does not change of this node's row */
 	_Atomic uint64_t cluster_id; /* for events */
 	uint64_t started_us;
 	uint64_t operation_seed; /* for operation ids of clients that sent none */
 	_Atomic bool stopping;
-	struct budget budget, peer_budget; /* requests in work, of clients and of peers */
+	struct budget budget, peer_budget;                /* requests in work, of clients and of peers */
 	_Atomic uint64_t refusals_told, refusals_told_us; /* of budget: how many, and when to tell again */
 	_Atomic uint32_t next_coordinator, next_replica;
 
