@@ -294,8 +294,8 @@ static const char *text_or(const char *text, const char *without_memory)
 }
 
 /* What is wrong with an operation before anything is sent, or NULL. */
-static const char *prepare(struct operation *operation, const struct ring_view *view, struct effects *out,
-			   uint32_t *code_out)
+static const char *prepare(const struct coordinator *self, struct operation *operation, const struct ring_view *view,
+			   uint64_t now_us, struct effects *out, uint32_t *code_out)
 {
 	const struct client_operation *ask = operation->ask;
 	/* A client's call has been refused as a whole before. Who forwards a put here has a ring in which this node is
@@ -333,8 +333,10 @@ static const char *prepare(struct operation *operation, const struct ring_view *
 		position->member_index = owners[i];
 		position->node_id = ring_member(view->document, owners[i])->id;
 		enum ring_reachability reachability = view->status[owners[i]].reachability;
-		position->up = reachability == RING_UP;
-		position->unreachable = reachability == RING_UNREACHABLE || reachability == RING_DOWN;
+		bool answers = evidence_is_up(&self->evidence, owners[i], position->node_id, now_us);
+		position->up = reachability == RING_UP || answers;
+		position->unreachable = !answers && (reachability == RING_UNREACHABLE || reachability == RING_DOWN);
+		position->suspect = evidence_is_suspect(&self->evidence, owners[i], position->node_id, now_us);
 	}
 	struct rpc_error why = {"context refused: this node is out of memory, retry later or elsewhere"};
 	int error = context_decode(ask->context, operation->key, out->arena, &operation->context, &why);
@@ -382,7 +384,7 @@ static void start(struct coordinator *self, struct message *question, uint32_t i
 	coordinator_count(ask->kind == OPERATION_PUT ? &self->counters.puts : &self->counters.gets);
 	uint32_t code;
 	const struct ring_view *view = ring_view_acquire(self->options.ring);
-	const char *wrong = prepare(operation, view, out, &code);
+	const char *wrong = prepare(self, operation, view, event->now_us, out, &code);
 	ring_view_release(self->options.ring, view);
 	if (wrong != NULL) {
 		operation_fail(self, operation, OUTCOME_REFUSED, code, wrong, out);
@@ -432,9 +434,48 @@ static void on_client(struct coordinator *self, struct message *question, const 
 
 /* ---- events ------------------------------------------------------------------------------------------------- */
 
+static bool is_silence(const struct message *answer)
+{
+	enum replica_status status = answer->type == MESSAGE_STORED    ? answer->stored.status
+				     : answer->type == MESSAGE_FETCHED ? answer->fetched.status
+								       : REPLICA_OK;
+	if (answer->type == MESSAGE_FORWARDED)
+		return answer->forwarded.result.outcome != OUTCOME_DONE &&
+		       answer->forwarded.result.code == KVRING__V1__CODE__UNAVAILABLE;
+	return status == REPLICA_UNREACHABLE || status == REPLICA_LOST;
+}
+
+static void note_answer(struct coordinator *self, struct operation *operation, const struct message *answer,
+			uint64_t now_us)
+{
+	const struct position *position = operation_position(operation, answer->from.node_id);
+	if (position == NULL || position->node_id == self->options.self.node_id)
+		return;
+	if (is_silence(answer))
+		evidence_silent(&self->evidence, position->member_index, position->node_id, now_us);
+	else
+		evidence_answered(&self->evidence, position->member_index, position->node_id, now_us);
+}
+
+void operation_note_silence(struct coordinator *self, const struct operation *operation, uint64_t now_us)
+{
+	for (uint32_t i = 0; i < operation->position_count; i++) {
+		const struct position *position = &operation->positions[i];
+		if (position->ask == ASK_SENT && position->node_id != self->options.self.node_id)
+			evidence_silent(&self->evidence, position->member_index, position->node_id, now_us);
+	}
+}
+
+uint32_t position_rank(const struct position *position)
+{
+	return (position->suspect ? 2u : 0u) + (position->up ? 0u : 1u);
+}
+
 static void on_answer(struct coordinator *self, struct message *answer, const struct event *event, struct effects *out)
 {
 	struct operation *operation = operation_find(self, answer->correlation);
+	if (operation != NULL)
+		note_answer(self, operation, answer, event->now_us);
 	if (operation == NULL) {
 		coordinator_count(&self->counters.late_answers);
 		message_free(answer);
@@ -470,6 +511,8 @@ static void on_timer(struct coordinator *self, const struct event *event, struct
 {
 	for (struct timer_entry *first; (first = timer_heap_first(&self->timers)) && first->due_us <= event->now_us;) {
 		struct operation *operation = (struct operation *)first;
+		if (event->now_us >= operation->deadline_us)
+			operation_note_silence(self, operation, event->now_us);
 		if (operation->state == OPERATION_ANSWERED)
 			operation_finish(self, operation);
 		else if (operation->kind == OPERATION_PUT)
@@ -523,6 +566,7 @@ void coordinator_destroy(struct coordinator **out)
 		free(self->slots[slot]);
 	free(self->slots);
 	timer_heap_fini(&self->timers);
+	evidence_fini(&self->evidence);
 	free(self);
 	*out = NULL;
 }

@@ -346,11 +346,10 @@ static void settle(struct coordinator *self, struct operation *operation, const 
 void get_start(struct coordinator *self, struct operation *operation, const struct event *event, struct effects *out)
 {
 	struct position *source = operation_position(operation, self->options.self.node_id);
-	for (uint32_t i = 0; source == NULL && i < operation->position_count; i++)
-		if (operation->positions[i].up)
+	bool local = source != NULL;
+	for (uint32_t i = 0; !local && i < operation->position_count; i++)
+		if (source == NULL || position_rank(&operation->positions[i]) < position_rank(source))
 			source = &operation->positions[i];
-	if (source == NULL)
-		source = &operation->positions[0];
 	operation_move(operation, OPERATION_FETCHING);
 	for (uint32_t i = 0; i < operation->position_count; i++) {
 		struct position *position = &operation->positions[i];

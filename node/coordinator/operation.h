@@ -17,6 +17,7 @@
 
 #include <urcu/list.h>
 #include "node/coordinator/coordinator.h"
+#include "node/coordinator/evidence.h"
 #include "node/object/object.h"
 #include "node/actor/timer_heap.h"
 
@@ -37,8 +38,9 @@ enum ask_state { ASK_IDLE, ASK_SENT, ASK_OK, ASK_FAILED };
 struct position {
 	uint64_t node_id;
 	uint16_t member_index;
-	bool up;            /* by the ring view when the operation started */
+	bool up;            /* when the operation started, by this node's own calls or by gossip */
 	bool unreachable;   /* likewise; neither: nothing is known yet */
+	bool suspect;       /* it left the last of this node's own calls without an answer */
 	enum ask_state ask; /* put: COORDINATE, STORE or FORWARD; get: FETCH */
 	enum replica_status failure;
 	/* get only */
@@ -91,6 +93,7 @@ struct coordinator {
 		answered; /* oldest first; they only wait for late answers, and give way when there is no room */
 	uint32_t in_flight;
 	uint64_t now_us; /* of this step */
+	struct evidence evidence; /* of other nodes */
 	struct coordinator_counters counters;
 };
 
@@ -111,6 +114,10 @@ void operation_answer(struct coordinator *, struct operation *, const struct cli
 void operation_fail(struct coordinator *, struct operation *, enum outcome, uint32_t code, const char *message,
 		    struct effects *);
 void operation_finish(struct coordinator *, struct operation *);
+/* Whoever is still to answer has left this node's call without an answer. */
+void operation_note_silence(struct coordinator *, const struct operation *, uint64_t now_us);
+/* Whom to ask first: less is better. */
+uint32_t position_rank(const struct position *);
 /* "n2: unreachable, n3: no answer in time": which positions failed, and why. code: of the result. In out->arena. */
 const char *operation_failures(struct coordinator *, const struct operation *, uint32_t code, struct effects *out);
 

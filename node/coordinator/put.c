@@ -200,7 +200,7 @@ static void on_not_coordinated(struct coordinator *self, struct operation *opera
 
 /* ---- forwarding --------------------------------------------------------------------------------------------- */
 
-/* The best owner not tried yet: reachable ones first, then in preference order. */
+/* The best owner not tried yet: those that answer first, then in preference order. */
 static struct position *next_owner(struct coordinator *self, struct operation *operation)
 {
 	struct position *best = NULL;
@@ -208,7 +208,7 @@ static struct position *next_owner(struct coordinator *self, struct operation *o
 		struct position *position = &operation->positions[i];
 		if (position->ask != ASK_IDLE || position->node_id == self->options.self.node_id)
 			continue;
-		if (best == NULL || (position->up && !best->up))
+		if (best == NULL || position_rank(position) < position_rank(best))
 			best = position;
 	}
 	return best;
@@ -433,6 +433,7 @@ void put_on_timer(struct coordinator *self, struct operation *operation, uint64_
 	if (operation->state == OPERATION_COORDINATING || operation->state == OPERATION_FORWARDED)
 		operation->maybe_written = true; /* asked, and no answer: it may have happened */
 	if (operation->state == OPERATION_FORWARDED && now_us < operation->deadline_us) {
+		operation_note_silence(self, operation, now_us); /* of its share */
 		for (uint32_t i = 0; i < operation->position_count; i++)
 			if (operation->positions[i].ask == ASK_SENT) {
 				operation->positions[i].ask = ASK_FAILED;

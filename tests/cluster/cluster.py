@@ -58,14 +58,14 @@ def free_base():
                 continue
 
 
-def listens(port):
+def listens(host, port):
     with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
+        return one.connect_ex((host, port)) == 0
 
 
 class Node:
     def __init__(self, directory, name, arguments=()):
-        self.name, self.base = name, free_base()
+        self.name, self.base, self.host = name, free_base(), "127.0.0.1"
         self.data = os.path.join(directory, name)
         self.log_path = os.path.join(directory, name + ".log")
         self.arguments = list(arguments)
@@ -75,11 +75,11 @@ class Node:
 
     @property
     def address(self):
-        return "127.0.0.1:%d" % self.base
+        return "%s:%d" % (self.host, self.base)
 
     @property
     def peer_address(self):
-        return "127.0.0.1:%d" % (self.base + 1)
+        return "%s:%d" % (self.host, self.base + 1)
 
     def command(self):
         seeds = [part for seed in self.seeds for part in ("--seed", seed)]
@@ -88,7 +88,7 @@ class Node:
     def start(self):
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(os.environ, **self.environment))
-        wait_for(lambda: self.process.poll() is not None or listens(self.base), "%s does not listen" % self.name)
+        wait_for(lambda: self.process.poll() is not None or listens(self.host, self.base), "%s does not listen" % self.name)
         if self.process.poll() is not None:
             raise AssertionError("%s ended with %d at its start:\n%s" % (self.name, self.process.returncode, self.log()))
 

@@ -401,6 +401,91 @@ static void test_forward_prefers_reachable_owners(void **state)
 	scene_end(&s);
 }
 
+/* Its peer port is dead, its bus lives: gossip says up. Only the first put pays for it, until it answers something. */
+static void test_forward_asks_last_who_was_silent(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 4);
+	scene_put(&s, .value = "red");
+	expect(&s, "forward n1");
+	scene_tick(&s, 1700 * 1000); /* its share of 5 s */
+	expect(&s, "forward n2");
+	scene_forwarded(&s, 2, OUTCOME_DONE, 0, NULL);
+	expect(&s, "client: done 2/2");
+	scene_put(&s, .value = "blue", .id = 2);
+	expect(&s, "forward n2");
+	scene_forwarded(&s, 2, OUTCOME_REFUSED, CODE(ABORTED), "another ring");
+	scene_forwarded(&s, 3, OUTCOME_REFUSED, CODE(ABORTED), "another ring");
+	expect(&s, "forward n3, forward n1"); /* last, but not never */
+	scene_forwarded(&s, 1, OUTCOME_DONE, 0, NULL);
+	expect(&s, "client: done 2/2");
+	scene_put(&s, .value = "green", .id = 3);
+	expect(&s, "forward n1");
+	scene_end(&s);
+}
+
+static void test_a_silent_owner_is_tried_again_after_a_while(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 4);
+	scene_put(&s, .value = "red");
+	scene_forwarded(&s, 1, OUTCOME_REFUSED, CODE(UNAVAILABLE), "unreachable");
+	scene_forwarded(&s, 2, OUTCOME_DONE, 0, NULL);
+	expect(&s, "forward n1, forward n2, client: done 2/2");
+	scene_tick(&s, EVIDENCE_SUSPECT_US - 1);
+	scene_put(&s, .value = "blue", .id = 2);
+	scene_forwarded(&s, 2, OUTCOME_DONE, 0, NULL);
+	expect(&s, "forward n2, client: done 2/2");
+	scene_tick(&s, 1);
+	scene_put(&s, .value = "green", .id = 3);
+	expect(&s, "forward n1");
+	scene_end(&s);
+}
+
+/* It answers calls, whatever gossip says. */
+static void test_own_calls_count_before_gossip(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 4);
+	scene_put(&s, .value = "red");
+	scene_forwarded(&s, 1, OUTCOME_DONE, 0, NULL);
+	expect(&s, "forward n1, client: done 2/2");
+	scene_set_reachable(&s, 1, false);
+	scene_put(&s, .value = "blue", .id = 2);
+	expect(&s, "forward n1");
+	scene_forwarded(&s, 1, OUTCOME_DONE, 0, NULL);
+	expect(&s, "client: done 2/2");
+	scene_tick(&s, EVIDENCE_FRESH_US);
+	scene_put(&s, .value = "green", .id = 3);
+	expect(&s, "forward n2");
+	scene_end(&s);
+}
+
+/* A replica that never answered a get is no source of the next object, and no first choice of the next put. */
+static void test_silence_of_a_get_counts(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 4);
+	scene_get(&s, .quorum = 2);
+	expect(&s, "fetch n1, digest n2, digest n3");
+	scene_fetched(&s, 2, (struct rpc_slice){0});
+	scene_fetched(&s, 3, (struct rpc_slice){0});
+	expect(&s, "client: absent 2/2");
+	scene_tick(&s, 5 * 1000 * 1000);
+	scene_get(&s);
+	expect(&s, "digest n1, fetch n2, digest n3");
+	scene_put(&s, .value = "red");
+	expect(&s, "forward n2");
+	scene_fetched(&s, 1, (struct rpc_slice){0});
+	scene_put(&s, .value = "blue", .id = 2);
+	expect(&s, "forward n1");
+	scene_end(&s);
+}
+
 static void test_forward_goes_on_to_the_next_owner(void **state)
 {
 	(void)state;
@@ -587,6 +672,10 @@ int main(void)
 		cmocka_unit_test(test_put_needs_an_operation_id_with_a_time),
 		cmocka_unit_test(test_forward),
 		cmocka_unit_test(test_forward_prefers_reachable_owners),
+		cmocka_unit_test(test_forward_asks_last_who_was_silent),
+		cmocka_unit_test(test_a_silent_owner_is_tried_again_after_a_while),
+		cmocka_unit_test(test_own_calls_count_before_gossip),
+		cmocka_unit_test(test_silence_of_a_get_counts),
 		cmocka_unit_test(test_forward_goes_on_to_the_next_owner),
 		cmocka_unit_test(test_forward_final_refusal_is_not_retried),
 		cmocka_unit_test(test_forward_refused_after_doubt_is_in_doubt),
