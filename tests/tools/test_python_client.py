@@ -260,6 +260,23 @@ class ClientTest(unittest.TestCase):
         self.client.delete("k", context=caught.exception.context, operation_id=caught.exception.operation_id)
         self.assertEqual(self.client.get("k").values, [b"new"])
 
+    def test_a_batch_in_doubt_tells_how_to_repeat_each_item(self):
+        def lose(node, method, body):
+            if method.endswith("/BatchPut"):
+                node._call(m.Request(method=method, body=body))  # it did apply
+                return "drop"
+            return None
+
+        with kvring.Client(self.cluster.nodes[0].address, timeout=0.3) as client:
+            context = client.put("a", b"0").context
+            self.cluster.hook = lose
+            results = client.batch_put([("a", b"1", context), ("b", b"2")])
+            self.cluster.hook = None
+            for key, value, (_, error) in zip("ab", (b"1", b"2"), results):
+                self.assertIsInstance(error, kvring.InDoubt)
+                client.put(key, value, context=error.context, operation_id=error.operation_id)
+            self.assertEqual([client.get(key).values for key in "ab"], [[b"1"], [b"2"]])
+
     def test_a_batch_deletes_what_is_there(self):
         self.client.put("a", b"1")
         results = self.client.batch_put([("a", None), ("b", b"2"), ("never there", None)])

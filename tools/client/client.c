@@ -139,6 +139,8 @@ static const char *transport_text(int status)
 		return "too many calls under way";
 	case -ECANCELED:
 		return "the client was closed";
+	case -EMSGSIZE:
+		return "the request is larger than the 17 MiB a node takes; a value may have 8 MiB";
 	default:
 		return strerror(-status);
 	}

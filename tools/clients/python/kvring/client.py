@@ -261,7 +261,12 @@ class Client:
             request.puts.append(put)
         if places:
             call = _Call("kvring.v1.Kv/BatchPut", request, messages.BatchPutResponse(), writes=True)
-            answer, doubt = self._call(call)
+            try:
+                answer, doubt = self._call(call)
+            except InDoubt as error:  # each item is repeated under an id of its own
+                for place, put in zip(places, request.puts):
+                    results[place] = BatchResult(None, InDoubt(str(error), error.code, put.operation_id, put.context))
+                return results
             for place, result, put in zip(places, self._matching(answer.results, places), request.puts):
                 results[place] = self._batch_result(self._put_result, result, put.operation_id, put.context, doubt)
         return results
