@@ -680,7 +680,7 @@ int client_open(const struct client_options *options, struct client **out, struc
 {
 	struct rpc_error ignored;
 	struct rpc_error *error = error_out == NULL ? &ignored : error_out;
-	struct client *client = calloc(1, sizeof(*client));
+	struct client *client = calloc(1, sizeof *client);
 	char *endpoints = strdup(options->endpoints == NULL ? "" : options->endpoints);
 	if (client == NULL || endpoints == NULL) {
 		free(client);

@@ -21,7 +21,7 @@ struct contexts {
 struct contexts *contexts_create(uint64_t key_count)
 {
 	struct contexts *contexts = calloc(1, sizeof *contexts + key_count * sizeof *contexts->entries);
-	if (!contexts)
+	if (contexts == NULL)
 		abort();
 	for (unsigned i = 0; i < CONTEXTS_LOCKS; i++)
 		pthread_mutex_init(&contexts->locks[i], NULL);
@@ -33,7 +33,7 @@ void contexts_destroy(struct contexts **contexts_inout)
 {
 	struct contexts *contexts = *contexts_inout;
 	*contexts_inout = NULL;
-	if (!contexts)
+	if (contexts == NULL)
 		return;
 	for (uint64_t key = 0; key < contexts->key_count; key++)
 		free(contexts->entries[key].bytes);
@@ -55,7 +55,7 @@ static void set(struct entry *entry, const uint8_t *context, size_t size)
 		free(entry->bytes);
 		entry->room = (uint16_t)size;
 		entry->bytes = malloc(size);
-		if (!entry->bytes)
+		if (entry->bytes == NULL)
 			abort();
 	}
 	if (size)
@@ -72,7 +72,7 @@ size_t contexts_get(struct contexts *contexts, uint64_t key, uint8_t **buffer_in
 		free(*buffer_inout);
 		*room_inout = size;
 		*buffer_inout = malloc(size);
-		if (!*buffer_inout)
+		if (*buffer_inout == NULL)
 			abort();
 	}
 	if (size)

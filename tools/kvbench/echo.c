@@ -104,9 +104,9 @@ static int start_server(struct server *server, struct rpc_error *error_out)
 	server->stdin_fd = to_child[1];
 	FILE *output = fdopen(from_child[0], "r");
 	unsigned port = 0;
-	if (error == 0 && (!output || fscanf(output, "%u", &port) != 1))
+	if (error == 0 && (output == NULL || fscanf(output, "%u", &port) != 1))
 		error = -ECHILD;
-	if (output)
+	if (output != NULL)
 		fclose(output);
 	server->port = (uint16_t)port;
 	if (error < 0)
@@ -232,7 +232,7 @@ static int run_client(struct echo *echo, const struct server *server)
 	uint32_t clients = echo->options->client_count, slot_count = echo->options->in_flight, open_count = 0;
 	nng_socket *sockets = calloc(clients, sizeof *sockets);
 	struct echo_slot *slots = calloc(slot_count, sizeof *slots);
-	if (!sockets || !slots)
+	if (sockets == NULL || slots == NULL)
 		abort();
 	int error = 0;
 	while (!error && open_count < clients)
@@ -242,7 +242,7 @@ static int run_client(struct echo *echo, const struct server *server)
 	if (!error)
 		run_slots(echo, slots, slot_count);
 	for (uint32_t i = 0; i < slot_count; i++)
-		if (slots[i].aio)
+		if (slots[i].aio != NULL)
 			nng_aio_free(slots[i].aio); /* waits for its callback */
 	for (uint32_t i = 0; i < open_count; i++)
 		nng_close(sockets[i]);

@@ -128,7 +128,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'w':
 		arguments->workload = workload_find(arg);
-		if (!arguments->workload)
+		if (arguments->workload == NULL)
 			argp_error(state, "there is no workload '%s'; --help lists them", arg);
 		return 0;
 	case 'd':
@@ -313,7 +313,7 @@ static int run_command(struct arguments *arguments)
 {
 	if (!strcmp(arguments->command, "echo"))
 		return run_echo(arguments);
-	if (!arguments->phase.endpoints || !*arguments->phase.endpoints)
+	if (arguments->phase.endpoints == NULL || !*arguments->phase.endpoints)
 		return fail(EXIT_USAGE, "no node to ask: give -e HOST:PORT,HOST:PORT, or set KVRING_ENDPOINTS");
 	if (!strcmp(arguments->command, "suite"))
 		return run_suite(arguments);

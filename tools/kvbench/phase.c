@@ -52,7 +52,7 @@ static int open_clients(const struct phase_options *options, struct client **cli
 static void close_clients(const struct phase_options *options, struct client **clients)
 {
 	for (uint32_t i = 0; i < options->client_count; i++)
-		if (clients[i])
+		if (clients[i] != NULL)
 			client_close(&clients[i]);
 }
 
@@ -72,7 +72,7 @@ static void drive(struct phase *phase, struct slot *slots, uint32_t slot_count)
 		struct slot *parked = phase->parked;
 		phase->parked = NULL;
 		pthread_mutex_unlock(&phase->lock);
-		while (parked) {
+		while (parked != NULL) {
 			struct slot *next = parked->next_parked;
 			slot_resume(parked);
 			parked = next;
@@ -98,7 +98,7 @@ static int run_slots(struct phase *phase, struct client **clients, struct rpc_er
 	const struct phase_options *options = phase->options;
 	uint32_t slot_count = options->in_flight;
 	struct slot *slots = calloc(slot_count, sizeof *slots);
-	if (!slots)
+	if (slots == NULL)
 		abort();
 	for (uint32_t i = 0; i < slot_count; i++)
 		slot_init(&slots[i], phase, clients[i % options->client_count], i);
@@ -120,7 +120,7 @@ int phase_run(enum phase_kind kind, const struct phase_options *options, const s
 	struct phase phase = {
 		.kind = kind, .options = options, .chooser = chooser, .contexts = contexts, .result = result_out};
 	struct client **clients = calloc(options->client_count, sizeof(struct client *));
-	if (!clients)
+	if (clients == NULL)
 		abort();
 	pthread_mutex_init(&phase.lock, NULL);
 	pthread_cond_init(&phase.idle, NULL);

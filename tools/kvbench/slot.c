@@ -18,7 +18,7 @@ static void on_answer(struct client_call *);
 static void *zeroed(size_t count, size_t size)
 {
 	void *memory = calloc(count, size);
-	if (!memory)
+	if (memory == NULL)
 		abort();
 	return memory;
 }
@@ -291,7 +291,7 @@ static bool count_outcome(struct phase *phase, Kvring__V1__Outcome outcome, cons
 		   : outcome == KVRING__V1__OUTCOME__IN_DOUBT ? &phase->result->in_doubt
 							      : &phase->result->refused))++;
 	if (outcome != KVRING__V1__OUTCOME__ABSENT)
-		note_error(phase, message && *message ? message : "no quorum");
+		note_error(phase, message != NULL && *message ? message : "no quorum");
 	return outcome == KVRING__V1__OUTCOME__ABSENT;
 }
 
@@ -308,7 +308,7 @@ static void check_values(struct phase *phase, const struct slot_item *item, cons
 	for (size_t i = 0; i < get->n_siblings; i++) {
 		const char *wrong =
 			payload_check(item->number, get->siblings[i]->value.data, get->siblings[i]->value.len);
-		if (!wrong)
+		if (wrong == NULL)
 			continue;
 		char text[128];
 		snprintf(text, sizeof text, "value of key %.16s: %s", (const char *)item->key, wrong);

@@ -141,7 +141,7 @@ int suite_run(const struct suite_options *options, struct rpc_error *error_out)
 	suite.result = malloc(sizeof *suite.result);
 	suite.echo = malloc(sizeof *suite.echo);
 	suite.rows = json_array();
-	if (!suite.result || !suite.echo || !suite.rows)
+	if (suite.result == NULL || suite.echo == NULL || suite.rows == NULL)
 		abort();
 	int error = run_steps(&suite, error_out);
 	if (error == 0 && options->json)

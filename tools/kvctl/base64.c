@@ -9,7 +9,7 @@ static const char ALPHABET[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 char *base64_encode(const uint8_t *bytes, size_t size)
 {
 	char *text = malloc((size + 2) / 3 * 4 + 1), *at = text;
-	if (!text)
+	if (text == NULL)
 		return NULL;
 	uint32_t bits = 0;
 	unsigned bit_count = 0;
@@ -47,7 +47,7 @@ int base64_decode(const char *text, size_t text_size, uint8_t **bytes_out, size_
 	if (text_size % 4 == 1) /* six bits are no byte */
 		return -EBADMSG;
 	uint8_t *bytes = malloc(text_size / 4 * 3 + 3), *at = bytes;
-	if (!bytes)
+	if (bytes == NULL)
 		return -ENOMEM;
 	uint32_t bits = 0;
 	unsigned bit_count = 0;

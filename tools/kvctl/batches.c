@@ -60,7 +60,7 @@ enum batches_verdict batches_judge(Kvring__V1__Outcome outcome, uint32_t code)
 
 static void *checked(void *memory)
 {
-	if (!memory)
+	if (memory == NULL)
 		abort();
 	return memory;
 }
@@ -127,7 +127,7 @@ static struct batch_call *build_call(struct run *run, size_t *from)
 
 static void free_calls(struct batch_call *first)
 {
-	while (first) {
+	while (first != NULL) {
 		struct batch_call *next = first->next;
 		client_reply_release(&first->call.reply);
 		free(first->indexes);
@@ -280,7 +280,7 @@ static int ask_round(struct run *run, size_t *settled_inout, struct rpc_error *e
 	struct batch_call *first = start_round(run);
 	wait_round(run);
 	int error = 0;
-	for (struct batch_call *batch = first; batch && error == 0; batch = batch->next)
+	for (struct batch_call *batch = first; batch != NULL && error == 0; batch = batch->next)
 		if (batch->count)
 			error = deliver(run, batch, settled_inout, error_out);
 	free_calls(first);

@@ -41,7 +41,7 @@ static error_t parse_arguments(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_ARG:
 		if (state->arg_num == NODES_MAX)
 			argp_error(state, "a first cluster has up to %d nodes", NODES_MAX);
-		if (!strrchr(arg, ':') || strchr(arg, ','))
+		if (strrchr(arg, ':') == NULL || strchr(arg, ',') != NULL)
 			argp_error(state, "give each node as HOST:PORT, separated by blanks, not '%s'", arg);
 		arguments->addresses[arguments->node_count++] = arg;
 		return 0;
@@ -78,7 +78,7 @@ static char *join(const struct init_arguments *arguments)
 	char *list = NULL;
 	size_t size;
 	FILE *file = open_memstream(&list, &size);
-	if (!file)
+	if (file == NULL)
 		abort();
 	for (unsigned i = 0; i < arguments->node_count; i++)
 		fprintf(file, "%s%s", i ? "," : "", arguments->addresses[i]);
@@ -225,7 +225,7 @@ int command_cluster_init(struct kvctl *kvctl, int argc, char **argv)
 {
 	struct init_arguments arguments = {.kvctl = kvctl};
 	struct described *described = calloc(1, sizeof *described);
-	if (!described)
+	if (described == NULL)
 		abort();
 	argp_parse(&init_argp, argc, argv, 0, NULL, &arguments);
 	char *endpoints = join(&arguments);
@@ -244,7 +244,7 @@ int command_cluster_init(struct kvctl *kvctl, int argc, char **argv)
 	}
 	release_all(described);
 	free(described);
-	if (kvctl->client)
+	if (kvctl->client != NULL)
 		client_close(&kvctl->client);
 	free(endpoints);
 	kvctl->endpoints = NULL;

@@ -14,16 +14,16 @@
 
 static int write_context(const struct kv_arguments *arguments, const ProtobufCBinaryData *context)
 {
-	if (!arguments->context_path && !arguments->show_context)
+	if (arguments->context_path == NULL && !arguments->show_context)
 		return KVCTL_DONE;
 	char *text = base64_encode(context->data, context->len);
 	if (arguments->show_context && !arguments->kvctl->json)
 		fprintf(stderr, "context: %s\n", text);
 	int status = KVCTL_DONE;
-	if (arguments->context_path) {
+	if (arguments->context_path != NULL) {
 		FILE *file = fopen(arguments->context_path, "we");
-		bool written = file && fprintf(file, "%s\n", text) > 0;
-		if (!file || fclose(file) || !written)
+		bool written = file != NULL && fprintf(file, "%s\n", text) > 0;
+		if (file == NULL || fclose(file) || !written)
 			status = kvctl_fail(arguments->kvctl, KVCTL_USAGE, "cannot write the context to %s: %s",
 					    arguments->context_path, strerror(errno));
 	}
@@ -34,7 +34,7 @@ static int write_context(const struct kv_arguments *arguments, const ProtobufCBi
 static void set_context(json_t *object, const char *name, const ProtobufCBinaryData *context)
 {
 	char *text = base64_encode(context->data, context->len);
-	json_object_set_new(object, name, json_string(text ? text : ""));
+	json_object_set_new(object, name, json_string(text != NULL ? text : ""));
 	free(text);
 }
 
@@ -54,7 +54,7 @@ static void print_put_json(const struct client_reply *reply, const Kvring__V1__P
 				   put->synced, "needed", put->needed, "operation_id", id);
 	if (put->code)
 		json_object_set_new(object, "code", json_string(kvctl_code_name(put->code)));
-	if (put->message && *put->message)
+	if (put->message != NULL && *put->message)
 		json_object_set_new(object, "message", json_string(put->message));
 	set_context(object, "context", &put->context);
 	if (put->outcome == KVRING__V1__OUTCOME__IN_DOUBT) /* to repeat it */
@@ -69,7 +69,7 @@ static char *repeat_advice(const struct client_reply *reply, const Kvring__V1__P
 	char *context = base64_encode(request->context.data, request->context.len);
 	hex_of(reply->operation_id, id);
 	int size = asprintf(&advice, "%s%s --operation-id %s", request->context.len ? "--context " : "--blind",
-			    request->context.len && context ? context : "", id);
+			    request->context.len && context != NULL ? context : "", id);
 	free(context);
 	if (size < 0)
 		abort();
@@ -172,7 +172,7 @@ static int read_context(const struct kvctl *kvctl, uint32_t r, Kvring__V1__PutRe
 	} else if (reply.get->context.len) {
 		size_t size = reply.get->context.len;
 		bytes->context = malloc(size);
-		if (!bytes->context)
+		if (bytes->context == NULL)
 			abort();
 		memcpy(bytes->context, reply.get->context.data, size);
 		request->context.data = bytes->context;
@@ -222,7 +222,7 @@ int command_put(struct kvctl *kvctl, int argc, char **argv)
 		status = kv_arguments_value(&arguments, &bytes, &request.value);
 	if (status == KVCTL_DONE)
 		status = kvctl_connect(kvctl);
-	if (status == KVCTL_DONE && !arguments.context && !arguments.blind)
+	if (status == KVCTL_DONE && arguments.context == NULL && !arguments.blind)
 		status = read_context(kvctl, arguments.r, &request, &bytes, false);
 	if (status == KVCTL_DONE) {
 		struct client_reply reply;
@@ -269,7 +269,7 @@ int command_del(struct kvctl *kvctl, int argc, char **argv)
 	int status = kv_arguments_put(&arguments, &bytes, &request);
 	if (status == KVCTL_DONE)
 		status = kvctl_connect(kvctl);
-	if (status == KVCTL_DONE && !arguments.context && !arguments.blind)
+	if (status == KVCTL_DONE && arguments.context == NULL && !arguments.blind)
 		status = read_context(kvctl, arguments.r, &request, &bytes, true);
 	if (status == KVCTL_DONE) {
 		struct client_reply reply;
@@ -315,11 +315,11 @@ static void print_siblings(const struct kv_arguments *arguments, const Kvring__V
 		kvctl_print_bytes(stdout, sibling->value.data, sibling->value.len);
 		putchar('\n');
 	}
-	printf("--- context %s\n", context ? context : "");
+	printf("--- context %s\n", context != NULL ? context : "");
 	fprintf(stderr,
 		"%s: %zu values were written concurrently. Choose or merge, then write one with their context:\n"
 		"  kvctl put --context %s '%s' VALUE\n",
-		arguments->kvctl->command, get->n_siblings, context ? context : "", arguments->key);
+		arguments->kvctl->command, get->n_siblings, context != NULL ? context : "", arguments->key);
 	free(context);
 }
 
@@ -329,7 +329,7 @@ static void print_get_json(const Kvring__V1__GetResponse *get)
 				   get->replies, "needed", get->needed, "siblings", kvctl_siblings_json(get));
 	if (get->code)
 		json_object_set_new(object, "code", json_string(kvctl_code_name(get->code)));
-	if (get->message && *get->message)
+	if (get->message != NULL && *get->message)
 		json_object_set_new(object, "message", json_string(get->message));
 	set_context(object, "context", &get->context);
 	kvctl_print_json(object);
@@ -383,7 +383,7 @@ int command_get(struct kvctl *kvctl, int argc, char **argv)
 	struct kv_bytes bytes = {0};
 	Kvring__V1__GetRequest request = KVRING__V1__GET_REQUEST__INIT;
 	argp_parse(&get_argp, argc, argv, 0, NULL, &arguments);
-	if (arguments.context)
+	if (arguments.context != NULL)
 		return kvctl_fail(kvctl, KVCTL_USAGE, "a get takes no --context; --context-out FILE writes it down");
 	request.r = arguments.r;
 	kv_arguments_bucket(&arguments, &request.bucket);

@@ -197,8 +197,8 @@ static void print_ring_text(const Kvring__V1__RingResponse *ring)
 static int take_key(const struct ring_arguments *arguments, uint8_t **bytes_out, ProtobufCBinaryData *key)
 {
 	key->data = (uint8_t *)arguments->key;
-	key->len = arguments->key ? strlen(arguments->key) : 0;
-	if (!arguments->key_is_base64 || !arguments->key)
+	key->len = arguments->key != NULL ? strlen(arguments->key) : 0;
+	if (!arguments->key_is_base64 || arguments->key == NULL)
 		return KVCTL_DONE;
 	size_t offset;
 	if (base64_decode(arguments->key, key->len, bytes_out, &key->len, &offset) < 0)
@@ -215,7 +215,7 @@ int command_ring(struct kvctl *kvctl, int argc, char **argv)
 	Kvring__V1__RingRequest request = KVRING__V1__RING_REQUEST__INIT;
 	uint8_t *key = NULL;
 	request.bucket.data = (uint8_t *)arguments.bucket;
-	request.bucket.len = arguments.bucket ? strlen(arguments.bucket) : 0;
+	request.bucket.len = arguments.bucket != NULL ? strlen(arguments.bucket) : 0;
 	int status = take_key(&arguments, &key, &request.key);
 	if (status == KVCTL_DONE)
 		status = kvctl_connect(kvctl);
@@ -223,13 +223,13 @@ int command_ring(struct kvctl *kvctl, int argc, char **argv)
 		struct client_reply reply;
 		if (client_ring(kvctl->client, &request, &reply) < 0)
 			status = kvctl_fail_call(kvctl, &reply);
-		else if (arguments.key)
+		else if (arguments.key != NULL)
 			print_key(kvctl, reply.ring);
 		else if (kvctl->json)
 			print_ring_json(reply.ring, arguments.all);
 		else
 			print_ring_text(reply.ring);
-		if (status == KVCTL_DONE && arguments.all && !arguments.key && !kvctl->json)
+		if (status == KVCTL_DONE && arguments.all && arguments.key == NULL && !kvctl->json)
 			print_owners(reply.ring);
 		client_reply_release(&reply);
 	}

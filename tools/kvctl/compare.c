@@ -83,7 +83,7 @@ static void select_records(struct compare *compare)
 		     chosen = compare->seen++ % compare->options->sample == 0;
 		compare->superseded += !last;
 		compare->skipped += last && !chosen;
-		if (!last || !chosen || !record->value) {
+		if (!last || !chosen || record->value == NULL) {
 			record_free(record);
 			continue;
 		}
@@ -104,7 +104,7 @@ static int compare_window(void *arg)
 	if (!transfer->window.count)
 		return KVCTL_DONE;
 	Kvring__V1__GetRequest *gets = calloc(transfer->window.count, sizeof *gets);
-	if (!gets)
+	if (gets == NULL)
 		abort();
 	transfer_gets(transfer, compare->options->r, gets);
 	int failed = batches_get(&transfer->batches, gets, transfer->window.count, on_get, compare, &error);

@@ -30,12 +30,12 @@ static char *line_of(const struct record *record, const Kvring__V1__GetResponse 
 	} else {
 		char *context = base64_encode(get->context.data, get->context.len);
 		json_object_set_new(object, "siblings", kvctl_siblings_json(get));
-		json_object_set_new(object, "context", json_string(context ? context : ""));
+		json_object_set_new(object, "context", json_string(context != NULL ? context : ""));
 		free(context);
 	}
 	char *json = json_dumps(object, JSON_COMPACT | JSON_PRESERVE_ORDER), *line = NULL;
 	json_decref(object);
-	if (!json || asprintf(&line, "%s\n", json) < 0)
+	if (json == NULL || asprintf(&line, "%s\n", json) < 0)
 		abort();
 	free(json);
 	*size_out = strlen(line);
@@ -46,7 +46,7 @@ static char *line_of(const struct record *record, const Kvring__V1__GetResponse 
 static char *stanza_of(const ProtobufCBinaryData *value, size_t *size_out)
 {
 	char *text = malloc(value->len + 2);
-	if (!text)
+	if (text == NULL)
 		abort();
 	size_t size = value->len;
 	if (size)
@@ -112,14 +112,15 @@ static int write_texts(struct export *export)
 {
 	bool written = true;
 	for (size_t i = 0; i < export->transfer.window.count; i++) {
-		if (!export->texts[i])
+		if (export->texts[i] == NULL)
 			continue;
 		written &= fwrite(export->texts[i], 1, export->text_sizes[i], export->out) == export->text_sizes[i];
 		export->transfer.state.output_size += export->text_sizes[i];
 	}
 	if (!written || fflush(export->out))
 		return kvctl_fail(export->options->transfer.kvctl, KVCTL_USAGE, "cannot write %s: %s",
-				  export->options->out_path ? export->options->out_path : "stdout", strerror(errno));
+				  export->options->out_path != NULL ? export->options->out_path : "stdout",
+				  strerror(errno));
 	return KVCTL_DONE;
 }
 
@@ -129,7 +130,7 @@ static int export_window(void *arg)
 	struct transfer *transfer = &export->transfer;
 	struct rpc_error error;
 	Kvring__V1__GetRequest *gets = calloc(transfer->window.count, sizeof *gets);
-	if (!gets)
+	if (gets == NULL)
 		abort();
 	transfer_gets(transfer, export->options->r, gets);
 	int failed = batches_get(&transfer->batches, gets, transfer->window.count, on_get, export, &error);
@@ -146,10 +147,11 @@ static int open_output(struct export *export)
 	const char *path = export->options->out_path;
 	uint64_t keep = export->transfer.state.output_size;
 	export->out = stdout;
-	if (!path)
+	if (path == NULL)
 		return KVCTL_DONE;
 	export->out = fopen(path, keep ? "r+e" : "we");
-	if (!export->out || ftruncate(fileno(export->out), (off_t)keep) < 0 || fseeko(export->out, 0, SEEK_END) < 0)
+	if (export->out == NULL || ftruncate(fileno(export->out), (off_t)keep) < 0 ||
+	    fseeko(export->out, 0, SEEK_END) < 0)
 		return kvctl_fail(export->options->transfer.kvctl, KVCTL_USAGE, "cannot write %s: %s", path,
 				  strerror(errno));
 	if ((uint64_t)ftello(export->out) != keep)
@@ -164,8 +166,8 @@ static void print_result(const struct export *export)
 {
 	const struct transfer *transfer = &export->transfer;
 	char found[32], bytes[32];
-	FILE *file = export->options->out_path ? stdout : stderr; /* stdout may be the records */
-	if (transfer->options->kvctl->json && export->options->out_path) {
+	FILE *file = export->options->out_path != NULL ? stdout : stderr; /* stdout may be the records */
+	if (transfer->options->kvctl->json && export->options->out_path != NULL) {
 		json_t *object = json_object();
 		transfer_set_figures(transfer, object);
 		json_object_set_new(object, "found", json_integer((json_int_t) export->found));
@@ -181,7 +183,7 @@ static void print_result(const struct export *export)
 
 static int check_options(const struct export_options *options)
 {
-	if (options->transfer.state_path && !options->out_path)
+	if (options->transfer.state_path != NULL && options->out_path == NULL)
 		return kvctl_fail(options->transfer.kvctl, KVCTL_USAGE,
 				  "--state needs --out FILE: what has gone to stdout cannot be taken back");
 	return KVCTL_DONE;
@@ -196,7 +198,7 @@ int export_keys(const struct export_options *options)
 		return status;
 	export.texts = calloc(max, sizeof *export.texts);
 	export.text_sizes = calloc(max, sizeof *export.text_sizes);
-	if (!export.texts || !export.text_sizes)
+	if (export.texts == NULL || export.text_sizes == NULL)
 		abort();
 	status = transfer_open(&export.transfer, &options->transfer, "export");
 	if (status == KVCTL_DONE)
@@ -204,7 +206,7 @@ int export_keys(const struct export_options *options)
 	if (status == KVCTL_DONE)
 		status = transfer_each(&export.transfer, export_window, &export);
 	transfer_close(&export.transfer);
-	if (export.out && export.out != stdout && fclose(export.out) && status == KVCTL_DONE)
+	if (export.out != NULL && export.out != stdout && fclose(export.out) && status == KVCTL_DONE)
 		status = kvctl_fail(options->transfer.kvctl, KVCTL_USAGE, "cannot write %s: %s", options->out_path,
 				    strerror(errno));
 	free(export.texts);

@@ -69,7 +69,7 @@ static enum batches_verdict on_get(void *arg, size_t index, const Kvring__V1__Ge
 	}
 	if (get->context.len) {
 		slot->context = malloc(get->context.len);
-		if (!slot->context)
+		if (slot->context == NULL)
 			abort();
 		memcpy(slot->context, get->context.data, get->context.len);
 		slot->context_size = get->context.len;
@@ -114,7 +114,7 @@ static void build_puts(struct import *import)
 		import->put_records[import->put_count++] = i;
 		kvring__v1__put_request__init(put);
 		state_operation_id(&transfer->state, record->end_offset, slot->operation_id);
-		put->bucket = (ProtobufCBinaryData){bucket ? strlen(bucket) : 0, (uint8_t *)bucket};
+		put->bucket = (ProtobufCBinaryData){bucket != NULL ? strlen(bucket) : 0, (uint8_t *)bucket};
 		put->key = (ProtobufCBinaryData){record->key_size, record->key};
 		put->value = (ProtobufCBinaryData){record->value_size, record->value};
 		put->context = (ProtobufCBinaryData){slot->context_size, slot->context};
@@ -185,7 +185,7 @@ int import_input(const struct import_options *options)
 	import.puts = calloc(max, sizeof *import.puts);
 	import.gets = calloc(max, sizeof *import.gets);
 	import.put_records = calloc(max, sizeof *import.put_records);
-	if (!import.slots || !import.puts || !import.gets || !import.put_records)
+	if (import.slots == NULL || import.puts == NULL || import.gets == NULL || import.put_records == NULL)
 		abort();
 	int status = transfer_open(&import.transfer, &options->transfer, "import");
 	import.transfer.window.on_bad = on_bad;

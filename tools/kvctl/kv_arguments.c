@@ -59,7 +59,7 @@ error_t kv_arguments_parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "one argument too many: '%s'. Put quotes around what holds blanks.", arg);
 		return 0;
 	case ARGP_KEY_END:
-		if (!arguments->key)
+		if (arguments->key == NULL)
 			argp_error(state, "which KEY?");
 		return 0;
 	default:
@@ -99,13 +99,13 @@ int kv_arguments_key(const struct kv_arguments *arguments, struct kv_bytes *byte
 void kv_arguments_bucket(const struct kv_arguments *arguments, ProtobufCBinaryData *bucket)
 {
 	bucket->data = (uint8_t *)arguments->bucket;
-	bucket->len = arguments->bucket ? strlen(arguments->bucket) : 0;
+	bucket->len = arguments->bucket != NULL ? strlen(arguments->bucket) : 0;
 }
 
 static int take_operation_id(const struct kv_arguments *arguments, struct kv_bytes *bytes, ProtobufCBinaryData *id)
 {
 	const char *hex = arguments->operation_id;
-	if (!hex)
+	if (hex == NULL)
 		return KVCTL_DONE;
 	bool wrong =
 		strlen(hex) != 2 * sizeof bytes->operation_id || strspn(hex, "0123456789abcdefABCDEF") != strlen(hex);
@@ -137,15 +137,15 @@ static int need_operation_id(const struct kv_arguments *arguments, struct kv_byt
 int kv_arguments_value(const struct kv_arguments *arguments, struct kv_bytes *bytes, ProtobufCBinaryData *value)
 {
 	const char *path = arguments->value_path, *argument = arguments->value_argument;
-	if (path && argument)
+	if (path != NULL && argument != NULL)
 		return kvctl_fail(arguments->kvctl, KVCTL_USAGE,
 				  "give the value once: as an argument, or with -f FILE");
-	if (argument && !strcmp(argument, "-"))
+	if (argument != NULL && !strcmp(argument, "-"))
 		path = argument;
-	if (!path && !argument)
+	if (path == NULL && argument == NULL)
 		return kvctl_fail(arguments->kvctl, KVCTL_USAGE,
 				  "which value? Give it after the key, as -f FILE, or as - for stdin");
-	if (!path) {
+	if (path == NULL) {
 		value->data = (uint8_t *)argument;
 		value->len = strlen(argument);
 		return KVCTL_DONE;
@@ -162,7 +162,7 @@ int kv_arguments_put(const struct kv_arguments *arguments, struct kv_bytes *byte
 	int status = kv_arguments_key(arguments, bytes, &request->key);
 	if (status == KVCTL_DONE)
 		status = take_operation_id(arguments, bytes, &request->operation_id);
-	if (status == KVCTL_DONE && arguments->context) {
+	if (status == KVCTL_DONE && arguments->context != NULL) {
 		status = decode_base64(arguments->kvctl, "--context", arguments->context, &bytes->context,
 				       &request->context.len);
 		request->context.data = bytes->context;

@@ -88,7 +88,7 @@ const struct argp_child kvctl_argp_child[] = {{.argp = &common_argp}, {0}};
 
 int kvctl_connect(struct kvctl *kvctl)
 {
-	if (!kvctl->endpoints || !*kvctl->endpoints)
+	if (kvctl->endpoints == NULL || !*kvctl->endpoints)
 		return kvctl_fail(kvctl, KVCTL_USAGE,
 				  "no node to ask: give -e HOST:PORT, or set KVRING_ENDPOINTS=HOST:PORT,HOST:PORT");
 	struct client_options options = {
@@ -110,8 +110,9 @@ static int fail(const struct kvctl *kvctl, int status, const char *code, const c
 	fflush(stdout);
 	fprintf(stderr, "%s: %s\n", kvctl->command, text);
 	if (kvctl->json)
-		kvctl_print_json(code ? json_pack("{s:s, s:s, s:i}", "error", text, "code", code, "exit_status", status)
-				      : json_pack("{s:s, s:i}", "error", text, "exit_status", status));
+		kvctl_print_json(
+			code != NULL ? json_pack("{s:s, s:s, s:i}", "error", text, "code", code, "exit_status", status)
+				     : json_pack("{s:s, s:i}", "error", text, "exit_status", status));
 	return status;
 }
 
@@ -193,19 +194,19 @@ const char *kvctl_outcome_name(Kvring__V1__Outcome outcome)
 {
 	const ProtobufCEnumValue *value =
 		protobuf_c_enum_descriptor_get_value(&kvring__v1__outcome__descriptor, (int)outcome);
-	return value ? value->name : "UNKNOWN";
+	return value != NULL ? value->name : "UNKNOWN";
 }
 
 const char *kvctl_code_name(uint32_t code)
 {
 	const ProtobufCEnumValue *value =
 		protobuf_c_enum_descriptor_get_value(&kvring__v1__code__descriptor, (int)code);
-	return value ? value->name : "UNKNOWN";
+	return value != NULL ? value->name : "UNKNOWN";
 }
 
 const char *kvctl_reason(const char *message, uint32_t code)
 {
-	return message && *message ? message : kvctl_code_name(code);
+	return message != NULL && *message ? message : kvctl_code_name(code);
 }
 
 bool kvctl_is_utf8(const uint8_t *bytes, size_t size)
@@ -220,14 +221,14 @@ bool kvctl_is_utf8(const uint8_t *bytes, size_t size)
 void kvctl_json_set_bytes(json_t *object, const char *name, const uint8_t *bytes, size_t size)
 {
 	json_t *text = json_stringn(size ? (const char *)bytes : "", size);
-	if (text) {
+	if (text != NULL) {
 		json_object_set_new(object, name, text);
 		return;
 	}
 	char base64_name[64];
 	snprintf(base64_name, sizeof base64_name, "%s_b64", name);
 	char *base64 = base64_encode(bytes, size);
-	if (base64)
+	if (base64 != NULL)
 		json_object_set_new(object, base64_name, json_string(base64));
 	free(base64);
 }
@@ -253,7 +254,7 @@ void kvctl_print_bytes(FILE *file, const uint8_t *bytes, size_t size)
 		return;
 	}
 	char *base64 = base64_encode(bytes, size);
-	if (base64)
+	if (base64 != NULL)
 		fprintf(file, "base64:%s", base64);
 	free(base64);
 }

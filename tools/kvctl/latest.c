@@ -27,7 +27,7 @@ static void grow(struct latest *latest)
 {
 	size_t wanted = latest->entry_count ? 2 * latest->entry_count : 1024;
 	struct entry *entries = calloc(wanted, sizeof *entries);
-	if (!entries)
+	if (entries == NULL)
 		abort();
 	for (size_t i = 0; i < latest->entry_count; i++)
 		if (latest->entries[i].end_offset)
@@ -54,7 +54,7 @@ int latest_open(const char *path, enum record_format format, struct latest **out
 	if (found < 0)
 		return found;
 	struct latest *latest = calloc(1, sizeof *latest);
-	if (!latest)
+	if (latest == NULL)
 		abort();
 	struct record record;
 	while ((found = records_next(records, &record, error_out)) == 1) {
@@ -73,7 +73,7 @@ void latest_close(struct latest **latest_inout)
 {
 	struct latest *latest = *latest_inout;
 	*latest_inout = NULL;
-	if (!latest)
+	if (latest == NULL)
 		return;
 	free(latest->entries);
 	free(latest);

@@ -66,7 +66,7 @@ static char *help_filter(int key, const char *text, void *input)
 	char *help = NULL;
 	size_t size;
 	FILE *file = open_memstream(&help, &size);
-	if (!file)
+	if (file == NULL)
 		return NULL;
 	fputs("Commands:\n", file);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
@@ -107,11 +107,11 @@ static int unknown_command(struct kvctl *kvctl, int argc, char **argv)
 		names[i] = COMMANDS[i].name;
 	snprintf(typed, sizeof typed, "%s %s", argv[0], argc > 1 ? argv[1] : "");
 	const char *meant = suggest_word(argv[0], names);
-	if (!meant)
+	if (meant == NULL)
 		meant = suggest_word(typed, names);
-	if (!meant && !strcmp(argv[0], "cluster"))
+	if (meant == NULL && !strcmp(argv[0], "cluster"))
 		meant = "cluster init";
-	if (meant)
+	if (meant != NULL)
 		return kvctl_fail(kvctl, KVCTL_USAGE, "there is no command '%s'. Did you mean '%s'?", argv[0], meant);
 	return kvctl_fail(kvctl, KVCTL_USAGE, "there is no command '%s'. `kvctl --help` lists them.", argv[0]);
 }
@@ -144,7 +144,7 @@ int main(int argc, char **argv)
 		argp_help(&main_argp, stdout, HELP_FLAGS, "kvctl"), status = KVCTL_DONE;
 	else
 		status = run_command(&kvctl, argc - words.first, argv + words.first);
-	if (kvctl.client)
+	if (kvctl.client != NULL)
 		client_close(&kvctl.client);
 	if (fflush(stdout) || ferror(stdout)) {
 		perror("kvctl: stdout");

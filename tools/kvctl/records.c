@@ -40,16 +40,16 @@ int records_open(const char *path, enum record_format format, uint64_t offset, u
 {
 	bool from_stdin = !strcmp(path, "-");
 	FILE *file = from_stdin ? stdin : fopen(path, "re");
-	if (!file || (offset && fseeko(file, (off_t)offset, SEEK_SET) < 0)) {
+	if (file == NULL || (offset && fseeko(file, (off_t)offset, SEEK_SET) < 0)) {
 		int error = -errno;
 		snprintf(error_out->text, sizeof error_out->text, "cannot read %s: %s", path, strerror(-error));
-		if (file && !from_stdin)
+		if (file != NULL && !from_stdin)
 			fclose(file);
 		return error;
 	}
 	struct records *records = calloc(1, sizeof *records);
 	char *name = strdup(from_stdin ? "stdin" : path);
-	if (!records || !name)
+	if (records == NULL || name == NULL)
 		abort();
 	*records = (struct records){.file = file, .name = name, .format = format, .offset = offset, .line = line};
 	*out = records;
@@ -60,7 +60,7 @@ void records_close(struct records **records_inout)
 {
 	struct records *records = *records_inout;
 	*records_inout = NULL;
-	if (!records)
+	if (records == NULL)
 		return;
 	if (records->file != stdin)
 		fclose(records->file);
@@ -120,7 +120,7 @@ static size_t without_line_end(const char *text, size_t size)
 static bool is_blank(const char *text, size_t size)
 {
 	for (size_t i = 0; i < size; i++)
-		if (!strchr(" \t\r\n", text[i]) || !text[i])
+		if (strchr(" \t\r\n", text[i]) == NULL || !text[i])
 			return false;
 	return true;
 }
@@ -128,7 +128,7 @@ static bool is_blank(const char *text, size_t size)
 static uint8_t *copy(const void *bytes, size_t size)
 {
 	uint8_t *mine = malloc(size + 1); /* never malloc(0) */
-	if (!mine)
+	if (mine == NULL)
 		abort();
 	if (size)
 		memcpy(mine, bytes, size);
@@ -156,11 +156,11 @@ static int json_bytes(const json_t *object, const char *name, uint8_t **bytes_ou
 	char base64_name[16];
 	snprintf(base64_name, sizeof base64_name, "%s_b64", name);
 	const json_t *plain = json_object_get(object, name), *base64 = json_object_get(object, base64_name);
-	if (!plain && !base64)
+	if (plain == NULL && base64 == NULL)
 		return 0;
-	if ((plain && base64) || !json_is_string(plain ? plain : base64))
+	if ((plain != NULL && base64 != NULL) || !json_is_string(plain != NULL ? plain : base64))
 		return -EBADMSG;
-	if (plain) {
+	if (plain != NULL) {
 		*size_out = json_string_length(plain);
 		*bytes_out = copy(json_string_value(plain), *size_out);
 		return 1;
@@ -207,7 +207,8 @@ static int no_value(const struct records *records, const struct record *record, 
 	int size = record->key_size > 100 ? 100 : (int)record->key_size;
 	json_t *text = json_stringn((const char *)record->key, (size_t)size); /* NULL: no UTF-8 */
 	snprintf(what, sizeof what, "%s%.*s%s: no value: give \"value\" (text) or \"value_b64\" (base64)",
-		 text ? "'" : "", text ? size : 3, text ? (const char *)record->key : "key", text ? "'" : "");
+		 text != NULL ? "'" : "", text != NULL ? size : 3, text != NULL ? (const char *)record->key : "key",
+		 text != NULL ? "'" : "");
 	json_decref(text);
 	return bad_record(records, records->line, error_out, what);
 }
@@ -218,7 +219,7 @@ static int take_json(struct records *records, const json_t *object, struct recor
 		return bad_record(records, records->line, error_out,
 				  "each line is an object such as {\"key\": \"k\", \"value\": \"v\"}");
 	const char *unknown = unknown_field(object);
-	if (unknown)
+	if (unknown != NULL)
 		return bad_field(records, unknown, error_out);
 	int has_key = json_bytes(object, "key", &record->key, &record->key_size);
 	if (has_key <= 0)
@@ -245,7 +246,7 @@ static int next_json(struct records *records, struct record *record, struct rpc_
 	json_error_t why;
 	json_t *object =
 		json_loadb(records->text, size, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
-	if (!object) {
+	if (object == NULL) {
 		char text[140];
 		bool debian = size > 8 && !memcmp(records->text, "Package:", 8);
 		snprintf(text, sizeof text, "no JSON: %.70s at character %d%s", why.text, why.position,
@@ -280,7 +281,7 @@ static int next_stanza(struct records *records, struct record *record, struct rp
 	size_t value_size = 0, size;
 	uint64_t first_line = 0;
 	FILE *stanza = open_memstream(&value, &value_size);
-	if (!stanza)
+	if (stanza == NULL)
 		abort();
 	int found;
 	while ((found = next_line(records, &size, error_out)) == 1) {
@@ -291,7 +292,8 @@ static int next_stanza(struct records *records, struct record *record, struct rp
 		}
 		if (!first_line)
 			first_line = records->line;
-		if (!record->key && size >= sizeof PACKAGE && !strncasecmp(records->text, PACKAGE, sizeof PACKAGE - 1))
+		if (record->key == NULL && size >= sizeof PACKAGE &&
+		    !strncasecmp(records->text, PACKAGE, sizeof PACKAGE - 1))
 			take_package(records->text, size, record);
 		fwrite(records->text, 1, size, stanza);
 	}
@@ -301,7 +303,7 @@ static int next_stanza(struct records *records, struct record *record, struct rp
 	if (found < 0 || !first_line)
 		return found;
 	finish(records, record, first_line);
-	if (!record->key || !record->key_size)
+	if (record->key == NULL || !record->key_size)
 		return bad_record(records, first_line, error_out,
 				  "this stanza has no line 'Package: NAME', which is its key");
 	return 1;

@@ -37,10 +37,10 @@ static int make_new(uint64_t input_size, struct state *out, struct rpc_error *er
 
 int state_load(const char *path, uint64_t input_size, struct state *out, struct rpc_error *error_out)
 {
-	FILE *file = path ? fopen(path, "re") : NULL;
-	if (!file && (!path || errno == ENOENT))
+	FILE *file = path != NULL ? fopen(path, "re") : NULL;
+	if (file == NULL && (path == NULL || errno == ENOENT))
 		return make_new(input_size, out, error_out);
-	if (!file)
+	if (file == NULL)
 		return fail(error_out, -errno, path, strerror(errno));
 	*out = (struct state){.resumed = true};
 	int count = fscanf(file,
@@ -67,7 +67,7 @@ int state_load(const char *path, uint64_t input_size, struct state *out, struct 
 static bool write_state(const char *path, const struct state *state)
 {
 	FILE *file = fopen(path, "we");
-	if (!file)
+	if (file == NULL)
 		return false;
 	int size = fprintf(file,
 			   "kvring-transfer 1\ninput %" PRIu64 "\nid %016" PRIx64 "\noffset %" PRIu64 "\nline %" PRIu64
@@ -85,7 +85,7 @@ void state_begin_window(struct state *state)
 
 int state_save(const char *path, const struct state *state, struct rpc_error *error_out)
 {
-	if (!path)
+	if (path == NULL)
 		return 0;
 	char *beside = NULL;
 	if (asprintf(&beside, "%s.new", path) < 0)

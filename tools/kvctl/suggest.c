@@ -39,12 +39,12 @@ const char *suggest_word(const char *typed, const char *const *words)
 	size_t typed_size = strlen(typed);
 	if (typed_size > WORD_MAX)
 		return NULL;
-	for (; *words; words++) {
+	for (; *words != NULL; words++) {
 		size_t size = strlen(*words);
 		if (size > WORD_MAX)
 			continue;
 		unsigned d = distance(typed, typed_size, *words, size);
-		if (d <= (size + 2) / 3 && (!best || d < best_distance)) {
+		if (d <= (size + 2) / 3 && (best == NULL || d < best_distance)) {
 			best = *words;
 			best_distance = d;
 		}

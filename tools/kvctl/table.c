@@ -9,7 +9,7 @@
 void table_init(struct table *table, const char *const *columns)
 {
 	*table = (struct table){.columns = columns};
-	while (columns[table->column_count])
+	while (columns[table->column_count] != NULL)
 		table->column_count++;
 	if (table->column_count > TABLE_COLUMNS_MAX)
 		abort();
@@ -20,7 +20,7 @@ void table_cell(struct table *table, const char *format, ...)
 	if (table->cell_count == table->room) {
 		table->room = table->room ? 2 * table->room : 64;
 		table->cells = realloc(table->cells, table->room * sizeof *table->cells);
-		if (!table->cells)
+		if (table->cells == NULL)
 			abort();
 	}
 	va_list arguments;

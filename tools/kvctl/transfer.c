@@ -98,7 +98,7 @@ static int open_input(struct transfer *transfer)
 	if (records_open(given->path, given->format, 0, 0, &transfer->records, &error) < 0)
 		return kvctl_fail(given->kvctl, KVCTL_USAGE, "%s", error.text);
 	size = records_input_size(transfer->records);
-	if (given->state_path && !size)
+	if (given->state_path != NULL && !size)
 		return kvctl_fail(given->kvctl, KVCTL_USAGE,
 				  "--state needs an input that is a file: %s cannot be read again from its middle",
 				  strcmp(given->path, "-") ? given->path : "stdin");
@@ -145,14 +145,14 @@ int transfer_open(struct transfer *transfer, const struct transfer_options *give
 
 void transfer_close(struct transfer *transfer)
 {
-	if (transfer->progress.title) {
+	if (transfer->progress.title != NULL) {
 		transfer->seconds = progress_seconds(&transfer->progress);
 		progress_finish(&transfer->progress, transfer->state.offset, transfer->record_count);
 	}
 	window_fini(&transfer->window);
-	if (transfer->records)
+	if (transfer->records != NULL)
 		records_close(&transfer->records);
-	if (transfer->options->kvctl->client)
+	if (transfer->options->kvctl->client != NULL)
 		client_close(&transfer->options->kvctl->client);
 }
 
@@ -195,7 +195,7 @@ void transfer_gets(const struct transfer *transfer, uint32_t r, Kvring__V1__GetR
 		gets_out[i].key.data = record->key;
 		gets_out[i].key.len = record->key_size;
 		gets_out[i].bucket.data = (uint8_t *)transfer->options->bucket;
-		gets_out[i].bucket.len = transfer->options->bucket ? strlen(transfer->options->bucket) : 0;
+		gets_out[i].bucket.len = transfer->options->bucket != NULL ? strlen(transfer->options->bucket) : 0;
 		gets_out[i].r = r;
 	}
 }
@@ -209,7 +209,7 @@ int transfer_fail(const struct transfer *transfer, int error, const struct rpc_e
 	int status = KVCTL_REFUSED;
 	if (error == -ETIMEDOUT)
 		status = client_wait_connected(given->kvctl->client, 1, 1) < 0 ? KVCTL_UNREACHABLE : KVCTL_IN_DOUBT;
-	if (given->state_path)
+	if (given->state_path != NULL)
 		snprintf(resume, sizeof resume, "\n  The same command goes on from there.");
 	fputs(transfer->progress.terminal && !given->quiet ? "\n" : "", stderr);
 	if (error == -ECANCELED) /* said by the callback */

@@ -17,7 +17,7 @@ static int read_all(int fd, size_t limit, uint8_t **bytes_out, size_t *size_out)
 		if (size == room) {
 			room = room ? room * 2 : 64 * 1024;
 			uint8_t *more = realloc(bytes, room);
-			if (!more) {
+			if (more == NULL) {
 				free(bytes);
 				return -ENOMEM;
 			}

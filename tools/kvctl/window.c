@@ -13,7 +13,7 @@ void window_init(struct window *window, size_t record_max)
 		window->slot_count *= 2;
 	window->records = calloc(record_max, sizeof *window->records);
 	window->slots = calloc(window->slot_count, sizeof *window->slots);
-	if (!window->records || !window->slots)
+	if (window->records == NULL || window->slots == NULL)
 		abort();
 }
 
@@ -56,7 +56,7 @@ int window_fill(struct window *window, struct records *records, struct rpc_error
 		struct record record = window->carried;
 		if (!window->has_carried) {
 			int found = records_next(records, &record, error_out);
-			if (found == -EBADMSG && window->on_bad && window->on_bad(window->arg, error_out->text))
+			if (found == -EBADMSG && window->on_bad != NULL && window->on_bad(window->arg, error_out->text))
 				continue;
 			if (found < 0)
 				return found;

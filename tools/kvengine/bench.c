@@ -68,7 +68,7 @@ char *bench_workloads_help(void)
 	size_t size;
 	FILE *out = open_memstream(&text, &size);
 
-	if (!out)
+	if (out == NULL)
 		return NULL;
 	for (int i = 0; i < WORKLOAD_COUNT; i++)
 		fprintf(out, "  %-17s %s\n", workloads[i].name, workloads[i].help);
@@ -204,9 +204,9 @@ static int run_workers(struct bench *bench, struct outcome *it, struct start *st
 static int run_workload(struct bench *bench, const struct workload *workload)
 {
 	unsigned count = workload->one_owner ? 1 : engine_shard_count(bench->engine);
-	struct start *starts = calloc(count, sizeof(*starts));
-	struct outcome *it = calloc(1, sizeof(*it));
-	int rc = starts && it ? 0 : -ENOMEM;
+	struct start *starts = calloc(count, sizeof *starts);
+	struct outcome *it = calloc(1, sizeof *it);
+	int rc = starts != NULL && it != NULL ? 0 : -ENOMEM;
 
 	bench->run_count++;
 	if (rc == 0) {
@@ -241,10 +241,10 @@ static const struct workload *find(const char *name)
 static int check_names(const char *list)
 {
 	char *copy = strdup(list), *rest = copy;
-	int rc = copy ? 0 : -ENOMEM;
+	int rc = copy != NULL ? 0 : -ENOMEM;
 
-	for (char *name; rc == 0 && (name = strsep(&rest, ","));)
-		rc = find(name) ? 0 : -EINVAL;
+	for (char *name; rc == 0 && (name = strsep(&rest, ",")) != NULL;)
+		rc = find(name) != NULL ? 0 : -EINVAL;
 	free(copy);
 	return rc;
 }
@@ -254,7 +254,7 @@ static int run_named(struct bench *bench, const char *name)
 	const struct workload *workload = find(name);
 	int rc = 0;
 
-	if (workload->act)
+	if (workload->act != NULL)
 		return workload->act(bench);
 	if (workload->empties && !bench->options->keep) {
 		rc = bench_empty_store(bench);
@@ -267,11 +267,11 @@ static int run_named(struct bench *bench, const char *name)
 static int run_all(struct bench *bench)
 {
 	char *list = strdup(bench->options->workloads), *rest = list;
-	int rc = list ? pool_create(bench->options->job_threads, &bench->pool) : -ENOMEM;
+	int rc = list != NULL ? pool_create(bench->options->job_threads, &bench->pool) : -ENOMEM;
 
 	if (rc == 0)
 		rc = bench_open_engine(bench);
-	for (char *name; rc == 0 && (name = strsep(&rest, ","));)
+	for (char *name; rc == 0 && (name = strsep(&rest, ",")) != NULL;)
 		rc = run_named(bench, name);
 	if (rc == 0)
 		rc = bench_close_engine(bench);

@@ -68,8 +68,8 @@ static void view_leave(struct shared *shared, struct view *view)
 
 static int publish(struct shared *shared, struct shard *shard)
 {
-	struct view *fresh = malloc(sizeof(*fresh)), *old;
-	int rc = fresh ? shard_snapshot(shard, &fresh->snapshot) : -ENOMEM;
+	struct view *fresh = malloc(sizeof *fresh), *old;
+	int rc = fresh != NULL ? shard_snapshot(shard, &fresh->snapshot) : -ENOMEM;
 
 	if (rc) {
 		free(fresh);
@@ -81,7 +81,7 @@ static int publish(struct shared *shared, struct shard *shard)
 	old = shared->newest;
 	shared->newest = fresh;
 	pthread_mutex_unlock(&shared->lock);
-	if (old)
+	if (old != NULL)
 		view_leave(shared, old);
 	return 0;
 }
@@ -111,7 +111,7 @@ static void *read_beside(void *arg)
 
 		begin = end;
 		if (count++ % FRESH_EVERY == 0) { /* a part of the read that it falls to */
-			if (view)
+			if (view != NULL)
 				view_leave(shared, view);
 			view = view_take(shared);
 		}
@@ -121,7 +121,7 @@ static void *read_beside(void *arg)
 		end = bench_now_ns();
 		histogram_record(&worker->histogram, end - begin);
 	}
-	if (view)
+	if (view != NULL)
 		view_leave(shared, view);
 	worker->operations = count;
 	shared->running--;
@@ -205,11 +205,11 @@ static int write_beside(struct worker *worker, struct shared *shared, struct eng
 void bench_readwhilewriting(struct worker *worker)
 {
 	const struct bench_options *options = worker->bench->options;
-	struct reader *readers = calloc(options->threads, sizeof(*readers));
+	struct reader *readers = calloc(options->threads, sizeof *readers);
 	struct shared shared = {.end_ns =
 					options->duration_s ? bench_now_ns() + options->duration_s * 1000000000ull : 0};
 	struct engine_batch *batch;
-	int rc = readers ? engine_batch_create(&batch) : -ENOMEM;
+	int rc = readers != NULL ? engine_batch_create(&batch) : -ENOMEM;
 
 	if (rc) {
 		worker_fail(worker, rc, "readwhilewriting");

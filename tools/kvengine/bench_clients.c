@@ -63,7 +63,7 @@ static struct client *collect(struct mailbox *mailbox)
 	struct client *list;
 
 	pthread_mutex_lock(&mailbox->lock);
-	while (!mailbox->first && mailbox->running)
+	while (mailbox->first == NULL && mailbox->running)
 		pthread_cond_wait(&mailbox->changed, &mailbox->lock);
 	list = mailbox->first;
 	mailbox->first = NULL;
@@ -75,7 +75,7 @@ static struct client *collect(struct mailbox *mailbox)
 static void answer(struct mailbox *mailbox, struct client *list)
 {
 	pthread_mutex_lock(&mailbox->lock);
-	while (list) {
+	while (list != NULL) {
 		struct client *client = list;
 
 		list = client->next;
@@ -91,9 +91,9 @@ static int serve(struct worker *worker, struct mailbox *mailbox, struct engine_b
 	struct client *list;
 	int rc = 0;
 
-	while (rc == 0 && (list = collect(mailbox))) {
+	while (rc == 0 && (list = collect(mailbox)) != NULL) {
 		engine_batch_clear(batch);
-		for (struct client *client = list; rc == 0 && client; client = client->next)
+		for (struct client *client = list; rc == 0 && client != NULL; client = client->next)
 			rc = worker_add(worker, batch, client->number);
 		if (rc == 0)
 			rc = worker_write(worker, batch, ENGINE_SYNC_EACH);
@@ -122,9 +122,9 @@ static int start_clients(struct client *clients, struct mailbox *mailbox, const 
 void bench_fillsync16(struct worker *worker)
 {
 	struct mailbox mailbox = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-	struct client *clients = calloc(CLIENTS, sizeof(*clients));
+	struct client *clients = calloc(CLIENTS, sizeof *clients);
 	struct engine_batch *batch = NULL;
-	int rc = clients ? engine_batch_create(&batch) : -ENOMEM;
+	int rc = clients != NULL ? engine_batch_create(&batch) : -ENOMEM;
 
 	mailbox.last = &mailbox.first;
 	if (rc == 0)

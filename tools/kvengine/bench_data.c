@@ -29,7 +29,7 @@ int bench_data_init(struct bench_data *data, uint64_t seed)
 	    data->value_bytes > TEXT_BYTES / 2)
 		return -EINVAL;
 	data->text = malloc(TEXT_BYTES);
-	if (!data->text)
+	if (data->text == NULL)
 		return -ENOMEM;
 	fill_text(data->text, seed);
 	return 0;

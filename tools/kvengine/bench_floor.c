@@ -60,9 +60,9 @@ static int floor_reads(const struct bench *bench, int fd, struct random *random)
 	char *buffer = malloc(block);
 	uint64_t begin;
 
-	if (!buffer || ftruncate(fd, 0) || lseek(fd, 0, SEEK_SET)) {
+	if (buffer == NULL || ftruncate(fd, 0) || lseek(fd, 0, SEEK_SET)) {
 		free(buffer);
-		return buffer ? -errno : -ENOMEM;
+		return buffer != NULL ? -errno : -ENOMEM;
 	}
 	for (size_t at = 0; at < FILE_BYTES; at += block)
 		sum += (size_t)write(fd, bench->data.text, block);
@@ -85,7 +85,7 @@ static int floor_misses(const struct bench *bench, struct random *random)
 	size_t(*lines)[8] = malloc(MEMORY_BYTES);
 	uint64_t begin;
 
-	if (!lines)
+	if (lines == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++)
 		lines[i][0] = i;

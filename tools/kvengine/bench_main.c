@@ -149,12 +149,12 @@ static error_t parse_bench(int key, char *arg, struct argp_state *state)
 		options->json = true;
 		return 0;
 	case ARGP_KEY_ARG:
-		if (options->engine.directory)
+		if (options->engine.directory != NULL)
 			argp_error(state, "one directory, please");
 		options->engine.directory = arg;
 		return 0;
 	case ARGP_KEY_END:
-		if (!options->engine.directory)
+		if (options->engine.directory == NULL)
 			argp_error(state, "name a directory for the store");
 		if (!options->key_count || !options->threads || !options->job_threads)
 			argp_error(state, "keys, threads and job threads must not be 0");
@@ -169,7 +169,7 @@ static char *make_doc(void)
 {
 	char *workloads = bench_workloads_help(), *doc = NULL;
 
-	if (workloads &&
+	if (workloads != NULL &&
 	    asprintf(&doc,
 		     "Measures the engine alone, with the workloads of db_bench. DIR is new, empty, or of an earlier "
 		     "run; "

@@ -36,7 +36,7 @@ int bench_close_engine(struct bench *bench)
 {
 	int rc;
 
-	if (!bench->engine)
+	if (bench->engine == NULL)
 		return 0;
 	rc = drain(bench);
 	return rc ? rc : engine_close(&bench->engine);

@@ -8,7 +8,7 @@
 
 int worker_fail(struct worker *worker, int rc, const char *what)
 {
-	const char *text = worker->shard ? shard_error(worker->shard) : "";
+	const char *text = worker->shard != NULL ? shard_error(worker->shard) : "";
 
 	fprintf(stderr, "kvengine bench: %s: %s%s%s\n", what, strerror(-rc), *text ? ": " : "", text);
 	worker->rc = rc;

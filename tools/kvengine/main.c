@@ -30,12 +30,12 @@ static error_t parse_store(int key, char *arg, struct argp_state *state)
 		options->is_sure = true;
 		return 0;
 	case ARGP_KEY_ARG:
-		if (options->directory)
+		if (options->directory != NULL)
 			argp_error(state, "one directory, please");
 		options->directory = arg;
 		return 0;
 	case ARGP_KEY_END:
-		if (!options->directory)
+		if (options->directory == NULL)
 			argp_error(state, "name the directory of a store");
 		return 0;
 	default:
@@ -126,7 +126,7 @@ static int scrub_shard(struct shard *shard)
 	struct engine_job *job;
 	int rc;
 
-	while ((rc = shard_scrub(shard, &job)) == 0 && job) {
+	while ((rc = shard_scrub(shard, &job)) == 0 && job != NULL) {
 		engine_job_run(job);
 		rc = shard_install(shard, &job);
 		if (rc)

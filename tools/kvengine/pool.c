@@ -35,7 +35,8 @@ static struct slot *find(struct pool *pool, enum state state, const struct shard
 	for (int i = 0; i < JOBS_MAX; i++) {
 		struct slot *slot = &pool->slots[i];
 
-		if (slot->state == state && (!shard || slot->shard == shard) && (!best || slot->order < best->order))
+		if (slot->state == state && (shard == NULL || slot->shard == shard) &&
+		    (best == NULL || slot->order < best->order))
 			best = slot;
 	}
 	return best;
@@ -61,7 +62,7 @@ static struct slot *next_waiting(struct pool *pool)
 		if (slot->state != WAITING || (is_deep(slot->job) && deep && deep + 1 >= pool->thread_count))
 			continue;
 		urgency = engine_job_urgency(slot->job);
-		if (!best || urgency < engine_job_urgency(best->job) ||
+		if (best == NULL || urgency < engine_job_urgency(best->job) ||
 		    (urgency == engine_job_urgency(best->job) && slot->order < best->order))
 			best = slot;
 	}
@@ -76,7 +77,7 @@ static void *run(void *arg)
 	while (!pool->stop) {
 		struct slot *slot = next_waiting(pool);
 
-		if (!slot) {
+		if (slot == NULL) {
 			pthread_cond_wait(&pool->work, &pool->lock);
 			continue;
 		}
@@ -95,9 +96,9 @@ static void *run(void *arg)
 
 int pool_create(unsigned thread_count, struct pool **out)
 {
-	struct pool *pool = calloc(1, sizeof(*pool));
+	struct pool *pool = calloc(1, sizeof *pool);
 
-	if (!pool || !(pool->threads = calloc(thread_count, sizeof(pthread_t)))) {
+	if (pool == NULL || (pool->threads = calloc(thread_count, sizeof(pthread_t))) == NULL) {
 		free(pool);
 		return -ENOMEM;
 	}
@@ -120,7 +121,7 @@ void pool_destroy(struct pool **pool)
 	struct pool *it = *pool;
 
 	*pool = NULL;
-	if (!it)
+	if (it == NULL)
 		return;
 	pthread_mutex_lock(&it->lock);
 	it->stop = true;
@@ -153,9 +154,9 @@ static struct engine_job *collect(struct pool *pool, struct shard *shard, bool w
 	if (!wait && atomic_load_explicit(&pool->done_count, memory_order_relaxed) == 0)
 		return NULL;
 	pthread_mutex_lock(&pool->lock);
-	while (!(slot = find(pool, DONE, shard)) && wait && under_way(pool, shard))
+	while ((slot = find(pool, DONE, shard)) == NULL && wait && under_way(pool, shard))
 		pthread_cond_wait(&pool->done, &pool->lock);
-	if (slot) {
+	if (slot != NULL) {
 		job = slot->job;
 		slot->state = FREE;
 		atomic_fetch_sub(&pool->done_count, 1);
@@ -169,7 +170,7 @@ static bool has_room(struct pool *pool, struct shard *shard)
 	bool room;
 
 	pthread_mutex_lock(&pool->lock);
-	room = under_way(pool, shard) < JOBS_PER_SHARD && find(pool, FREE, NULL);
+	room = under_way(pool, shard) < JOBS_PER_SHARD && find(pool, FREE, NULL) != NULL;
 	pthread_mutex_unlock(&pool->lock);
 	return room;
 }
@@ -192,11 +193,11 @@ int pool_tend(struct pool *pool, struct shard *shard, bool wait)
 
 	while (rc == 0 && has_room(pool, shard)) {
 		rc = shard_maintain(shard, &job);
-		if (rc || !job)
+		if (rc || job == NULL)
 			break;
 		submit(pool, shard, job);
 	}
-	while (rc == 0 && (job = collect(pool, shard, wait))) {
+	while (rc == 0 && (job = collect(pool, shard, wait)) != NULL) {
 		rc = shard_install(shard, &job);
 		wait = false;
 	}
@@ -220,7 +221,7 @@ int pool_drain(struct pool *pool, struct shard *shard)
 			rc = shard_maintain(shard, &job);
 			if (rc)
 				return rc;
-			if (!job)
+			if (job == NULL)
 				return 0;
 			submit(pool, shard, job);
 		}

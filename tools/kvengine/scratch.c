@@ -20,9 +20,9 @@ static int is_empty(const char *directory)
 	bool empty = true;
 	DIR *listing = opendir(directory);
 
-	if (!listing)
+	if (listing == NULL)
 		return -errno;
-	while (empty && (entry = readdir(listing)))
+	while (empty && (entry = readdir(listing)) != NULL)
 		empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
 	closedir(listing);
 	return empty;
