@@ -228,7 +228,7 @@ ENGINE_OK int engine_checkpoint(struct engine *, const char *directory, struct e
 
 /* ---- hash trees --------------------------------------------------------------------------------------------- */
 
-/* XOR of the hashes below (algorithms: Dynamo 4.7). level 0: root (index 0); 1: branch (0..255); 2: leaf (0..16383). */
+/* XOR of the hashes below (Dynamo 4.7). level 0: root (index 0); 1: branch (0..255); 2: leaf (0..16383). */
 uint64_t shard_tree_node(const struct shard *, uint16_t partition, uint32_t level, uint32_t index);
 /* The leaf a key belongs to, 0..16383. (any thread) */
 uint32_t engine_tree_leaf(struct engine_slice key);

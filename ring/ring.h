@@ -67,7 +67,7 @@ struct ring_datacenter {
 	uint32_t replica_count; /* N here */
 };
 
-/* algorithms.md section 2: STABLE -> WRITE_BOTH_READ_OLD -> WRITE_BOTH_READ_NEW -> STABLE. */
+/* node/ALGORITHMS.md, Transition: STABLE -> WRITE_BOTH_READ_OLD -> WRITE_BOTH_READ_NEW -> STABLE. */
 enum ring_transition { RING_STABLE, RING_WRITE_BOTH_READ_OLD, RING_WRITE_BOTH_READ_NEW };
 
 struct ring_error {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writes. A put runs where the object is stored (algorithms 1): the local replica adds the version, then every other
+/* Writes. A put runs where the object is stored (ALGORITHMS.md, Versions): the local replica adds the version, then every other
  * owner gets the merged object while the local log syncs. A node that holds no replica, or whose replica cannot write,
  * forwards the put to an owner that can. */
 #include <stdatomic.h>

@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include "node/membership/gossip_table.h"
 
-enum { GOSSIP_BUS_LINKS = 5 }; /* k of algorithms.md 3 */
+enum { GOSSIP_BUS_LINKS = 5 }; /* k of ALGORITHMS.md, Membership */
 
 struct gossip {
 	struct gossip_row self;

@@ -4,7 +4,7 @@
  * An actor belongs to one life of one process on one durable store. It is a random 64-bit id, taken anew at every start,
  * and whenever somebody shows a counter of it that it never issued. An id that outlives a crash claims dots that the
  * crash took back; one that outlives an orderly stop issues the same dots twice as soon as somebody restores a copy of
- * the directory (riak_kv #679). Either way acknowledged writes are lost when replicas merge.
+ * the directory. Either way acknowledged writes are lost when replicas merge.
  *
  * The record in the shard's manifest says which actor is in use:
  *

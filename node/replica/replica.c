@@ -443,7 +443,7 @@ static void refuse(struct replica *self, struct message *question, enum replica_
 	message_free(question);
 }
 
-/* Only owners hold objects, and only by the ring of this epoch or a newer one (algorithms: STALE_RING). A key under a partition
+/* Only owners hold objects, and only by the ring of this epoch or a newer one (ALGORITHMS.md, Stale ring). A key under a partition
  * that is not its own would be stored where nobody looks for it. */
 static enum replica_status check_ring(const struct replica *self, const struct message *question, uint16_t partition,
 				      struct rpc_slice bucket, struct rpc_slice name)

@@ -410,7 +410,7 @@ static void test_lost_disk_with_new_actor_loses_nothing_acknowledged(void **stat
 	assert_int_equal(totals.lost, 0);
 }
 
-/* The model can see a loss: the two designs that algorithms.md section 1 rejects do lose writes in it. */
+/* The model can see a loss: the two designs that node/ALGORITHMS.md, Versions, rejects do lose writes in it. */
 static void test_canary_reused_actor_loses_writes(void **state)
 {
 	struct totals totals = run_worlds(300, 160, (struct faults){.wipes = true, .reuse_actor = true});
