@@ -52,6 +52,7 @@ int committer_start(struct mailbox *owner, struct committer **out)
 		return -ENOMEM;
 	mailbox_init(&self->inbox);
 	self->owner = owner;
+	self->mail.committer = self;
 	int error = pthread_create(&self->thread, NULL, run, self);
 	if (error != 0) {
 		free(self);

@@ -21,6 +21,7 @@ struct committer;
 /* A commit on its way there or back. */
 struct commit_mail {
 	struct cds_wfcq_node mail;
+	struct committer *committer; /* whose */
 	struct engine_commit *commit;
 	uint32_t pressure;
 };

@@ -34,15 +34,15 @@ static void put(struct worker *worker, struct rpc_call *call)
 
 static struct worker *some_coordinator(struct runtime *runtime)
 {
-	return runtime_coordinator(runtime,
-				   atomic_fetch_add_explicit(&runtime->next_coordinator, 1, memory_order_relaxed));
+	uint32_t turn = atomic_fetch_add_explicit(&runtime->next_coordinator, 1, memory_order_relaxed);
+	return runtime_coordinator(runtime, turn)->worker;
 }
 
 /* Decoding a batch is work too: it goes round. What belongs to another shard is passed on. */
 static struct worker *some_replica(struct runtime *runtime)
 {
 	uint32_t turn = atomic_fetch_add_explicit(&runtime->next_replica, 1, memory_order_relaxed);
-	return &runtime->replicas[turn % runtime->node->shard_count];
+	return runtime_replica(runtime, turn % runtime->node->shard_count)->worker;
 }
 
 static uint64_t cost_of(const struct rpc_call *call)
@@ -139,7 +139,7 @@ void inbound_on_peer(void *arg, struct rpc_call *call)
 		return;
 	enum method method = method_of(call);
 	if (method == METHOD_GOSSIP)
-		put(runtime->gossip, call);
+		put(runtime_gossip(runtime)->worker, call);
 	else if (method == METHOD_STORE || method == METHOD_FETCH)
 		put(some_replica(runtime), call);
 	else
@@ -155,8 +155,9 @@ void inbound_on_bus(void *arg, struct rpc_message *message)
 		return;
 	}
 	mail->message = message;
-	mailbox_put(&runtime->gossip->mailbox, MAIL_BUS, &mail->mail);
-	mailbox_wake(&runtime->gossip->mailbox);
+	struct mailbox *mailbox = &runtime_gossip(runtime)->worker->mailbox;
+	mailbox_put(mailbox, MAIL_BUS, &mail->mail);
+	mailbox_wake(mailbox);
 }
 
 /* ---- requests ----------------------------------------------------------------------------------------------------- */
@@ -186,7 +187,7 @@ static uint64_t deadline_us(const struct rpc_call *call, uint32_t budget_ms)
 static void fallback_id(struct worker *worker, uint8_t id_out[RPC_OPERATION_ID_SIZE])
 {
 	static _Thread_local uint64_t calls;
-	uint64_t what[4] = {worker->runtime->operation_seed, worker->index, ++calls, rpc_now_us()};
+	uint64_t what[4] = {worker->runtime->operation_seed, worker->slot, ++calls, rpc_now_us()};
 	XXH128_hash_t hash = XXH3_128bits(what, sizeof what);
 	uint8_t bytes[sizeof hash];
 	memcpy(bytes, &hash, sizeof hash);
@@ -219,7 +220,9 @@ static void on_kv(struct worker *worker, struct rpc_call *call, enum method meth
 	message->deadline_us = deadline_us(call, request->deadline_ms);
 	message->client.request->received_us = call->received_us;
 	message->client.request->trace_id = request->trace_id;
-	worker_step(worker, EVENT_MESSAGE, message);
+	message->to = (struct address){worker->runtime->node->id, ACTOR_COORDINATOR,
+				       (uint16_t)worker_coordinator(worker)->index};
+	worker_post(worker, message);
 }
 
 static void on_init(struct worker *worker, struct rpc_call *call, const struct rpc_request *request)
@@ -235,7 +238,7 @@ static void on_init(struct worker *worker, struct rpc_call *call, const struct r
 	}
 	message->call = call;
 	message->deadline_us = deadline_us(call, request->deadline_ms);
-	worker_post(worker, worker->runtime->gossip, message);
+	worker_post(worker, message);
 }
 
 /* Which members this node is connected to. */
@@ -309,16 +312,12 @@ void inbound_answer(struct worker *worker, struct message *answer)
 		reply_peer(worker, incoming);
 }
 
+/* A forwarded put is any coordinator's: one beside the thread that decoded it keeps it, so batches go round among all. */
 static void dispatch(struct worker *worker, struct message *question)
 {
-	/* A forwarded put is any coordinator's: the one that decoded it keeps it, so batches go round among all. */
 	if (question->to.kind == ACTOR_COORDINATOR)
-		question->to.index = (uint16_t)worker->index;
-	struct worker *owner = runtime_worker_for(worker->runtime, question);
-	if (owner == worker)
-		worker_step(worker, EVENT_MESSAGE, question);
-	else
-		worker_post(worker, owner, question);
+		question->to.index = (uint16_t)worker_coordinator(worker)->index;
+	worker_post(worker, question);
 }
 
 static void on_peer(struct worker *worker, struct rpc_call *call, enum method method, const struct rpc_request *request)
@@ -433,8 +432,10 @@ void inbound_bus(struct worker *worker, struct bus_mail *mail)
 	struct message *message;
 	struct rpc_error why;
 	/* Anything may be heard on the bus; what is no heartbeat of a node is not for us. */
-	if (arena != NULL && codec_bus_decode(bytes, arena, &message, &why) > 0)
-		worker_step(worker, EVENT_MESSAGE, message);
+	if (arena != NULL && codec_bus_decode(bytes, arena, &message, &why) > 0) {
+		message->to.kind = ACTOR_GOSSIP;
+		worker_post(worker, message);
+	}
 	arena_unref(arena);
 	rpc_message_free(mail->message);
 	free(mail);

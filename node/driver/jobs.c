@@ -140,13 +140,14 @@ static bool add(struct jobs *self, struct job_mail *mail)
 	return taken;
 }
 
-int jobs_submit(struct jobs *self, struct engine_job *job, struct mailbox *submitter)
+int jobs_submit(struct jobs *self, struct engine_job *job, struct mailbox *submitter, void *owner)
 {
 	struct job_mail *mail = calloc(1, sizeof *mail);
 	if (mail == NULL)
 		return -ENOMEM;
 	mail->job = job;
 	mail->submitter = submitter;
+	mail->owner = owner;
 	if (add(self, mail))
 		return 0;
 	free(mail);

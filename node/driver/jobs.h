@@ -21,6 +21,7 @@ struct job_mail {
 	struct cds_wfcq_node mail;
 	struct engine_job *job;
 	struct mailbox *submitter;
+	void *owner;           /* the submitter's */
 	struct job_mail *next; /* the queue's */
 };
 
@@ -29,6 +30,6 @@ RPC_OK int jobs_start(uint32_t merge_threads, struct jobs **out);
 void jobs_stop(struct jobs *);
 /* After jobs_stop, when the submitters have ended. */
 void jobs_destroy(struct jobs **);
-RPC_OK int jobs_submit(struct jobs *, struct engine_job *, struct mailbox *submitter);
+RPC_OK int jobs_submit(struct jobs *, struct engine_job *, struct mailbox *submitter, void *owner);
 
 #endif

@@ -13,12 +13,12 @@ struct carried {
 	uint64_t number;
 };
 
-/* Answers that nobody gave are events of the next batch: no step runs inside another. */
+/* Answers that nobody gave are events of their own: no step runs inside another. */
 static void post_all(struct worker *worker, struct message_list *answers)
 {
 	struct message *answer;
 	while ((answer = message_list_take(answers)) != NULL)
-		worker_post(worker, worker, answer);
+		worker_post(worker, answer);
 }
 
 void outbound_add(struct worker *worker, struct message *question)
@@ -97,7 +97,7 @@ void outbound_complete(struct worker *worker, struct rpc_pending *pending)
 		rpc_message_free(pending->response);
 	free(carried);
 	while ((answer = message_list_take(&answers)) != NULL)
-		worker_step(worker, EVENT_MESSAGE, answer);
+		worker_post(worker, answer);
 }
 
 void outbound_discard(struct rpc_pending *pending)

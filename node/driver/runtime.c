@@ -20,20 +20,35 @@ enum { DRAIN_WAIT_MS = 5000, DRAIN_POLL_MS = 5, LOOK_MS = 1000 };
 
 /* ---- for workers ------------------------------------------------------------------------------------------------ */
 
-struct worker *runtime_coordinator(struct runtime *self, uint32_t index)
+static struct hosted *find_actor(struct runtime *self, enum actor_kind kind, uint32_t index)
 {
-	return &self->workers[index % self->node->coordinator_count];
+	return &self->actors[placement_find(&self->placement, kind, index)];
 }
 
-struct worker *runtime_worker_for(struct runtime *self, const struct message *message)
+struct hosted *runtime_coordinator(struct runtime *self, uint32_t index)
+{
+	return find_actor(self, ACTOR_COORDINATOR, index % self->node->coordinator_count);
+}
+
+struct hosted *runtime_replica(struct runtime *self, uint32_t index)
+{
+	return find_actor(self, ACTOR_REPLICA, index);
+}
+
+struct hosted *runtime_gossip(struct runtime *self)
+{
+	return find_actor(self, ACTOR_GOSSIP, 0);
+}
+
+struct hosted *runtime_actor_for(struct runtime *self, const struct message *message)
 {
 	switch (message->to.kind) {
 	case ACTOR_REPLICA:
-		return &self->replicas[node_shard_of(self->node, key_partition(message_key(message)))];
+		return runtime_replica(self, node_shard_of(self->node, key_partition(message_key(message))));
 	case ACTOR_COORDINATOR:
 		return runtime_coordinator(self, message->to.index);
 	default:
-		return self->gossip;
+		return runtime_gossip(self);
 	}
 }
 
@@ -179,27 +194,36 @@ static int open_sockets(struct runtime *self, const struct runtime_options *opti
 	return error;
 }
 
-static int init_workers(struct runtime *self)
+static int place_actors(struct runtime *self, uint32_t threads)
 {
 	struct node *node = self->node;
-	self->worker_count = node->coordinator_count + node->shard_count + 1;
-	self->workers = calloc(self->worker_count, sizeof *self->workers);
-	self->load_busy_us = calloc(self->worker_count, sizeof *self->load_busy_us);
-	if (self->workers == NULL || self->load_busy_us == NULL)
+	int error = placement_create(node->coordinator_count, node->shard_count, threads, &self->placement);
+	if (error < 0)
+		return error;
+	uint32_t count = self->placement.thread_count;
+	self->workers = calloc(count, sizeof *self->workers);
+	self->actors = calloc(self->placement.actor_count, sizeof *self->actors);
+	self->load_busy_us = calloc(count, sizeof *self->load_busy_us);
+	if (self->workers == NULL || self->actors == NULL || self->load_busy_us == NULL)
 		return -ENOMEM;
-	self->replicas = self->workers + node->coordinator_count;
-	self->gossip = self->replicas + node->shard_count;
-	int error = worker_init(self->gossip, self, ACTOR_GOSSIP, 0, self->worker_count);
-	for (uint32_t i = 0; error == 0 && i < node->coordinator_count; i++)
-		error = worker_init(&self->workers[i], self, ACTOR_COORDINATOR, i, self->worker_count);
-	for (uint32_t i = 0; error == 0 && i < node->shard_count; i++)
-		error = worker_init(&self->replicas[i], self, ACTOR_REPLICA, i, self->worker_count);
+	self->worker_count = count;
+	return 0;
+}
+
+static int init_workers(struct runtime *self, uint32_t threads)
+{
+	int error = place_actors(self, threads);
+	for (uint32_t i = 0; error == 0 && i < self->worker_count; i++)
+		error = worker_init(&self->workers[i], self, i, self->worker_count, self->placement.actor_count);
+	for (uint32_t i = 0; error == 0 && i < self->placement.actor_count; i++) {
+		const struct placed *placed = &self->placement.actors[i];
+		self->actors[i] = (struct hosted){.kind = placed->kind, .index = placed->index};
+		worker_host(&self->workers[placed->thread], &self->actors[i]);
+	}
 	if (error == 0)
 		error = ticker_create(self->worker_count, &self->ticker);
-	for (uint32_t i = 0; error == 0 && i < self->worker_count; i++) {
-		self->workers[i].slot = i;
+	for (uint32_t i = 0; error == 0 && i < self->worker_count; i++)
 		ticker_attach(self->ticker, i, &self->workers[i].mailbox);
-	}
 	return error < 0 ? error : ticker_start(self->ticker);
 }
 
@@ -214,7 +238,7 @@ static int open_all(struct runtime *self, const struct runtime_options *options,
 	self->self.incarnation = home_incarnation(self->node->home);
 	self->self.shard_count = self->node->shard_count;
 	atomic_init(&self->cluster_id, self->self.cluster_id);
-	error = init_workers(self);
+	error = init_workers(self, options->threads);
 	if (error == 0)
 		error = peers_create(&self->peers);
 	if (error == 0)
@@ -269,7 +293,7 @@ static void drain_clients(struct runtime *self)
 
 static void stop_workers(struct runtime *self)
 {
-	for (uint32_t i = 0; self->replicas != NULL && i < self->node->shard_count; i++)
+	for (uint32_t i = 0; self->node != NULL && self->node->replicas != NULL && i < self->node->shard_count; i++)
 		replica_quiesce(self->node->replicas[i]);
 	jobs_stop(self->jobs); /* what ran comes back as mail, which the replicas still install */
 	for (uint32_t i = 0; i < self->worker_count; i++)
@@ -295,6 +319,8 @@ int runtime_close(struct runtime **out)
 		worker_fini(&self->workers[i]);
 	int error = node_close(&self->node);
 	free(self->workers);
+	free(self->actors);
+	placement_destroy(&self->placement);
 	free(self->load_busy_us);
 	connector_fini(&self->connector);
 	free(self);

@@ -2,9 +2,8 @@
 /* Runtime: a node with its threads and sockets.
  *
  *     main thread         opens, closes; dials peers when gossip has found them; waits for signals
- *     coordinator 0..c-1  one worker each
- *     replica 0..s-1      one worker each, the owner of one engine shard
- *     gossip              one worker
+ *     workers             host the actors: coordinators, replicas (each the owner of one engine shard) and gossip; which
+ *                         thread hosts which is a table (placement.h), by default one thread for each
  *     committer 0..s-1    one per replica, waits for its log's sync
  *     jobs                flushes and compactions
  *     ticker              wakes workers whose timers are due
@@ -23,21 +22,24 @@
 #include "node/driver/jobs.h"
 #include "node/node.h"
 #include "node/driver/peers.h"
+#include "node/driver/placement.h"
 #include "node/driver/ticker.h"
 #include "node/driver/worker.h"
 
 struct runtime_options {
 	struct node_options node;
 	const char *client_listen, *peer_listen, *bus_listen; /* HOST:PORT */
+	uint32_t threads; /* that actors share, see placement.h; 0: each has its own */
 	uint32_t job_threads;
 	uint64_t request_bytes; /* memory for requests in work, of clients and of peers each */
 };
 
 struct runtime {
 	struct node *node;
-	struct worker *workers; /* coordinators, then replicas, then gossip */
+	struct placement placement;
+	struct hosted *actors;  /* as in placement.actors */
+	struct worker *workers; /* one per thread */
 	uint32_t worker_count;
-	struct worker *replicas, *gossip; /* into workers */
 	struct peers *peers;
 	struct jobs *jobs;
 	struct ticker *ticker;
@@ -66,9 +68,12 @@ int runtime_close(struct runtime **);
 
 /* ---- for workers ------------------------------------------------------------------------------------------------ */
 
-/* The worker of this node that takes the message. (any worker) */
-struct worker *runtime_worker_for(struct runtime *, const struct message *);
-struct worker *runtime_coordinator(struct runtime *, uint32_t index);
+/* The actor of this node that takes the message. (any worker) */
+struct hosted *runtime_actor_for(struct runtime *, const struct message *);
+/* The index may be any: there are only so many, and they take turns. (any thread) */
+struct hosted *runtime_coordinator(struct runtime *, uint32_t index);
+struct hosted *runtime_replica(struct runtime *, uint32_t index);
+struct hosted *runtime_gossip(struct runtime *);
 /* This node's own row with current figures. (any worker) */
 void runtime_self(struct runtime *, struct gossip_row *row_out);
 /* How each shard is: node->shard_count of them. (any worker) */

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include "node/driver/inbound.h"
 #include "node/driver/jobs.h"
@@ -14,6 +15,7 @@
 enum {
 	ARENA_SIZE = 64 * 1024 - 256, /* bytes: one batch or a few; below malloc's mmap threshold */
 	ARENA_USED_MAX = 48 * 1024,   /* bytes: then the next batch begins a new one */
+	LOCAL_STEPS_MAX = 4096,       /* of messages between its own actors in one batch: others wait for it too */
 };
 
 static uint64_t unix_ms(void)
@@ -41,49 +43,87 @@ struct arena *worker_arena(struct worker *self)
 	return self->effects.arena;
 }
 
-static void step(struct worker *self, struct event *event)
+static void submit_jobs(struct hosted *);
+
+/* What concerns the actor alone is taken at once; messages and notes gather until they are delivered. */
+static void step(struct hosted *actor, struct event *event)
 {
+	struct worker *self = actor->worker;
 	event->now_us = self->now_us;
 	event->now_ms = self->now_ms;
-	node_step(self->runtime->node, self->kind, self->index, event, &self->effects);
-	self->timer_us = self->effects.timer_us;
+	node_step(self->runtime->node, actor->kind, actor->index, event, &self->effects);
+	actor->timer_us = self->effects.timer_us;
+	actor->sync |= self->effects.sync;
+	actor->worked = true;
+	self->effects.sync = false;
+	if (self->effects.job_count > 0)
+		submit_jobs(actor);
 }
 
-void worker_step(struct worker *self, enum event_type type, struct message *message)
+void worker_step(struct hosted *actor, enum event_type type, struct message *message)
 {
 	struct event event = {.type = type, .message = message};
-	step(self, &event);
+	step(actor, &event);
 }
 
-static void step_synced(struct worker *self, int status)
+static void step_synced(struct hosted *actor, int status)
 {
 	struct event event = {.type = EVENT_SYNCED, .status = status};
-	step(self, &event);
+	step(actor, &event);
 }
 
-static void step_job(struct worker *self, struct job_mail *mail)
+static void step_job(struct job_mail *mail)
 {
 	struct event event = {.type = EVENT_JOB_DONE, .job = mail->job};
+	struct hosted *actor = mail->owner;
 	free(mail);
-	step(self, &event);
+	step(actor, &event);
+}
+
+static void submit_jobs(struct hosted *actor)
+{
+	struct worker *self = actor->worker;
+	struct engine_job *jobs[EFFECTS_JOBS_MAX];
+	uint32_t count = self->effects.job_count;
+	memcpy(jobs, self->effects.jobs, sizeof jobs);
+	self->effects.job_count = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		int error = jobs_submit(self->runtime->jobs, jobs[i], &self->mailbox, actor);
+		if (error == 0)
+			continue;
+		/* Out of memory for a queue entry: run it here, late is better than never. At the end it goes back unrun. */
+		struct event event = {.type = EVENT_JOB_DONE, .job = jobs[i]};
+		if (error != -ESHUTDOWN)
+			engine_job_run(jobs[i]);
+		step(actor, &event);
+	}
 }
 
 /* ---- delivering ------------------------------------------------------------------------------------------------- */
 
-void worker_post(struct worker *from, struct worker *to, struct message *message)
+static void wake_later(struct worker *self, struct worker *to)
 {
-	mailbox_put(&to->mailbox, MAIL_MESSAGE, &message->mail);
-	for (uint32_t i = 0; i < from->to_wake_count; i++)
-		if (from->to_wake[i] == to)
+	for (uint32_t i = 0; i < self->to_wake_count; i++)
+		if (self->to_wake[i] == to)
 			return;
-	from->to_wake[from->to_wake_count++] = to;
+	self->to_wake[self->to_wake_count++] = to;
+}
+
+void worker_post(struct worker *from, struct message *message)
+{
+	struct worker *to = runtime_actor_for(from->runtime, message)->worker;
+	if (to == from) {
+		message_list_add(&from->local, message);
+		return;
+	}
+	mailbox_put(&to->mailbox, MAIL_MESSAGE, &message->mail);
+	wake_later(from, to);
 }
 
 static void wake_all(struct worker *self)
 {
 	for (uint32_t i = 0; i < self->to_wake_count; i++)
-		if (self->to_wake[i] != self)
-			mailbox_wake(&self->to_wake[i]->mailbox);
+		mailbox_wake(&self->to_wake[i]->mailbox);
 	self->to_wake_count = 0;
 }
 
@@ -97,7 +137,7 @@ static void deliver_one(struct worker *self, struct message *message)
 		inbound_answer(self, message);
 		break;
 	case WAY_LOCAL:
-		worker_post(self, runtime_worker_for(self->runtime, message), message);
+		worker_post(self, message);
 		break;
 	case WAY_BUS:
 		runtime_broadcast(self->runtime, message);
@@ -127,24 +167,28 @@ static void deliver(struct worker *self)
 	struct message *message;
 	while ((message = message_list_take(&self->effects.messages)) != NULL)
 		deliver_one(self, message);
-	outbound_flush(self);
-	wake_all(self);
 }
 
-static void submit_jobs(struct worker *self)
+static void receive(struct worker *self, struct message *message)
 {
-	for (uint32_t i = 0; i < self->effects.job_count; i++) {
-		struct engine_job *job = self->effects.jobs[i];
-		int error = jobs_submit(self->runtime->jobs, job, &self->mailbox);
-		if (error == 0)
-			continue;
-		/* Out of memory for a queue entry: run it here, late is better than never. At the end it goes back unrun. */
-		struct event event = {.type = EVENT_JOB_DONE, .job = job};
-		if (error != -ESHUTDOWN)
-			engine_job_run(job);
-		step(self, &event);
+	worker_step(runtime_actor_for(self->runtime, message), EVENT_MESSAGE, message);
+}
+
+/* Messages between actors of this worker, and those that they send on: in rounds, but not for ever. What is left over
+ * keeps the worker awake. */
+static void deliver_local(struct worker *self)
+{
+	deliver(self);
+	for (uint32_t steps = 0; self->local.count > 0 && steps < LOCAL_STEPS_MAX; steps++) {
+		receive(self, message_list_take(&self->local));
+		deliver(self);
 	}
-	self->effects.job_count = 0;
+}
+
+static void flush(struct worker *self)
+{
+	outbound_flush(self);
+	wake_all(self);
 }
 
 /* ---- one batch -------------------------------------------------------------------------------------------------- */
@@ -161,7 +205,7 @@ static bool drain(struct worker *self)
 			outbound_complete(self, caa_container_of(node, struct rpc_pending, mail));
 	if (mailbox_take(&self->mailbox, MAIL_MESSAGE, &taken))
 		while ((node = mail_next(&taken)) != NULL && (any = true))
-			worker_step(self, EVENT_MESSAGE, caa_container_of(node, struct message, mail));
+			receive(self, caa_container_of(node, struct message, mail));
 	if (mailbox_take(&self->mailbox, MAIL_CALL, &taken))
 		while ((node = mail_next(&taken)) != NULL && (any = true))
 			inbound_call(self, caa_container_of(node, struct rpc_call, mail));
@@ -170,7 +214,7 @@ static bool drain(struct worker *self)
 			inbound_bus(self, caa_container_of(node, struct bus_mail, mail));
 	if (mailbox_take(&self->mailbox, MAIL_JOB, &taken))
 		while ((node = mail_next(&taken)) != NULL && (any = true))
-			step_job(self, caa_container_of(node, struct job_mail, mail));
+			step_job(caa_container_of(node, struct job_mail, mail));
 	/* Last: the commit that follows it then holds all of the above. */
 	if (mailbox_take(&self->mailbox, MAIL_COMMIT, &taken))
 		while ((node = mail_next(&taken)) != NULL && (any = true))
@@ -180,80 +224,125 @@ static bool drain(struct worker *self)
 
 /* ---- group commit (engine.md) --------------------------------------------------------------------------------------- */
 
-static struct shard *shard_of(const struct worker *self)
+static struct shard *shard_of(const struct hosted *actor)
 {
-	return engine_shard(self->runtime->node->engine, self->index);
+	return engine_shard(actor->worker->runtime->node->engine, actor->index);
 }
 
 /* While the disk syncs, this thread goes on: what comes meanwhile is the next commit. */
-static void begin_commit(struct worker *self)
+static void begin_commit(struct hosted *actor)
 {
 	struct engine_commit *commit;
-	int status = shard_commit_begin(shard_of(self), &commit);
-	self->effects.sync = false;
+	int status = shard_commit_begin(shard_of(actor), &commit);
+	actor->sync = false;
 	if (status == 0 && commit != NULL) {
-		self->committing = true;
-		committer_submit(self->committer, commit, shard_pressure(shard_of(self)));
+		actor->committing = true;
+		committer_submit(actor->committer, commit, shard_pressure(shard_of(actor)));
 	} else {
-		step_synced(self, status);
+		step_synced(actor, status);
 	}
 }
 
 static void end_commit(struct worker *self, struct commit_mail *mail)
 {
 	struct engine_commit *commit = mail->commit;
-	self->committing = false;
-	step_synced(self, shard_commit_end(shard_of(self), &commit));
+	uint32_t i = 0;
+	while (self->actors[i]->committer != mail->committer)
+		i++;
+	self->actors[i]->committing = false;
+	step_synced(self->actors[i], shard_commit_end(shard_of(self->actors[i]), &commit));
 }
 
 /* Messages leave before the sync begins: the other replicas write while this one does. */
-static void deliver_and_commit(struct worker *self)
+static void commit(struct worker *self)
 {
-	deliver(self);
-	while (self->effects.sync) {
-		begin_commit(self);
-		deliver(self);
-	}
-	submit_jobs(self);
-	deliver(self);
+	for (uint32_t i = 0; i < self->actor_count; i++)
+		while (self->actors[i]->sync) {
+			begin_commit(self->actors[i]);
+			deliver(self);
+		}
 }
 
-static bool batch(struct worker *self)
+static void end_batch(struct worker *self)
+{
+	deliver_local(self);
+	for (uint32_t i = 0; i < self->actor_count; i++) {
+		struct hosted *actor = self->actors[i];
+		if (actor->worked)
+			worker_step(actor, EVENT_BATCH_END, NULL);
+		actor->worked = false;
+	}
+	deliver(self);
+	flush(self);
+	commit(self);
+	flush(self);
+}
+
+static bool step_timers(struct worker *self)
+{
+	bool any = false;
+	for (uint32_t i = 0; i < self->actor_count; i++) {
+		if (self->actors[i]->timer_us > self->now_us)
+			continue;
+		worker_step(self->actors[i], EVENT_TIMER, NULL);
+		any = true;
+	}
+	return any;
+}
+
+static void begin_batch(struct worker *self)
 {
 	self->now_us = rpc_now_us();
 	self->now_ms = unix_ms();
 	renew_arena(self);
-	bool worked = drain(self);
-	if (self->timer_us <= self->now_us) {
-		worker_step(self, EVENT_TIMER, NULL);
-		worked = true;
-	}
-	if (worked) {
-		worker_step(self, EVENT_BATCH_END, NULL);
-		deliver_and_commit(self);
-	}
-	if (worked)
-		atomic_fetch_add_explicit(&self->busy_us, rpc_now_us() - self->now_us, memory_order_relaxed);
-	return worked;
+}
+
+static bool batch(struct worker *self)
+{
+	begin_batch(self);
+	bool worked = self->local.count > 0;
+	worked |= drain(self);
+	worked |= step_timers(self);
+	if (!worked)
+		return false;
+	end_batch(self);
+	atomic_fetch_add_explicit(&self->busy_us, rpc_now_us() - self->now_us, memory_order_relaxed);
+	return true;
+}
+
+static bool is_committing(const struct worker *self)
+{
+	for (uint32_t i = 0; i < self->actor_count; i++)
+		if (self->actors[i]->committing)
+			return true;
+	return false;
+}
+
+static uint64_t next_timer(const struct worker *self)
+{
+	uint64_t next_us = UINT64_MAX;
+	for (uint32_t i = 0; i < self->actor_count; i++)
+		if (self->actors[i]->timer_us < next_us)
+			next_us = self->actors[i]->timer_us;
+	return next_us;
 }
 
 static void *worker_main(void *arg)
 {
 	struct worker *self = arg;
 	ring_reader_register();
-	self->now_us = rpc_now_us();
-	self->now_ms = unix_ms();
-	renew_arena(self);
-	worker_step(self, EVENT_START, NULL);
-	deliver_and_commit(self);
+	begin_batch(self);
+	for (uint32_t i = 0; i < self->actor_count; i++)
+		worker_step(self->actors[i], EVENT_START, NULL);
+	end_batch(self);
 	for (;;) {
 		/* Asked before the batch, which then takes all that came before the stop. */
 		bool stopping = mailbox_stopping(&self->mailbox);
 		if (batch(self))
 			continue;
-		if (stopping && !self->committing)
+		if (stopping && !is_committing(self))
 			break;
-		ticker_set(self->runtime->ticker, self->slot, self->timer_us);
+		ticker_set(self->runtime->ticker, self->slot, next_timer(self));
 		mailbox_wait(&self->mailbox, UINT64_MAX);
 	}
 	ring_reader_unregister();
@@ -262,21 +351,42 @@ static void *worker_main(void *arg)
 
 /* ---- life --------------------------------------------------------------------------------------------------------- */
 
-int worker_init(struct worker *self, struct runtime *runtime, enum actor_kind kind, uint32_t index,
-		uint32_t worker_count)
+int worker_init(struct worker *self, struct runtime *runtime, uint32_t slot, uint32_t worker_count,
+		uint32_t actor_count)
 {
-	*self = (struct worker){.runtime = runtime, .kind = kind, .index = index, .timer_us = UINT64_MAX};
+	*self = (struct worker){.runtime = runtime, .slot = slot};
 	mailbox_init(&self->mailbox);
 	exchange_init(&self->exchange, &(struct exchange_options){0});
 	self->to_wake = calloc(worker_count, sizeof(struct worker *));
+	self->actors = calloc(actor_count, sizeof(struct hosted *));
 	struct arena *arena = arena_create(ARENA_SIZE, SIZE_MAX);
 	effects_init(&self->effects, arena);
-	return self->to_wake == NULL || arena == NULL ? -ENOMEM : 0;
+	return self->to_wake == NULL || self->actors == NULL || arena == NULL ? -ENOMEM : 0;
+}
+
+void worker_host(struct worker *self, struct hosted *actor)
+{
+	actor->worker = self;
+	actor->timer_us = UINT64_MAX;
+	self->actors[self->actor_count++] = actor;
+}
+
+struct hosted *worker_coordinator(struct worker *self)
+{
+	for (uint32_t i = 0; i < self->actor_count; i++) {
+		struct hosted *actor = self->actors[self->next_coordinator++ % self->actor_count];
+		if (actor->kind == ACTOR_COORDINATOR)
+			return actor;
+	}
+	return NULL;
 }
 
 int worker_start(struct worker *self)
 {
-	int error = self->kind == ACTOR_REPLICA ? committer_start(&self->mailbox, &self->committer) : 0;
+	int error = 0;
+	for (uint32_t i = 0; error == 0 && i < self->actor_count; i++)
+		if (self->actors[i]->kind == ACTOR_REPLICA)
+			error = committer_start(&self->mailbox, &self->actors[i]->committer);
 	if (error < 0)
 		return error;
 	sigset_t all, before;
@@ -290,11 +400,12 @@ int worker_start(struct worker *self)
 
 void worker_stop(struct worker *self)
 {
-	if (!self->started)
-		return;
-	mailbox_stop(&self->mailbox);
-	pthread_join(self->thread, NULL);
-	committer_stop(&self->committer);
+	if (self->started) {
+		mailbox_stop(&self->mailbox);
+		pthread_join(self->thread, NULL);
+	}
+	for (uint32_t i = 0; i < self->actor_count; i++)
+		committer_stop(&self->actors[i]->committer);
 	self->started = false;
 }
 
@@ -314,9 +425,12 @@ static void discard_mail(struct worker *self)
 void worker_fini(struct worker *self)
 {
 	discard_mail(self);
+	message_list_free(&self->local);
 	exchange_fini(&self->exchange);
 	arena_unref(self->effects.arena);
 	free(self->to_wake);
+	free(self->actors);
+	self->actors = NULL;
 	self->effects.arena = NULL;
 	self->to_wake = NULL;
 }

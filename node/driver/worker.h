@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Worker: the production driver of one actor: a thread, a mailbox, a timer (event.h says what a driver does).
+/* Worker: the production driver of actors: a thread, a mailbox, a timer (event.h says what a driver does).
  *
- * It drains its mailbox as one batch, steps each event, ends the batch, and delivers: to actors of this node through
- * their mailboxes, to others as one message per peer and kind (outbound.h), to clients as replies (inbound.h). So
- * batches need no timer and cost no latency when there is little to do, and grow by themselves under load.
+ * Which actors a worker hosts is the placement's matter (placement.h). A worker drains its mailbox as one batch, steps each
+ * event, ends the batch for the actors that worked, and delivers: to actors that it hosts through a list of its own, to
+ * others of this node through their workers' mailboxes, to other nodes as one message per peer and kind (outbound.h), to
+ * clients as replies (inbound.h). So batches need no timer and cost no latency when there is little to do, and grow by
+ * themselves under load.
  *
  * Threading   worker_init, start, stop, fini: the main thread. The mailbox and the published figures: any thread.
  * Ownership   Borrows the runtime.
  * Errors      worker_start: -errno of pthread_create.
+ * Invariants  T3 Two messages from one actor to another keep their order: both go by the list or both by the mailbox, as
+ *             the placement never changes.
+ *             T4 A step is never run inside a step.
  */
 #ifndef KVRING_NODE_WORKER_H
 #define KVRING_NODE_WORKER_H
@@ -22,22 +27,35 @@
 
 struct runtime;
 
-struct worker {
-	struct runtime *runtime;
+/* An actor on its thread. */
+struct hosted {
+	struct worker *worker;
 	enum actor_kind kind;
 	uint32_t index;
-	uint32_t slot; /* among all workers: the ticker's */
-	pthread_t thread;
-	bool started;
-	struct mailbox mailbox;
 	struct committer *committer; /* replica */
 
 	/* owned by the thread */
+	uint64_t timer_us;
+	bool worked;     /* since its last EVENT_BATCH_END */
+	bool sync;       /* it asked for a commit */
+	bool committing; /* a commit is with the committer */
+};
+
+struct worker {
+	struct runtime *runtime;
+	uint32_t slot; /* among all workers: the ticker's */
+	struct hosted **actors;
+	uint32_t actor_count;
+	pthread_t thread;
+	bool started;
+	struct mailbox mailbox;
+
+	/* owned by the thread */
 	struct effects effects;
+	struct message_list local; /* to actors that it hosts itself */
+	uint32_t next_coordinator; /* whose turn among those it hosts */
 	struct exchange exchange;
 	uint64_t now_us, now_ms; /* of this batch */
-	uint64_t timer_us;
-	bool committing;         /* a commit is with the committer */
 	struct worker **to_wake; /* whose mailboxes got something in this batch */
 	uint32_t to_wake_count;
 	struct notes notes;
@@ -46,16 +64,20 @@ struct worker {
 	_Atomic uint64_t busy_us;
 };
 
-/* Before any worker starts: from then on its mailbox takes mail. worker_count bounds whom it can wake. */
-RPC_OK int worker_init(struct worker *, struct runtime *, enum actor_kind, uint32_t index, uint32_t worker_count);
+/* Before any worker starts: from then on its mailbox takes mail. worker_count and actor_count: of all workers. */
+RPC_OK int worker_init(struct worker *, struct runtime *, uint32_t slot, uint32_t worker_count, uint32_t actor_count);
+/* Before it starts. */
+void worker_host(struct worker *, struct hosted *);
 RPC_OK int worker_start(struct worker *);
 /* Asks the thread to end once its mailbox is empty, and waits. */
 void worker_stop(struct worker *);
 void worker_fini(struct worker *);
-/* Steps the worker's actor. Own thread. */
-void worker_step(struct worker *, enum event_type, struct message *);
-/* Puts a message into another worker's mailbox; woken at the end of this worker's batch. Own thread. */
-void worker_post(struct worker *from, struct worker *to, struct message *);
+/* Steps one of its actors. Own thread, in no step. */
+void worker_step(struct hosted *, enum event_type, struct message *);
+/* A message to any actor of this node, from this worker: to one of its own it comes in this batch. Own thread. */
+void worker_post(struct worker *from, struct message *);
+/* One of the coordinators that it hosts, in turn; NULL when it hosts none. Own thread. */
+struct hosted *worker_coordinator(struct worker *);
 /* The arena of this batch, with room for a message. Own thread. */
 struct arena *worker_arena(struct worker *);
 

@@ -110,7 +110,7 @@ static void test_each_job_runs_once_and_comes_back(void **state)
 	mailbox_init(&mailbox);
 	assert_int_equal(jobs_start(2, &jobs), 0);
 	for (int i = 0; i < JOBS; i++)
-		assert_int_equal(jobs_submit(jobs, &work[i], &mailbox), 0);
+		assert_int_equal(jobs_submit(jobs, &work[i], &mailbox, NULL), 0);
 	assert_int_equal(collect(&mailbox, JOBS), JOBS);
 	for (int i = 0; i < JOBS; i++)
 		assert_int_equal(work[i].runs, 1);
@@ -130,7 +130,7 @@ static void test_stop_runs_what_is_queued(void **state)
 	mailbox_init(&mailbox);
 	assert_int_equal(jobs_start(1, &jobs), 0);
 	for (int i = 0; i < JOBS; i++)
-		assert_int_equal(jobs_submit(jobs, &work[i], &mailbox), 0);
+		assert_int_equal(jobs_submit(jobs, &work[i], &mailbox, NULL), 0);
 	jobs_stop(jobs);
 	jobs_destroy(&jobs);
 	for (int i = 0; i < JOBS; i++)
@@ -148,7 +148,7 @@ static void test_what_comes_after_the_stop_is_refused(void **state)
 	mailbox_init(&mailbox);
 	assert_int_equal(jobs_start(1, &jobs), 0);
 	jobs_stop(jobs);
-	assert_int_equal(jobs_submit(jobs, &late, &mailbox), -ESHUTDOWN);
+	assert_int_equal(jobs_submit(jobs, &late, &mailbox, NULL), -ESHUTDOWN);
 	assert_int_equal(late.runs, 0);
 	jobs_destroy(&jobs);
 }
@@ -165,7 +165,7 @@ static void test_threads_work_side_by_side(void **state)
 	mailbox_init(&mailbox);
 	assert_int_equal(jobs_start(2, &jobs), 0);
 	for (int i = 0; i < 2; i++)
-		assert_int_equal(jobs_submit(jobs, &work[i], &mailbox), 0);
+		assert_int_equal(jobs_submit(jobs, &work[i], &mailbox, NULL), 0);
 	assert_int_equal(collect(&mailbox, 2), 2);
 	jobs_stop(jobs);
 	jobs_destroy(&jobs);
@@ -188,7 +188,7 @@ static void test_deep_merges_block_nobody(void **state)
 	for (int i = 0; i < COUNT; i++) {
 		work[i].urgency = urgencies[i];
 		work[i].hold = &hold;
-		assert_int_equal(jobs_submit(jobs, &work[i], &mailbox), 0);
+		assert_int_equal(jobs_submit(jobs, &work[i], &mailbox, NULL), 0);
 	}
 	assert_int_equal(collect(&mailbox, COUNT), COUNT);
 	assert_int_equal(hold.most_deep, 1);
@@ -224,7 +224,7 @@ static void test_one_thread_is_kept_for_flushes(void **state)
 							    : ENGINE_URGENCY_NEWEST;
 			if (i == MERGES - 1)
 				await_merges(&crowd, MERGES - 1);
-			assert_int_equal(jobs_submit(jobs, &work[i], &mailbox), 0);
+			assert_int_equal(jobs_submit(jobs, &work[i], &mailbox, NULL), 0);
 		}
 		assert_int_equal(collect(&mailbox, MERGES + 1), MERGES + 1);
 		jobs_stop(jobs);
@@ -243,7 +243,7 @@ static void *submit_and_collect(void *arg)
 {
 	struct submitter *submitter = arg;
 	for (int i = 0; i < JOBS; i++)
-		assert_int_equal(jobs_submit(submitter->jobs, &submitter->work[i], &submitter->mailbox), 0);
+		assert_int_equal(jobs_submit(submitter->jobs, &submitter->work[i], &submitter->mailbox, NULL), 0);
 	collect(&submitter->mailbox, JOBS);
 	return NULL;
 }

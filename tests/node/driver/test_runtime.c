@@ -55,6 +55,8 @@ static void *run(void *arg)
 	return NULL;
 }
 
+static uint32_t threads; /* of the actors, see placement.h */
+
 static void open_node(struct scene *scene, uint64_t request_bytes)
 {
 	struct runtime_options options = {
@@ -66,6 +68,7 @@ static void open_node(struct scene *scene, uint64_t request_bytes)
 		.client_listen = scene->client,
 		.peer_listen = scene->peer,
 		.bus_listen = scene->bus,
+		.threads = threads,
 		.job_threads = 1,
 		.request_bytes = request_bytes,
 	};
@@ -371,6 +374,10 @@ int main(void)
 	sigaddset(&signals, SIGTERM);
 	sigprocmask(SIG_BLOCK, &signals, NULL); /* before any thread: all inherit it */
 	log_open("test", LOG_LEVEL_ERROR);
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	int failed = cmocka_run_group_tests_name("each actor on its own thread", tests, NULL, NULL);
+	threads = 1;
+	failed += cmocka_run_group_tests_name("all on one thread", tests, NULL, NULL);
+	threads = 2;
+	failed += cmocka_run_group_tests_name("coordinator beside replica, on two threads", tests, NULL, NULL);
 	_exit(failed); /* as kvnode does: NNG 1.5.2 may crash in its exit handlers */
 }
