@@ -87,13 +87,13 @@ static int check_store(void *arg, const uint8_t *bytes, size_t size)
 	struct store_reading *reading = arg;
 	struct engine_error found = {{0}};
 	struct format_header header;
-	int rc = format_header_read(bytes, size, FORMAT_STORE, reading->path, &header, &found);
+	int error = format_header_read(bytes, size, FORMAT_STORE, reading->path, &header, &found);
 
-	if (rc)
-		return format_error(reading->error_out, rc, "%.300s%s", found.text,
-				    rc == -EBADMSG ? "; restore it from a backup or a checkpoint: it only says how "
-						     "many shards there are"
-						   : "");
+	if (error)
+		return format_error(reading->error_out, error, "%.300s%s", found.text,
+				    error == -EBADMSG ? "; restore it from a backup or a checkpoint: it only says how "
+							"many shards there are"
+						      : "");
 	if (size != FORMAT_HEADER_SIZE || !header.a || header.a > ENGINE_SHARDS_MAX)
 		return format_error(reading->error_out, -EBADMSG,
 				    "%s: damaged: it says that there are %" PRIu64
@@ -107,14 +107,14 @@ int engine_read_shard_count(const struct fs *fs, const char *directory, uint32_t
 			    struct engine_error *error_out)
 {
 	struct store_reading reading = {.error_out = error_out};
-	int rc;
+	int error;
 
 	store_path(reading.path, directory, "STORE");
-	rc = fs_check_file(fs, reading.path, 4096, check_store, &reading);
-	*shard_count_out = rc ? 0 : reading.shard_count;
-	if (rc && rc != -ENOENT && rc != -EBADMSG && rc != -ENOTSUP)
-		return format_error(error_out, rc, "%s: cannot read: %s", reading.path, strerror(-rc));
-	return rc;
+	error = fs_check_file(fs, reading.path, 4096, check_store, &reading);
+	*shard_count_out = error ? 0 : reading.shard_count;
+	if (error && error != -ENOENT && error != -EBADMSG && error != -ENOTSUP)
+		return format_error(error_out, error, "%s: cannot read: %s", reading.path, strerror(-error));
+	return error;
 }
 
 static int visit_is_data(void *arg, const char *name)
@@ -131,51 +131,51 @@ static int check_no_data(const struct engine *engine, struct engine_error *error
 {
 	for (uint32_t i = 0; i < ENGINE_SHARDS_MAX; i++) {
 		struct files files;
-		int rc;
+		int error;
 
 		files_init(&files, engine->options.fs, engine->directory, i);
-		rc = files.fs->list(files.fs, files.directory, visit_is_data, NULL);
-		if (rc == -ENOENT)
+		error = files.fs->list(files.fs, files.directory, visit_is_data, NULL);
+		if (error == -ENOENT)
 			return 0;
-		if (rc == -EEXIST)
+		if (error == -EEXIST)
 			return format_error(error_out, -EBADMSG,
 					    "%s/STORE is missing, but %s holds data: restore STORE", engine->directory,
 					    files.directory);
-		if (rc)
-			return format_error(error_out, rc, "%s: cannot list: %s", files.directory, strerror(-rc));
+		if (error)
+			return format_error(error_out, error, "%s: cannot list: %s", files.directory, strerror(-error));
 	}
 	return 0;
 }
 
 static int create_store(struct engine *engine, struct engine_error *error_out)
 {
-	int rc = check_no_data(engine, error_out);
+	int error = check_no_data(engine, error_out);
 
 	if (!engine->options.shard_count)
 		engine->options.shard_count = 1;
-	for (uint32_t i = 0; rc == 0 && i < engine->options.shard_count; i++)
-		rc = shard_create_files(&engine->options, i, error_out);
-	if (rc)
-		return rc;
-	rc = engine->options.fs->sync_dir(engine->options.fs, engine->directory);
-	if (rc == 0)
-		rc = write_store(engine->options.fs, engine->directory, engine->options.shard_count);
-	if (rc)
-		format_error(error_out, rc, "%s: cannot create: %s", engine->directory, strerror(-rc));
-	return rc;
+	for (uint32_t i = 0; error == 0 && i < engine->options.shard_count; i++)
+		error = shard_create_files(&engine->options, i, error_out);
+	if (error)
+		return error;
+	error = engine->options.fs->sync_dir(engine->options.fs, engine->directory);
+	if (error == 0)
+		error = write_store(engine->options.fs, engine->directory, engine->options.shard_count);
+	if (error)
+		format_error(error_out, error, "%s: cannot create: %s", engine->directory, strerror(-error));
+	return error;
 }
 
 static int find_store(struct engine *engine, struct engine_error *error_out)
 {
 	uint32_t shard_count;
-	int rc = engine_read_shard_count(engine->options.fs, engine->directory, &shard_count, error_out);
+	int error = engine_read_shard_count(engine->options.fs, engine->directory, &shard_count, error_out);
 
-	if (rc == -ENOENT && engine->options.create_if_missing)
+	if (error == -ENOENT && engine->options.create_if_missing)
 		return create_store(engine, error_out);
-	if (rc == -ENOENT)
-		return format_error(error_out, rc, "%s: there is no store (no file STORE)", engine->directory);
-	if (rc)
-		return rc;
+	if (error == -ENOENT)
+		return format_error(error_out, error, "%s: there is no store (no file STORE)", engine->directory);
+	if (error)
+		return error;
 	if (engine->options.shard_count && engine->options.shard_count != shard_count)
 		return format_error(error_out, -EINVAL,
 				    "%s has %u shards, %u were asked for: the number is fixed when a store is created",
@@ -190,63 +190,64 @@ static int lock_directory(struct engine *engine, struct engine_error *error_out)
 {
 	const struct fs *fs = engine->options.fs;
 	char path[FILES_PATH_MAX];
-	int rc = 0;
+	int error = 0;
 
 	if (engine->options.create_if_missing)
-		rc = fs_make_directory(fs, engine->directory);
-	if (rc && rc != -EEXIST && !fs_is_passing(rc)) /* a full disk may hold the directory all the same */
-		return format_error(error_out, rc, "%s: cannot create: %s", engine->directory, strerror(-rc));
+		error = fs_make_directory(fs, engine->directory);
+	if (error && error != -EEXIST && !fs_is_passing(error)) /* a full disk may hold the directory all the same */
+		return format_error(error_out, error, "%s: cannot create: %s", engine->directory, strerror(-error));
 	store_path(path, engine->directory, "LOCK");
-	rc = fs->lock(fs, path, &engine->lock);
-	if (rc == -EWOULDBLOCK)
-		return format_error(error_out, rc, "%s: in use by another process (LOCK is held)", engine->directory);
-	if (rc)
-		return format_error(error_out, rc, "%s: cannot lock: %s", path, strerror(-rc));
+	error = fs->lock(fs, path, &engine->lock);
+	if (error == -EWOULDBLOCK)
+		return format_error(error_out, error, "%s: in use by another process (LOCK is held)",
+				    engine->directory);
+	if (error)
+		return format_error(error_out, error, "%s: cannot lock: %s", path, strerror(-error));
 	return 0;
 }
 
 static int open_shards(struct engine *engine, struct engine_error *error_out)
 {
-	int rc = 0;
+	int error = 0;
 
 	engine->shards = calloc(engine->options.shard_count, sizeof(struct shard *));
-	if (!engine->shards)
+	if (engine->shards == NULL)
 		return -ENOMEM;
-	for (uint32_t i = 0; rc == 0 && i < engine->options.shard_count; i++) {
-		rc = shard_open(engine, &engine->options, i, &engine->shards[i], error_out);
-		engine->shard_count += rc == 0;
+	for (uint32_t i = 0; error == 0 && i < engine->options.shard_count; i++) {
+		error = shard_open(engine, &engine->options, i, &engine->shards[i], error_out);
+		engine->shard_count += error == 0;
 	}
-	return rc;
+	return error;
 }
 
 int engine_open(const struct engine_options *options, struct engine **out, struct engine_error *error_out)
 {
 	struct engine *engine;
-	int rc;
+	int error;
 
 	if (error_out)
 		error_out->text[0] = '\0';
-	rc = check_options(options, error_out);
-	if (rc)
-		return rc;
-	engine = calloc(1, sizeof(*engine));
-	if (!engine)
+	error = check_options(options, error_out);
+	if (error)
+		return error;
+	engine = calloc(1, sizeof *engine);
+	if (engine == NULL)
 		return format_error(error_out, -ENOMEM, "out of memory");
 	engine->options = *options;
 	snprintf(engine->directory, sizeof(engine->directory), "%s", options->directory);
 	engine->options.directory = engine->directory;
 	if (!engine->options.fs)
 		engine->options.fs = fs_posix();
-	rc = lock_directory(engine, error_out);
-	if (rc == 0)
-		rc = find_store(engine, error_out);
-	if (rc == 0)
-		rc = open_shards(engine, error_out);
-	if (rc) {
+	error = lock_directory(engine, error_out);
+	if (error == 0)
+		error = find_store(engine, error_out);
+	if (error == 0)
+		error = open_shards(engine, error_out);
+	if (error) {
 		if (error_out && !error_out->text[0])
-			format_error(error_out, rc, "%s: cannot open: %s", options->directory, strerror(-rc));
+			format_error(error_out, error, "%s: cannot open: %s", options->directory, strerror(-error));
 		engine_close(&engine);
-		return rc;
+		return error;
 	}
 	*out = engine;
 	return 0;
@@ -255,21 +256,21 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
 int engine_close(struct engine **engine)
 {
 	struct engine *it = *engine;
-	int rc = 0;
+	int error = 0;
 
 	*engine = NULL;
-	if (!it)
+	if (it == NULL)
 		return 0;
 	for (uint32_t i = 0; i < it->shard_count; i++) {
 		int shard_rc = shard_close(&it->shards[i]);
 
-		rc = rc ? rc : shard_rc;
+		error = error ? error : shard_rc;
 	}
 	if (it->lock)
 		it->options.fs->close(it->lock);
 	free(it->shards);
 	free(it);
-	return rc;
+	return error;
 }
 
 uint32_t engine_shard_count(const struct engine *engine)
@@ -316,26 +317,26 @@ static int link_files(struct shard *shard, const struct files *to)
 {
 	const struct fs *fs = shard->files.fs;
 	struct log_links logs = {&shard->files, to, 0, 0};
-	int rc = 0;
+	int error = 0;
 
 	if (shard->retired_count) {
 		logs.first = shard->retired[0].first_log;
 		logs.last = shard->retired[shard->retired_count - 1].last_log;
 	}
-	for (size_t i = 0; rc == 0 && i < shard->state.table_count; i++) {
+	for (size_t i = 0; error == 0 && i < shard->state.table_count; i++) {
 		const struct manifest_table *table = shard->state.tables[i];
 
-		rc = link_file(&shard->files, to, FILE_TABLE, table->meta.number);
-		if (rc == -ENOENT && !table->sst->file)
-			rc = 0; /* missing here as well: its partitions are quarantined, here and there */
+		error = link_file(&shard->files, to, FILE_TABLE, table->meta.number);
+		if (error == -ENOENT && !table->sst->file)
+			error = 0; /* missing here as well: its partitions are quarantined, here and there */
 	}
-	if (rc == 0 && shard->state.tree.number)
-		rc = link_file(&shard->files, to, FILE_TREE, shard->state.tree.number);
-	if (rc == -ENOENT && shard->stats.tree_recounts)
-		rc = 0; /* missing here as well: who opens the copy counts again */
-	if (rc == 0 && shard->retired_count)
-		rc = fs->list(fs, shard->files.directory, link_log, &logs);
-	return rc;
+	if (error == 0 && shard->state.tree.number)
+		error = link_file(&shard->files, to, FILE_TREE, shard->state.tree.number);
+	if (error == -ENOENT && shard->stats.tree_recounts)
+		error = 0; /* missing here as well: who opens the copy counts again */
+	if (error == 0 && shard->retired_count)
+		error = fs->list(fs, shard->files.directory, link_log, &logs);
+	return error;
 }
 
 /* Everything up to now goes into closed segments and tables, which never change again and so can be shared by links. */
@@ -344,25 +345,26 @@ int shard_checkpoint(struct shard *shard, const char *directory, struct engine_e
 	const struct fs *fs = shard->files.fs;
 	struct manifest *manifest;
 	struct files to;
-	int rc = shard->is_dead ? -EIO : shard_sync(shard);
+	int error = shard->is_dead ? -EIO : shard_sync(shard);
 
 	files_init(&to, fs, directory, shard->files.shard_index);
-	if (rc == 0 && shard_memtable(shard)->entry_count)
-		rc = shard_rotate(shard);
-	if (rc == 0)
-		rc = shard_sync(shard);
-	if (rc == 0)
-		rc = fs->mkdir(fs, to.directory);
-	if (rc == 0)
-		rc = link_files(shard, &to);
-	if (rc == 0)
-		rc = manifest_create(&to, shard_new_number(shard), &shard->state, &manifest);
-	if (rc == 0) {
-		rc = manifest_sync_name(manifest);
+	if (error == 0 && shard_memtable(shard)->entry_count)
+		error = shard_rotate(shard);
+	if (error == 0)
+		error = shard_sync(shard);
+	if (error == 0)
+		error = fs->mkdir(fs, to.directory);
+	if (error == 0)
+		error = link_files(shard, &to);
+	if (error == 0)
+		error = manifest_create(&to, shard_new_number(shard), &shard->state, &manifest);
+	if (error == 0) {
+		error = manifest_sync_name(manifest);
 		manifest_close(&manifest);
 	}
-	if (rc)
-		return format_error(error_out, rc, "%s: cannot write a checkpoint: %s", to.directory, strerror(-rc));
+	if (error)
+		return format_error(error_out, error, "%s: cannot write a checkpoint: %s", to.directory,
+				    strerror(-error));
 	return 0;
 }
 
@@ -394,25 +396,26 @@ static void remove_checkpoint(const struct engine *engine, const char *directory
 int engine_checkpoint(struct engine *engine, const char *directory, struct engine_error *error_out)
 {
 	const struct fs *fs = engine->options.fs;
-	int rc;
+	int error;
 
 	if (strlen(directory) >= FILES_DIRECTORY_MAX)
 		return format_error(error_out, -EINVAL, "the directory's name is longer than %d bytes",
 				    FILES_DIRECTORY_MAX - 1);
-	rc = fs_make_directory(fs, directory);
-	if (rc)
-		return format_error(error_out, rc, "%s: cannot create: %s; a checkpoint needs a new directory",
-				    directory, strerror(-rc));
-	for (uint32_t i = 0; rc == 0 && i < engine->shard_count; i++)
-		rc = shard_checkpoint(engine->shards[i], directory, error_out);
-	if (rc == 0)
-		rc = fs->sync_dir(fs, directory);
-	if (rc == 0)
-		rc = write_store(fs, directory, engine->shard_count);
-	if (rc) {
+	error = fs_make_directory(fs, directory);
+	if (error)
+		return format_error(error_out, error, "%s: cannot create: %s; a checkpoint needs a new directory",
+				    directory, strerror(-error));
+	for (uint32_t i = 0; error == 0 && i < engine->shard_count; i++)
+		error = shard_checkpoint(engine->shards[i], directory, error_out);
+	if (error == 0)
+		error = fs->sync_dir(fs, directory);
+	if (error == 0)
+		error = write_store(fs, directory, engine->shard_count);
+	if (error) {
 		if (error_out && !error_out->text[0])
-			format_error(error_out, rc, "%s: cannot write a checkpoint: %s", directory, strerror(-rc));
+			format_error(error_out, error, "%s: cannot write a checkpoint: %s", directory,
+				     strerror(-error));
 		remove_checkpoint(engine, directory);
 	}
-	return rc;
+	return error;
 }

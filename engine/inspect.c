@@ -69,16 +69,16 @@ struct table_scan {
 static int scan_block(struct inspect *it, const struct sst *sst, const struct block *block, struct table_scan *scan)
 {
 	struct buffer key = {0};
-	int rc = 0;
+	int error = 0;
 
-	for (uint32_t i = 0; rc == 0 && i < block->view.count; i++) {
+	for (uint32_t i = 0; error == 0 && i < block->view.count; i++) {
 		struct block_entry entry;
 
 		block_entry_at(&block->view, i, &entry);
-		rc = buffer_assign(&key, (struct engine_slice){block->view.prefix, block->view.prefix_size});
-		if (rc == 0)
-			rc = buffer_append(&key, entry.suffix.data, entry.suffix.size);
-		if (rc)
+		error = buffer_assign(&key, (struct engine_slice){block->view.prefix, block->view.prefix_size});
+		if (error == 0)
+			error = buffer_append(&key, entry.suffix.data, entry.suffix.size);
+		if (error)
 			break;
 		if (scan->entries && format_compare(buffer_slice(&scan->last_key), buffer_slice(&key)) >= 0) {
 			fprintf(it->out, "table %" PRIu64 ": ", sst->meta.number);
@@ -87,45 +87,45 @@ static int scan_block(struct inspect *it, const struct sst *sst, const struct bl
 		print_entry(it, buffer_slice(&key), entry.type, entry.value.size);
 		scan->entries++;
 		scan->deletes += entry.type == ENTRY_DELETE;
-		rc = buffer_assign(&scan->last_key, buffer_slice(&key));
+		error = buffer_assign(&scan->last_key, buffer_slice(&key));
 	}
 	buffer_fini(&key);
-	return rc;
+	return error;
 }
 
 static int scan_table(struct inspect *it, struct sst *sst)
 {
 	struct table_scan scan = {0};
-	struct engine_error error;
+	struct engine_error why;
 	struct sst_stream stream;
 	bool whole = true;
-	int rc = 0;
+	int error = 0;
 
 	sst_stream_init(&stream, sst);
-	for (uint32_t i = 0; rc == 0 && i < sst->block_count; i++) {
+	for (uint32_t i = 0; error == 0 && i < sst->block_count; i++) {
 		struct block *block;
 
-		rc = sst_stream_block(&stream, i, &block, &error);
-		if (rc == -EBADMSG) {
-			found_damage(it, error.text);
+		error = sst_stream_block(&stream, i, &block, &why);
+		if (error == -EBADMSG) {
+			found_damage(it, why.text);
 			whole = false;
-			rc = 0;
+			error = 0;
 			continue;
 		}
-		if (rc)
+		if (error)
 			break;
-		rc = scan_block(it, sst, block, &scan);
+		error = scan_block(it, sst, block, &scan);
 		block_release(block);
 		it->result->blocks++;
 	}
-	if (rc == 0 && whole && (scan.entries != sst->meta.entry_count || scan.deletes != sst->meta.delete_count)) {
+	if (error == 0 && whole && (scan.entries != sst->meta.entry_count || scan.deletes != sst->meta.delete_count)) {
 		fprintf(it->out, "table %" PRIu64 ": ", sst->meta.number);
 		found_damage(it, "the manifest counts other entries than there are");
 	}
 	it->result->entries += scan.entries;
 	buffer_fini(&scan.last_key);
 	sst_stream_fini(&stream);
-	return rc;
+	return error;
 }
 
 static void print_table(struct inspect *it, const struct manifest_table *table)
@@ -144,9 +144,9 @@ static void print_table(struct inspect *it, const struct manifest_table *table)
 
 static int inspect_table(struct inspect *it, struct cache *cache, const struct manifest_table *table)
 {
-	struct engine_error error = {{0}};
+	struct engine_error why = {{0}};
 	struct sst *sst;
-	int rc;
+	int error;
 
 	if (shows_files(it))
 		print_table(it, table);
@@ -154,29 +154,29 @@ static int inspect_table(struct inspect *it, struct cache *cache, const struct m
 	it->result->bytes += table->meta.size;
 	if (it->what != INSPECT_VERIFY && it->what != INSPECT_ENTRIES)
 		return 0;
-	rc = sst_open(&it->files, cache, &table->meta, &sst, &error);
-	if (rc == -EBADMSG || rc == -ENOTSUP) {
-		found_damage(it, error.text);
+	error = sst_open(&it->files, cache, &table->meta, &sst, &why);
+	if (error == -EBADMSG || error == -ENOTSUP) {
+		found_damage(it, why.text);
 		return 0;
 	}
-	if (rc)
-		return rc;
-	rc = scan_table(it, sst);
-	if (rc == 0 && it->what == INSPECT_VERIFY && sst_verify_digest(sst, &error))
-		found_damage(it, error.text);
+	if (error)
+		return error;
+	error = scan_table(it, sst);
+	if (error == 0 && it->what == INSPECT_VERIFY && sst_verify_digest(sst, &why))
+		found_damage(it, why.text);
 	sst_unref(&sst);
-	return rc;
+	return error;
 }
 
 static int inspect_tables(struct inspect *it)
 {
 	struct cache *cache;
-	int rc = cache_create(0, &cache);
+	int error = cache_create(0, &cache);
 
-	for (size_t i = 0; rc == 0 && i < it->state.table_count; i++)
-		rc = inspect_table(it, cache, it->state.tables[i]);
+	for (size_t i = 0; error == 0 && i < it->state.table_count; i++)
+		error = inspect_table(it, cache, it->state.tables[i]);
 	cache_destroy(&cache);
-	return rc;
+	return error;
 }
 
 /* ---- logs ---------------------------------------------------------------------------------------------------- */
@@ -207,7 +207,7 @@ static void inspect_batch(struct inspect *it, const char *path, uint64_t at, con
 static void inspect_segment(struct inspect *it, const char *path, uint64_t number, uint8_t *data, size_t size)
 {
 	struct wal_reader reader = {data, size, FORMAT_HEADER_SIZE, number};
-	struct engine_error error;
+	struct engine_error why;
 	struct format_header header;
 	struct wal_batch batch;
 	uint64_t durable = 0, last = 0;
@@ -217,8 +217,8 @@ static void inspect_segment(struct inspect *it, const char *path, uint64_t numbe
 			fprintf(it->out, "  log %" PRIu64 "  %zu bytes, never written to\n", number, size);
 		return;
 	}
-	if (format_header_read(data, size, FORMAT_LOG, path, &header, &error)) {
-		found_damage(it, error.text);
+	if (format_header_read(data, size, FORMAT_LOG, path, &header, &why)) {
+		found_damage(it, why.text);
 		return;
 	}
 	if (shows_files(it))
@@ -245,14 +245,14 @@ static int visit_log(void *arg, const char *name)
 	uint64_t number;
 	uint8_t *data;
 	size_t size;
-	int rc;
+	int error;
 
 	if (files_parse(name, &number) != FILE_LOG || number < it->state.log_floor)
 		return 0;
 	path = files_path(&it->files, FILE_LOG, number);
-	rc = wal_read(&it->files, number, &data, &size);
-	if (rc)
-		return rc;
+	error = wal_read(&it->files, number, &data, &size);
+	if (error)
+		return error;
 	it->result->logs++;
 	it->result->bytes += size;
 	if (it->what != INSPECT_STATS)
@@ -314,13 +314,13 @@ static void print_stats(struct inspect *it)
 static void inspect_tree(struct inspect *it)
 {
 	struct hashtree tree = {0};
-	struct engine_error error;
+	struct engine_error why;
 
 	if (it->what != INSPECT_VERIFY || !it->state.tree.number)
 		return;
 	it->result->bytes += it->state.tree.size;
-	if (job_read_tree(&it->files, &it->state.tree, &tree, &error)) {
-		found_damage(it, error.text);
+	if (job_read_tree(&it->files, &it->state.tree, &tree, &why)) {
+		found_damage(it, why.text);
 		fprintf(it->out, "  a node counts these trees anew when it opens the store\n");
 	}
 	hashtree_fini(&tree);
@@ -338,34 +338,34 @@ static void found_short_log(struct inspect *it)
 
 static int inspect_shard(struct inspect *it, uint32_t index)
 {
-	struct engine_error error = {{0}};
+	struct engine_error why = {{0}};
 	uint64_t tail;
-	int rc;
+	int error;
 
 	files_init(&it->files, it->fs, it->directory, index);
 	fprintf(it->out, "shard %u\n", index);
-	rc = manifest_read(&it->files, &it->state, &tail, &error);
-	if (rc == -EBADMSG || rc == -ENOTSUP) {
-		found_damage(it, error.text);
+	error = manifest_read(&it->files, &it->state, &tail, &why);
+	if (error == -EBADMSG || error == -ENOTSUP) {
+		found_damage(it, why.text);
 		return 0;
 	}
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	if (it->what != INSPECT_VERIFY)
 		print_stats(it);
 	else
 		print_quarantine(it);
 	if (tail)
 		fprintf(it->out, "  manifest: %" PRIu64 " bytes at its end are a torn append\n", tail);
-	rc = inspect_tables(it);
+	error = inspect_tables(it);
 	it->last_sequence = it->state.flushed_sequence;
-	if (rc == 0)
-		rc = it->fs->list(it->fs, it->files.directory, visit_log, it);
-	if (rc == 0 && it->what != INSPECT_STATS && it->last_sequence < it->state.closed_sequence)
+	if (error == 0)
+		error = it->fs->list(it->fs, it->files.directory, visit_log, it);
+	if (error == 0 && it->what != INSPECT_STATS && it->last_sequence < it->state.closed_sequence)
 		found_short_log(it);
 	inspect_tree(it);
 	manifest_state_fini(&it->state);
-	return rc;
+	return error;
 }
 
 int engine_inspect(const struct fs *fs, const char *directory, enum inspect_what what, FILE *out,
@@ -375,27 +375,28 @@ int engine_inspect(const struct fs *fs, const char *directory, enum inspect_what
 	char path[FILES_PATH_MAX];
 	struct fs_file *lock;
 	uint32_t count = 0;
-	int rc;
+	int error;
 
 	*result_out = (struct inspect_result){0};
 	it.result = result_out;
 	if (strlen(directory) >= FILES_DIRECTORY_MAX)
 		return format_error(error_out, -EINVAL, "the directory's name is too long");
-	rc = engine_read_shard_count(it.fs, directory, &count, error_out);
-	if (rc == -ENOENT)
-		return format_error(error_out, rc,
+	error = engine_read_shard_count(it.fs, directory, &count, error_out);
+	if (error == -ENOENT)
+		return format_error(error_out, error,
 				    "%s/STORE is not there: is this the directory of a store (a node's is `engine` in "
 				    "its data directory)?",
 				    directory);
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	snprintf(path, sizeof(path), "%s/LOCK", directory);
-	rc = it.fs->lock(it.fs, path, &lock);
-	if (rc)
-		return format_error(error_out, rc, "%s: %s", path,
-				    rc == -EWOULDBLOCK ? "held: stop the process that uses the store" : strerror(-rc));
-	for (uint32_t i = 0; rc == 0 && i < count; i++)
-		rc = inspect_shard(&it, i);
+	error = it.fs->lock(it.fs, path, &lock);
+	if (error)
+		return format_error(error_out, error, "%s: %s", path,
+				    error == -EWOULDBLOCK ? "held: stop the process that uses the store"
+							  : strerror(-error));
+	for (uint32_t i = 0; error == 0 && i < count; i++)
+		error = inspect_shard(&it, i);
 	it.fs->close(lock);
-	return rc ? format_error(error_out, rc, "%s: %s", it.files.directory, strerror(-rc)) : 0;
+	return error ? format_error(error_out, error, "%s: %s", it.files.directory, strerror(-error)) : 0;
 }

@@ -6,7 +6,7 @@
 
 int engine_batch_create(struct engine_batch **out)
 {
-	*out = calloc(1, sizeof(**out));
+	*out = calloc(1, sizeof **out);
 	return *out ? 0 : -ENOMEM;
 }
 
@@ -29,14 +29,14 @@ void engine_batch_clear(struct engine_batch *batch)
 static int add(struct engine_batch *batch, const struct wal_entry *entry)
 {
 	size_t most = WAL_ENTRY_MAX + entry->key.size + entry->value.size;
-	int rc;
+	int error;
 
 	if (entry->key.size < ENGINE_KEY_MIN || entry->key.size > ENGINE_KEY_MAX ||
 	    entry->value.size > ENGINE_VALUE_MAX || batch->entries.size + most > WAL_BATCH_BYTES_MAX / 2)
 		return -EINVAL;
-	rc = buffer_reserve(&batch->entries, most);
-	if (rc)
-		return rc;
+	error = buffer_reserve(&batch->entries, most);
+	if (error)
+		return error;
 	batch->entries.size =
 		(size_t)(wal_entry_put(batch->entries.data + batch->entries.size, entry) - batch->entries.data);
 	batch->count++;

@@ -59,7 +59,7 @@ int format_error(struct engine_error *error_out, int code, const char *text, ...
 {
 	va_list args;
 
-	if (!error_out)
+	if (error_out == NULL)
 		return code;
 	va_start(args, text);
 	vsnprintf(error_out->text, sizeof(error_out->text), text, args);
@@ -113,7 +113,7 @@ int buffer_reserve(struct buffer *buffer, size_t extra)
 	while (capacity < buffer->size + extra)
 		capacity *= 2;
 	data = realloc(buffer->data, capacity);
-	if (!data)
+	if (data == NULL)
 		return -ENOMEM;
 	buffer->data = data;
 	buffer->capacity = capacity;
@@ -122,13 +122,13 @@ int buffer_reserve(struct buffer *buffer, size_t extra)
 
 int buffer_append(struct buffer *buffer, const void *data, size_t size)
 {
-	int rc = buffer_reserve(buffer, size);
+	int error = buffer_reserve(buffer, size);
 
-	if (rc == 0 && size) {
+	if (error == 0 && size) {
 		memcpy(buffer->data + buffer->size, data, size);
 		buffer->size += size;
 	}
-	return rc;
+	return error;
 }
 
 int buffer_append_u64(struct buffer *buffer, uint64_t value)
@@ -148,18 +148,18 @@ int buffer_append_varint(struct buffer *buffer, uint64_t value)
 
 int buffer_append_slice(struct buffer *buffer, struct engine_slice slice)
 {
-	int rc = buffer_append_varint(buffer, slice.size);
+	int error = buffer_append_varint(buffer, slice.size);
 
-	return rc ? rc : buffer_append(buffer, slice.data, slice.size);
+	return error ? error : buffer_append(buffer, slice.data, slice.size);
 }
 
 int buffer_assign(struct buffer *buffer, struct engine_slice slice)
 {
-	int rc;
+	int error;
 
 	buffer->size = 0;
-	rc = buffer_append(buffer, slice.data, slice.size);
-	return rc;
+	error = buffer_append(buffer, slice.data, slice.size);
+	return error;
 }
 
 uint64_t reader_varint(struct reader *reader)
@@ -167,7 +167,7 @@ uint64_t reader_varint(struct reader *reader)
 	uint64_t value = 0;
 	const uint8_t *next = reader->bad ? NULL : format_varint_get(reader->at, reader->end, &value);
 
-	if (!next) {
+	if (next == NULL) {
 		reader->bad = true;
 		return 0;
 	}

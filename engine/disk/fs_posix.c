@@ -27,17 +27,17 @@ static int fd_of(const struct fs_file *file)
 /* Memory first: a file that was made must not be left behind for want of it. */
 static int open_file(const struct fs *fs, const char *path, int flags, struct fs_file **file_out)
 {
-	struct posix_file *file = malloc(sizeof(*file));
+	struct posix_file *file = malloc(sizeof *file);
 
-	if (!file)
+	if (file == NULL)
 		return -ENOMEM;
 	file->file.fs = fs;
 	file->fd = open(path, flags | O_CLOEXEC, 0600);
 	if (file->fd < 0) {
-		int rc = -errno;
+		int error = -errno;
 
 		free(file);
-		return rc;
+		return error;
 	}
 	*file_out = &file->file;
 	return 0;
@@ -108,10 +108,10 @@ static int posix_append(struct fs_file *file, const struct iovec *parts, int par
 	}
 	for (int i = 0; i < part_count; i++) {
 		size_t skip = done < parts[i].iov_len ? done : parts[i].iov_len;
-		int rc = write_all(fd_of(file), (const char *)parts[i].iov_base + skip, parts[i].iov_len - skip);
+		int error = write_all(fd_of(file), (const char *)parts[i].iov_base + skip, parts[i].iov_len - skip);
 
-		if (rc)
-			return rc;
+		if (error)
+			return error;
 		done -= skip;
 	}
 	return 0;
@@ -140,14 +140,14 @@ static int posix_truncate(struct fs_file *file, uint64_t size)
 static int posix_sync_dir(const struct fs *fs, const char *path)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int rc;
+	int error;
 
 	(void)fs;
 	if (fd < 0)
 		return -errno;
-	rc = fsync(fd) ? -errno : 0;
+	error = fsync(fd) ? -errno : 0;
 	close(fd);
-	return rc;
+	return error;
 }
 
 static int posix_rename(const struct fs *fs, const char *from, const char *to)
@@ -184,32 +184,32 @@ static int posix_list(const struct fs *fs, const char *path, int (*visit)(void *
 {
 	DIR *dir = opendir(path);
 	struct dirent *entry;
-	int rc = 0;
+	int error = 0;
 
 	(void)fs;
-	if (!dir)
+	if (dir == NULL)
 		return -errno;
-	for (errno = 0; rc == 0 && (entry = readdir(dir)); errno = 0) {
+	for (errno = 0; error == 0 && (entry = readdir(dir)); errno = 0) {
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			rc = visit(arg, entry->d_name);
+			error = visit(arg, entry->d_name);
 	}
-	if (rc == 0 && errno)
-		rc = -errno;
+	if (error == 0 && errno)
+		error = -errno;
 	closedir(dir);
-	return rc;
+	return error;
 }
 
 static int posix_lock(const struct fs *fs, const char *path, struct fs_file **file_out)
 {
 	struct fs_file *file = NULL;
-	int rc = open_file(fs, path, O_RDWR | O_CREAT, &file);
+	int error = open_file(fs, path, O_RDWR | O_CREAT, &file);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	if (flock(fd_of(file), LOCK_EX | LOCK_NB)) {
-		rc = -errno;
+		error = -errno;
 		posix_close(file);
-		return rc;
+		return error;
 	}
 	*file_out = file;
 	return 0;

@@ -18,9 +18,9 @@ struct trash {
 
 int trash_create(const struct fs *fs, struct trash **out)
 {
-	struct trash *trash = calloc(1, sizeof(*trash));
+	struct trash *trash = calloc(1, sizeof *trash);
 
-	if (!trash)
+	if (trash == NULL)
 		return -ENOMEM;
 	trash->fs = fs;
 	pthread_mutex_init(&trash->lock, NULL);
@@ -41,9 +41,9 @@ void trash_destroy(struct trash **trash)
 void trash_add(struct trash *trash, const char *path)
 {
 	size_t size = strlen(path) + 1;
-	struct item *item = malloc(sizeof(*item) + size);
+	struct item *item = malloc(sizeof *item + size);
 
-	if (!item) {
+	if (item == NULL) {
 		fs_remove_file(trash->fs, path);
 		return;
 	}

@@ -120,7 +120,7 @@ int wal_append(struct wal *wal, uint8_t *batch, size_t size, uint64_t first_sequ
 {
 	uint8_t *entries = batch + WAL_BATCH_ROOM, *end = batch + size;
 	struct iovec part;
-	int rc;
+	int error;
 
 	assert(size > WAL_BATCH_ROOM && count && durable_sequence < first_sequence);
 	assert(first_sequence == wal->last_sequence + 1);
@@ -129,9 +129,9 @@ int wal_append(struct wal *wal, uint8_t *batch, size_t size, uint64_t first_sequ
 	size = (size_t)(end - batch);
 	format_u64_put(batch + 4, format_checksum(batch + BATCH_FIXED, size - BATCH_FIXED, wal->number, wal->size));
 	part = (struct iovec){batch, size};
-	rc = wal->files->fs->append(wal->file, &part, 1);
-	if (rc)
-		return wal->files->fs->truncate(wal->file, wal->size) ? -EIO : rc;
+	error = wal->files->fs->append(wal->file, &part, 1);
+	if (error)
+		return wal->files->fs->truncate(wal->file, wal->size) ? -EIO : error;
 	wal->size += size;
 	wal->last_sequence = first_sequence + count - 1;
 	wal->is_synced = false;
@@ -227,7 +227,7 @@ bool wal_reader_resync(struct wal_reader *reader, uint64_t *durable_inout)
 		const uint8_t *hit = memmem(from, reader->size - reader->at, magic, sizeof(magic));
 		struct wal_batch batch;
 
-		if (!hit)
+		if (hit == NULL)
 			break;
 		reader->at = (size_t)(hit - reader->data);
 		if (!wal_reader_next(reader, &batch)) {

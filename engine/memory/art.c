@@ -256,7 +256,7 @@ static struct node *node_copy(struct region *region, const struct node *from, en
 {
 	struct node *to = node_new(region, kind);
 
-	if (!to)
+	if (to == NULL)
 		return NULL;
 	node_set_prefix(to, from->prefix, from->prefix_size);
 	atomic_init(&to->terminal, link_load(&from->terminal));
@@ -279,7 +279,7 @@ static struct art_leaf *leaf_new(struct region *region, struct engine_slice key,
 	size_t size = (sizeof(struct art_leaf) + key.size + 7) & ~(size_t)7;
 	struct art_leaf *leaf = region_alloc(region, size + spare);
 
-	if (!leaf)
+	if (leaf == NULL)
 		return NULL;
 	atomic_init(&leaf->head, NULL);
 	leaf->key_size = (uint32_t)key.size;
@@ -303,7 +303,7 @@ static int split_leaf(struct region *region, art_link *link, struct art_leaf *ol
 	struct node *node = node_new(region, NODE4);
 	size_t common = format_common_prefix(art_leaf_key(old), art_leaf_key(leaf));
 
-	if (!node)
+	if (node == NULL)
 		return -ENOMEM;
 	assert(common >= depth);
 	node_set_prefix(node, leaf->key + depth, common - depth);
@@ -320,7 +320,7 @@ static int split_prefix(struct region *region, art_link *link, const struct node
 	struct node *node = node_new(region, NODE4);
 	struct node *below = node ? node_copy(region, old, old->kind) : NULL;
 
-	if (!below)
+	if (below == NULL)
 		return -ENOMEM;
 	node_set_prefix(below, old->prefix + match + 1, old->prefix_size - match - 1);
 	node_set_prefix(node, leaf->key + depth, match);
@@ -334,7 +334,7 @@ static int add_child(struct region *region, art_link *link, struct node *node, s
 {
 	if (leaf->key_size > depth && node_count(node) == node_limits[node->kind]) {
 		node = node_copy(region, node, node->kind + 1);
-		if (!node)
+		if (node == NULL)
 			return -ENOMEM;
 		node_add_leaf(node, leaf, depth);
 		link_store(link, (uintptr_t)node);
@@ -386,7 +386,7 @@ static void find_place(const struct art *art, struct engine_slice key, struct pl
 		}
 		art_link *child = node_find(node, ((const uint8_t *)key.data)[depth]);
 
-		if (!child)
+		if (child == NULL)
 			return;
 		link = child;
 		depth++;
@@ -399,7 +399,7 @@ int art_insert(struct art *art, struct region *region, struct engine_slice key, 
 	struct place place;
 	struct art_leaf *leaf;
 	uintptr_t at;
-	int rc = 0;
+	int error = 0;
 
 	*spare_out = NULL;
 	find_place(art, key, &place);
@@ -408,19 +408,19 @@ int art_insert(struct art *art, struct region *region, struct engine_slice key, 
 		return 0;
 	}
 	leaf = leaf_new(region, key, spare, spare_out);
-	if (!leaf)
+	if (leaf == NULL)
 		return -ENOMEM;
 	at = link_load(place.link);
 	if (!at)
 		link_store(place.link, leaf_link(leaf));
 	else if (link_is_leaf(at))
-		rc = split_leaf(region, place.link, link_leaf(at), leaf, place.depth);
+		error = split_leaf(region, place.link, link_leaf(at), leaf, place.depth);
 	else if (place.match < link_node(at)->prefix_size)
-		rc = split_prefix(region, place.link, link_node(at), leaf, place.depth, place.match);
+		error = split_prefix(region, place.link, link_node(at), leaf, place.depth, place.match);
 	else
-		rc = add_child(region, place.link, link_node(at), leaf, place.depth + place.match);
+		error = add_child(region, place.link, link_node(at), leaf, place.depth + place.match);
 	*leaf_out = leaf;
-	return rc;
+	return error;
 }
 
 struct art_leaf *art_find(const struct art *art, struct engine_slice key)

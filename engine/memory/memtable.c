@@ -7,9 +7,9 @@
 
 int memtable_create(uint64_t drop_id, struct memtable **out)
 {
-	struct memtable *memtable = calloc(1, sizeof(*memtable));
+	struct memtable *memtable = calloc(1, sizeof *memtable);
 
-	if (!memtable)
+	if (memtable == NULL)
 		return -ENOMEM;
 	pin_init(&memtable->pin, PIN_MEMTABLE);
 	memtable->drop_id = drop_id;
@@ -40,12 +40,12 @@ int memtable_add(struct memtable *memtable, struct engine_slice key, struct engi
 	struct memtable_version *version;
 	struct art_leaf *leaf;
 	void *room;
-	int rc = art_insert(&memtable->art, &memtable->region, key, size, &leaf, &room);
+	int error = art_insert(&memtable->art, &memtable->region, key, size, &leaf, &room);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	version = room ? room : region_alloc(&memtable->region, size);
-	if (!version)
+	if (version == NULL)
 		return -ENOMEM;
 	version->sequence = sequence;
 	version->older = atomic_load_explicit(&leaf->head, memory_order_relaxed);
@@ -53,7 +53,7 @@ int memtable_add(struct memtable *memtable, struct engine_slice key, struct engi
 	version->type = (uint8_t)type;
 	if (value.size)
 		memcpy(version->value, value.data, value.size);
-	assert(!version->older || version->older->sequence < sequence);
+	assert(version->older == NULL || version->older->sequence < sequence);
 	atomic_store_explicit(&leaf->head, version, memory_order_release);
 	memtable->entry_count++;
 	return 0;
@@ -64,7 +64,7 @@ void memtable_undo(struct memtable *memtable, struct engine_slice key, uint64_t 
 	struct art_leaf *leaf = art_find(&memtable->art, key);
 	struct memtable_version *version = leaf ? atomic_load_explicit(&leaf->head, memory_order_relaxed) : NULL;
 
-	if (!version || version->sequence != sequence)
+	if (version == NULL || version->sequence != sequence)
 		return;
 	atomic_store_explicit(&leaf->head, version->older, memory_order_release);
 	memtable->entry_count--;

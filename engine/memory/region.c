@@ -28,7 +28,7 @@ static struct region_chunk *chunk_new(struct region *region, size_t size)
 	 * misses of cache and of address translation. The advice may be refused, which only costs time. */
 	struct region_chunk *chunk = size == CHUNK_MAX ? aligned_alloc(CHUNK_MAX, CHUNK_MAX) : malloc(size);
 
-	if (!chunk)
+	if (chunk == NULL)
 		return NULL;
 	if (size == CHUNK_MAX)
 		madvise(chunk, CHUNK_MAX, MADV_HUGEPAGE);
@@ -47,13 +47,13 @@ void *region_refill(struct region *region, size_t size)
 	if (size > region->chunk_size / 4) {
 		/* A big one gets its own chunk and the current one stays in use. */
 		chunk = size > SIZE_MAX - CHUNK_HEADER ? NULL : chunk_new(region, size + CHUNK_HEADER);
-		if (!chunk)
+		if (chunk == NULL)
 			return NULL;
 		region->used += size;
 		return (uint8_t *)chunk + CHUNK_HEADER;
 	}
 	chunk = chunk_new(region, region->chunk_size);
-	if (!chunk)
+	if (chunk == NULL)
 		return NULL;
 	region->at = (uint8_t *)chunk + CHUNK_HEADER;
 	region->end = (uint8_t *)chunk + region->chunk_size;

@@ -15,15 +15,15 @@ static int encode_tree(const struct engine_job *job, uint64_t number, struct buf
 {
 	struct format_header header = {.shard = job->files.shard_index, .number = number};
 	uint8_t bytes[FORMAT_HEADER_SIZE];
-	int rc;
+	int error;
 
 	format_header_write(bytes, FORMAT_TREE, &header);
-	rc = buffer_append(out, bytes, sizeof(bytes));
-	if (rc == 0)
-		rc = buffer_append(out, job->tree.data, job->tree.size);
-	if (rc == 0)
-		rc = buffer_append_u64(out, format_checksum(job->tree.data, job->tree.size, number, 0));
-	return rc;
+	error = buffer_append(out, bytes, sizeof(bytes));
+	if (error == 0)
+		error = buffer_append(out, job->tree.data, job->tree.size);
+	if (error == 0)
+		error = buffer_append_u64(out, format_checksum(job->tree.data, job->tree.size, number, 0));
+	return error;
 }
 
 static int write_tree(struct engine_job *job)
@@ -31,11 +31,11 @@ static int write_tree(struct engine_job *job)
 	uint64_t number = atomic_fetch_add(job->next_number, 1);
 	struct files_path path = files_path(&job->files, FILE_TREE, number);
 	struct buffer bytes = {0};
-	int rc = encode_tree(job, number, &bytes);
+	int error = encode_tree(job, number, &bytes);
 
-	if (rc == 0)
-		rc = fs_replace_file(job->files.fs, job->files.directory, path.text, bytes.data, bytes.size);
-	if (rc == 0) {
+	if (error == 0)
+		error = fs_replace_file(job->files.fs, job->files.directory, path.text, bytes.data, bytes.size);
+	if (error == 0) {
 		job->saved_tree.number = number;
 		job->saved_tree.size = bytes.size;
 		job->bytes_written += bytes.size;
@@ -43,7 +43,7 @@ static int write_tree(struct engine_job *job)
 		fs_remove_file(job->files.fs, path.text);
 	}
 	buffer_fini(&bytes);
-	return rc;
+	return error;
 }
 
 struct tree_reading {
@@ -60,32 +60,32 @@ static int decode_tree(void *arg, const uint8_t *data, size_t size)
 	const char *path = reading->path.text;
 	struct engine_slice saved;
 	struct format_header header;
-	int rc = format_header_read(data, size, FORMAT_TREE, path, &header, reading->error_out);
+	int error = format_header_read(data, size, FORMAT_TREE, path, &header, reading->error_out);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	if (size != tree->size || size < FORMAT_HEADER_SIZE + 8 || header.number != tree->number)
 		return format_error(reading->error_out, -EBADMSG, "%s: the saved hash trees are damaged", path);
 	saved = (struct engine_slice){data + FORMAT_HEADER_SIZE, size - FORMAT_HEADER_SIZE - 8};
 	if (format_u64(data + size - 8) != format_checksum(saved.data, saved.size, tree->number, 0))
 		return format_error(reading->error_out, -EBADMSG, "%s: the saved hash trees are damaged", path);
-	rc = hashtree_load(reading->out, saved);
-	if (rc == -EBADMSG)
-		return format_error(reading->error_out, rc, "%s: the saved hash trees cannot be read", path);
-	return rc;
+	error = hashtree_load(reading->out, saved);
+	if (error == -EBADMSG)
+		return format_error(reading->error_out, error, "%s: the saved hash trees cannot be read", path);
+	return error;
 }
 
 int job_read_tree(const struct files *files, const struct manifest_tree *tree, struct hashtree *out,
 		  struct engine_error *error_out)
 {
 	struct tree_reading reading = {files_path(files, FILE_TREE, tree->number), tree, out, error_out};
-	int rc = fs_check_file(files->fs, reading.path.text, TREE_MAX, decode_tree, &reading);
+	int error = fs_check_file(files->fs, reading.path.text, TREE_MAX, decode_tree, &reading);
 
-	if (rc == -ENOENT)
+	if (error == -ENOENT)
 		return format_error(error_out, -EBADMSG, "%s: named by the manifest but missing", reading.path.text);
-	if (rc && rc != -EBADMSG)
-		return format_error(error_out, rc, "%s: cannot read: %s", reading.path.text, strerror(-rc));
-	return rc;
+	if (error && error != -EBADMSG)
+		return format_error(error_out, error, "%s: cannot read: %s", reading.path.text, strerror(-error));
+	return error;
 }
 
 /* ---- tables that need no rewriting ---------------------------------------------------------------------------- */
@@ -97,10 +97,10 @@ static int by_smallest(const void *a, const void *b)
 
 static bool overlaps_drop(const struct engine_job *job, const struct sst *sst)
 {
-	const struct version_drops *drops = job->version->drops;
+	const struct tables_drops *drops = job->tables->drops;
 
 	for (size_t i = 0; i < drops->count; i++) {
-		const struct version_drop *drop = &drops->items[i];
+		const struct tables_drop *drop = &drops->items[i];
 
 		if (drop->id > sst->meta.drop_id && format_compare(buffer_slice(&drop->begin), sst_largest(sst)) <= 0 &&
 		    (!drop->end.size || format_compare(sst_smallest(sst), buffer_slice(&drop->end)) < 0))
@@ -118,18 +118,18 @@ static bool is_movable(const struct engine_job *job, const struct sst *sst)
 /* Finds the inputs that overlap no other one. */
 static int choose_moved(struct engine_job *job)
 {
-	struct sst **sorted, **all = job->version->runs[job->first_run].tables;
+	struct sst **sorted, **all = job->tables->runs[job->first_run].ssts;
 	size_t count = 0;
 
 	for (size_t i = 0; i < job->run_count; i++)
-		count += job->version->runs[job->first_run + i].table_count;
+		count += job->tables->runs[job->first_run + i].table_count;
 	sorted = malloc((count + 1) * sizeof(struct sst *));
 	job->moved = malloc((count + 1) * sizeof(struct sst *));
-	if (!sorted || !job->moved) {
+	if (sorted == NULL || job->moved == NULL) {
 		free(sorted);
 		return -ENOMEM;
 	}
-	/* The runs of a version lie one after the other in one array. */
+	/* The runs of a tables lie one after the other in one array. */
 	memcpy(sorted, all, count * sizeof(struct sst *));
 	qsort(sorted, count, sizeof(struct sst *), by_smallest);
 	struct engine_slice reach = {0};
@@ -169,14 +169,14 @@ struct output {
 static int keep_output(struct engine_job *job, const struct table_meta *meta)
 {
 	struct sst **outputs = realloc(job->outputs, (job->output_count + 1) * sizeof(struct sst *));
-	int rc;
+	int error;
 
-	if (!outputs)
+	if (outputs == NULL)
 		return -ENOMEM;
 	job->outputs = outputs;
-	rc = sst_open(&job->files, job->cache, meta, &job->outputs[job->output_count], &job->text);
-	if (rc)
-		return rc;
+	error = sst_open(&job->files, job->cache, meta, &job->outputs[job->output_count], &job->text);
+	if (error)
+		return error;
 	job->bytes_written += meta->size;
 	job->output_count++;
 	return 0;
@@ -186,22 +186,22 @@ static int finish_table(struct output *output)
 {
 	struct engine_job *job = output->job;
 	struct table_meta meta;
-	int rc;
+	int error;
 
-	if (!output->writer)
+	if (output->writer == NULL)
 		return 0;
-	rc = sst_writer_finish(&output->writer, &meta);
-	if (rc)
-		return rc;
+	error = sst_writer_finish(&output->writer, &meta);
+	if (error)
+		return error;
 	meta.drop_id = job->drop_id;
-	rc = keep_output(job, &meta);
-	if (rc) {
+	error = keep_output(job, &meta);
+	if (error) {
 		struct files_path path = files_path(&job->files, FILE_TABLE, meta.number);
 
 		fs_remove_file(job->files.fs, path.text);
 	}
 	table_meta_fini(&meta);
-	return rc;
+	return error;
 }
 
 /* Has the key left moved tables behind it since the last one? A table must not span them. */
@@ -229,79 +229,79 @@ static int write_entry(struct output *output, struct engine_slice key, struct en
 {
 	struct engine_job *job = output->job;
 	bool is_apart = passes_moved(output, key);
-	int rc = 0;
+	int error = 0;
 
 	if (output->writer && (is_apart || is_full(output, key)))
-		rc = finish_table(output);
-	if (rc == 0 && !output->writer)
-		rc = sst_writer_create(&job->files, atomic_fetch_add(job->next_number, 1), &job->sst_options,
-				       &output->writer);
-	if (rc == 0)
-		rc = sst_writer_add(output->writer, key, value, type);
-	if (rc == 0)
-		rc = buffer_assign(&output->last_key, key);
-	return rc;
+		error = finish_table(output);
+	if (error == 0 && output->writer == NULL)
+		error = sst_writer_create(&job->files, atomic_fetch_add(job->next_number, 1), &job->sst_options,
+					  &output->writer);
+	if (error == 0)
+		error = sst_writer_add(output->writer, key, value, type);
+	if (error == 0)
+		error = buffer_assign(&output->last_key, key);
+	return error;
 }
 
 static int write_all(struct engine_job *job, struct merge *merge)
 {
 	struct output output = {.job = job};
-	int rc = merge_seek(merge, (struct engine_slice){0});
+	int error = merge_seek(merge, (struct engine_slice){0});
 
-	while (rc == 1) {
+	while (error == 1) {
 		if (merge_type(merge) != ENTRY_DELETE || !job->removes_deletes) {
-			rc = write_entry(&output, merge_key(merge), merge_value(merge), merge_type(merge));
-			if (rc)
+			error = write_entry(&output, merge_key(merge), merge_value(merge), merge_type(merge));
+			if (error)
 				break;
 		}
-		rc = merge_next(merge);
+		error = merge_next(merge);
 	}
-	if (rc == 0)
-		rc = finish_table(&output);
+	if (error == 0)
+		error = finish_table(&output);
 	sst_writer_abort(&output.writer);
 	buffer_fini(&output.last_key);
-	return rc;
+	return error;
 }
 
 /* The run's tables without the moved ones, appended to rest. */
-static size_t take_rest(struct engine_job *job, const struct version_run *run, struct sst **rest)
+static size_t take_rest(struct engine_job *job, const struct tables_run *run, struct sst **rest)
 {
 	size_t count = 0;
 
 	for (size_t i = 0; i < run->table_count; i++) {
-		if (job_has_moved(job, run->tables[i]))
+		if (job_has_moved(job, run->ssts[i]))
 			continue;
-		rest[count++] = run->tables[i];
-		job->bytes_read += run->tables[i]->meta.size;
+		rest[count++] = run->ssts[i];
+		job->bytes_read += run->ssts[i]->meta.size;
 	}
 	return count;
 }
 
 static int merge_inputs(struct engine_job *job)
 {
-	struct sst **rest = malloc((job->version->table_count + 1) * sizeof(struct sst *)), **at = rest;
+	struct sst **rest = malloc((job->tables->table_count + 1) * sizeof(struct sst *)), **at = rest;
 	struct merge merge;
-	int rc = rest ? merge_init(&merge, job->memtable_count + job->run_count, job->version->drops, &job->text)
-		      : -ENOMEM;
+	int error = rest ? merge_init(&merge, job->memtable_count + job->run_count, job->tables->drops, &job->text)
+			 : -ENOMEM;
 
-	if (rc) {
+	if (error) {
 		free(rest);
-		return rc;
+		return error;
 	}
-	merge.quarantine = job->version->quarantine;
+	merge.quarantine = job->tables->quarantine;
 	for (size_t i = 0; i < job->memtable_count; i++)
 		merge_add_memtable(&merge, job->memtables[i], UINT64_MAX);
 	for (size_t i = 0; i < job->run_count; i++) {
-		size_t count = take_rest(job, &job->version->runs[job->first_run + i], at);
+		size_t count = take_rest(job, &job->tables->runs[job->first_run + i], at);
 
 		if (count)
 			merge_add_tables(&merge, at, count, true);
 		at += count;
 	}
-	rc = write_all(job, &merge);
+	error = write_all(job, &merge);
 	merge_fini(&merge);
 	free(rest);
-	return rc;
+	return error;
 }
 
 /* ---- scrubbing ------------------------------------------------------------------------------------------------- */
@@ -310,27 +310,27 @@ static int merge_inputs(struct engine_job *job)
 static int scrub(struct engine_job *job)
 {
 	struct sst_stream stream;
-	int rc = 0;
+	int error = 0;
 
 	sst_stream_init(&stream, job->scrubbed);
-	while (rc == 0 && job->next_block < job->scrubbed->block_count && job->bytes_read < JOB_SCRUB_BYTES) {
+	while (error == 0 && job->next_block < job->scrubbed->block_count && job->bytes_read < JOB_SCRUB_BYTES) {
 		struct block *block;
 
-		rc = sst_stream_block(&stream, job->next_block, &block, &job->text);
-		if (rc == 0 || rc == -EBADMSG)
+		error = sst_stream_block(&stream, job->next_block, &block, &job->text);
+		if (error == 0 || error == -EBADMSG)
 			job->next_block++;
-		if (rc)
+		if (error)
 			break;
 		job->bytes_read += block->size;
 		block_release(block);
 	}
 	sst_stream_fini(&stream);
-	return rc;
+	return error;
 }
 
 static int run(struct engine_job *job)
 {
-	int rc;
+	int error;
 
 	if (job->kind == JOB_SCRUB)
 		return scrub(job);
@@ -338,26 +338,26 @@ static int run(struct engine_job *job)
 		trash_sweep(job->files.trash);
 		return 0;
 	}
-	rc = job->may_move ? choose_moved(job) : 0;
-	if (rc == 0)
-		rc = merge_inputs(job);
-	if (rc == 0 && job->has_tree)
-		rc = write_tree(job);
-	if (rc == 0 && job->output_count)
-		rc = job->files.fs->sync_dir(job->files.fs, job->files.directory);
-	return rc;
+	error = job->may_move ? choose_moved(job) : 0;
+	if (error == 0)
+		error = merge_inputs(job);
+	if (error == 0 && job->has_tree)
+		error = write_tree(job);
+	if (error == 0 && job->output_count)
+		error = job->files.fs->sync_dir(job->files.fs, job->files.directory);
+	return error;
 }
 
 void job_run(struct engine_job *job)
 {
 	static const char *const names[] = {"flush", "compaction", "scrub", "sweep"};
-	int rc = run(job);
+	int error = run(job);
 
 	job->has_run = true;
-	job->error = rc;
-	if (rc && !job->text.text[0])
-		format_error(&job->text, rc, "%s: %s: %s%s", job->files.directory, names[job->kind], strerror(-rc),
-			     rc == -ENOSPC ? ": free some space" : "");
+	job->error = error;
+	if (error && !job->text.text[0])
+		format_error(&job->text, error, "%s: %s: %s%s", job->files.directory, names[job->kind],
+			     strerror(-error), error == -ENOSPC ? ": free some space" : "");
 }
 
 void job_destroy(struct engine_job **job)
@@ -365,7 +365,7 @@ void job_destroy(struct engine_job **job)
 	struct engine_job *it = *job;
 
 	*job = NULL;
-	if (!it)
+	if (it == NULL)
 		return;
 	for (size_t i = 0; i < it->output_count; i++) {
 		if (it->outputs[i])
@@ -379,8 +379,8 @@ void job_destroy(struct engine_job **job)
 	}
 	for (size_t i = 0; i < it->memtable_count; i++)
 		memtable_unref(&it->memtables[i]);
-	if (it->version)
-		version_unref(&it->version);
+	if (it->tables)
+		tables_unref(&it->tables);
 	buffer_fini(&it->tree);
 	free(it->memtables);
 	free(it->outputs);

@@ -17,7 +17,7 @@
 #include "engine/partition/hashtree.h"
 #include "engine/memory/memtable.h"
 #include "engine/table/sst_writer.h"
-#include "engine/state/version.h"
+#include "engine/state/tables.h"
 
 enum job_kind { JOB_FLUSH, JOB_COMPACTION, JOB_SCRUB, JOB_SWEEP };
 
@@ -35,8 +35,8 @@ struct engine_job {
 	/* what to read */
 	struct memtable **memtables; /* newest first */
 	size_t memtable_count;
-	struct version *version;
-	size_t first_run, run_count; /* in version */
+	struct tables *tables;
+	size_t first_run, run_count; /* of tables */
 	/* where it goes */
 	uint32_t level;
 	uint64_t run;
@@ -49,12 +49,12 @@ struct engine_job {
 	struct manifest_tree saved_tree;
 	uint64_t log_floor, flushed_sequence;
 	/* scrub */
-	struct sst *scrubbed; /* of version */
+	struct sst *scrubbed; /* of tables */
 	uint32_t next_block;  /* where to begin; then where to go on */
 	/* results */
 	struct sst **outputs;
 	size_t output_count;
-	struct sst **moved; /* of version: inputs that stay as they are */
+	struct sst **moved; /* of tables: inputs that stay as they are */
 	size_t moved_count;
 	uint64_t bytes_read, bytes_written;
 	bool has_run;

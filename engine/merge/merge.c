@@ -28,11 +28,11 @@ struct merge_source {
 	struct sst_stream stream;
 };
 
-int merge_init(struct merge *merge, size_t capacity, const struct version_drops *drops, struct engine_error *error_out)
+int merge_init(struct merge *merge, size_t capacity, const struct tables_drops *drops, struct engine_error *error_out)
 {
 	*merge = (struct merge){.capacity = capacity, .drops = drops, .error_out = error_out};
-	merge->sources = calloc(capacity + 1, sizeof(*merge->sources));
-	merge->heap = calloc(capacity + 1, sizeof(*merge->heap));
+	merge->sources = calloc(capacity + 1, sizeof *merge->sources);
+	merge->heap = calloc(capacity + 1, sizeof *merge->heap);
 	if (merge->sources && merge->heap)
 		return 0;
 	merge_fini(merge);
@@ -96,7 +96,7 @@ static void memtable_settle(struct merge_source *source, struct art_leaf *leaf, 
 		leaf = up ? art_seek(art, art_leaf_key(leaf), true) : art_seek_back(art, art_leaf_key(leaf), true);
 	source->leaf = leaf;
 	source->is_on_entry = leaf != NULL;
-	if (!leaf)
+	if (leaf == NULL)
 		return;
 	source->key = art_leaf_key(leaf);
 	source->value = (struct engine_slice){version->value, version->value_size};
@@ -117,13 +117,13 @@ static int load_entry(struct merge_source *source)
 {
 	const struct block_view *view = &source->block->view;
 	struct block_entry entry;
-	int rc;
+	int error;
 
 	block_entry_at(view, source->entry, &entry);
 	source->key_bytes.size = view->prefix_size;
-	rc = buffer_append(&source->key_bytes, entry.suffix.data, entry.suffix.size);
-	if (rc)
-		return rc;
+	error = buffer_append(&source->key_bytes, entry.suffix.data, entry.suffix.size);
+	if (error)
+		return error;
 	source->key = buffer_slice(&source->key_bytes);
 	source->value = entry.value;
 	source->type = entry.type;
@@ -135,18 +135,18 @@ static int load_block(struct merge *merge, struct merge_source *source)
 {
 	struct sst *sst = source->tables[source->table];
 	const struct block_view *view;
-	int rc;
+	int error;
 
 	release_block(source);
 	if (source->is_streaming && source->stream.sst != sst) {
 		sst_stream_fini(&source->stream);
 		sst_stream_init(&source->stream, sst);
 	}
-	rc = source->is_streaming
-		     ? sst_stream_block(&source->stream, source->block_index, &source->block, merge->error_out)
-		     : sst_block(sst, source->block_index, NULL, &source->block, merge->error_out);
-	if (rc)
-		return rc;
+	error = source->is_streaming
+			? sst_stream_block(&source->stream, source->block_index, &source->block, merge->error_out)
+			: sst_block(sst, source->block_index, NULL, &source->block, merge->error_out);
+	if (error)
+		return error;
 	view = &source->block->view;
 	return buffer_assign(&source->key_bytes, (struct engine_slice){view->prefix, view->prefix_size});
 }
@@ -159,7 +159,7 @@ static bool may_skip(const struct merge *merge, const struct merge_source *sourc
 
 	for (uint32_t partition = in.first; partition <= in.last; partition += in.step) {
 		if (!quarantine_has(merge->quarantine, (uint16_t)partition) &&
-		    !version_drops_hide_partition(merge->drops, sst->meta.drop_id, (uint16_t)partition))
+		    !tables_drops_hide_partition(merge->drops, sst->meta.drop_id, (uint16_t)partition))
 			return false;
 	}
 	return true;
@@ -183,16 +183,16 @@ static bool next_place(struct merge_source *source, bool up)
 /* Stands on entry 0 of the block after, or the last entry of the block before; past the end when there is none. */
 static int next_block(struct merge *merge, struct merge_source *source, bool up)
 {
-	int rc;
+	int error;
 
 	source->is_on_entry = false;
 	do {
 		if (!next_place(source, up))
 			return 0;
-		rc = load_block(merge, source);
-	} while (rc == -EBADMSG && may_skip(merge, source));
-	if (rc)
-		return rc;
+		error = load_block(merge, source);
+	} while (error == -EBADMSG && may_skip(merge, source));
+	if (error)
+		return error;
 	source->entry = up ? 0 : source->block->view.count - 1;
 	return load_entry(source);
 }
@@ -208,20 +208,20 @@ static int tables_move(struct merge *merge, struct merge_source *source, bool up
 
 static int tables_seek(struct merge *merge, struct merge_source *source, struct engine_slice key)
 {
-	int rc;
+	int error;
 
 	source->is_on_entry = false;
-	source->table = version_run_find(source->tables, source->table_count, key);
+	source->table = tables_run_find(source->tables, source->table_count, key);
 	if (source->table == source->table_count)
 		return 0;
 	/* The table ends at or after the key, so the block is there. */
 	source->block_index = sst_find_block(source->tables[source->table], key);
 	assert(source->block_index < source->tables[source->table]->block_count);
-	rc = load_block(merge, source);
-	if (rc == -EBADMSG && may_skip(merge, source))
+	error = load_block(merge, source);
+	if (error == -EBADMSG && may_skip(merge, source))
 		return next_block(merge, source, true);
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	source->entry = block_lower_bound(&source->block->view, key);
 	/* Its separator may be larger than its last key. */
 	if (source->entry == source->block->view.count)
@@ -240,10 +240,10 @@ static int tables_last(struct merge *merge, struct merge_source *source)
 /* The last entry <= key, or < key when strict. */
 static int tables_seek_back(struct merge *merge, struct merge_source *source, struct engine_slice key, bool strict)
 {
-	int rc = tables_seek(merge, source, key);
+	int error = tables_seek(merge, source, key);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	if (!source->is_on_entry)
 		return tables_last(merge, source);
 	if (!strict && format_compare(source->key, key) == 0)
@@ -266,17 +266,17 @@ static bool is_dropped(const struct merge *merge, const struct merge_source *sou
 	uint64_t drop_id = source->kind == SOURCE_MEMTABLE ? source->memtable->drop_id
 							   : source->tables[source->table]->meta.drop_id;
 
-	return version_drops_hide(merge->drops, drop_id, source->key);
+	return tables_drops_hide(merge->drops, drop_id, source->key);
 }
 
 /* Steps over what drops hide, and notes the prefix of what it ends on. */
 static int source_settle(struct merge *merge, struct merge_source *source)
 {
 	while (merge->drops->count && source->is_on_entry && is_dropped(merge, source)) {
-		int rc = source_move(merge, source, !merge->is_backward);
+		int error = source_move(merge, source, !merge->is_backward);
 
-		if (rc)
-			return rc;
+		if (error)
+			return error;
 	}
 	if (source->is_on_entry)
 		source->prefix = format_prefix(source->key, 0);
@@ -285,29 +285,29 @@ static int source_settle(struct merge *merge, struct merge_source *source)
 
 static int source_step(struct merge *merge, struct merge_source *source)
 {
-	int rc = source_move(merge, source, !merge->is_backward);
+	int error = source_move(merge, source, !merge->is_backward);
 
-	return rc ? rc : source_settle(merge, source);
+	return error ? error : source_settle(merge, source);
 }
 
 static int source_seek(struct merge *merge, struct merge_source *source, struct engine_slice key, bool strict)
 {
 	const struct art *art = source->kind == SOURCE_MEMTABLE ? &source->memtable->art : NULL;
-	int rc = 0;
+	int error = 0;
 
 	if (merge->is_backward) {
-		if (!art)
-			rc = key.size ? tables_seek_back(merge, source, key, strict) : tables_last(merge, source);
+		if (art == NULL)
+			error = key.size ? tables_seek_back(merge, source, key, strict) : tables_last(merge, source);
 		else
 			memtable_settle(source, key.size ? art_seek_back(art, key, strict) : art_last(art), false);
-	} else if (!art) {
-		rc = tables_seek(merge, source, key);
-		if (rc == 0 && strict && source->is_on_entry && format_compare(source->key, key) == 0)
-			rc = tables_move(merge, source, true);
+	} else if (art == NULL) {
+		error = tables_seek(merge, source, key);
+		if (error == 0 && strict && source->is_on_entry && format_compare(source->key, key) == 0)
+			error = tables_move(merge, source, true);
 	} else {
 		memtable_settle(source, art_seek(art, key, strict), true);
 	}
-	return rc ? rc : source_settle(merge, source);
+	return error ? error : source_settle(merge, source);
 }
 
 /* ---- heap ---------------------------------------------------------------------------------------------------- */
@@ -380,13 +380,13 @@ static int skip_older(struct merge *merge)
 	while ((at = second(merge))) {
 		struct merge_source *first = &merge->sources[merge->heap[0]];
 		struct merge_source *other = &merge->sources[merge->heap[at]];
-		int rc;
+		int error;
 
 		if (first->prefix != other->prefix || format_compare(first->key, other->key) != 0)
 			break;
-		rc = source_step(merge, other);
-		if (rc)
-			return rc;
+		error = source_step(merge, other);
+		if (error)
+			return error;
 		heap_fix(merge, at);
 	}
 	return merge->heap_size ? 1 : 0;
@@ -398,10 +398,10 @@ static int seek_all(struct merge *merge, struct engine_slice key, bool strict, b
 	merge->is_alone = false;
 	merge->heap_size = 0;
 	for (size_t i = 0; i < merge->source_count; i++) {
-		int rc = source_seek(merge, &merge->sources[i], key, strict);
+		int error = source_seek(merge, &merge->sources[i], key, strict);
 
-		if (rc)
-			return rc;
+		if (error)
+			return error;
 	}
 	heap_build(merge);
 	return skip_older(merge);
@@ -424,19 +424,19 @@ static int tables_find(struct merge *merge, struct merge_source *source, struct 
 	struct block_entry entry;
 	struct sst *sst;
 	int64_t found;
-	int rc;
+	int error;
 
 	source->is_on_entry = false;
-	source->table = version_run_find(source->tables, source->table_count, key);
+	source->table = tables_run_find(source->tables, source->table_count, key);
 	if (source->table == source->table_count)
 		return 0;
 	sst = source->tables[source->table];
 	if (format_compare(key, sst_smallest(sst)) < 0 || !sst_may_contain(sst, key_hash))
 		return 0;
 	source->block_index = sst_find_block(sst, key);
-	rc = load_block(merge, source);
-	if (rc)
-		return rc;
+	error = load_block(merge, source);
+	if (error)
+		return error;
 	found = block_find(&source->block->view, key, block_tag(key_hash), &entry);
 	source->entry = (uint32_t)found;
 	return found < 0 ? 0 : load_entry(source);
@@ -460,14 +460,14 @@ int merge_find(struct merge *merge, struct engine_slice key)
 	merge->heap_size = 0;
 	for (size_t i = 0; i < merge->source_count; i++) {
 		struct merge_source *source = &merge->sources[i];
-		int rc = 0;
+		int error = 0;
 
 		if (source->kind == SOURCE_TABLES)
-			rc = tables_find(merge, source, key, key_hash);
+			error = tables_find(merge, source, key, key_hash);
 		else
 			memtable_find(source, key);
-		if (rc)
-			return rc;
+		if (error)
+			return error;
 		if (source->is_on_entry && !(merge->drops->count && is_dropped(merge, source))) {
 			merge->heap[merge->heap_size++] = i;
 			return 1;
@@ -483,25 +483,25 @@ static int turn(struct merge *merge, bool backward)
 {
 	struct engine_slice current = merge_key(merge);
 	struct buffer key = {0};
-	int rc = buffer_assign(&key, current);
+	int error = buffer_assign(&key, current);
 
-	if (rc == 0)
-		rc = seek_all(merge, buffer_slice(&key), true, backward);
+	if (error == 0)
+		error = seek_all(merge, buffer_slice(&key), true, backward);
 	buffer_fini(&key);
-	return rc;
+	return error;
 }
 
 static int move(struct merge *merge, bool backward)
 {
-	int rc;
+	int error;
 
 	assert(merge->heap_size);
 	if (merge->is_backward != backward || merge->is_alone)
 		return turn(merge, backward);
-	rc = source_step(merge, &merge->sources[merge->heap[0]]);
-	if (rc) {
+	error = source_step(merge, &merge->sources[merge->heap[0]]);
+	if (error) {
 		merge->heap_size = 0;
-		return rc;
+		return error;
 	}
 	heap_fix(merge, 0);
 	return skip_older(merge);

@@ -14,7 +14,7 @@
 #define KVRING_ENGINE_MERGE_H
 
 #include "engine/memory/memtable.h"
-#include "engine/state/version.h"
+#include "engine/state/tables.h"
 
 struct merge_source;
 
@@ -25,13 +25,13 @@ struct merge {
 	size_t heap_size;
 	bool is_backward;
 	bool is_alone; /* merge_find placed one source; the first move places the others */
-	const struct version_drops *drops;
+	const struct tables_drops *drops;
 	const struct quarantine *quarantine; /* borrowed; set it after merge_init. NULL: none */
 	struct engine_error *error_out;
 };
 
 /* capacity: how many sources will be added. drops is borrowed. error_out may be NULL. */
-ENGINE_OK int merge_init(struct merge *, size_t capacity, const struct version_drops *drops,
+ENGINE_OK int merge_init(struct merge *, size_t capacity, const struct tables_drops *drops,
 			 struct engine_error *error_out);
 void merge_fini(struct merge *);
 void merge_add_memtable(struct merge *, const struct memtable *, uint64_t sequence);

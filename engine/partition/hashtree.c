@@ -44,7 +44,7 @@ static int grow(struct hashtree *trees, uint32_t count)
 	if (count <= trees->count)
 		return 0;
 	partitions = realloc(trees->partitions, count * sizeof(struct partition_tree *));
-	if (!partitions)
+	if (partitions == NULL)
 		return -ENOMEM;
 	memset(partitions + trees->count, 0, (count - trees->count) * sizeof(struct partition_tree *));
 	trees->partitions = partitions;
@@ -61,10 +61,10 @@ int hashtree_prepare(struct hashtree *trees, uint16_t partition, uint32_t leaf)
 	if (grow(trees, partition + 1u))
 		return -ENOMEM;
 	tree = &trees->partitions[partition];
-	if (!*tree && !(*tree = calloc(1, sizeof(**tree))))
+	if (!*tree && !(*tree = calloc(1, sizeof **tree)))
 		return -ENOMEM;
 	leaves = &(*tree)->leaves[leaf / ENGINE_TREE_LEAVES];
-	if (!*leaves && !(*leaves = calloc(ENGINE_TREE_LEAVES, sizeof(**leaves))))
+	if (!*leaves && !(*leaves = calloc(ENGINE_TREE_LEAVES, sizeof **leaves)))
 		return -ENOMEM;
 	return 0;
 }
@@ -112,7 +112,7 @@ uint64_t hashtree_node(const struct hashtree *trees, uint16_t partition, uint32_
 
 	assert(level <= 2);
 	assert(index < (level == 0 ? 1u : level == 1 ? (unsigned)ENGINE_TREE_BRANCHES : (unsigned)LEAVES));
-	if (!tree)
+	if (tree == NULL)
 		return 0;
 	if (level == 0)
 		return tree->root;
@@ -162,47 +162,47 @@ static uint64_t leaf_bitmap(const uint64_t *leaves)
 static int save_branch(const uint64_t *leaves, uint8_t branch, struct buffer *out)
 {
 	uint64_t bitmap = leaf_bitmap(leaves);
-	int rc = buffer_append(out, &branch, 1);
+	int error = buffer_append(out, &branch, 1);
 
-	if (rc == 0)
-		rc = buffer_append_u64(out, bitmap);
-	for (unsigned i = 0; rc == 0 && i < ENGINE_TREE_LEAVES; i++) {
+	if (error == 0)
+		error = buffer_append_u64(out, bitmap);
+	for (unsigned i = 0; error == 0 && i < ENGINE_TREE_LEAVES; i++) {
 		if (bitmap >> i & 1)
-			rc = buffer_append_u64(out, leaves[i]);
+			error = buffer_append_u64(out, leaves[i]);
 	}
-	return rc;
+	return error;
 }
 
 static int save_partition(const struct partition_tree *tree, uint32_t partition, struct buffer *out)
 {
 	unsigned branch_count = 0;
-	int rc;
+	int error;
 
 	for (unsigned i = 0; i < ENGINE_TREE_BRANCHES; i++)
 		branch_count += leaf_bitmap(tree->leaves[i]) != 0;
-	rc = buffer_append_varint(out, partition);
-	if (rc == 0)
-		rc = buffer_append_varint(out, branch_count);
-	for (unsigned i = 0; rc == 0 && i < ENGINE_TREE_BRANCHES; i++) {
+	error = buffer_append_varint(out, partition);
+	if (error == 0)
+		error = buffer_append_varint(out, branch_count);
+	for (unsigned i = 0; error == 0 && i < ENGINE_TREE_BRANCHES; i++) {
 		if (leaf_bitmap(tree->leaves[i]))
-			rc = save_branch(tree->leaves[i], (uint8_t)i, out);
+			error = save_branch(tree->leaves[i], (uint8_t)i, out);
 	}
-	return rc;
+	return error;
 }
 
 int hashtree_save(const struct hashtree *trees, struct buffer *out)
 {
 	uint32_t count = 0;
-	int rc;
+	int error;
 
 	for (uint32_t i = 0; i < trees->count; i++)
 		count += trees->partitions[i] != NULL;
-	rc = buffer_append_varint(out, count);
-	for (uint32_t i = 0; rc == 0 && i < trees->count; i++) {
+	error = buffer_append_varint(out, count);
+	for (uint32_t i = 0; error == 0 && i < trees->count; i++) {
 		if (trees->partitions[i])
-			rc = save_partition(trees->partitions[i], i, out);
+			error = save_partition(trees->partitions[i], i, out);
 	}
-	return rc;
+	return error;
 }
 
 static int load_branch(struct hashtree *trees, uint16_t partition, struct reader *reader)
@@ -228,20 +228,20 @@ int hashtree_load(struct hashtree *trees, struct engine_slice saved)
 {
 	struct reader reader = {saved.data, (const uint8_t *)saved.data + saved.size, false};
 	uint64_t count = reader_varint(&reader);
-	int rc = 0;
+	int error = 0;
 
-	for (uint64_t i = 0; rc == 0 && i < count; i++) {
+	for (uint64_t i = 0; error == 0 && i < count; i++) {
 		uint64_t partition = reader_varint(&reader);
 		uint64_t branch_count = reader_varint(&reader);
 
 		if (reader.bad || partition > UINT16_MAX || branch_count > ENGINE_TREE_BRANCHES)
-			rc = -EBADMSG;
-		for (uint64_t j = 0; rc == 0 && j < branch_count; j++)
-			rc = load_branch(trees, (uint16_t)partition, &reader);
+			error = -EBADMSG;
+		for (uint64_t j = 0; error == 0 && j < branch_count; j++)
+			error = load_branch(trees, (uint16_t)partition, &reader);
 	}
-	if (rc == 0 && (reader.bad || reader.at != reader.end))
-		rc = -EBADMSG;
-	if (rc)
+	if (error == 0 && (reader.bad || reader.at != reader.end))
+		error = -EBADMSG;
+	if (error)
 		hashtree_fini(trees);
-	return rc;
+	return error;
 }

@@ -6,9 +6,9 @@
 
 int quarantine_create(const struct quarantine *from, struct quarantine **out)
 {
-	struct quarantine *it = calloc(1, sizeof(*it));
+	struct quarantine *it = calloc(1, sizeof *it);
 
-	if (!it)
+	if (it == NULL)
 		return -ENOMEM;
 	atomic_init(&it->refs, 1);
 	if (from) {
@@ -45,10 +45,10 @@ int quarantine_extend(struct quarantine **quarantine, const struct partition_row
 		      const struct engine_error *reason)
 {
 	struct quarantine *grown;
-	int rc = quarantine_create(*quarantine, &grown);
+	int error = quarantine_create(*quarantine, &grown);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	quarantine_add(grown, row);
 	grown->reason = *reason;
 	quarantine_unref(quarantine);
@@ -148,19 +148,20 @@ int quarantine_encode(const struct quarantine *it, struct buffer *out)
 {
 	uint64_t count = 0;
 	struct partition_row row;
-	int rc;
+	int error;
 
 	for (uint32_t from = 0; next_row(it, from, &row); from = row.last + 1)
 		count++;
-	rc = buffer_append_varint(out, count);
-	for (uint32_t from = 0; rc == 0 && next_row(it, from, &row); from = row.last + 1) {
-		rc = buffer_append_varint(out, row.first);
-		if (rc == 0)
-			rc = buffer_append_varint(out, row.last);
-		if (rc == 0)
-			rc = buffer_append_varint(out, row.step);
+	error = buffer_append_varint(out, count);
+	for (uint32_t from = 0; error == 0 && next_row(it, from, &row); from = row.last + 1) {
+		error = buffer_append_varint(out, row.first);
+		if (error == 0)
+			error = buffer_append_varint(out, row.last);
+		if (error == 0)
+			error = buffer_append_varint(out, row.step);
 	}
-	return rc ? rc : buffer_append_slice(out, (struct engine_slice){it->reason.text, strlen(it->reason.text)});
+	return error ? error
+		     : buffer_append_slice(out, (struct engine_slice){it->reason.text, strlen(it->reason.text)});
 }
 
 static int decode(struct reader *reader, struct quarantine *it)
@@ -186,13 +187,13 @@ static int decode(struct reader *reader, struct quarantine *it)
 int quarantine_decode(struct reader *reader, struct quarantine **out)
 {
 	struct quarantine *it;
-	int rc = quarantine_create(NULL, &it);
+	int error = quarantine_create(NULL, &it);
 
-	if (rc)
-		return rc;
-	rc = decode(reader, it);
-	if (rc || quarantine_first(it, 0, UINT16_MAX) < 0)
+	if (error)
+		return error;
+	error = decode(reader, it);
+	if (error || quarantine_first(it, 0, UINT16_MAX) < 0)
 		quarantine_unref(&it);
 	*out = it;
-	return rc;
+	return error;
 }

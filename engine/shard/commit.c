@@ -39,21 +39,21 @@ static void add_segment(struct engine_commit *commit, struct wal *log)
 
 int shard_commit_begin(struct shard *shard, struct engine_commit **out)
 {
-	int rc = shard->is_dead ? -EIO : shard_begin(shard);
+	int error = shard->is_dead ? -EIO : shard_begin(shard);
 	struct engine_commit *commit;
 	size_t count;
 
 	*out = NULL;
-	if (rc == 0)
-		rc = shard_write_pending(shard);
-	if (rc)
-		return rc;
+	if (error == 0)
+		error = shard_write_pending(shard);
+	if (error)
+		return error;
 	shard->stats.commits++;
 	count = count_unsynced(shard);
 	if (!count)
 		return 0;
-	commit = calloc(1, sizeof(*commit) + count * sizeof(commit->segments[0]));
-	if (!commit)
+	commit = calloc(1, sizeof *commit + count * sizeof(commit->segments[0]));
+	if (commit == NULL)
 		return -ENOMEM;
 	for (struct wal *log = shard->unsynced; log; log = log->next)
 		add_segment(commit, log);
@@ -105,43 +105,43 @@ static void forget_synced(struct shard *shard)
 int shard_commit_end(struct shard *shard, struct engine_commit **out)
 {
 	struct engine_commit *commit = *out;
-	int rc = commit->status;
+	int error = commit->status;
 
 	*out = NULL;
 	assert(shard->commit_count);
 	shard->commit_count--;
 	shard->stats.syncs++;
-	if (rc == 0 && check_named(shard))
-		rc = -ESTALE;
+	if (error == 0 && check_named(shard))
+		error = -ESTALE;
 	for (size_t i = 0; i < commit->count; i++) {
-		if (rc == 0)
+		if (error == 0)
 			note_synced(shard, commit->segments[i].log, commit->segments[i].last_sequence);
 	}
-	if (rc == 0)
+	if (error == 0)
 		forget_synced(shard);
 	for (size_t i = 0; i < commit->count; i++)
 		wal_close(&commit->segments[i].log);
 	free(commit);
 	if (shard->is_dead)
 		return -EIO;
-	return rc ? shard_die(shard, rc, "syncing the log") : 0;
+	return error ? shard_die(shard, error, "syncing the log") : 0;
 }
 
 int shard_commit(struct shard *shard, enum engine_sync mode)
 {
 	struct engine_commit *commit;
-	int rc;
+	int error;
 
 	if (mode != ENGINE_SYNC_EACH) {
-		rc = shard->is_dead ? -EIO : shard_begin(shard);
-		if (rc == 0)
-			rc = shard_write_pending(shard);
-		shard->stats.commits += rc == 0;
-		return rc;
+		error = shard->is_dead ? -EIO : shard_begin(shard);
+		if (error == 0)
+			error = shard_write_pending(shard);
+		shard->stats.commits += error == 0;
+		return error;
 	}
-	rc = shard_commit_begin(shard, &commit);
-	if (rc || !commit)
-		return rc;
+	error = shard_commit_begin(shard, &commit);
+	if (error || commit == NULL)
+		return error;
 	engine_commit_run(commit);
 	return shard_commit_end(shard, &commit);
 }

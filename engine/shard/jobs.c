@@ -14,10 +14,10 @@ static const struct compact_limits limits = {SHARD_RUNS_PER_LEVEL, SHARD_FIRST_R
 struct engine_job *shard_job(struct shard *shard, enum job_kind kind)
 {
 	const struct engine_options *options = &shard->options;
-	struct engine_job *job = calloc(1, sizeof(*job));
+	struct engine_job *job = calloc(1, sizeof *job);
 	uint64_t target = options->memtable_bytes;
 
-	if (!job)
+	if (job == NULL)
 		return NULL;
 	job->kind = kind;
 	job->shard = shard;
@@ -30,8 +30,8 @@ struct engine_job *shard_job(struct shard *shard, enum job_kind kind)
 			   : target > TABLE_BYTES_MAX ? TABLE_BYTES_MAX
 						      : target;
 	job->next_number = &shard->next_number;
-	job->version = shard->view->version;
-	version_ref(job->version);
+	job->tables = shard->view->tables;
+	tables_ref(job->tables);
 	job->drop_id = shard->state.last_drop_id;
 	job->run = shard_new_number(shard);
 	return job;
@@ -60,10 +60,10 @@ int shard_make_flush(struct shard *shard, struct engine_job **out)
 	struct engine_job *job = shard_job(shard, JOB_FLUSH);
 	size_t count = shard->retired_count;
 
-	if (!job)
+	if (job == NULL)
 		return -ENOMEM;
 	job->memtables = malloc(count * sizeof(struct memtable *));
-	if (!job->memtables || take_tree(shard, job)) {
+	if (job->memtables == NULL || take_tree(shard, job)) {
 		job_destroy(&job);
 		return -ENOMEM;
 	}
@@ -76,7 +76,7 @@ int shard_make_flush(struct shard *shard, struct engine_job **out)
 	 * applied by the merge, so the outputs have seen them all. */
 	job->log_floor = shard->retired[count - 1].last_log + 1;
 	job->flushed_sequence = shard->retired[count - 1].last_sequence;
-	job->removes_deletes = job->version->run_count == 0;
+	job->removes_deletes = job->tables->run_count == 0;
 	shard->is_flushing = true;
 	*out = job;
 	return 0;
@@ -86,7 +86,7 @@ int shard_make_flush(struct shard *shard, struct engine_job **out)
 
 static bool choose(struct shard *shard, const struct compact_run *runs, struct compact_choice *choice)
 {
-	size_t count = shard->view->version->run_count;
+	size_t count = shard->view->tables->run_count;
 	struct compact_limits now = limits;
 
 	if (shard->is_compaction_wanted) {
@@ -107,7 +107,7 @@ static int make_compaction(struct shard *shard, const struct compact_choice *cho
 
 	if (grown)
 		shard->compactions = grown;
-	if (!job || !grown) {
+	if (!job || grown == NULL) {
 		job_destroy(&job);
 		return -ENOMEM;
 	}
@@ -116,14 +116,14 @@ static int make_compaction(struct shard *shard, const struct compact_choice *cho
 	job->level = choice->level;
 	/* What is merged in place keeps the place of the newest of its runs: a flush under way has a smaller number
 	 * than a new one, but is newer. */
-	if (choice->level == job->version->runs[choice->first].level)
-		job->run = job->version->runs[choice->first].id;
+	if (choice->level == job->tables->runs[choice->first].level)
+		job->run = job->tables->runs[choice->first].id;
 	if (choice->level == MANIFEST_BOTTOM)
 		job->sst_options.compression = shard->options.compression_last;
-	job->removes_deletes = choice->first + choice->count == job->version->run_count;
+	job->removes_deletes = choice->first + choice->count == job->tables->run_count;
 	job->may_move = choice->level != MANIFEST_BOTTOM ||
 			shard->options.compression_last == shard->options.compression_upper ||
-			job->version->runs[choice->first].level == MANIFEST_BOTTOM;
+			job->tables->runs[choice->first].level == MANIFEST_BOTTOM;
 	shard->compactions[shard->compaction_count++] = job;
 	*out = job;
 	return 0;
@@ -133,17 +133,17 @@ static int maintain_compaction(struct shard *shard, struct engine_job **out)
 {
 	struct compact_choice choice;
 	struct compact_run *runs;
-	int rc;
+	int error;
 
 	if (shard->compaction_count >= ENGINE_JOBS_MAX - 3) /* a flush, a sweep and a scrub find room */
 		return 0;
-	rc = shard_runs(shard, &runs);
-	if (rc)
-		return rc;
+	error = shard_runs(shard, &runs);
+	if (error)
+		return error;
 	if (choose(shard, runs, &choice))
-		rc = make_compaction(shard, &choice, out);
+		error = make_compaction(shard, &choice, out);
 	free(runs);
-	return rc;
+	return error;
 }
 
 /* ---- sweeping -------------------------------------------------------------------------------------------------- */
@@ -159,16 +159,16 @@ static int make_sweep(struct shard *shard, struct engine_job **out)
 
 int shard_maintain(struct shard *shard, struct engine_job **out)
 {
-	int rc;
+	int error;
 
 	*out = NULL;
-	rc = shard->is_dead ? -EIO : shard_begin(shard);
-	if (rc)
-		return rc;
+	error = shard->is_dead ? -EIO : shard_begin(shard);
+	if (error)
+		return error;
 	shard_open_ahead(shard);
-	rc = shard_quarantine_noted(shard);
-	if (rc)
-		return rc;
+	error = shard_quarantine_noted(shard);
+	if (error)
+		return error;
 	if (shard->retired_count && !shard->is_flushing)
 		return shard_make_flush(shard, out);
 	if (!shard->is_sweeping && !trash_is_empty(shard->files.trash))
@@ -204,10 +204,10 @@ void shard_pause_deep_merges(struct shard *shard, bool pause)
 
 int shard_request_compaction(struct shard *shard)
 {
-	int rc = shard_request_flush(shard);
+	int error = shard_request_flush(shard);
 
-	shard->is_compaction_wanted = rc == 0;
-	return rc;
+	shard->is_compaction_wanted = error == 0;
+	return error;
 }
 
 /* ---- install ------------------------------------------------------------------------------------------------- */
@@ -239,10 +239,10 @@ static const struct manifest_table *find_table(const struct shard *shard, const 
 static int add_table(struct install *install, const struct engine_job *job, struct sst *sst)
 {
 	struct manifest_table **table = &install->added[install->edit.added_count];
-	int rc = manifest_table_create(job->level, job->run, &sst->meta, table);
+	int error = manifest_table_create(job->level, job->run, &sst->meta, table);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	sst_ref(sst);
 	(*table)->sst = sst;
 	install->edit.added_count++;
@@ -252,29 +252,29 @@ static int add_table(struct install *install, const struct engine_job *job, stru
 /* Outputs come, inputs go; a moved input does both. Inputs that a drop has removed in the meantime are gone already. */
 static int collect_tables(struct shard *shard, const struct engine_job *job, struct install *install)
 {
-	const struct version *version = job->version;
-	int rc = 0;
+	const struct tables *tables = job->tables;
+	int error = 0;
 
 	install->added = calloc(job->output_count + job->moved_count + 1, sizeof(struct manifest_table *));
-	install->removed = calloc(version->table_count + 1, sizeof(uint64_t));
+	install->removed = calloc(tables->table_count + 1, sizeof(uint64_t));
 	install->edit.added = install->added;
 	install->edit.removed = install->removed;
-	if (!install->added || !install->removed)
+	if (install->added == NULL || install->removed == NULL)
 		return -ENOMEM;
-	for (size_t i = 0; rc == 0 && i < job->output_count; i++)
-		rc = add_table(install, job, job->outputs[i]);
+	for (size_t i = 0; error == 0 && i < job->output_count; i++)
+		error = add_table(install, job, job->outputs[i]);
 	for (size_t i = 0; i < job->run_count; i++) {
-		const struct version_run *run = &version->runs[job->first_run + i];
+		const struct tables_run *run = &tables->runs[job->first_run + i];
 
-		for (size_t j = 0; rc == 0 && j < run->table_count; j++) {
-			if (!find_table(shard, run->tables[j]))
+		for (size_t j = 0; error == 0 && j < run->table_count; j++) {
+			if (!find_table(shard, run->ssts[j]))
 				continue;
-			install->removed[install->edit.removed_count++] = run->tables[j]->meta.number;
-			if (job_has_moved(job, run->tables[j]))
-				rc = add_table(install, job, run->tables[j]);
+			install->removed[install->edit.removed_count++] = run->ssts[j]->meta.number;
+			if (job_has_moved(job, run->ssts[j]))
+				error = add_table(install, job, run->ssts[j]);
 		}
 	}
-	return rc;
+	return error;
 }
 
 /* How many of the retired memtables the job has flushed: all up to its last sequence. */
@@ -305,28 +305,28 @@ static void collect_flush(const struct engine_job *job, struct install *install)
 static int prepare_change(struct shard *shard, struct install *install, size_t flushed, struct manifest_state *next,
 			  struct view **view_out)
 {
-	struct version *version;
+	struct tables *tables;
 	uint64_t forget;
-	int rc = manifest_state_change(&shard->state, &install->edit, next);
+	int error = manifest_state_change(&shard->state, &install->edit, next);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	forget = shard_forgettable(shard, next, flushed);
 	if (forget) {
 		manifest_state_fini(next);
 		install->edit.forget_drops = forget;
-		rc = manifest_state_change(&shard->state, &install->edit, next);
-		if (rc)
-			return rc;
+		error = manifest_state_change(&shard->state, &install->edit, next);
+		if (error)
+			return error;
 	}
-	rc = version_create(next, &version);
-	if (rc == 0) {
-		rc = shard_make_view(shard, shard_memtable(shard), flushed, version, view_out);
-		version_unref(&version);
+	error = tables_create(next, &tables);
+	if (error == 0) {
+		error = shard_make_view(shard, shard_memtable(shard), flushed, tables, view_out);
+		tables_unref(&tables);
 	}
-	if (rc)
+	if (error)
 		manifest_state_fini(next);
-	return rc;
+	return error;
 }
 
 struct log_range {
@@ -368,7 +368,7 @@ static void forget_flushed(struct shard *shard, const struct engine_job *job, si
 		retired_fini(&shard->retired[i]);
 	}
 	shard->retired_count -= flushed;
-	memmove(shard->retired, shard->retired + flushed, shard->retired_count * sizeof(*shard->retired));
+	memmove(shard->retired, shard->retired + flushed, shard->retired_count * sizeof *shard->retired);
 	if (job->flushed_sequence > shard->durable_sequence)
 		shard->durable_sequence = job->flushed_sequence;
 }
@@ -383,11 +383,11 @@ static void remove_old_tree(struct shard *shard, uint64_t number)
 static void doom_inputs(struct shard *shard, const struct engine_job *job)
 {
 	for (size_t i = 0; i < job->run_count; i++) {
-		const struct version_run *run = &job->version->runs[job->first_run + i];
+		const struct tables_run *run = &job->tables->runs[job->first_run + i];
 
 		for (size_t j = 0; j < run->table_count; j++) {
-			if (!find_table(shard, run->tables[j]))
-				sst_doom(run->tables[j]);
+			if (!find_table(shard, run->ssts[j]))
+				sst_doom(run->ssts[j]);
 		}
 	}
 }
@@ -417,14 +417,14 @@ static int install(struct shard *shard, struct engine_job *job)
 	struct view *view;
 	uint64_t old_tree = shard->state.tree.number;
 	size_t flushed = flushed_count(shard, job);
-	int rc = collect_tables(shard, job, &install);
+	int error = collect_tables(shard, job, &install);
 
 	collect_flush(job, &install);
-	if (rc == 0)
-		rc = prepare_change(shard, &install, flushed, &next, &view);
-	if (rc == 0)
-		rc = shard_change(shard, &install.edit, &next, view);
-	if (rc == 0) {
+	if (error == 0)
+		error = prepare_change(shard, &install, flushed, &next, &view);
+	if (error == 0)
+		error = shard_change(shard, &install.edit, &next, view);
+	if (error == 0) {
 		if (job->kind == JOB_FLUSH)
 			forget_flushed(shard, job, flushed);
 		remove_old_tree(shard, old_tree);
@@ -432,10 +432,10 @@ static int install(struct shard *shard, struct engine_job *job)
 		count_job(shard, job);
 	}
 	/* After -EIO the manifest may or may not name the outputs: their files stay until the store is opened again. */
-	if (rc == 0 || rc == -EIO)
+	if (error == 0 || error == -EIO)
 		release_outputs(job);
 	install_fini(&install);
-	return rc;
+	return error;
 }
 
 static void forget_job(struct shard *shard, const struct engine_job *job)
@@ -457,23 +457,23 @@ static void forget_job(struct shard *shard, const struct engine_job *job)
 int shard_install(struct shard *shard, struct engine_job **job)
 {
 	struct engine_job *it = *job;
-	int rc = it->has_run ? it->error : -ECANCELED;
+	int error = it->has_run ? it->error : -ECANCELED;
 
 	forget_job(shard, it);
-	if (rc == -ECANCELED) {
+	if (error == -ECANCELED) {
 		job_destroy(job);
-		return rc;
+		return error;
 	}
 	if (it->kind == JOB_SWEEP) {
-		rc = shard->is_dead ? -EIO : 0;
+		error = shard->is_dead ? -EIO : 0;
 	} else if (it->kind == JOB_SCRUB) {
-		rc = shard_scrub_done(shard, it);
-	} else if (rc) {
+		error = shard_scrub_done(shard, it);
+	} else if (error) {
 		shard->error = it->text;
-		shard->is_full |= rc == -ENOSPC; /* the next write looks how much is free */
+		shard->is_full |= error == -ENOSPC; /* the next write looks how much is free */
 	} else {
-		rc = shard->is_dead ? -EIO : install(shard, it);
+		error = shard->is_dead ? -EIO : install(shard, it);
 	}
 	job_destroy(job);
-	return rc;
+	return error;
 }

@@ -54,35 +54,35 @@ static void describe(const struct sst *sst, uint32_t block_index, const struct p
 /* Adds the partitions that can be seen in the block. Those dropped since the table was written cannot. */
 static int add_block(const struct shard *shard, const struct sst *sst, uint32_t block_index, struct quarantine **set)
 {
-	const struct version_drops *drops = shard->view->version->drops;
+	const struct tables_drops *drops = shard->view->tables->drops;
 	struct partition_row row = sst_block_partitions(sst, block_index);
 	struct engine_error reason;
-	int rc = 0;
+	int error = 0;
 
 	describe(sst, block_index, &row, &reason);
-	for (uint32_t partition = row.first; rc == 0 && partition <= row.last; partition += row.step) {
+	for (uint32_t partition = row.first; error == 0 && partition <= row.last; partition += row.step) {
 		struct partition_row one = {partition, partition, 1};
 
 		if (!quarantine_has(*set, (uint16_t)partition) &&
-		    !version_drops_hide_partition(drops, sst->meta.drop_id, (uint16_t)partition))
-			rc = quarantine_extend(set, &one, &reason);
+		    !tables_drops_hide_partition(drops, sst->meta.drop_id, (uint16_t)partition))
+			error = quarantine_extend(set, &one, &reason);
 	}
-	return rc;
+	return error;
 }
 
 /* Tables that are no longer part of the store are none of our business: what replaced them was read intact. */
 static int collect_notes(struct shard *shard, struct quarantine **set)
 {
-	int rc = 0;
+	int error = 0;
 
-	for (size_t i = 0; rc == 0 && i < shard->state.table_count; i++) {
+	for (size_t i = 0; error == 0 && i < shard->state.table_count; i++) {
 		struct sst *sst = shard->state.tables[i]->sst;
 		uint32_t note = atomic_exchange_explicit(&sst->damaged_block, 0, memory_order_acquire);
 
 		if (note)
-			rc = add_block(shard, sst, note - 1, set);
+			error = add_block(shard, sst, note - 1, set);
 	}
-	return rc;
+	return error;
 }
 
 static int record(struct shard *shard, struct quarantine *set)
@@ -90,14 +90,14 @@ static int record(struct shard *shard, struct quarantine *set)
 	struct manifest_edit edit = {.quarantine = set};
 	struct manifest_state next;
 	struct view *view;
-	int rc = manifest_state_change(&shard->state, &edit, &next);
+	int error = manifest_state_change(&shard->state, &edit, &next);
 
-	if (rc)
-		return rc;
-	rc = shard_prepare_view(shard, &next, &view);
-	if (rc) {
+	if (error)
+		return error;
+	error = shard_prepare_view(shard, &next, &view);
+	if (error) {
 		manifest_state_fini(&next);
-		return rc;
+		return error;
 	}
 	return shard_change(shard, &edit, &next, view);
 }
@@ -105,17 +105,17 @@ static int record(struct shard *shard, struct quarantine *set)
 int shard_quarantine_noted(struct shard *shard)
 {
 	struct quarantine *set;
-	int rc;
+	int error;
 
 	/* When this fails the notes are lost, and made again by whoever reads the block next. */
 	if (shard->recovery || !cache_take_damage(shard->cache))
 		return 0;
 	set = quarantine_ref(shard->state.quarantine);
-	rc = collect_notes(shard, &set);
-	if (rc == 0 && quarantine_count(set) > quarantine_count(shard->state.quarantine)) {
+	error = collect_notes(shard, &set);
+	if (error == 0 && quarantine_count(set) > quarantine_count(shard->state.quarantine)) {
 		shard->error = set->reason;
-		rc = record(shard, set);
+		error = record(shard, set);
 	}
 	quarantine_unref(&set);
-	return rc;
+	return error;
 }

@@ -12,7 +12,7 @@ void engine_value_release(struct engine_value *value)
 	struct pin *pin = value->pin;
 
 	*value = (struct engine_value){0};
-	if (!pin)
+	if (pin == NULL)
 		return;
 	if (pin->kind == PIN_BLOCK) {
 		block_release((struct block *)pin);
@@ -55,8 +55,8 @@ int shard_snapshot(struct shard *shard, struct engine_snapshot **out)
 
 	if (shard->is_dead)
 		return -EIO;
-	snapshot = malloc(sizeof(*snapshot));
-	if (!snapshot)
+	snapshot = malloc(sizeof *snapshot);
+	if (snapshot == NULL)
 		return -ENOMEM;
 	view_ref(shard->view);
 	*snapshot = (struct engine_snapshot){shard->view, shard->sequence, &shard->snapshot_count};
@@ -70,7 +70,7 @@ void engine_snapshot_release(struct engine_snapshot **snapshot)
 	struct engine_snapshot *it = *snapshot;
 
 	*snapshot = NULL;
-	if (!it)
+	if (it == NULL)
 		return;
 	view_unref(&it->view);
 	atomic_fetch_sub(it->count, 1);
@@ -93,23 +93,23 @@ struct engine_iterator {
 int engine_iterator_create(struct engine_snapshot *snapshot, struct engine_iterator **out)
 {
 	const struct view *view = snapshot->view;
-	const struct version *version = view->version;
-	struct engine_iterator *iterator = malloc(sizeof(*iterator));
-	int rc;
+	const struct tables *tables = view->tables;
+	struct engine_iterator *iterator = malloc(sizeof *iterator);
+	int error;
 
-	if (!iterator)
+	if (iterator == NULL)
 		return -ENOMEM;
-	rc = merge_init(&iterator->merge, view->memtable_count + version->run_count, version->drops, NULL);
-	if (rc) {
+	error = merge_init(&iterator->merge, view->memtable_count + tables->run_count, tables->drops, NULL);
+	if (error) {
 		free(iterator);
-		return rc;
+		return error;
 	}
-	iterator->quarantine = iterator->merge.quarantine = version->quarantine;
+	iterator->quarantine = iterator->merge.quarantine = tables->quarantine;
 	iterator->stopped_at = -1;
 	for (size_t i = 0; i < view->memtable_count; i++)
 		merge_add_memtable(&iterator->merge, view->memtables[i], snapshot->sequence);
-	for (size_t i = 0; i < version->run_count; i++)
-		merge_add_tables(&iterator->merge, version->runs[i].tables, version->runs[i].table_count, false);
+	for (size_t i = 0; i < tables->run_count; i++)
+		merge_add_tables(&iterator->merge, tables->runs[i].ssts, tables->runs[i].table_count, false);
 	*out = iterator;
 	return 0;
 }
@@ -123,33 +123,33 @@ void engine_iterator_destroy(struct engine_iterator **iterator)
 }
 
 /* Deletions are not shown. */
-static int skip_deletes(struct engine_iterator *iterator, int rc, int (*move)(struct merge *))
+static int skip_deletes(struct engine_iterator *iterator, int error, int (*move)(struct merge *))
 {
-	while (rc == 1 && merge_type(&iterator->merge) == ENTRY_DELETE)
-		rc = move(&iterator->merge);
-	return rc;
+	while (error == 1 && merge_type(&iterator->merge) == ENTRY_DELETE)
+		error = move(&iterator->merge);
+	return error;
 }
 
 /* A move has gone up (or down) from a partition. Nothing quarantined is shown, and nothing beyond it either: that would
  * say that there is nothing in between. */
-static int check_passed(struct engine_iterator *iterator, int rc, uint32_t from, bool up)
+static int check_passed(struct engine_iterator *iterator, int error, uint32_t from, bool up)
 {
-	uint32_t to = rc == 1 ? hashtree_partition(merge_key(&iterator->merge)) : up ? UINT16_MAX : 0;
+	uint32_t to = error == 1 ? hashtree_partition(merge_key(&iterator->merge)) : up ? UINT16_MAX : 0;
 
-	if (rc < 0)
-		return rc;
+	if (error < 0)
+		return error;
 	iterator->stopped_at =
 		up ? quarantine_first(iterator->quarantine, from, to) : quarantine_last(iterator->quarantine, to, from);
-	return iterator->stopped_at < 0 ? rc : -EBADMSG;
+	return iterator->stopped_at < 0 ? error : -EBADMSG;
 }
 
 /* A key that is there is found without looking at every run; the others are looked at when the iterator moves on. */
 static int seek(struct engine_iterator *iterator, struct engine_slice key,
 		int (*seek_all)(struct merge *, struct engine_slice))
 {
-	int rc = key.size ? merge_find(&iterator->merge, key) : 0;
+	int error = key.size ? merge_find(&iterator->merge, key) : 0;
 
-	return rc == 0 || rc == -EBADMSG ? seek_all(&iterator->merge, key) : rc;
+	return error == 0 || error == -EBADMSG ? seek_all(&iterator->merge, key) : error;
 }
 
 int engine_iterator_seek(struct engine_iterator *iterator, struct engine_slice key)

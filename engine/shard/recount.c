@@ -96,21 +96,21 @@ static int count_all(struct recount *it, const struct engine_error *found)
 int shard_recount(struct shard *shard, const struct engine_error *found)
 {
 	struct recount it = {.shard = shard};
-	struct version *version;
-	int error = version_create(&shard->state, &version);
+	struct tables *tables;
+	int error = tables_create(&shard->state, &tables);
 
 	assert(shard->options.hash_entry != NULL && shard->retired_count == 0);
 	if (error)
 		return error;
-	error = merge_init(&it.merge, version->run_count, version->drops, &it.why);
+	error = merge_init(&it.merge, tables->run_count, tables->drops, &it.why);
 	if (error == 0) {
-		it.merge.quarantine = version->quarantine;
-		for (size_t i = 0; i < version->run_count; i++)
-			merge_add_tables(&it.merge, version->runs[i].tables, version->runs[i].table_count, true);
+		it.merge.quarantine = tables->quarantine;
+		for (size_t i = 0; i < tables->run_count; i++)
+			merge_add_tables(&it.merge, tables->runs[i].ssts, tables->runs[i].table_count, true);
 		error = count_all(&it, found);
 		merge_fini(&it.merge);
 	}
-	version_unref(&version);
+	tables_unref(&tables);
 	/* The manifest goes on naming the damaged file, so that the next opening counts again, until a flush saves new trees. */
 	shard->is_tree_changed = true;
 	shard->stats.tree_recounts++;

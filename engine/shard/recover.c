@@ -37,9 +37,9 @@ static bool is_named(const struct manifest_state *state, enum file_kind kind, ui
 
 static int add_orphan(struct listing *listing, const char *name)
 {
-	char(*grown)[FILES_PATH_MAX] = realloc(listing->orphans, (listing->orphan_count + 1) * sizeof(*grown));
+	char(*grown)[FILES_PATH_MAX] = realloc(listing->orphans, (listing->orphan_count + 1) * sizeof *grown);
 
-	if (!grown)
+	if (grown == NULL)
 		return -ENOMEM;
 	listing->orphans = grown;
 	snprintf(grown[listing->orphan_count++], FILES_PATH_MAX, "%s/%s", listing->shard->files.directory, name);
@@ -48,9 +48,9 @@ static int add_orphan(struct listing *listing, const char *name)
 
 static int add_log(struct listing *listing, uint64_t number)
 {
-	struct replay_log *grown = realloc(listing->logs, (listing->log_count + 1) * sizeof(*grown));
+	struct replay_log *grown = realloc(listing->logs, (listing->log_count + 1) * sizeof *grown);
 
-	if (!grown)
+	if (grown == NULL)
 		return -ENOMEM;
 	listing->logs = grown;
 	listing->logs[listing->log_count++] = (struct replay_log){.number = number};
@@ -93,10 +93,10 @@ static int open_damaged_table(struct shard *shard, struct manifest_table *table,
 {
 	struct partition_row row;
 	struct engine_error reason;
-	int rc = sst_open_damaged(&shard->files, shard->cache, &table->meta, &table->sst);
+	int error = sst_open_damaged(&shard->files, shard->cache, &table->meta, &table->sst);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	row = sst_partitions(table->sst);
 	format_error(
 		&reason, -EBADMSG,
@@ -108,19 +108,19 @@ static int open_damaged_table(struct shard *shard, struct manifest_table *table,
 
 static int open_tables(struct shard *shard, struct engine_error *error_out)
 {
-	int rc = 0;
+	int error = 0;
 
-	for (size_t i = 0; rc == 0 && i < shard->state.table_count; i++) {
+	for (size_t i = 0; error == 0 && i < shard->state.table_count; i++) {
 		struct manifest_table *table = shard->state.tables[i];
 		struct engine_error found = {{0}};
 
-		rc = sst_open(&shard->files, shard->cache, &table->meta, &table->sst, &found);
-		if (rc == -EBADMSG)
-			rc = open_damaged_table(shard, table, &found);
-		else if (rc)
-			format_error(error_out, rc, "%s", found.text);
+		error = sst_open(&shard->files, shard->cache, &table->meta, &table->sst, &found);
+		if (error == -EBADMSG)
+			error = open_damaged_table(shard, table, &found);
+		else if (error)
+			format_error(error_out, error, "%s", found.text);
 	}
-	return rc;
+	return error;
 }
 
 static bool misses_table(const struct manifest_state *state)
@@ -147,20 +147,20 @@ static int remove_orphans(struct shard *shard, struct recovery *recovery)
 	const struct listing *listing = &recovery->listing;
 	const struct fs *fs = shard->files.fs;
 	uint64_t first_log = shard->retired_count ? shard->retired[0].first_log : UINT64_MAX;
-	int rc = 0;
+	int error = 0;
 
-	for (size_t i = 0; rc == 0 && i < listing->orphan_count; i++) {
+	for (size_t i = 0; error == 0 && i < listing->orphan_count; i++) {
 		if (!is_kept(shard, listing->orphans[i]))
-			rc = fs_remove_file(fs, listing->orphans[i]);
+			error = fs_remove_file(fs, listing->orphans[i]);
 	}
-	for (size_t i = 0; rc == 0 && i < listing->log_count; i++) {
+	for (size_t i = 0; error == 0 && i < listing->log_count; i++) {
 		const struct replay_log *log = &listing->logs[i];
 		struct files_path path = files_path(&shard->files, FILE_LOG, log->number);
 
 		if ((log->number < first_log || log->is_unused) && !log->is_aside)
-			rc = fs_remove_file(fs, path.text);
+			error = fs_remove_file(fs, path.text);
 	}
-	return rc ? rc : fs->sync_dir(fs, shard->files.directory);
+	return error ? error : fs->sync_dir(fs, shard->files.directory);
 }
 
 /* Makes room on a full disk before the manifest could be written: what a crash left of a merge may be what fills it. Beyond the
@@ -232,13 +232,13 @@ static int open_log(struct shard *shard, struct recovery *recovery)
 static int flush_replayed(struct shard *shard, struct recovery *recovery)
 {
 	struct engine_job *job;
-	int rc;
+	int error;
 
 	if (shard->retired_count == 0 || !recovery->must_flush)
 		return 0;
-	rc = shard_make_flush(shard, &job);
-	if (rc)
-		return rc;
+	error = shard_make_flush(shard, &job);
+	if (error)
+		return error;
 	engine_job_run(job);
 	return shard_install(shard, &job);
 }
@@ -290,28 +290,28 @@ void shard_recovery_free(struct recovery **recovery)
 static int make_view(struct shard *shard)
 {
 	struct memtable *memtable;
-	struct version *version;
-	int rc = memtable_create(shard->state.last_drop_id, &memtable);
+	struct tables *tables;
+	int error = memtable_create(shard->state.last_drop_id, &memtable);
 
-	if (rc)
-		return rc;
-	rc = version_create(&shard->state, &version);
-	if (rc == 0) {
-		rc = shard_make_view(shard, memtable, 0, version, &shard->view);
-		version_unref(&version);
+	if (error)
+		return error;
+	error = tables_create(&shard->state, &tables);
+	if (error == 0) {
+		error = shard_make_view(shard, memtable, 0, tables, &shard->view);
+		tables_unref(&tables);
 	}
 	memtable_unref(&memtable);
-	return rc;
+	return error;
 }
 
 static int list_files(struct shard *shard, struct listing *listing, struct engine_error *error_out)
 {
-	int rc = shard->files.fs->list(shard->files.fs, shard->files.directory, visit_file, listing);
+	int error = shard->files.fs->list(shard->files.fs, shard->files.directory, visit_file, listing);
 
-	if (rc)
-		return format_error(error_out, rc, "%s: cannot list: %s", shard->files.directory, strerror(-rc));
+	if (error)
+		return format_error(error_out, error, "%s: cannot list: %s", shard->files.directory, strerror(-error));
 	if (listing->log_count)
-		qsort(listing->logs, listing->log_count, sizeof(*listing->logs), by_number);
+		qsort(listing->logs, listing->log_count, sizeof *listing->logs, by_number);
 	if (listing->largest >= shard->state.next_number)
 		shard->state.next_number = listing->largest + 1;
 	atomic_init(&shard->next_number, shard->state.next_number);
@@ -322,12 +322,12 @@ static int read_all(struct shard *shard, struct engine_error *error_out)
 {
 	struct recovery *recovery = shard->recovery;
 	struct replay *replay = &recovery->replay;
-	int rc = list_files(shard, &recovery->listing, error_out);
+	int error = list_files(shard, &recovery->listing, error_out);
 
-	if (rc == 0)
-		rc = open_tables(shard, error_out);
-	if (rc)
-		return rc;
+	if (error == 0)
+		error = open_tables(shard, error_out);
+	if (error)
+		return error;
 	*replay = (struct replay){
 		.shard = shard,
 		.logs = recovery->listing.logs,
@@ -335,10 +335,10 @@ static int read_all(struct shard *shard, struct engine_error *error_out)
 		.error_out = error_out,
 		.drop_id = shard->state.tree.drop_id,
 	};
-	rc = replay_all(replay);
+	error = replay_all(replay);
 	replay->error_out = NULL;
 	recovery->must_flush = replay->is_damaged || replay_acknowledged(replay) < shard->sequence;
-	return rc ? rc : make_view(shard);
+	return error ? error : make_view(shard);
 }
 
 /* A disk without room, or a process out of descriptors, does not stand in the way of reading: what must be written is then

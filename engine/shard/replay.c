@@ -24,16 +24,16 @@ static void apply_drops(struct replay *replay, uint64_t drop_id)
 static int replay_entry(struct shard *shard, struct memtable *memtable, const struct wal_entry *entry)
 {
 	uint16_t partition = hashtree_partition(entry->key);
-	int rc = memtable_add(memtable, entry->key, entry->value, entry->type, shard->sequence + 1);
+	int error = memtable_add(memtable, entry->key, entry->value, entry->type, shard->sequence + 1);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	if (entry->tree_delta) {
 		uint32_t leaf = engine_tree_leaf(entry->key);
 
-		rc = hashtree_prepare(&shard->tree, partition, leaf);
-		if (rc)
-			return rc;
+		error = hashtree_prepare(&shard->tree, partition, leaf);
+		if (error)
+			return error;
 		hashtree_apply(&shard->tree, partition, leaf, entry->tree_delta);
 		shard->is_tree_changed = true;
 	}
@@ -46,16 +46,16 @@ static int replay_batch(struct replay *replay, struct memtable *memtable, const 
 	const uint8_t *bytes = batch->entries.data;
 	struct reader reader = {bytes, bytes + batch->entries.size, false};
 	struct wal_entry entry;
-	int rc;
+	int error;
 
 	for (uint32_t i = 0; i < batch->count; i++) {
-		rc = wal_entry_next(&reader, &entry);
-		if (rc == 1)
-			rc = replay_entry(replay->shard, memtable, &entry);
+		error = wal_entry_next(&reader, &entry);
+		if (error == 1)
+			error = replay_entry(replay->shard, memtable, &entry);
 		else
-			rc = -EBADMSG;
-		if (rc)
-			return rc;
+			error = -EBADMSG;
+		if (error)
+			return error;
 	}
 	replay->shard->stats.recovered_batches++;
 	if (batch->durable_sequence > replay->shard->durable_sequence)
@@ -68,22 +68,22 @@ static int memtable_for(struct shard *shard, uint64_t log, uint64_t drop_id, str
 {
 	struct retired *last = shard->retired_count ? &shard->retired[shard->retired_count - 1] : NULL;
 	struct retired *grown;
-	int rc;
+	int error;
 
 	if (last && last->memtable->drop_id == drop_id &&
 	    memtable_bytes(last->memtable) < shard->options.memtable_bytes) {
 		*out = last;
 		return 0;
 	}
-	grown = realloc(shard->retired, (shard->retired_count + 1) * sizeof(*grown));
-	if (!grown)
+	grown = realloc(shard->retired, (shard->retired_count + 1) * sizeof *grown);
+	if (grown == NULL)
 		return -ENOMEM;
 	shard->retired = grown;
 	last = &grown[shard->retired_count];
 	*last = (struct retired){.first_log = log, .last_log = log};
-	rc = memtable_create(drop_id, &last->memtable);
-	if (rc)
-		return rc;
+	error = memtable_create(drop_id, &last->memtable);
+	if (error)
+		return error;
 	shard->retired_count++;
 	*out = last;
 	return 0;
@@ -131,9 +131,9 @@ static int replay_batches(struct replay *replay, uint64_t log, uint64_t drop_id,
 	struct shard *shard = replay->shard;
 	struct retired *retired = NULL;
 	struct wal_batch batch;
-	int rc = reader->at < reader->size ? memtable_for(shard, log, drop_id, &retired) : 0;
+	int error = reader->at < reader->size ? memtable_for(shard, log, drop_id, &retired) : 0;
 
-	while (rc == 0 && reader->at < reader->size) {
+	while (error == 0 && reader->at < reader->size) {
 		uint64_t at = reader->at;
 
 		if (!wal_reader_next(reader, &batch)) {
@@ -144,15 +144,15 @@ static int replay_batches(struct replay *replay, uint64_t log, uint64_t drop_id,
 			end_here(replay, log, reader, at, "a batch out of order");
 			break;
 		}
-		rc = replay_batch(replay, retired->memtable, &batch);
+		error = replay_batch(replay, retired->memtable, &batch);
 		retired->last_sequence = shard->sequence;
 		retired->last_log = log;
-		if (rc == -EBADMSG) {
+		if (error == -EBADMSG) {
 			end_here(replay, log, reader, at, "a batch that cannot be read");
 			return 0;
 		}
 	}
-	return rc;
+	return error;
 }
 
 static int check_log_header(struct replay *replay, const char *path, uint64_t log, const struct format_header *header)
@@ -183,7 +183,7 @@ static int replay_log(struct replay *replay, struct replay_log *log, uint8_t *da
 	struct wal_reader reader = {data, size, 0, log->number};
 	struct format_header header;
 	bool is_used = wal_holds_batches(data, size, log->number);
-	int rc;
+	int error;
 
 	/* Opened ahead and never begun. */
 	if (size == 0) {
@@ -194,15 +194,15 @@ static int replay_log(struct replay *replay, struct replay_log *log, uint8_t *da
 		note_tear(replay, log->number, &reader);
 		return 0;
 	}
-	rc = format_header_read(data, size, FORMAT_LOG, path.text, &header, replay->error_out);
-	if (rc == 0 && (rc = check_log_header(replay, path.text, log->number, &header)))
-		return rc;
-	if (rc && rc != -EBADMSG)
-		return rc;
+	error = format_header_read(data, size, FORMAT_LOG, path.text, &header, replay->error_out);
+	if (error == 0 && (error = check_log_header(replay, path.text, log->number, &header)))
+		return error;
+	if (error && error != -EBADMSG)
+		return error;
 	if (!is_used) {
 		log->is_unused = true;
 		shard->stats.torn_tail_bytes += size > FORMAT_HEADER_SIZE ? size - FORMAT_HEADER_SIZE : 0;
-	} else if (rc) {
+	} else if (error) {
 		end_here(replay, log->number, &reader, 0, "the header is damaged");
 	} else if (header.a > shard->sequence + 1) {
 		/* The segment before ended early, at the end of a batch. */
@@ -220,21 +220,22 @@ static int replay_log(struct replay *replay, struct replay_log *log, uint8_t *da
 static int replay_logs(struct replay *replay)
 {
 	struct shard *shard = replay->shard;
-	int rc = 0;
+	int error = 0;
 
-	for (size_t i = 0; rc == 0 && i < replay->log_count; i++) {
+	for (size_t i = 0; error == 0 && i < replay->log_count; i++) {
 		struct replay_log *log = &replay->logs[i];
 		struct files_path path = files_path(&shard->files, FILE_LOG, log->number);
 		uint8_t *data;
 		size_t size;
 
-		rc = wal_read(&shard->files, log->number, &data, &size);
-		if (rc)
-			return format_error(replay->error_out, rc, "%s: cannot read: %s", path.text, strerror(-rc));
-		rc = replay_log(replay, log, data, size);
+		error = wal_read(&shard->files, log->number, &data, &size);
+		if (error)
+			return format_error(replay->error_out, error, "%s: cannot read: %s", path.text,
+					    strerror(-error));
+		error = replay_log(replay, log, data, size);
 		free(data);
 	}
-	return rc;
+	return error;
 }
 
 uint64_t replay_acknowledged(const struct replay *replay)
@@ -267,40 +268,40 @@ int replay_cut_tear(struct replay *replay)
 {
 	const struct fs *fs = replay->shard->files.fs;
 	struct fs_file *file;
-	int rc = 0;
+	int error = 0;
 
 	if (!replay->is_torn)
 		return 0;
 	/* Later segments go first, the last one first: at no time is there a hole. */
-	for (size_t i = replay->log_count; rc == 0 && i-- > 0;) {
+	for (size_t i = replay->log_count; error == 0 && i-- > 0;) {
 		const struct replay_log *log = &replay->logs[i];
 		struct files_path path = files_path(&replay->shard->files, FILE_LOG, log->number);
 
 		if (log->number < replay->torn_log)
 			break;
 		if (log->number > replay->torn_log || replay->torn_at <= FORMAT_HEADER_SIZE) {
-			rc = fs_remove_file(fs, path.text);
+			error = fs_remove_file(fs, path.text);
 			continue;
 		}
-		rc = fs->open(fs, path.text, FS_OPEN_APPEND, &file);
-		if (rc)
+		error = fs->open(fs, path.text, FS_OPEN_APPEND, &file);
+		if (error)
 			break;
-		rc = fs->truncate(file, replay->torn_at);
-		if (rc == 0)
-			rc = fs->sync(file);
+		error = fs->truncate(file, replay->torn_at);
+		if (error == 0)
+			error = fs->sync(file);
 		fs->close(file);
 	}
-	if (rc == 0)
-		rc = fs->sync_dir(fs, replay->shard->files.directory);
-	return rc;
+	if (error == 0)
+		error = fs->sync_dir(fs, replay->shard->files.directory);
+	return error;
 }
 
 int replay_set_aside(struct replay *replay)
 {
 	const struct fs *fs = replay->shard->files.fs;
-	int rc = 0;
+	int error = 0;
 
-	for (size_t i = replay->log_count; replay->is_torn && rc == 0 && i-- > 0;) {
+	for (size_t i = replay->log_count; replay->is_torn && error == 0 && i-- > 0;) {
 		struct replay_log *log = &replay->logs[i];
 		struct files_path path = files_path(&replay->shard->files, FILE_LOG, log->number);
 		char aside[FILES_PATH_MAX + 16];
@@ -310,10 +311,10 @@ int replay_set_aside(struct replay *replay)
 		if (log->is_unused || log->is_aside)
 			continue;
 		snprintf(aside, sizeof(aside), "%s.damaged", path.text);
-		rc = fs->rename(fs, path.text, aside);
-		log->is_aside = rc == 0;
+		error = fs->rename(fs, path.text, aside);
+		log->is_aside = error == 0;
 	}
-	return rc;
+	return error;
 }
 
 /* Segments without an entry leave an empty memtable, which is nothing to flush. */
@@ -334,7 +335,7 @@ static int save_tree(struct shard *shard)
 {
 	struct retired *last = shard->retired_count ? &shard->retired[shard->retired_count - 1] : NULL;
 
-	if (!last || !(shard->is_tree_changed || shard->state.tree.number))
+	if (last == NULL || !(shard->is_tree_changed || shard->state.tree.number))
 		return 0;
 	last->has_tree = true;
 	last->tree_drop_id = shard->state.last_drop_id;
@@ -347,15 +348,15 @@ static int load_tree(struct replay *replay, struct engine_error *error_out)
 {
 	struct shard *shard = replay->shard;
 	struct engine_error found = {{0}};
-	int rc = job_read_tree(&shard->files, &shard->state.tree, &shard->tree, &found);
+	int error = job_read_tree(&shard->files, &shard->state.tree, &shard->tree, &found);
 
-	if (rc != -EBADMSG)
-		return rc ? format_error(error_out, rc, "%s", found.text) : 0;
+	if (error != -EBADMSG)
+		return error ? format_error(error_out, error, "%s", found.text) : 0;
 	hashtree_fini(&shard->tree);
 	if (shard->options.hash_entry != NULL)
 		return shard_recount(shard, &found);
 	replay->is_damaged = true;
-	format_error(&replay->found, rc,
+	format_error(&replay->found, error,
 		     "%.300s; all partitions of shard %u are quarantined: drop and refill them from their replicas",
 		     found.text, shard->files.shard_index);
 	shard->state.tree = (struct manifest_tree){0};
@@ -366,23 +367,23 @@ int replay_all(struct replay *replay)
 {
 	struct shard *shard = replay->shard;
 	struct partition_row all = shard_partitions(shard);
-	int rc = 0;
+	int error = 0;
 
 	shard->sequence = shard->durable_sequence = shard->state.flushed_sequence;
 	if (shard->state.tree.number)
-		rc = load_tree(replay, replay->error_out);
-	if (rc == 0)
-		rc = replay_logs(replay);
-	if (rc)
-		return rc;
+		error = load_tree(replay, replay->error_out);
+	if (error == 0)
+		error = replay_logs(replay);
+	if (error)
+		return error;
 	check_complete(replay);
 	apply_drops(replay, shard->state.last_drop_id);
 	drop_empty(shard);
-	rc = save_tree(shard);
-	if (rc == 0 && replay->is_damaged)
-		rc = quarantine_extend(&shard->state.quarantine, &all, &replay->found);
-	if (rc)
-		return format_error(replay->error_out, rc, "%s: cannot finish recovery: %s", shard->files.directory,
-				    strerror(-rc));
+	error = save_tree(shard);
+	if (error == 0 && replay->is_damaged)
+		error = quarantine_extend(&shard->state.quarantine, &all, &replay->found);
+	if (error)
+		return format_error(replay->error_out, error, "%s: cannot finish recovery: %s", shard->files.directory,
+				    strerror(-error));
 	return 0;
 }

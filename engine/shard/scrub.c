@@ -6,14 +6,15 @@
 /* The table of the round that comes next, by number; NULL when there is none. */
 static struct sst *next_table(const struct shard *shard)
 {
-	const struct version *version = shard->view->version;
+	const struct tables *tables = shard->view->tables;
 	struct sst *next = NULL;
 
-	for (size_t i = 0; i < version->table_count; i++) {
-		struct sst *sst = version->tables[i];
+	for (size_t i = 0; i < tables->table_count; i++) {
+		struct sst *sst = tables->ssts[i];
 		uint64_t number = sst->meta.number;
 
-		if (number >= shard->scrub.number && number < shard->scrub.end && (!next || number < next->meta.number))
+		if (number >= shard->scrub.number && number < shard->scrub.end &&
+		    (next == NULL || number < next->meta.number))
 			next = sst;
 	}
 	return next;
@@ -22,18 +23,18 @@ static struct sst *next_table(const struct shard *shard)
 int shard_scrub(struct shard *shard, struct engine_job **out)
 {
 	struct sst *sst;
-	int rc = shard->is_dead ? -EIO : shard_quarantine_noted(shard);
+	int error = shard->is_dead ? -EIO : shard_quarantine_noted(shard);
 
 	*out = NULL;
-	if (rc || shard->scrub.is_out)
-		return rc;
+	if (error || shard->scrub.is_out)
+		return error;
 	if (!shard->scrub.number) {
 		shard->scrub.number = 1;
 		shard->scrub.block = 0;
 		shard->scrub.end = atomic_load(&shard->next_number);
 	}
 	sst = next_table(shard);
-	if (!sst) {
+	if (sst == NULL) {
 		shard->scrub.number = 0;
 		shard->stats.scrub_rounds++;
 		return 0;

@@ -35,31 +35,31 @@ void retired_fini(struct retired *retired)
 
 int shard_prepare_view(struct shard *shard, const struct manifest_state *next, struct view **out)
 {
-	struct version *version;
-	int rc = version_create(next, &version);
+	struct tables *tables;
+	int error = tables_create(next, &tables);
 
-	if (rc)
-		return rc;
-	rc = shard_make_view(shard, shard_memtable(shard), 0, version, out);
-	version_unref(&version);
-	return rc;
+	if (error)
+		return error;
+	error = shard_make_view(shard, shard_memtable(shard), 0, tables, out);
+	tables_unref(&tables);
+	return error;
 }
 
-int shard_make_view(struct shard *shard, struct memtable *memtable, size_t first_retired, struct version *version,
+int shard_make_view(struct shard *shard, struct memtable *memtable, size_t first_retired, struct tables *tables,
 		    struct view **out)
 {
 	size_t count = shard->retired_count - first_retired + 1;
 	struct memtable **memtables = malloc(count * sizeof(struct memtable *));
-	int rc;
+	int error;
 
-	if (!memtables)
+	if (memtables == NULL)
 		return -ENOMEM;
 	memtables[0] = memtable;
 	for (size_t i = 1; i < count; i++)
 		memtables[i] = shard->retired[shard->retired_count - i].memtable;
-	rc = view_create(version, memtables, count, out);
+	error = view_create(tables, memtables, count, out);
 	free(memtables);
-	return rc;
+	return error;
 }
 
 /* Is the drop out of the way of everything that is older than it? */
@@ -107,11 +107,11 @@ uint64_t shard_forgettable(const struct shard *shard, const struct manifest_stat
 static int rewrite_manifest(struct shard *shard)
 {
 	struct manifest *manifest;
-	int rc = manifest_create(&shard->files, shard_new_number(shard), &shard->state, &manifest);
+	int error = manifest_create(&shard->files, shard_new_number(shard), &shard->state, &manifest);
 
-	if (rc == -EIO)
-		return shard_die(shard, rc, "replacing the manifest");
-	if (rc)
+	if (error == -EIO)
+		return shard_die(shard, error, "replacing the manifest");
+	if (error)
 		return 0; /* The old one serves on. */
 	manifest_close(&shard->manifest);
 	shard->manifest = manifest;
@@ -120,14 +120,14 @@ static int rewrite_manifest(struct shard *shard)
 
 int shard_change(struct shard *shard, struct manifest_edit *edit, struct manifest_state *next, struct view *view)
 {
-	int rc;
+	int error;
 
 	edit->next_number = next->next_number = shard_reserved_number(shard);
-	rc = manifest_append(shard->manifest, edit);
-	if (rc) {
+	error = manifest_append(shard->manifest, edit);
+	if (error) {
 		manifest_state_fini(next);
 		view_unref(&view);
-		return rc == -EIO ? shard_die(shard, rc, "writing the manifest") : rc;
+		return error == -EIO ? shard_die(shard, error, "writing the manifest") : error;
 	}
 	manifest_state_fini(&shard->state);
 	shard->state = *next;
@@ -145,17 +145,17 @@ int shard_meta_set(struct shard *shard, const void *data, size_t size)
 	struct engine_slice meta = {data, size};
 	struct manifest_edit edit = {.meta = &meta};
 	struct manifest_state next;
-	int rc;
+	int error;
 
 	if (shard->is_dead)
 		return -EIO;
 	if (size > ENGINE_META_MAX)
 		return -EINVAL;
-	rc = shard_begin(shard);
-	if (rc)
-		return rc;
-	rc = manifest_state_change(&shard->state, &edit, &next);
-	return rc ? rc : shard_change(shard, &edit, &next, NULL);
+	error = shard_begin(shard);
+	if (error)
+		return error;
+	error = manifest_state_change(&shard->state, &edit, &next);
+	return error ? error : shard_change(shard, &edit, &next, NULL);
 }
 
 void shard_meta_get(const struct shard *shard, struct engine_slice *meta_out)
@@ -184,13 +184,13 @@ size_t shard_memory(const struct shard *shard)
 	return bytes;
 }
 
-static bool is_run_busy(const struct shard *shard, const struct version_run *run)
+static bool is_run_busy(const struct shard *shard, const struct tables_run *run)
 {
 	for (size_t i = 0; i < shard->compaction_count; i++) {
 		const struct engine_job *job = shard->compactions[i];
 
 		for (size_t j = 0; j < job->run_count; j++) {
-			const struct version_run *input = &job->version->runs[job->first_run + j];
+			const struct tables_run *input = &job->tables->runs[job->first_run + j];
 
 			if (input->level == run->level && input->id == run->id)
 				return true;
@@ -199,13 +199,13 @@ static bool is_run_busy(const struct shard *shard, const struct version_run *run
 	return false;
 }
 
-static bool has_dropped(const struct version *version, const struct version_run *run)
+static bool has_dropped(const struct tables *tables, const struct tables_run *run)
 {
-	for (size_t i = 0; version->drops->count && i < run->table_count; i++) {
-		const struct table_meta *meta = &run->tables[i]->meta;
+	for (size_t i = 0; tables->drops->count && i < run->table_count; i++) {
+		const struct table_meta *meta = &run->ssts[i]->meta;
 
-		for (size_t j = 0; j < version->drops->count; j++) {
-			const struct version_drop *drop = &version->drops->items[j];
+		for (size_t j = 0; j < tables->drops->count; j++) {
+			const struct tables_drop *drop = &tables->drops->items[j];
 
 			if (drop->id > meta->drop_id &&
 			    format_compare(buffer_slice(&drop->begin), buffer_slice(&meta->largest)) <= 0 &&
@@ -219,19 +219,19 @@ static bool has_dropped(const struct version *version, const struct version_run 
 
 int shard_runs(const struct shard *shard, struct compact_run **out)
 {
-	const struct version *version = shard->view->version;
-	struct compact_run *runs = calloc(version->run_count + 1, sizeof(*runs));
+	const struct tables *tables = shard->view->tables;
+	struct compact_run *runs = calloc(tables->run_count + 1, sizeof *runs);
 
-	if (!runs)
+	if (runs == NULL)
 		return -ENOMEM;
-	for (size_t i = 0; i < version->run_count; i++) {
-		const struct version_run *run = &version->runs[i];
+	for (size_t i = 0; i < tables->run_count; i++) {
+		const struct tables_run *run = &tables->runs[i];
 
 		runs[i] = (struct compact_run){
 			.level = run->level,
 			.bytes = run->bytes,
 			.is_busy = is_run_busy(shard, run),
-			.has_dropped = has_dropped(version, run),
+			.has_dropped = has_dropped(tables, run),
 		};
 	}
 	*out = runs;
@@ -240,10 +240,10 @@ int shard_runs(const struct shard *shard, struct compact_run **out)
 
 static uint32_t run_debt(const struct shard *shard)
 {
-	const struct version *version = shard->view->version;
+	const struct tables *tables = shard->view->tables;
 	uint32_t count = 0;
 
-	while (count < version->run_count && version->runs[count].level == 0)
+	while (count < tables->run_count && tables->runs[count].level == 0)
 		count++;
 	return compact_debt(count, &limits, SHARD_LIMIT_RUNS);
 }
@@ -288,7 +288,7 @@ static uint64_t estimate_keys(const struct hashtree *trees, uint64_t entries, ui
 
 void shard_stats(const struct shard *shard, struct shard_stats *stats_out)
 {
-	const struct version *version = shard->view->version;
+	const struct tables *tables = shard->view->tables;
 	uint64_t entries = 0, deletes = 0;
 
 	*stats_out = shard->stats;
@@ -317,7 +317,7 @@ void shard_stats(const struct shard *shard, struct shard_stats *stats_out)
 		entries += shard->view->memtables[i]->entry_count;
 	stats_out->keys_estimate = estimate_keys(&shard->tree, entries, deletes);
 	stats_out->quarantined_partitions = quarantine_count(shard->state.quarantine);
-	assert(version->table_count == shard->state.table_count);
+	assert(tables->table_count == shard->state.table_count);
 }
 
 /* ---- create and destroy -------------------------------------------------------------------------------------- */
@@ -327,20 +327,20 @@ int shard_create_files(const struct engine_options *options, uint32_t shard_inde
 	struct manifest_state state = {.next_number = 2};
 	struct manifest *manifest;
 	struct files files;
-	int rc;
+	int error;
 
 	files_init(&files, options->fs, options->directory, shard_index);
-	rc = options->fs->mkdir(options->fs, files.directory);
-	if (rc == -EEXIST)
-		rc = 0;
-	if (rc == 0)
-		rc = manifest_create(&files, 1, &state, &manifest);
-	if (rc == 0) {
-		rc = manifest_sync_name(manifest);
+	error = options->fs->mkdir(options->fs, files.directory);
+	if (error == -EEXIST)
+		error = 0;
+	if (error == 0)
+		error = manifest_create(&files, 1, &state, &manifest);
+	if (error == 0) {
+		error = manifest_sync_name(manifest);
 		manifest_close(&manifest);
 	}
-	if (rc)
-		return format_error(error_out, rc, "%s: cannot create: %s", files.directory, strerror(-rc));
+	if (error)
+		return format_error(error_out, error, "%s: cannot create: %s", files.directory, strerror(-error));
 	return 0;
 }
 
@@ -376,23 +376,23 @@ static void shard_free(struct shard *shard)
 int shard_open(struct engine *engine, const struct engine_options *options, uint32_t shard_index, struct shard **out,
 	       struct engine_error *error_out)
 {
-	struct shard *shard = calloc(1, sizeof(*shard));
-	int rc;
+	struct shard *shard = calloc(1, sizeof *shard);
+	int error;
 
-	if (!shard)
+	if (shard == NULL)
 		return -ENOMEM;
 	shard->engine = engine;
 	shard->options = *options;
 	files_init(&shard->files, options->fs, options->directory, shard_index);
 	shard->files.shard_count = options->shard_count;
-	rc = trash_create(options->fs, &shard->files.trash);
-	if (rc == 0)
-		rc = cache_create(options->cache_bytes / options->shard_count, &shard->cache);
-	if (rc == 0)
-		rc = shard_recover(shard, error_out);
-	if (rc) {
+	error = trash_create(options->fs, &shard->files.trash);
+	if (error == 0)
+		error = cache_create(options->cache_bytes / options->shard_count, &shard->cache);
+	if (error == 0)
+		error = shard_recover(shard, error_out);
+	if (error) {
 		shard_free(shard);
-		return rc;
+		return error;
 	}
 	*out = shard;
 	return 0;
@@ -402,23 +402,23 @@ int shard_open(struct engine *engine, const struct engine_options *options, uint
 static int seal(struct shard *shard)
 {
 	struct manifest_edit edit = {.closed_sequence = shard->sequence, .next_number = shard_reserved_number(shard)};
-	int rc;
+	int error;
 
 	if (shard->recovery)
 		return 0; /* nothing was written */
-	rc = shard_sync(shard);
-	if (rc == 0)
-		rc = manifest_append(shard->manifest, &edit);
+	error = shard_sync(shard);
+	if (error == 0)
+		error = manifest_append(shard->manifest, &edit);
 	wal_remove(&shard->next_log);
-	return rc;
+	return error;
 }
 
 int shard_close(struct shard **shard)
 {
 	struct shard *it = *shard;
-	int rc = it->is_dead ? -EIO : seal(it);
+	int error = it->is_dead ? -EIO : seal(it);
 
 	*shard = NULL;
 	shard_free(it);
-	return rc;
+	return error;
 }

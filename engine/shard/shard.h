@@ -119,8 +119,8 @@ static inline struct memtable *shard_memtable(const struct shard *shard)
 {
 	return shard->view->memtables[0];
 }
-/* Makes a view of memtable (the one to be written), the retired ones from first_retired on, and the version. */
-ENGINE_OK int shard_make_view(struct shard *, struct memtable *, size_t first_retired, struct version *,
+/* Makes a view of memtable (the one to be written), the retired ones from first_retired on, and the tables. */
+ENGINE_OK int shard_make_view(struct shard *, struct memtable *, size_t first_retired, struct tables *,
 			      struct view **out);
 /* Appends the edit and takes over the state it leads to. -EIO: dead. `view` becomes current, and is freed on an error.
  */
@@ -146,7 +146,7 @@ ENGINE_OK int shard_quarantine_noted(struct shard *);
 ENGINE_OK int shard_scrub_done(struct shard *, const struct engine_job *);
 /* -EBADMSG, described, when an entry belongs to a quarantined partition. */
 ENGINE_OK int shard_quarantine_check(struct shard *, const struct engine_batch *);
-/* A new version of this state with a view on it, all memtables as they are. */
+/* The tables of this state with a view on them, all memtables as they are. */
 ENGINE_OK int shard_prepare_view(struct shard *, const struct manifest_state *next, struct view **out);
 void retired_fini(struct retired *);
 size_t shard_memory(const struct shard *);

@@ -34,15 +34,15 @@ int shard_fail(struct shard *shard, int error, const char *what)
 int shard_write_pending(struct shard *shard)
 {
 	uint64_t first = shard->sequence - shard->pending_count + 1, size_before = shard->log->size;
-	int rc;
+	int error;
 
 	if (!shard->pending_count)
 		return 0;
-	rc = wal_append(shard->log, shard->pending.data, shard->pending.size, first, shard->pending_count,
-			shard->durable_sequence);
-	if (rc) {
+	error = wal_append(shard->log, shard->pending.data, shard->pending.size, first, shard->pending_count,
+			   shard->durable_sequence);
+	if (error) {
 		shard->is_full = true;
-		return shard_fail(shard, rc, "writing the log");
+		return shard_fail(shard, error, "writing the log");
 	}
 	shard->pending.size = 0;
 	shard->pending_count = 0;
@@ -84,9 +84,9 @@ static void leave_log(struct shard *shard, struct wal *log, bool is_empty)
 static int prepare_retired(struct shard *shard, struct retired *out)
 {
 	struct memtable *memtable = shard_memtable(shard);
-	struct retired *grown = realloc(shard->retired, (shard->retired_count + 1) * sizeof(*grown));
+	struct retired *grown = realloc(shard->retired, (shard->retired_count + 1) * sizeof *grown);
 
-	if (!grown)
+	if (grown == NULL)
 		return -ENOMEM;
 	shard->retired = grown;
 	*out = (struct retired){
@@ -131,27 +131,27 @@ int shard_rotate(struct shard *shard)
 	struct memtable *memtable = NULL;
 	struct view *view = NULL;
 	struct wal *log = NULL;
-	int rc = shard_write_pending(shard);
+	int error = shard_write_pending(shard);
 
-	if (rc == 0)
-		rc = memtable_create(shard->state.last_drop_id, &memtable);
-	if (rc == 0 && !is_empty)
-		rc = prepare_retired(shard, &retired);
-	if (rc == 0 && !is_empty) {
+	if (error == 0)
+		error = memtable_create(shard->state.last_drop_id, &memtable);
+	if (error == 0 && !is_empty)
+		error = prepare_retired(shard, &retired);
+	if (error == 0 && !is_empty) {
 		shard->retired[shard->retired_count++] = retired;
-		rc = shard_make_view(shard, memtable, 0, shard->view->version, &view);
+		error = shard_make_view(shard, memtable, 0, shard->view->tables, &view);
 		shard->retired_count--;
-	} else if (rc == 0) {
-		rc = shard_make_view(shard, memtable, 0, shard->view->version, &view);
+	} else if (error == 0) {
+		error = shard_make_view(shard, memtable, 0, shard->view->tables, &view);
 	}
-	if (rc == 0)
-		rc = shard_begin_log(shard, &log);
+	if (error == 0)
+		error = shard_begin_log(shard, &log);
 	memtable_unref(&memtable);
-	if (rc) {
+	if (error) {
 		retired_fini(&retired);
 		if (view)
 			view_unref(&view);
-		return rc;
+		return error;
 	}
 	if (!is_empty) {
 		shard->retired_count++;
@@ -192,44 +192,45 @@ static int check_space(struct shard *shard)
 /* Everything that may refuse a write, before anything is changed. */
 static int make_room(struct shard *shard, const struct engine_batch *batch)
 {
-	int rc;
+	int error;
 
 	if (shard->is_dead)
 		return -EIO;
-	if (shard->recovery && (rc = shard_begin(shard)))
-		return rc;
-	if (shard->is_full && (rc = shard_write_pending(shard)))
-		return rc;
-	if (shard->state.quarantine && (rc = shard_quarantine_check(shard, batch)))
-		return rc;
-	rc = check_space(shard);
-	if (rc)
-		return rc;
-	if (shard->pending.size + batch->entries.size > SHARD_PENDING_MAX && (rc = shard_write_pending(shard)))
-		return rc;
+	if (shard->recovery && (error = shard_begin(shard)))
+		return error;
+	if (shard->is_full && (error = shard_write_pending(shard)))
+		return error;
+	if (shard->state.quarantine && (error = shard_quarantine_check(shard, batch)))
+		return error;
+	error = check_space(shard);
+	if (error)
+		return error;
+	if (shard->pending.size + batch->entries.size > SHARD_PENDING_MAX && (error = shard_write_pending(shard)))
+		return error;
 	if (!shard->must_rotate && memtable_bytes(shard_memtable(shard)) < shard->options.memtable_bytes)
 		return 0;
 	if (shard_pressure(shard) >= 1000)
 		return -EAGAIN;
-	rc = shard_rotate(shard);
+	error = shard_rotate(shard);
 	/* No descriptor or memory for the next segment: this one goes on until that passes, within what memtables may take. */
-	if (rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM)
-		return shard->must_rotate ? rc : 0;
-	return rc;
+	if (error == -EMFILE || error == -ENFILE || error == -ENOMEM)
+		return shard->must_rotate ? error : 0;
+	return error;
 }
 
 static int prepare_trees(struct shard *shard, const struct engine_batch *batch)
 {
 	struct reader reader = {batch->entries.data, batch->entries.data + batch->entries.size, false};
 	struct wal_entry entry;
-	int rc = 0;
+	int error = 0;
 
-	while (rc == 0 && (rc = wal_entry_next(&reader, &entry)) == 1) {
-		rc = 0;
+	while (error == 0 && (error = wal_entry_next(&reader, &entry)) == 1) {
+		error = 0;
 		if (entry.tree_delta)
-			rc = hashtree_prepare(&shard->tree, hashtree_partition(entry.key), engine_tree_leaf(entry.key));
+			error = hashtree_prepare(&shard->tree, hashtree_partition(entry.key),
+						 engine_tree_leaf(entry.key));
 	}
-	return rc;
+	return error;
 }
 
 static void apply_trees(struct shard *shard, const struct engine_batch *batch)
@@ -265,16 +266,16 @@ static int add_to_memtable(struct shard *shard, const struct engine_batch *batch
 {
 	struct reader reader = {batch->entries.data, batch->entries.data + batch->entries.size, false};
 	struct wal_entry entry;
-	int rc = 0;
+	int error = 0;
 
 	for (uint32_t i = 0; i < batch->count; i++) {
-		rc = wal_entry_next(&reader, &entry) == 1 ? 0 : -EINVAL;
-		if (rc == 0)
-			rc = memtable_add(shard_memtable(shard), entry.key, entry.value, entry.type,
-					  shard->sequence + 1 + i);
-		if (rc) {
+		error = wal_entry_next(&reader, &entry) == 1 ? 0 : -EINVAL;
+		if (error == 0)
+			error = memtable_add(shard_memtable(shard), entry.key, entry.value, entry.type,
+					     shard->sequence + 1 + i);
+		if (error) {
 			undo(shard, batch, i);
-			return rc;
+			return error;
 		}
 	}
 	return 0;
@@ -283,34 +284,34 @@ static int add_to_memtable(struct shard *shard, const struct engine_batch *batch
 static int add_to_pending(struct shard *shard, const struct engine_batch *batch)
 {
 	static const uint8_t room[WAL_BATCH_ROOM];
-	int rc = buffer_reserve(&shard->pending, sizeof(room) + batch->entries.size);
+	int error = buffer_reserve(&shard->pending, sizeof(room) + batch->entries.size);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	if (!shard->pending_count)
-		rc = buffer_append(&shard->pending, room, sizeof(room));
-	return rc ? rc : buffer_append(&shard->pending, batch->entries.data, batch->entries.size);
+		error = buffer_append(&shard->pending, room, sizeof(room));
+	return error ? error : buffer_append(&shard->pending, batch->entries.data, batch->entries.size);
 }
 
 int shard_write(struct shard *shard, const struct engine_batch *batch)
 {
 	size_t pending_before;
-	int rc = make_room(shard, batch);
+	int error = make_room(shard, batch);
 
-	if (rc || !batch->count)
-		return rc;
+	if (error || !batch->count)
+		return error;
 	if (batch->has_deltas) {
-		rc = prepare_trees(shard, batch);
-		if (rc)
-			return rc;
+		error = prepare_trees(shard, batch);
+		if (error)
+			return error;
 	}
 	pending_before = shard->pending_count ? shard->pending.size : 0;
-	rc = add_to_pending(shard, batch);
-	if (rc == 0)
-		rc = add_to_memtable(shard, batch);
-	if (rc) {
+	error = add_to_pending(shard, batch);
+	if (error == 0)
+		error = add_to_memtable(shard, batch);
+	if (error) {
 		shard->pending.size = pending_before;
-		return rc;
+		return error;
 	}
 	if (batch->has_deltas)
 		apply_trees(shard, batch);
@@ -354,62 +355,62 @@ static bool is_removed(const struct manifest_edit *edit, uint64_t number)
 static int record_drop(struct shard *shard, struct manifest_edit *edit)
 {
 	struct manifest_state next;
-	struct version *version;
+	struct tables *tables;
 	struct view *view, *old = shard->view;
-	int rc = manifest_state_change(&shard->state, edit, &next);
+	int error = manifest_state_change(&shard->state, edit, &next);
 
-	if (rc)
-		return rc;
-	rc = version_create(&next, &version);
-	if (rc == 0) {
-		rc = shard_make_view(shard, shard_memtable(shard), 0, version, &view);
-		version_unref(&version);
+	if (error)
+		return error;
+	error = tables_create(&next, &tables);
+	if (error == 0) {
+		error = shard_make_view(shard, shard_memtable(shard), 0, tables, &view);
+		tables_unref(&tables);
 	}
-	if (rc) {
+	if (error) {
 		manifest_state_fini(&next);
-		return rc;
+		return error;
 	}
 	/* The old view keeps the removed tables until their files are marked to go with them. */
 	view_ref(old);
-	rc = shard_change(shard, edit, &next, view);
-	for (size_t i = 0; rc == 0 && i < old->version->table_count; i++) {
-		if (is_removed(edit, old->version->tables[i]->meta.number))
-			sst_doom(old->version->tables[i]);
+	error = shard_change(shard, edit, &next, view);
+	for (size_t i = 0; error == 0 && i < old->tables->table_count; i++) {
+		if (is_removed(edit, old->tables->ssts[i]->meta.number))
+			sst_doom(old->tables->ssts[i]);
 	}
 	view_unref(&old);
-	return rc;
+	return error;
 }
 
 int shard_drop_range(struct shard *shard, struct engine_slice begin, struct engine_slice end)
 {
-	uint64_t *numbers = malloc((shard->state.table_count + 1) * sizeof(*numbers));
+	uint64_t *numbers = malloc((shard->state.table_count + 1) * sizeof *numbers);
 	struct manifest_drop drop = {.id = shard->state.last_drop_id + 1};
 	struct manifest_edit edit = {.drop = &drop, .removed = numbers, .last_drop_id = drop.id};
-	int rc = numbers ? 0 : -ENOMEM;
+	int error = numbers ? 0 : -ENOMEM;
 
 	/* What it deletes must not be able to come later than the drop itself (E1). */
-	if (rc == 0)
-		rc = shard_sync(shard);
-	if (rc == 0 && shard->must_rotate)
-		rc = shard_rotate(shard);
-	if (rc == 0)
-		rc = buffer_assign(&drop.begin, begin);
-	if (rc == 0)
-		rc = buffer_assign(&drop.end, end);
-	if (rc == 0) {
+	if (error == 0)
+		error = shard_sync(shard);
+	if (error == 0 && shard->must_rotate)
+		error = shard_rotate(shard);
+	if (error == 0)
+		error = buffer_assign(&drop.begin, begin);
+	if (error == 0)
+		error = buffer_assign(&drop.end, end);
+	if (error == 0) {
 		edit.removed_count = collect_inside(shard, begin, end, numbers);
-		rc = record_drop(shard, &edit);
+		error = record_drop(shard, &edit);
 	}
-	if (rc == 0) {
+	if (error == 0) {
 		hashtree_zero_range(&shard->tree, begin, end);
 		shard->is_tree_changed = true;
 		/* The drop stands. If the rotation cannot be done now, the next write does it first. */
 		shard->must_rotate = true;
 		if (shard_rotate(shard) == -EIO)
-			rc = -EIO;
+			error = -EIO;
 	}
 	buffer_fini(&drop.begin);
 	buffer_fini(&drop.end);
 	free(numbers);
-	return rc;
+	return error;
 }

@@ -36,18 +36,18 @@ enum tag {
 
 int manifest_table_create(uint32_t level, uint64_t run, const struct table_meta *meta, struct manifest_table **out)
 {
-	struct manifest_table *table = calloc(1, sizeof(*table));
-	int rc;
+	struct manifest_table *table = calloc(1, sizeof *table);
+	int error;
 
-	if (!table)
+	if (table == NULL)
 		return -ENOMEM;
 	table->refs = 1;
 	table->level = level;
 	table->run = run;
-	rc = table_meta_copy(meta, &table->meta);
-	if (rc) {
+	error = table_meta_copy(meta, &table->meta);
+	if (error) {
 		free(table);
-		return rc;
+		return error;
 	}
 	*out = table;
 	return 0;
@@ -64,7 +64,7 @@ void manifest_table_unref(struct manifest_table **table)
 	struct manifest_table *it = *table;
 
 	*table = NULL;
-	if (!it || --it->refs)
+	if (it == NULL || --it->refs)
 		return;
 	if (it->sst)
 		sst_unref(&it->sst);
@@ -110,7 +110,7 @@ static int state_add(struct manifest_state *state, struct manifest_table *table)
 		return -EBADMSG;
 	}
 	tables = realloc(state->tables, (state->table_count + 1) * sizeof(struct manifest_table *));
-	if (!tables) {
+	if (tables == NULL) {
 		manifest_table_unref(&table);
 		return -ENOMEM;
 	}
@@ -134,13 +134,13 @@ static int state_remove(struct manifest_state *state, uint64_t number)
 static int state_release(struct manifest_state *state, struct engine_slice begin, struct engine_slice end)
 {
 	struct quarantine *rest;
-	int rc;
+	int error;
 
-	if (!state->quarantine)
+	if (state->quarantine == NULL)
 		return 0;
-	rc = quarantine_create(state->quarantine, &rest);
-	if (rc)
-		return rc;
+	error = quarantine_create(state->quarantine, &rest);
+	if (error)
+		return error;
 	quarantine_remove_range(rest, begin, end);
 	if (!quarantine_count(rest))
 		quarantine_unref(&rest);
@@ -151,10 +151,10 @@ static int state_release(struct manifest_state *state, struct engine_slice begin
 
 static int state_drop(struct manifest_state *state, uint64_t id, struct engine_slice begin, struct engine_slice end)
 {
-	struct manifest_drop *drops = realloc(state->drops, (state->drop_count + 1) * sizeof(*drops));
+	struct manifest_drop *drops = realloc(state->drops, (state->drop_count + 1) * sizeof *drops);
 	struct manifest_drop drop = {.id = id};
 
-	if (!drops)
+	if (drops == NULL)
 		return -ENOMEM;
 	state->drops = drops;
 	if (buffer_assign(&drop.begin, begin) || buffer_assign(&drop.end, end)) {
@@ -188,19 +188,19 @@ static void set_if(uint64_t *field, uint64_t value)
 
 static int state_apply(struct manifest_state *state, const struct manifest_edit *edit)
 {
-	int rc = 0;
+	int error = 0;
 
-	for (size_t i = 0; rc == 0 && i < edit->removed_count; i++)
-		rc = state_remove(state, edit->removed[i]);
-	for (size_t i = 0; rc == 0 && i < edit->added_count; i++)
-		rc = state_add(state, manifest_table_ref(edit->added[i]));
-	if (rc == 0 && edit->drop)
-		rc = state_drop(state, edit->drop->id, buffer_slice(&edit->drop->begin),
-				buffer_slice(&edit->drop->end));
-	if (rc == 0 && edit->meta)
-		rc = buffer_assign(&state->meta, *edit->meta);
-	if (rc)
-		return rc;
+	for (size_t i = 0; error == 0 && i < edit->removed_count; i++)
+		error = state_remove(state, edit->removed[i]);
+	for (size_t i = 0; error == 0 && i < edit->added_count; i++)
+		error = state_add(state, manifest_table_ref(edit->added[i]));
+	if (error == 0 && edit->drop)
+		error = state_drop(state, edit->drop->id, buffer_slice(&edit->drop->begin),
+				   buffer_slice(&edit->drop->end));
+	if (error == 0 && edit->meta)
+		error = buffer_assign(&state->meta, *edit->meta);
+	if (error)
+		return error;
 	state_forget(state, edit->forget_drops);
 	set_if(&state->next_number, edit->next_number);
 	set_if(&state->log_floor, edit->log_floor);
@@ -217,7 +217,7 @@ static int state_apply(struct manifest_state *state, const struct manifest_edit 
 
 static int state_clone(const struct manifest_state *from, struct manifest_state *to)
 {
-	int rc = 0;
+	int error = 0;
 
 	*to = *from;
 	to->tables = NULL;
@@ -230,26 +230,26 @@ static int state_clone(const struct manifest_state *from, struct manifest_state 
 		return -ENOMEM;
 	for (size_t i = 0; i < from->table_count; i++)
 		to->tables[to->table_count++] = manifest_table_ref(from->tables[i]);
-	for (size_t i = 0; rc == 0 && i < from->drop_count; i++)
-		rc = state_drop(to, from->drops[i].id, buffer_slice(&from->drops[i].begin),
-				buffer_slice(&from->drops[i].end));
-	if (rc == 0)
-		rc = buffer_assign(&to->meta, buffer_slice(&from->meta));
+	for (size_t i = 0; error == 0 && i < from->drop_count; i++)
+		error = state_drop(to, from->drops[i].id, buffer_slice(&from->drops[i].begin),
+				   buffer_slice(&from->drops[i].end));
+	if (error == 0)
+		error = buffer_assign(&to->meta, buffer_slice(&from->meta));
 	/* Last: copying the drops must not end it. */
 	to->quarantine = quarantine_ref(from->quarantine);
-	return rc;
+	return error;
 }
 
 int manifest_state_change(const struct manifest_state *from, const struct manifest_edit *edit,
 			  struct manifest_state *to)
 {
-	int rc = state_clone(from, to);
+	int error = state_clone(from, to);
 
-	if (rc == 0)
-		rc = state_apply(to, edit);
-	if (rc)
+	if (error == 0)
+		error = state_apply(to, edit);
+	if (error)
 		manifest_state_fini(to);
-	return rc;
+	return error;
 }
 
 /* ---- encoding ------------------------------------------------------------------------------------------------ */
@@ -263,18 +263,18 @@ static int put_tag(struct buffer *out, enum tag tag)
 
 static int put_number(struct buffer *out, enum tag tag, uint64_t value)
 {
-	int rc = value ? put_tag(out, tag) : 0;
+	int error = value ? put_tag(out, tag) : 0;
 
-	return rc || !value ? rc : buffer_append_varint(out, value);
+	return error || !value ? error : buffer_append_varint(out, value);
 }
 
 static int put_varints(struct buffer *out, const uint64_t *values, size_t count)
 {
-	int rc = 0;
+	int error = 0;
 
-	for (size_t i = 0; rc == 0 && i < count; i++)
-		rc = buffer_append_varint(out, values[i]);
-	return rc;
+	for (size_t i = 0; error == 0 && i < count; i++)
+		error = buffer_append_varint(out, values[i]);
+	return error;
 }
 
 static int put_table(struct buffer *out, const struct manifest_table *table)
@@ -282,80 +282,80 @@ static int put_table(struct buffer *out, const struct manifest_table *table)
 	const struct table_meta *meta = &table->meta;
 	uint64_t place[] = {table->level, table->run, meta->number, meta->size};
 	uint64_t counts[] = {meta->entry_count, meta->delete_count, meta->raw_bytes, meta->drop_id};
-	int rc = put_tag(out, TAG_ADD);
+	int error = put_tag(out, TAG_ADD);
 
-	if (rc == 0)
-		rc = put_varints(out, place, 4);
-	if (rc == 0)
-		rc = buffer_append_u64(out, meta->digest);
-	if (rc == 0)
-		rc = put_varints(out, counts, 4);
-	if (rc == 0)
-		rc = buffer_append_slice(out, buffer_slice(&meta->smallest));
-	if (rc == 0)
-		rc = buffer_append_slice(out, buffer_slice(&meta->largest));
-	return rc;
+	if (error == 0)
+		error = put_varints(out, place, 4);
+	if (error == 0)
+		error = buffer_append_u64(out, meta->digest);
+	if (error == 0)
+		error = put_varints(out, counts, 4);
+	if (error == 0)
+		error = buffer_append_slice(out, buffer_slice(&meta->smallest));
+	if (error == 0)
+		error = buffer_append_slice(out, buffer_slice(&meta->largest));
+	return error;
 }
 
 static int put_drop(struct buffer *out, const struct manifest_drop *drop)
 {
-	int rc = put_tag(out, TAG_DROP);
+	int error = put_tag(out, TAG_DROP);
 
-	if (rc == 0)
-		rc = buffer_append_varint(out, drop->id);
-	if (rc == 0)
-		rc = buffer_append_slice(out, buffer_slice(&drop->begin));
-	if (rc == 0)
-		rc = buffer_append_slice(out, buffer_slice(&drop->end));
-	return rc;
+	if (error == 0)
+		error = buffer_append_varint(out, drop->id);
+	if (error == 0)
+		error = buffer_append_slice(out, buffer_slice(&drop->begin));
+	if (error == 0)
+		error = buffer_append_slice(out, buffer_slice(&drop->end));
+	return error;
 }
 
 static int put_tree(struct buffer *out, const struct manifest_tree *tree)
 {
 	uint64_t values[] = {tree->number, tree->size, tree->drop_id};
-	int rc = put_tag(out, TAG_TREE);
+	int error = put_tag(out, TAG_TREE);
 
-	return rc ? rc : put_varints(out, values, 3);
+	return error ? error : put_varints(out, values, 3);
 }
 
 static int put_quarantine(struct buffer *out, const struct quarantine *quarantine)
 {
-	int rc = put_tag(out, TAG_QUARANTINE);
+	int error = put_tag(out, TAG_QUARANTINE);
 
-	return rc ? rc : quarantine_encode(quarantine, out);
+	return error ? error : quarantine_encode(quarantine, out);
 }
 
 static int encode_edit(const struct manifest_edit *edit, struct buffer *out)
 {
-	int rc = 0;
+	int error = 0;
 
-	for (size_t i = 0; rc == 0 && i < edit->removed_count; i++)
-		rc = put_number(out, TAG_REMOVE, edit->removed[i]);
-	for (size_t i = 0; rc == 0 && i < edit->added_count; i++)
-		rc = put_table(out, edit->added[i]);
-	if (rc == 0 && edit->drop)
-		rc = put_drop(out, edit->drop);
-	if (rc == 0)
-		rc = put_number(out, TAG_FORGET, edit->forget_drops);
-	if (rc == 0)
-		rc = put_number(out, TAG_NEXT, edit->next_number);
-	if (rc == 0)
-		rc = put_number(out, TAG_LOG_FLOOR, edit->log_floor);
-	if (rc == 0)
-		rc = put_number(out, TAG_FLUSHED, edit->flushed_sequence);
-	if (rc == 0)
-		rc = put_number(out, TAG_CLOSED, edit->closed_sequence);
-	if (rc == 0)
-		rc = put_number(out, TAG_LAST_DROP, edit->last_drop_id);
-	if (rc == 0 && edit->tree)
-		rc = put_tree(out, edit->tree);
-	if (rc == 0 && edit->meta)
-		rc = put_tag(out, TAG_META);
-	if (rc == 0 && edit->meta)
-		rc = buffer_append_slice(out, *edit->meta);
-	if (rc == 0 && edit->quarantine)
-		rc = put_quarantine(out, edit->quarantine);
-	return rc;
+	for (size_t i = 0; error == 0 && i < edit->removed_count; i++)
+		error = put_number(out, TAG_REMOVE, edit->removed[i]);
+	for (size_t i = 0; error == 0 && i < edit->added_count; i++)
+		error = put_table(out, edit->added[i]);
+	if (error == 0 && edit->drop)
+		error = put_drop(out, edit->drop);
+	if (error == 0)
+		error = put_number(out, TAG_FORGET, edit->forget_drops);
+	if (error == 0)
+		error = put_number(out, TAG_NEXT, edit->next_number);
+	if (error == 0)
+		error = put_number(out, TAG_LOG_FLOOR, edit->log_floor);
+	if (error == 0)
+		error = put_number(out, TAG_FLUSHED, edit->flushed_sequence);
+	if (error == 0)
+		error = put_number(out, TAG_CLOSED, edit->closed_sequence);
+	if (error == 0)
+		error = put_number(out, TAG_LAST_DROP, edit->last_drop_id);
+	if (error == 0 && edit->tree)
+		error = put_tree(out, edit->tree);
+	if (error == 0 && edit->meta)
+		error = put_tag(out, TAG_META);
+	if (error == 0 && edit->meta)
+		error = buffer_append_slice(out, *edit->meta);
+	if (error == 0 && edit->quarantine)
+		error = put_quarantine(out, edit->quarantine);
+	return error;
 }
 
 /* A whole state as one edit (of an empty state). */
@@ -372,14 +372,14 @@ static int encode_state(const struct manifest_state *state, struct buffer *out)
 		.tree = &state->tree,
 		.meta = &meta,
 	};
-	int rc = encode_edit(&edit, out);
+	int error = encode_edit(&edit, out);
 
-	for (size_t i = 0; rc == 0 && i < state->drop_count; i++)
-		rc = put_drop(out, &state->drops[i]);
+	for (size_t i = 0; error == 0 && i < state->drop_count; i++)
+		error = put_drop(out, &state->drops[i]);
 	/* After the drops, which would end it. */
-	if (rc == 0 && state->quarantine)
-		rc = put_quarantine(out, state->quarantine);
-	return rc;
+	if (error == 0 && state->quarantine)
+		error = put_quarantine(out, state->quarantine);
+	return error;
 }
 
 /* ---- decoding ------------------------------------------------------------------------------------------------ */
@@ -390,7 +390,7 @@ static int take_table(struct reader *reader, struct manifest_state *state)
 	struct manifest_table *table;
 	struct table_meta meta = {0};
 	struct engine_slice smallest, largest;
-	int rc;
+	int error;
 
 	meta.number = reader_varint(reader);
 	meta.size = reader_varint(reader);
@@ -404,9 +404,9 @@ static int take_table(struct reader *reader, struct manifest_state *state)
 	if (reader->bad || level >= MANIFEST_LEVELS || smallest.size < ENGINE_KEY_MIN ||
 	    largest.size < ENGINE_KEY_MIN || format_compare(smallest, largest) > 0)
 		return -EBADMSG;
-	rc = manifest_table_create((uint32_t)level, run, &meta, &table);
-	if (rc)
-		return rc;
+	error = manifest_table_create((uint32_t)level, run, &meta, &table);
+	if (error)
+		return error;
 	if (buffer_assign(&table->meta.smallest, smallest) || buffer_assign(&table->meta.largest, largest)) {
 		manifest_table_unref(&table);
 		return -ENOMEM;
@@ -466,14 +466,14 @@ static int take_field(enum tag tag, struct reader *reader, struct manifest_state
 static int apply_record(const uint8_t *payload, size_t size, struct manifest_state *state)
 {
 	struct reader reader = {payload, payload + size, false};
-	int rc = 0;
+	int error = 0;
 
-	while (rc == 0 && reader.at < reader.end) {
-		rc = take_field(*reader.at++, &reader, state);
-		if (rc == 0 && reader.bad)
-			rc = -EBADMSG;
+	while (error == 0 && reader.at < reader.end) {
+		error = take_field(*reader.at++, &reader, state);
+		if (error == 0 && reader.bad)
+			error = -EBADMSG;
 	}
-	return rc;
+	return error;
 }
 
 struct scan {
@@ -508,9 +508,9 @@ static int scan_records(const struct scan *scan, const char *path, struct manife
 {
 	uint64_t expected = 0, index;
 	size_t at = FORMAT_HEADER_SIZE, good_end = at;
-	int rc = 0;
+	int error = 0;
 
-	while (rc == 0 && at < scan->size) {
+	while (error == 0 && at < scan->size) {
 		size_t size = verify_record(scan, at, &index);
 
 		if (!size) {
@@ -522,9 +522,9 @@ static int scan_records(const struct scan *scan, const char *path, struct manife
 					    "%s: record %" PRIu64 " is missing before offset %zu: damaged; " RESTORE,
 					    path, expected, at);
 		if (index == expected) {
-			rc = apply_record(scan->data + at + RECORD_HEADER, size - RECORD_HEADER, out);
-			if (rc)
-				format_error(error_out, rc,
+			error = apply_record(scan->data + at + RECORD_HEADER, size - RECORD_HEADER, out);
+			if (error)
+				format_error(error_out, error,
 					     "%s: record %" PRIu64 " at offset %zu cannot be applied; " RESTORE, path,
 					     index, at);
 			expected++;
@@ -532,10 +532,10 @@ static int scan_records(const struct scan *scan, const char *path, struct manife
 		at += size;
 		good_end = at;
 	}
-	if (rc == 0 && !expected)
-		rc = format_error(error_out, -EBADMSG, "%s: holds no intact record; " RESTORE, path);
+	if (error == 0 && !expected)
+		error = format_error(error_out, -EBADMSG, "%s: holds no intact record; " RESTORE, path);
 	*tail_out = scan->size - good_end;
-	return rc;
+	return error;
 }
 
 int manifest_decode(const uint8_t *data, size_t size, const char *path, uint32_t shard_index,
@@ -544,21 +544,21 @@ int manifest_decode(const uint8_t *data, size_t size, const char *path, uint32_t
 	struct scan scan = {.data = data, .size = size};
 	struct engine_error found = {{0}};
 	struct format_header header;
-	int rc;
+	int error;
 
 	*out = (struct manifest_state){0};
-	rc = format_header_read(data, size, FORMAT_MANIFEST, path, &header, &found);
-	if (rc)
-		return format_error(error_out, rc, "%.300s%s", found.text, rc == -EBADMSG ? "; " RESTORE : "");
+	error = format_header_read(data, size, FORMAT_MANIFEST, path, &header, &found);
+	if (error)
+		return format_error(error_out, error, "%.300s%s", found.text, error == -EBADMSG ? "; " RESTORE : "");
 	if (header.shard != shard_index)
 		return format_error(error_out, -EBADMSG,
 				    "%s: belongs to shard %u: files were mixed up; restore each to its place", path,
 				    header.shard);
 	scan.number = header.number;
-	rc = scan_records(&scan, path, out, tail_out, error_out);
-	if (rc)
+	error = scan_records(&scan, path, out, tail_out, error_out);
+	if (error)
 		manifest_state_fini(out);
-	return rc;
+	return error;
 }
 
 static int read_once(const struct files *files, const char *path, bool anew, struct manifest_state *out,
@@ -566,14 +566,14 @@ static int read_once(const struct files *files, const char *path, bool anew, str
 {
 	uint8_t *data;
 	size_t size;
-	int rc = anew ? fs_read_file_anew(files->fs, path, MANIFEST_MAX, &data, &size)
-		      : fs_read_file(files->fs, path, MANIFEST_MAX, &data, &size);
+	int error = anew ? fs_read_file_anew(files->fs, path, MANIFEST_MAX, &data, &size)
+			 : fs_read_file(files->fs, path, MANIFEST_MAX, &data, &size);
 
-	if (rc)
-		return format_error(error_out, rc, "%s: cannot read: %s", path, strerror(-rc));
-	rc = manifest_decode(data, size, path, files->shard_index, out, tail_out, error_out);
+	if (error)
+		return format_error(error_out, error, "%s: cannot read: %s", path, strerror(-error));
+	error = manifest_decode(data, size, path, files->shard_index, out, tail_out, error_out);
 	free(data);
-	return rc;
+	return error;
 }
 
 int manifest_read(const struct files *files, struct manifest_state *out, uint64_t *tail_out,
@@ -583,20 +583,20 @@ int manifest_read(const struct files *files, struct manifest_state *out, uint64_
 	struct manifest_state again;
 	struct engine_error found = {{0}};
 	uint64_t tail_again;
-	int second, rc = read_once(files, path.text, false, out, tail_out, error_out);
+	int second, error = read_once(files, path.text, false, out, tail_out, error_out);
 
-	if (rc == -ENOENT)
+	if (error == -ENOENT)
 		return format_error(error_out, -EBADMSG, "%s: missing; " RESTORE, path.text);
 	/* Read anew, past the page cache, before bytes that do not verify count as damage or as a torn append. */
-	if (rc != -EBADMSG && (rc || *tail_out == 0))
-		return rc;
+	if (error != -EBADMSG && (error || *tail_out == 0))
+		return error;
 	second = read_once(files, path.text, true, &again, &tail_again, &found);
-	if (second || (rc == 0 && tail_again >= *tail_out)) {
+	if (second || (error == 0 && tail_again >= *tail_out)) {
 		if (second == 0)
 			manifest_state_fini(&again);
-		return rc;
+		return error;
 	}
-	if (rc == 0)
+	if (error == 0)
 		manifest_state_fini(out);
 	*out = again;
 	*tail_out = tail_again;
@@ -626,13 +626,13 @@ static int record_end(struct buffer *out, size_t from, uint64_t number, uint64_t
 {
 	size_t size = out->size - from;
 	uint8_t *record;
-	int rc;
+	int error;
 
 	if (size - RECORD_HEADER > MANIFEST_MAX)
 		return -EFBIG;
-	rc = buffer_reserve(out, size);
-	if (rc)
-		return rc;
+	error = buffer_reserve(out, size);
+	if (error)
+		return error;
 	record = out->data + from;
 	format_u32_put(record, record_magic);
 	format_u32_put(record + 4, (uint32_t)(size - RECORD_HEADER));
@@ -648,31 +648,31 @@ static int encode_file(const struct files *files, uint64_t number, const struct 
 {
 	struct format_header header = {.shard = files->shard_index, .number = number};
 	uint8_t bytes[FORMAT_HEADER_SIZE];
-	int rc;
+	int error;
 
 	format_header_write(bytes, FORMAT_MANIFEST, &header);
-	rc = buffer_append(out, bytes, sizeof(bytes));
-	if (rc == 0)
-		rc = record_begin(out);
-	if (rc == 0)
-		rc = encode_state(state, out);
-	return rc ? rc : record_end(out, FORMAT_HEADER_SIZE, number, 0);
+	error = buffer_append(out, bytes, sizeof(bytes));
+	if (error == 0)
+		error = record_begin(out);
+	if (error == 0)
+		error = encode_state(state, out);
+	return error ? error : record_end(out, FORMAT_HEADER_SIZE, number, 0);
 }
 
 int manifest_create(const struct files *files, uint64_t number, const struct manifest_state *state,
 		    struct manifest **out)
 {
 	struct files_path path = files_path(files, FILE_MANIFEST, 0);
-	struct manifest *manifest = calloc(1, sizeof(*manifest));
+	struct manifest *manifest = calloc(1, sizeof *manifest);
 	struct buffer bytes = {0};
-	int rc = manifest ? encode_file(files, number, state, &bytes) : -ENOMEM;
+	int error = manifest ? encode_file(files, number, state, &bytes) : -ENOMEM;
 
-	if (rc == 0)
-		rc = fs_replace_file_open(files->fs, path.text, bytes.data, bytes.size, &manifest->file);
-	if (rc) {
+	if (error == 0)
+		error = fs_replace_file_open(files->fs, path.text, bytes.data, bytes.size, &manifest->file);
+	if (error) {
 		free(manifest);
 		buffer_fini(&bytes);
-		return rc;
+		return error;
 	}
 	manifest->files = files;
 	manifest->number = number;
@@ -703,29 +703,29 @@ int manifest_append(struct manifest *manifest, const struct manifest_edit *edit)
 	const struct fs *fs = manifest->files->fs;
 	struct buffer bytes = {0};
 	struct iovec part;
-	int rc = manifest_sync_name(manifest);
+	int error = manifest_sync_name(manifest);
 
-	if (rc == 0)
-		rc = record_begin(&bytes);
-	if (rc == 0)
-		rc = encode_edit(edit, &bytes);
-	if (rc == 0)
-		rc = record_end(&bytes, 0, manifest->number, manifest->next_index);
+	if (error == 0)
+		error = record_begin(&bytes);
+	if (error == 0)
+		error = encode_edit(edit, &bytes);
+	if (error == 0)
+		error = record_end(&bytes, 0, manifest->number, manifest->next_index);
 	part = (struct iovec){bytes.data, bytes.size};
-	if (rc == 0) {
-		rc = fs->append(manifest->file, &part, 1);
+	if (error == 0) {
+		error = fs->append(manifest->file, &part, 1);
 		/* The caller now removes the files that the record names: it must not come back after a crash. */
-		if (rc)
-			rc = fs->truncate(manifest->file, manifest->size) || fs->sync(manifest->file) ? -EIO : rc;
+		if (error)
+			error = fs->truncate(manifest->file, manifest->size) || fs->sync(manifest->file) ? -EIO : error;
 		else
-			rc = fs->sync(manifest->file) ? -EIO : 0;
+			error = fs->sync(manifest->file) ? -EIO : 0;
 	}
-	if (rc == 0) {
+	if (error == 0) {
 		manifest->size += bytes.size;
 		manifest->next_index++;
 	}
 	buffer_fini(&bytes);
-	return rc;
+	return error;
 }
 
 uint64_t manifest_size(const struct manifest *manifest)
@@ -738,7 +738,7 @@ void manifest_close(struct manifest **manifest)
 	struct manifest *it = *manifest;
 
 	*manifest = NULL;
-	if (!it)
+	if (it == NULL)
 		return;
 	it->files->fs->close(it->file);
 	free(it);

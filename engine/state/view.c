@@ -6,15 +6,15 @@
 
 #include "engine/partition/hashtree.h"
 
-int view_create(struct version *version, struct memtable *const *memtables, size_t memtable_count, struct view **out)
+int view_create(struct tables *tables, struct memtable *const *memtables, size_t memtable_count, struct view **out)
 {
-	struct view *view = malloc(sizeof(*view) + memtable_count * sizeof(view->memtables[0]));
+	struct view *view = malloc(sizeof *view + memtable_count * sizeof(view->memtables[0]));
 
-	if (!view)
+	if (view == NULL)
 		return -ENOMEM;
 	atomic_init(&view->refs, 1);
-	version_ref(version);
-	view->version = version;
+	tables_ref(tables);
+	view->tables = tables;
 	view->memtable_count = memtable_count;
 	for (size_t i = 0; i < memtable_count; i++) {
 		memtable_ref(memtables[i]);
@@ -34,24 +34,24 @@ void view_unref(struct view **view)
 	struct view *it = *view;
 
 	*view = NULL;
-	if (!it || atomic_fetch_sub_explicit(&it->refs, 1, memory_order_acq_rel) != 1)
+	if (it == NULL || atomic_fetch_sub_explicit(&it->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	for (size_t i = 0; i < it->memtable_count; i++)
 		memtable_unref(&it->memtables[i]);
-	version_unref(&it->version);
+	tables_unref(&it->tables);
 	free(it);
 }
 
 static const struct memtable_version *find_in_memory(struct view *view, struct engine_slice key, uint64_t sequence,
 						     struct memtable **memtable_out)
 {
-	const struct version_drops *drops = view->version->drops;
+	const struct tables_drops *drops = view->tables->drops;
 
 	for (size_t i = 0; i < view->memtable_count; i++) {
 		struct memtable *memtable = view->memtables[i];
 		const struct memtable_version *version;
 
-		if (drops->count && version_drops_hide(drops, memtable->drop_id, key))
+		if (drops->count && tables_drops_hide(drops, memtable->drop_id, key))
 			continue;
 		version = memtable_get(memtable, key, sequence);
 		if (version) {
@@ -65,7 +65,7 @@ static const struct memtable_version *find_in_memory(struct view *view, struct e
 int view_get(struct view *view, struct engine_slice key, uint64_t sequence, struct read_stats *stats,
 	     uint64_t *memtable_hits_inout, struct engine_value *value_out, struct engine_error *error_out)
 {
-	const struct quarantine *quarantine = view->version->quarantine;
+	const struct quarantine *quarantine = view->tables->quarantine;
 	const struct memtable_version *version;
 	struct memtable *memtable;
 	int found;
@@ -74,10 +74,10 @@ int view_get(struct view *view, struct engine_slice key, uint64_t sequence, stru
 	if (quarantine_has(quarantine, hashtree_partition(key)))
 		return quarantine_refuse(quarantine, hashtree_partition(key), error_out);
 	version = find_in_memory(view, key, sequence, &memtable);
-	if (!version) {
-		if (!view->version->run_count)
+	if (version == NULL) {
+		if (!view->tables->run_count)
 			return 0;
-		found = version_get(view->version, key, block_key_hash(key), stats, value_out, error_out);
+		found = tables_get(view->tables, key, block_key_hash(key), stats, value_out, error_out);
 		return found < 0 ? found : found == LOOKUP_FOUND;
 	}
 	if (memtable_hits_inout)

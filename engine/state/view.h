@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* View: everything a read looks at, frozen: the memtables and the version.
+/* View: everything a read looks at, frozen: the memtables and the tables.
  *
  * Threading   Immutable; the newest memtable still grows, so a reader brings the sequence up to which it wants to see.
  * Ownership   Counted.
@@ -9,18 +9,17 @@
 #define KVRING_ENGINE_VIEW_H
 
 #include "engine/memory/memtable.h"
-#include "engine/state/version.h"
+#include "engine/state/tables.h"
 
 struct view {
 	_Atomic uint32_t refs;
-	struct version *version;
+	struct tables *tables;
 	size_t memtable_count;
 	struct memtable *memtables[]; /* newest first; the first one is being written */
 };
 
 /* Takes references of its own. */
-ENGINE_OK int view_create(struct version *, struct memtable *const *memtables, size_t memtable_count,
-			  struct view **out);
+ENGINE_OK int view_create(struct tables *, struct memtable *const *memtables, size_t memtable_count, struct view **out);
 void view_ref(struct view *);
 void view_unref(struct view **);
 /* 1 found (pinned), 0 absent, or a negative errno. memtable_hits_inout may be NULL. */

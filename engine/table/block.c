@@ -34,7 +34,7 @@ static bool entry_is_sound(const struct block_view *view, uint32_t index, const 
 		return false;
 	at = format_varint_get(at, end, &value_and_type);
 	at = at ? format_varint_get(at, end, &suffix_size) : NULL;
-	if (!at)
+	if (at == NULL)
 		return false;
 	left = (uint64_t)(end - at);
 	return (value_and_type & 3) <= ENTRY_DELETE && suffix_size <= left && value_and_type >> 2 <= left - suffix_size;
@@ -148,8 +148,8 @@ static int grow_entries(struct block_builder *builder)
 
 	if (builder->count < builder->capacity)
 		return 0;
-	entries = realloc(builder->entries, capacity * sizeof(*entries));
-	if (!entries)
+	entries = realloc(builder->entries, capacity * sizeof *entries);
+	if (entries == NULL)
 		return -ENOMEM;
 	builder->entries = entries;
 	builder->capacity = capacity;
@@ -159,16 +159,16 @@ static int grow_entries(struct block_builder *builder)
 int block_builder_add(struct block_builder *builder, struct engine_slice key, uint64_t key_hash,
 		      struct engine_slice value, enum entry_type type)
 {
-	int rc = grow_entries(builder);
+	int error = grow_entries(builder);
 
-	if (rc == 0)
-		rc = buffer_reserve(&builder->values, value.size);
-	if (rc == 0)
-		rc = buffer_append(&builder->keys, key.data, key.size);
-	if (rc == 0)
-		rc = buffer_append(&builder->values, value.data, value.size);
-	if (rc)
-		return rc;
+	if (error == 0)
+		error = buffer_reserve(&builder->values, value.size);
+	if (error == 0)
+		error = buffer_append(&builder->keys, key.data, key.size);
+	if (error == 0)
+		error = buffer_append(&builder->values, value.data, value.size);
+	if (error)
+		return error;
 	assert(builder->values.size <= UINT32_MAX && builder->keys.size <= UINT32_MAX);
 	if (!builder->count)
 		builder->first_key_size = key.size;
@@ -215,11 +215,11 @@ int block_builder_finish(struct block_builder *builder, struct buffer *out)
 	size_t room = block_builder_size(builder);
 	uint8_t width = room <= UINT16_MAX ? 2 : 4;
 	uint8_t *block, *tags, *offsets, *at;
-	int rc = buffer_reserve(out, room);
+	int error = buffer_reserve(out, room);
 
 	assert(builder->count && prefix_size <= UINT16_MAX);
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	block = out->data + out->size;
 	format_u32_put(block, builder->count);
 	format_u16_put(block + 4, (uint16_t)prefix_size);

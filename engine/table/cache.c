@@ -30,9 +30,9 @@ struct cache {
 
 int cache_create(size_t budget_bytes, struct cache **out)
 {
-	struct cache *cache = calloc(1, sizeof(*cache));
+	struct cache *cache = calloc(1, sizeof *cache);
 
-	if (!cache)
+	if (cache == NULL)
 		return -ENOMEM;
 	pthread_mutex_init(&cache->lock, NULL);
 	cache->budget = budget_bytes;
@@ -45,7 +45,7 @@ void cache_destroy(struct cache **cache)
 	struct cache *it = *cache;
 
 	*cache = NULL;
-	if (!it)
+	if (it == NULL)
 		return;
 	assert(!it->queues[QUEUE_SMALL].bytes && !it->queues[QUEUE_MAIN].bytes);
 	pthread_mutex_destroy(&it->lock);
@@ -54,9 +54,9 @@ void cache_destroy(struct cache **cache)
 
 int block_create(size_t size, struct block **out)
 {
-	struct block *block = malloc(sizeof(*block) + size);
+	struct block *block = malloc(sizeof *block + size);
 
-	if (!block)
+	if (block == NULL)
 		return -ENOMEM;
 	pin_init(&block->pin, PIN_BLOCK);
 	atomic_init(&block->uses, 0);
@@ -106,7 +106,7 @@ struct block *cache_take(cache_slot *slot)
 
 	do {
 		block = slot_block(word);
-		if (!block)
+		if (block == NULL)
 			return NULL;
 	} while (!atomic_compare_exchange_weak_explicit(slot, &word, word + SLOT_ONE, memory_order_acq_rel,
 							memory_order_acquire));
@@ -120,7 +120,7 @@ struct block *cache_take(cache_slot *slot)
 
 static size_t block_cost(const struct block *block)
 {
-	return sizeof(*block) + block->size;
+	return sizeof *block + block->size;
 }
 
 static void queue_push(struct cache *cache, unsigned which, struct block *block)
@@ -207,7 +207,7 @@ static void evict(struct cache *cache)
 	struct queue *small = &cache->queues[QUEUE_SMALL], *main = &cache->queues[QUEUE_MAIN];
 
 	while (small->bytes + main->bytes > budget) {
-		if (small->oldest && (small->bytes > budget / 10 || !main->oldest))
+		if (small->oldest && (small->bytes > budget / 10 || main->oldest == NULL))
 			evict_from_small(cache);
 		else
 			evict_from_main(cache);

@@ -54,20 +54,20 @@ static int load_part(struct sst *sst, struct sst_handle handle, uint8_t **out, u
 {
 	enum engine_compression compression;
 	uint8_t *part = malloc(handle.size + SST_TRAILER), *raw = NULL;
-	int rc = part ? 0 : -ENOMEM;
+	int error = part ? 0 : -ENOMEM;
 
-	if (rc == 0)
-		rc = read_exactly(sst, part, handle.size + SST_TRAILER, handle.offset, error_out);
-	if (rc == 0 && sst_part_check(part, handle.size, sst->meta.number, handle.offset, size_out, &compression))
-		rc = damaged(sst, handle.offset, "a part", error_out);
-	if (rc == 0 && !(raw = aligned_alloc(FILTER_LINE, (*size_out + FILTER_LINE) & ~(size_t)(FILTER_LINE - 1))))
-		rc = -ENOMEM;
-	if (rc == 0 && sst_part_expand(part, handle.size, compression, raw, *size_out))
-		rc = damaged(sst, handle.offset, "a compressed part", error_out);
+	if (error == 0)
+		error = read_exactly(sst, part, handle.size + SST_TRAILER, handle.offset, error_out);
+	if (error == 0 && sst_part_check(part, handle.size, sst->meta.number, handle.offset, size_out, &compression))
+		error = damaged(sst, handle.offset, "a part", error_out);
+	if (error == 0 && !(raw = aligned_alloc(FILTER_LINE, (*size_out + FILTER_LINE) & ~(size_t)(FILTER_LINE - 1))))
+		error = -ENOMEM;
+	if (error == 0 && sst_part_expand(part, handle.size, compression, raw, *size_out))
+		error = damaged(sst, handle.offset, "a compressed part", error_out);
 	free(part);
-	if (rc) {
+	if (error) {
 		free(raw);
-		return rc;
+		return error;
 	}
 	*out = raw;
 	return 0;
@@ -81,13 +81,14 @@ static int add_separator(struct sst *sst, struct engine_slice prefix, const stru
 
 	at = format_varint_get(at, end, &offset);
 	at = at ? format_varint_get(at, end, &size) : NULL;
-	if (!at || size > SST_PART_MAX || offset > sst->meta.size || size + SST_TRAILER > sst->meta.size - offset)
+	if (at == NULL || size > SST_PART_MAX || offset > sst->meta.size ||
+	    size + SST_TRAILER > sst->meta.size - offset)
 		return -EBADMSG;
 	if (sst->block_count == *capacity) {
 		size_t grown = *capacity ? *capacity * 2 : 64;
-		struct index_block *blocks = realloc(sst->blocks, grown * sizeof(*blocks));
+		struct index_block *blocks = realloc(sst->blocks, grown * sizeof *blocks);
 
-		if (!blocks)
+		if (blocks == NULL)
 			return -ENOMEM;
 		sst->blocks = blocks;
 		*capacity = grown;
@@ -115,22 +116,22 @@ static int load_index_block(struct sst *sst, struct sst_handle handle, size_t *c
 	struct block_view view;
 	uint8_t *raw;
 	uint32_t size;
-	int rc = load_part(sst, handle, &raw, &size, error_out);
+	int error = load_part(sst, handle, &raw, &size, error_out);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	if (block_parse(raw, size, &view))
-		rc = damaged(sst, handle.offset, "an index block", error_out);
-	for (uint32_t i = 0; rc == 0 && i < view.count; i++) {
+		error = damaged(sst, handle.offset, "an index block", error_out);
+	for (uint32_t i = 0; error == 0 && i < view.count; i++) {
 		struct block_entry entry;
 
 		block_entry_at(&view, i, &entry);
-		rc = add_separator(sst, (struct engine_slice){view.prefix, view.prefix_size}, &entry, capacity);
-		if (rc == -EBADMSG)
-			rc = damaged(sst, handle.offset, "an index entry", error_out);
+		error = add_separator(sst, (struct engine_slice){view.prefix, view.prefix_size}, &entry, capacity);
+		if (error == -EBADMSG)
+			error = damaged(sst, handle.offset, "an index entry", error_out);
 	}
 	free(raw);
-	return rc;
+	return error;
 }
 
 static int read_handle(struct sst *sst, struct engine_slice value, struct sst_handle *out)
@@ -163,35 +164,35 @@ static int load_index(struct sst *sst, struct sst_handle top, struct engine_erro
 	size_t capacity = 0;
 	uint8_t *raw;
 	uint32_t size;
-	int rc = load_part(sst, top, &raw, &size, error_out);
+	int error = load_part(sst, top, &raw, &size, error_out);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	if (block_parse(raw, size, &view))
-		rc = damaged(sst, top.offset, "the top index", error_out);
-	for (uint32_t i = 0; rc == 0 && i < view.count; i++) {
+		error = damaged(sst, top.offset, "the top index", error_out);
+	for (uint32_t i = 0; error == 0 && i < view.count; i++) {
 		struct block_entry entry;
 		struct sst_handle handle;
 
 		block_entry_at(&view, i, &entry);
 		if (read_handle(sst, entry.value, &handle))
-			rc = damaged(sst, top.offset, "a top index entry", error_out);
+			error = damaged(sst, top.offset, "a top index entry", error_out);
 		else
-			rc = load_index_block(sst, handle, &capacity, error_out);
+			error = load_index_block(sst, handle, &capacity, error_out);
 	}
-	if (rc == 0 && !index_is_sound(sst))
-		rc = damaged(sst, top.offset, "the order of the index", error_out);
+	if (error == 0 && !index_is_sound(sst))
+		error = damaged(sst, top.offset, "the order of the index", error_out);
 	free(raw);
-	return rc;
+	return error;
 }
 
 /* What makes searching fast: prefixes as numbers, and one cache slot per block. */
 static int prepare_index(struct sst *sst)
 {
 	sst->skip = (uint32_t)format_common_prefix(sst_smallest(sst), sst_largest(sst));
-	sst->prefixes = malloc(sst->block_count * sizeof(*sst->prefixes));
-	sst->slots = calloc(sst->block_count, sizeof(*sst->slots));
-	if (!sst->prefixes || !sst->slots)
+	sst->prefixes = malloc(sst->block_count * sizeof *sst->prefixes);
+	sst->slots = calloc(sst->block_count, sizeof *sst->slots);
+	if (sst->prefixes == NULL || sst->slots == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < sst->block_count; i++)
 		sst->prefixes[i] = format_prefix(separator(sst, i), sst->skip);
@@ -209,10 +210,10 @@ static int load_properties(struct sst *sst, struct sst_handle handle, struct eng
 	struct engine_slice smallest, largest;
 	uint8_t *raw;
 	uint32_t size;
-	int rc = load_part(sst, handle, &raw, &size, error_out);
+	int error = load_part(sst, handle, &raw, &size, error_out);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	reader = (struct reader){raw, raw + size, false};
 	entry_count = reader_varint(&reader);
 	reader_varint(&reader);
@@ -222,9 +223,9 @@ static int load_properties(struct sst *sst, struct sst_handle handle, struct eng
 	largest = reader_slice(&reader);
 	if (reader.bad || entry_count != sst->meta.entry_count || format_compare(smallest, sst_smallest(sst)) != 0 ||
 	    format_compare(largest, sst_largest(sst)) != 0)
-		rc = damaged(sst, handle.offset, "the properties (against the manifest)", error_out);
+		error = damaged(sst, handle.offset, "the properties (against the manifest)", error_out);
 	free(raw);
-	return rc;
+	return error;
 }
 
 static int load_header(struct sst *sst, struct sst_footer *footer_out, struct engine_error *error_out)
@@ -233,27 +234,27 @@ static int load_header(struct sst *sst, struct sst_footer *footer_out, struct en
 	uint8_t bytes[SST_FOOTER];
 	struct format_header header;
 	uint64_t offset, size;
-	int rc = sst->files.fs->size(sst->file, &size);
+	int error = sst->files.fs->size(sst->file, &size);
 
-	if (rc)
-		return read_failed(sst, rc, error_out);
+	if (error)
+		return read_failed(sst, error, error_out);
 	if (size != sst->meta.size || size < FORMAT_HEADER_SIZE + SST_FOOTER)
 		return format_error(error_out, -EBADMSG,
 				    "%s: %" PRIu64 " bytes, the manifest says %" PRIu64
 				    "; refill it from a replica or a backup",
 				    path.text, size, sst->meta.size);
-	rc = read_exactly(sst, bytes, FORMAT_HEADER_SIZE, 0, error_out);
-	if (rc == 0)
-		rc = format_header_read(bytes, FORMAT_HEADER_SIZE, FORMAT_TABLE, path.text, &header, error_out);
-	if (rc == 0 && (header.number != sst->meta.number || header.shard != sst->files.shard_index))
-		rc = format_error(error_out, -EBADMSG, "%s: is table %" PRIu64 " of shard %u: files were mixed up",
-				  path.text, header.number, header.shard);
+	error = read_exactly(sst, bytes, FORMAT_HEADER_SIZE, 0, error_out);
+	if (error == 0)
+		error = format_header_read(bytes, FORMAT_HEADER_SIZE, FORMAT_TABLE, path.text, &header, error_out);
+	if (error == 0 && (header.number != sst->meta.number || header.shard != sst->files.shard_index))
+		error = format_error(error_out, -EBADMSG, "%s: is table %" PRIu64 " of shard %u: files were mixed up",
+				     path.text, header.number, header.shard);
 	offset = size - SST_FOOTER;
-	if (rc == 0)
-		rc = read_exactly(sst, bytes, SST_FOOTER, offset, error_out);
-	if (rc == 0 && sst_footer_read(bytes, sst->meta.number, offset, footer_out))
-		rc = damaged(sst, offset, "the footer", error_out);
-	return rc;
+	if (error == 0)
+		error = read_exactly(sst, bytes, SST_FOOTER, offset, error_out);
+	if (error == 0 && sst_footer_read(bytes, sst->meta.number, offset, footer_out))
+		error = damaged(sst, offset, "the footer", error_out);
+	return error;
 }
 
 static int load(struct sst *sst, bool anew, struct engine_error *error_out)
@@ -261,84 +262,84 @@ static int load(struct sst *sst, bool anew, struct engine_error *error_out)
 	struct files_path path = files_path(&sst->files, FILE_TABLE, sst->meta.number);
 	struct sst_footer footer;
 	uint32_t size;
-	int rc = sst->files.fs->open(sst->files.fs, path.text, FS_OPEN_READ, &sst->file);
+	int error = sst->files.fs->open(sst->files.fs, path.text, FS_OPEN_READ, &sst->file);
 
-	if (rc == -ENOENT)
+	if (error == -ENOENT)
 		return format_error(error_out, -EBADMSG, "%s: named by the manifest but missing", path.text);
-	if (rc)
-		return format_error(error_out, rc, "%s: cannot open: %s", path.text, strerror(-rc));
+	if (error)
+		return format_error(error_out, error, "%s: cannot open: %s", path.text, strerror(-error));
 	if (anew)
 		sst->files.fs->drop_cached(sst->file, 0, sst->meta.size);
-	rc = load_header(sst, &footer, error_out);
-	if (rc == 0)
-		rc = load_properties(sst, footer.properties, error_out);
-	if (rc == 0)
-		rc = load_index(sst, footer.top, error_out);
-	if (rc == 0 && footer.filter.size) {
-		rc = load_part(sst, footer.filter, &sst->filter, &size, error_out);
-		sst->filter_bytes = rc ? 0 : size & ~(size_t)(FILTER_LINE - 1);
+	error = load_header(sst, &footer, error_out);
+	if (error == 0)
+		error = load_properties(sst, footer.properties, error_out);
+	if (error == 0)
+		error = load_index(sst, footer.top, error_out);
+	if (error == 0 && footer.filter.size) {
+		error = load_part(sst, footer.filter, &sst->filter, &size, error_out);
+		sst->filter_bytes = error ? 0 : size & ~(size_t)(FILTER_LINE - 1);
 	}
-	return rc ? rc : prepare_index(sst);
+	return error ? error : prepare_index(sst);
 }
 
 static int create(const struct files *files, struct cache *cache, const struct table_meta *meta, struct sst **out)
 {
-	struct sst *sst = calloc(1, sizeof(*sst));
-	int rc;
+	struct sst *sst = calloc(1, sizeof *sst);
+	int error;
 
-	if (!sst)
+	if (sst == NULL)
 		return -ENOMEM;
 	atomic_init(&sst->refs, 1);
 	sst->files = *files;
 	sst->cache = cache;
-	rc = table_meta_copy(meta, &sst->meta);
-	if (rc)
+	error = table_meta_copy(meta, &sst->meta);
+	if (error)
 		sst_unref(&sst);
 	*out = sst;
-	return rc;
+	return error;
 }
 
 static int open_once(const struct files *files, struct cache *cache, const struct table_meta *meta, bool anew,
 		     struct sst **out, struct engine_error *error_out)
 {
-	int rc = create(files, cache, meta, out);
+	int error = create(files, cache, meta, out);
 
-	if (rc)
-		return rc;
-	rc = load(*out, anew, error_out);
-	if (rc)
+	if (error)
+		return error;
+	error = load(*out, anew, error_out);
+	if (error)
 		sst_unref(out);
-	return rc;
+	return error;
 }
 
 int sst_open(const struct files *files, struct cache *cache, const struct table_meta *meta, struct sst **out,
 	     struct engine_error *error_out)
 {
 	struct engine_error found;
-	int rc = open_once(files, cache, meta, false, out, error_out ? &found : NULL);
+	int error = open_once(files, cache, meta, false, out, error_out ? &found : NULL);
 
 	/* S3: all that an open table keeps in memory is read anew before it counts as damaged. */
-	if (rc == -EBADMSG) {
-		rc = open_once(files, cache, meta, true, out, error_out);
-		if (rc == 0)
+	if (error == -EBADMSG) {
+		error = open_once(files, cache, meta, true, out, error_out);
+		if (error == 0)
 			cache_note_misread(cache);
-	} else if (rc && error_out) {
+	} else if (error && error_out) {
 		*error_out = found;
 	}
-	return rc;
+	return error;
 }
 
 static int make_damaged(struct sst *sst)
 {
 	struct engine_slice largest = sst_largest(sst);
-	int rc;
+	int error;
 
-	sst->blocks = calloc(1, sizeof(*sst->blocks));
+	sst->blocks = calloc(1, sizeof *sst->blocks);
 	if (!sst->blocks)
 		return -ENOMEM;
-	rc = buffer_append(&sst->separators, largest.data, largest.size);
-	if (rc)
-		return rc;
+	error = buffer_append(&sst->separators, largest.data, largest.size);
+	if (error)
+		return error;
 	sst->blocks[0].separator_end = (uint32_t)largest.size;
 	sst->block_count = 1;
 	return prepare_index(sst);
@@ -346,14 +347,14 @@ static int make_damaged(struct sst *sst)
 
 int sst_open_damaged(const struct files *files, struct cache *cache, const struct table_meta *meta, struct sst **out)
 {
-	int rc = create(files, cache, meta, out);
+	int error = create(files, cache, meta, out);
 
-	if (rc)
-		return rc;
-	rc = make_damaged(*out);
-	if (rc)
+	if (error)
+		return error;
+	error = make_damaged(*out);
+	if (error)
 		sst_unref(out);
-	return rc;
+	return error;
 }
 
 void sst_ref(struct sst *sst)
@@ -366,7 +367,7 @@ void sst_unref(struct sst **sst)
 	struct sst *it = *sst;
 
 	*sst = NULL;
-	if (!it || atomic_fetch_sub_explicit(&it->refs, 1, memory_order_acq_rel) != 1)
+	if (it == NULL || atomic_fetch_sub_explicit(&it->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	if (it->slots)
 		cache_forget(it->cache, it->slots, it->block_count);
@@ -477,14 +478,14 @@ static int block_from_part(struct sst *sst, const uint8_t *part, const struct in
 	enum engine_compression compression;
 	struct block *block;
 	uint32_t raw_size;
-	int rc;
+	int error;
 
 	*out = NULL;
 	if (sst_part_check(part, where->size, sst->meta.number, where->offset, &raw_size, &compression))
 		return damaged(sst, where->offset, "a block", error_out);
-	rc = block_create(raw_size, &block);
-	if (rc)
-		return rc;
+	error = block_create(raw_size, &block);
+	if (error)
+		return error;
 	if (sst_part_expand(part, where->size, compression, block->data, raw_size) ||
 	    block_parse(block->data, raw_size, &block->view)) {
 		block_release(block);
@@ -506,18 +507,18 @@ static int reread_block(struct sst *sst, const struct index_block *where, struct
 {
 	size_t size = where->size + SST_TRAILER;
 	uint8_t *part = malloc(size);
-	int rc = part ? 0 : -ENOMEM;
+	int error = part ? 0 : -ENOMEM;
 
-	if (rc == 0 && sst->file)
+	if (error == 0 && sst->file)
 		sst->files.fs->drop_cached(sst->file, where->offset, size);
-	if (rc == 0)
-		rc = read_exactly(sst, part, size, where->offset, error_out);
-	if (rc == 0)
-		rc = block_from_part(sst, part, where, out, error_out);
-	if (rc == 0)
+	if (error == 0)
+		error = read_exactly(sst, part, size, where->offset, error_out);
+	if (error == 0)
+		error = block_from_part(sst, part, where, out, error_out);
+	if (error == 0)
 		cache_note_misread(sst->cache);
 	free(part);
-	return rc;
+	return error;
 }
 
 static int read_block(struct sst *sst, const struct index_block *where, struct block **out,
@@ -527,17 +528,17 @@ static int read_block(struct sst *sst, const struct index_block *where, struct b
 	uint8_t small[16 * 1024];
 	size_t size = where->size + SST_TRAILER;
 	uint8_t *part = size <= sizeof(small) ? small : malloc(size);
-	int rc = part ? read_exactly(sst, part, size, where->offset, &found) : -ENOMEM;
+	int error = part ? read_exactly(sst, part, size, where->offset, &found) : -ENOMEM;
 
-	if (rc == 0)
-		rc = block_from_part(sst, part, where, out, &found);
+	if (error == 0)
+		error = block_from_part(sst, part, where, out, &found);
 	if (part != small)
 		free(part);
-	if (rc == -EBADMSG)
+	if (error == -EBADMSG)
 		return reread_block(sst, where, out, error_out);
-	if (rc && rc != -ENOMEM && error_out)
+	if (error && error != -ENOMEM && error_out)
 		*error_out = found;
-	return rc;
+	return error;
 }
 
 int sst_block(struct sst *sst, uint32_t block_index, struct read_stats *stats, struct block **out,
@@ -545,18 +546,18 @@ int sst_block(struct sst *sst, uint32_t block_index, struct read_stats *stats, s
 {
 	cache_slot *slot = &sst->slots[block_index];
 	struct block *block = cache_take(slot);
-	int rc;
+	int error;
 
 	if (stats) {
 		stats->cache_hits += block != NULL;
 		stats->cache_misses += block == NULL;
 	}
-	if (!block) {
-		rc = read_block(sst, &sst->blocks[block_index], &block, error_out);
-		if (rc == -EBADMSG)
+	if (block == NULL) {
+		error = read_block(sst, &sst->blocks[block_index], &block, error_out);
+		if (error == -EBADMSG)
 			note_damage(sst, block_index);
-		if (rc)
-			return rc;
+		if (error)
+			return error;
 		block = cache_insert(sst->cache, slot, block);
 	}
 	*out = block;
@@ -590,16 +591,16 @@ int sst_get(struct sst *sst, struct engine_slice key, uint64_t key_hash, struct 
 	struct block_entry entry;
 	struct block *block;
 	uint32_t index;
-	int rc;
+	int error;
 
 	if (!filter_passes(sst, key_hash, stats))
 		return LOOKUP_ABSENT;
 	index = sst_find_block(sst, key);
 	if (index == sst->block_count)
 		return LOOKUP_ABSENT;
-	rc = sst_block(sst, index, stats, &block, error_out);
-	if (rc)
-		return rc;
+	error = sst_block(sst, index, stats, &block, error_out);
+	if (error)
+		return error;
 	if (block_find(&block->view, key, block_tag(key_hash), &entry) < 0) {
 		block_release(block);
 		if (stats)
@@ -629,16 +630,16 @@ static int stream_fill(struct sst_stream *stream, uint64_t offset, size_t need, 
 	struct sst *sst = stream->sst;
 	uint64_t left = sst->meta.size - offset;
 	size_t size = need > STREAM_WINDOW ? need : STREAM_WINDOW;
-	int rc;
+	int error;
 
 	if (size > left)
 		size = left;
 	stream->window.size = 0;
-	rc = buffer_reserve(&stream->window, size);
-	if (rc == 0)
-		rc = read_exactly(sst, stream->window.data, size, offset, error_out);
-	if (rc)
-		return rc;
+	error = buffer_reserve(&stream->window, size);
+	if (error == 0)
+		error = read_exactly(sst, stream->window.data, size, offset, error_out);
+	if (error)
+		return error;
 	stream->window.size = size;
 	stream->window_offset = offset;
 	return 0;
@@ -650,18 +651,18 @@ int sst_stream_block(struct sst_stream *stream, uint32_t block_index, struct blo
 	const struct index_block *where = &stream->sst->blocks[block_index];
 	size_t need = where->size + SST_TRAILER;
 	struct engine_error found;
-	int rc = 0;
+	int error = 0;
 
 	if (where->offset < stream->window_offset || where->offset + need > stream->window_offset + stream->window.size)
-		rc = stream_fill(stream, where->offset, need, error_out);
-	if (rc == 0)
-		rc = block_from_part(stream->sst, stream->window.data + (where->offset - stream->window_offset), where,
-				     out, &found);
-	if (rc == -EBADMSG)
-		rc = reread_block(stream->sst, where, out, error_out);
-	if (rc == -EBADMSG)
+		error = stream_fill(stream, where->offset, need, error_out);
+	if (error == 0)
+		error = block_from_part(stream->sst, stream->window.data + (where->offset - stream->window_offset),
+					where, out, &found);
+	if (error == -EBADMSG)
+		error = reread_block(stream->sst, where, out, error_out);
+	if (error == -EBADMSG)
 		note_damage(stream->sst, block_index);
-	return rc;
+	return error;
 }
 
 static int compute_digest(struct sst *sst, uint64_t *digest_out, struct engine_error *error_out)
@@ -669,35 +670,35 @@ static int compute_digest(struct sst *sst, uint64_t *digest_out, struct engine_e
 	XXH3_state_t *digest = XXH3_createState();
 	uint8_t *chunk = malloc(STREAM_WINDOW);
 	uint64_t offset = 0;
-	int rc = digest && chunk ? 0 : -ENOMEM;
+	int error = digest && chunk ? 0 : -ENOMEM;
 
-	if (rc == 0)
+	if (error == 0)
 		XXH3_64bits_reset(digest);
-	while (rc == 0 && offset < sst->meta.size) {
+	while (error == 0 && offset < sst->meta.size) {
 		uint64_t left = sst->meta.size - offset;
 		size_t size = left < STREAM_WINDOW ? left : STREAM_WINDOW;
 
-		rc = read_exactly(sst, chunk, size, offset, error_out);
-		if (rc == 0)
+		error = read_exactly(sst, chunk, size, offset, error_out);
+		if (error == 0)
 			XXH3_64bits_update(digest, chunk, size);
 		offset += size;
 	}
-	*digest_out = rc ? 0 : XXH3_64bits_digest(digest);
+	*digest_out = error ? 0 : XXH3_64bits_digest(digest);
 	free(chunk);
 	XXH3_freeState(digest);
-	return rc;
+	return error;
 }
 
 int sst_verify_digest(struct sst *sst, struct engine_error *error_out)
 {
 	uint64_t digest;
-	int rc = compute_digest(sst, &digest, error_out);
+	int error = compute_digest(sst, &digest, error_out);
 
-	if (rc == 0 && digest != sst->meta.digest) {
+	if (error == 0 && digest != sst->meta.digest) {
 		sst->files.fs->drop_cached(sst->file, 0, sst->meta.size);
-		rc = compute_digest(sst, &digest, error_out);
+		error = compute_digest(sst, &digest, error_out);
 	}
-	if (rc == 0 && digest != sst->meta.digest)
-		rc = damaged(sst, 0, "the file as a whole (digest)", error_out);
-	return rc;
+	if (error == 0 && digest != sst->meta.digest)
+		error = damaged(sst, 0, "the file as a whole (digest)", error_out);
+	return error;
 }

@@ -3,7 +3,7 @@
  *
  * Threading   Immutable after sst_open but for its cache slots, which are atomic: any thread may read.
  * Ownership   Counted. The last reference closes the file, and removes it when sst_doom was called: a table that no
- *             version and no snapshot names is gone from the disk.
+ *             shard and no snapshot names is gone from the disk.
  * Errors      -EBADMSG names file and offset in error_out. "Absent" is LOOKUP_ABSENT.
  * Damage      Whoever meets a damaged block leaves a note in damaged_block and in the cache; the shard's owner makes a
  *             quarantine of it. There is room for one note: another damaged block is found again by the next reader.

@@ -15,16 +15,16 @@ void table_meta_fini(struct table_meta *meta)
 
 int table_meta_copy(const struct table_meta *meta, struct table_meta *out)
 {
-	int rc;
+	int error;
 
 	*out = *meta;
 	out->smallest = out->largest = (struct buffer){0};
-	rc = buffer_assign(&out->smallest, buffer_slice(&meta->smallest));
-	if (rc == 0)
-		rc = buffer_assign(&out->largest, buffer_slice(&meta->largest));
-	if (rc)
+	error = buffer_assign(&out->smallest, buffer_slice(&meta->smallest));
+	if (error == 0)
+		error = buffer_assign(&out->largest, buffer_slice(&meta->largest));
+	if (error)
 		table_meta_fini(out);
-	return rc;
+	return error;
 }
 
 static uint8_t *put_handle(uint8_t *out, struct sst_handle handle)
@@ -129,10 +129,10 @@ int sst_part_append(struct buffer *out, const void *raw, size_t raw_size, enum e
 {
 	size_t room = raw_size - raw_size / 8, size = 0;
 	uint8_t *part, *trailer;
-	int rc = buffer_reserve(out, raw_size + SST_TRAILER);
+	int error = buffer_reserve(out, raw_size + SST_TRAILER);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	part = out->data + out->size;
 	if (compression != ENGINE_COMPRESSION_NONE)
 		size = compress(raw, raw_size, compression, part, room);

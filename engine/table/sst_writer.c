@@ -31,49 +31,49 @@ struct sst_writer {
 static int flush(struct sst_writer *writer)
 {
 	struct iovec part = {writer->out.data, writer->out.size};
-	int rc;
+	int error;
 
 	if (!writer->out.size)
 		return 0;
-	rc = writer->files->fs->append(writer->file, &part, 1);
+	error = writer->files->fs->append(writer->file, &part, 1);
 	XXH3_64bits_update(writer->digest, writer->out.data, writer->out.size);
 	writer->out.size = 0;
-	return rc;
+	return error;
 }
 
 static int append_raw(struct sst_writer *writer, const void *data, size_t size)
 {
-	int rc = buffer_append(&writer->out, data, size);
+	int error = buffer_append(&writer->out, data, size);
 
-	if (rc == 0)
+	if (error == 0)
 		writer->offset += size;
-	return rc;
+	return error;
 }
 
 static int append_part(struct sst_writer *writer, const void *raw, size_t size, enum engine_compression compression,
 		       struct sst_handle *handle_out)
 {
-	int rc;
+	int error;
 
 	if (size > SST_PART_MAX)
 		return -EFBIG;
 	handle_out->offset = writer->offset;
-	rc = sst_part_append(&writer->out, raw, size, compression, writer->meta.number, writer->offset,
-			     &handle_out->size);
-	if (rc)
-		return rc;
+	error = sst_part_append(&writer->out, raw, size, compression, writer->meta.number, writer->offset,
+				&handle_out->size);
+	if (error)
+		return error;
 	writer->offset += handle_out->size + SST_TRAILER;
 	return writer->out.size >= WRITE_CHUNK ? flush(writer) : 0;
 }
 
 static int append_block(struct sst_writer *writer, struct block_builder *builder, struct sst_handle *handle_out)
 {
-	int rc;
+	int error;
 
 	writer->raw.size = 0;
-	rc = block_builder_finish(builder, &writer->raw);
-	if (rc)
-		return rc;
+	error = block_builder_finish(builder, &writer->raw);
+	if (error)
+		return error;
 	return append_part(writer, writer->raw.data, writer->raw.size, writer->options.compression, handle_out);
 }
 
@@ -82,25 +82,25 @@ int sst_writer_create(const struct files *files, uint64_t number, const struct s
 {
 	struct format_header header = {.shard = files->shard_index, .number = number};
 	struct files_path path = files_path(files, FILE_TABLE, number);
-	struct sst_writer *writer = calloc(1, sizeof(*writer));
+	struct sst_writer *writer = calloc(1, sizeof *writer);
 	uint8_t bytes[FORMAT_HEADER_SIZE];
-	int rc;
+	int error;
 
-	if (!writer)
+	if (writer == NULL)
 		return -ENOMEM;
 	writer->files = files;
 	writer->options = *options;
 	writer->meta.number = number;
 	writer->digest = XXH3_createState();
-	rc = writer->digest ? files->fs->open(files->fs, path.text, FS_OPEN_CREATE, &writer->file) : -ENOMEM;
-	if (rc == 0) {
+	error = writer->digest ? files->fs->open(files->fs, path.text, FS_OPEN_CREATE, &writer->file) : -ENOMEM;
+	if (error == 0) {
 		XXH3_64bits_reset(writer->digest);
 		format_header_write(bytes, FORMAT_TABLE, &header);
-		rc = append_raw(writer, bytes, sizeof(bytes));
+		error = append_raw(writer, bytes, sizeof(bytes));
 	}
-	if (rc) {
+	if (error) {
 		sst_writer_abort(&writer);
-		return rc;
+		return error;
 	}
 	*out = writer;
 	return 0;
@@ -117,16 +117,16 @@ static int add_index(struct block_builder *builder, struct engine_slice key, str
 static int finish_index_block(struct sst_writer *writer, struct engine_slice last)
 {
 	struct sst_handle handle;
-	int rc = append_block(writer, &writer->index, &handle);
+	int error = append_block(writer, &writer->index, &handle);
 
-	return rc ? rc : add_index(&writer->top, last, handle);
+	return error ? error : add_index(&writer->top, last, handle);
 }
 
 /* The index entry of the last block, now that the next key is known: the shortest key that separates the two. */
 static int index_pending(struct sst_writer *writer, const struct engine_slice *next)
 {
 	struct engine_slice key = buffer_slice(&writer->pending_key);
-	int rc;
+	int error;
 
 	if (!writer->has_pending)
 		return 0;
@@ -140,43 +140,43 @@ static int index_pending(struct sst_writer *writer, const struct engine_slice *n
 			key.size = common + 1;
 		}
 	}
-	rc = add_index(&writer->index, key, writer->pending);
-	if (rc == 0 && block_builder_size(&writer->index) >= SST_INDEX_BLOCK)
-		rc = finish_index_block(writer, key);
-	return rc;
+	error = add_index(&writer->index, key, writer->pending);
+	if (error == 0 && block_builder_size(&writer->index) >= SST_INDEX_BLOCK)
+		error = finish_index_block(writer, key);
+	return error;
 }
 
 static int finish_data_block(struct sst_writer *writer)
 {
-	int rc = append_block(writer, &writer->data, &writer->pending);
+	int error = append_block(writer, &writer->data, &writer->pending);
 
-	if (rc == 0)
-		rc = buffer_assign(&writer->pending_key, buffer_slice(&writer->last_key));
-	writer->has_pending = rc == 0;
-	return rc;
+	if (error == 0)
+		error = buffer_assign(&writer->pending_key, buffer_slice(&writer->last_key));
+	writer->has_pending = error == 0;
+	return error;
 }
 
 int sst_writer_add(struct sst_writer *writer, struct engine_slice key, struct engine_slice value, enum entry_type type)
 {
 	uint64_t hash = block_key_hash(key);
-	int rc = 0;
+	int error = 0;
 
 	assert(!writer->meta.entry_count || format_compare(buffer_slice(&writer->last_key), key) < 0);
 	if (writer->data.count &&
 	    block_builder_size(&writer->data) + key.size + value.size > writer->options.block_bytes)
-		rc = finish_data_block(writer);
-	if (rc == 0)
-		rc = index_pending(writer, &key);
-	if (rc == 0)
-		rc = block_builder_add(&writer->data, key, hash, value, type);
-	if (rc == 0 && writer->options.filter_bits_per_key)
-		rc = buffer_append(&writer->hashes, &hash, sizeof(hash));
-	if (rc == 0)
-		rc = buffer_assign(&writer->last_key, key);
-	if (rc == 0 && !writer->meta.entry_count)
-		rc = buffer_assign(&writer->meta.smallest, key);
-	if (rc)
-		return rc;
+		error = finish_data_block(writer);
+	if (error == 0)
+		error = index_pending(writer, &key);
+	if (error == 0)
+		error = block_builder_add(&writer->data, key, hash, value, type);
+	if (error == 0 && writer->options.filter_bits_per_key)
+		error = buffer_append(&writer->hashes, &hash, sizeof(hash));
+	if (error == 0)
+		error = buffer_assign(&writer->last_key, key);
+	if (error == 0 && !writer->meta.entry_count)
+		error = buffer_assign(&writer->meta.smallest, key);
+	if (error)
+		return error;
 	writer->meta.entry_count++;
 	writer->meta.delete_count += type == ENTRY_DELETE;
 	writer->meta.raw_bytes += key.size + value.size;
@@ -193,41 +193,41 @@ static int append_filter(struct sst_writer *writer, uint32_t probes, struct sst_
 	size_t count = writer->hashes.size / sizeof(uint64_t);
 	size_t size = filter_size(count, writer->options.filter_bits_per_key);
 	uint8_t *lines;
-	int rc;
+	int error;
 
 	*handle_out = (struct sst_handle){0};
 	if (!size)
 		return 0;
 	lines = calloc(1, size);
-	if (!lines)
+	if (lines == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++)
 		filter_add(lines, size, probes, ((const uint64_t *)(const void *)writer->hashes.data)[i]);
-	rc = append_part(writer, lines, size, ENGINE_COMPRESSION_NONE, handle_out);
+	error = append_part(writer, lines, size, ENGINE_COMPRESSION_NONE, handle_out);
 	free(lines);
-	return rc;
+	return error;
 }
 
 static int append_properties(struct sst_writer *writer, uint32_t probes, struct sst_handle *handle_out)
 {
 	const struct table_meta *meta = &writer->meta;
 	struct buffer bytes = {0};
-	int rc = buffer_append_varint(&bytes, meta->entry_count);
+	int error = buffer_append_varint(&bytes, meta->entry_count);
 
-	if (rc == 0)
-		rc = buffer_append_varint(&bytes, meta->delete_count);
-	if (rc == 0)
-		rc = buffer_append_varint(&bytes, meta->raw_bytes);
-	if (rc == 0)
-		rc = buffer_append_varint(&bytes, probes);
-	if (rc == 0)
-		rc = buffer_append_slice(&bytes, buffer_slice(&meta->smallest));
-	if (rc == 0)
-		rc = buffer_append_slice(&bytes, buffer_slice(&meta->largest));
-	if (rc == 0)
-		rc = append_part(writer, bytes.data, bytes.size, ENGINE_COMPRESSION_NONE, handle_out);
+	if (error == 0)
+		error = buffer_append_varint(&bytes, meta->delete_count);
+	if (error == 0)
+		error = buffer_append_varint(&bytes, meta->raw_bytes);
+	if (error == 0)
+		error = buffer_append_varint(&bytes, probes);
+	if (error == 0)
+		error = buffer_append_slice(&bytes, buffer_slice(&meta->smallest));
+	if (error == 0)
+		error = buffer_append_slice(&bytes, buffer_slice(&meta->largest));
+	if (error == 0)
+		error = append_part(writer, bytes.data, bytes.size, ENGINE_COMPRESSION_NONE, handle_out);
 	buffer_fini(&bytes);
-	return rc;
+	return error;
 }
 
 static int append_tail(struct sst_writer *writer)
@@ -235,25 +235,25 @@ static int append_tail(struct sst_writer *writer)
 	uint32_t probes = filter_probes(writer->options.filter_bits_per_key);
 	uint8_t bytes[SST_FOOTER];
 	struct sst_footer footer;
-	int rc = finish_data_block(writer);
+	int error = finish_data_block(writer);
 
-	if (rc == 0)
-		rc = index_pending(writer, NULL);
-	if (rc == 0 && writer->index.count)
-		rc = finish_index_block(writer, buffer_slice(&writer->last_key));
-	if (rc == 0)
-		rc = append_filter(writer, probes, &footer.filter);
-	if (rc == 0)
-		rc = append_block(writer, &writer->top, &footer.top);
-	if (rc == 0)
-		rc = buffer_assign(&writer->meta.largest, buffer_slice(&writer->last_key));
-	if (rc == 0)
-		rc = append_properties(writer, probes, &footer.properties);
-	if (rc)
-		return rc;
+	if (error == 0)
+		error = index_pending(writer, NULL);
+	if (error == 0 && writer->index.count)
+		error = finish_index_block(writer, buffer_slice(&writer->last_key));
+	if (error == 0)
+		error = append_filter(writer, probes, &footer.filter);
+	if (error == 0)
+		error = append_block(writer, &writer->top, &footer.top);
+	if (error == 0)
+		error = buffer_assign(&writer->meta.largest, buffer_slice(&writer->last_key));
+	if (error == 0)
+		error = append_properties(writer, probes, &footer.properties);
+	if (error)
+		return error;
 	sst_footer_write(bytes, &footer, writer->meta.number, writer->offset);
-	rc = append_raw(writer, bytes, sizeof(bytes));
-	return rc ? rc : flush(writer);
+	error = append_raw(writer, bytes, sizeof(bytes));
+	return error ? error : flush(writer);
 }
 
 static void writer_free(struct sst_writer *writer)
@@ -276,14 +276,14 @@ static void writer_free(struct sst_writer *writer)
 int sst_writer_finish(struct sst_writer **writer, struct table_meta *meta_out)
 {
 	struct sst_writer *it = *writer;
-	int rc;
+	int error;
 
 	assert(it->meta.entry_count);
-	rc = append_tail(it);
-	if (rc == 0)
-		rc = it->files->fs->sync(it->file);
-	if (rc)
-		return rc;
+	error = append_tail(it);
+	if (error == 0)
+		error = it->files->fs->sync(it->file);
+	if (error)
+		return error;
 	it->meta.size = it->offset;
 	it->meta.digest = XXH3_64bits_digest(it->digest);
 	*meta_out = it->meta;
@@ -298,7 +298,7 @@ void sst_writer_abort(struct sst_writer **writer)
 	struct sst_writer *it = *writer;
 
 	*writer = NULL;
-	if (!it)
+	if (it == NULL)
 		return;
 	if (it->file) {
 		struct files_path path = files_path(it->files, FILE_TABLE, it->meta.number);

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/engine/world.h"
+#include "tests/engine/twin.h"
 
 enum {
 	FILES_MAX = 64,
@@ -30,7 +30,7 @@ struct saved_file {
 };
 
 struct saved {
-	struct world world; /* closed; knows what the store must hold */
+	struct twin twin; /* closed; knows what the store must hold */
 	struct saved_file files[FILES_MAX];
 	unsigned count;
 	uint64_t checks;
@@ -44,7 +44,7 @@ static void save_file(void *arg, const char *path, uint64_t size)
 
 	assert_true(saved->count <= FILES_MAX && strlen(path) < sizeof(file->path));
 	strcpy(file->path, path);
-	assert_int_equal(sim_fs_look(saved->world.disk, path, &data, &size), 0);
+	assert_int_equal(sim_fs_look(saved->twin.disk, path, &data, &size), 0);
 	file->size = size;
 	file->data = malloc(size + 1);
 	if (size)
@@ -54,86 +54,86 @@ static void save_file(void *arg, const char *path, uint64_t size)
 /* A store with two tables, a log of two segments, trees and meta, closed in order. */
 static void make(struct saved *saved)
 {
-	struct world *world = &saved->world;
+	struct twin *twin = &saved->twin;
 
-	world_init(world, 3);
-	world->options.memtable_bytes = 16 * 1024;
-	assert_int_equal(world_open(world, NULL), 0);
+	twin_init(twin, 3);
+	twin->options.memtable_bytes = 16 * 1024;
+	assert_int_equal(twin_open(twin, NULL), 0);
 	for (int round = 0; round < 3; round++) {
 		for (int i = 0; i < 12; i++)
-			assert_int_equal(world_write(world), 0);
-		assert_int_equal(shard_request_flush(world->shard), 0);
+			assert_int_equal(twin_write(twin), 0);
+		assert_int_equal(shard_request_flush(twin->shard), 0);
 		if (round < 2)
-			assert_int_equal(world_finish_jobs(world), 0);
+			assert_int_equal(twin_finish_jobs(twin), 0);
 	}
-	assert_int_equal(world_meta(world), 0);
+	assert_int_equal(twin_meta(twin), 0);
 	for (int i = 0; i < 4; i++)
-		assert_int_equal(world_write(world), 0);
-	assert_int_equal(world_close(world), 0);
+		assert_int_equal(twin_write(twin), 0);
+	assert_int_equal(twin_close(twin), 0);
 	saved->count = 0;
-	sim_fs_walk(world->disk, "/store", save_file, saved);
+	sim_fs_walk(twin->disk, "/store", save_file, saved);
 }
 
 static void saved_fini(struct saved *saved)
 {
 	for (unsigned i = 0; i < saved->count; i++)
 		free(saved->files[i].data);
-	world_fini(&saved->world);
+	twin_fini(&saved->twin);
 }
 
-/* Replaces the world's disk by a fresh one with the saved files. */
+/* Replaces the twin's disk by a fresh one with the saved files. */
 static void restore(struct saved *saved)
 {
-	struct world *world = &saved->world;
+	struct twin *twin = &saved->twin;
 	const struct fs *fs;
 
-	sim_fs_destroy(&world->disk);
-	sim_fs_create(1, &world->disk);
-	fs = sim_fs_table(world->disk);
-	world->options.fs = fs;
+	sim_fs_destroy(&twin->disk);
+	sim_fs_create(1, &twin->disk);
+	fs = sim_fs_table(twin->disk);
+	twin->options.fs = fs;
 	assert_int_equal(fs->mkdir(fs, "/store"), 0);
 	assert_int_equal(fs->mkdir(fs, "/store/shard-000"), 0);
 	for (unsigned i = 0; i < saved->count; i++)
-		sim_fs_put_file(world->disk, saved->files[i].path, saved->files[i].data, saved->files[i].size);
+		sim_fs_put_file(twin->disk, saved->files[i].path, saved->files[i].data, saved->files[i].size);
 }
 
-static void reopen(struct world *world, const char *what)
+static void reopen(struct twin *twin, const char *what)
 {
 	struct engine_error error;
 
-	assert_int_equal(engine_close(&world->engine), 0);
-	if (engine_open(&world->options, &world->engine, &error))
+	assert_int_equal(engine_close(&twin->engine), 0);
+	if (engine_open(&twin->options, &twin->engine, &error))
 		fail_msg("%s: %s", what, error.text);
-	world->shard = engine_shard(world->engine, 0);
+	twin->shard = engine_shard(twin->engine, 0);
 }
 
 /* What is damaged is quarantined and stays so, the rest goes on, jobs too; dropped and filled anew, all is well. */
-static void check_goes_on(struct world *world, const char *what, bool *detected)
+static void check_goes_on(struct twin *twin, const char *what, bool *detected)
 {
 	uint32_t quarantined, again;
 
 	if (*detected) {
 		/* A merge may find more: it reads all blocks, the gets did not. */
-		int rc = world_finish_jobs(world);
+		int rc = twin_finish_jobs(twin);
 
 		if (rc && rc != -EBADMSG)
-			fail_msg("%s: jobs returned %d: %s", what, rc, shard_error(world->shard));
-		quarantined = world_check_around(world);
+			fail_msg("%s: jobs returned %d: %s", what, rc, shard_error(twin->shard));
+		quarantined = twin_check_around(twin);
 		assert_true(quarantined > 0);
-		reopen(world, what);
-		again = world_check_around(world);
+		reopen(twin, what);
+		again = twin_check_around(twin);
 		assert_int_equal(again, quarantined);
-		assert_int_equal(world_refill(world), 0);
+		assert_int_equal(twin_refill(twin), 0);
 	}
-	assert_int_equal(shard_request_compaction(world->shard), 0);
-	while (world_finish_jobs(world)) {
+	assert_int_equal(shard_request_compaction(twin->shard), 0);
+	while (twin_finish_jobs(twin)) {
 		*detected = true;
-		if (world_check_around(world))
-			assert_int_equal(world_refill(world), 0);
+		if (twin_check_around(twin))
+			assert_int_equal(twin_refill(twin), 0);
 	}
-	world_check(world);
-	reopen(world, what);
-	world_check(world);
+	twin_check(twin);
+	reopen(twin, what);
+	twin_check(twin);
 }
 
 /* Damage to these leaves nothing to go by; all else leaves a store that opens. */
@@ -145,10 +145,10 @@ static bool may_refuse(const char *what)
 /* Opens the damaged store. Every value is right, or an error says what is damaged. True when it was detected. */
 static bool check_damaged(struct saved *saved, const char *what)
 {
-	struct world *world = &saved->world;
+	struct twin *twin = &saved->twin;
 	struct engine_error error;
 	bool detected = false;
-	int rc = engine_open(&world->options, &world->engine, &error);
+	int rc = engine_open(&twin->options, &twin->engine, &error);
 
 	if (rc) {
 		if (rc != -EBADMSG && rc != -ENOTSUP && rc != -EINVAL && rc != -ENOENT)
@@ -160,25 +160,25 @@ static bool check_damaged(struct saved *saved, const char *what)
 			fail_msg("%s: refused: %s", what, error.text);
 		return true;
 	}
-	world->shard = engine_shard(world->engine, 0);
-	for (uint32_t i = 0; i < WORLD_KEYS; i++) {
+	twin->shard = engine_shard(twin->engine, 0);
+	for (uint32_t i = 0; i < TWIN_KEYS; i++) {
 		struct engine_value value;
 
-		rc = shard_get(world->shard, world_key(i), &value);
+		rc = shard_get(twin->shard, twin_key(i), &value);
 		if (rc == -EBADMSG) {
 			detected = true;
-			assert_non_null(strstr(shard_error(world->shard), "/store/shard-000"));
+			assert_non_null(strstr(shard_error(twin->shard), "/store/shard-000"));
 			continue;
 		}
-		if (!world_is_right(world, i, rc, &value))
+		if (!twin_is_right(twin, i, rc, &value))
 			fail_msg("%s: key %u: wrong answer (%d)", what, i, rc);
 		engine_value_release(&value);
 	}
 	/* A cut manifest looks like one whose last append was torn: what the caller's blob was last may be gone. */
 	if (saved->checks++ % GOES_ON_STRIDE == 0 && !strstr(what, "MANIFEST cut"))
-		check_goes_on(world, what, &detected);
-	(void)engine_close(&world->engine);
-	world->shard = NULL;
+		check_goes_on(twin, what, &detected);
+	(void)engine_close(&twin->engine);
+	twin->shard = NULL;
 	return detected;
 }
 
@@ -257,7 +257,7 @@ static void test_missing_files(void **state)
 		if (strstr(saved.files[i].path, "LOCK"))
 			continue;
 		restore(&saved);
-		fs = sim_fs_table(saved.world.disk);
+		fs = sim_fs_table(saved.twin.disk);
 		assert_int_equal(fs->unlink(fs, saved.files[i].path), 0);
 		saved.checks = 0;
 		check_damaged(&saved, saved.files[i].path);

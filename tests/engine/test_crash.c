@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/engine/world.h"
+#include "tests/engine/twin.h"
 
 enum { SEED = 20, SHARDS_MAX = 3 };
 
@@ -28,66 +28,66 @@ static unsigned wish(const char *name, unsigned otherwise)
 }
 
 /* A dense script: everything the engine does to files happens several times. */
-static int script_step(struct world *world, unsigned i)
+static int script_step(struct twin *twin, unsigned i)
 {
 	switch (i % 40) {
 	case 9:
 	case 29:
-		return shard_request_flush(world->shard);
+		return shard_request_flush(twin->shard);
 	case 19:
-		return world_drop(world);
+		return twin_drop(twin);
 	case 24:
-		return world_meta(world);
+		return twin_meta(twin);
 	case 34:
-		return world_checkpoint(world);
+		return twin_checkpoint(twin);
 	case 39:
-		return shard_request_compaction(world->shard);
+		return shard_request_compaction(twin->shard);
 	default:
 		break;
 	}
 	if (i % 5 == 3)
-		return world_commit(world, i % 3 ? ENGINE_SYNC_EACH : ENGINE_SYNC_NONE);
+		return twin_commit(twin, i % 3 ? ENGINE_SYNC_EACH : ENGINE_SYNC_NONE);
 	if (i % 11 == 6)
-		return world_split_commit(world);
+		return twin_split_commit(twin);
 	if (i % 7 == 5)
-		return world_job(world);
-	return world_write(world);
+		return twin_job(twin);
+	return twin_write(twin);
 }
 
-static int close_and_open(struct world *first)
+static int close_and_open(struct twin *first)
 {
-	int rc = world_close(first);
+	int rc = twin_close(first);
 
-	return rc ? rc : world_open(first, NULL);
+	return rc ? rc : twin_open(first, NULL);
 }
 
 /* Runs the script, the shards in turn, until it ends or the power fails. Opening counts too, and so does closing and
  * opening in the middle. */
-static void run_script(struct world *first, unsigned steps)
+static void run_script(struct twin *first, unsigned steps)
 {
-	struct world *world = first;
+	struct twin *twin = first;
 
-	if (world_open(first, NULL))
+	if (twin_open(first, NULL))
 		return;
 	for (unsigned i = 0; i < steps; i++) {
-		int rc = script_step(world, i);
+		int rc = script_step(twin, i);
 
 		if (rc == -EAGAIN)
-			rc = world_finish_jobs(world);
+			rc = twin_finish_jobs(twin);
 		if (rc == 0 && i == steps / 2)
 			rc = close_and_open(first);
 		if (rc)
 			break;
 		/* Runs of several steps, so that one shard does not get all of one kind. */
 		if (i % 3 == 0)
-			world = world->next ? world->next : first;
+			twin = twin->next ? twin->next : first;
 	}
-	for (world = first; world && !sim_fs_is_down(first->disk); world = world->next)
-		(void)world_finish_jobs(world);
+	for (twin = first; twin && !sim_fs_is_down(first->disk); twin = twin->next)
+		(void)twin_finish_jobs(twin);
 }
 
 /* A checkpoint that calls itself a store opens and holds what the store held when it was made; one that does not is none. */
-static void check_checkpoint(struct world *first, uint32_t number)
+static void check_checkpoint(struct twin *first, uint32_t number)
 {
 	struct engine_options options = first->options;
 	char directory[64], store[80];
@@ -104,39 +104,39 @@ static void check_checkpoint(struct world *first, uint32_t number)
 	options.create_if_missing = false;
 	if (engine_open(&options, &engine, &error))
 		fail_msg("%s", error.text);
-	for (struct world *world = first; world; world = world->next)
-		world_check_copy(world, engine_shard(engine, world->shard_index), world->checkpoint_points[number]);
+	for (struct twin *twin = first; twin; twin = twin->next)
+		twin_check_copy(twin, engine_shard(engine, twin->shard_index), twin->checkpoint_points[number]);
 	assert_int_equal(engine_close(&engine), 0);
 }
 
-static void reopen(struct world *first)
+static void reopen(struct twin *first)
 {
 	struct engine_error error;
 
-	(void)world_close(first);
+	(void)twin_close(first);
 	sim_fs_restart(first->disk);
-	if (world_open(first, &error))
+	if (twin_open(first, &error))
 		fail_msg("%s", error.text);
-	for (struct world *world = first; world; world = world->next)
-		world_check(world);
+	for (struct twin *twin = first; twin; twin = twin->next)
+		twin_check(twin);
 }
 
 /* It goes on after the crash as before. */
-static void go_on(struct world *first)
+static void go_on(struct twin *first)
 {
-	for (struct world *world = first; world; world = world->next) {
+	for (struct twin *twin = first; twin; twin = twin->next) {
 		for (int i = 0; i < 10; i++) {
-			int rc = world_write(world);
+			int rc = twin_write(twin);
 
 			if (rc == -EAGAIN)
-				rc = world_finish_jobs(world);
+				rc = twin_finish_jobs(twin);
 			assert_int_equal(rc, 0);
 		}
-		assert_int_equal(world_commit(world, ENGINE_SYNC_EACH), 0);
-		assert_int_equal(world_finish_jobs(world), 0);
-		world_check(world);
+		assert_int_equal(twin_commit(twin, ENGINE_SYNC_EACH), 0);
+		assert_int_equal(twin_finish_jobs(twin), 0);
+		twin_check(twin);
 	}
-	world_check_files(first);
+	twin_check_files(first);
 }
 
 struct plan {
@@ -144,35 +144,35 @@ struct plan {
 	uint64_t first_index, stride;
 };
 
-/* The worlds of one store; the first one stands for all. */
-static void make_worlds(struct world *worlds, unsigned count)
+/* The twins of one store; the first one stands for all. */
+static void make_worlds(struct twin *twins, unsigned count)
 {
-	world_init(&worlds[0], SEED);
+	twin_init(&twins[0], SEED);
 	for (unsigned i = 1; i < count; i++)
-		world_join(&worlds[i], &worlds[0], SEED + i);
-	worlds[0].options.memtable_bytes = 6 * 1024;
+		twin_join(&twins[i], &twins[0], SEED + i);
+	twins[0].options.memtable_bytes = 6 * 1024;
 }
 
 /* True when the crash came before the script's end. */
 static bool explore(uint64_t index, const struct sim_crash *how, const struct plan *plan)
 {
-	struct world worlds[SHARDS_MAX];
+	struct twin twins[SHARDS_MAX];
 	bool fired;
 
-	make_worlds(worlds, plan->shards);
-	sim_fs_crash_at(worlds[0].disk, index, how);
-	run_script(&worlds[0], plan->steps);
-	fired = sim_fs_fired(worlds[0].disk);
+	make_worlds(twins, plan->shards);
+	sim_fs_crash_at(twins[0].disk, index, how);
+	run_script(&twins[0], plan->steps);
+	fired = sim_fs_fired(twins[0].disk);
 	if (fired) {
-		reopen(&worlds[0]);
-		for (uint32_t i = 0; i < worlds[0].checkpoint_count; i++)
-			check_checkpoint(&worlds[0], i);
-		go_on(&worlds[0]);
+		reopen(&twins[0]);
+		for (uint32_t i = 0; i < twins[0].checkpoint_count; i++)
+			check_checkpoint(&twins[0], i);
+		go_on(&twins[0]);
 		/* Once more, so that what recovery itself left is seen as well. */
-		sim_fs_crash(worlds[0].disk, &(struct sim_crash){SIM_DATA_DROP, SIM_NAMES_DROP, index});
-		reopen(&worlds[0]);
+		sim_fs_crash(twins[0].disk, &(struct sim_crash){SIM_DATA_DROP, SIM_NAMES_DROP, index});
+		reopen(&twins[0]);
 	}
-	world_fini(&worlds[0]);
+	twin_fini(&twins[0]);
 	return fired;
 }
 
@@ -226,17 +226,17 @@ static void test_crash_while_creating(void **state)
 		for (unsigned mode = 0; mode < SIM_DATA_MODE_COUNT * SIM_NAMES_MODE_COUNT; mode++) {
 			struct sim_crash how = {(enum sim_crash_data)(mode % SIM_DATA_MODE_COUNT),
 						(enum sim_crash_names)(mode / SIM_DATA_MODE_COUNT), index};
-			struct world worlds[SHARDS_MAX];
+			struct twin twins[SHARDS_MAX];
 
-			make_worlds(worlds, SHARDS_MAX);
-			sim_fs_crash_at(worlds[0].disk, index, &how);
-			fired = world_open(&worlds[0], NULL) != 0;
+			make_worlds(twins, SHARDS_MAX);
+			sim_fs_crash_at(twins[0].disk, index, &how);
+			fired = twin_open(&twins[0], NULL) != 0;
 			crashes += fired;
 			if (fired) {
-				reopen(&worlds[0]);
-				go_on(&worlds[0]);
+				reopen(&twins[0]);
+				go_on(&twins[0]);
 			}
-			world_fini(&worlds[0]);
+			twin_fini(&twins[0]);
 		}
 	}
 	print_message("%llu crashes while creating\n", (unsigned long long)crashes);
@@ -255,27 +255,27 @@ static void test_crash_while_checkpointing(void **state)
 		for (uint64_t index = 0; fired; index++) {
 			struct sim_crash how = {(enum sim_crash_data)(seed % SIM_DATA_MODE_COUNT), SIM_NAMES_ANY,
 						index * 16 + seed};
-			struct world worlds[SHARDS_MAX];
+			struct twin twins[SHARDS_MAX];
 			const uint8_t *data;
 			uint64_t size;
 
-			make_worlds(worlds, SHARDS_MAX);
-			assert_int_equal(world_open(&worlds[0], NULL), 0);
+			make_worlds(twins, SHARDS_MAX);
+			assert_int_equal(twin_open(&twins[0], NULL), 0);
 			for (unsigned i = 0; i < SHARDS_MAX; i++) {
 				for (int j = 0; j < 6; j++)
-					assert_int_equal(world_write(&worlds[i]), 0);
+					assert_int_equal(twin_write(&twins[i]), 0);
 			}
-			sim_fs_reset_operations(worlds[0].disk);
-			sim_fs_crash_at(worlds[0].disk, index, &how);
-			(void)!world_checkpoint(&worlds[0]);
-			fired = sim_fs_fired(worlds[0].disk);
+			sim_fs_reset_operations(twins[0].disk);
+			sim_fs_crash_at(twins[0].disk, index, &how);
+			(void)!twin_checkpoint(&twins[0]);
+			fired = sim_fs_fired(twins[0].disk);
 			if (fired) {
-				reopen(&worlds[0]);
-				check_checkpoint(&worlds[0], 0);
-				whole += sim_fs_look(worlds[0].disk, "/checkpoint-0/STORE", &data, &size) == 0;
+				reopen(&twins[0]);
+				check_checkpoint(&twins[0], 0);
+				whole += sim_fs_look(twins[0].disk, "/checkpoint-0/STORE", &data, &size) == 0;
 				crashes++;
 			}
-			world_fini(&worlds[0]);
+			twin_fini(&twins[0]);
 		}
 	}
 	print_message("%llu crashes while checkpointing, %llu of them left a whole one\n", (unsigned long long)crashes,
@@ -294,29 +294,29 @@ static void test_crash_in_recovery(void **state)
 		for (uint64_t second = 0;; second++) {
 			struct sim_crash how = {(enum sim_crash_data)(second % SIM_DATA_MODE_COUNT),
 						(enum sim_crash_names)(second % SIM_NAMES_MODE_COUNT), second};
-			struct world world;
+			struct twin twin;
 			bool fired;
 
-			world_init(&world, SEED);
-			world.options.memtable_bytes = 6 * 1024;
-			sim_fs_crash_at(world.disk, first, &how);
-			run_script(&world, steps);
-			if (!sim_fs_is_down(world.disk)) {
-				world_fini(&world);
+			twin_init(&twin, SEED);
+			twin.options.memtable_bytes = 6 * 1024;
+			sim_fs_crash_at(twin.disk, first, &how);
+			run_script(&twin, steps);
+			if (!sim_fs_is_down(twin.disk)) {
+				twin_fini(&twin);
 				break;
 			}
-			(void)world_close(&world);
-			sim_fs_restart(world.disk);
-			sim_fs_reset_operations(world.disk);
-			sim_fs_crash_at(world.disk, second, &how);
-			if (engine_open(&world.options, &world.engine, NULL) == 0)
-				(void)engine_close(&world.engine);
-			fired = sim_fs_is_down(world.disk);
-			sim_fs_fail_never(world.disk);
-			sim_fs_restart(world.disk);
-			reopen(&world);
+			(void)twin_close(&twin);
+			sim_fs_restart(twin.disk);
+			sim_fs_reset_operations(twin.disk);
+			sim_fs_crash_at(twin.disk, second, &how);
+			if (engine_open(&twin.options, &twin.engine, NULL) == 0)
+				(void)engine_close(&twin.engine);
+			fired = sim_fs_is_down(twin.disk);
+			sim_fs_fail_never(twin.disk);
+			sim_fs_restart(twin.disk);
+			reopen(&twin);
 			crashes += fired;
-			world_fini(&world);
+			twin_fini(&twin);
 			if (!fired)
 				break;
 		}
@@ -328,28 +328,28 @@ static void test_crash_in_recovery(void **state)
 /* The explorer must find a disk that lies about syncing: the canary. */
 static void test_lying_disk_is_noticed(void **state)
 {
-	struct world world;
+	struct twin twin;
 	struct engine_error error;
 	uint64_t sequence;
 	int rc;
 
 	(void)state;
-	world_init(&world, SEED);
-	assert_int_equal(world_open(&world, NULL), 0);
-	sim_fs_set_lying(world.disk, true);
+	twin_init(&twin, SEED);
+	assert_int_equal(twin_open(&twin, NULL), 0);
+	sim_fs_set_lying(twin.disk, true);
 	for (int i = 0; i < 20; i++)
-		assert_int_equal(world_write(&world), 0);
-	assert_int_equal(world_commit(&world, ENGINE_SYNC_EACH), 0);
-	sequence = shard_sequence(world.shard);
-	sim_fs_crash(world.disk, &(struct sim_crash){SIM_DATA_DROP, SIM_NAMES_DROP, 1});
-	world.is_dead = true;
-	(void)world_close(&world);
-	sim_fs_set_lying(world.disk, false);
-	sim_fs_restart(world.disk);
-	rc = engine_open(&world.options, &world.engine, &error);
-	assert_true(rc || shard_sequence(engine_shard(world.engine, 0)) < sequence);
-	world.is_dead = true;
-	world_fini(&world);
+		assert_int_equal(twin_write(&twin), 0);
+	assert_int_equal(twin_commit(&twin, ENGINE_SYNC_EACH), 0);
+	sequence = shard_sequence(twin.shard);
+	sim_fs_crash(twin.disk, &(struct sim_crash){SIM_DATA_DROP, SIM_NAMES_DROP, 1});
+	twin.is_dead = true;
+	(void)twin_close(&twin);
+	sim_fs_set_lying(twin.disk, false);
+	sim_fs_restart(twin.disk);
+	rc = engine_open(&twin.options, &twin.engine, &error);
+	assert_true(rc || shard_sequence(engine_shard(twin.engine, 0)) < sequence);
+	twin.is_dead = true;
+	twin_fini(&twin);
 }
 
 int main(void)

@@ -11,97 +11,97 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/engine/world.h"
+#include "tests/engine/twin.h"
 
 enum { SEED = 7, STEPS = 110, MEMTABLE = 6 * 1024 };
 
-static int step(struct world *world, unsigned i)
+static int step(struct twin *twin, unsigned i)
 {
 	if (i % 40 == 19)
-		return world_drop(world);
+		return twin_drop(twin);
 	if (i % 40 == 24)
-		return world_meta(world);
+		return twin_meta(twin);
 	if (i % 40 == 34)
-		return world_checkpoint(world);
+		return twin_checkpoint(twin);
 	if (i % 40 == 39)
-		return shard_request_compaction(world->shard);
+		return shard_request_compaction(twin->shard);
 	if (i % 5 == 3)
-		return world_commit(world, i % 3 ? ENGINE_SYNC_EACH : ENGINE_SYNC_NONE);
+		return twin_commit(twin, i % 3 ? ENGINE_SYNC_EACH : ENGINE_SYNC_NONE);
 	if (i % 7 == 5)
-		return world_job(world);
-	return world_write(world);
+		return twin_job(twin);
+	return twin_write(twin);
 }
 
 /* The shard is dead: it says so to everything, and touches the disk no more. */
-static void check_dead(struct world *world)
+static void check_dead(struct twin *twin)
 {
-	uint64_t operations = sim_fs_operations(world->disk);
+	uint64_t operations = sim_fs_operations(twin->disk);
 	struct engine_snapshot *snapshot;
 	struct engine_value value;
 	struct engine_job *job;
 
-	assert_int_equal(shard_write(world->shard, world->batch), -EIO);
-	assert_int_equal(shard_commit(world->shard, ENGINE_SYNC_EACH), -EIO);
-	assert_int_equal(shard_get(world->shard, world_key(0), &value), -EIO);
-	assert_int_equal(shard_snapshot(world->shard, &snapshot), -EIO);
-	assert_int_equal(shard_maintain(world->shard, &job), -EIO);
-	assert_int_equal(shard_meta_set(world->shard, "x", 1), -EIO);
-	assert_int_equal(sim_fs_operations(world->disk), operations);
-	assert_non_null(strstr(shard_error(world->shard), "reopen"));
+	assert_int_equal(shard_write(twin->shard, twin->batch), -EIO);
+	assert_int_equal(shard_commit(twin->shard, ENGINE_SYNC_EACH), -EIO);
+	assert_int_equal(shard_get(twin->shard, twin_key(0), &value), -EIO);
+	assert_int_equal(shard_snapshot(twin->shard, &snapshot), -EIO);
+	assert_int_equal(shard_maintain(twin->shard, &job), -EIO);
+	assert_int_equal(shard_meta_set(twin->shard, "x", 1), -EIO);
+	assert_int_equal(sim_fs_operations(twin->disk), operations);
+	assert_non_null(strstr(shard_error(twin->shard), "reopen"));
 }
 
-static void check_reopens(struct world *world)
+static void check_reopens(struct twin *twin)
 {
 	struct engine_error error;
 
-	(void)world_close(world);
-	if (world_open(world, &error))
+	(void)twin_close(twin);
+	if (twin_open(twin, &error))
 		fail_msg("%s", error.text);
-	world_check(world);
+	twin_check(twin);
 }
 
 /* Goes on as after any other day: writes, commits, jobs, no file left behind. */
-static void check_goes_on(struct world *world)
+static void check_goes_on(struct twin *twin)
 {
 	for (unsigned i = 0; i < 12; i++) {
-		int rc = world_write(world);
+		int rc = twin_write(twin);
 
 		if (rc == -EAGAIN)
-			rc = world_finish_jobs(world);
+			rc = twin_finish_jobs(twin);
 		assert_int_equal(rc, 0);
 	}
-	assert_int_equal(world_commit(world, ENGINE_SYNC_EACH), 0);
-	assert_int_equal(world_finish_jobs(world), 0);
-	world_check(world);
+	assert_int_equal(twin_commit(twin, ENGINE_SYNC_EACH), 0);
+	assert_int_equal(twin_finish_jobs(twin), 0);
+	twin_check(twin);
 }
 
 /* Runs the script; true when the planned error came up. What the engine returned last is in *rc_out. */
-static bool run(struct world *world, int *rc_out)
+static bool run(struct twin *twin, int *rc_out)
 {
 	int rc = 0;
 
 	for (unsigned i = 0; i < STEPS; i++) {
-		rc = step(world, i);
+		rc = step(twin, i);
 		if (rc == -EAGAIN)
-			rc = world_finish_jobs(world);
+			rc = twin_finish_jobs(twin);
 		if (rc)
 			break;
 	}
 	*rc_out = rc;
-	return sim_fs_fired(world->disk);
+	return sim_fs_fired(twin->disk);
 }
 
 /* A checkpoint that failed has taken its directory away again, while the disk lets it. */
-static void check_no_half_checkpoint(struct world *world)
+static void check_no_half_checkpoint(struct twin *twin)
 {
-	const struct fs *fs = world->options.fs;
+	const struct fs *fs = twin->options.fs;
 	char path[64];
 	const uint8_t *data;
 	uint64_t size;
 
-	for (uint32_t i = 0; i < world->checkpoint_count; i++) {
+	for (uint32_t i = 0; i < twin->checkpoint_count; i++) {
 		snprintf(path, sizeof(path), "/checkpoint-%u/STORE", i);
-		if (sim_fs_look(world->disk, path, &data, &size) == 0)
+		if (sim_fs_look(twin->disk, path, &data, &size) == 0)
 			continue;
 		snprintf(path, sizeof(path), "/checkpoint-%u", i);
 		assert_int_equal(fs->rmdir(fs, path), -ENOENT);
@@ -110,52 +110,52 @@ static void check_no_half_checkpoint(struct world *world)
 
 static bool try_at(uint64_t index, int error, bool forever)
 {
-	struct world world;
+	struct twin twin;
 	bool fired;
 	int rc;
 
-	world_init(&world, SEED);
-	world.options.memtable_bytes = MEMTABLE;
-	assert_int_equal(world_open(&world, NULL), 0);
-	sim_fs_reset_operations(world.disk);
-	sim_fs_fail_at(world.disk, index, error, forever);
-	world.watch = index;
-	fired = run(&world, &rc);
+	twin_init(&twin, SEED);
+	twin.options.memtable_bytes = MEMTABLE;
+	assert_int_equal(twin_open(&twin, NULL), 0);
+	sim_fs_reset_operations(twin.disk);
+	sim_fs_fail_at(twin.disk, index, error, forever);
+	twin.watch = index;
+	fired = run(&twin, &rc);
 	if (!forever)
-		check_no_half_checkpoint(&world);
+		check_no_half_checkpoint(&twin);
 	/* No room for some bytes or a name is not the end: nothing on the disk is in doubt. */
-	if (error == -ENOSPC && !forever && (world.watched == SIM_FS_APPEND || world.watched == SIM_FS_CREATE))
-		assert_false(shard_is_dead(world.shard));
+	if (error == -ENOSPC && !forever && (twin.watched == SIM_FS_APPEND || twin.watched == SIM_FS_CREATE))
+		assert_false(shard_is_dead(twin.shard));
 	if (rc == 0) {
 		/* The operation's result did not matter, such as removing a file that nobody names. */
-		sim_fs_fail_never(world.disk);
-	} else if (shard_is_dead(world.shard)) {
-		world.is_dead = true;
-		check_dead(&world);
-		sim_fs_fail_never(world.disk);
-		check_reopens(&world);
+		sim_fs_fail_never(twin.disk);
+	} else if (shard_is_dead(twin.shard)) {
+		twin.is_dead = true;
+		check_dead(&twin);
+		sim_fs_fail_never(twin.disk);
+		check_reopens(&twin);
 	} else {
 		/* Refused: what was there is there. Reads go on while the disk goes on failing. */
-		sim_fs_count_only(world.disk, SIM_FS_WRITES);
-		world_check(&world);
-		sim_fs_count_only(world.disk, SIM_FS_ALL);
-		sim_fs_fail_never(world.disk);
+		sim_fs_count_only(twin.disk, SIM_FS_WRITES);
+		twin_check(&twin);
+		sim_fs_count_only(twin.disk, SIM_FS_ALL);
+		sim_fs_fail_never(twin.disk);
 		if (error == -ENOSPC)
 			assert_true(rc == -ENOSPC || rc == -EIO);
 	}
 	if (fired) {
-		check_goes_on(&world);
+		check_goes_on(&twin);
 		/* What failed has left nothing, but for a file whose removal failed: that one goes at the next opening. */
-		if (!forever && world.watched != SIM_FS_UNLINK) {
-			world_let_go(&world);
-			assert_int_equal(world_finish_jobs(&world), 0);
-			world_check_files(&world);
+		if (!forever && twin.watched != SIM_FS_UNLINK) {
+			twin_let_go(&twin);
+			assert_int_equal(twin_finish_jobs(&twin), 0);
+			twin_check_files(&twin);
 		}
-		check_reopens(&world);
-		assert_int_equal(world_finish_jobs(&world), 0);
-		world_check_files(&world);
+		check_reopens(&twin);
+		assert_int_equal(twin_finish_jobs(&twin), 0);
+		twin_check_files(&twin);
 	}
-	world_fini(&world);
+	twin_fini(&twin);
 	return fired;
 }
 
@@ -198,35 +198,35 @@ static void test_enospc_for_ever(void **state)
  * behind such a hole. */
 static bool try_restart(uint64_t index, unsigned writes)
 {
-	struct world world;
+	struct twin twin;
 	struct engine_error error;
 	bool fired;
 	int rc;
 
-	world_init(&world, SEED + index);
-	world.options.memtable_bytes = MEMTABLE;
-	assert_int_equal(world_open(&world, NULL), 0);
-	sim_fs_count_only(world.disk, 1 << SIM_FS_SYNC);
-	sim_fs_reset_operations(world.disk);
-	sim_fs_fail_at(world.disk, index, -EIO, false);
-	fired = run(&world, &rc);
-	if (fired && shard_is_dead(world.shard)) {
-		world.is_dead = true;
-		check_reopens(&world);
+	twin_init(&twin, SEED + index);
+	twin.options.memtable_bytes = MEMTABLE;
+	assert_int_equal(twin_open(&twin, NULL), 0);
+	sim_fs_count_only(twin.disk, 1 << SIM_FS_SYNC);
+	sim_fs_reset_operations(twin.disk);
+	sim_fs_fail_at(twin.disk, index, -EIO, false);
+	fired = run(&twin, &rc);
+	if (fired && shard_is_dead(twin.shard)) {
+		twin.is_dead = true;
+		check_reopens(&twin);
 		for (unsigned i = 0; i < writes; i++) {
-			assert_int_equal(world_write(&world), 0);
-			assert_int_equal(world_commit(&world, ENGINE_SYNC_EACH), 0);
+			assert_int_equal(twin_write(&twin), 0);
+			assert_int_equal(twin_commit(&twin, ENGINE_SYNC_EACH), 0);
 		}
-		sim_fs_crash(world.disk, &(struct sim_crash){SIM_DATA_DROP, SIM_NAMES_DROP, index});
-		world.is_dead = true;
-		(void)world_close(&world);
-		sim_fs_restart(world.disk);
-		if (world_open(&world, &error))
+		sim_fs_crash(twin.disk, &(struct sim_crash){SIM_DATA_DROP, SIM_NAMES_DROP, index});
+		twin.is_dead = true;
+		(void)twin_close(&twin);
+		sim_fs_restart(twin.disk);
+		if (twin_open(&twin, &error))
 			fail_msg("%s", error.text);
-		assert_int_equal(shard_quarantined(world.shard, 0), -1);
-		world_check(&world);
+		assert_int_equal(shard_quarantined(twin.shard, 0), -1);
+		twin_check(&twin);
 	}
-	world_fini(&world);
+	twin_fini(&twin);
 	return fired;
 }
 
@@ -247,34 +247,34 @@ static void test_restart_after_failed_sync_then_power_cut(void **state)
  * used without opening again. */
 static void test_full_disk_recovers(void **state)
 {
-	struct world world;
+	struct twin twin;
 	int rc = 0;
 
 	(void)state;
-	world_init(&world, SEED);
-	world.options.memtable_bytes = 24 * 1024;
-	assert_int_equal(world_open(&world, NULL), 0);
-	sim_fs_set_capacity(world.disk, 400 * 1024);
+	twin_init(&twin, SEED);
+	twin.options.memtable_bytes = 24 * 1024;
+	assert_int_equal(twin_open(&twin, NULL), 0);
+	sim_fs_set_capacity(twin.disk, 400 * 1024);
 	for (unsigned i = 0; rc == 0 && i < 20000; i++) {
-		rc = world_write(&world);
+		rc = twin_write(&twin);
 		if (rc == 0)
-			rc = world_commit(&world, ENGINE_SYNC_NONE);
+			rc = twin_commit(&twin, ENGINE_SYNC_NONE);
 		if (rc == -EAGAIN) {
-			rc = world_finish_jobs(&world);
+			rc = twin_finish_jobs(&twin);
 			rc = rc == -ENOSPC ? 0 : rc; /* the next write must say it */
 		}
 		if (i == 1000) /* overwrites alone never fill a disk that is compacted */
-			sim_fs_set_capacity(world.disk, sim_fs_used(world.disk) + 60 * 1024);
+			sim_fs_set_capacity(twin.disk, sim_fs_used(twin.disk) + 60 * 1024);
 	}
 	assert_int_equal(rc, -ENOSPC);
-	assert_non_null(strstr(shard_error(world.shard), "free some space"));
-	world_check(&world);
-	assert_int_equal(world_write(&world), -ENOSPC);
-	world_check(&world);
-	sim_fs_set_capacity(world.disk, UINT64_MAX);
-	check_goes_on(&world);
-	check_reopens(&world);
-	world_fini(&world);
+	assert_non_null(strstr(shard_error(twin.shard), "free some space"));
+	twin_check(&twin);
+	assert_int_equal(twin_write(&twin), -ENOSPC);
+	twin_check(&twin);
+	sim_fs_set_capacity(twin.disk, UINT64_MAX);
+	check_goes_on(&twin);
+	check_reopens(&twin);
+	twin_fini(&twin);
 }
 
 int main(void)

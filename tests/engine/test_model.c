@@ -10,7 +10,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 
-#include "tests/engine/world.h"
+#include "tests/engine/twin.h"
 
 /* More with KVRING_MODEL_ROUNDS=n. */
 static unsigned rounds(unsigned least)
@@ -20,11 +20,11 @@ static unsigned rounds(unsigned least)
 	return wish ? (unsigned)strtoul(wish, NULL, 10) : least;
 }
 
-static void open_world(struct world *world)
+static void open_twin(struct twin *twin)
 {
 	struct engine_error error;
 
-	if (world_open(world, &error))
+	if (twin_open(twin, &error))
 		fail_msg("%s", error.text);
 }
 
@@ -32,64 +32,64 @@ enum { SHARDS_MAX = 3 };
 
 /* A store of one shard, every third of three. */
 struct store {
-	struct world worlds[SHARDS_MAX];
+	struct twin twins[SHARDS_MAX];
 	unsigned count;
 };
 
-static struct world *store_init(struct store *store, uint64_t seed)
+static struct twin *store_init(struct store *store, uint64_t seed)
 {
-	struct engine_options *options = &store->worlds[0].options;
+	struct engine_options *options = &store->twins[0].options;
 
 	store->count = seed % 3 == 0 ? SHARDS_MAX : 1;
-	world_init(&store->worlds[0], seed);
+	twin_init(&store->twins[0], seed);
 	for (unsigned i = 1; i < store->count; i++)
-		world_join(&store->worlds[i], &store->worlds[0], seed + 1000 * i);
+		twin_join(&store->twins[i], &store->twins[0], seed + 1000 * i);
 	if (seed % 3 == 1)
 		options->compression_upper = options->compression_last = ENGINE_COMPRESSION_NONE;
 	if (seed % 5 == 1)
 		options->filter_bits_per_key = 0;
 	if (seed % 4 == 1)
 		options->memtable_bytes = 4 * 1024; /* many small tables */
-	return &store->worlds[0];
+	return &store->twins[0];
 }
 
 static void check_all(struct store *store)
 {
 	for (unsigned i = 0; i < store->count; i++)
-		world_check(&store->worlds[i]);
+		twin_check(&store->twins[i]);
 }
 
 static void finish_all(struct store *store)
 {
-	world_let_go(&store->worlds[0]);
+	twin_let_go(&store->twins[0]);
 	for (unsigned i = 0; i < store->count; i++)
-		assert_int_equal(world_finish_jobs(&store->worlds[i]), 0);
+		assert_int_equal(twin_finish_jobs(&store->twins[i]), 0);
 	check_all(store);
-	world_check_files(&store->worlds[0]);
+	twin_check_files(&store->twins[0]);
 }
 
 static void run(uint64_t seed, unsigned steps)
 {
 	struct store store;
-	struct world *first = store_init(&store, seed);
+	struct twin *first = store_init(&store, seed);
 
-	open_world(first);
+	open_twin(first);
 	for (unsigned i = 0; i < steps; i++) {
-		assert_int_equal(world_step(&store.worlds[i % store.count]), 0);
+		assert_int_equal(twin_step(&store.twins[i % store.count]), 0);
 		if (i % 50 == 0)
 			check_all(&store);
 		if (i % 500 == 499)
 			finish_all(&store);
 		if (sim_random_below(&first->random, 150) == 0) {
-			assert_int_equal(world_close(first), 0);
-			open_world(first);
+			assert_int_equal(twin_close(first), 0);
+			open_twin(first);
 		}
 	}
 	check_all(&store);
-	assert_int_equal(world_close(first), 0);
-	open_world(first);
+	assert_int_equal(twin_close(first), 0);
+	open_twin(first);
 	finish_all(&store);
-	world_fini(first);
+	twin_fini(first);
 }
 
 static void test_random_histories(void **state)
@@ -105,7 +105,7 @@ static void test_random_histories(void **state)
  * durable by who opens the store, and must be so. */
 static void crash(struct store *store)
 {
-	struct world *first = &store->worlds[0];
+	struct twin *first = &store->twins[0];
 	struct sim_crash how = {
 		.data = (enum sim_crash_data)sim_random_below(&first->random, SIM_DATA_MIXED + 1),
 		.names = (enum sim_crash_names)sim_random_below(&first->random, SIM_NAMES_MODE_COUNT),
@@ -116,9 +116,9 @@ static void crash(struct store *store)
 		sim_fs_kill(first->disk);
 	else
 		sim_fs_crash(first->disk, &how);
-	(void)world_close(first);
+	(void)twin_close(first);
 	sim_fs_restart(first->disk);
-	open_world(first);
+	open_twin(first);
 	check_all(store);
 }
 
@@ -127,17 +127,17 @@ static void test_random_crashes(void **state)
 	(void)state;
 	for (unsigned seed = 1; seed <= rounds(12); seed++) {
 		struct store store;
-		struct world *first = store_init(&store, seed + 1000000);
+		struct twin *first = store_init(&store, seed + 1000000);
 
 		print_message("seed %u\n", seed);
-		open_world(first);
+		open_twin(first);
 		for (unsigned i = 0; i < 2000; i++) {
-			assert_int_equal(world_step(&store.worlds[i % store.count]), 0);
+			assert_int_equal(twin_step(&store.twins[i % store.count]), 0);
 			if (sim_random_below(&first->random, 60) == 0)
 				crash(&store);
 		}
 		finish_all(&store);
-		world_fini(first);
+		twin_fini(first);
 	}
 }
 

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "tests/engine/store.h"
-#include "tests/engine/world.h"
+#include "tests/engine/twin.h"
 
 /* ---- a full disk while opening ----------------------------------------------------------------------------------- */
 
@@ -181,41 +181,41 @@ static void test_rotation_without_descriptors(void **state)
 
 	(void)state;
 	for (int i = 0; i < 3; i++) {
-		struct world world;
+		struct twin twin;
 		int error = 0, refused = 0, written = 0;
 
-		world_init(&world, 5);
-		world.options.memtable_bytes = 32 * 1024;
-		assert_int_equal(world_open(&world, NULL), 0);
-		sim_fs_set_hook(world.disk, refuse_new_files, &error);
+		twin_init(&twin, 5);
+		twin.options.memtable_bytes = 32 * 1024;
+		assert_int_equal(twin_open(&twin, NULL), 0);
+		sim_fs_set_hook(twin.disk, refuse_new_files, &error);
 		error = errors[i];
 		for (int step = 0; step < 3000 && refused < 5; step++) {
-			int rc = world_write(&world);
+			int rc = twin_write(&twin);
 
 			if (rc == 0)
-				rc = world_commit(&world, ENGINE_SYNC_EACH);
+				rc = twin_commit(&twin, ENGINE_SYNC_EACH);
 			written += rc == 0;
 			if (rc) {
 				assert_int_equal(rc, -EAGAIN);
-				assert_int_equal(world_finish_jobs(&world), error);
+				assert_int_equal(twin_finish_jobs(&twin), error);
 				refused++;
 			}
-			assert_false(shard_is_dead(world.shard));
+			assert_false(shard_is_dead(twin.shard));
 		}
 		assert_true(refused == 5 && written > 100);
-		world_check(&world);
+		twin_check(&twin);
 		error = 0;
-		assert_int_equal(world_finish_jobs(&world), 0);
+		assert_int_equal(twin_finish_jobs(&twin), 0);
 		for (int step = 0; step < 100; step++) {
-			int rc = world_write(&world);
+			int rc = twin_write(&twin);
 
-			assert_int_equal(rc == -EAGAIN ? world_finish_jobs(&world) : rc, 0);
+			assert_int_equal(rc == -EAGAIN ? twin_finish_jobs(&twin) : rc, 0);
 		}
-		world_check(&world);
-		assert_int_equal(world_close(&world), 0);
-		assert_int_equal(world_open(&world, NULL), 0);
-		world_check(&world);
-		world_fini(&world);
+		twin_check(&twin);
+		assert_int_equal(twin_close(&twin), 0);
+		assert_int_equal(twin_open(&twin, NULL), 0);
+		twin_check(&twin);
+		twin_fini(&twin);
 	}
 }
 

@@ -96,7 +96,7 @@ static void look_up(struct sst *sst, struct engine_slice key)
 /* Keys that the walk shows ascend, or the table said that it is damaged. */
 static void walk(struct sst *sst, bool streaming, bool backward)
 {
-	struct version_drops none = {.refs = 1};
+	struct tables_drops none = {.refs = 1};
 	struct engine_error error = {{0}};
 	struct buffer last = {0};
 	struct merge merge;

@@ -14,7 +14,7 @@
 
 enum { KEYS = 50, VERSIONS_MAX = 40 };
 
-struct version {
+struct tables {
 	uint64_t sequence;
 	enum entry_type type;
 	uint32_t size;
@@ -22,7 +22,7 @@ struct version {
 
 /* The versions of each key, oldest first. */
 struct model {
-	struct version versions[KEYS][VERSIONS_MAX];
+	struct tables versions[KEYS][VERSIONS_MAX];
 	unsigned counts[KEYS];
 	uint64_t entries;
 };
@@ -32,7 +32,7 @@ static struct engine_slice key_at(unsigned index, char out[16])
 	return (struct engine_slice){out, (size_t)snprintf(out, 16, "%s%u", index % 2 ? "long/common/" : "k", index)};
 }
 
-static int add(struct memtable *memtable, struct model *model, unsigned key, const struct version *version)
+static int add(struct memtable *memtable, struct model *model, unsigned key, const struct tables *version)
 {
 	uint8_t value[300];
 	char bytes[16];
@@ -53,7 +53,7 @@ static void check_at(const struct memtable *memtable, const struct model *model,
 	for (unsigned key = 0; key < KEYS; key++) {
 		char bytes[16];
 		const struct memtable_version *got = memtable_get(memtable, key_at(key, bytes), sequence);
-		const struct version *expected = NULL;
+		const struct tables *expected = NULL;
 
 		for (unsigned i = 0; i < model->counts[key]; i++) {
 			if (model->versions[key][i].sequence <= sequence)
@@ -96,7 +96,7 @@ static void test_random_versions(void **state)
 		assert_int_equal(memtable->drop_id, 7);
 		for (int i = 0; i < 600; i++) {
 			unsigned key = (unsigned)sim_random_below(&random, KEYS);
-			struct version version = {++sequence, i % 5 ? ENTRY_PUT : ENTRY_DELETE, 0};
+			struct tables version = {++sequence, i % 5 ? ENTRY_PUT : ENTRY_DELETE, 0};
 
 			version.size = version.type == ENTRY_PUT ? (uint32_t)sim_random_below(&random, 300) : 0;
 			if (model->counts[key] == VERSIONS_MAX)

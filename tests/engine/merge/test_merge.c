@@ -62,7 +62,7 @@ struct scene {
 	struct shelf shelf;
 	struct source sources[SOURCES_MAX];
 	size_t source_count;
-	struct version_drops *drops;
+	struct tables_drops *drops;
 	const struct said *expected[KEYS]; /* NULL: not seen */
 	struct merge merge;
 	int64_t at; /* the key the merge stands on, or -1 */
@@ -143,7 +143,7 @@ static void make_drops(struct scene *scene)
 	scene->drops = calloc(1, sizeof(*scene->drops) + count * sizeof(scene->drops->items[0]));
 	scene->drops->refs = 1;
 	for (size_t i = 0; i < count; i++) {
-		struct version_drop *drop = &scene->drops->items[scene->drops->count++];
+		struct tables_drop *drop = &scene->drops->items[scene->drops->count++];
 		int64_t begin = (int64_t)sim_random_below(&scene->random, KEYS);
 		int64_t end = begin + (int64_t)sim_random_below(&scene->random, KEYS / 2);
 
@@ -157,7 +157,7 @@ static void make_drops(struct scene *scene)
 static bool is_hidden(const struct scene *scene, int64_t key, const struct said *said)
 {
 	for (size_t i = 0; i < scene->drops->count; i++) {
-		const struct version_drop *drop = &scene->drops->items[i];
+		const struct tables_drop *drop = &scene->drops->items[i];
 
 		if (drop->id > said->drop_id && format_compare(buffer_slice(&drop->begin), key_at(key)) <= 0 &&
 		    (!drop->end.size || format_compare(key_at(key), buffer_slice(&drop->end)) < 0))
@@ -218,7 +218,7 @@ static void scene_fini(struct scene *scene)
 		for (size_t j = 0; j < source->table_count; j++)
 			sst_unref(&source->tables[j]);
 	}
-	version_drops_unref(&scene->drops);
+	tables_drops_unref(&scene->drops);
 	shelf_fini(&scene->shelf);
 }
 

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "tests/engine/store.h"
-#include "tests/engine/world_check.h"
+#include "tests/engine/twin_check.h"
 
 /* As store_write_partition made the deltas. */
 static int hash_entry(void *arg, struct engine_slice key, struct engine_slice value, uint64_t *hash_out)
@@ -180,22 +180,22 @@ static void test_hashing_that_fails(void **state)
 	store_free(&store);
 }
 
-/* The world keeps every value it wrote: finds the one with these bytes. */
-static int hash_world_entry(void *arg, struct engine_slice key, struct engine_slice value, uint64_t *hash_out)
+/* The twin keeps every value it wrote: finds the one with these bytes. */
+static int hash_twin_entry(void *arg, struct engine_slice key, struct engine_slice value, uint64_t *hash_out)
 {
-	const struct world *world = arg;
+	const struct twin *twin = arg;
 
-	for (uint32_t i = 0; i < WORLD_KEYS; i++) {
-		struct engine_slice mine = world_key(i);
+	for (uint32_t i = 0; i < TWIN_KEYS; i++) {
+		struct engine_slice mine = twin_key(i);
 
 		if (mine.size != key.size || memcmp(mine.data, key.data, key.size) != 0)
 			continue;
-		for (size_t point = world->point_count; point-- > 0;) {
-			const struct world_value *candidate = &world->points[point].state.values[i];
+		for (size_t point = twin->point_count; point-- > 0;) {
+			const struct twin_value *candidate = &twin->points[point].state.values[i];
 
 			if (candidate->is_present && candidate->size == value.size &&
-			    world_is_value(candidate, value.data, value.size)) {
-				*hash_out = world_value_hash(i, candidate);
+			    twin_is_value(candidate, value.data, value.size)) {
+				*hash_out = twin_value_hash(i, candidate);
 				return 0;
 			}
 		}
@@ -206,10 +206,10 @@ static int hash_world_entry(void *arg, struct engine_slice key, struct engine_sl
 
 static void flip_tree(void *arg, const char *path, uint64_t size)
 {
-	struct world *world = arg;
+	struct twin *twin = arg;
 
 	if (strstr(path, ".tree") != NULL)
-		sim_fs_flip_bit(world->disk, path, size / 2, 1);
+		sim_fs_flip_bit(twin->disk, path, size / 2, 1);
 }
 
 /* Random histories, killed or closed, with merges, deletes and drops; the trees are damaged each time. */
@@ -219,39 +219,39 @@ static void test_random_histories_are_recounted(void **state)
 
 	(void)state;
 	for (uint64_t seed = 1; seed <= 12; seed++) {
-		struct world world;
+		struct twin twin;
 
-		world_init(&world, seed);
-		world.options.memtable_bytes = 12 * 1024;
-		world.options.hash_entry = hash_world_entry;
-		world.options.hash_arg = &world;
-		assert_int_equal(world_open(&world, NULL), 0);
+		twin_init(&twin, seed);
+		twin.options.memtable_bytes = 12 * 1024;
+		twin.options.hash_entry = hash_twin_entry;
+		twin.options.hash_arg = &twin;
+		assert_int_equal(twin_open(&twin, NULL), 0);
 		for (int round = 0; round < 6; round++) {
 			struct shard_stats stats;
 
 			for (int i = 0; i < 60; i++) {
-				int rc = i % 29 == 28 ? world_drop(&world)
-					 : i % 5 == 4 ? world_job(&world)
-						      : world_write(&world);
+				int rc = i % 29 == 28 ? twin_drop(&twin)
+					 : i % 5 == 4 ? twin_job(&twin)
+						      : twin_write(&twin);
 
 				assert_true(rc == 0 || rc == -EAGAIN);
 			}
 			if (round % 2) {
-				assert_int_equal(world_commit(&world, ENGINE_SYNC_EACH), 0);
-				sim_fs_kill(world.disk);
-				world.is_dead = true;
+				assert_int_equal(twin_commit(&twin, ENGINE_SYNC_EACH), 0);
+				sim_fs_kill(twin.disk);
+				twin.is_dead = true;
 			}
-			(void)world_close(&world);
+			(void)twin_close(&twin);
 			if (round % 2)
-				sim_fs_restart(world.disk);
-			sim_fs_walk(world.disk, "/store", flip_tree, &world);
-			assert_int_equal(world_open(&world, NULL), 0);
-			shard_stats(world.shard, &stats);
+				sim_fs_restart(twin.disk);
+			sim_fs_walk(twin.disk, "/store", flip_tree, &twin);
+			assert_int_equal(twin_open(&twin, NULL), 0);
+			shard_stats(twin.shard, &stats);
 			recounted += stats.tree_recounts;
-			assert_int_equal(shard_quarantined(world.shard, 0), -1);
-			world_check(&world);
+			assert_int_equal(shard_quarantined(twin.shard, 0), -1);
+			twin_check(&twin);
 		}
-		world_fini(&world);
+		twin_fini(&twin);
 	}
 	print_message("%u openings recounted\n", recounted);
 	assert_true(recounted > 30);

@@ -13,20 +13,20 @@
 #include <string.h>
 
 #include "engine/disk/wal.h"
-#include "tests/engine/world.h"
+#include "tests/engine/twin.h"
 
-static void open_world(struct world *world)
+static void open_twin(struct twin *twin)
 {
 	struct engine_error error;
 
-	if (world_open(world, &error))
+	if (twin_open(twin, &error))
 		fail_msg("%s", error.text);
 }
 
-static void write_some(struct world *world, int count)
+static void write_some(struct twin *twin, int count)
 {
 	for (int i = 0; i < count; i++)
-		assert_int_equal(world_write(world), 0);
+		assert_int_equal(twin_write(twin), 0);
 }
 
 /* The one file of the store with this extension. */
@@ -52,14 +52,14 @@ static void visit_file(void *arg, const char *path, uint64_t size)
 }
 
 /* Finds the last file of a kind, and takes a copy to work on. */
-static uint8_t *copy_file(struct world *world, const char *extension, struct found *found)
+static uint8_t *copy_file(struct twin *twin, const char *extension, struct found *found)
 {
 	uint8_t *copy;
 
 	*found = (struct found){.extension = extension};
-	sim_fs_walk(world->disk, "/store", visit_file, found);
+	sim_fs_walk(twin->disk, "/store", visit_file, found);
 	assert_true(found->count > 0);
-	assert_int_equal(sim_fs_look(world->disk, found->path, &found->data, &found->size), 0);
+	assert_int_equal(sim_fs_look(twin->disk, found->path, &found->data, &found->size), 0);
 	copy = malloc(found->size);
 	memcpy(copy, found->data, found->size);
 	return copy;
@@ -67,7 +67,7 @@ static uint8_t *copy_file(struct world *world, const char *extension, struct fou
 
 /* All files of the closed store, to begin from again. */
 struct saved {
-	struct world *world;
+	struct twin *twin;
 	struct {
 		char path[128];
 		uint8_t *data;
@@ -85,16 +85,16 @@ static void save_file(void *arg, const char *path, uint64_t size)
 	strcpy(saved->files[saved->count].path, path);
 	saved->files[saved->count].data = malloc(size + 1);
 	saved->files[saved->count].size = size;
-	assert_int_equal(sim_fs_look(saved->world->disk, path, &data, &size), 0);
+	assert_int_equal(sim_fs_look(saved->twin->disk, path, &data, &size), 0);
 	if (size)
 		memcpy(saved->files[saved->count].data, data, size);
 	saved->count++;
 }
 
-static void save(struct world *world, struct saved *saved)
+static void save(struct twin *twin, struct saved *saved)
 {
-	*saved = (struct saved){.world = world};
-	sim_fs_walk(world->disk, "/store", save_file, saved);
+	*saved = (struct saved){.twin = twin};
+	sim_fs_walk(twin->disk, "/store", save_file, saved);
 }
 
 static void remove_file(void *arg, const char *path, uint64_t size)
@@ -107,7 +107,7 @@ static void remove_file(void *arg, const char *path, uint64_t size)
 
 static void restore(const struct saved *saved)
 {
-	struct sim_fs *disk = saved->world->disk;
+	struct sim_fs *disk = saved->twin->disk;
 
 	sim_fs_walk(disk, "/store", remove_file, (void *)sim_fs_table(disk));
 	for (unsigned i = 0; i < saved->count; i++)
@@ -125,19 +125,19 @@ static void assert_quarantined(const struct saved *saved, const char *path, cons
 			       const char *why)
 {
 	struct engine_error error = {{0}};
-	struct world *world = saved->world;
+	struct twin *twin = saved->twin;
 	struct shard_stats stats;
 
-	sim_fs_put_file(world->disk, path, data, size);
-	if (engine_open(&world->options, &world->engine, &error))
+	sim_fs_put_file(twin->disk, path, data, size);
+	if (engine_open(&twin->options, &twin->engine, &error))
 		fail_msg("expected '%s', but: %s", why, error.text);
-	world->shard = engine_shard(world->engine, 0);
-	shard_stats(world->shard, &stats);
+	twin->shard = engine_shard(twin->engine, 0);
+	shard_stats(twin->shard, &stats);
 	assert_int_equal(stats.quarantined_partitions, 65536);
-	if (!strstr(shard_quarantine_reason(world->shard), why))
-		fail_msg("expected '%s', got: %s", why, shard_quarantine_reason(world->shard));
-	assert_int_equal(engine_close(&world->engine), 0);
-	world->shard = NULL;
+	if (!strstr(shard_quarantine_reason(twin->shard), why))
+		fail_msg("expected '%s', got: %s", why, shard_quarantine_reason(twin->shard));
+	assert_int_equal(engine_close(&twin->engine), 0);
+	twin->shard = NULL;
 	restore(saved);
 }
 
@@ -152,38 +152,38 @@ static void test_failed_sync_is_final(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
 		for (int halves = 0; halves < 2; halves++) {
-			struct world world;
+			struct twin twin;
 			struct engine_commit *commit;
 			uint64_t syncs, durable;
 
-			world_init(&world, 1);
-			open_world(&world);
-			write_some(&world, 5);
-			assert_int_equal(world_commit(&world, ENGINE_SYNC_EACH), 0);
-			durable = shard_durable_sequence(world.shard);
-			write_some(&world, 5);
-			sim_fs_count_only(world.disk, 1 << SIM_FS_SYNC);
-			sim_fs_reset_operations(world.disk);
-			sim_fs_fail_at(world.disk, 0, errors[i], false);
+			twin_init(&twin, 1);
+			open_twin(&twin);
+			write_some(&twin, 5);
+			assert_int_equal(twin_commit(&twin, ENGINE_SYNC_EACH), 0);
+			durable = shard_durable_sequence(twin.shard);
+			write_some(&twin, 5);
+			sim_fs_count_only(twin.disk, 1 << SIM_FS_SYNC);
+			sim_fs_reset_operations(twin.disk);
+			sim_fs_fail_at(twin.disk, 0, errors[i], false);
 			if (halves) {
-				assert_int_equal(shard_commit_begin(world.shard, &commit), 0);
+				assert_int_equal(shard_commit_begin(twin.shard, &commit), 0);
 				engine_commit_run(commit);
-				assert_int_equal(shard_commit_end(world.shard, &commit), -EIO);
+				assert_int_equal(shard_commit_end(twin.shard, &commit), -EIO);
 			} else {
-				assert_int_equal(shard_commit(world.shard, ENGINE_SYNC_EACH), -EIO);
+				assert_int_equal(shard_commit(twin.shard, ENGINE_SYNC_EACH), -EIO);
 			}
-			assert_true(shard_is_dead(world.shard));
-			assert_int_equal(shard_durable_sequence(world.shard), durable);
-			assert_non_null(strstr(shard_error(world.shard), "syncing the log failed"));
-			syncs = sim_fs_calls(world.disk, SIM_FS_SYNC);
-			assert_int_equal(shard_sync(world.shard), -EIO);
-			assert_int_equal(shard_commit(world.shard, ENGINE_SYNC_NONE), -EIO);
-			assert_int_equal(shard_commit_begin(world.shard, &commit), -EIO);
-			assert_int_equal(world_close(&world), -EIO);
-			assert_int_equal(sim_fs_calls(world.disk, SIM_FS_SYNC), syncs);
-			open_world(&world);
-			world_check(&world);
-			world_fini(&world);
+			assert_true(shard_is_dead(twin.shard));
+			assert_int_equal(shard_durable_sequence(twin.shard), durable);
+			assert_non_null(strstr(shard_error(twin.shard), "syncing the log failed"));
+			syncs = sim_fs_calls(twin.disk, SIM_FS_SYNC);
+			assert_int_equal(shard_sync(twin.shard), -EIO);
+			assert_int_equal(shard_commit(twin.shard, ENGINE_SYNC_NONE), -EIO);
+			assert_int_equal(shard_commit_begin(twin.shard, &commit), -EIO);
+			assert_int_equal(twin_close(&twin), -EIO);
+			assert_int_equal(sim_fs_calls(twin.disk, SIM_FS_SYNC), syncs);
+			open_twin(&twin);
+			twin_check(&twin);
+			twin_fini(&twin);
 		}
 	}
 }
@@ -196,30 +196,30 @@ static void test_overlapping_commits(void **state)
 		static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
 		struct engine_commit *commits[3];
 		uint64_t sequences[3], durable = 0;
-		struct world world;
+		struct twin twin;
 
-		world_init(&world, 2);
-		open_world(&world);
+		twin_init(&twin, 2);
+		open_twin(&twin);
 		for (int i = 0; i < 3; i++) {
-			write_some(&world, 4);
-			assert_int_equal(shard_commit_begin(world.shard, &commits[i]), 0);
+			write_some(&twin, 4);
+			assert_int_equal(shard_commit_begin(twin.shard, &commits[i]), 0);
 			assert_non_null(commits[i]);
-			sequences[i] = shard_sequence(world.shard);
+			sequences[i] = shard_sequence(twin.shard);
 			if (i == 1)
-				assert_int_equal(shard_request_flush(world.shard), 0); /* another segment */
+				assert_int_equal(shard_request_flush(twin.shard), 0); /* another segment */
 		}
-		write_some(&world, 4);
-		assert_int_equal(shard_durable_sequence(world.shard), 0);
+		write_some(&twin, 4);
+		assert_int_equal(shard_durable_sequence(twin.shard), 0);
 		for (int i = 0; i < 3; i++) {
 			int which = orders[order][i];
 
 			engine_commit_run(commits[which]);
-			assert_int_equal(shard_commit_end(world.shard, &commits[which]), 0);
+			assert_int_equal(shard_commit_end(twin.shard, &commits[which]), 0);
 			durable = sequences[which] > durable ? sequences[which] : durable;
-			assert_int_equal(shard_durable_sequence(world.shard), durable);
+			assert_int_equal(shard_durable_sequence(twin.shard), durable);
 		}
-		assert_int_equal(world_commit(&world, ENGINE_SYNC_EACH), 0);
-		world_fini(&world);
+		assert_int_equal(twin_commit(&twin, ENGINE_SYNC_EACH), 0);
+		twin_fini(&twin);
 	}
 }
 
@@ -228,20 +228,20 @@ static void test_overlapping_commits(void **state)
 /* Any bit of the saved trees, and any shorter file: nothing is believed, for wrong sums would not be noticed later. */
 static void test_damaged_trees_are_noticed(void **state)
 {
-	struct world world;
+	struct twin twin;
 	struct saved saved;
 	struct found found;
 	uint8_t *bytes;
 
 	(void)state;
-	world_init(&world, 3);
-	open_world(&world);
-	write_some(&world, 10);
-	assert_int_equal(shard_request_flush(world.shard), 0);
-	assert_int_equal(world_finish_jobs(&world), 0);
-	assert_int_equal(world_close(&world), 0);
-	bytes = copy_file(&world, ".tree", &found);
-	save(&world, &saved);
+	twin_init(&twin, 3);
+	open_twin(&twin);
+	write_some(&twin, 10);
+	assert_int_equal(shard_request_flush(twin.shard), 0);
+	assert_int_equal(twin_finish_jobs(&twin), 0);
+	assert_int_equal(twin_close(&twin), 0);
+	bytes = copy_file(&twin, ".tree", &found);
+	save(&twin, &saved);
 	for (uint64_t bit = 0; bit < found.size * 8; bit++) {
 		bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
 		assert_quarantined(&saved, found.path, bytes, found.size, ".tree");
@@ -249,40 +249,40 @@ static void test_damaged_trees_are_noticed(void **state)
 	}
 	for (uint64_t size = 0; size < found.size; size++)
 		assert_quarantined(&saved, found.path, bytes, size, ".tree");
-	open_world(&world);
-	world_check(&world);
+	open_twin(&twin);
+	twin_check(&twin);
 	saved_fini(&saved);
 	free(bytes);
-	world_fini(&world);
+	twin_fini(&twin);
 }
 
 /* A closed store with one segment of several batches. */
-static uint8_t *make_log(struct world *world, struct found *found)
+static uint8_t *make_log(struct twin *twin, struct found *found)
 {
-	world_init(world, 4);
-	open_world(world);
+	twin_init(twin, 4);
+	open_twin(twin);
 	for (int i = 0; i < 6; i++) {
-		write_some(world, 2);
-		assert_int_equal(world_commit(world, ENGINE_SYNC_EACH), 0);
+		write_some(twin, 2);
+		assert_int_equal(twin_commit(twin, ENGINE_SYNC_EACH), 0);
 	}
-	assert_int_equal(world_close(world), 0);
-	return copy_file(world, ".log", found);
+	assert_int_equal(twin_close(twin), 0);
+	return copy_file(twin, ".log", found);
 }
 
 /* Cut between two batches, where no byte looks wrong: the note of the orderly close says what is missing. */
 static void test_log_that_ends_early_is_noticed(void **state)
 {
-	struct world world;
+	struct twin twin;
 	struct saved saved;
 	struct found found;
-	uint8_t *bytes = make_log(&world, &found);
+	uint8_t *bytes = make_log(&twin, &found);
 	struct wal_reader reader = {bytes, found.size, FORMAT_HEADER_SIZE, 0};
 	struct format_header header;
 	struct wal_batch batch;
 	unsigned cuts = 0;
 
 	(void)state;
-	save(&world, &saved);
+	save(&twin, &saved);
 	assert_int_equal(format_header_read(bytes, found.size, FORMAT_LOG, "x", &header, NULL), 0);
 	reader.number = header.number;
 	do {
@@ -292,11 +292,11 @@ static void test_log_that_ends_early_is_noticed(void **state)
 		cuts++;
 	} while (wal_reader_next(&reader, &batch));
 	assert_int_equal(cuts, 6);
-	open_world(&world);
-	world_check(&world);
+	open_twin(&twin);
+	twin_check(&twin);
 	saved_fini(&saved);
 	free(bytes);
-	world_fini(&world);
+	twin_fini(&twin);
 }
 
 /* Where the varint number `index` (of size, count, first sequence, lag) of a batch's header lies. */
@@ -319,17 +319,17 @@ static void test_batches_that_lie_are_noticed(void **state)
 		const char *why;
 	} cases[] = {
 		{2, 1, "out of order"}, {2, -1, "out of order"}, {1, 1, "cannot be read"}, {1, -1, "cannot be read"}};
-	struct world world;
+	struct twin twin;
 	struct saved saved;
 	struct found found;
-	uint8_t *bytes = make_log(&world, &found);
+	uint8_t *bytes = make_log(&twin, &found);
 	struct wal_reader reader = {bytes, found.size, FORMAT_HEADER_SIZE, 0};
 	struct format_header header;
 	struct wal_batch batch;
 	size_t begin = 0;
 
 	(void)state;
-	save(&world, &saved);
+	save(&twin, &saved);
 	assert_int_equal(format_header_read(bytes, found.size, FORMAT_LOG, "x", &header, NULL), 0);
 	reader.number = header.number;
 	for (int i = 0; i < 3; i++) {
@@ -350,68 +350,68 @@ static void test_batches_that_lie_are_noticed(void **state)
 	}
 	saved_fini(&saved);
 	free(bytes);
-	world_fini(&world);
+	twin_fini(&twin);
 }
 
 /* ---- compactions ---- */
 
-static void crash_and_reopen(struct world *world)
+static void crash_and_reopen(struct twin *twin)
 {
-	sim_fs_crash(world->disk, &(struct sim_crash){SIM_DATA_DROP, SIM_NAMES_DROP, 1});
-	(void)world_close(world);
-	sim_fs_restart(world->disk);
-	open_world(world);
-	world_check(world);
+	sim_fs_crash(twin->disk, &(struct sim_crash){SIM_DATA_DROP, SIM_NAMES_DROP, 1});
+	(void)twin_close(twin);
+	sim_fs_restart(twin->disk);
+	open_twin(twin);
+	twin_check(twin);
 }
 
 /* After a compaction nothing is left for a drop to hide, but the saved trees are older than it: it must be remembered for
  * them. */
 static void test_drop_is_remembered_for_the_trees(void **state)
 {
-	struct world world;
+	struct twin twin;
 
 	(void)state;
 	for (uint64_t seed = 1; seed <= 20; seed++) {
-		world_init(&world, seed);
-		open_world(&world);
-		write_some(&world, 20);
-		assert_int_equal(shard_request_flush(world.shard), 0);
-		assert_int_equal(world_finish_jobs(&world), 0);
-		assert_int_equal(world_drop(&world), 0);
-		assert_int_equal(shard_request_compaction(world.shard), 0);
-		assert_int_equal(world_finish_jobs(&world), 0);
-		crash_and_reopen(&world);
+		twin_init(&twin, seed);
+		open_twin(&twin);
+		write_some(&twin, 20);
+		assert_int_equal(shard_request_flush(twin.shard), 0);
+		assert_int_equal(twin_finish_jobs(&twin), 0);
+		assert_int_equal(twin_drop(&twin), 0);
+		assert_int_equal(shard_request_compaction(twin.shard), 0);
+		assert_int_equal(twin_finish_jobs(&twin), 0);
+		crash_and_reopen(&twin);
 		/* And once the trees are saved again it may go. */
-		write_some(&world, 3);
-		assert_int_equal(shard_request_flush(world.shard), 0);
-		assert_int_equal(world_finish_jobs(&world), 0);
-		crash_and_reopen(&world);
-		world_fini(&world);
+		write_some(&twin, 3);
+		assert_int_equal(shard_request_flush(twin.shard), 0);
+		assert_int_equal(twin_finish_jobs(&twin), 0);
+		crash_and_reopen(&twin);
+		twin_fini(&twin);
 	}
 }
 
-static void put(struct world *world, uint8_t partition, uint8_t number, size_t value_size)
+static void put(struct twin *twin, uint8_t partition, uint8_t number, size_t value_size)
 {
 	uint8_t key[3] = {0, partition, number}, *value = malloc(value_size);
 
 	for (size_t i = 0; i < value_size; i++)
-		value[i] = (uint8_t)sim_random_next(&world->random);
-	engine_batch_clear(world->batch);
-	assert_int_equal(engine_batch_put(world->batch, (struct engine_slice){key, 3},
+		value[i] = (uint8_t)sim_random_next(&twin->random);
+	engine_batch_clear(twin->batch);
+	assert_int_equal(engine_batch_put(twin->batch, (struct engine_slice){key, 3},
 					  (struct engine_slice){value, value_size}, 0),
 			 0);
-	assert_int_equal(shard_write(world->shard, world->batch), 0);
+	assert_int_equal(shard_write(twin->shard, twin->batch), 0);
 	free(value);
 }
 
-static uint64_t count_keys(struct world *world)
+static uint64_t count_keys(struct twin *twin)
 {
 	struct engine_snapshot *snapshot;
 	struct engine_iterator *iterator;
 	uint64_t count = 0;
 	int rc;
 
-	assert_int_equal(shard_snapshot(world->shard, &snapshot), 0);
+	assert_int_equal(shard_snapshot(twin->shard, &snapshot), 0);
 	assert_int_equal(engine_iterator_create(snapshot, &iterator), 0);
 	for (rc = engine_iterator_seek(iterator, (struct engine_slice){0}); rc == 1;
 	     rc = engine_iterator_next(iterator))
@@ -430,102 +430,102 @@ static void test_outputs_leave_room_for_moved_tables(void **state)
 		uint8_t partition;
 		size_t value_size;
 	} flushes[] = {{2, 3000}, {1, 20}, {3, 20}};
-	struct world world;
+	struct twin twin;
 	struct shard_stats stats;
 
 	(void)state;
-	world_init(&world, 6);
-	world.options.compression_upper = world.options.compression_last = ENGINE_COMPRESSION_NONE;
-	world.options.memtable_bytes = 64 * 1024;
-	open_world(&world);
+	twin_init(&twin, 6);
+	twin.options.compression_upper = twin.options.compression_last = ENGINE_COMPRESSION_NONE;
+	twin.options.memtable_bytes = 64 * 1024;
+	open_twin(&twin);
 	for (int i = 0; i < 3; i++) {
 		for (uint8_t number = 0; number < 10; number++)
-			put(&world, flushes[i].partition, number, flushes[i].value_size);
-		assert_int_equal(shard_request_flush(world.shard), 0);
-		assert_int_equal(world_finish_jobs(&world), 0);
+			put(&twin, flushes[i].partition, number, flushes[i].value_size);
+		assert_int_equal(shard_request_flush(twin.shard), 0);
+		assert_int_equal(twin_finish_jobs(&twin), 0);
 	}
-	assert_int_equal(shard_request_compaction(world.shard), 0);
-	assert_int_equal(world_finish_jobs(&world), 0);
-	shard_stats(world.shard, &stats);
+	assert_int_equal(shard_request_compaction(twin.shard), 0);
+	assert_int_equal(twin_finish_jobs(&twin), 0);
+	shard_stats(twin.shard, &stats);
 	assert_int_equal(stats.level_table_count[7], 3);
 	assert_int_equal(stats.table_count, 3);
 	assert_true(stats.compaction_bytes_written < 10000); /* the large one was not written again */
-	assert_int_equal(count_keys(&world), 30);
+	assert_int_equal(count_keys(&twin), 30);
 	for (uint8_t partition = 1; partition <= 3; partition++) {
 		for (uint8_t number = 0; number < 10; number++) {
 			uint8_t key[3] = {0, partition, number};
 			struct engine_value value;
 
-			assert_int_equal(shard_get(world.shard, (struct engine_slice){key, 3}, &value), 1);
+			assert_int_equal(shard_get(twin.shard, (struct engine_slice){key, 3}, &value), 1);
 			engine_value_release(&value);
 		}
 	}
-	world.point_count = 1; /* what was put is none of the model's */
-	world_fini(&world);
+	twin.point_count = 1; /* what was put is none of the model's */
+	twin_fini(&twin);
 }
 
 /* Everything into the last level. */
-static void flush_and_compact(struct world *world, bool compact)
+static void flush_and_compact(struct twin *twin, bool compact)
 {
-	assert_int_equal(compact ? shard_request_compaction(world->shard) : shard_request_flush(world->shard), 0);
-	assert_int_equal(world_finish_jobs(world), 0);
+	assert_int_equal(compact ? shard_request_compaction(twin->shard) : shard_request_flush(twin->shard), 0);
+	assert_int_equal(twin_finish_jobs(twin), 0);
 }
 
 /* Deletions end at the last level, also those in a table that could have been moved there as it is. */
 static void test_deletions_end_at_the_bottom(void **state)
 {
-	struct world world;
+	struct twin twin;
 	struct shard_stats stats;
 
 	(void)state;
-	world_init(&world, 7);
-	world.options.compression_upper = world.options.compression_last = ENGINE_COMPRESSION_NONE;
-	world.options.memtable_bytes = 64 * 1024;
-	open_world(&world);
-	put(&world, 1, 0, 20);
-	flush_and_compact(&world, false); /* so that deletions are kept in the next flush */
+	twin_init(&twin, 7);
+	twin.options.compression_upper = twin.options.compression_last = ENGINE_COMPRESSION_NONE;
+	twin.options.memtable_bytes = 64 * 1024;
+	open_twin(&twin);
+	put(&twin, 1, 0, 20);
+	flush_and_compact(&twin, false); /* so that deletions are kept in the next flush */
 	for (uint8_t number = 0; number < 10; number++)
-		put(&world, 2, number, 3000);
-	engine_batch_clear(world.batch);
-	assert_int_equal(engine_batch_delete(world.batch, (struct engine_slice){"\0\2x", 3}, 0), 0);
-	assert_int_equal(shard_write(world.shard, world.batch), 0);
-	flush_and_compact(&world, false);
-	shard_stats(world.shard, &stats);
+		put(&twin, 2, number, 3000);
+	engine_batch_clear(twin.batch);
+	assert_int_equal(engine_batch_delete(twin.batch, (struct engine_slice){"\0\2x", 3}, 0), 0);
+	assert_int_equal(shard_write(twin.shard, twin.batch), 0);
+	flush_and_compact(&twin, false);
+	shard_stats(twin.shard, &stats);
 	assert_int_equal(stats.keys_estimate, 10); /* 12 entries, one of them a deletion */
-	flush_and_compact(&world, true);
-	shard_stats(world.shard, &stats);
+	flush_and_compact(&twin, true);
+	shard_stats(twin.shard, &stats);
 	assert_int_equal(stats.keys_estimate, 11);
-	assert_int_equal(count_keys(&world), 11);
-	world.point_count = 1;
-	world_fini(&world);
+	assert_int_equal(count_keys(&twin), 11);
+	twin.point_count = 1;
+	twin_fini(&twin);
 }
 
 /* Partitions of some size do not share tables, so that dropping one frees its space at once. */
 static void test_partitions_do_not_share_tables(void **state)
 {
-	struct world world;
+	struct twin twin;
 	struct shard_stats before, after;
 
 	(void)state;
-	world_init(&world, 8);
-	world.options.compression_upper = world.options.compression_last = ENGINE_COMPRESSION_NONE;
-	world.options.memtable_bytes = 256 * 1024;
-	open_world(&world);
+	twin_init(&twin, 8);
+	twin.options.compression_upper = twin.options.compression_last = ENGINE_COMPRESSION_NONE;
+	twin.options.memtable_bytes = 256 * 1024;
+	open_twin(&twin);
 	for (uint8_t partition = 1; partition <= 4; partition++) {
 		for (uint8_t number = 0; number < 80; number++)
-			put(&world, partition, number, 1000);
+			put(&twin, partition, number, 1000);
 	}
-	flush_and_compact(&world, true);
-	shard_stats(world.shard, &before);
+	flush_and_compact(&twin, true);
+	shard_stats(twin.shard, &before);
 	assert_int_equal(before.table_count, 4);
 	assert_int_equal(
-		shard_drop_range(world.shard, (struct engine_slice){"\0\2", 2}, (struct engine_slice){"\0\3", 2}), 0);
-	shard_stats(world.shard, &after);
+		shard_drop_range(twin.shard, (struct engine_slice){"\0\2", 2}, (struct engine_slice){"\0\3", 2}), 0);
+	shard_stats(twin.shard, &after);
 	assert_int_equal(after.table_count, 3);
 	assert_true(after.level_bytes[7] < before.level_bytes[7] * 77 / 100);
-	assert_int_equal(count_keys(&world), 240);
-	world.point_count = 1;
-	world_fini(&world);
+	assert_int_equal(count_keys(&twin), 240);
+	twin.point_count = 1;
+	twin_fini(&twin);
 }
 
 /* ---- numbers and drops that only one file knows of ---- */
@@ -533,66 +533,66 @@ static void test_partitions_do_not_share_tables(void **state)
 /* A file of a number far beyond was never used for anything else, and will not be. */
 static void test_numbers_of_stray_files_are_not_used_again(void **state)
 {
-	struct world world;
+	struct twin twin;
 	struct found found = {.extension = ".tab"};
 	const uint8_t *data;
 	uint64_t size;
 
 	(void)state;
-	world_init(&world, 9);
-	open_world(&world);
-	assert_int_equal(world_close(&world), 0);
-	sim_fs_put_file(world.disk, "/store/shard-000/0000500000.tab", "stray", 5);
-	open_world(&world);
-	assert_int_equal(sim_fs_look(world.disk, "/store/shard-000/0000500000.tab", &data, &size), -ENOENT);
-	write_some(&world, 5);
-	flush_and_compact(&world, false);
-	sim_fs_walk(world.disk, "/store", visit_file, &found);
+	twin_init(&twin, 9);
+	open_twin(&twin);
+	assert_int_equal(twin_close(&twin), 0);
+	sim_fs_put_file(twin.disk, "/store/shard-000/0000500000.tab", "stray", 5);
+	open_twin(&twin);
+	assert_int_equal(sim_fs_look(twin.disk, "/store/shard-000/0000500000.tab", &data, &size), -ENOENT);
+	write_some(&twin, 5);
+	flush_and_compact(&twin, false);
+	sim_fs_walk(twin.disk, "/store", visit_file, &found);
 	assert_int_equal(found.count, 1);
 	assert_true(strcmp(found.path, "/store/shard-000/0000500000.tab") > 0);
-	world_fini(&world);
+	twin_fini(&twin);
 }
 
 /* Two shards' segments of the same number change places: all their checksums are right. */
 static void test_segments_of_two_shards_mixed_up(void **state)
 {
-	struct world worlds[2];
+	struct twin twins[2];
 	struct engine_error error;
 	struct found found[2] = {{.extension = ".log"}, {.extension = ".log"}};
 	uint8_t *bytes[2];
 
 	(void)state;
-	world_init(&worlds[0], 11);
-	world_join(&worlds[1], &worlds[0], 12);
-	open_world(&worlds[0]);
+	twin_init(&twins[0], 11);
+	twin_join(&twins[1], &twins[0], 12);
+	open_twin(&twins[0]);
 	for (int i = 0; i < 2; i++) {
-		write_some(&worlds[i], 5);
-		assert_int_equal(world_commit(&worlds[i], ENGINE_SYNC_EACH), 0);
+		write_some(&twins[i], 5);
+		assert_int_equal(twin_commit(&twins[i], ENGINE_SYNC_EACH), 0);
 	}
-	assert_int_equal(world_close(&worlds[0]), 0);
+	assert_int_equal(twin_close(&twins[0]), 0);
 	for (int i = 0; i < 2; i++) {
 		char directory[32];
 
 		snprintf(directory, sizeof(directory), "/store/shard-%03d", i);
-		sim_fs_walk(worlds[0].disk, directory, visit_file, &found[i]);
-		assert_int_equal(sim_fs_look(worlds[0].disk, found[i].path, &found[i].data, &found[i].size), 0);
+		sim_fs_walk(twins[0].disk, directory, visit_file, &found[i]);
+		assert_int_equal(sim_fs_look(twins[0].disk, found[i].path, &found[i].data, &found[i].size), 0);
 		bytes[i] = malloc(found[i].size);
 		memcpy(bytes[i], found[i].data, found[i].size);
 	}
 	assert_string_equal(strrchr(found[0].path, '/'), strrchr(found[1].path, '/'));
 	for (int i = 0; i < 2; i++)
-		sim_fs_put_file(worlds[0].disk, found[i].path, bytes[!i], found[!i].size);
-	assert_int_equal(engine_open(&worlds[0].options, &worlds[0].engine, &error), -EBADMSG);
+		sim_fs_put_file(twins[0].disk, found[i].path, bytes[!i], found[!i].size);
+	assert_int_equal(engine_open(&twins[0].options, &twins[0].engine, &error), -EBADMSG);
 	assert_non_null(strstr(error.text, "of shard 1: files were mixed up"));
 	for (int i = 0; i < 2; i++)
 		free(bytes[i]);
-	world_fini(&worlds[0]);
+	twin_fini(&twins[0]);
 }
 
 /* A manifest that has lost its last record, a drop: the log was begun behind it, and says so. */
 static void test_a_lost_drop_is_noticed(void **state)
 {
-	struct world world;
+	struct twin twin;
 	const char *path = "/store/shard-000/MANIFEST";
 	struct engine_error error;
 	const uint8_t *data;
@@ -600,24 +600,24 @@ static void test_a_lost_drop_is_noticed(void **state)
 	uint64_t size;
 
 	(void)state;
-	world_init(&world, 10);
-	open_world(&world);
-	write_some(&world, 5);
-	assert_int_equal(world_commit(&world, ENGINE_SYNC_EACH), 0);
-	assert_int_equal(sim_fs_look(world.disk, path, &data, &size), 0);
+	twin_init(&twin, 10);
+	open_twin(&twin);
+	write_some(&twin, 5);
+	assert_int_equal(twin_commit(&twin, ENGINE_SYNC_EACH), 0);
+	assert_int_equal(sim_fs_look(twin.disk, path, &data, &size), 0);
 	old = malloc(size);
 	memcpy(old, data, size);
-	assert_int_equal(world_drop(&world), 0);
-	write_some(&world, 5);
-	assert_int_equal(world_commit(&world, ENGINE_SYNC_EACH), 0);
-	sim_fs_kill(world.disk);
-	(void)world_close(&world);
-	sim_fs_restart(world.disk);
-	sim_fs_put_file(world.disk, path, old, size);
-	assert_int_equal(engine_open(&world.options, &world.engine, &error), -EBADMSG);
+	assert_int_equal(twin_drop(&twin), 0);
+	write_some(&twin, 5);
+	assert_int_equal(twin_commit(&twin, ENGINE_SYNC_EACH), 0);
+	sim_fs_kill(twin.disk);
+	(void)twin_close(&twin);
+	sim_fs_restart(twin.disk);
+	sim_fs_put_file(twin.disk, path, old, size);
+	assert_int_equal(engine_open(&twin.options, &twin.engine, &error), -EBADMSG);
 	assert_non_null(strstr(error.text, "knows of drop 1, the manifest only of 0"));
 	free(old);
-	world_fini(&world);
+	twin_fini(&twin);
 }
 
 /* ---- the limits of a batch ---- */
@@ -625,22 +625,22 @@ static void test_a_lost_drop_is_noticed(void **state)
 /* What a refused batch would have changed is not there, and the next one is. */
 static void test_refused_batch_leaves_nothing(void **state)
 {
-	struct world world;
+	struct twin twin;
 	int rc = 0;
 
 	(void)state;
-	world_init(&world, 5);
-	open_world(&world);
+	twin_init(&twin, 5);
+	open_twin(&twin);
 	/* No job is run, so that there is no room in the end. */
 	while (rc == 0)
-		rc = world_write(&world);
+		rc = twin_write(&twin);
 	assert_int_equal(rc, -EAGAIN);
-	world_check(&world);
-	assert_int_equal(shard_sequence(world.shard), world.points[world.point_count - 1].sequence);
-	assert_int_equal(world_finish_jobs(&world), 0);
-	write_some(&world, 3);
-	world_check(&world);
-	world_fini(&world);
+	twin_check(&twin);
+	assert_int_equal(shard_sequence(twin.shard), twin.points[twin.point_count - 1].sequence);
+	assert_int_equal(twin_finish_jobs(&twin), 0);
+	write_some(&twin, 3);
+	twin_check(&twin);
+	twin_fini(&twin);
 }
 
 int main(void)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The world's model: its keys and values, and what must be said of them. */
+/* The twin's model: its keys and values, and what must be said of them. */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stddef.h>
@@ -11,18 +11,18 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "tests/engine/world_check.h"
+#include "tests/engine/twin_check.h"
 
-struct world_key {
-	uint8_t bytes[WORLD_KEY_MAX];
+struct twin_key {
+	uint8_t bytes[TWIN_KEY_MAX];
 	size_t size;
 };
 
-static struct world_key keys[WORLD_KEYS];
+static struct twin_key keys[TWIN_KEYS];
 
 static int by_bytes(const void *a, const void *b)
 {
-	const struct world_key *x = a, *y = b;
+	const struct twin_key *x = a, *y = b;
 	size_t size = x->size < y->size ? x->size : y->size;
 	int order = memcmp(x->bytes, y->bytes, size);
 
@@ -30,16 +30,16 @@ static int by_bytes(const void *a, const void *b)
 }
 
 /* Keys that share much, some the beginning of others, some with zero bytes, over a few partitions. */
-void world_make_keys(void)
+void twin_make_keys(void)
 {
 	if (keys[0].size)
 		return;
-	for (uint32_t i = 0; i < WORLD_KEYS; i++) {
-		struct world_key *key = &keys[i];
-		uint32_t n = i / WORLD_PARTITIONS;
+	for (uint32_t i = 0; i < TWIN_KEYS; i++) {
+		struct twin_key *key = &keys[i];
+		uint32_t n = i / TWIN_PARTITIONS;
 
 		key->bytes[0] = 0;
-		key->bytes[1] = (uint8_t)(i % WORLD_PARTITIONS);
+		key->bytes[1] = (uint8_t)(i % TWIN_PARTITIONS);
 		key->size = 2;
 		if (n % 3 == 1) {
 			memcpy(key->bytes + key->size, "a long common beginning/", 24);
@@ -50,17 +50,17 @@ void world_make_keys(void)
 		if (n % 3 == 2)
 			key->bytes[key->size++] = 0xff;
 	}
-	qsort(keys, WORLD_KEYS, sizeof(keys[0]), by_bytes);
-	for (uint32_t i = 1; i < WORLD_KEYS; i++)
+	qsort(keys, TWIN_KEYS, sizeof(keys[0]), by_bytes);
+	for (uint32_t i = 1; i < TWIN_KEYS; i++)
 		assert_true(by_bytes(&keys[i - 1], &keys[i]) < 0);
 }
 
-struct engine_slice world_key(uint32_t index)
+struct engine_slice twin_key(uint32_t index)
 {
 	return (struct engine_slice){keys[index].bytes, keys[index].size};
 }
 
-void world_fill_value(const struct world_value *value, uint8_t *out)
+void twin_fill_value(const struct twin_value *value, uint8_t *out)
 {
 	struct sim_random random = {value->seed};
 
@@ -71,7 +71,7 @@ void world_fill_value(const struct world_value *value, uint8_t *out)
 	}
 }
 
-uint64_t world_value_hash(uint32_t key, const struct world_value *value)
+uint64_t twin_value_hash(uint32_t key, const struct twin_value *value)
 {
 	if (!value->is_present)
 		return 0;
@@ -80,7 +80,7 @@ uint64_t world_value_hash(uint32_t key, const struct world_value *value)
 	if (value->size <= 8) { /* the same bytes under two seeds are not unlikely */
 		uint8_t bytes[16];
 
-		world_fill_value(value, bytes);
+		twin_fill_value(value, bytes);
 		seed = XXH3_64bits(bytes, value->size);
 	}
 	return XXH3_64bits_withSeed(keys[key].bytes, keys[key].size, seed + value->size);
@@ -88,50 +88,50 @@ uint64_t world_value_hash(uint32_t key, const struct world_value *value)
 
 /* ---- checks -------------------------------------------------------------------------------------------------- */
 
-bool world_is_value(const struct world_value *value, const void *data, size_t size)
+bool twin_is_value(const struct twin_value *value, const void *data, size_t size)
 {
 	uint8_t *expected = malloc(value->size + 8);
 	bool same;
 
-	world_fill_value(value, expected);
+	twin_fill_value(value, expected);
 	same = value->is_present && value->size == size && memcmp(expected, data, size) == 0;
 	free(expected);
 	return same;
 }
 
-bool world_is_right(const struct world *world, uint32_t key, int rc, const struct engine_value *value)
+bool twin_is_right(const struct twin *twin, uint32_t key, int rc, const struct engine_value *value)
 {
-	const struct world_value *expected = &world->now.values[key];
+	const struct twin_value *expected = &twin->now.values[key];
 
 	if (rc != 0 && rc != 1)
 		return false;
-	return rc == expected->is_present && (!rc || world_is_value(expected, value->data, value->size));
+	return rc == expected->is_present && (!rc || twin_is_value(expected, value->data, value->size));
 }
 
-bool world_state_matches(struct world *world, struct shard *shard, const struct world_state *state)
+bool twin_state_matches(struct twin *twin, struct shard *shard, const struct twin_state *state)
 {
 	bool same = true;
 
-	for (uint32_t i = 0; same && i < WORLD_KEYS; i++) {
+	for (uint32_t i = 0; same && i < TWIN_KEYS; i++) {
 		struct engine_value value;
-		int rc = shard_get(shard, world_key(i), &value);
+		int rc = shard_get(shard, twin_key(i), &value);
 
-		if (rc < 0 && sim_fs_is_down(world->disk))
+		if (rc < 0 && sim_fs_is_down(twin->disk))
 			return false;
 		assert_true(rc >= 0);
 		same = rc == state->values[i].is_present &&
-		       (!rc || world_is_value(&state->values[i], value.data, value.size));
+		       (!rc || twin_is_value(&state->values[i], value.data, value.size));
 		engine_value_release(&value);
 	}
 	return same;
 }
 
-uint64_t world_read_meta(struct world *world)
+uint64_t twin_read_meta(struct twin *twin)
 {
 	struct engine_slice meta;
 	uint64_t value = 0;
 
-	shard_meta_get(world->shard, &meta);
+	shard_meta_get(twin->shard, &meta);
 	if (meta.size) {
 		assert_int_equal(meta.size, sizeof(value));
 		memcpy(&value, meta.data, sizeof(value));
@@ -139,26 +139,26 @@ uint64_t world_read_meta(struct world *world)
 	return value;
 }
 
-void world_check_iterator(struct engine_snapshot *snapshot, const struct world_state *state)
+void twin_check_iterator(struct engine_snapshot *snapshot, const struct twin_state *state)
 {
 	struct engine_iterator *iterator;
 	int rc;
 
 	assert_int_equal(engine_iterator_create(snapshot, &iterator), 0);
 	rc = engine_iterator_seek(iterator, (struct engine_slice){0});
-	for (uint32_t i = 0; i < WORLD_KEYS; i++) {
+	for (uint32_t i = 0; i < TWIN_KEYS; i++) {
 		if (!state->values[i].is_present)
 			continue;
 		assert_int_equal(rc, 1);
 		assert_int_equal(engine_iterator_key(iterator).size, keys[i].size);
 		assert_memory_equal(engine_iterator_key(iterator).data, keys[i].bytes, keys[i].size);
-		assert_true(world_is_value(&state->values[i], engine_iterator_value(iterator).data,
-					   engine_iterator_value(iterator).size));
+		assert_true(twin_is_value(&state->values[i], engine_iterator_value(iterator).data,
+					  engine_iterator_value(iterator).size));
 		rc = engine_iterator_next(iterator);
 	}
 	assert_int_equal(rc, 0);
 	rc = engine_iterator_seek_last(iterator, (struct engine_slice){0});
-	for (uint32_t i = WORLD_KEYS; i-- > 0;) {
+	for (uint32_t i = TWIN_KEYS; i-- > 0;) {
 		if (!state->values[i].is_present)
 			continue;
 		assert_int_equal(rc, 1);
@@ -170,18 +170,18 @@ void world_check_iterator(struct engine_snapshot *snapshot, const struct world_s
 	engine_iterator_destroy(&iterator);
 }
 
-uint32_t world_find_present(const struct world_state *state, int64_t from, int step)
+uint32_t twin_find_present(const struct twin_state *state, int64_t from, int step)
 {
-	for (int64_t i = from; i >= 0 && i < WORLD_KEYS; i += step) {
+	for (int64_t i = from; i >= 0 && i < TWIN_KEYS; i += step) {
 		if (state->values[i].is_present)
 			return (uint32_t)i;
 	}
-	return WORLD_KEYS;
+	return TWIN_KEYS;
 }
 
-void world_check_place(struct engine_iterator *iterator, int rc, uint32_t expected)
+void twin_check_place(struct engine_iterator *iterator, int rc, uint32_t expected)
 {
-	assert_int_equal(rc, expected < WORLD_KEYS);
+	assert_int_equal(rc, expected < TWIN_KEYS);
 	if (rc == 1) {
 		assert_int_equal(engine_iterator_key(iterator).size, keys[expected].size);
 		assert_memory_equal(engine_iterator_key(iterator).data, keys[expected].bytes, keys[expected].size);
@@ -189,27 +189,27 @@ void world_check_place(struct engine_iterator *iterator, int rc, uint32_t expect
 }
 
 /* Seeks both ways from random keys, and turns around. */
-void world_check_seeks(struct world *world, struct engine_snapshot *snapshot, const struct world_state *state)
+void twin_check_seeks(struct twin *twin, struct engine_snapshot *snapshot, const struct twin_state *state)
 {
 	struct engine_iterator *iterator;
 
 	assert_int_equal(engine_iterator_create(snapshot, &iterator), 0);
 	for (int i = 0; i < 8; i++) {
-		uint32_t at = (uint32_t)sim_random_below(&world->random, WORLD_KEYS), found, then;
+		uint32_t at = (uint32_t)sim_random_below(&twin->random, TWIN_KEYS), found, then;
 
-		found = world_find_present(state, at, 1);
-		world_check_place(iterator, engine_iterator_seek(iterator, world_key(at)), found);
-		if (found < WORLD_KEYS) {
-			then = world_find_present(state, (int64_t)found - 1, -1);
-			world_check_place(iterator, engine_iterator_prev(iterator), then);
-			if (then < WORLD_KEYS)
-				world_check_place(iterator, engine_iterator_next(iterator), found);
+		found = twin_find_present(state, at, 1);
+		twin_check_place(iterator, engine_iterator_seek(iterator, twin_key(at)), found);
+		if (found < TWIN_KEYS) {
+			then = twin_find_present(state, (int64_t)found - 1, -1);
+			twin_check_place(iterator, engine_iterator_prev(iterator), then);
+			if (then < TWIN_KEYS)
+				twin_check_place(iterator, engine_iterator_next(iterator), found);
 		}
-		found = world_find_present(state, at, -1);
-		world_check_place(iterator, engine_iterator_seek_last(iterator, world_key(at)), found);
-		if (found < WORLD_KEYS) {
-			then = world_find_present(state, (int64_t)found + 1, 1);
-			world_check_place(iterator, engine_iterator_next(iterator), then);
+		found = twin_find_present(state, at, -1);
+		twin_check_place(iterator, engine_iterator_seek_last(iterator, twin_key(at)), found);
+		if (found < TWIN_KEYS) {
+			then = twin_find_present(state, (int64_t)found + 1, 1);
+			twin_check_place(iterator, engine_iterator_next(iterator), then);
 		}
 	}
 	engine_iterator_destroy(&iterator);
@@ -220,105 +220,105 @@ static bool shard_refuses(const struct shard *shard, uint32_t partition)
 	return shard_quarantined(shard, partition) == (int32_t)partition;
 }
 
-bool world_is_quarantined(const struct world *world, uint32_t partition)
+bool twin_is_quarantined(const struct twin *twin, uint32_t partition)
 {
-	return shard_refuses(world->shard, partition);
+	return shard_refuses(twin->shard, partition);
 }
 
 /* Of partitions that are not quarantined. */
-static void check_trees(struct shard *shard, const struct world_state *state)
+static void check_trees(struct shard *shard, const struct twin_state *state)
 {
-	for (uint16_t partition = 0; partition < WORLD_PARTITIONS; partition++) {
+	for (uint16_t partition = 0; partition < TWIN_PARTITIONS; partition++) {
 		uint64_t root = 0;
 
 		if (shard_refuses(shard, partition))
 			continue;
 
-		for (uint32_t i = 0; i < WORLD_KEYS; i++) {
+		for (uint32_t i = 0; i < TWIN_KEYS; i++) {
 			uint64_t leaf = 0;
 
 			if (keys[i].bytes[1] != partition)
 				continue;
-			root ^= world_value_hash(i, &state->values[i]);
-			for (uint32_t j = 0; j < WORLD_KEYS; j++) {
+			root ^= twin_value_hash(i, &state->values[i]);
+			for (uint32_t j = 0; j < TWIN_KEYS; j++) {
 				if (keys[j].bytes[1] == partition &&
-				    engine_tree_leaf(world_key(j)) == engine_tree_leaf(world_key(i)))
-					leaf ^= world_value_hash(j, &state->values[j]);
+				    engine_tree_leaf(twin_key(j)) == engine_tree_leaf(twin_key(i)))
+					leaf ^= twin_value_hash(j, &state->values[j]);
 			}
-			assert_int_equal(shard_tree_node(shard, partition, 2, engine_tree_leaf(world_key(i))), leaf);
+			assert_int_equal(shard_tree_node(shard, partition, 2, engine_tree_leaf(twin_key(i))), leaf);
 		}
 		assert_int_equal(shard_tree_node(shard, partition, 0, 0), root);
 	}
 }
 
 /* What multi_get says is what get says. */
-static void check_multi_get(struct world *world, struct shard *shard, const struct world_state *state)
+static void check_multi_get(struct twin *twin, struct shard *shard, const struct twin_state *state)
 {
-	struct engine_slice slices[WORLD_KEYS] = {0};
-	struct engine_value values[WORLD_KEYS];
-	int results[WORLD_KEYS];
-	size_t count = sim_random_below(&world->random, WORLD_KEYS + 1);
+	struct engine_slice slices[TWIN_KEYS] = {0};
+	struct engine_value values[TWIN_KEYS];
+	int results[TWIN_KEYS];
+	size_t count = sim_random_below(&twin->random, TWIN_KEYS + 1);
 
 	for (size_t i = 0; i < count; i++)
-		slices[i] = world_key((uint32_t)(i * 7 % WORLD_KEYS));
+		slices[i] = twin_key((uint32_t)(i * 7 % TWIN_KEYS));
 	shard_multi_get(shard, slices, count, values, results);
 	for (size_t i = 0; i < count; i++) {
-		const struct world_value *expected = &state->values[i * 7 % WORLD_KEYS];
+		const struct twin_value *expected = &state->values[i * 7 % TWIN_KEYS];
 
 		assert_int_equal(results[i], expected->is_present);
-		assert_true(!results[i] || world_is_value(expected, values[i].data, values[i].size));
+		assert_true(!results[i] || twin_is_value(expected, values[i].data, values[i].size));
 	}
 	for (size_t i = 0; i < count; i++)
 		engine_value_release(&values[i]);
 }
 
-static void check_shard(struct world *world, struct shard *shard, const struct world_state *state)
+static void check_shard(struct twin *twin, struct shard *shard, const struct twin_state *state)
 {
 	struct engine_snapshot *snapshot;
 
-	assert_true(world_state_matches(world, shard, state));
-	check_multi_get(world, shard, state);
+	assert_true(twin_state_matches(twin, shard, state));
+	check_multi_get(twin, shard, state);
 	check_trees(shard, state);
 	assert_int_equal(shard_snapshot(shard, &snapshot), 0);
-	world_check_iterator(snapshot, state);
-	world_check_seeks(world, snapshot, state);
+	twin_check_iterator(snapshot, state);
+	twin_check_seeks(twin, snapshot, state);
 	engine_snapshot_release(&snapshot);
 }
 
-void world_check(struct world *world)
+void twin_check(struct twin *twin)
 {
-	check_shard(world, world->shard, &world->now);
-	assert_int_equal(world_read_meta(world), world->meta);
+	check_shard(twin, twin->shard, &twin->now);
+	assert_int_equal(twin_read_meta(twin), twin->meta);
 }
 
-void world_check_copy(struct world *world, struct shard *copy, size_t point)
+void twin_check_copy(struct twin *twin, struct shard *copy, size_t point)
 {
-	assert_true(point < world->point_count);
-	check_shard(world, copy, &world->points[point].state);
+	assert_true(point < twin->point_count);
+	check_shard(twin, copy, &twin->points[point].state);
 }
 
-uint16_t world_partition(uint32_t key)
+uint16_t twin_partition(uint32_t key)
 {
 	return keys[key].bytes[1];
 }
 
-static void refuses_write(struct world *world, uint32_t key)
+static void refuses_write(struct twin *twin, uint32_t key)
 {
-	engine_batch_clear(world->batch);
-	assert_int_equal(engine_batch_put(world->batch, world_key(key), (struct engine_slice){"x", 1}, 0), 0);
-	assert_int_equal(shard_write(world->shard, world->batch), -EBADMSG);
-	assert_non_null(strstr(shard_error(world->shard), "quarantined"));
+	engine_batch_clear(twin->batch);
+	assert_int_equal(engine_batch_put(twin->batch, twin_key(key), (struct engine_slice){"x", 1}, 0), 0);
+	assert_int_equal(shard_write(twin->shard, twin->batch), -EBADMSG);
+	assert_non_null(strstr(shard_error(twin->shard), "quarantined"));
 }
 
 /* Walks all partitions that can be read, stopping at each that cannot. False when it met damage not known before. */
-static bool walk_around(struct world *world, struct engine_iterator *iterator)
+static bool walk_around(struct twin *twin, struct engine_iterator *iterator)
 {
 	uint32_t at = 0;
 	int rc = engine_iterator_seek(iterator, (struct engine_slice){0});
 
 	for (;;) {
-		while (at < WORLD_KEYS &&
-		       (!world->now.values[at].is_present || world_is_quarantined(world, world_partition(at))))
+		while (at < TWIN_KEYS &&
+		       (!twin->now.values[at].is_present || twin_is_quarantined(twin, twin_partition(at))))
 			at++;
 		if (rc == -EBADMSG) {
 			int32_t stop = engine_iterator_quarantined(iterator);
@@ -326,48 +326,48 @@ static bool walk_around(struct world *world, struct engine_iterator *iterator)
 
 			if (stop < 0)
 				return false;
-			assert_true(world_is_quarantined(world, (uint32_t)stop));
-			if (stop >= WORLD_PARTITIONS - 1)
+			assert_true(twin_is_quarantined(twin, (uint32_t)stop));
+			if (stop >= TWIN_PARTITIONS - 1)
 				break;
 			rc = engine_iterator_seek(iterator, (struct engine_slice){behind, 2});
 			continue;
 		}
-		assert_int_equal(rc, at < WORLD_KEYS);
+		assert_int_equal(rc, at < TWIN_KEYS);
 		if (rc == 0)
 			break;
 		assert_int_equal(engine_iterator_key(iterator).size, keys[at].size);
 		assert_memory_equal(engine_iterator_key(iterator).data, keys[at].bytes, keys[at].size);
-		assert_true(world_is_value(&world->now.values[at], engine_iterator_value(iterator).data,
-					   engine_iterator_value(iterator).size));
+		assert_true(twin_is_value(&twin->now.values[at], engine_iterator_value(iterator).data,
+					  engine_iterator_value(iterator).size));
 		at++;
 		rc = engine_iterator_next(iterator);
 	}
-	assert_int_equal(at, WORLD_KEYS);
+	assert_int_equal(at, TWIN_KEYS);
 	return true;
 }
 
 /* The same downwards. */
-static bool walk_around_back(struct world *world, struct engine_iterator *iterator)
+static bool walk_around_back(struct twin *twin, struct engine_iterator *iterator)
 {
-	int64_t at = WORLD_KEYS - 1;
-	int rc = engine_iterator_seek_last(iterator, world_key(WORLD_KEYS - 1));
+	int64_t at = TWIN_KEYS - 1;
+	int rc = engine_iterator_seek_last(iterator, twin_key(TWIN_KEYS - 1));
 
 	for (;;) {
-		while (at >= 0 && (!world->now.values[at].is_present ||
-				   world_is_quarantined(world, world_partition((uint32_t)at))))
+		while (at >= 0 &&
+		       (!twin->now.values[at].is_present || twin_is_quarantined(twin, twin_partition((uint32_t)at))))
 			at--;
 		if (rc == -EBADMSG) {
 			int32_t stop = engine_iterator_quarantined(iterator);
 
 			if (stop < 0)
 				return false;
-			assert_true(world_is_quarantined(world, (uint32_t)stop));
+			assert_true(twin_is_quarantined(twin, (uint32_t)stop));
 			if (stop == 0)
 				break;
 			/* The largest key of the partition before. */
-			for (uint32_t i = WORLD_KEYS; i-- > 0;) {
-				if (world_partition(i) == stop - 1) {
-					rc = engine_iterator_seek_last(iterator, world_key(i));
+			for (uint32_t i = TWIN_KEYS; i-- > 0;) {
+				if (twin_partition(i) == stop - 1) {
+					rc = engine_iterator_seek_last(iterator, twin_key(i));
 					break;
 				}
 			}
@@ -385,58 +385,58 @@ static bool walk_around_back(struct world *world, struct engine_iterator *iterat
 	return true;
 }
 
-static bool check_walks_around(struct world *world)
+static bool check_walks_around(struct twin *twin)
 {
 	struct engine_snapshot *snapshot;
 	struct engine_iterator *iterator;
 	bool known;
 
-	assert_int_equal(shard_snapshot(world->shard, &snapshot), 0);
+	assert_int_equal(shard_snapshot(twin->shard, &snapshot), 0);
 	assert_int_equal(engine_iterator_create(snapshot, &iterator), 0);
-	known = walk_around(world, iterator) && walk_around_back(world, iterator);
+	known = walk_around(twin, iterator) && walk_around_back(twin, iterator);
 	engine_iterator_destroy(&iterator);
 	engine_snapshot_release(&snapshot);
 	return known;
 }
 
 /* False when a key of a partition that is not quarantined could not be read. */
-static bool check_gets_around(struct world *world)
+static bool check_gets_around(struct twin *twin)
 {
 	bool known = true;
 
-	for (uint32_t i = 0; i < WORLD_KEYS; i++) {
+	for (uint32_t i = 0; i < TWIN_KEYS; i++) {
 		struct engine_value value;
-		int rc = shard_get(world->shard, world_key(i), &value);
+		int rc = shard_get(twin->shard, twin_key(i), &value);
 
-		if (world_is_quarantined(world, world_partition(i))) {
+		if (twin_is_quarantined(twin, twin_partition(i))) {
 			assert_int_equal(rc, -EBADMSG);
-			assert_non_null(strstr(shard_error(world->shard), "quarantined"));
-			refuses_write(world, i);
+			assert_non_null(strstr(shard_error(twin->shard), "quarantined"));
+			refuses_write(twin, i);
 		} else if (rc == -EBADMSG) {
 			known = false;
-		} else if (!world_is_right(world, i, rc, &value)) {
-			fail_msg("key %u of partition %u: wrong answer (%d)", i, world_partition(i), rc);
+		} else if (!twin_is_right(twin, i, rc, &value)) {
+			fail_msg("key %u of partition %u: wrong answer (%d)", i, twin_partition(i), rc);
 		}
 		engine_value_release(&value);
 	}
 	return known;
 }
 
-uint32_t world_check_around(struct world *world)
+uint32_t twin_check_around(struct twin *twin)
 {
 	struct shard_stats stats;
 
 	/* What is met here for the first time is known after the next round of jobs. */
-	for (int rounds = 0; !(check_gets_around(world) && check_walks_around(world)); rounds++) {
-		int rc = world_finish_jobs(world);
+	for (int rounds = 0; !(check_gets_around(twin) && check_walks_around(twin)); rounds++) {
+		int rc = twin_finish_jobs(twin);
 
 		assert_true(rounds < 8 && (rc == 0 || rc == -EBADMSG));
 	}
-	assert_int_equal(world_read_meta(world), world->meta);
-	check_trees(world->shard, &world->now);
-	shard_stats(world->shard, &stats);
-	assert_int_equal(stats.quarantined_partitions != 0, shard_quarantined(world->shard, 0) >= 0);
-	assert_int_equal(stats.quarantined_partitions != 0, shard_quarantine_reason(world->shard)[0] != 0);
+	assert_int_equal(twin_read_meta(twin), twin->meta);
+	check_trees(twin->shard, &twin->now);
+	shard_stats(twin->shard, &stats);
+	assert_int_equal(stats.quarantined_partitions != 0, shard_quarantined(twin->shard, 0) >= 0);
+	assert_int_equal(stats.quarantined_partitions != 0, shard_quarantine_reason(twin->shard)[0] != 0);
 	return stats.quarantined_partitions;
 }
 
@@ -461,19 +461,19 @@ static void count_file(void *arg, const char *path, uint64_t size)
 		counts->others++;
 }
 
-void world_check_files(struct world *world)
+void twin_check_files(struct twin *twin)
 {
 	struct file_counts counts = {0};
 	uint32_t shards = 0, tables = 0;
 
-	for (struct world *it = world->first; it; it = it->next) {
+	for (struct twin *it = twin->first; it; it = it->next) {
 		struct shard_stats stats;
 
 		shard_stats(it->shard, &stats);
 		tables += stats.table_count;
 		shards++;
 	}
-	sim_fs_walk(world->disk, "/store", count_file, &counts);
+	sim_fs_walk(twin->disk, "/store", count_file, &counts);
 	assert_int_equal(counts.tables, tables);
 	assert_int_equal(counts.logs, shards);
 	assert_true(counts.ahead <= shards);
