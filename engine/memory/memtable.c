@@ -40,7 +40,11 @@ int memtable_add(struct memtable *memtable, struct engine_slice key, struct engi
 	struct memtable_version *version;
 	struct art_leaf *leaf;
 	void *room;
-	int error = art_insert(&memtable->art, &memtable->region, key, size, &leaf, &room);
+	int error;
+
+	assert(key.size >= ENGINE_KEY_MIN && key.size <= ENGINE_KEY_MAX && value.size <= ENGINE_VALUE_MAX);
+	assert(sequence > 0);
+	error = art_insert(&memtable->art, &memtable->region, key, size, &leaf, &room);
 
 	if (error)
 		return error;
@@ -66,6 +70,7 @@ void memtable_undo(struct memtable *memtable, struct engine_slice key, uint64_t 
 
 	if (version == NULL || version->sequence != sequence)
 		return;
+	assert(memtable->entry_count > 0);
 	atomic_store_explicit(&leaf->head, version->older, memory_order_release);
 	memtable->entry_count--;
 }

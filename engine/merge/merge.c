@@ -79,6 +79,7 @@ void merge_add_tables(struct merge *merge, struct sst *const *tables, size_t tab
 {
 	struct merge_source *source = add(merge, SOURCE_TABLES);
 
+	assert(table_count > 0);
 	source->tables = tables;
 	source->table_count = table_count;
 	source->is_streaming = streaming;
@@ -329,6 +330,8 @@ static void sift_down(struct merge *merge, size_t at)
 {
 	size_t moving = merge->heap[at];
 
+	assert(at < merge->heap_size && merge->sources[moving].is_on_entry);
+
 	for (;;) {
 		size_t child = 2 * at + 1;
 
@@ -389,6 +392,7 @@ static int skip_older(struct merge *merge)
 			return error;
 		heap_fix(merge, at);
 	}
+	assert(merge->heap_size == 0 || merge->sources[merge->heap[0]].is_on_entry);
 	return merge->heap_size ? 1 : 0;
 }
 

@@ -37,7 +37,7 @@ static void add_segment(struct engine_commit *commit, struct wal *log)
 	commit->count++;
 }
 
-int shard_commit_begin(struct shard *shard, struct engine_commit **out)
+static int begin_commit(struct shard *shard, struct engine_commit **out)
 {
 	int error = shard->is_dead ? -EIO : shard_begin(shard);
 	struct engine_commit *commit;
@@ -62,6 +62,14 @@ int shard_commit_begin(struct shard *shard, struct engine_commit **out)
 	shard->commit_count++;
 	*out = commit;
 	return 0;
+}
+
+int shard_commit_begin(struct shard *shard, struct engine_commit **out)
+{
+	int error = begin_commit(shard, out);
+
+	shard_check(shard);
+	return error;
 }
 
 void engine_commit_run(struct engine_commit *commit)
@@ -102,7 +110,7 @@ static void forget_synced(struct shard *shard)
 	}
 }
 
-int shard_commit_end(struct shard *shard, struct engine_commit **out)
+static int end_commit(struct shard *shard, struct engine_commit **out)
 {
 	struct engine_commit *commit = *out;
 	int error = commit->status;
@@ -125,6 +133,14 @@ int shard_commit_end(struct shard *shard, struct engine_commit **out)
 	if (shard->is_dead)
 		return -EIO;
 	return error ? shard_die(shard, error, "syncing the log") : 0;
+}
+
+int shard_commit_end(struct shard *shard, struct engine_commit **out)
+{
+	int error = end_commit(shard, out);
+
+	shard_check(shard);
+	return error;
 }
 
 int shard_commit(struct shard *shard, enum engine_sync mode)

@@ -157,7 +157,7 @@ static int make_sweep(struct shard *shard, struct engine_job **out)
 	return 0;
 }
 
-int shard_maintain(struct shard *shard, struct engine_job **out)
+static int next_job(struct shard *shard, struct engine_job **out)
 {
 	int error;
 
@@ -174,6 +174,14 @@ int shard_maintain(struct shard *shard, struct engine_job **out)
 	if (!shard->is_sweeping && !trash_is_empty(shard->files.trash))
 		return make_sweep(shard, out);
 	return maintain_compaction(shard, out);
+}
+
+int shard_maintain(struct shard *shard, struct engine_job **out)
+{
+	int error = next_job(shard, out);
+
+	shard_check(shard);
+	return error;
 }
 
 enum engine_urgency engine_job_urgency(const struct engine_job *job)
@@ -454,7 +462,7 @@ static void forget_job(struct shard *shard, const struct engine_job *job)
 	}
 }
 
-int shard_install(struct shard *shard, struct engine_job **job)
+static int install_job(struct shard *shard, struct engine_job **job)
 {
 	struct engine_job *it = *job;
 	int error = it->has_run ? it->error : -ECANCELED;
@@ -475,5 +483,13 @@ int shard_install(struct shard *shard, struct engine_job **job)
 		error = shard->is_dead ? -EIO : install(shard, it);
 	}
 	job_destroy(job);
+	return error;
+}
+
+int shard_install(struct shard *shard, struct engine_job **job)
+{
+	int error = install_job(shard, job);
+
+	shard_check(shard);
 	return error;
 }

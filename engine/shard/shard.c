@@ -122,6 +122,11 @@ int shard_change(struct shard *shard, struct manifest_edit *edit, struct manifes
 {
 	int error;
 
+	/* What was flushed and dropped stays so. */
+	assert(edit->flushed_sequence == 0 || edit->flushed_sequence >= shard->state.flushed_sequence);
+	assert(edit->log_floor == 0 || edit->log_floor >= shard->state.log_floor);
+	assert(edit->drop == NULL || edit->drop->id == shard->state.last_drop_id + 1);
+	assert(next->flushed_sequence <= shard->sequence);
 	edit->next_number = next->next_number = shard_reserved_number(shard);
 	error = manifest_append(shard->manifest, edit);
 	if (error) {
@@ -140,7 +145,7 @@ int shard_change(struct shard *shard, struct manifest_edit *edit, struct manifes
 
 /* ---- meta ---------------------------------------------------------------------------------------------------- */
 
-int shard_meta_set(struct shard *shard, const void *data, size_t size)
+static int set_meta(struct shard *shard, const void *data, size_t size)
 {
 	struct engine_slice meta = {data, size};
 	struct manifest_edit edit = {.meta = &meta};
@@ -156,6 +161,14 @@ int shard_meta_set(struct shard *shard, const void *data, size_t size)
 		return error;
 	error = manifest_state_change(&shard->state, &edit, &next);
 	return error ? error : shard_change(shard, &edit, &next, NULL);
+}
+
+int shard_meta_set(struct shard *shard, const void *data, size_t size)
+{
+	int error = set_meta(shard, data, size);
+
+	shard_check(shard);
+	return error;
 }
 
 void shard_meta_get(const struct shard *shard, struct engine_slice *meta_out)

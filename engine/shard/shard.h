@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Shard: one LSM tree and its files. Private to the engine; engine.h is the public side.
  *
- *     shard.c          create, destroy, views, statistics, meta blob
- *     shard_write.c    batches, log, rotation, drop range
- *     shard_read.c     get, snapshots, iterators
- *     shard_jobs.c     what to do next, install
- *     shard_recover.c  opening: manifest, tables, what is not needed any more
- *     shard_replay.c   opening: the log
- *     shard_scrub.c    reading everything before somebody needs it
- *     shard_quarantine.c  what is damaged, and what follows from it
+ *     shard.c       create, destroy, views, statistics, meta blob
+ *     write.c       batches, log, rotation, drop range
+ *     commit.c      the log made durable
+ *     read.c        get, snapshots, iterators
+ *     jobs.c        what to do next, install
+ *     recover.c     opening: manifest, tables, what is not needed any more, what comes before the first write
+ *     replay.c      opening: the log
+ *     recount.c     opening: hash trees whose saved form is damaged
+ *     scrub.c       reading everything before somebody needs it
+ *     quarantine.c  what is damaged, and what follows from it
+ *     check.c       the invariants, asserted
  *
  * Threading   The owner. What other threads touch is counted or atomic: views, tables, memtables, next_number.
  * Errors      A shard dies (is_dead) at the first failed sync or write whose outcome on the disk is unknown. From then
@@ -111,6 +114,8 @@ ENGINE_OK int shard_begin(struct shard *);
 /* Counts the hash trees anew from the tables; found: why. Partitions that cannot be counted join the quarantine of the state. */
 ENGINE_OK int shard_recount(struct shard *, const struct engine_error *found);
 void shard_recovery_free(struct recovery **);
+/* Asserts D1 to D3 and what the parts say of each other. Called at the end of each step of the owner. */
+void shard_check(const struct shard *);
 /* Marks the shard dead and returns -EIO. */
 int shard_die(struct shard *, int code, const char *what);
 /* Describes a passing error (fs_is_passing) and returns it; any other one kills the shard. */

@@ -293,7 +293,7 @@ static int add_to_pending(struct shard *shard, const struct engine_batch *batch)
 	return error ? error : buffer_append(&shard->pending, batch->entries.data, batch->entries.size);
 }
 
-int shard_write(struct shard *shard, const struct engine_batch *batch)
+static int write_batch(struct shard *shard, const struct engine_batch *batch)
 {
 	size_t pending_before;
 	int error = make_room(shard, batch);
@@ -320,6 +320,14 @@ int shard_write(struct shard *shard, const struct engine_batch *batch)
 	shard->stats.batches++;
 	shard->stats.user_bytes_written += batch->user_bytes;
 	return 0;
+}
+
+int shard_write(struct shard *shard, const struct engine_batch *batch)
+{
+	int error = write_batch(shard, batch);
+
+	shard_check(shard);
+	return error;
 }
 
 /* ---- drop range ---------------------------------------------------------------------------------------------- */
@@ -381,7 +389,7 @@ static int record_drop(struct shard *shard, struct manifest_edit *edit)
 	return error;
 }
 
-int shard_drop_range(struct shard *shard, struct engine_slice begin, struct engine_slice end)
+static int drop(struct shard *shard, struct engine_slice begin, struct engine_slice end)
 {
 	uint64_t *numbers = malloc((shard->state.table_count + 1) * sizeof *numbers);
 	struct manifest_drop drop = {.id = shard->state.last_drop_id + 1};
@@ -412,5 +420,13 @@ int shard_drop_range(struct shard *shard, struct engine_slice begin, struct engi
 	buffer_fini(&drop.begin);
 	buffer_fini(&drop.end);
 	free(numbers);
+	return error;
+}
+
+int shard_drop_range(struct shard *shard, struct engine_slice begin, struct engine_slice end)
+{
+	int error = drop(shard, begin, end);
+
+	shard_check(shard);
 	return error;
 }

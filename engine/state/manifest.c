@@ -248,6 +248,7 @@ int manifest_append(struct manifest *manifest, const struct manifest_edit *edit)
 	struct iovec part;
 	int error = manifest_sync_name(manifest);
 
+	assert(manifest->next_index > 0 && manifest->size > FORMAT_HEADER_SIZE);
 	if (error == 0)
 		error = record_begin(&bytes);
 	if (error == 0)

@@ -37,6 +37,7 @@ void manifest_table_unref(struct manifest_table **table)
 	struct manifest_table *it = *table;
 
 	*table = NULL;
+	assert(it == NULL || it->refs > 0);
 	if (it == NULL || --it->refs)
 		return;
 	if (it->sst)
@@ -216,7 +217,10 @@ static int state_clone(const struct manifest_state *from, struct manifest_state 
 int manifest_state_change(const struct manifest_state *from, const struct manifest_edit *edit,
 			  struct manifest_state *to)
 {
-	int error = state_clone(from, to);
+	int error;
+
+	assert(from != to);
+	error = state_clone(from, to);
 
 	if (error == 0)
 		error = state_apply(to, edit);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/state/tables.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -94,6 +95,9 @@ static void fill(struct tables *tables, struct manifest_table *const *sorted, si
 		run->bytes += sorted[i]->meta.size;
 	}
 	tables->table_count = count;
+	/* T1; T2 is what the manifest says. */
+	for (size_t i = 1; i < tables->run_count; i++)
+		assert(tables->runs[i - 1].level <= tables->runs[i].level);
 }
 
 int tables_create(const struct manifest_state *state, struct tables **out)

@@ -80,8 +80,10 @@ static const uint8_t *varint(const uint8_t *at, uint64_t *value_out)
 void block_entry_at(const struct block_view *view, uint32_t index, struct block_entry *out)
 {
 	uint64_t value_and_type, suffix_size;
-	const uint8_t *at = varint(view->data + offset_at(view, index), &value_and_type);
+	const uint8_t *at;
 
+	assert(index < view->count);
+	at = varint(view->data + offset_at(view, index), &value_and_type);
 	at = varint(at, &suffix_size);
 	out->suffix = (struct engine_slice){at, suffix_size};
 	out->value = (struct engine_slice){at + suffix_size, value_and_type >> 2};
@@ -161,6 +163,7 @@ int block_builder_add(struct block_builder *builder, struct engine_slice key, ui
 {
 	int error = grow_entries(builder);
 
+	assert(type <= ENTRY_VALUE_REFERENCE);
 	if (error == 0)
 		error = buffer_reserve(&builder->values, value.size);
 	if (error == 0)

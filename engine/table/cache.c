@@ -150,6 +150,7 @@ static void queue_remove(struct cache *cache, struct block *block)
 		block->older->newer = block->newer;
 	else
 		queue->oldest = block->newer;
+	assert(queue->bytes >= block_cost(block));
 	queue->bytes -= block_cost(block);
 }
 
@@ -177,6 +178,7 @@ static void evict_from_small(struct cache *cache)
 {
 	struct block *block = cache->queues[QUEUE_SMALL].oldest;
 
+	assert(block != NULL && block->queue == QUEUE_SMALL);
 	if (atomic_load_explicit(&block->uses, memory_order_relaxed)) {
 		queue_remove(cache, block);
 		atomic_store_explicit(&block->uses, 0, memory_order_relaxed);
@@ -192,6 +194,7 @@ static void evict_from_main(struct cache *cache)
 	struct block *block = cache->queues[QUEUE_MAIN].oldest;
 	uint8_t uses = atomic_load_explicit(&block->uses, memory_order_relaxed);
 
+	assert(block->queue == QUEUE_MAIN && uses <= USES_MAX);
 	if (!uses) {
 		slot_evict(cache, block, 0);
 		return;
