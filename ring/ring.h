@@ -170,6 +170,7 @@ struct ring_member_status {
 	uint64_t started_ms; /* Unix time */
 	uint32_t load_permille;
 	uint32_t shard_count, dead_shards;
+	bool displaced; /* this node alone: another process goes by its id, and this one serves nobody any more */
 	/* as the member announces them: these are dialled, whatever the document says */
 	char client_address[RING_ADDRESS_MAX], peer_address[RING_ADDRESS_MAX], bus_address[RING_ADDRESS_MAX];
 	char version[32];

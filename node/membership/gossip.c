@@ -16,16 +16,57 @@ enum {
 	PUSH_AGAIN_ROUNDS = 4,          /* to the same node */
 	PAUSE_ROUNDS = 3,               /* a round that late means that this node stood still */
 	BLIND_ROUNDS = 2,               /* after standing still: time for news before judging others */
+	TWIN_ROUNDS = 10,               /* so long another process of this id rises, then it is alive */
 	STRANGER_US = 60 * 1000 * 1000, /* a node that is no member and silent for so long is forgotten */
 };
 
 /* ---- rows --------------------------------------------------------------------------------------------------- */
 
+/* Of two processes on copies of one directory the one with the later start has lived on; of the same start, the one that was
+ * there first. */
+static bool yields_to(const struct gossip_row *self, const struct gossip_row *other)
+{
+	if (self->boot != other->boot)
+		return self->boot < other->boot;
+	if (self->started_ms != other->started_ms)
+		return self->started_ms > other->started_ms;
+	return self->life > other->life;
+}
+
+/* A row of this id that another process made. Whether it lives shows in time: what the others keep of a former life of this node
+ * does not go on rising. Both would take and acknowledge writes as one node, so one of them stops. */
+static void notice_twin(struct gossip *self, const struct gossip_row *row)
+{
+	const struct gossip_row last = {.incarnation = self->twin.incarnation, .heartbeat = self->twin.heartbeat};
+	uint64_t round = atomic_load_explicit(&self->counters.rounds, memory_order_relaxed);
+
+	if (row->life == 0 || row->life == self->self.life)
+		return;
+	if (row->life != self->twin.life) {
+		self->twin.life = row->life;
+		self->twin.rises = 0;
+	} else if (!gossip_row_newer(row, &last)) {
+		return;
+	}
+	self->twin.incarnation = row->incarnation;
+	self->twin.heartbeat = row->heartbeat;
+	if (self->twin.round == round)
+		return;
+	self->twin.round = round;
+	self->twin.rises++;
+	if (self->displaced || self->twin.rises < TWIN_ROUNDS || !yields_to(&self->self, row))
+		return;
+	self->displaced = true;
+	self->publish_now = true;
+	gossip_refuse(self, &self->counters.displaced, NOTE_DISPLACED);
+}
+
 /* Someone goes by this node's id with a newer row: its directory was copied, or restored from before. The others
  * believe the newer row, so this node has to go beyond it to be heard at all (refutation, SWIM 4.2). */
 static void hear_of_self(struct gossip *self, const struct gossip_row *row)
 {
-	if (!gossip_row_newer(row, &self->self))
+	notice_twin(self, row);
+	if (self->displaced || !gossip_row_newer(row, &self->self))
 		return;
 	gossip_refuse(self, &self->counters.impostors, NOTE_IMPOSTOR);
 	self->self.incarnation = row->incarnation + 1;
@@ -158,7 +199,8 @@ static struct gossip_rows *all_rows(struct gossip *self, uint32_t max, struct ef
 	gossip = make_rows(self, others + 1, out);
 	if (!gossip)
 		return NULL;
-	gossip->rows[gossip->row_count++] = self->self;
+	if (!self->displaced)
+		gossip->rows[gossip->row_count++] = self->self;
 	for (uint32_t i = 0; i < others; i++) {
 		uint32_t index = (first + i) % self->table.count;
 
@@ -302,7 +344,8 @@ static struct gossip_rows *rows_for(struct gossip *self, const struct gossip_row
 
 	if (!answer || gossip_is_foreign(self, gossip->cluster_id))
 		return answer; /* another cluster gets to know whose node this is, and nothing else */
-	answer->rows[answer->row_count++] = self->self;
+	if (!self->displaced)
+		answer->rows[answer->row_count++] = self->self;
 	for (uint32_t i = 0; i < self->table.count; i++)
 		if (is_told(self, i) && !told_newer(gossip, &self->table.rows[i]))
 			answer->rows[answer->row_count++] = self->table.rows[i];
@@ -533,6 +576,7 @@ int gossip_create(const struct gossip_options *options, struct gossip **out, str
 		return -ENOMEM;
 	self->self = options->self;
 	self->self.heartbeat = 0;
+	self->self.boot = options->self.incarnation;
 	self->self.cluster_id = home_cluster_id(options->home);
 	self->self.epoch = self->self.ring_hash = 0;
 	self->is_told_joined = self->self.cluster_id != 0;
@@ -544,6 +588,7 @@ int gossip_create(const struct gossip_options *options, struct gossip **out, str
 	self->round_us = (options->round_ms ? options->round_ms : 200) * UINT64_C(1000);
 	self->timeout_us = (options->timeout_ms ? options->timeout_ms : 2000) * UINT64_C(1000);
 	prng_seed(&self->prng, options->seed);
+	self->self.life = prng_next(&self->prng) | 1;
 	status = gossip_load_document(self, error_out);
 	if (status)
 		gossip_destroy(&self);

@@ -25,6 +25,7 @@ struct gossip;
 /* What a node says of itself, or what another has heard of it. MemberRow of peer.proto. */
 struct gossip_row {
 	uint64_t node_id, incarnation, heartbeat;
+	uint64_t boot, life; /* number of this start; random, of this process */
 	uint64_t cluster_id, epoch, ring_hash;
 	char name[RING_NAME_MAX];
 	char client_address[RING_ADDRESS_MAX], peer_address[RING_ADDRESS_MAX], bus_address[RING_ADDRESS_MAX];
@@ -80,6 +81,7 @@ struct gossip_counters {
 	_Atomic uint64_t namesakes; /* nodes heard of that have the name or peer address of a member, and another id */
 	_Atomic uint64_t impostors; /* rows of this node's id that it never sent: a copied or restored directory */
 	_Atomic uint64_t forgotten; /* nodes that are no members and were silent for long */
+	_Atomic uint64_t displaced; /* 1: this node stopped serving for another process of its id */
 	_Atomic uint64_t overflows; /* rows past RING_MEMBERS_MAX */
 	_Atomic uint64_t store_errors; /* documents not installed because the disk failed */
 };

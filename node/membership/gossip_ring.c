@@ -44,9 +44,10 @@ void gossip_publish(struct gossip *self, uint64_t now_us)
 		uint64_t id = ring_member(self->document, i)->id;
 		int index = gossip_table_find(&self->table, id);
 
-		if (id == self->self.node_id)
+		if (id == self->self.node_id) {
 			fill_status(&self->self, now_us, RING_UP, &self->status[i]);
-		else if (index >= 0)
+			self->status[i].displaced = self->displaced;
+		} else if (index >= 0)
 			fill_status(&self->table.rows[index],
 				    self->table.peers[index].heard ? self->table.peers[index].heard_us : 0,
 				    self->table.peers[index].reachability, &self->status[i]);

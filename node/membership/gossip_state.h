@@ -30,6 +30,14 @@ struct gossip {
 	uint32_t bus_link_count;
 	struct gossip_counters counters;
 
+	/* another process that goes by this node's id: a copy of its directory, or what the others keep of a former life */
+	struct {
+		uint64_t life, incarnation, heartbeat;
+		uint64_t round; /* in which it rose last */
+		uint32_t rises; /* rounds in which it did: only what lives goes on rising */
+	} twin;
+	bool displaced;
+
 	/* what the next step's end makes effects of */
 	bool contacts_changed;
 	bool ring_changed;               /* another document was adopted */

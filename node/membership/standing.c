@@ -10,5 +10,9 @@ const char *standing_refusal(const struct ring_view *view)
 		       "A new cluster is made by `kvctl cluster init`";
 	if (view->self < 0)
 		return "this node is not a member of its cluster's ring: ask another node";
+	if (view->status[view->self].displaced)
+		return "another process goes by this node's id, so this one has stopped: ask another node. One of "
+		       "their data "
+		       "directories is a copy or was restored: stop that one for good, then start the other again";
 	return NULL;
 }

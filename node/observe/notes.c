@@ -85,6 +85,10 @@ static void say_refused(const struct told *told)
 		[NOTE_NAMESAKE] = "a node that is no member has the name or address of one; was its data directory "
 				  "lost? Restore it",
 		[NOTE_IMPOSTOR] = "another node goes by the id of this one; is its data directory a copy?",
+		[NOTE_DISPLACED] =
+			"another process goes by this node's id and has the newer directory, or was there first: "
+			"this node serves nobody any more. Stop it for good if its directory is a copy; to "
+			"keep this one, stop the other and start this one again",
 		[NOTE_FORGOTTEN] = "forgot nodes that are no members and were silent for a minute",
 		[NOTE_OVERFLOW] = "more nodes than a cluster may have",
 		[NOTE_RING_NOT_STORED] =
@@ -199,6 +203,7 @@ static const struct {
 	[NOTE_NAMESAKE] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_IMPOSTOR] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_FORGOTTEN] = {say_refused, REFUSED_INTERVAL_US},
+	[NOTE_DISPLACED] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_OVERFLOW] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_RING_NOT_STORED] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_SLOW_REQUEST] = {say_slow, REQUEST_INTERVAL_US},

@@ -10,6 +10,7 @@
 #include "node/object/key.h"
 #include "node/replica/keyset.h"
 #include "node/object/limit.h"
+#include "node/membership/standing.h"
 #include "node/object/object.h"
 #include "node/replica/identity.h"
 #include "node/replica/replica.h"
@@ -452,6 +453,8 @@ static enum replica_status check_ring(const struct replica *self, const struct m
 	const struct ring_view *view = ring_view_acquire(self->options.ring);
 	if (view->document == NULL || view->self < 0)
 		status = REPLICA_NOT_OWNER;
+	else if (standing_refusal(view) != NULL)
+		status = REPLICA_ERROR;
 	else if (question->epoch < ring_epoch(view->document))
 		status = REPLICA_STALE_RING;
 	else if (partition >= ring_partition_count(view->document) ||

@@ -37,6 +37,8 @@ static void pack_row(const struct gossip_row *row, Kvring__V1__MemberRow *out)
 	out->started_ms = row->started_ms;
 	out->version = (char *)row->version;
 	out->dead_shards = row->dead_shards;
+	out->boot = row->boot;
+	out->life = row->life;
 }
 
 static int pack_rows(const struct gossip_rows *gossip, struct arena *scratch, Kvring__V1__MemberRow ***rows_out)
@@ -75,6 +77,8 @@ static bool unpack_row(const Kvring__V1__MemberRow *row, struct gossip_row *out)
 		.weight = row->weight,
 		.shard_count = row->shard_count,
 		.dead_shards = row->dead_shards,
+		.boot = row->boot,
+		.life = row->life,
 		.load_permille = row->load_permille,
 		.keys = row->keys,
 		.disk_bytes = row->disk_bytes,

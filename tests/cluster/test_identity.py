@@ -5,7 +5,7 @@ import shutil
 import unittest
 
 import kvring
-from cluster import Cluster
+from cluster import Cluster, Node, wait_for
 
 
 class EmptyDirectoryTest(unittest.TestCase):
@@ -28,6 +28,66 @@ class EmptyDirectoryTest(unittest.TestCase):
             with self.assertRaises(kvring.Unreachable) as caught:
                 cluster.client(empty, timeout=1).put("k", b"v")
             self.assertIn("is its data directory mounted?", str(caught.exception).lower())
+
+
+class RestoredDirectoryTest(unittest.TestCase):
+    def test_a_directory_restored_from_an_orderly_stop_loses_nothing(self):
+        with Cluster(3) as cluster:
+            node, client = cluster.nodes[0], cluster.client()
+            for i in range(20):
+                client.put("restored-%d" % i, b"first %d" % i, w=3)
+            self.assertEqual(node.stop(), 0, node.log())
+            shutil.copytree(node.data, node.data + ".copy")
+            node.start()
+            cluster.wait_up()
+            through = cluster.client(node)
+            for i in range(20):
+                found = through.get("restored-%d" % i, r=3)
+                through.put("restored-%d" % i, b"second %d" % i, w=3, context=found.context)
+            node.stop()
+            shutil.rmtree(node.data)
+            shutil.copytree(node.data + ".copy", node.data)
+            node.start()
+            cluster.wait_up()
+            for i in range(20):  # blind: beside what is there
+                through.put("restored-%d" % i, b"third %d" % i, w=3)
+            for reader in cluster.nodes:
+                with kvring.Client(reader.address, timeout=20) as one:
+                    for i in range(20):
+                        values = one.get("restored-%d" % i, r=3).values
+                        self.assertIn(b"third %d" % i, values, reader.name)
+                        self.assertIn(b"second %d" % i, values, reader.name)
+                        self.assertEqual(len(values), 2, values)
+
+
+class CopyInUseTest(unittest.TestCase):
+    def test_of_two_processes_on_copies_one_stops(self):
+        with Cluster(3) as cluster:
+            node = cluster.nodes[0]
+            self.assertEqual(node.stop(), 0, node.log())
+            copy = Node(cluster.directory, "n1-copy")
+            copy.name = node.name
+            copy.seeds = node.seeds
+            shutil.copytree(node.data, copy.data)
+            self.addCleanup(lambda: copy.running and copy.kill())
+            node.start()
+            cluster.wait_up()
+            copy.start()  # the same start number; the other was there first
+            wait_for(lambda: "serves nobody any more" in copy.log(), "the copy stops")
+            with self.assertRaises(kvring.Unreachable) as caught:
+                cluster.client(copy, timeout=1).put("k", b"v")
+            self.assertIn("another process goes by this node's id", str(caught.exception))
+            _, err = cluster.kvctl("--timeout", "1s", "put", "--blind", "k", "v", endpoints=copy.address, expect=5)
+            self.assertIn("another process", err)
+            cluster.kvctl("put", "--blind", "k", "v", endpoints=copy.address + "," + node.address)  # clients pass it by
+            self.assertTrue(node.running and "serves nobody" not in node.log())
+            cluster.wait_up()
+            for i in range(20):
+                cluster.client(cluster.nodes[1]).put("w%d" % i, b"v", w=3)
+                self.assertEqual(cluster.client(node).get("w%d" % i, r=1).value, b"v")
+            # no war: neither goes on about the other
+            lines = copy.log().count("id of this") + node.log().count("id of this") + node.log().count("restarted")
+            self.assertLess(lines, 10)
 
 
 if __name__ == "__main__":

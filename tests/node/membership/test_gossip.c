@@ -577,6 +577,18 @@ static void test_a_dead_member_is_unreachable_after_the_timeout_and_up_after_its
 	close_net();
 }
 
+static void tell(uint32_t to, struct gossip_row *rows, uint32_t count);
+static const struct gossip_row *row_at(uint32_t node, uint64_t id);
+
+static bool is_displaced(uint32_t node)
+{
+	const struct ring_view *view = ring_view_acquire(net->nodes[node].ring);
+	bool displaced = view->status[view->self].displaced;
+
+	ring_view_release(net->nodes[node].ring, view);
+	return displaced;
+}
+
 static uint64_t heard_us(uint32_t node, uint32_t as_seen_by)
 {
 	const struct ring_view *view = ring_view_acquire(net->nodes[as_seen_by].ring);
@@ -680,6 +692,60 @@ static void test_a_paused_node_does_not_blame_the_others(void **state)
 	for (uint64_t until = net->now_us + 20 * ROUND_US; advance(until);)
 		assert_int_equal(look(2).unreachable, 0); /* not for a moment */
 	assert_true(all_see(2, RING_UP));
+	close_net();
+}
+
+/* A copy of a directory in use is started elsewhere: the original goes on, the copy stops serving, and nobody shouts for ever. */
+static void test_of_two_processes_with_one_id_one_stops(void **state)
+{
+	struct gossip_row twin;
+	uint64_t impostors;
+
+	(void)state;
+	open_cluster(4, 23);
+	run_for(10 * ROUND_US);
+	fill_row(2, &twin);
+	twin.boot = 2; /* it was started once more */
+	twin.life = 77;
+	for (uint32_t round = 0; round < 30; round++) {
+		run_for(ROUND_US);
+		twin.heartbeat++;
+		twin.incarnation = row_at(1, twin.node_id)->incarnation + (row_at(1, twin.node_id)->life != 77);
+		tell(1, &twin, 1);
+	}
+	assert_int_equal(gossip_counters(net->nodes[2].gossip)->displaced, 1);
+	assert_true(is_displaced(2));
+	assert_false(is_displaced(1));
+	assert_int_equal(row_at(1, twin.node_id)->life, 77); /* the others believe the other one */
+	impostors = gossip_counters(net->nodes[2].gossip)->impostors;
+	for (uint32_t round = 0; round < 30; round++) {
+		run_for(ROUND_US);
+		twin.heartbeat++;
+		tell(1, &twin, 1);
+	}
+	assert_int_equal(gossip_counters(net->nodes[2].gossip)->impostors, impostors);
+	close_net();
+}
+
+/* The copy has the older directory: it is the one to stop. */
+static void test_the_process_that_lived_on_goes_on(void **state)
+{
+	struct gossip_row twin;
+
+	(void)state;
+	open_cluster(4, 24);
+	run_for(10 * ROUND_US);
+	fill_row(2, &twin);
+	twin.boot = 0;
+	twin.life = 77;
+	for (uint32_t round = 0; round < 40; round++) {
+		run_for(ROUND_US);
+		twin.heartbeat++;
+		twin.incarnation = row_at(1, twin.node_id)->incarnation + (row_at(1, twin.node_id)->life != 77);
+		tell(1, &twin, 1);
+	}
+	assert_false(is_displaced(2));
+	ROUNDS_UNTIL(row_at(1, twin.node_id)->life != 77, 4); /* the copy has stopped by itself: it hears, too */
 	close_net();
 }
 
@@ -1271,6 +1337,8 @@ int main(void)
 		cmocka_unit_test(test_init_in_the_place_of_a_member_is_refused),
 		cmocka_unit_test(test_a_place_whose_node_was_emptied_before_there_was_a_cluster_is_free),
 		cmocka_unit_test(test_ghosts_are_forgotten),
+		cmocka_unit_test(test_of_two_processes_with_one_id_one_stops),
+		cmocka_unit_test(test_the_process_that_lived_on_goes_on),
 		cmocka_unit_test(test_members_are_unknown_until_their_first_heartbeat),
 		cmocka_unit_test(test_a_row_that_others_keep_makes_no_member_up),
 		cmocka_unit_test(test_a_namesake_of_a_member_is_counted),
