@@ -18,6 +18,7 @@ static uint64_t hash_long(uint64_t seed, uint32_t prefix, const void *bucket, si
 {
 	XXH3_state_t state;
 
+	XXH3_INITSTATE(&state); /* or what stands on the stack decides which secret is used */
 	XXH3_64bits_reset_withSeed(&state, seed);
 	XXH3_64bits_update(&state, &prefix, sizeof(prefix));
 	XXH3_64bits_update(&state, bucket, bucket_size);

@@ -45,6 +45,31 @@ static void test_partition_is_stated_hash(void **state)
 	ring_document_destroy(&document);
 }
 
+/* Leaves `word` on the stack, with zeros around it, where the next call has its variables. */
+static __attribute__((noinline)) void leave_on_stack(uint64_t word, size_t place)
+{
+	volatile uint64_t words[512];
+
+	for (size_t i = 0; i < 512; i++)
+		words[i] = i == place ? word : 0;
+	__asm__ volatile("" : : "r"(words) : "memory"); /* they are used */
+}
+
+/* A hash state on the stack that is not initialized takes what stands there for its own. The seed at any place must not matter. */
+static void test_partition_does_not_depend_on_the_stack(void **state)
+{
+	static const uint8_t key[2000] = {1, 2, 3};
+	struct ring_document *document = document_of(65536, 3);
+	uint32_t expected = ring_partition_of(document, "users", 5, key, sizeof(key));
+
+	(void)state;
+	for (size_t place = 0; place < 512; place++) {
+		leave_on_stack(cluster.plan.hash_seed, place);
+		assert_int_equal(ring_partition_of(document, "users", 5, key, sizeof(key)), expected);
+	}
+	ring_document_destroy(&document);
+}
+
 static void test_partition_tells_bucket_from_key(void **state)
 {
 	struct ring_document *document = document_of(65536, 3);
@@ -165,6 +190,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_partition_is_stated_hash),
+		cmocka_unit_test(test_partition_does_not_depend_on_the_stack),
 		cmocka_unit_test(test_partition_tells_bucket_from_key),
 		cmocka_unit_test(test_partition_depends_on_seed),
 		cmocka_unit_test(test_partitions_are_used_evenly),
