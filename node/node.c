@@ -29,7 +29,7 @@ static int open_engine(struct node *self, const struct node_options *options, st
 	struct engine_error why = {""};
 	engine_options_default(&engine);
 	engine.fs = options->fs;
-	engine.directory = home_engine_directory(self->home);
+	engine.directory = data_dir_engine_directory(self->data_dir);
 	engine.shard_count = options->shard_count;
 	if (options->cache_bytes != 0)
 		engine.cache_bytes = options->cache_bytes;
@@ -128,7 +128,7 @@ static int open_gossip(struct node *self, const struct node_options *options, st
 		.self = options->self,
 		.seeds = options->seeds,
 		.seed_count = options->seed_count,
-		.home = self->home,
+		.data_dir = self->data_dir,
 		.ring = self->ring,
 		.read_load = read_load,
 		.read_load_arg = self,
@@ -137,8 +137,8 @@ static int open_gossip(struct node *self, const struct node_options *options, st
 		.timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS_DEFAULT,
 	};
 	gossip.self.node_id = self->id;
-	gossip.self.incarnation = home_incarnation(self->home);
-	gossip.self.cluster_id = home_cluster_id(self->home);
+	gossip.self.incarnation = data_dir_incarnation(self->data_dir);
+	gossip.self.cluster_id = data_dir_cluster_id(self->data_dir);
 	gossip.self.shard_count = self->shard_count;
 	return gossip_create(&gossip, &self->gossip, error_out);
 }
@@ -146,10 +146,10 @@ static int open_gossip(struct node *self, const struct node_options *options, st
 static int open_all(struct node *self, const struct node_options *options, struct rpc_error *error_out)
 {
 	const struct fs *fs = options->fs ? options->fs : fs_posix();
-	int error = home_open(fs, options->directory, options->new_node_id, &self->home, error_out);
+	int error = data_dir_open(fs, options->directory, options->new_node_id, &self->data_dir, error_out);
 	if (error < 0)
 		return error;
-	self->id = home_node_id(self->home);
+	self->id = data_dir_node_id(self->data_dir);
 	error = open_engine(self, options, error_out);
 	if (error == 0)
 		error = ring_table_create(self->id, &self->ring);
@@ -196,7 +196,7 @@ int node_close(struct node **out)
 	ring_table_destroy(&self->ring);
 	if (self->engine != NULL)
 		error = engine_close(&self->engine);
-	home_close(&self->home);
+	data_dir_close(&self->data_dir);
 	free(self);
 	*out = NULL;
 	return error;

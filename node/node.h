@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Node: all actors of one process and what they share, without a thread, a socket or a clock.
  *
- * node_open builds home, engine, ring table and actors over a file system; drivers (node/worker.c in production,
+ * node_open opens the data directory, builds engine, ring table and actors over a file system; drivers (node/worker.c in production,
  * tests/sim in the simulator) step them. The same code runs in both.
  *
  * Threading   open and close: one thread. node_step: one thread at a time per actor.
@@ -13,7 +13,7 @@
 
 #include "node/coordinator/coordinator.h"
 #include "node/membership/gossip.h"
-#include "node/home.h"
+#include "node/data_dir.h"
 #include "node/replica/replica.h"
 
 struct node_options {
@@ -36,7 +36,7 @@ struct node_options {
 
 struct node {
 	uint64_t id;
-	struct home *home;
+	struct data_dir *data_dir;
 	struct engine *engine;
 	struct ring_table *ring;
 	struct coordinator **coordinators;

@@ -45,7 +45,7 @@ PUBLIC = {
     "rpc": {"rpc/rpc.h", "rpc/base.h", "rpc/arena.h"},
 }
 NODE_LAYERS = [
-    ("core", ("node/node.", "node/home.", "node/object/", "node/actor/", "node/coordinator/", "node/replica/",
+    ("core", ("node/node.", "node/data_dir.", "node/object/", "node/actor/", "node/coordinator/", "node/replica/",
               "node/membership/", "node/upkeep/")),
     ("wire", ("node/wire/",)),
     ("driver", ("node/driver/", "node/observe/")),

@@ -234,8 +234,8 @@ static int open_all(struct runtime *self, const struct runtime_options *options,
 		return error;
 	self->self = options->node.self;
 	self->self.node_id = self->node->id;
-	self->self.cluster_id = home_cluster_id(self->node->home);
-	self->self.incarnation = home_incarnation(self->node->home);
+	self->self.cluster_id = data_dir_cluster_id(self->node->data_dir);
+	self->self.incarnation = data_dir_incarnation(self->node->data_dir);
 	self->self.shard_count = self->node->shard_count;
 	atomic_init(&self->cluster_id, self->self.cluster_id);
 	error = init_workers(self, options->threads);

@@ -577,10 +577,10 @@ int gossip_create(const struct gossip_options *options, struct gossip **out, str
 	self->self = options->self;
 	self->self.heartbeat = 0;
 	self->self.boot = options->self.incarnation;
-	self->self.cluster_id = home_cluster_id(options->home);
+	self->self.cluster_id = data_dir_cluster_id(options->data_dir);
 	self->self.epoch = self->self.ring_hash = 0;
 	self->is_told_joined = self->self.cluster_id != 0;
-	self->home = options->home;
+	self->data_dir = options->data_dir;
 	self->ring = options->ring;
 	self->seed_count = options->seed_count;
 	self->read_load = options->read_load;

@@ -18,7 +18,7 @@
 #define KVRING_NODE_GOSSIP_H
 
 #include "node/actor/event.h"
-#include "node/home.h"
+#include "node/data_dir.h"
 
 struct gossip;
 
@@ -53,7 +53,7 @@ struct gossip_options {
 	struct gossip_row self;   /* heartbeat and load are filled in by the actor */
 	const char *const *seeds; /* peer addresses to ask before there is a document; the driver dials them */
 	uint32_t seed_count;
-	struct home *home; /* where the document is kept */
+	struct data_dir *data_dir; /* where the document is kept */
 	struct ring_table *ring;
 	uint64_t seed;
 	void (*read_load)(void *arg, struct gossip_load *out); /* once a round; NULL: no load */
@@ -62,7 +62,7 @@ struct gossip_options {
 	uint32_t timeout_ms; /* default 2000: no news for so long is unreachable */
 };
 
-/* Loads the document from home: -EBADMSG, -EPERM (of another cluster than the directory) and errors of the disk, with a
+/* Loads the document from the data directory: -EBADMSG, -EPERM (of another cluster than the directory) and errors of the disk, with a
  * text. */
 RPC_OK int gossip_create(const struct gossip_options *, struct gossip **out, struct rpc_error *error_out);
 void gossip_destroy(struct gossip **);

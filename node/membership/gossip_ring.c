@@ -132,10 +132,10 @@ static int adopt(struct gossip *self, struct ring_document *document, struct rpc
 static int keep(struct gossip *self, const struct ring_document *document, struct rpc_slice bytes,
 		struct rpc_error *error_out)
 {
-	int status = home_ring_store(self->home, bytes, error_out);
+	int status = data_dir_ring_store(self->data_dir, bytes, error_out);
 
 	if (!status)
-		status = home_set_cluster(self->home, ring_cluster_id(document), error_out);
+		status = data_dir_set_cluster(self->data_dir, ring_cluster_id(document), error_out);
 	return status;
 }
 
@@ -393,7 +393,7 @@ static int check_name(const struct gossip *self, const struct ring_document *doc
 	snprintf(error_out->text, sizeof(error_out->text),
 		 "%.120s: this data directory is that of node '%s', not '%s': start it with --name %s, or give '%s' "
 		 "its own",
-		 home_ring_path(self->home), name, self->self.name, name, self->self.name);
+		 data_dir_ring_path(self->data_dir), name, self->self.name, name, self->self.name);
 	return -EINVAL;
 }
 
@@ -403,18 +403,18 @@ int gossip_load_document(struct gossip *self, struct rpc_error *error_out)
 	struct ring_error why;
 	uint8_t *bytes;
 	size_t size;
-	int status = home_ring_load(self->home, &bytes, &size, error_out);
+	int status = data_dir_ring_load(self->data_dir, &bytes, &size, error_out);
 
 	if (status <= 0)
 		return status;
 	status = ring_document_decode(bytes, size, &document, &why);
 	if (status)
 		snprintf(error_out->text, sizeof(error_out->text), "%.80s: %.70s; remove it to get it from the others",
-			 home_ring_path(self->home), why.text);
+			 data_dir_ring_path(self->data_dir), why.text);
 	else
 		status = check_name(self, document, error_out);
 	if (!status)
-		status = home_set_cluster(self->home, ring_cluster_id(document), error_out);
+		status = data_dir_set_cluster(self->data_dir, ring_cluster_id(document), error_out);
 	if (!status)
 		status = adopt(self, document, (struct rpc_slice){bytes, size}, 0);
 	if (status)

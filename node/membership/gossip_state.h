@@ -10,7 +10,7 @@ enum { GOSSIP_BUS_LINKS = 5 }; /* k of ALGORITHMS.md, Membership */
 
 struct gossip {
 	struct gossip_row self;
-	struct home *home;
+	struct data_dir *data_dir;
 	struct ring_table *ring;
 	struct prng prng;
 	uint32_t seed_count;
@@ -73,7 +73,7 @@ void gossip_tell(struct gossip *, struct effects *out);
 
 /* Document and the members' states, for all readers. Nothing before there is a document. */
 void gossip_publish(struct gossip *, uint64_t now_us);
-/* What home holds: the document, and a cluster id that a crash may have kept from it. */
+/* What the data directory holds: the document, and a cluster id that a crash may have kept from it. */
 RPC_OK int gossip_load_document(struct gossip *, struct rpc_error *error_out);
 /* Installs encoded bytes that came in, if they are valid, wanted and newer. Size 0 is no document. */
 void gossip_receive_document(struct gossip *, struct rpc_slice, uint64_t now_us);

@@ -10,7 +10,7 @@
 
 struct world {
 	struct sim_fs *disk;
-	struct home *home;
+	struct data_dir *data_dir;
 	struct ring_table *ring;
 	struct gossip *gossip;
 };
@@ -30,9 +30,9 @@ static void open_world(struct world *world)
 	strcpy(options.self.peer_address, "h:2");
 	strcpy(options.self.bus_address, "h:3");
 	sim_fs_create(1, &world->disk);
-	check(home_open(sim_fs_table(world->disk), "/n1", 1, &world->home, &error) == 0);
+	check(data_dir_open(sim_fs_table(world->disk), "/n1", 1, &world->data_dir, &error) == 0);
 	check(ring_table_create(1, &world->ring) == 0);
-	options.home = world->home;
+	options.data_dir = world->data_dir;
 	options.ring = world->ring;
 	check(gossip_create(&options, &world->gossip, &error) == 0);
 }
@@ -41,7 +41,7 @@ static void close_world(struct world *world)
 {
 	gossip_destroy(&world->gossip);
 	ring_table_destroy(&world->ring);
-	home_close(&world->home);
+	data_dir_close(&world->data_dir);
 	sim_fs_destroy(&world->disk);
 }
 

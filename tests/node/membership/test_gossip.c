@@ -13,7 +13,7 @@
 enum { NODES_MAX = 100, ROUND_US = 200 * 1000, TIMEOUT_US = 2000 * 1000, FLIGHT_MAX = 65536 };
 
 struct net_node {
-	struct home *home;
+	struct data_dir *data_dir;
 	struct ring_table *ring;
 	struct gossip *gossip;
 	uint64_t timer_us;
@@ -246,7 +246,7 @@ static void open_home(uint32_t index)
 	char directory[32];
 
 	snprintf(directory, sizeof(directory), "/n%u", index);
-	if (home_open(sim_fs_table(net->disk), directory, id_of(index), &net->nodes[index].home, &error))
+	if (data_dir_open(sim_fs_table(net->disk), directory, id_of(index), &net->nodes[index].data_dir, &error))
 		fail_msg("%s", error.text);
 }
 
@@ -263,9 +263,9 @@ static void start_node(uint32_t index)
 
 	open_home(index);
 	fill_row(index, &options.self);
-	options.self.incarnation = home_incarnation(node->home);
+	options.self.incarnation = data_dir_incarnation(node->data_dir);
 	assert_int_equal(ring_table_create(id_of(index), &node->ring), 0);
-	options.home = node->home;
+	options.data_dir = node->data_dir;
 	options.ring = node->ring;
 	if (gossip_create(&options, &node->gossip, &error))
 		fail_msg("%s", error.text);
@@ -279,7 +279,7 @@ static void stop_node(uint32_t index)
 
 	gossip_destroy(&node->gossip);
 	ring_table_destroy(&node->ring);
-	home_close(&node->home);
+	data_dir_close(&node->data_dir);
 	node->alive = false;
 	node->timer_us = UINT64_MAX;
 }
@@ -460,7 +460,7 @@ static void test_init_forms_the_cluster(void **state)
 		assert_true(glance.cluster_id == first.cluster_id && glance.hash == first.hash);
 		assert_int_equal(glance.up, 3);
 		assert_true(glance.self >= 0);
-		assert_true(home_cluster_id(net->nodes[i].home) == first.cluster_id);
+		assert_true(data_dir_cluster_id(net->nodes[i].data_dir) == first.cluster_id);
 	}
 	close_net();
 }
@@ -511,7 +511,7 @@ static void assert_init_refused(const struct ring_member *members, uint32_t coun
 	if (!strstr(net->inited->cluster_inited.text, says))
 		fail_msg("\"%s\" does not say \"%s\"", net->inited->cluster_inited.text, says);
 	assert_int_equal(look(0).epoch, 0);
-	assert_int_equal(home_cluster_id(net->nodes[0].home), 0);
+	assert_int_equal(data_dir_cluster_id(net->nodes[0].data_dir), 0);
 }
 
 static void test_init_names_what_is_wrong(void **state)
@@ -888,7 +888,7 @@ static void test_a_ring_without_this_node_is_not_joined(void **state)
 	run_for(30 * ROUND_US);
 	assert_int_equal(look(2).epoch, 1);
 	assert_int_equal(look(3).epoch, 0);
-	assert_int_equal(home_cluster_id(net->nodes[3].home), 0);
+	assert_int_equal(data_dir_cluster_id(net->nodes[3].data_dir), 0);
 	close_net();
 }
 

@@ -2,7 +2,7 @@
 #include "tests/node/support.h"
 #include <errno.h>
 #include <stdlib.h>
-#include "node/home.h"
+#include "node/data_dir.h"
 #include "tests/sim/sim_fs.h"
 
 static struct sim_fs *disk;
@@ -22,89 +22,89 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static struct home *must_open(uint64_t new_node_id)
+static struct data_dir *must_open(uint64_t new_node_id)
 {
 	struct rpc_error error;
-	struct home *home;
+	struct data_dir *data_dir;
 
-	if (home_open(sim_fs_table(disk), "/n1", new_node_id, &home, &error))
+	if (data_dir_open(sim_fs_table(disk), "/n1", new_node_id, &data_dir, &error))
 		fail_msg("%s", error.text);
-	return home;
+	return data_dir;
 }
 
 static int open_fails(struct rpc_error *error)
 {
-	struct home *home;
-	int status = home_open(sim_fs_table(disk), "/n1", 99, &home, error);
+	struct data_dir *data_dir;
+	int status = data_dir_open(sim_fs_table(disk), "/n1", 99, &data_dir, error);
 
-	assert_null(home);
+	assert_null(data_dir);
 	return status;
 }
 
 static void test_a_new_directory_takes_the_id(void **state)
 {
-	struct home *home = must_open(77);
+	struct data_dir *data_dir = must_open(77);
 
 	(void)state;
-	assert_int_equal(home_node_id(home), 77);
-	assert_int_equal(home_cluster_id(home), 0);
-	assert_int_equal(home_incarnation(home), 1);
-	assert_string_equal(home_engine_directory(home), "/n1/engine");
-	home_close(&home);
-	assert_null(home);
+	assert_int_equal(data_dir_node_id(data_dir), 77);
+	assert_int_equal(data_dir_cluster_id(data_dir), 0);
+	assert_int_equal(data_dir_incarnation(data_dir), 1);
+	assert_string_equal(data_dir_engine_directory(data_dir), "/n1/engine");
+	data_dir_close(&data_dir);
+	assert_null(data_dir);
 }
 
 static void test_identity_stays_and_starts_are_counted(void **state)
 {
 	struct rpc_error error;
-	struct home *home = must_open(UINT64_MAX);
+	struct data_dir *data_dir = must_open(UINT64_MAX);
 
 	(void)state;
-	assert_int_equal(home_set_cluster(home, 0xabc, &error), 0);
-	home_close(&home);
+	assert_int_equal(data_dir_set_cluster(data_dir, 0xabc, &error), 0);
+	data_dir_close(&data_dir);
 	for (uint64_t start = 2; start < 5; start++) {
-		home = must_open(start);
-		assert_true(home_node_id(home) == UINT64_MAX);
-		assert_int_equal(home_cluster_id(home), 0xabc);
-		assert_int_equal(home_incarnation(home), start);
-		home_close(&home);
+		data_dir = must_open(start);
+		assert_true(data_dir_node_id(data_dir) == UINT64_MAX);
+		assert_int_equal(data_dir_cluster_id(data_dir), 0xabc);
+		assert_int_equal(data_dir_incarnation(data_dir), start);
+		data_dir_close(&data_dir);
 	}
 }
 
 static void test_a_second_process_is_refused(void **state)
 {
-	struct home *home = must_open(1);
+	struct data_dir *data_dir = must_open(1);
 	struct rpc_error error;
 
 	(void)state;
 	assert_int_equal(open_fails(&error), -EWOULDBLOCK);
 	assert_non_null(strstr(error.text, "/n1: another process"));
-	home_close(&home);
+	data_dir_close(&data_dir);
 }
 
 static void test_another_cluster_is_refused(void **state)
 {
-	struct home *home = must_open(1);
+	struct data_dir *data_dir = must_open(1);
 	struct rpc_error error;
 
 	(void)state;
-	assert_int_equal(home_set_cluster(home, 5, &error), 0);
-	assert_int_equal(home_set_cluster(home, 5, &error), 0);
-	assert_int_equal(home_set_cluster(home, 6, &error), -EPERM);
+	assert_int_equal(data_dir_set_cluster(data_dir, 5, &error), 0);
+	assert_int_equal(data_dir_set_cluster(data_dir, 5, &error), 0);
+	assert_int_equal(data_dir_set_cluster(data_dir, 6, &error), -EPERM);
 	assert_non_null(strstr(error.text, "belongs to cluster 0000000000000005"));
-	assert_int_equal(home_cluster_id(home), 5);
-	home_close(&home);
+	assert_int_equal(data_dir_cluster_id(data_dir), 5);
+	data_dir_close(&data_dir);
 }
 
 static void test_every_damaged_bit_of_the_identity_is_noticed(void **state)
 {
-	struct home *home = must_open(0x1234);
+	struct data_dir *data_dir = must_open(0x1234);
 	const uint8_t *bytes;
 	uint64_t size;
 	struct rpc_error error;
 
 	(void)state;
-	home_close(&home);
+	data_dir_close(&data_dir);
 	assert_int_equal(sim_fs_look(disk, "/n1/node", &bytes, &size), 0);
 	for (uint64_t at = 0; at < size; at++)
 		for (uint32_t bit = 0; bit < 8; bit++) {
@@ -113,19 +113,19 @@ static void test_every_damaged_bit_of_the_identity_is_noticed(void **state)
 			assert_non_null(strstr(error.text, "/n1/node: "));
 			sim_fs_flip_bit(disk, "/n1/node", at, bit);
 		}
-	home = must_open(1);
-	assert_int_equal(home_node_id(home), 0x1234);
-	home_close(&home);
+	data_dir = must_open(1);
+	assert_int_equal(data_dir_node_id(data_dir), 0x1234);
+	data_dir_close(&data_dir);
 }
 
 static void test_data_without_identity_is_no_new_node(void **state)
 {
-	struct home *home = must_open(1);
+	struct data_dir *data_dir = must_open(1);
 	struct rpc_error error;
 
 	(void)state;
-	assert_int_equal(home_ring_store(home, slice("document"), &error), 0);
-	home_close(&home);
+	assert_int_equal(data_dir_ring_store(data_dir, slice("document"), &error), 0);
+	data_dir_close(&data_dir);
 	assert_int_equal(sim_fs_table(disk)->unlink(sim_fs_table(disk), "/n1/node"), 0);
 	assert_int_equal(open_fails(&error), -EBADMSG);
 	assert_non_null(strstr(error.text, "/n1/node: missing, but /n1/ring is there"));
@@ -141,70 +141,70 @@ static int refuse_writes(void *arg, uint64_t index, enum sim_fs_call call, const
 static void test_a_full_disk_stops_new_nodes_only(void **state)
 {
 	struct rpc_error error;
-	struct home *home;
+	struct data_dir *data_dir;
 
 	(void)state;
 	sim_fs_set_hook(disk, refuse_writes, NULL);
 	assert_int_equal(open_fails(&error), -ENOSPC);
 	sim_fs_set_hook(disk, NULL, NULL);
-	home = must_open(7);
-	home_close(&home);
+	data_dir = must_open(7);
+	data_dir_close(&data_dir);
 	sim_fs_set_hook(disk, refuse_writes, NULL);
 	for (int start = 0; start < 2; start++) {
-		home = must_open(8);
-		assert_int_equal(home_node_id(home), 7);
-		assert_int_equal(home_incarnation(home), 2);
-		assert_int_equal(home_set_cluster(home, 5, &error), -ENOSPC);
-		home_close(&home);
+		data_dir = must_open(8);
+		assert_int_equal(data_dir_node_id(data_dir), 7);
+		assert_int_equal(data_dir_incarnation(data_dir), 2);
+		assert_int_equal(data_dir_set_cluster(data_dir, 5, &error), -ENOSPC);
+		data_dir_close(&data_dir);
 	}
 	sim_fs_set_hook(disk, NULL, NULL);
-	home = must_open(8);
-	assert_int_equal(home_incarnation(home), 2);
-	home_close(&home);
+	data_dir = must_open(8);
+	assert_int_equal(data_dir_incarnation(data_dir), 2);
+	data_dir_close(&data_dir);
 }
 
 /* The identity is read anew before it counts as damaged. */
 static void test_a_misread_identity_is_read_again(void **state)
 {
-	struct home *home = must_open(7);
+	struct data_dir *data_dir = must_open(7);
 
 	(void)state;
-	home_close(&home);
+	data_dir_close(&data_dir);
 	for (int kind = SIM_MISREAD_ONCE; kind <= SIM_MISREAD_CACHED; kind++) {
 		sim_fs_misread(disk, "/n1/node", 20, 4, (enum sim_misread)kind);
-		home = must_open(8);
-		assert_int_equal(home_node_id(home), 7);
-		home_close(&home);
+		data_dir = must_open(8);
+		assert_int_equal(data_dir_node_id(data_dir), 7);
+		data_dir_close(&data_dir);
 	}
 	assert_int_equal(sim_fs_misreads(disk), 2);
 }
 
 static void test_ring_is_kept(void **state)
 {
-	struct home *home = must_open(1);
+	struct data_dir *data_dir = must_open(1);
 	struct rpc_error error;
 	uint8_t *bytes;
 	size_t size;
 
 	(void)state;
-	assert_int_equal(home_ring_load(home, &bytes, &size, &error), 0);
-	assert_int_equal(home_ring_store(home, slice("first, and longer"), &error), 0);
-	assert_int_equal(home_ring_store(home, slice("second"), &error), 0);
-	home_close(&home);
-	home = must_open(1);
-	assert_int_equal(home_ring_load(home, &bytes, &size, &error), 1);
+	assert_int_equal(data_dir_ring_load(data_dir, &bytes, &size, &error), 0);
+	assert_int_equal(data_dir_ring_store(data_dir, slice("first, and longer"), &error), 0);
+	assert_int_equal(data_dir_ring_store(data_dir, slice("second"), &error), 0);
+	data_dir_close(&data_dir);
+	data_dir = must_open(1);
+	assert_int_equal(data_dir_ring_load(data_dir, &bytes, &size, &error), 1);
 	assert_slice_equal((struct rpc_slice){bytes, size}, slice("second"));
 	free(bytes);
-	home_close(&home);
+	data_dir_close(&data_dir);
 }
 
 static void test_a_missing_parent_is_named(void **state)
 {
 	struct rpc_error error;
-	struct home *home;
+	struct data_dir *data_dir;
 
 	(void)state;
-	assert_int_equal(home_open(sim_fs_table(disk), "/no/such", 1, &home, &error), -ENOENT);
+	assert_int_equal(data_dir_open(sim_fs_table(disk), "/no/such", 1, &data_dir, &error), -ENOENT);
 	assert_non_null(strstr(error.text, "/no/such: cannot be made"));
 }
 
@@ -217,31 +217,31 @@ struct progress {
 static void live(struct progress *progress)
 {
 	struct rpc_error error;
-	struct home *home;
+	struct data_dir *data_dir;
 
-	if (home_open(sim_fs_table(disk), "/n1", 7, &home, &error))
+	if (data_dir_open(sim_fs_table(disk), "/n1", 7, &data_dir, &error))
 		return;
-	progress->starts = home_incarnation(home);
-	progress->first = home_ring_store(home, slice("first"), &error) == 0;
-	progress->cluster = home_set_cluster(home, 3, &error) == 0;
-	progress->second = home_ring_store(home, slice("second"), &error) == 0;
-	home_close(&home);
+	progress->starts = data_dir_incarnation(data_dir);
+	progress->first = data_dir_ring_store(data_dir, slice("first"), &error) == 0;
+	progress->cluster = data_dir_set_cluster(data_dir, 3, &error) == 0;
+	progress->second = data_dir_ring_store(data_dir, slice("second"), &error) == 0;
+	data_dir_close(&data_dir);
 }
 
 static void check_after_crash(const struct progress *progress)
 {
 	struct rpc_error error;
-	struct home *home = must_open(8);
+	struct data_dir *data_dir = must_open(8);
 	uint8_t *bytes = NULL;
 	size_t size = 0;
-	int found = home_ring_load(home, &bytes, &size, &error);
+	int found = data_dir_ring_load(data_dir, &bytes, &size, &error);
 
 	/* The start count is what gossip orders incarnations by: none is ever given twice. */
-	assert_true(home_incarnation(home) > progress->starts);
+	assert_true(data_dir_incarnation(data_dir) > progress->starts);
 	if (progress->starts > 0)
-		assert_int_equal(home_node_id(home), 7);
+		assert_int_equal(data_dir_node_id(data_dir), 7);
 	if (progress->cluster)
-		assert_int_equal(home_cluster_id(home), 3);
+		assert_int_equal(data_dir_cluster_id(data_dir), 3);
 	assert_true(found >= (progress->first ? 1 : 0));
 	if (progress->second)
 		assert_slice_equal((struct rpc_slice){bytes, size}, slice("second"));
@@ -250,7 +250,7 @@ static void check_after_crash(const struct progress *progress)
 	else if (found > 0)
 		assert_slice_equal((struct rpc_slice){bytes, size}, slice("second"));
 	free(bytes);
-	home_close(&home);
+	data_dir_close(&data_dir);
 }
 
 /* H1 and durability: the power fails at every operation, and leaves every kind of rest. */

@@ -9,7 +9,7 @@
  *
  * DIR/ring is the ring document as ring_document_encode makes it, with a checksum of its own.
  */
-#include "node/home.h"
+#include "node/data_dir.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -24,7 +24,7 @@ enum {
 	DOCUMENT_SIZE_MAX = 8 * 1024 * 1024, /* bytes; 65,536 partitions and 1,024 members need 2 MiB */
 };
 
-struct home {
+struct data_dir {
 	const struct fs *fs;
 	char *directory, *lock_path, *node_path, *ring_path, *engine_path;
 	struct fs_file *lock;
@@ -51,9 +51,10 @@ static char *join(const char *directory, const char *name)
 /* ---- whole files -------------------------------------------------------------------------------------------- */
 
 /* H1. */
-static int replace_file(const struct home *home, const char *path, struct rpc_slice bytes, struct rpc_error *error_out)
+static int replace_file(const struct data_dir *data_dir, const char *path, struct rpc_slice bytes,
+			struct rpc_error *error_out)
 {
-	int status = fs_replace_file(home->fs, home->directory, path, bytes.data, bytes.size);
+	int status = fs_replace_file(data_dir->fs, data_dir->directory, path, bytes.data, bytes.size);
 
 	if (status)
 		return fail(error_out, status, "%s: cannot be written: %s; see to the disk and start again", path,
@@ -73,41 +74,42 @@ static int fail_reading(const char *path, int status, size_t size_max, struct rp
 
 /* ---- identity ----------------------------------------------------------------------------------------------- */
 
-static size_t render_identity(const struct home *home, uint64_t cluster_id, uint64_t starts,
+static size_t render_identity(const struct data_dir *data_dir, uint64_t cluster_id, uint64_t starts,
 			      char text[IDENTITY_SIZE_MAX])
 {
 	size_t size = (size_t)snprintf(text, IDENTITY_SIZE_MAX,
 				       "kvring node 1\nid %016" PRIx64 "\ncluster %016" PRIx64 "\nstarts %" PRIu64 "\n",
-				       home->node_id, cluster_id, starts);
+				       data_dir->node_id, cluster_id, starts);
 
 	size += (size_t)snprintf(text + size, IDENTITY_SIZE_MAX - size, "checksum %016" PRIx64 "\n",
 				 (uint64_t)XXH3_64bits(text, size));
 	return size;
 }
 
-static int store_identity(const struct home *home, uint64_t cluster_id, uint64_t starts, struct rpc_error *error_out)
+static int store_identity(const struct data_dir *data_dir, uint64_t cluster_id, uint64_t starts,
+			  struct rpc_error *error_out)
 {
 	char text[IDENTITY_SIZE_MAX];
-	size_t size = render_identity(home, cluster_id, starts, text);
+	size_t size = render_identity(data_dir, cluster_id, starts, text);
 
-	return replace_file(home, home->node_path, (struct rpc_slice){(uint8_t *)text, size}, error_out);
+	return replace_file(data_dir, data_dir->node_path, (struct rpc_slice){(uint8_t *)text, size}, error_out);
 }
 
-static int parse_identity(struct home *home, const char *text, struct rpc_error *error_out)
+static int parse_identity(struct data_dir *data_dir, const char *text, struct rpc_error *error_out)
 {
 	char again[IDENTITY_SIZE_MAX];
 	unsigned format = 0;
 	int fields = sscanf(text, "kvring node %u\nid %16" SCNx64 "\ncluster %16" SCNx64 "\nstarts %" SCNu64 "\n",
-			    &format, &home->node_id, &home->cluster_id, &home->starts);
+			    &format, &data_dir->node_id, &data_dir->cluster_id, &data_dir->starts);
 
 	if (fields == 4) /* what was read must write the same bytes, checksum included */
-		render_identity(home, home->cluster_id, home->starts, again);
-	if (fields == 4 && home->node_id != 0 && strcmp(again, text) == 0)
+		render_identity(data_dir, data_dir->cluster_id, data_dir->starts, again);
+	if (fields == 4 && data_dir->node_id != 0 && strcmp(again, text) == 0)
 		return 0;
 	return fail(error_out, -EBADMSG,
 		    "%s: damaged, or written by a newer kvnode: restore the file, or empty the directory to start a "
 		    "new node",
-		    home->node_path);
+		    data_dir->node_path);
 }
 
 static int note_data(void *arg, const char *name)
@@ -122,23 +124,23 @@ static int note_data(void *arg, const char *name)
 }
 
 /* A directory with data but without identity must not become a new node silently. */
-static int check_unused(const struct home *home, struct rpc_error *error_out)
+static int check_unused(const struct data_dir *data_dir, struct rpc_error *error_out)
 {
 	const char *found = NULL;
-	int status = home->fs->list(home->fs, home->directory, note_data, &found);
+	int status = data_dir->fs->list(data_dir->fs, data_dir->directory, note_data, &found);
 
 	if (status < 0)
-		return fail(error_out, status, "%s: cannot be listed: %s", home->directory, strerror(-status));
+		return fail(error_out, status, "%s: cannot be listed: %s", data_dir->directory, strerror(-status));
 	if (found)
 		return fail(
 			error_out, -EBADMSG,
 			"%s: missing, but %s/%s is there: restore the file, or empty the directory to start a new node",
-			home->node_path, home->directory, found);
+			data_dir->node_path, data_dir->directory, found);
 	return 0;
 }
 
 struct identity_reading {
-	struct home *home;
+	struct data_dir *data_dir;
 	struct rpc_error *error_out;
 };
 
@@ -147,33 +149,33 @@ static int check_identity(void *arg, const uint8_t *text, size_t size)
 	const struct identity_reading *reading = arg;
 
 	(void)size; /* a zero byte follows the text */
-	return parse_identity(reading->home, (const char *)text, reading->error_out);
+	return parse_identity(reading->data_dir, (const char *)text, reading->error_out);
 }
 
 /* The number of this start, durable before it is used. On a full disk the node starts all the same, to be read: should the next
  * start take the same number, gossip puts it right (refutation). */
-static int count_start(struct home *home, bool is_new, struct rpc_error *error_out)
+static int count_start(struct data_dir *data_dir, bool is_new, struct rpc_error *error_out)
 {
 	int status;
 
-	home->starts++;
-	status = store_identity(home, home->cluster_id, home->starts, error_out);
+	data_dir->starts++;
+	status = store_identity(data_dir, data_dir->cluster_id, data_dir->starts, error_out);
 	return status && (is_new || !fs_is_passing(status)) ? status : 0;
 }
 
-static int load_identity(struct home *home, uint64_t new_node_id, struct rpc_error *error_out)
+static int load_identity(struct data_dir *data_dir, uint64_t new_node_id, struct rpc_error *error_out)
 {
-	struct identity_reading reading = {home, error_out};
-	int status = fs_check_file(home->fs, home->node_path, IDENTITY_SIZE_MAX, check_identity, &reading);
+	struct identity_reading reading = {data_dir, error_out};
+	int status = fs_check_file(data_dir->fs, data_dir->node_path, IDENTITY_SIZE_MAX, check_identity, &reading);
 	bool is_new = status == -ENOENT;
 
 	if (is_new) {
-		home->node_id = new_node_id;
-		status = check_unused(home, error_out);
+		data_dir->node_id = new_node_id;
+		status = check_unused(data_dir, error_out);
 	} else if (status) {
-		return fail_reading(home->node_path, status, IDENTITY_SIZE_MAX, error_out);
+		return fail_reading(data_dir->node_path, status, IDENTITY_SIZE_MAX, error_out);
 	}
-	return status ? status : count_start(home, is_new, error_out);
+	return status ? status : count_start(data_dir, is_new, error_out);
 }
 
 /* ---- open and close ----------------------------------------------------------------------------------------- */
@@ -195,133 +197,134 @@ static int sync_parent(const struct fs *fs, const char *directory)
 	return status;
 }
 
-static int make_directory(const struct home *home, struct rpc_error *error_out)
+static int make_directory(const struct data_dir *data_dir, struct rpc_error *error_out)
 {
-	int status = home->fs->mkdir(home->fs, home->directory);
-	int synced = sync_parent(home->fs, home->directory); /* also when it was made before a crash */
+	int status = data_dir->fs->mkdir(data_dir->fs, data_dir->directory);
+	int synced = sync_parent(data_dir->fs, data_dir->directory); /* also when it was made before a crash */
 
 	if (!status)
 		status = synced;
 	if (status && status != -EEXIST)
 		return fail(error_out, status,
 			    "%s: cannot be made: %s; make the directory above it, writable for this user",
-			    home->directory, strerror(-status));
+			    data_dir->directory, strerror(-status));
 	return 0;
 }
 
-static int lock_directory(struct home *home, struct rpc_error *error_out)
+static int lock_directory(struct data_dir *data_dir, struct rpc_error *error_out)
 {
-	int status = home->fs->lock(home->fs, home->lock_path, &home->lock);
+	int status = data_dir->fs->lock(data_dir->fs, data_dir->lock_path, &data_dir->lock);
 
 	if (status == -EWOULDBLOCK)
 		return fail(error_out, status,
 			    "%s: another process uses this directory: stop it, or give this node its own",
-			    home->directory);
+			    data_dir->directory);
 	if (status == -ENOTDIR)
-		return fail(error_out, status, "%s: is a file: give the node a directory", home->directory);
+		return fail(error_out, status, "%s: is a file: give the node a directory", data_dir->directory);
 	if (status)
-		return fail(error_out, status, "%s: cannot be locked: %s", home->lock_path, strerror(-status));
+		return fail(error_out, status, "%s: cannot be locked: %s", data_dir->lock_path, strerror(-status));
 	return 0;
 }
 
-int home_open(const struct fs *fs, const char *directory, uint64_t new_node_id, struct home **out,
-	      struct rpc_error *error_out)
+int data_dir_open(const struct fs *fs, const char *directory, uint64_t new_node_id, struct data_dir **out,
+		  struct rpc_error *error_out)
 {
-	struct home *home = calloc(1, sizeof(*home));
+	struct data_dir *data_dir = calloc(1, sizeof(*data_dir));
 	int status;
 
 	*out = NULL;
-	if (!home)
+	if (!data_dir)
 		return -ENOMEM;
-	home->fs = fs;
-	home->directory = strdup(directory);
-	home->lock_path = join(directory, "lock");
-	home->node_path = join(directory, "node");
-	home->ring_path = join(directory, "ring");
-	home->engine_path = join(directory, "engine");
-	if (!home->directory || !home->lock_path || !home->node_path || !home->ring_path || !home->engine_path)
+	data_dir->fs = fs;
+	data_dir->directory = strdup(directory);
+	data_dir->lock_path = join(directory, "lock");
+	data_dir->node_path = join(directory, "node");
+	data_dir->ring_path = join(directory, "ring");
+	data_dir->engine_path = join(directory, "engine");
+	if (!data_dir->directory || !data_dir->lock_path || !data_dir->node_path || !data_dir->ring_path ||
+	    !data_dir->engine_path)
 		status = -ENOMEM;
 	else
-		status = make_directory(home, error_out);
+		status = make_directory(data_dir, error_out);
 	if (!status)
-		status = lock_directory(home, error_out);
+		status = lock_directory(data_dir, error_out);
 	if (!status)
-		status = load_identity(home, new_node_id, error_out);
+		status = load_identity(data_dir, new_node_id, error_out);
 	if (status)
-		home_close(&home);
-	*out = home;
+		data_dir_close(&data_dir);
+	*out = data_dir;
 	return status;
 }
 
-void home_close(struct home **home_in)
+void data_dir_close(struct data_dir **data_dir_in)
 {
-	struct home *home = *home_in;
+	struct data_dir *data_dir = *data_dir_in;
 
-	*home_in = NULL;
-	if (!home)
+	*data_dir_in = NULL;
+	if (!data_dir)
 		return;
-	if (home->lock)
-		home->fs->close(home->lock);
-	free(home->directory);
-	free(home->lock_path);
-	free(home->node_path);
-	free(home->ring_path);
-	free(home->engine_path);
-	free(home);
+	if (data_dir->lock)
+		data_dir->fs->close(data_dir->lock);
+	free(data_dir->directory);
+	free(data_dir->lock_path);
+	free(data_dir->node_path);
+	free(data_dir->ring_path);
+	free(data_dir->engine_path);
+	free(data_dir);
 }
 
-uint64_t home_node_id(const struct home *home)
+uint64_t data_dir_node_id(const struct data_dir *data_dir)
 {
-	return home->node_id;
+	return data_dir->node_id;
 }
 
-uint64_t home_cluster_id(const struct home *home)
+uint64_t data_dir_cluster_id(const struct data_dir *data_dir)
 {
-	return home->cluster_id;
+	return data_dir->cluster_id;
 }
 
-uint64_t home_incarnation(const struct home *home)
+uint64_t data_dir_incarnation(const struct data_dir *data_dir)
 {
-	return home->starts;
+	return data_dir->starts;
 }
 
-const char *home_engine_directory(const struct home *home)
+const char *data_dir_engine_directory(const struct data_dir *data_dir)
 {
-	return home->engine_path;
+	return data_dir->engine_path;
 }
 
-const char *home_ring_path(const struct home *home)
+const char *data_dir_ring_path(const struct data_dir *data_dir)
 {
-	return home->ring_path;
+	return data_dir->ring_path;
 }
 
-int home_set_cluster(struct home *home, uint64_t cluster_id, struct rpc_error *error_out)
+int data_dir_set_cluster(struct data_dir *data_dir, uint64_t cluster_id, struct rpc_error *error_out)
 {
 	int status;
 
-	if (cluster_id == home->cluster_id)
+	if (cluster_id == data_dir->cluster_id)
 		return 0;
-	if (home->cluster_id != 0 || cluster_id == 0)
+	if (data_dir->cluster_id != 0 || cluster_id == 0)
 		return fail(error_out, -EPERM,
 			    "%s: belongs to cluster %016" PRIx64 ", not %016" PRIx64
 			    ": give the node a directory of its own",
-			    home->directory, home->cluster_id, cluster_id);
-	status = store_identity(home, cluster_id, home->starts, error_out);
+			    data_dir->directory, data_dir->cluster_id, cluster_id);
+	status = store_identity(data_dir, cluster_id, data_dir->starts, error_out);
 	if (!status)
-		home->cluster_id = cluster_id;
+		data_dir->cluster_id = cluster_id;
 	return status;
 }
 
-int home_ring_store(struct home *home, struct rpc_slice document, struct rpc_error *error_out)
+int data_dir_ring_store(struct data_dir *data_dir, struct rpc_slice document, struct rpc_error *error_out)
 {
-	return replace_file(home, home->ring_path, document, error_out);
+	return replace_file(data_dir, data_dir->ring_path, document, error_out);
 }
 
-int home_ring_load(struct home *home, uint8_t **bytes_out, size_t *size_out, struct rpc_error *error_out)
+int data_dir_ring_load(struct data_dir *data_dir, uint8_t **bytes_out, size_t *size_out, struct rpc_error *error_out)
 {
-	int status = fs_read_file(home->fs, home->ring_path, DOCUMENT_SIZE_MAX, bytes_out, size_out);
+	int status = fs_read_file(data_dir->fs, data_dir->ring_path, DOCUMENT_SIZE_MAX, bytes_out, size_out);
 
 	if (status == -ENOENT)
 		return 0;
-	return status ? fail_reading(home->ring_path, status, DOCUMENT_SIZE_MAX, error_out) : 1;
+	return status ? fail_reading(data_dir->ring_path, status, DOCUMENT_SIZE_MAX, error_out) : 1;
 }

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Data directory of a node, apart from the engine's files.
+ *
+ *     DIR/lock       held while a process uses the directory
+ *     DIR/node       identity: node id, cluster id, start count; checksummed text, replaced atomically
+ *     DIR/ring       the encoded ring document, replaced atomically
+ *     DIR/engine/    the engine's directory
+ *
+ * Threading   open and close: one thread. data_dir_*_store: the gossip thread.
+ * Ownership   Borrows the file system.
+ * Errors      -EWOULDBLOCK another process uses the directory; -EBADMSG a damaged file; -EPERM it belongs to another
+ *             cluster; others as the file system gives. error_out says which file and what to do next. A full disk does
+ *             not stand in the way of opening a directory that has an identity.
+ * Invariants  H1 A file is whole: old or new, never a mixture (write temporary, sync, rename, sync the directory).
+ */
+#ifndef KVRING_NODE_DATA_DIR_H
+#define KVRING_NODE_DATA_DIR_H
+
+#include "engine/fs.h"
+#include "rpc/rpc.h"
+
+struct data_dir;
+
+/* Creates what is missing. new_node_id: taken when the directory is new (random, chosen by the caller). */
+RPC_OK int data_dir_open(const struct fs *, const char *directory, uint64_t new_node_id, struct data_dir **out,
+			 struct rpc_error *error_out);
+void data_dir_close(struct data_dir **);
+uint64_t data_dir_node_id(const struct data_dir *);
+uint64_t data_dir_cluster_id(const struct data_dir *); /* 0: in none yet */
+uint64_t
+data_dir_incarnation(const struct data_dir *); /* starts so far, this one included; durable unless the disk is full */
+const char *data_dir_engine_directory(const struct data_dir *);
+const char *data_dir_ring_path(const struct data_dir *); /* for texts */
+/* Once set it cannot change: -EPERM. */
+RPC_OK int data_dir_set_cluster(struct data_dir *, uint64_t cluster_id, struct rpc_error *error_out);
+RPC_OK int data_dir_ring_store(struct data_dir *, struct rpc_slice document, struct rpc_error *error_out);
+/* 1 and the bytes (malloc'ed), 0 when there is none. */
+RPC_OK int data_dir_ring_load(struct data_dir *, uint8_t **bytes_out, size_t *size_out, struct rpc_error *error_out);
+
+#endif
