@@ -185,10 +185,31 @@ static struct under_way *free_place(struct exchange_queue *queue)
 	return NULL;
 }
 
+/* Their coordinator goes on to the next owner, and so a forward that leaves now would be one attempt too many: after this
+ * process was stopped, for one. */
+static void fail_expired_forwards(struct exchange_queue *queue, uint64_t now_us, struct arena *arena,
+				  struct message_list *answers)
+{
+	struct message_list waiting = queue->waiting;
+	struct message *question;
+	if (queue->method != METHOD_FORWARD)
+		return;
+	queue->waiting = (struct message_list){0};
+	while ((question = message_list_take(&waiting)) != NULL) {
+		if (question->deadline_us <= now_us)
+			fail_one(question, REPLICA_UNREACHABLE, arena, answers);
+		else
+			message_list_add(&queue->waiting, question);
+	}
+}
+
 bool exchange_pack(struct exchange *self, uint32_t queue_index, uint64_t now_us, uint64_t sent_us, struct arena *arena,
 		   struct exchange_batch *out, struct message_list *answers)
 {
 	struct exchange_queue *queue = &self->queues[queue_index];
+	fail_expired_forwards(queue, now_us, arena, answers);
+	if (queue->waiting.count == 0)
+		return false;
 	struct under_way *batch = free_place(queue);
 	struct arena *scratch = arena_create(SCRATCH_SIZE, SIZE_MAX);
 	uint32_t count = codec_peer_fitting(queue->waiting.first, self->options.batch_max);

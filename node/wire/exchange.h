@@ -77,8 +77,8 @@ void exchange_ask(struct exchange *, struct message *question, struct arena *, s
  * refused as far as possible. */
 bool exchange_next(struct exchange *, uint32_t *queue_out, uint64_t *peer_out);
 /* Makes a batch of the first questions of the queue, whose budget is what their deadlines leave now. sent_us: rpc_sent_us
- * of now, by which the peer tells how long it was under way. False: memory is out, and all that waited there are answered
- * by REPLICA_OVERLOADED. */
+ * of now, by which the peer tells how long it was under way. Forwards whose deadline has passed are not sent, and answered
+ * by REPLICA_UNREACHABLE. False: none was left, or memory is out, and all that waited there are answered. */
 bool exchange_pack(struct exchange *, uint32_t queue, uint64_t now_us, uint64_t sent_us, struct arena *,
 		   struct exchange_batch *out, struct message_list *answers);
 /* Nothing can be sent to this peer: all that wait in the queue are answered. */

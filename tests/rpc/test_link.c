@@ -210,6 +210,34 @@ static void test_request_is_answered_later_by_another_thread(void **state)
 	assert_null(desk.server);
 }
 
+/* A request that waited on its way, in the sockets of a stopped process for one, is as old as its sender's clock says. */
+static void test_a_request_is_received_when_it_was_sent(void **state)
+{
+	(void)state;
+	enum { WAITED_US = 700 * 1000, SLACK_US = 300 * 1000 };
+	struct desk desk;
+	struct caller caller;
+	struct request requests[3];
+	char address[32];
+	desk_open(&desk, 0, address);
+	caller_open_connected(&caller, address, 8);
+	for (unsigned i = 0; i < 3; i++) {
+		struct rpc_request head = {.protocol_version = RPC_PROTOCOL_VERSION, .method = slice_of("m")};
+		struct rpc_message *message;
+		uint64_t before_us = rpc_now_us();
+		head.sent_us = rpc_sent_us() - (i == 1 ? WAITED_US : 0);
+		assert_int_equal(rpc_request_encode(&head, NULL, &message), 0);
+		assert_int_equal(request_start(&requests[i], caller.link, message, TEST_TIMEOUT_MS), 0);
+		struct rpc_call *call = desk_take(&desk, i);
+		uint64_t expected_us = before_us - (i == 1 ? WAITED_US : 0);
+		assert_in_range(call->received_us, expected_us - SLACK_US, expected_us + SLACK_US);
+		answer(call);
+		request_expect_answer(&requests[i], "m");
+	}
+	rpc_link_close(&caller.link);
+	rpc_server_close(&desk.server);
+}
+
 static void test_answers_may_come_in_any_order(void **state)
 {
 	(void)state;
@@ -778,6 +806,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_request_is_answered_later_by_another_thread),
+		cmocka_unit_test(test_a_request_is_received_when_it_was_sent),
 		cmocka_unit_test(test_answers_may_come_in_any_order),
 		cmocka_unit_test(test_every_request_completes_exactly_once_under_load),
 		cmocka_unit_test(test_no_answer_in_time_is_etimedout_and_a_late_answer_is_dropped),

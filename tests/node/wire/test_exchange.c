@@ -375,6 +375,47 @@ static void test_budgets_of_time(void **state)
 }
 
 /* A batch's time is that of its own questions, not of those that stay behind. */
+/* Each forward has its own share of a deadline; one that has passed while it waited is not sent any more. */
+static void test_forwards_keep_their_own_deadlines(void **state)
+{
+	struct desk *desk = *state;
+	struct exchange_batch batch;
+	struct rpc_request request;
+	struct rpc_error why;
+	struct exchange_incoming *incoming;
+	struct message_list questions = {0};
+	struct message *question;
+	uint32_t queue;
+	uint64_t peer;
+	ask_with(desk, MESSAGE_FORWARD, PEER, 0);
+	ask_with(desk, MESSAGE_FORWARD, PEER, 300);
+	ask_with(desk, MESSAGE_FORWARD, PEER, 900);
+	assert_true(pack(desk, &batch));
+	question = message_list_take(&desk->answers);
+	assert_int_equal(question->correlation, 1);
+	assert_int_equal(question->forwarded.result.outcome, OUTCOME_REFUSED);
+	message_free(question);
+	assert_int_equal(rpc_request_decode(rpc_message_bytes(batch.request), &request, &why), 0);
+	assert_int_equal(request.sent_us, NOW_US);
+	assert_int_equal(request.deadline_ms, 900);
+	assert_int_equal(
+		exchange_accept(batch.method, &request, PEER, NOW_US + 900000, NULL, &incoming, &questions, &why), 0);
+	assert_int_equal(questions.count, 2);
+	for (uint64_t ms = 300; (question = message_list_take(&questions)) != NULL; ms = 900) {
+		assert_int_equal(question->deadline_us, NOW_US + ms * 1000);
+		message_free(question);
+	}
+	exchange_incoming_free(incoming);
+	rpc_message_free(batch.request);
+	assert_int_equal(complete(desk, batch.number, -ETIMEDOUT, (struct rpc_slice){0}), -ETIMEDOUT);
+	message_list_free(&desk->answers);
+	ask_with(desk, MESSAGE_FORWARD, PEER, 0);
+	assert_true(exchange_next(&desk->exchange, &queue, &peer));
+	assert_false(exchange_pack(&desk->exchange, queue, NOW_US, NOW_US, desk->arena, &batch, &desk->answers));
+	assert_int_equal(desk->answers.count, 1);
+	assert_false(exchange_next(&desk->exchange, &queue, &peer));
+}
+
 static void test_batches_have_a_size(void **state)
 {
 	struct desk *desk = *state;
@@ -479,6 +520,7 @@ int main(void)
 		DESK_TEST(test_refusing_a_queue),
 		DESK_TEST(test_failures_by_type),
 		DESK_TEST(test_budgets_of_time),
+		DESK_TEST(test_forwards_keep_their_own_deadlines),
 		DESK_TEST(test_batches_have_a_size),
 		DESK_TEST(test_more_peers_than_room_at_first),
 		DESK_TEST(test_a_batch_answers_what_it_can),
