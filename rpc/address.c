@@ -83,6 +83,12 @@ int address_to_url(const char *address, bool listening, char url_out[RPC_URL_MAX
 	return 0;
 }
 
+bool address_has_name(const char *address)
+{
+	size_t host_size = (size_t)(strrchr(address, ':') - address);
+	return address[0] != '[' && strspn(address, "0123456789.") < host_size;
+}
+
 int rpc_address_check(const char *address, struct rpc_error *error_out)
 {
 	char url[RPC_URL_MAX];

@@ -7,6 +7,7 @@
  * Lifetime  A neighbour lives until on_closed; the bus and its dialers wait for theirs.
  */
 #include "rpc/connection.h"
+#include "rpc/deadline.h"
 #include "rpc/dialer.h"
 #include "rpc/listener.h"
 
@@ -19,6 +20,8 @@
 enum {
 	BUS_QUEUE_MAX = 1024 * 1024, /* bytes to send, per connection; one message may exceed it */
 	BUS_CONNECTIONS_MAX = 1024,  /* accepted; those we dial are not counted */
+	BUS_SWEEP_MS = 100,          /* between looks at who is silent */
+	BUS_HELLO_MS = 1000,         /* until a neighbour that took our connection has said hello */
 };
 
 struct bus_dialer {
@@ -43,6 +46,8 @@ struct rpc_bus {
 	struct listener *listener;
 	uint16_t port;
 	struct bus_dialer *dialers; /* owned by the main thread */
+	struct deadline_watch sweep;
+	bool swept; /* owned by the main thread */
 
 	/* shared, under lock */
 	pthread_mutex_t lock;
@@ -110,6 +115,7 @@ static bool neighbour_add(struct rpc_bus *bus, struct bus_dialer *dialer, nng_st
 		.peer = CONNECTION_BUS,
 		.message_max = bus->options.message_max,
 		.queue_max = BUS_QUEUE_MAX,
+		.handshake_ms = dialer != NULL ? BUS_HELLO_MS : 0,
 		.events = &bus_events,
 		.arg = n,
 	};
@@ -218,6 +224,32 @@ void rpc_bus_hang_up(struct rpc_bus *bus, const char *address)
 		dialer_hang_up(bus, at);
 }
 
+/* ---- silence ------------------------------------------------------------------------------------------------------ */
+
+static bool on_sweep(void *arg)
+{
+	struct rpc_bus *bus = arg;
+	uint64_t silence_us = (uint64_t)bus->options.silence_ms * 1000, now_us = rpc_now_us();
+	pthread_mutex_lock(&bus->lock);
+	for (struct neighbour *n = bus->neighbours; n != NULL; n = n->next)
+		if (n->dialer != NULL && n->open && now_us > connection_heard_us(n->connection) + silence_us)
+			connection_close(n->connection); /* its dialer dials anew */
+	pthread_mutex_unlock(&bus->lock);
+	return true;
+}
+
+static int sweep_start(struct rpc_bus *bus)
+{
+	if (bus->options.silence_ms == 0)
+		return 0;
+	bus->sweep = (struct deadline_watch){.check = on_sweep, .arg = bus, .period_us = BUS_SWEEP_MS * 1000};
+	int error = deadline_watch_add(&bus->sweep);
+	bus->swept = error == 0;
+	if (bus->swept)
+		deadline_watch_arm(&bus->sweep);
+	return error;
+}
+
 /* ---- open and close ---------------------------------------------------------------------------------------------- */
 
 static void on_accepted(void *arg, nng_stream *stream)
@@ -254,6 +286,11 @@ int rpc_bus_open(const struct rpc_bus_options *options, struct rpc_bus **out, st
 		}
 		bus->port = listener_port(bus->listener);
 	}
+	int error = sweep_start(bus);
+	if (error < 0) {
+		rpc_bus_close(&bus);
+		return error_set(error_out, error, "cannot start a thread: %s", strerror(-error));
+	}
 	*out = bus; /* before the first event */
 	if (bus->listener != NULL)
 		listener_start(bus->listener);
@@ -271,6 +308,8 @@ void rpc_bus_close(struct rpc_bus **pointer)
 	if (bus == NULL)
 		return;
 	*pointer = NULL;
+	if (bus->swept)
+		deadline_watch_remove(&bus->sweep);
 	listener_close(&bus->listener);
 	while (bus->dialers != NULL)
 		dialer_hang_up(bus, &bus->dialers);

@@ -18,8 +18,9 @@ enum {
 struct connection {
 	struct connection_options options;
 	nng_stream *stream;
-	size_t id_size;         /* of each frame: 4, or 0 on a bus */
-	atomic_uint references; /* holders, and one for each direction that is alive */
+	_Atomic uint64_t heard_us; /* see connection_heard_us */
+	size_t id_size;            /* of each frame: 4, or 0 on a bus */
+	atomic_uint references;    /* holders, and one for each direction that is alive */
 
 	/* Held shared to start an operation on the stream, exclusively to close it: NNG 1.5.2 never ends an operation
 	 * that is started on a closed stream. */
@@ -41,6 +42,7 @@ struct connection {
 	struct rpc_message *out_large; /* goes after the buffer */
 	nng_iov out_iov[2];
 	unsigned out_iov_count;
+	bool out_waited; /* the last write found the socket's buffer full: the next one that ends does so by the peer's doing */
 
 	/* shared, under lock */
 	pthread_mutex_t lock;
@@ -80,6 +82,9 @@ int connection_create(nng_stream *stream, const struct connection_options *optio
 	}
 	c->options = *options;
 	c->stream = stream;
+	if (c->options.handshake_ms == 0)
+		c->options.handshake_ms = CONNECTION_HANDSHAKE_MS;
+	atomic_init(&c->heard_us, rpc_now_us());
 	c->id_size = options->protocol == CONNECTION_BUS ? 0 : ID_SIZE;
 	c->queue_last = &c->queue_first;
 	atomic_init(&c->references, 1);
@@ -219,6 +224,16 @@ static bool advance_out(struct connection *c, size_t written)
 	return c->out_iov[0].iov_len > 0;
 }
 
+static void heard(struct connection *c)
+{
+	atomic_store_explicit(&c->heard_us, rpc_now_us(), memory_order_relaxed);
+}
+
+uint64_t connection_heard_us(const struct connection *c)
+{
+	return atomic_load_explicit(&c->heard_us, memory_order_relaxed);
+}
+
 static void on_sent(void *arg)
 {
 	struct connection *c = arg;
@@ -226,7 +241,10 @@ static void on_sent(void *arg)
 		send_failed(c);
 		return;
 	}
-	if (advance_out(c, nng_aio_count(c->send_aio))) {
+	if (c->out_waited)
+		heard(c);
+	c->out_waited = advance_out(c, nng_aio_count(c->send_aio));
+	if (c->out_waited) {
 		write_out(c);
 		return;
 	}
@@ -413,7 +431,7 @@ static void receive(struct connection *c)
 	bool open = !c->gate_closed;
 	if (open) {
 		nng_aio_set_iov(c->receive_aio, 1, &iov);
-		nng_aio_set_timeout(c->receive_aio, !c->handshaken ? CONNECTION_HANDSHAKE_MS
+		nng_aio_set_timeout(c->receive_aio, !c->handshaken ? (nng_duration)c->options.handshake_ms
 						    : inside       ? CONNECTION_STALL_MS
 								   : NNG_DURATION_INFINITE);
 		nng_stream_recv(c->stream, c->receive_aio);
@@ -466,10 +484,12 @@ static void on_received(void *arg)
 	} else if (nng_aio_result(c->receive_aio) != 0 || count == 0) {
 		receive_ended(c);
 		return;
-	} else if (c->partial != NULL) {
-		c->partial_size += count;
 	} else {
-		c->in_end += count;
+		heard(c);
+		if (c->partial != NULL)
+			c->partial_size += count;
+		else
+			c->in_end += count;
 	}
 	read_on(c);
 }

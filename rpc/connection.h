@@ -30,7 +30,7 @@ enum {
 	CONNECTION_BUFFER_SIZE = 64 * 1024,     /* bytes, for each direction */
 	CONNECTION_COPY_MAX = 16 * 1024,        /* bytes; larger messages are written from where they are */
 	CONNECTION_QUEUE_MAX = 4 * 1024 * 1024, /* bytes, see N3; one message may exceed it */
-	CONNECTION_HANDSHAKE_MS = 10 * 1000,    /* until the eight bytes are there */
+	CONNECTION_HANDSHAKE_MS = 10 * 1000,    /* until the eight bytes are there, unless the options say otherwise */
 	CONNECTION_STALL_MS = 30 * 1000,        /* without a byte in the midst of a message */
 };
 
@@ -47,7 +47,8 @@ struct connection_options {
 	uint16_t protocol; /* ours */
 	uint16_t peer;     /* the only one accepted */
 	size_t message_max;
-	size_t queue_max; /* bytes: connection_offer drops what does not fit; of no use to connection_send */
+	size_t queue_max;      /* bytes: connection_offer drops what does not fit; of no use to connection_send */
+	uint32_t handshake_ms; /* until the peer's eight bytes are there; 0: CONNECTION_HANDSHAKE_MS */
 	const struct connection_events *events;
 	void *arg;
 };
@@ -63,6 +64,9 @@ void connection_send(struct connection *, uint32_t id, struct rpc_message *);
 bool connection_offer(struct connection *, struct rpc_message *);
 /* Bytes that wait for the peer to read, without what is being written. */
 size_t connection_queued_size(struct connection *);
+/* When the peer last gave a sign of life (CLOCK_MONOTONIC): bytes arrived, or room came free in a full socket buffer because it had
+ * acknowledged what was sent. */
+uint64_t connection_heard_us(const struct connection *);
 void connection_resume(struct connection *);
 /* Begins the end: on_closed follows. */
 void connection_close(struct connection *);

@@ -5,6 +5,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <time.h>
+#include "rpc/rpc.h"
 
 static struct {
 	pthread_mutex_t life; /* held while the thread is started or stopped */
@@ -16,32 +17,58 @@ static struct {
 	atomic_bool stopping;
 } deadlines = {.life = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* True while any watch is armed. */
-static bool check_all(void)
+/* Under lock: when the first armed watch is due; UINT64_MAX when none is armed. */
+static uint64_t earliest_locked(void)
 {
-	bool any = false;
+	uint64_t earliest_us = UINT64_MAX;
+	for (struct deadline_watch *watch = deadlines.watches; watch != NULL; watch = watch->next)
+		if (atomic_load(&watch->armed) && watch->next_us < earliest_us)
+			earliest_us = watch->next_us;
+	return earliest_us;
+}
+
+static uint64_t earliest(void)
+{
+	pthread_mutex_lock(&deadlines.lock);
+	uint64_t earliest_us = earliest_locked();
+	pthread_mutex_unlock(&deadlines.lock);
+	return earliest_us;
+}
+
+/* Checks what is armed and due. Returns when the next watch is due. */
+static uint64_t check_all(uint64_t now_us)
+{
 	pthread_mutex_lock(&deadlines.lock);
 	for (struct deadline_watch *watch = deadlines.watches; watch != NULL; watch = watch->next) {
-		if (!atomic_load(&watch->armed))
+		if (!atomic_load(&watch->armed) || watch->next_us > now_us)
 			continue;
 		/* Disarmed before the check: what is armed during it stays armed. */
 		atomic_store(&watch->armed, false);
 		if (watch->check(watch->arg))
 			atomic_store(&watch->armed, true);
-		any |= atomic_load(&watch->armed);
+		watch->next_us = watch->period_us == 0 ? 0 : now_us + watch->period_us;
 	}
+	uint64_t next_us = earliest_locked();
 	pthread_mutex_unlock(&deadlines.lock);
-	return any;
+	return next_us;
 }
 
-static bool any_armed(void)
+/* Until then, or until something is armed that may be due before. */
+static void sleep_until(uint64_t until_us)
 {
-	bool any = false;
-	pthread_mutex_lock(&deadlines.lock);
-	for (struct deadline_watch *watch = deadlines.watches; watch != NULL; watch = watch->next)
-		any |= atomic_load(&watch->armed);
-	pthread_mutex_unlock(&deadlines.lock);
-	return any;
+	struct timespec until = {(time_t)(until_us / 1000000), (long)(until_us % 1000000) * 1000};
+	/* Says that it sleeps, then looks once more: whoever arms does it in the other order. */
+	atomic_store(&deadlines.idle, true);
+	bool woken = false;
+	if (earliest() >= until_us && !atomic_load(&deadlines.stopping)) {
+		if (until_us == UINT64_MAX)
+			woken = sem_wait(&deadlines.wake) == 0;
+		else
+			woken = sem_clockwait(&deadlines.wake, CLOCK_MONOTONIC, &until) == 0;
+	}
+	/* Whoever took `idle` from us posts: that post is ours to consume, or the next sleep would not be one. */
+	if (!woken && !atomic_exchange(&deadlines.idle, false))
+		sem_wait(&deadlines.wake);
 }
 
 static void *run(void *arg)
@@ -50,14 +77,10 @@ static void *run(void *arg)
 	(void)arg;
 	while (!atomic_load(&deadlines.stopping)) {
 		nanosleep(&tick, NULL);
-		if (check_all())
-			continue;
-		/* Says that it sleeps, then looks once more: whoever arms does it in the other order. */
-		atomic_store(&deadlines.idle, true);
-		bool stay = any_armed() || atomic_load(&deadlines.stopping);
-		/* Whoever took `idle` from us posts: that post is ours to consume, or the next sleep would not be one. */
-		if (!stay || !atomic_exchange(&deadlines.idle, false))
-			sem_wait(&deadlines.wake);
+		uint64_t now_us = rpc_now_us();
+		uint64_t next_us = check_all(now_us);
+		if (next_us > now_us + DEADLINE_TICK_MS * 1000)
+			sleep_until(next_us);
 	}
 	return NULL;
 }

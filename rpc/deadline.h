@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Deadline: one thread that looks every few milliseconds whether requests have waited too long.
+/* Deadline: one thread that looks every few milliseconds whether requests have waited too long, and every second or so whether
+ * connections have.
  *
  * Instead of a timer per request: arming a timer at every request costs more than the request, and NNG 1.5.2's own timer
  * thread turns without sleeping in the last millisecond of every wait (measured: a quarter of a busy node's processor time).
- * While no request is under way the thread sleeps.
+ * While no request is under way the thread sleeps, until the next watch with a period is due.
  *
  * Threading   add and remove: where links are opened and closed. arm: any thread. check runs on the deadline thread.
  * Ownership   The watch is the caller's; it stays until remove, which waits for a check that runs.
@@ -14,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stdatomic.h>
+#include <stdint.h>
 
 enum { DEADLINE_TICK_MS = 5 };
 
@@ -21,13 +23,15 @@ struct deadline_watch {
 	/* Ends what is overdue; false when nothing is under way any more. Must not add or remove watches. */
 	bool (*check)(void *arg);
 	void *arg;
+	uint64_t period_us; /* between checks; 0: DEADLINE_TICK_MS */
+	uint64_t next_us;   /* the earliest time of the next check; the thread's */
 	atomic_bool armed;
 	struct deadline_watch *next; /* under the list's lock */
 };
 
 __attribute__((warn_unused_result)) int deadline_watch_add(struct deadline_watch *);
 void deadline_watch_remove(struct deadline_watch *);
-/* Something is under way: check is called every DEADLINE_TICK_MS until it returns false. */
+/* Something is under way: check is called once each period until it returns false. */
 void deadline_watch_arm(struct deadline_watch *);
 
 #endif

@@ -6,7 +6,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { DIAL_MS = 5000 }; /* for a peer that does not even refuse */
+enum {
+	/* For a peer that does not even refuse. A new dial is better than a long one: the kernel sends its second SYN after one second and
+	 * its third after three, so that a dial from before the heal of a black hole would wait long after it. */
+	DIAL_MS = 1000,
+	DIAL_SLOWLY_MS = 6000, /* one dial in so many, for a host whose name takes long to resolve */
+	DIAL_SLOWLY_EACH = 4,
+};
 
 enum dialer_state {
 	DIALER_STOPPED,
@@ -19,14 +25,36 @@ struct dialer {
 	struct dialer_options options;
 	nng_stream_dialer *nng;
 	nng_aio *aio;
+	/* Of its own: in NNG 1.5.2 an aio that has slept once ends every later operation that times out as if it had succeeded. */
+	nng_aio *pause_aio;
 
 	/* shared, under lock */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	enum dialer_state state;
+	bool by_name;   /* the host is a name, not an address; constant */
+	unsigned dials; /* since the last success */
 	unsigned backoff_ms;
+	uint32_t random; /* for jitter */
 	bool stopping;
 };
+
+/* Under lock. Half of the backoff and a random part of the other half: those who lost the same peer do not come back together. */
+static nng_duration next_pause(struct dialer *d)
+{
+	d->random ^= d->random << 13;
+	d->random ^= d->random >> 17;
+	d->random ^= d->random << 5;
+	unsigned pause_ms = d->backoff_ms / 2 + d->random % (d->backoff_ms / 2);
+	d->backoff_ms = d->backoff_ms < RPC_RECONNECT_MAX_MS / 2 ? d->backoff_ms * 2 : RPC_RECONNECT_MAX_MS;
+	return (nng_duration)pause_ms;
+}
+
+static nng_duration dial_limit(struct dialer *d)
+{
+	d->dials++;
+	return d->by_name && d->dials % DIAL_SLOWLY_EACH == 0 ? DIAL_SLOWLY_MS : DIAL_MS;
+}
 
 /* Under lock: dials, or waits first; not when stopping. */
 static void dial(struct dialer *d, bool pause)
@@ -36,28 +64,34 @@ static void dial(struct dialer *d, bool pause)
 		pthread_cond_signal(&d->changed);
 	} else if (pause) {
 		d->state = DIALER_PAUSING;
-		nng_aio_set_timeout(d->aio, NNG_DURATION_INFINITE);
-		nng_sleep_aio((nng_duration)d->backoff_ms, d->aio);
-		d->backoff_ms *= 2;
-		if (d->backoff_ms > RPC_RECONNECT_MAX_MS)
-			d->backoff_ms = RPC_RECONNECT_MAX_MS;
+		nng_sleep_aio(next_pause(d), d->pause_aio);
 	} else {
 		d->state = DIALER_DIALING;
-		nng_aio_set_timeout(d->aio, DIAL_MS);
+		nng_aio_set_timeout(d->aio, dial_limit(d));
 		nng_stream_dialer_dial(d->nng, d->aio);
 	}
 }
 
-static void on_aio(void *arg)
+static void on_paused(void *arg)
 {
 	struct dialer *d = arg;
 	pthread_mutex_lock(&d->lock);
-	bool dialled = d->state == DIALER_DIALING;
-	bool connected = dialled && nng_aio_result(d->aio) == 0;
+	dial(d, false);
+	pthread_mutex_unlock(&d->lock);
+}
+
+static void on_dialled(void *arg)
+{
+	struct dialer *d = arg;
+	int code = nng_aio_result(d->aio);
+	bool connected = code == 0;
+	pthread_mutex_lock(&d->lock);
+	if (code == NNG_ETIMEDOUT)
+		d->backoff_ms = RPC_RECONNECT_MIN_MS; /* the dial itself was the pause */
 	if (connected)
 		d->state = DIALER_CONNECTED;
 	else
-		dial(d, dialled);
+		dial(d, true);
 	pthread_mutex_unlock(&d->lock);
 	if (connected && !d->options.on_stream(d->options.arg, nng_aio_get_output(d->aio, 0)))
 		dialer_again(d);
@@ -75,6 +109,7 @@ void dialer_succeeded(struct dialer *d)
 {
 	pthread_mutex_lock(&d->lock);
 	d->backoff_ms = RPC_RECONNECT_MIN_MS;
+	d->dials = 0;
 	pthread_mutex_unlock(&d->lock);
 }
 
@@ -89,7 +124,9 @@ int dialer_create(const struct dialer_options *options, struct dialer **out, str
 		return error_set(error_out, -ENOMEM, "out of memory");
 	d->options = *options;
 	d->options.address = NULL; /* the caller's text */
+	d->by_name = address_has_name(options->address);
 	d->backoff_ms = RPC_RECONNECT_MIN_MS;
+	d->random = (uint32_t)(rpc_now_us() ^ (uintptr_t)d >> 4) | 1;
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_cond_init(&d->changed, NULL);
 	int code = nng_stream_dialer_alloc(&d->nng, url);
@@ -98,7 +135,9 @@ int dialer_create(const struct dialer_options *options, struct dialer **out, str
 	if (code == 0)
 		code = nng_stream_dialer_set_bool(d->nng, NNG_OPT_TCP_KEEPALIVE, true);
 	if (code == 0)
-		code = nng_aio_alloc(&d->aio, on_aio, d);
+		code = nng_aio_alloc(&d->aio, on_dialled, d);
+	if (code == 0)
+		code = nng_aio_alloc(&d->pause_aio, on_paused, d);
 	if (code != 0) {
 		dialer_destroy(&d);
 		return error_set(error_out, error_from_nng(code), "cannot dial %s: %s", url, nng_strerror(code));
@@ -119,7 +158,7 @@ void dialer_stop(struct dialer *d)
 	pthread_mutex_lock(&d->lock);
 	d->stopping = true;
 	if (d->state == DIALER_DIALING || d->state == DIALER_PAUSING)
-		nng_aio_cancel(d->aio);
+		nng_aio_cancel(d->state == DIALER_DIALING ? d->aio : d->pause_aio);
 	while (d->state != DIALER_STOPPED)
 		pthread_cond_wait(&d->changed, &d->lock);
 	pthread_mutex_unlock(&d->lock);
@@ -134,6 +173,8 @@ void dialer_destroy(struct dialer **pointer)
 	*pointer = NULL;
 	if (d->aio != NULL)
 		nng_aio_free(d->aio); /* waits for its callback */
+	if (d->pause_aio != NULL)
+		nng_aio_free(d->pause_aio);
 	if (d->nng != NULL) {
 		nng_stream_dialer_close(d->nng);
 		nng_stream_dialer_free(d->nng);

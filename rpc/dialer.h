@@ -2,9 +2,9 @@
 /* Dialer: one peer, dialled again whenever its connection goes.
  *
  *       start                     on_stream                 dialer_again
- *     --------> DIALING ---------------------> CONNECTED --------------> PAUSING --(50 ms to 1 s)--> DIALING
+ *     --------> DIALING ---------------------> CONNECTED --------------> PAUSING --(25 ms to 1 s)--> DIALING
  *                  |                                                        ^
- *                  +--------------------------------------------------------+  refused, unreachable, no memory
+ *                  +--------------------------------------------------------+  refused, unreachable, no answer in 1 s, no memory
  *
  * Threading   create, start, stop, destroy: main thread only. on_stream runs on NNG's threads. again and succeeded: any
  *             thread.

@@ -12,6 +12,9 @@ enum {
 	RPC_RECONNECT_MAX_MS = 1000,
 };
 
+/* Answered by every server of this room at once, whatever its node does: a sign of life. Node and clients never see it. */
+#define RPC_METHOD_PING "kvring.v1.Health/Ping"
+
 /* Room for what a frame has in front of the message: its length and, in request/reply, the request id. */
 enum { MESSAGE_HEAD_SIZE = 12 };
 

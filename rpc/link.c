@@ -22,6 +22,10 @@ enum {
 	SLOT_BITS = 16, /* of the id: the slot; the top bit is set, the rest counts */
 	SLOT_COUNT_MAX = 1 << SLOT_BITS,
 	ENDED_AT_ONCE = 64,
+	PING_ID = UINT32_MAX,     /* of no slot: its answer finds nobody, and has been heard */
+	HELLO_MS = 1000,          /* until a peer that took the connection has said hello */
+	SWEEP_MS = 100,           /* between looks at the connection, where silence matters */
+	KEEPALIVE_MS = 30 * 1000, /* an idle connection is tried that often, before a request has to find out */
 };
 
 struct slot {
@@ -35,13 +39,16 @@ struct rpc_link {
 	struct rpc_link_options options;
 	struct dialer *dialer;
 	struct deadline_watch watch;
-	bool watched;          /* owned by the main thread */
-	atomic_bool connected; /* open for requests; written under lock */
+	struct deadline_watch sweep; /* of the connection's silence */
+	bool watched, swept;         /* owned by the main thread */
+	atomic_bool connected;       /* open for requests; written under lock */
 
 	/* shared, under lock */
 	pthread_mutex_t lock;
 	struct connection *connection; /* a reference, from the dial to on_closed */
 	bool closing;
+	uint64_t asked_us;  /* since when there is something to answer; without meaning while there is not */
+	uint64_t pinged_us; /* when a sign of life was last asked for; 0: not on this connection */
 	unsigned outstanding;
 	struct slot *slots;
 	unsigned slots_used; /* those above were never taken */
@@ -58,7 +65,7 @@ static void pending_end(struct rpc_pending *pending, int status, struct rpc_mess
 }
 
 /* Under lock. */
-static struct slot *slot_take(struct rpc_link *link)
+static struct slot *slot_take(struct rpc_link *link, uint64_t now_us)
 {
 	struct slot *slot = link->free_slots;
 	if (slot != NULL) {
@@ -71,7 +78,8 @@ static struct slot *slot_take(struct rpc_link *link)
 		link->slots_used++;
 	}
 	slot->id = UINT32_C(0x80000000) | (slot->id + SLOT_COUNT_MAX);
-	link->outstanding++;
+	if (link->outstanding++ == 0)
+		link->asked_us = now_us;
 	return slot;
 }
 
@@ -113,20 +121,70 @@ static bool on_tick(void *arg)
 	return under_way;
 }
 
+/* ---- silence ----------------------------------------------------------------------------------------------------- */
+
+static void ping(struct connection *connection)
+{
+	static const char method[] = RPC_METHOD_PING;
+	struct rpc_request head = {
+		.protocol_version = RPC_PROTOCOL_VERSION,
+		.method = {(const uint8_t *)method, sizeof(method) - 1},
+	};
+	struct rpc_message *request;
+	if (rpc_request_encode(&head, NULL, &request) == 0) /* else out of memory: the next look tries again */
+		connection_send(connection, PING_ID, request);
+}
+
+/* Under lock. True: ask for a sign of life. */
+static bool is_quiet(struct rpc_link *link, uint64_t now_us)
+{
+	uint64_t silence_us = (uint64_t)link->options.silence_ms * 1000;
+	uint64_t heard_us = connection_heard_us(link->connection);
+	bool pinged = link->pinged_us > heard_us;
+	if (!pinged && link->outstanding == 0)
+		return now_us > heard_us + KEEPALIVE_MS * 1000;
+	uint64_t since_us = link->outstanding > 0 ? link->asked_us : link->pinged_us;
+	if (since_us < heard_us)
+		since_us = heard_us;
+	if (now_us > since_us + silence_us)
+		connection_close(link->connection); /* on_closed dials anew */
+	return !pinged && now_us > since_us + silence_us / 3;
+}
+
+static bool on_sweep(void *arg)
+{
+	struct rpc_link *link = arg;
+	struct connection *connection = NULL;
+	uint64_t now_us = rpc_now_us();
+	pthread_mutex_lock(&link->lock);
+	if (atomic_load(&link->connected) && is_quiet(link, now_us)) {
+		connection = connection_ref(link->connection);
+		link->pinged_us = now_us;
+	}
+	pthread_mutex_unlock(&link->lock);
+	if (connection != NULL) {
+		ping(connection);
+		connection_unref(connection);
+	}
+	return true;
+}
+
+/* ---- calls ------------------------------------------------------------------------------------------------------- */
+
 int rpc_link_call(struct rpc_link *link, struct rpc_message *request, uint32_t timeout_ms, struct rpc_pending *pending)
 {
 	assert(pending->done != NULL);
-	uint64_t deadline_us = rpc_now_us() + (uint64_t)timeout_ms * 1000;
+	uint64_t now_us = rpc_now_us();
 	pthread_mutex_lock(&link->lock);
 	bool open = atomic_load(&link->connected) && !link->closing;
-	struct slot *slot = open ? slot_take(link) : NULL;
+	struct slot *slot = open ? slot_take(link, now_us) : NULL;
 	if (slot == NULL) {
 		pthread_mutex_unlock(&link->lock);
 		rpc_message_free(request);
 		return open ? -EAGAIN : -EHOSTUNREACH;
 	}
 	slot->pending = pending;
-	slot->deadline_us = deadline_us;
+	slot->deadline_us = now_us + (uint64_t)timeout_ms * 1000;
 	uint32_t id = slot->id;
 	struct connection *connection = connection_ref(link->connection);
 	/* Under the lock: as soon as it is released, the request may end and the link be closed. */
@@ -153,6 +211,7 @@ static void on_open(void *arg, struct connection *connection)
 	dialer_succeeded(link->dialer);
 	pthread_mutex_lock(&link->lock);
 	atomic_store(&link->connected, true);
+	link->pinged_us = 0;
 	pthread_mutex_unlock(&link->lock);
 	tell_connection(link, true);
 }
@@ -199,6 +258,7 @@ static bool on_stream(void *arg, nng_stream *stream)
 		.protocol = CONNECTION_REQ,
 		.peer = CONNECTION_REP,
 		.message_max = link->options.message_max,
+		.handshake_ms = HELLO_MS,
 		.events = &link_events,
 		.arg = link,
 	};
@@ -230,9 +290,31 @@ static void link_free(struct rpc_link *link)
 	free(link);
 }
 
+static int watch_link(struct rpc_link *link)
+{
+	int error = deadline_watch_add(&link->watch);
+	link->watched = error == 0;
+	if (error < 0 || link->options.silence_ms == 0)
+		return error;
+	error = deadline_watch_add(&link->sweep);
+	link->swept = error == 0;
+	if (link->swept)
+		deadline_watch_arm(&link->sweep);
+	return error;
+}
+
+static void unwatch_link(struct rpc_link *link)
+{
+	if (link->swept)
+		deadline_watch_remove(&link->sweep);
+	if (link->watched)
+		deadline_watch_remove(&link->watch);
+	link->swept = link->watched = false;
+}
+
 int rpc_link_open(const struct rpc_link_options *options, struct rpc_link **out, struct rpc_error *error_out)
 {
-	assert(options->message_max > 0 && options->outstanding_max > 0 && options->outstanding_max <= SLOT_COUNT_MAX);
+	assert(options->message_max > 0 && options->outstanding_max > 0 && options->outstanding_max < SLOT_COUNT_MAX);
 	struct rpc_link *link = calloc(1, sizeof(*link));
 	struct slot *slots = calloc(options->outstanding_max, sizeof(*slots));
 	if (link == NULL || slots == NULL) {
@@ -248,15 +330,16 @@ int rpc_link_open(const struct rpc_link_options *options, struct rpc_link **out,
 	int status = dialer_create(&dialer, &link->dialer, error_out);
 	if (status == 0) {
 		link->watch = (struct deadline_watch){.check = on_tick, .arg = link};
-		status = deadline_watch_add(&link->watch);
+		link->sweep = (struct deadline_watch){.check = on_sweep, .arg = link, .period_us = SWEEP_MS * 1000};
+		status = watch_link(link);
 		if (status < 0)
 			error_set(error_out, status, "cannot start a thread: %s", strerror(-status));
 	}
 	if (status < 0) {
+		unwatch_link(link);
 		link_free(link);
 		return status;
 	}
-	link->watched = true;
 	*out = link; /* before the first event */
 	dialer_start(link->dialer);
 	return 0;
@@ -271,9 +354,7 @@ void rpc_link_stop(struct rpc_link *link)
 	pthread_mutex_unlock(&link->lock);
 	dialer_stop(link->dialer);
 	/* The deadline thread may still be about to call the done of what it has taken from the table. */
-	if (link->watched)
-		deadline_watch_remove(&link->watch);
-	link->watched = false;
+	unwatch_link(link);
 }
 
 void rpc_link_close(struct rpc_link **pointer)

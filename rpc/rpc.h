@@ -134,7 +134,10 @@ struct rpc_pending {
 struct rpc_link_options {
 	const char *address; /* HOST:PORT; it may be down, and is dialled again until close */
 	size_t message_max;
-	uint32_t outstanding_max; /* up to 65,536 */
+	uint32_t outstanding_max; /* up to 65,535 */
+	/* A peer that has questions and says nothing for so long is asked for a sign of life, which its rpc room gives however busy the
+	 * node is; without one the connection is closed and dialled anew. 0: waits as long as TCP does. */
+	uint32_t silence_ms;
 	/* Optional, on an NNG thread: the connection came (true) or went. */
 	void (*on_connection)(void *arg, bool connected);
 	void *arg;
@@ -158,6 +161,9 @@ struct rpc_bus;
 struct rpc_bus_options {
 	const char *address; /* HOST:PORT to listen on; NULL: dial only */
 	size_t message_max;
+	/* A neighbour that we have dialled and that says nothing for so long is dialled anew; for a bus on which everybody speaks all the
+	 * time. 0: waits as long as TCP does. */
+	uint32_t silence_ms;
 	/* Owns the message. Several may run at once, one for each connection. */
 	void (*on_message)(void *arg, struct rpc_message *);
 	void *arg;

@@ -21,6 +21,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PING_SIZE_MAX = 64 }; /* bytes */
+
 struct server_call {
 	struct rpc_call call;
 	struct rpc_server *server;
@@ -185,10 +187,27 @@ static uint64_t sent_by_our_clock(struct client *client, const struct rpc_messag
 	return received_us > age_us ? received_us - age_us : 0;
 }
 
+/* A link's question whether somebody is there is answered here: the receiver may be too busy to say so. */
+static bool answer_ping(struct connection *connection, uint32_t id, struct rpc_message *message)
+{
+	struct rpc_request request;
+	if (message->size > PING_SIZE_MAX || rpc_request_decode(rpc_message_bytes(message), &request, NULL) < 0 ||
+	    !rpc_method_is(request.method, RPC_METHOD_PING))
+		return false;
+	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION, .code = RPC_CODE_OK};
+	struct rpc_message *response;
+	rpc_message_free(message);
+	if (rpc_response_encode(&head, NULL, &response) == 0)
+		connection_send(connection, id, response);
+	return true;
+}
+
 static bool on_message(void *arg, struct connection *connection, uint32_t id, struct rpc_message *message)
 {
 	struct client *client = arg;
 	struct rpc_server *s = client->server;
+	if (answer_ping(connection, id, message))
+		return true;
 	pthread_mutex_lock(&s->lock);
 	struct server_call *call = s->closing ? NULL : call_take(s);
 	bool rest = call != NULL && rest_if_full(client);

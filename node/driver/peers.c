@@ -64,6 +64,7 @@ int peers_set(struct peers *self, uint64_t node_id, const char *address, struct 
 		.address = address,
 		.message_max = RPC_PEER_MESSAGE_MAX,
 		.outstanding_max = LIMIT_PEER_OUTSTANDING,
+		.silence_ms = LIMIT_PEER_SILENCE_MS,
 	};
 	struct rpc_link *link;
 	int error = rpc_link_open(&options, &link, error_out);

@@ -167,7 +167,8 @@ static int open_sockets(struct runtime *self, const struct runtime_options *opti
 {
 	struct rpc_bus_options bus = {
 		.address = options->bus_listen,
-		.message_max = RPC_CLIENT_MESSAGE_MAX,
+		.message_max = LIMIT_BUS_MESSAGE_SIZE,
+		.silence_ms = LIMIT_PEER_SILENCE_MS, /* every node speaks each round, which is shorter */
 		.on_message = inbound_on_bus,
 		.arg = self,
 	};

@@ -9,7 +9,7 @@
 #include "proto/kv.pb-c.h"
 
 enum {
-	BUS_ROWS_MAX = 256,             /* rows per bus message: above it a random sample */
+	BUS_ROWS_MAX = 80,              /* rows (of up to 780 bytes) per bus message; above it a random sample */
 	EXCHANGE_ROUNDS = 4,            /* rounds between push-pulls */
 	REDRAW_ROUNDS = 64,             /* rounds between changes of a bus link */
 	PUSH_MAX = 3,                   /* documents pushed per round */

@@ -23,8 +23,11 @@ enum {
 	LIMIT_OPERATIONS = 65536,                /* coordinator: operations in flight, per actor */
 	LIMIT_PEER_BATCH_SIZE = 4 * 1024 * 1024, /* bytes per message to a peer, unless one object is larger */
 	LIMIT_PEER_BATCH_OPERATIONS = 4096,
-	LIMIT_PEER_OUTSTANDING = 1024,        /* batches under way to one peer, of all workers */
-	LIMIT_PEER_QUEUE = 65536,             /* questions of one worker that wait for one peer, per method */
+	LIMIT_PEER_OUTSTANDING = 1024, /* batches under way to one peer, of all workers */
+	LIMIT_PEER_QUEUE = 65536,      /* questions of one worker that wait for one peer, per method */
+	LIMIT_PEER_SILENCE_MS =
+		1500, /* a peer that owes answers and gives no sign of life for so long is dialled anew */
+	LIMIT_BUS_MESSAGE_SIZE = 64 * 1024,   /* bytes; BUS_ROWS_MAX rows of gossip take less, and every event does */
 	LIMIT_OBJECT_SIZE = 48 * 1024 * 1024, /* bytes encoded: siblings together; fits one peer message */
 	LIMIT_DEADLINE_MS = 60000,            /* longest deadline a client may ask for */
 };

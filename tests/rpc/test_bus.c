@@ -44,7 +44,7 @@ static void station_open(struct station *station, uint16_t port)
 	*station = (struct station){.heard = LATCH_INIT, .lock = PTHREAD_MUTEX_INITIALIZER};
 	char address[32];
 	snprintf(address, sizeof(address), "127.0.0.1:%u", port);
-	struct rpc_bus_options options = {address, BUS_MESSAGE_MAX, on_message, station};
+	struct rpc_bus_options options = {address, BUS_MESSAGE_MAX, .on_message = on_message, .arg = station};
 	struct rpc_error error = {""};
 	int status = rpc_bus_open(&options, &station->bus, &error);
 	if (status < 0)
@@ -163,7 +163,7 @@ static void test_bad_addresses_are_refused(void **state)
 	struct station a;
 	station_open(&a, 0);
 	assert_int_equal(rpc_bus_dial(a.bus, "nonsense"), -EINVAL);
-	struct rpc_bus_options options = {a.address, BUS_MESSAGE_MAX, on_message, &a};
+	struct rpc_bus_options options = {a.address, BUS_MESSAGE_MAX, .on_message = on_message, .arg = &a};
 	struct rpc_bus *other = NULL;
 	struct rpc_error error = {""};
 	assert_int_equal(rpc_bus_open(&options, &other, &error), -EADDRINUSE);
@@ -230,7 +230,7 @@ static void ignore(void *arg, struct rpc_message *message)
 /* The other process: listens where it is told, says its port on standard output, and speaks without pause. */
 static int neighbour_main(const char *address)
 {
-	struct rpc_bus_options options = {address, BUS_MESSAGE_MAX, ignore, NULL};
+	struct rpc_bus_options options = {address, BUS_MESSAGE_MAX, .on_message = ignore};
 	struct station station = {.heard = LATCH_INIT};
 	if (rpc_bus_open(&options, &station.bus, NULL) < 0)
 		return 1;
@@ -283,7 +283,7 @@ static void test_a_killed_neighbour_is_found_again(void **state)
 {
 	(void)state;
 	struct station a = {.heard = LATCH_INIT};
-	struct rpc_bus_options options = {NULL, BUS_MESSAGE_MAX, on_any_message, &a};
+	struct rpc_bus_options options = {NULL, BUS_MESSAGE_MAX, .on_message = on_any_message, .arg = &a};
 	uint16_t port = 0;
 	char address[32];
 	pthread_t speaker;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Whatever a peer does, and however it leaves: no connection, file or thread of the server outlives it, and the server closes in bounded
  * time while peers of every kind are still there. */
 #include <arpa/inet.h>

@@ -219,7 +219,7 @@ static void test_nngs_bus_socket_dials_ours(void **state)
 {
 	(void)state;
 	struct ear ear = {.lock = PTHREAD_MUTEX_INITIALIZER, .count = LATCH_INIT};
-	struct rpc_bus_options options = {"127.0.0.1:0", TEST_MESSAGE_MAX, on_bus, &ear};
+	struct rpc_bus_options options = {"127.0.0.1:0", TEST_MESSAGE_MAX, .on_message = on_bus, .arg = &ear};
 	struct rpc_bus *bus;
 	char url[64];
 	assert_int_equal(rpc_bus_open(&options, &bus, NULL), 0);
@@ -236,7 +236,7 @@ static void test_our_bus_dials_nngs_socket(void **state)
 {
 	(void)state;
 	struct ear ear = {.lock = PTHREAD_MUTEX_INITIALIZER, .count = LATCH_INIT};
-	struct rpc_bus_options options = {NULL, TEST_MESSAGE_MAX, on_bus, &ear};
+	struct rpc_bus_options options = {NULL, TEST_MESSAGE_MAX, .on_message = on_bus, .arg = &ear};
 	struct rpc_bus *bus;
 	nng_listener listener;
 	int port;
@@ -364,7 +364,7 @@ static void test_the_bus_speaks_bus0_on_the_wire(void **state)
 	static const uint8_t sent[14] = {0, 0, 0, 0, 0, 0, 0, 6, 0x08, 1, 0x12, 2, 'h', 'i'};
 	static const uint8_t too_long[8] = {0, 0, 0, 0, 0, 5, 0, 0};
 	struct ear ear = {.lock = PTHREAD_MUTEX_INITIALIZER, .count = LATCH_INIT};
-	struct rpc_bus_options options = {"127.0.0.1:0", TEST_MESSAGE_MAX, on_bus, &ear};
+	struct rpc_bus_options options = {"127.0.0.1:0", TEST_MESSAGE_MAX, .on_message = on_bus, .arg = &ear};
 	struct rpc_bus *bus;
 	uint8_t got[14];
 	assert_int_equal(rpc_bus_open(&options, &bus, NULL), 0);
