@@ -19,9 +19,11 @@
 
 enum {
 	BUS_QUEUE_MAX = 1024 * 1024, /* bytes to send, per connection; one message may exceed it */
-	BUS_CONNECTIONS_MAX = 1024,  /* accepted; those we dial are not counted */
-	BUS_SWEEP_MS = 100,          /* between looks at who is silent */
-	BUS_HELLO_MS = 1000,         /* until a neighbour that took our connection has said hello */
+	BUS_UNHEARD_SIZE =
+		64 * 1024, /* bytes of one neighbour that wait for the receiver, besides two of the longest messages */
+	BUS_CONNECTIONS_MAX = 1024, /* accepted; those we dial are not counted */
+	BUS_SWEEP_MS = 100,         /* between looks at who is silent */
+	BUS_HELLO_MS = 1000,        /* until a neighbour that took our connection has said hello */
 };
 
 struct bus_dialer {
@@ -37,6 +39,7 @@ struct neighbour {
 	struct rpc_bus *bus;
 	struct bus_dialer *dialer;     /* NULL: it dialled us */
 	struct connection *connection; /* a reference */
+	struct rpc_quota *unheard;     /* what it said and the receiver has not yet freed */
 	bool open;                     /* has shaken hands */
 	struct neighbour *next, **previous;
 };
@@ -76,7 +79,14 @@ static bool on_message(void *arg, struct connection *connection, uint32_t id, st
 	struct neighbour *n = arg;
 	(void)connection;
 	(void)id;
-	n->bus->options.on_message(n->bus->options.arg, message);
+	if (rpc_quota_take(n->unheard, message)) {
+		n->bus->options.on_message(n->bus->options.arg, message);
+		return true;
+	}
+	rpc_message_free(message);
+	pthread_mutex_lock(&n->bus->lock);
+	n->bus->counts.unheard++;
+	pthread_mutex_unlock(&n->bus->lock);
 	return true;
 }
 
@@ -94,6 +104,7 @@ static void on_closed(void *arg, struct connection *connection)
 	pthread_cond_signal(&bus->changed);
 	pthread_mutex_unlock(&bus->lock); /* without a dialer, the bus may be gone from here on */
 	connection_unref(connection);
+	rpc_quota_unref(n->unheard);
 	free(n);
 	if (dialer != NULL)
 		dialer_again(dialer->dialer); /* last: once stopped, the dialer may be gone, and the bus */
@@ -105,7 +116,10 @@ static const struct connection_events bus_events = {on_open, on_message, on_clos
 static bool neighbour_add(struct rpc_bus *bus, struct bus_dialer *dialer, nng_stream *stream)
 {
 	struct neighbour *n = calloc(1, sizeof(*n));
-	if (n == NULL) {
+	if (n != NULL)
+		n->unheard = rpc_quota_create(BUS_UNHEARD_SIZE + 2 * bus->options.message_max);
+	if (n == NULL || n->unheard == NULL) {
+		free(n);
 		nng_stream_close(stream);
 		nng_stream_free(stream);
 		return false;
@@ -120,6 +134,7 @@ static bool neighbour_add(struct rpc_bus *bus, struct bus_dialer *dialer, nng_st
 		.arg = n,
 	};
 	if (connection_create(stream, &options, &n->connection) < 0) {
+		rpc_quota_unref(n->unheard);
 		free(n);
 		return false;
 	}

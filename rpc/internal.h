@@ -21,6 +21,7 @@ enum { MESSAGE_HEAD_SIZE = 12 };
 /* Head and bytes lie side by side, so that one piece of memory is what goes on the wire. */
 struct rpc_message {
 	struct rpc_message *next; /* in the queue of a connection */
+	struct rpc_quota *quota;  /* what it counts against until it is freed; NULL: nothing */
 	size_t size;              /* of bytes */
 	uint8_t head[MESSAGE_HEAD_SIZE];
 	uint8_t bytes[];
@@ -30,6 +31,13 @@ struct rpc_message {
 
 /* NULL when memory is out. */
 struct rpc_message *rpc_message_create(size_t size);
+
+/* Bytes of messages that a receiver has not yet freed. */
+struct rpc_quota;
+struct rpc_quota *rpc_quota_create(size_t bytes_max);
+void rpc_quota_unref(struct rpc_quota *);
+/* False when the message does not fit: it counts nowhere then. */
+bool rpc_quota_take(struct rpc_quota *, struct rpc_message *);
 
 /* error.c */
 

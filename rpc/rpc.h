@@ -164,7 +164,8 @@ struct rpc_bus_options {
 	/* A neighbour that we have dialled and that says nothing for so long is dialled anew; for a bus on which everybody speaks all the
 	 * time. 0: waits as long as TCP does. */
 	uint32_t silence_ms;
-	/* Owns the message. Several may run at once, one for each connection. */
+	/* Owns the message. Several may run at once, one for each connection. A neighbour of which too many messages wait to be freed is not
+	 * heard: its newest are dropped and counted. */
 	void (*on_message)(void *arg, struct rpc_message *);
 	void *arg;
 };
@@ -182,6 +183,7 @@ void rpc_bus_send(struct rpc_bus *, struct rpc_message *);
 
 struct rpc_bus_counts {
 	uint64_t dropped; /* since open: messages that found a full queue, for each connection */
+	uint64_t unheard; /* since open: messages of a neighbour that said more than the receiver takes */
 	uint64_t connections_refused;
 	uint32_t connections;
 };

@@ -33,7 +33,7 @@ static long futex(int32_t *word, int operation, int32_t value, const struct time
 void mailbox_init(struct mailbox *mailbox)
 {
 	for (int kind = 0; kind < MAIL_KINDS; kind++)
-		__cds_wfcq_init(&mailbox->queues[kind].head, &mailbox->queues[kind].tail);
+		mail_queue_init(&mailbox->queues[kind]);
 	mailbox->asleep = 0;
 	mailbox->nudged = mailbox->stopping = false;
 }
@@ -55,10 +55,15 @@ void mailbox_wake(struct mailbox *mailbox)
 		futex(&mailbox->asleep, FUTEX_WAKE_PRIVATE, 1, NULL);
 }
 
+void mail_queue_init(struct mail_queue *queue)
+{
+	__cds_wfcq_init(&queue->head, &queue->tail);
+}
+
 bool mailbox_take(struct mailbox *mailbox, enum mail_kind kind, struct mail_queue *taken)
 {
 	struct mail_queue *queue = &mailbox->queues[kind];
-	__cds_wfcq_init(&taken->head, &taken->tail);
+	mail_queue_init(taken);
 	return __cds_wfcq_splice_blocking(&taken->head, &taken->tail, &queue->head, &queue->tail) !=
 	       CDS_WFCQ_RET_SRC_EMPTY;
 }

@@ -2,7 +2,7 @@
 /* Mailbox: what other threads leave for a worker.
  *
  * One wait-free queue per kind of mail (liburcu wfcqueue: many producers, one consumer), and a futex to sleep on. The
- * queues are typed, so that no tag is needed; the order between kinds does not matter to anyone.
+ * queues are typed, so that no tag is needed. Mail of one kind keeps its order; between kinds the consumer chooses.
  *
  * Threading   mailbox_put, mailbox_wake, mailbox_nudge: any thread. mailbox_take and mailbox_wait: the one consumer.
  * Ownership   What is put belongs to the consumer.
@@ -43,6 +43,7 @@ void mailbox_put(struct mailbox *, enum mail_kind, struct cds_wfcq_node *);
 void mailbox_wake(struct mailbox *);
 /* Moves everything of one kind to `taken` (initialized here); false when there is nothing. */
 bool mailbox_take(struct mailbox *, enum mail_kind, struct mail_queue *taken);
+void mail_queue_init(struct mail_queue *);                 /* empty: mail_next finds nothing */
 struct cds_wfcq_node *mail_next(struct mail_queue *taken); /* NULL at the end */
 /* Ends the consumer's sleep, or the next one if it is awake. */
 void mailbox_nudge(struct mailbox *);

@@ -15,6 +15,9 @@
 enum {
 	ARENA_SIZE = 64 * 1024 - 256, /* bytes: one batch or a few; below malloc's mmap threshold */
 	ARENA_USED_MAX = 48 * 1024,   /* bytes: then the next batch begins a new one */
+	TURN_US = 5 * 1000,           /* of mail, and again of local messages, before timers are looked at */
+	TURN_CHUNK = 16,              /* pieces of mail of one kind before the next kind has its turn */
+	TURN_ROUNDS = 32,             /* of all kinds: answers are encoded after the mail, which takes time too */
 	LOCAL_STEPS_MAX = 4096,       /* of messages between its own actors in one batch: others wait for it too */
 };
 
@@ -178,11 +181,14 @@ static void receive(struct worker *self, struct message *message)
  * keeps the worker awake. */
 static void deliver_local(struct worker *self)
 {
+	uint64_t until_us = self->now_us + TURN_US;
 	deliver(self);
-	for (uint32_t steps = 0; self->local.count > 0 && steps < LOCAL_STEPS_MAX; steps++) {
+	for (uint32_t steps = 0; self->local.count > 0 && steps < LOCAL_STEPS_MAX && self->now_us < until_us; steps++) {
 		receive(self, message_list_take(&self->local));
 		deliver(self);
+		self->now_us = rpc_now_us();
 	}
+	self->left_over = self->local.count > 0;
 }
 
 static void flush(struct worker *self)
@@ -195,31 +201,72 @@ static void flush(struct worker *self)
 
 static void end_commit(struct worker *, struct commit_mail *);
 
+static void handle(struct worker *self, enum mail_kind kind, struct cds_wfcq_node *node)
+{
+	switch (kind) {
+	case MAIL_PENDING:
+		outbound_complete(self, caa_container_of(node, struct rpc_pending, mail));
+		break;
+	case MAIL_MESSAGE:
+		receive(self, caa_container_of(node, struct message, mail));
+		break;
+	case MAIL_CALL:
+		inbound_call(self, caa_container_of(node, struct rpc_call, mail));
+		break;
+	case MAIL_BUS:
+		inbound_bus(self, caa_container_of(node, struct bus_mail, mail));
+		break;
+	case MAIL_JOB:
+		step_job(caa_container_of(node, struct job_mail, mail));
+		break;
+	case MAIL_COMMIT:
+		end_commit(self, caa_container_of(node, struct commit_mail, mail));
+		break;
+	case MAIL_KINDS:
+		break;
+	}
+}
+
+/* What was begun goes on before more is begun: no calls while messages of the last batch are left over. */
+static struct cds_wfcq_node *next_mail(struct worker *self, enum mail_kind kind)
+{
+	if (kind == MAIL_CALL && self->left_over)
+		return NULL;
+	struct cds_wfcq_node *node = mail_next(&self->taken[kind]);
+	if (node == NULL && mailbox_take(&self->mailbox, kind, &self->taken[kind]))
+		node = mail_next(&self->taken[kind]);
+	return node;
+}
+
+/* Each piece of mail is judged by the time at which it is looked at, not by when the batch began. */
+static bool handle_some(struct worker *self, enum mail_kind kind, uint64_t until_us)
+{
+	for (unsigned i = 0; i < TURN_CHUNK; i++) {
+		struct cds_wfcq_node *node = self->now_us < until_us ? next_mail(self, kind) : NULL;
+		if (node == NULL)
+			return i > 0;
+		handle(self, kind, node);
+		self->now_us = rpc_now_us();
+	}
+	return true;
+}
+
+/* True when there was mail. The kinds take turns, and the batch takes no more after TURN_US or TURN_ROUNDS: a flood of one
+ * kind holds up neither the others, nor timers, nor what this batch has to send. The rest waits in `taken`. */
 static bool drain(struct worker *self)
 {
-	struct mail_queue taken;
-	struct cds_wfcq_node *node;
-	bool any = false;
-	if (mailbox_take(&self->mailbox, MAIL_PENDING, &taken))
-		while ((node = mail_next(&taken)) != NULL && (any = true))
-			outbound_complete(self, caa_container_of(node, struct rpc_pending, mail));
-	if (mailbox_take(&self->mailbox, MAIL_MESSAGE, &taken))
-		while ((node = mail_next(&taken)) != NULL && (any = true))
-			receive(self, caa_container_of(node, struct message, mail));
-	if (mailbox_take(&self->mailbox, MAIL_CALL, &taken))
-		while ((node = mail_next(&taken)) != NULL && (any = true))
-			inbound_call(self, caa_container_of(node, struct rpc_call, mail));
-	if (mailbox_take(&self->mailbox, MAIL_BUS, &taken))
-		while ((node = mail_next(&taken)) != NULL && (any = true))
-			inbound_bus(self, caa_container_of(node, struct bus_mail, mail));
-	if (mailbox_take(&self->mailbox, MAIL_JOB, &taken))
-		while ((node = mail_next(&taken)) != NULL && (any = true))
-			step_job(caa_container_of(node, struct job_mail, mail));
+	uint64_t until_us = self->now_us + TURN_US;
+	bool any = false, more = true;
+	unsigned rounds = 0;
+	self->first_kind = (self->first_kind + 1) % MAIL_COMMIT;
+	while (more && self->now_us < until_us && rounds++ < TURN_ROUNDS) {
+		more = false;
+		for (unsigned i = 0; i < MAIL_COMMIT; i++)
+			more |= handle_some(self, (self->first_kind + i) % MAIL_COMMIT, until_us);
+		any |= more;
+	}
 	/* Last: the commit that follows it then holds all of the above. */
-	if (mailbox_take(&self->mailbox, MAIL_COMMIT, &taken))
-		while ((node = mail_next(&taken)) != NULL && (any = true))
-			end_commit(self, caa_container_of(node, struct commit_mail, mail));
-	return any;
+	return handle_some(self, MAIL_COMMIT, UINT64_MAX) || any;
 }
 
 /* ---- group commit (engine.md) --------------------------------------------------------------------------------------- */
@@ -300,13 +347,14 @@ static void begin_batch(struct worker *self)
 static bool batch(struct worker *self)
 {
 	begin_batch(self);
+	uint64_t start_us = self->now_us;
 	bool worked = self->local.count > 0;
 	worked |= drain(self);
 	worked |= step_timers(self);
 	if (!worked)
 		return false;
 	end_batch(self);
-	atomic_fetch_add_explicit(&self->busy_us, rpc_now_us() - self->now_us, memory_order_relaxed);
+	atomic_fetch_add_explicit(&self->busy_us, rpc_now_us() - start_us, memory_order_relaxed);
 	return true;
 }
 
@@ -356,6 +404,8 @@ int worker_init(struct worker *self, struct runtime *runtime, uint32_t slot, uin
 {
 	*self = (struct worker){.runtime = runtime, .slot = slot};
 	mailbox_init(&self->mailbox);
+	for (int kind = 0; kind < MAIL_KINDS; kind++)
+		mail_queue_init(&self->taken[kind]);
 	exchange_init(&self->exchange, &(struct exchange_options){0});
 	self->to_wake = calloc(worker_count, sizeof(struct worker *));
 	self->actors = calloc(actor_count, sizeof(struct hosted *));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Worker: the production driver of actors: a thread, a mailbox, a timer (event.h says what a driver does).
  *
- * Which actors a worker hosts is the placement's matter (placement.h). A worker drains its mailbox as one batch, steps each
+ * Which actors a worker hosts is the placement's matter (placement.h). A worker handles its mail for a few milliseconds as one batch, steps each
  * event, ends the batch for the actors that worked, and delivers: to actors that it hosts through a list of its own, to
  * others of this node through their workers' mailboxes, to other nodes as one message per peer and kind (outbound.h), to
  * clients as replies (inbound.h). So batches need no timer and cost no latency when there is little to do, and grow by
@@ -55,8 +55,11 @@ struct worker {
 	struct message_list local; /* to actors that it hosts itself */
 	uint32_t next_coordinator; /* whose turn among those it hosts */
 	struct exchange exchange;
-	uint64_t now_us, now_ms; /* of this batch */
-	struct worker **to_wake; /* whose mailboxes got something in this batch */
+	bool left_over;                      /* local messages of the last batch */
+	struct mail_queue taken[MAIL_KINDS]; /* out of the mailbox, not yet handled */
+	unsigned first_kind;                 /* whose turn comes first in this batch */
+	uint64_t now_us, now_ms;             /* of what is being handled; of this batch */
+	struct worker **to_wake;             /* whose mailboxes got something in this batch */
 	uint32_t to_wake_count;
 	struct notes notes;
 

@@ -219,6 +219,76 @@ static void test_a_neighbour_that_does_not_read_misses_messages_alone(void **sta
 	rpc_bus_close(&b.bus);
 }
 
+/* ---- a receiver that is slower than a neighbour ------------------------------------------------------------------- */
+
+enum { HELD_MAX = 4096 };
+
+struct hoard {
+	struct latch heard;
+	pthread_mutex_t lock;
+	struct rpc_message *held[HELD_MAX];
+	unsigned count;
+	size_t bytes;
+};
+
+static void on_hoarded(void *arg, struct rpc_message *message)
+{
+	struct hoard *hoard = arg;
+	pthread_mutex_lock(&hoard->lock);
+	assert_true(hoard->count < HELD_MAX);
+	hoard->held[hoard->count++] = message;
+	hoard->bytes += rpc_message_bytes(message).size;
+	pthread_mutex_unlock(&hoard->lock);
+	latch_raise(&hoard->heard);
+}
+
+static void hoard_free(struct hoard *hoard)
+{
+	pthread_mutex_lock(&hoard->lock);
+	for (unsigned i = 0; i < hoard->count; i++)
+		rpc_message_free(hoard->held[i]);
+	hoard->count = 0;
+	hoard->bytes = 0;
+	pthread_mutex_unlock(&hoard->lock);
+}
+
+/* One neighbour floods, the receiver has not yet worked on what it got: the newest is dropped and counted, the memory is bounded, another
+ * neighbour is heard, and so is the flooder when there is room again. */
+static void test_a_flood_is_bounded_by_neighbour(void **state)
+{
+	(void)state;
+	static struct hoard hoard = {.heard = LATCH_INIT, .lock = PTHREAD_MUTEX_INITIALIZER};
+	struct rpc_bus_options options = {"127.0.0.1:0", BUS_MESSAGE_MAX, .on_message = on_hoarded, .arg = &hoard};
+	struct rpc_bus *bus = NULL;
+	struct station flooder, other;
+	char address[32];
+	assert_int_equal(rpc_bus_open(&options, &bus, NULL), 0);
+	snprintf(address, sizeof(address), "127.0.0.1:%u", rpc_bus_port(bus));
+	station_open(&flooder, 0);
+	station_open(&other, 0);
+	assert_int_equal(rpc_bus_dial(flooder.bus, address), 0);
+	struct rpc_bus_counts counts;
+	do {
+		say(&flooder, 1);
+		rpc_bus_counts(bus, &counts);
+	} while (counts.unheard < 10000);
+	assert_true(hoard.bytes <= 3 * BUS_MESSAGE_MAX);
+	unsigned before = latch_count(&hoard.heard);
+	assert_int_equal(rpc_bus_dial(other.bus, address), 0);
+	do
+		say(&other, 2);
+	while (!latch_wait_ms(&hoard.heard, before + 1, 20));
+	hoard_free(&hoard);
+	before = latch_count(&hoard.heard);
+	do
+		say(&flooder, 1);
+	while (!latch_wait_ms(&hoard.heard, before + 1, 20));
+	rpc_bus_close(&flooder.bus);
+	rpc_bus_close(&other.bus);
+	rpc_bus_close(&bus);
+	hoard_free(&hoard); /* what it counted against has gone with the bus */
+}
+
 /* ---- a neighbour in another process, to be killed ----------------------------------------------------------------- */
 
 static void ignore(void *arg, struct rpc_message *message)
@@ -318,6 +388,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_after_hang_up_nothing_arrives),
 		cmocka_unit_test(test_bad_addresses_are_refused),
 		cmocka_unit_test(test_a_neighbour_that_does_not_read_misses_messages_alone),
+		cmocka_unit_test(test_a_flood_is_bounded_by_neighbour),
 		cmocka_unit_test(test_a_killed_neighbour_is_found_again),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
