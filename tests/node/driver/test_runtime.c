@@ -133,7 +133,7 @@ static int remove_entry(const char *path, const struct stat *status, int type, s
 static void tear_down(struct scene *scene)
 {
 	rpc_link_close(&scene->link);
-	nng_close(scene->listener);
+	/* The listener stays: nng_close of NNG 1.5.2 does not always return (rpc/README.md). */
 	if (scene->runtime != NULL)
 		close_node(scene);
 	rpc_server_close(&scene->silent);
