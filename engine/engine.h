@@ -65,9 +65,8 @@ struct engine_value {
 void engine_value_release(struct engine_value *);
 
 enum engine_sync {
-	ENGINE_SYNC_EACH,     /* shard_commit writes and syncs the log */
-	ENGINE_SYNC_INTERVAL, /* shard_commit writes; the caller calls shard_sync as often as it promised */
-	ENGINE_SYNC_NONE,     /* shard_commit writes; the operating system decides */
+	ENGINE_SYNC_EACH, /* shard_commit writes and syncs the log */
+	ENGINE_SYNC_NONE, /* shard_commit writes; the operating system decides, or the caller calls shard_sync */
 };
 
 enum engine_compression { ENGINE_COMPRESSION_NONE, ENGINE_COMPRESSION_LZ4, ENGINE_COMPRESSION_ZSTD };
@@ -92,7 +91,7 @@ struct engine_options {
 /* Defaults that suit a node: 256 MiB cache, 64 MiB memtable, 4 KiB blocks, 10 bits, lz4 above and zstd last. */
 void engine_options_default(struct engine_options *);
 
-/* Why a call failed, for a person: what is damaged or refused, where, and what to do next. */
+/* The reason for a failure, for a person: which file or option, where in it, and what to do next. */
 struct engine_error {
 	char text[512];
 };
@@ -108,7 +107,7 @@ struct shard *engine_shard(struct engine *, uint32_t shard_index);
 
 /* ---- small durable facts ------------------------------------------------------------------------------------ */
 
-/* A blob of the caller's kept in the shard's manifest: durable, and replaced atomically, when this returns 0. */
+/* Keeps a small blob of the caller in the shard's manifest. It is durable when this returns 0, and replaced as a whole. */
 ENGINE_OK int shard_meta_set(struct shard *, const void *data, size_t size);
 /* Size 0 when never set. The pointer is valid until the next shard_meta_set. */
 void shard_meta_get(const struct shard *, struct engine_slice *meta_out);
@@ -152,10 +151,6 @@ ENGINE_OK int shard_drop_range(struct shard *, struct engine_slice begin, struct
 
 /* 1 found (value_out is pinned), 0 absent, or a negative errno. */
 ENGINE_OK int shard_get(struct shard *, struct engine_slice key, struct engine_value *value_out);
-/* As shard_get for count keys; results_out[i] takes what shard_get would have returned. */
-void shard_multi_get(struct shard *, const struct engine_slice *keys, size_t count, struct engine_value *values_out,
-		     int *results_out);
-
 ENGINE_OK int shard_snapshot(struct shard *, struct engine_snapshot **out);
 void engine_snapshot_release(struct engine_snapshot **); /* (any thread) */
 ENGINE_OK int engine_snapshot_get(struct engine_snapshot *, struct engine_slice key,
@@ -261,9 +256,9 @@ struct shard_stats {
 		misreads; /* checksums that failed and were right at a second reading: look at memory, cable and disk */
 };
 void shard_stats(const struct shard *, struct shard_stats *stats_out);
-/* Nothing but closing is left: a write or a sync failed (a job's -EIO, by contrast, may be a read that failed). */
+/* True after a write or a sync failed: the shard can only be closed. (The -EIO of a job may be a read that failed.) */
 bool shard_is_dead(const struct shard *);
-/* What the last failed call on this shard found, for a person; empty when none failed. Valid until the next call. */
+/* The text of the last call on this shard that failed, for a person; empty when none did. Valid until the next call. */
 const char *shard_error(const struct shard *);
 
 #endif

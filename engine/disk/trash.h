@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Trash: files that are no longer part of the store, until a job removes them.
+/* Trash: files that the store no longer uses, until a background job deletes them.
  *
  * Removing a file of 64 MiB takes the file system ten milliseconds and more, which an owner does not have: it drops the name
  * here, and shard_maintain gives out a job that sweeps. After a crash recovery removes what nobody names.

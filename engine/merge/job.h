@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Job: a flush or a compaction, between shard_maintain and shard_install; or a scrub, which reads and writes nothing; or a
- * sweep, which removes the files that are no longer part of the store (trash.h).
+ * sweep, which deletes the files that the store no longer uses (trash.h).
  *
  * Reads immutable inputs (memtables that are no longer written, tables), writes new tables and, for a flush, the saved
  * hash trees. Everything written is synced, names too, before job_run returns.

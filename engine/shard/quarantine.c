@@ -70,7 +70,7 @@ static int add_block(const struct shard *shard, const struct sst *sst, uint32_t 
 	return error;
 }
 
-/* Tables that are no longer part of the store are none of our business: what replaced them was read intact. */
+/* Tables that the store no longer uses do not count: what replaced them was read intact. */
 static int collect_notes(struct shard *shard, struct quarantine **set)
 {
 	int error = 0;

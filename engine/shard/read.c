@@ -34,13 +34,6 @@ int shard_get(struct shard *shard, struct engine_slice key, struct engine_value 
 			value_out, &shard->error);
 }
 
-void shard_multi_get(struct shard *shard, const struct engine_slice *keys, size_t count,
-		     struct engine_value *values_out, int *results_out)
-{
-	for (size_t i = 0; i < count; i++)
-		results_out[i] = shard_get(shard, keys[i], &values_out[i]);
-}
-
 /* ---- snapshots ----------------------------------------------------------------------------------------------- */
 
 struct engine_snapshot {

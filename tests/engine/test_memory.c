@@ -155,26 +155,6 @@ static int step_commit_in_halves(struct fixture *it)
 	return rc;
 }
 
-static int step_multi_get(struct fixture *it)
-{
-	struct engine_slice keys[ITEMS];
-	struct engine_value values[ITEMS];
-	char bytes[ITEMS][64];
-	int results[ITEMS], rc = 0;
-
-	for (unsigned item = 0; item < ITEMS; item++)
-		keys[item] = key_of(item, bytes[item]);
-	shard_multi_get(it->shard, keys, ITEMS, values, results);
-	for (unsigned item = 0; item < ITEMS; item++) {
-		if (results[item] < 0)
-			rc = results[item];
-		else
-			assert_int_equal(results[item], 1);
-		engine_value_release(&values[item]);
-	}
-	return rc;
-}
-
 static int step_compact(struct fixture *it)
 {
 	return shard_request_compaction(it->shard);
@@ -278,16 +258,15 @@ static const struct step {
 	{"job", step_job},
 	{"large write", step_write_large},
 	{"commit in halves", step_commit_in_halves},
-	{"multi-get", step_multi_get},
+	{"get", step_get},
 	{"rotate", step_rotate},
 	{"job", step_job},
-	{"multi-get", step_multi_get},
+	{"get", step_get},
 	{"large write", step_write_large},
 	{"compact", step_compact},
 	{"job", step_job},
 	{"job", step_job},
 	{"get", step_get},
-	{"multi-get", step_multi_get},
 	{"write", step_write},
 	{"checkpoint", step_checkpoint},
 	{"write", step_write},

@@ -251,33 +251,11 @@ static void check_trees(struct shard *shard, const struct twin_state *state)
 	}
 }
 
-/* What multi_get says is what get says. */
-static void check_multi_get(struct twin *twin, struct shard *shard, const struct twin_state *state)
-{
-	struct engine_slice slices[TWIN_KEYS] = {0};
-	struct engine_value values[TWIN_KEYS];
-	int results[TWIN_KEYS];
-	size_t count = sim_random_below(&twin->random, TWIN_KEYS + 1);
-
-	for (size_t i = 0; i < count; i++)
-		slices[i] = twin_key((uint32_t)(i * 7 % TWIN_KEYS));
-	shard_multi_get(shard, slices, count, values, results);
-	for (size_t i = 0; i < count; i++) {
-		const struct twin_value *expected = &state->values[i * 7 % TWIN_KEYS];
-
-		assert_int_equal(results[i], expected->is_present);
-		assert_true(!results[i] || twin_is_value(expected, values[i].data, values[i].size));
-	}
-	for (size_t i = 0; i < count; i++)
-		engine_value_release(&values[i]);
-}
-
 static void check_shard(struct twin *twin, struct shard *shard, const struct twin_state *state)
 {
 	struct engine_snapshot *snapshot;
 
 	assert_true(twin_state_matches(twin, shard, state));
-	check_multi_get(twin, shard, state);
 	check_trees(shard, state);
 	assert_int_equal(shard_snapshot(shard, &snapshot), 0);
 	twin_check_iterator(snapshot, state);
