@@ -217,10 +217,10 @@ static int call_send(struct client_call *call)
 {
 	uint32_t left_ms = call_left_ms(call);
 	struct rpc_link *link = call_endpoint(call)->link;
+	if (!rpc_link_connected(link)) /* also when the time is over: nobody there is another trouble than no answer */
+		return -EHOSTUNREACH;
 	if (left_ms == 0)
 		return -ETIMEDOUT;
-	if (!rpc_link_connected(link))
-		return -EHOSTUNREACH;
 	struct rpc_message *message;
 	int status = call_encode(call, left_ms, &message);
 	if (status < 0)
