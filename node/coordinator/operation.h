@@ -92,7 +92,7 @@ struct coordinator {
 	struct cds_list_head
 		answered; /* oldest first; they only wait for late answers, and give way when there is no room */
 	uint32_t in_flight;
-	uint64_t now_us; /* of this step */
+	uint64_t now_us;          /* of this step */
 	struct evidence evidence; /* of other nodes */
 	struct coordinator_counters counters;
 };

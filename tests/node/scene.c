@@ -190,7 +190,8 @@ static void step(struct scene *scene, struct event event)
 	struct effects effects;
 	event.now_us = scene->now_us;
 	event.now_ms = scene->now_ms;
-	effects_init(&effects, arena_create(1024, SIZE_MAX));
+	size_t memory = scene->memory != 0 ? scene->memory : SIZE_MAX;
+	effects_init(&effects, arena_create(memory < 1024 ? memory : 1024, memory));
 	coordinator_step(scene->coordinator, &event, &effects);
 	for (struct message *message; (message = message_list_take(&effects.messages)) != NULL;) {
 		if (message->type == MESSAGE_CLIENT_DONE)

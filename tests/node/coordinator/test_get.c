@@ -490,6 +490,24 @@ static void test_get_deadline(void **state)
 	scene_end(&s);
 }
 
+/* It lives on for the late digest of n3, and no longer than its deadline: no timer is left. */
+static void test_an_answered_get_ends_at_its_deadline(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 1);
+	struct rpc_slice red = object(&s, 1, 5, "red");
+	scene_get(&s, .deadline_us = 200 * 1000);
+	scene_fetched(&s, 1, red);
+	scene_fetched(&s, 2, red);
+	expect(&s, "fetch n1, digest n2, digest n3, client: red 2/2");
+	assert_int_equal(s.timer_us, s.now_us + 200 * 1000);
+	scene_tick(&s, 200 * 1000);
+	expect(&s, "");
+	assert_true(s.timer_us == UINT64_MAX);
+	scene_end(&s);
+}
+
 static void test_get_deadline_while_repairing_answers_what_is_known(void **state)
 {
 	(void)state;
@@ -587,6 +605,7 @@ int main(void)
 		cmocka_unit_test(test_get_hedge_when_the_source_hangs),
 		cmocka_unit_test(test_get_hedge_when_a_second_version_hangs),
 		cmocka_unit_test(test_get_deadline),
+		cmocka_unit_test(test_an_answered_get_ends_at_its_deadline),
 		cmocka_unit_test(test_get_deadline_while_repairing_answers_what_is_known),
 		cmocka_unit_test(test_get_duplicates_of_every_answer),
 		cmocka_unit_test(test_get_damaged_object_is_an_error_of_that_replica),

@@ -165,6 +165,24 @@ static void test_put_deadline(void **state)
 	scene_end(&s);
 }
 
+/* Without memory for the other owners there is nothing to wait for: the client hears so before the local sync. */
+static void test_put_without_memory_to_send_is_in_doubt_at_once(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 1);
+	scene_put(&s, .value = "red");
+	expect(&s, "coordinate n1");
+	s.memory = 64;
+	scene_coordinated(&s, 1, REPLICA_OK);
+	s.memory = 0;
+	expect(&s, "client: in doubt 0/2");
+	scene_stored(&s, 1, REPLICA_OK);
+	expect(&s, "");
+	assert_int_equal(scene_in_flight(&s), 0);
+	scene_end(&s);
+}
+
 /* C2: asked and silent is not refused. */
 static void test_put_deadline_before_anything_is_known(void **state)
 {
@@ -660,6 +678,7 @@ int main(void)
 		cmocka_unit_test(test_put_two_replicas_down_is_in_doubt),
 		cmocka_unit_test(test_put_in_doubt_as_soon_as_it_is_certain),
 		cmocka_unit_test(test_put_deadline),
+		cmocka_unit_test(test_put_without_memory_to_send_is_in_doubt_at_once),
 		cmocka_unit_test(test_put_deadline_before_anything_is_known),
 		cmocka_unit_test(test_put_answered_lives_until_the_deadline),
 		cmocka_unit_test(test_put_duplicates_count_once),
