@@ -45,6 +45,8 @@ static void notice_twin(struct gossip *self, const struct gossip_row *row)
 	if (row->life != self->twin.life) {
 		self->twin.life = row->life;
 		self->twin.rises = 0;
+		if (row->boot >= self->self.boot) /* others remember a start that this directory does not know */
+			gossip_refuse(self, &self->counters.went_back, NOTE_WENT_BACK);
 	} else if (!gossip_row_newer(row, &last)) {
 		return;
 	}

@@ -81,6 +81,7 @@ struct gossip_counters {
 	_Atomic uint64_t namesakes; /* nodes heard of that have the name or peer address of a member, and another id */
 	_Atomic uint64_t impostors; /* rows of this node's id that it never sent: a copied or restored directory */
 	_Atomic uint64_t forgotten; /* nodes that are no members and were silent for long */
+	_Atomic uint64_t went_back; /* starts of this node that others remember and its directory does not know */
 	_Atomic uint64_t displaced; /* 1: this node stopped serving for another process of its id */
 	_Atomic uint64_t overflows; /* rows past RING_MEMBERS_MAX */
 	_Atomic uint64_t store_errors; /* documents not installed because the disk failed */

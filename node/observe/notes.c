@@ -85,6 +85,10 @@ static void say_refused(const struct told *told)
 		[NOTE_NAMESAKE] = "a node that is no member has the name or address of one; was its data directory "
 				  "lost? Restore it",
 		[NOTE_IMPOSTOR] = "another node goes by the id of this one; is its data directory a copy?",
+		[NOTE_WENT_BACK] =
+			"the others remember a start of this node that its data directory does not know: the directory "
+			"was restored from before, or another process uses a copy of it. Writes acknowledged since may "
+			"be missing here: to bring them back from the others, get every key at r=N",
 		[NOTE_DISPLACED] =
 			"another process goes by this node's id and has the newer directory, or was there first: "
 			"this node serves nobody any more. Stop it for good if its directory is a copy; to "
@@ -204,6 +208,7 @@ static const struct {
 	[NOTE_IMPOSTOR] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_FORGOTTEN] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_DISPLACED] = {say_refused, REFUSED_INTERVAL_US},
+	[NOTE_WENT_BACK] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_OVERFLOW] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_RING_NOT_STORED] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_SLOW_REQUEST] = {say_slow, REQUEST_INTERVAL_US},

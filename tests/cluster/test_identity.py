@@ -48,6 +48,7 @@ class RestoredDirectoryTest(unittest.TestCase):
             shutil.rmtree(node.data)
             shutil.copytree(node.data + ".copy", node.data)
             node.start()
+            wait_for(lambda: "restored from before" in node.log(), "it says that its directory went back")
             cluster.wait_up()
             for i in range(20):  # blind: beside what is there
                 through.put("restored-%d" % i, b"third %d" % i, w=3)

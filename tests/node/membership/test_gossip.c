@@ -764,6 +764,7 @@ static void test_a_restored_directory_is_heard_again(void **state)
 		stop_node(4);
 		start_node(4);
 		run_for(4 * ROUND_US);
+		assert_int_equal(gossip_counters(net->nodes[4].gossip)->went_back, 0);
 	}
 	stop_node(4);
 	sim_fs_put_file(net->disk, "/n4/node", old, size);
@@ -773,6 +774,8 @@ static void test_a_restored_directory_is_heard_again(void **state)
 	start_node(4);
 	ROUNDS_UNTIL(all_see(4, RING_UP), 6);
 	assert_in_range(gossip_counters(net->nodes[4].gossip)->impostors, 1, 100);
+	assert_in_range(gossip_counters(net->nodes[4].gossip)->went_back, 1, 100);
+	assert_int_equal(gossip_counters(net->nodes[4].gossip)->displaced, 0); /* what it was before lives no more */
 	close_net();
 }
 
