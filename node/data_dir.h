@@ -17,7 +17,7 @@
 #define KVRING_NODE_DATA_DIR_H
 
 #include "engine/fs.h"
-#include "rpc/rpc.h"
+#include "rpc/base.h"
 
 struct data_dir;
 

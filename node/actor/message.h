@@ -17,7 +17,7 @@
 #include "rpc/arena.h"
 #include "engine/engine.h"
 #include "ring/ring.h"
-#include "rpc/rpc.h"
+#include "rpc/base.h"
 #include "node/object/version.h"
 
 enum actor_kind { ACTOR_COORDINATOR, ACTOR_REPLICA, ACTOR_GOSSIP, ACTOR_KIND_COUNT };

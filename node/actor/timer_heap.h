@@ -11,7 +11,7 @@
 #define KVRING_NODE_TIMER_HEAP_H
 
 #include <stdint.h>
-#include "rpc/rpc.h"
+#include "rpc/base.h"
 
 struct timer_entry {
 	uint64_t due_us;

@@ -5,286 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include "node/object/key.h"
-#include "proto/kv.pb-c.h"
 #include "node/object/limit.h"
 #include "node/coordinator/operation.h"
 #include "node/membership/standing.h"
 #include "rpc/operation_id.h"
-
-enum { SLAB_OPERATIONS = 256 };
-
-void coordinator_count(_Atomic uint64_t *counter)
-{
-	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
-}
-
-/* ---- the table of operations ---------------------------------------------------------------------------------- */
-
-static const bool moves[OPERATION_STATE_COUNT][OPERATION_STATE_COUNT] = {
-	[OPERATION_STARTED] = {[OPERATION_FORWARDED] = true,
-			       [OPERATION_COORDINATING] = true,
-			       [OPERATION_FETCHING] = true,
-			       [OPERATION_ANSWERED] = true},
-	[OPERATION_FORWARDED] = {[OPERATION_ANSWERED] = true},
-	[OPERATION_COORDINATING] =
-		{[OPERATION_REPLICATING] = true, [OPERATION_FORWARDED] = true, [OPERATION_ANSWERED] = true},
-	[OPERATION_REPLICATING] = {[OPERATION_ANSWERED] = true},
-	[OPERATION_FETCHING] = {[OPERATION_REPAIRING] = true, [OPERATION_ANSWERED] = true},
-	[OPERATION_REPAIRING] = {[OPERATION_ANSWERED] = true},
-};
-
-void operation_move(struct operation *operation, enum operation_state to)
-{
-	assert(moves[operation->state][to]);
-	operation->state = to;
-}
-
-/* Correlation: slot in the low half, how often the slot was used in the high half, so that late answers find nobody. */
-static struct operation *operation_find(const struct coordinator *self, uint64_t correlation)
-{
-	uint32_t slot = (uint32_t)correlation;
-	if (slot >= self->slot_count)
-		return NULL;
-	struct operation *operation = self->slots[slot];
-	return operation->correlation == correlation && operation->timer.place != 0 ? operation : NULL;
-}
-
-static int grow(struct coordinator *self)
-{
-	if (self->slot_count + SLAB_OPERATIONS > LIMIT_OPERATIONS)
-		return -EAGAIN;
-	uint32_t first = self->slot_count;
-	struct operation **slots = realloc(self->slots, (first + SLAB_OPERATIONS) * sizeof *slots);
-	if (slots == NULL)
-		return -ENOMEM;
-	self->slots = slots;
-	struct operation *slab = calloc(SLAB_OPERATIONS, sizeof *slab);
-	if (slab == NULL)
-		return -ENOMEM;
-	for (uint32_t i = SLAB_OPERATIONS; i-- > 0;) {
-		slab[i].correlation = first + i;
-		slab[i].next_free = self->free_list;
-		self->free_list = &slab[i];
-		slots[first + i] = &slab[i];
-	}
-	self->slot_count += SLAB_OPERATIONS;
-	return 0;
-}
-
-/* Makes sure that free_list has one. */
-static bool make_room(struct coordinator *self)
-{
-	if (self->free_list != NULL || grow(self) == 0)
-		return true;
-	if (cds_list_empty(&self->answered))
-		return false;
-	operation_finish(self, cds_list_first_entry(&self->answered, struct operation, answered));
-	return true;
-}
-
-/* NULL past LIMIT_OPERATIONS or when memory is out. */
-static struct operation *operation_begin(struct coordinator *self, uint64_t deadline_us)
-{
-	if (!make_room(self))
-		return NULL;
-	struct operation *operation = self->free_list;
-	uint64_t correlation = operation->correlation + (UINT64_C(1) << 32);
-	self->free_list = operation->next_free;
-	memset(operation, 0, sizeof *operation);
-	operation->correlation = correlation;
-	operation->deadline_us = deadline_us;
-	operation->timer.due_us = deadline_us;
-	if (timer_heap_add(&self->timers, &operation->timer) < 0) {
-		operation->next_free = self->free_list;
-		self->free_list = operation;
-		return NULL;
-	}
-	self->in_flight++;
-	return operation;
-}
-
-void operation_finish(struct coordinator *self, struct operation *operation)
-{
-	assert(operation->question == NULL);
-	if (operation->state == OPERATION_ANSWERED)
-		cds_list_del(&operation->answered);
-	message_free(operation->held);
-	arena_unref(operation->merge_arena);
-	arena_unref(operation->arena);
-	operation->held = NULL;
-	operation->merge_arena = operation->arena = NULL;
-	timer_heap_remove(&self->timers, &operation->timer);
-	operation->next_free = self->free_list;
-	self->free_list = operation;
-	self->in_flight--;
-}
-
-/* ---- shared by puts and gets ----------------------------------------------------------------------------------- */
-
-struct position *operation_position(struct operation *operation, uint64_t node_id)
-{
-	for (uint32_t i = 0; i < operation->position_count; i++)
-		if (operation->positions[i].node_id == node_id)
-			return &operation->positions[i];
-	return NULL;
-}
-
-uint32_t operation_count_asks(const struct operation *operation, enum ask_state state)
-{
-	uint32_t n = 0;
-	for (uint32_t i = 0; i < operation->position_count; i++)
-		n += operation->positions[i].ask == state;
-	return n;
-}
-
-uint32_t operation_acks(const struct operation *operation)
-{
-	uint32_t own = operation_count_asks(operation, ASK_OK);
-	return own > operation->forward_acks ? own : operation->forward_acks;
-}
-
-struct message *operation_question(struct coordinator *self, struct operation *operation,
-				   const struct position *position, enum message_type type, struct effects *out)
-{
-	struct message *question = message_create(out->arena, type);
-	if (question == NULL)
-		return NULL;
-	question->from = self->options.self;
-	question->to.node_id = position->node_id;
-	question->to.kind = type == MESSAGE_FORWARD ? ACTOR_COORDINATOR : ACTOR_REPLICA;
-	/* Which of the other node's coordinators does it, that node says. */
-	question->to.index = type == MESSAGE_FORWARD ? 0 : (uint16_t)(operation->partition % self->options.shard_count);
-	question->correlation = operation->correlation;
-	question->deadline_us = operation->deadline_us;
-	question->epoch = operation->epoch;
-	if (operation->arena != out->arena)
-		message_pin(question, operation->arena);
-	return question;
-}
-
-static const char *failure_text(const struct position *position, uint32_t code)
-{
-	if (position->ask == ASK_SENT)
-		return code == KVRING__V1__CODE__DEADLINE_EXCEEDED ? "no answer in time" : "not waited for";
-	switch (position->failure) {
-	case REPLICA_UNREACHABLE:
-		return "unreachable";
-	case REPLICA_LOST:
-		return "no answer, slow or connection lost";
-	case REPLICA_DISK_FULL:
-		return "disk full";
-	case REPLICA_OVERLOADED:
-		return "overloaded";
-	case REPLICA_STALE_RING:
-		return "knows a newer ring";
-	case REPLICA_NOT_OWNER:
-		return "is no owner of the partition";
-	default:
-		return "storage error, see its log";
-	}
-}
-
-const char *operation_failures(struct coordinator *self, const struct operation *operation, uint32_t code,
-			       struct effects *out)
-{
-	const char *text = NULL;
-	const struct ring_view *view = ring_view_acquire(self->options.ring);
-	for (uint32_t i = 0; i < operation->position_count; i++) {
-		const struct position *position = &operation->positions[i];
-		if (position->ask != ASK_FAILED && position->ask != ASK_SENT)
-			continue;
-		int member = view->document ? ring_member_find(view->document, position->node_id) : -1;
-		const char *name = member < 0 ? "?" : ring_member(view->document, (uint32_t)member)->name;
-		const char *more = arena_printf(out->arena, "%s%s%s: %s", text ? text : "", text ? ", " : "", name,
-						failure_text(position, code));
-		text = more ? more : text;
-	}
-	ring_view_release(self->options.ring, view);
-	return text ? text : "no replica failed";
-}
-
-static void count_outcome(struct coordinator *self, enum outcome outcome)
-{
-	switch (outcome) {
-	case OUTCOME_DONE:
-		coordinator_count(&self->counters.done);
-		break;
-	case OUTCOME_ABSENT:
-		coordinator_count(&self->counters.absent);
-		break;
-	case OUTCOME_IN_DOUBT:
-		coordinator_count(&self->counters.in_doubt);
-		break;
-	case OUTCOME_REFUSED:
-		coordinator_count(&self->counters.refused);
-		break;
-	}
-}
-
-/* The last result of a client request sends them all. */
-static void deliver(const struct coordinator *self, struct message *question, uint32_t index,
-		    const struct client_result *result, struct effects *out)
-{
-	struct client_request *request = question->client.request;
-	request->results[index] = *result;
-	if (--request->remaining > 0)
-		return;
-	coordinator_tell_answer(request, self->now_us, out);
-	question->type = MESSAGE_CLIENT_DONE;
-	question->to = question->from;
-	effects_send(out, question);
-}
-
-static void drop_result(struct client_result *result)
-{
-	message_free(result->held);
-	arena_unref(result->pin);
-}
-
-static void deliver_forwarded(struct message *question, struct client_result *result, struct effects *out)
-{
-	struct message *answer = message_answer(question, out->arena, MESSAGE_FORWARDED);
-	if (answer != NULL) {
-		answer->forwarded.result = *result;
-		effects_send(out, answer);
-	} else {
-		drop_result(result); /* out of memory: the asking coordinator's deadline speaks */
-	}
-	message_free(question);
-}
-
-void operation_answer(struct coordinator *self, struct operation *operation, const struct client_result *answer,
-		      struct effects *out)
-{
-	struct client_result result = *answer;
-	struct message *question = operation->question;
-	operation_move(operation, OPERATION_ANSWERED);
-	cds_list_add_tail(&operation->answered, &self->answered);
-	operation->question = NULL;
-	operation->ask = NULL;
-	count_outcome(self, result.outcome);
-	if (result.pin == NULL)
-		result.pin = arena_ref(out->arena); /* where contexts and texts are */
-	if (question->type == MESSAGE_CLIENT)
-		deliver(self, question, operation->index, &result, out);
-	else
-		deliver_forwarded(question, &result, out);
-}
-
-void operation_fail(struct coordinator *self, struct operation *operation, enum outcome outcome, uint32_t code,
-		    const char *message, struct effects *out)
-{
-	struct client_result result = {
-		.outcome = outcome,
-		.code = code,
-		.message = message,
-		.needed = operation->needed,
-		.acks_owners = operation_acks(operation),
-	};
-	if (outcome == OUTCOME_IN_DOUBT)
-		result.synced = result.acks_owners;
-	operation_answer(self, operation, &result, out);
-}
 
 /* ---- starting ----------------------------------------------------------------------------------------------- */
 
@@ -301,11 +25,11 @@ static const char *prepare(const struct coordinator *self, struct operation *ope
 	/* A client's call has been refused as a whole before. Who forwards a put here has a ring in which this node is
 	 * an owner: it should try the next one. */
 	const char *refusal = standing_refusal(view);
-	*code_out = KVRING__V1__CODE__ABORTED;
+	*code_out = RPC_CODE_ABORTED;
 	if (refusal != NULL)
 		return refusal;
 	struct rpc_slice bucket = ask->bucket.size ? ask->bucket : (struct rpc_slice){(const uint8_t *)"default", 7};
-	*code_out = KVRING__V1__CODE__INVALID_ARGUMENT;
+	*code_out = RPC_CODE_INVALID_ARGUMENT;
 	operation->partition =
 		(uint16_t)ring_partition_of(view->document, bucket.data, bucket.size, ask->key.data, ask->key.size);
 	if (key_encode(operation->partition, bucket, ask->key, out->arena, &operation->key) < 0)
@@ -341,36 +65,24 @@ static const char *prepare(const struct coordinator *self, struct operation *ope
 	struct rpc_error why = {"context refused: this node is out of memory, retry later or elsewhere"};
 	int error = context_decode(ask->context, operation->key, out->arena, &operation->context, &why);
 	if (error == -ENOMEM)
-		*code_out = KVRING__V1__CODE__RESOURCE_EXHAUSTED;
+		*code_out = RPC_CODE_RESOURCE_EXHAUSTED;
 	if (error < 0)
 		return text_or(arena_printf(out->arena, "%s", why.text), "context refused");
 	return NULL;
-}
-
-/* Refused without an operation. */
-static void turn_away(struct coordinator *self, struct message *question, uint32_t index, uint32_t code,
-		      const char *message, struct effects *out)
-{
-	struct client_result result = {.outcome = OUTCOME_REFUSED, .code = code, .message = message};
-	count_outcome(self, OUTCOME_REFUSED);
-	if (question->type == MESSAGE_CLIENT)
-		deliver(self, question, index, &result, out);
-	else
-		deliver_forwarded(question, &result, out);
 }
 
 static void start(struct coordinator *self, struct message *question, uint32_t index,
 		  const struct client_operation *ask, const struct event *event, struct effects *out)
 {
 	if (question->deadline_us <= event->now_us) {
-		turn_away(self, question, index, KVRING__V1__CODE__DEADLINE_EXCEEDED,
-			  "the deadline passed while the request waited: nothing was done", out);
+		operation_turn_away(self, question, index, RPC_CODE_DEADLINE_EXCEEDED,
+				    "the deadline passed while the request waited: nothing was done", out);
 		return;
 	}
 	struct operation *operation = operation_begin(self, question->deadline_us);
 	if (operation == NULL) {
-		turn_away(self, question, index, KVRING__V1__CODE__RESOURCE_EXHAUSTED,
-			  "too many operations in flight on this node: retry later or elsewhere", out);
+		operation_turn_away(self, question, index, RPC_CODE_RESOURCE_EXHAUSTED,
+				    "too many operations in flight on this node: retry later or elsewhere", out);
 		return;
 	}
 	assert(question->pins[0] == NULL &&
@@ -405,10 +117,10 @@ static bool refuse_call(struct coordinator *self, struct message *question, stru
 	ring_view_release(self->options.ring, view);
 	if (refusal == NULL)
 		return false;
-	request->refusal_code = KVRING__V1__CODE__UNAVAILABLE;
+	request->refusal_code = RPC_CODE_UNAVAILABLE;
 	request->refusal = refusal;
 	for (uint32_t i = 0, count = request->count; i < count; i++)
-		turn_away(self, question, i, KVRING__V1__CODE__UNAVAILABLE, refusal, out);
+		operation_turn_away(self, question, i, RPC_CODE_UNAVAILABLE, refusal, out);
 	return true;
 }
 
@@ -441,7 +153,7 @@ static bool is_silence(const struct message *answer)
 								       : REPLICA_OK;
 	if (answer->type == MESSAGE_FORWARDED)
 		return answer->forwarded.result.outcome != OUTCOME_DONE &&
-		       answer->forwarded.result.code == KVRING__V1__CODE__UNAVAILABLE;
+		       answer->forwarded.result.code == RPC_CODE_UNAVAILABLE;
 	return status == REPLICA_UNREACHABLE || status == REPLICA_LOST;
 }
 
@@ -457,23 +169,18 @@ static void note_answer(struct coordinator *self, struct operation *operation, c
 		evidence_answered(&self->evidence, position->member_index, position->node_id, now_us);
 }
 
-void operation_note_silence(struct coordinator *self, const struct operation *operation, uint64_t now_us)
+/* The operation, if it goes on. */
+static void check(const struct coordinator *self, uint64_t correlation)
 {
-	for (uint32_t i = 0; i < operation->position_count; i++) {
-		const struct position *position = &operation->positions[i];
-		if (position->ask == ASK_SENT && position->node_id != self->options.self.node_id)
-			evidence_silent(&self->evidence, position->member_index, position->node_id, now_us);
-	}
-}
-
-uint32_t position_rank(const struct position *position)
-{
-	return (position->suspect ? 2u : 0u) + (position->up ? 0u : 1u);
+	const struct operation *operation = operation_find(self, correlation);
+	if (operation != NULL)
+		operation_check(operation);
 }
 
 static void on_answer(struct coordinator *self, struct message *answer, const struct event *event, struct effects *out)
 {
-	struct operation *operation = operation_find(self, answer->correlation);
+	uint64_t correlation = answer->correlation;
+	struct operation *operation = operation_find(self, correlation);
 	if (operation != NULL)
 		note_answer(self, operation, answer, event->now_us);
 	if (operation == NULL) {
@@ -484,6 +191,7 @@ static void on_answer(struct coordinator *self, struct message *answer, const st
 	} else {
 		put_on_message(self, operation, answer, event->now_us, out);
 	}
+	check(self, correlation);
 }
 
 static void on_message(struct coordinator *self, struct message *message, const struct event *event,
@@ -511,6 +219,7 @@ static void on_timer(struct coordinator *self, const struct event *event, struct
 {
 	for (struct timer_entry *first; (first = timer_heap_first(&self->timers)) && first->due_us <= event->now_us;) {
 		struct operation *operation = (struct operation *)first;
+		uint64_t correlation = operation->correlation;
 		if (event->now_us >= operation->deadline_us)
 			operation_note_silence(self, operation, event->now_us);
 		if (operation->state == OPERATION_ANSWERED)
@@ -519,6 +228,7 @@ static void on_timer(struct coordinator *self, const struct event *event, struct
 			put_on_timer(self, operation, event->now_us, out);
 		else
 			get_on_timer(self, operation, event, out);
+		check(self, correlation);
 	}
 }
 
@@ -531,6 +241,7 @@ void coordinator_step(struct coordinator *self, const struct event *event, struc
 		on_timer(self, event, out);
 	const struct timer_entry *first = timer_heap_first(&self->timers);
 	out->timer_us = first ? first->due_us : UINT64_MAX;
+	coordinator_check(self);
 }
 
 /* ---- life --------------------------------------------------------------------------------------------------- */
@@ -562,7 +273,7 @@ void coordinator_destroy(struct coordinator **out)
 		operation->question = NULL;
 		operation_finish(self, operation);
 	}
-	for (uint32_t slot = 0; slot < self->slot_count; slot += SLAB_OPERATIONS)
+	for (uint32_t slot = 0; slot < self->slot_count; slot += OPERATION_SLAB)
 		free(self->slots[slot]);
 	free(self->slots);
 	timer_heap_fini(&self->timers);

@@ -5,7 +5,6 @@
  * leaves, so that two quorum reads never go back in time; the others after it. */
 #include <errno.h>
 #include <stdatomic.h>
-#include "proto/kv.pb-c.h"
 #include "node/coordinator/operation.h"
 
 enum {
@@ -250,12 +249,12 @@ static void answer_object(struct coordinator *self, struct operation *operation,
 			result.outcome = OUTCOME_DONE;
 	}
 	if (error < 0) {
-		operation_fail(self, operation, OUTCOME_REFUSED, KVRING__V1__CODE__RESOURCE_EXHAUSTED,
+		operation_fail(self, operation, OUTCOME_REFUSED, RPC_CODE_RESOURCE_EXHAUSTED,
 			       "this node is out of memory: retry later or elsewhere", out);
 		return;
 	}
 	if (result.outcome == OUTCOME_ABSENT)
-		result.code = KVRING__V1__CODE__NOT_FOUND;
+		result.code = RPC_CODE_NOT_FOUND;
 	atomic_fetch_add_explicit(&self->counters.siblings_returned, result.sibling_count, memory_order_relaxed);
 	result.pin = arena_ref(arena);
 	if (operation->has_object)
@@ -292,7 +291,7 @@ static void answer_if_ready(struct coordinator *self, struct operation *operatio
 	if (known < operation->needed) {
 		uint32_t open = operation_count_asks(operation, ASK_OK) + operation_count_asks(operation, ASK_SENT);
 		if (open < operation->needed)
-			answer_failed(self, operation, KVRING__V1__CODE__UNAVAILABLE, out);
+			answer_failed(self, operation, RPC_CODE_UNAVAILABLE, out);
 	} else if (current >= operation->needed || !wait_for_repairs || count_repairs(operation, ASK_SENT) == 0) {
 		answer_object(self, operation, event, known, out);
 	} else if (operation->state == OPERATION_FETCHING) {
@@ -424,7 +423,7 @@ void get_on_timer(struct coordinator *self, struct operation *operation, const s
 	if (operation->state == OPERATION_REPAIRING)
 		answer_if_ready(self, operation, false, event, out);
 	if (expired && operation->state != OPERATION_ANSWERED)
-		answer_failed(self, operation, KVRING__V1__CODE__DEADLINE_EXCEEDED, out);
+		answer_failed(self, operation, RPC_CODE_DEADLINE_EXCEEDED, out);
 	if (expired)
 		operation_finish(self, operation);
 	else

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Operation: one client operation in flight. Private to the coordinator's files.
  *
- *     coordinator.c      the table of operations, timers, answers
- *     coordinator_put.c  writes: coordinate, replicate, forward
- *     coordinator_get.c  reads: fetch, merge, repair
+ *     operation.c    the table of operations, their questions and results
+ *     put.c, get.c   writes: coordinate, replicate, forward; reads: fetch, merge, repair
+ *     coordinator.c  events: which operation they belong to
  *
  * Transitions (operation_move asserts them):
  *
@@ -11,6 +11,14 @@
  *     STARTED -> COORDINATING -> REPLICATING -> ANSWERED      COORDINATING -> FORWARDED: the local replica refused
  *     STARTED -> FETCHING -> REPAIRING -> ANSWERED            FETCHING -> ANSWERED: nothing to repair
  *     any -> ANSWERED: refused, or the deadline
+ *
+ * Invariants  (asserted by operation_check and coordinator_check after each step)
+ *             I1 A state belongs to one kind of operation.
+ *             I2 Until it is answered an operation has its question; then no more.
+ *             I3 It has a timer, at its deadline at the latest (C4).
+ *             I4 No owner is counted twice (C1).
+ *             I5 Nobody is asked before it has started; only a get merges.
+ *             I6 Every slot is in flight, with a timer, or free.
  */
 #ifndef KVRING_NODE_OPERATION_H
 #define KVRING_NODE_OPERATION_H
@@ -97,8 +105,20 @@ struct coordinator {
 	struct coordinator_counters counters;
 };
 
+enum { OPERATION_SLAB = 256 }; /* slots made at once */
+
 void coordinator_count(_Atomic uint64_t *counter);
 void operation_move(struct operation *, enum operation_state);
+/* NULL past LIMIT_OPERATIONS or when memory is out. */
+struct operation *operation_begin(struct coordinator *, uint64_t deadline_us);
+/* NULL: it has ended. */
+struct operation *operation_find(const struct coordinator *, uint64_t correlation);
+/* The result REFUSED, for a question that gets no operation. */
+void operation_turn_away(struct coordinator *, struct message *question, uint32_t index, uint32_t code,
+			 const char *message, struct effects *);
+/* Assert I1 to I5, and I6. */
+void operation_check(const struct operation *);
+void coordinator_check(const struct coordinator *);
 
 /* A question about this operation's key, to a replica (or coordinator) of that position's node. NULL: out of memory. */
 struct message *operation_question(struct coordinator *, struct operation *, const struct position *, enum message_type,

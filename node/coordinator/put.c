@@ -3,7 +3,6 @@
  * owner gets the merged object while the local log syncs. A node that holds no replica, or whose replica cannot write,
  * forwards the put to an owner that can. */
 #include <stdatomic.h>
-#include "proto/kv.pb-c.h"
 #include "node/coordinator/operation.h"
 #include "node/object/limit.h"
 
@@ -97,7 +96,7 @@ static void count_acks(struct coordinator *self, struct operation *operation, st
 		if (acks >= operation->needed)
 			answer_done(self, operation, out);
 		else if (acks + operation_count_asks(operation, ASK_SENT) < operation->needed)
-			answer_in_doubt(self, operation, KVRING__V1__CODE__UNAVAILABLE, out);
+			answer_in_doubt(self, operation, RPC_CODE_UNAVAILABLE, out);
 	}
 	finish_if_settled(self, operation);
 }
@@ -121,7 +120,7 @@ static void coordinate(struct coordinator *self, struct operation *operation, st
 {
 	struct message *question = operation_question(self, operation, position, MESSAGE_COORDINATE, out);
 	if (question == NULL) {
-		operation_fail(self, operation, OUTCOME_REFUSED, KVRING__V1__CODE__RESOURCE_EXHAUSTED,
+		operation_fail(self, operation, OUTCOME_REFUSED, RPC_CODE_RESOURCE_EXHAUSTED,
 			       "this node is out of memory: retry later or elsewhere", out);
 		operation_finish(self, operation);
 		return;
@@ -154,7 +153,7 @@ static void on_coordinated(struct coordinator *self, struct operation *operation
 /* Refusals that the client alone can answer. NULL: another owner may do better. */
 static const char *refusal_text(enum replica_status status, uint32_t *code_out, struct arena *arena)
 {
-	*code_out = KVRING__V1__CODE__FAILED_PRECONDITION;
+	*code_out = RPC_CODE_FAILED_PRECONDITION;
 	switch (status) {
 	case REPLICA_SIBLING_LIMIT:
 		return text_or(arena_printf(arena,
@@ -167,11 +166,11 @@ static const char *refusal_text(enum replica_status status, uint32_t *code_out, 
 		       "a "
 		       "new operation id";
 	case REPLICA_EARLY:
-		*code_out = KVRING__V1__CODE__INVALID_ARGUMENT;
+		*code_out = RPC_CODE_INVALID_ARGUMENT;
 		return "the operation id is from the future of this node: correct the clock of the client, or the "
 		       "node's";
 	case REPLICA_OWN_CONTEXT:
-		*code_out = KVRING__V1__CODE__ABORTED; /* whoever the context comes from knows the operation */
+		*code_out = RPC_CODE_ABORTED; /* whoever the context comes from knows the operation */
 		return "the context was got after an earlier attempt of this operation took effect: repeat an "
 		       "operation "
 		       "with the context of its first attempt, or write under a new operation id";
@@ -186,7 +185,7 @@ static void on_not_coordinated(struct coordinator *self, struct operation *opera
 	struct position *position = operation_position(operation, self->options.self.node_id);
 	uint32_t code;
 	const char *text = refusal_text(answer->coordinated.status, &code, out->arena);
-	bool another = code == KVRING__V1__CODE__ABORTED && operation->question->type == MESSAGE_CLIENT &&
+	bool another = code == RPC_CODE_ABORTED && operation->question->type == MESSAGE_CLIENT &&
 		       next_owner(self, operation) != NULL;
 	if (text != NULL && !another) {
 		operation_fail(self, operation, OUTCOME_REFUSED, code, text, out);
@@ -218,15 +217,15 @@ static uint32_t refusal_code(const struct operation *operation)
 {
 	for (uint32_t i = 0; i < operation->position_count; i++)
 		if (operation->positions[i].failure == REPLICA_DISK_FULL)
-			return KVRING__V1__CODE__RESOURCE_EXHAUSTED;
-	return KVRING__V1__CODE__UNAVAILABLE;
+			return RPC_CODE_RESOURCE_EXHAUSTED;
+	return RPC_CODE_UNAVAILABLE;
 }
 
 /* Nobody left who could take it. C2: REFUSED only when surely nothing was written. */
 static void give_up(struct coordinator *self, struct operation *operation, struct effects *out)
 {
 	if (operation->maybe_written) {
-		answer_in_doubt(self, operation, KVRING__V1__CODE__UNAVAILABLE, out);
+		answer_in_doubt(self, operation, RPC_CODE_UNAVAILABLE, out);
 	} else {
 		const char *text = arena_printf(
 			out->arena, "no owner of the key can take the write (%s): nothing was written, retry later",
@@ -282,10 +281,10 @@ static void forward(struct coordinator *self, struct operation *operation, uint6
 static bool worth_another_try(const struct client_result *result)
 {
 	switch (result->code) {
-	case KVRING__V1__CODE__UNAVAILABLE:
-	case KVRING__V1__CODE__ABORTED:
-	case KVRING__V1__CODE__RESOURCE_EXHAUSTED:
-	case KVRING__V1__CODE__DEADLINE_EXCEEDED: /* its share of it */
+	case RPC_CODE_UNAVAILABLE:
+	case RPC_CODE_ABORTED:
+	case RPC_CODE_RESOURCE_EXHAUSTED:
+	case RPC_CODE_DEADLINE_EXCEEDED: /* its share of it */
 		return result->outcome != OUTCOME_DONE;
 	default:
 		return false;
@@ -298,9 +297,9 @@ static enum replica_status failure_of(const struct client_result *result)
 	if (result->outcome == OUTCOME_IN_DOUBT)
 		return REPLICA_LOST;
 	switch (result->code) {
-	case KVRING__V1__CODE__ABORTED:
+	case RPC_CODE_ABORTED:
 		return REPLICA_NOT_OWNER;
-	case KVRING__V1__CODE__RESOURCE_EXHAUSTED:
+	case RPC_CODE_RESOURCE_EXHAUSTED:
 		return REPLICA_OVERLOADED;
 	default:
 		return REPLICA_UNREACHABLE;
@@ -385,7 +384,7 @@ static void refuse_unreachable(struct coordinator *self, struct operation *opera
 					"%u of the key's %u owners can be reached from this node, and the write needs "
 					"%u: nothing was written, retry later or at another node",
 					count_reachable(self, operation), operation->position_count, operation->needed);
-	operation_fail(self, operation, OUTCOME_REFUSED, KVRING__V1__CODE__UNAVAILABLE, text, out);
+	operation_fail(self, operation, OUTCOME_REFUSED, RPC_CODE_UNAVAILABLE, text, out);
 	operation_finish(self, operation);
 }
 
@@ -399,7 +398,7 @@ void put_start(struct coordinator *self, struct operation *operation, uint64_t n
 	} else if (local != NULL) {
 		coordinate(self, operation, local, out);
 	} else if (operation->question->type == MESSAGE_FORWARD) {
-		operation_fail(self, operation, OUTCOME_REFUSED, KVRING__V1__CODE__ABORTED,
+		operation_fail(self, operation, OUTCOME_REFUSED, RPC_CODE_ABORTED,
 			       "this node is not an owner of the key by its ring: the sender's ring differs", out);
 		operation_finish(self, operation);
 	} else {
@@ -442,6 +441,6 @@ void put_on_timer(struct coordinator *self, struct operation *operation, uint64_
 		forward(self, operation, now_us, out);
 		return;
 	}
-	answer_in_doubt(self, operation, KVRING__V1__CODE__DEADLINE_EXCEEDED, out);
+	answer_in_doubt(self, operation, RPC_CODE_DEADLINE_EXCEEDED, out);
 	operation_finish(self, operation);
 }

@@ -13,6 +13,7 @@
 #define KVRING_NODE_INBOUND_H
 
 #include "node/actor/message.h"
+#include "rpc/rpc.h"
 
 struct runtime;
 struct worker;

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "proto/kv.pb-c.h"
 
 enum {
 	BUS_ROWS_MAX = 80,              /* rows (of up to 780 bytes) per bus message; above it a random sample */
@@ -398,7 +397,7 @@ static void on_init(struct gossip *self, const struct message *question, uint64_
 		answer->cluster_inited.epoch = self->self.epoch;
 		effects_send(out, answer);
 	}
-	if (verdict.code == KVRING__V1__CODE__OK)
+	if (verdict.code == RPC_CODE_OK)
 		push_document(self, GOSSIP_ROWS_MAX, now_us, out);
 }
 
@@ -555,6 +554,7 @@ void gossip_step(struct gossip *self, const struct event *event, struct effects 
 		run_round(self, event->now_us, out);
 	gossip_tell(self, out);
 	out->timer_us = self->next_round_us;
+	gossip_check(self);
 }
 
 static int refuse_options(struct rpc_error *error_out)

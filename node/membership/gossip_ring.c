@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "proto/kv.pb-c.h"
 
 /* ---- publishing --------------------------------------------------------------------------------------------- */
 
@@ -354,9 +353,9 @@ static struct gossip_verdict install_first(struct gossip *self, struct ring_docu
 		free(bytes);
 	}
 	if (!status)
-		return (struct gossip_verdict){KVRING__V1__CODE__OK, NULL};
+		return (struct gossip_verdict){RPC_CODE_OK, NULL};
 	ring_document_destroy(&document);
-	return (struct gossip_verdict){KVRING__V1__CODE__INTERNAL, arena_printf(arena, "%s", error.text)};
+	return (struct gossip_verdict){RPC_CODE_INTERNAL, arena_printf(arena, "%s", error.text)};
 }
 
 struct gossip_verdict gossip_init_cluster(struct gossip *self, const struct message *message, uint64_t now_us,
@@ -367,18 +366,18 @@ struct gossip_verdict gossip_init_cluster(struct gossip *self, const struct mess
 
 	if (self->self.cluster_id != 0)
 		return (struct gossip_verdict){
-			KVRING__V1__CODE__FAILED_PRECONDITION,
+			RPC_CODE_FAILED_PRECONDITION,
 			arena_printf(arena, "%s is in cluster %016" PRIx64 " already (epoch %" PRIu64 ")",
 				     self->self.name, self->self.cluster_id, self->self.epoch)};
 	wrong = check_members(self, message->init_cluster.members, message->init_cluster.member_count, arena);
 	if (wrong)
-		return (struct gossip_verdict){KVRING__V1__CODE__INVALID_ARGUMENT, wrong};
+		return (struct gossip_verdict){RPC_CODE_INVALID_ARGUMENT, wrong};
 	wrong = check_unclaimed(self, message->init_cluster.members, message->init_cluster.member_count, arena);
 	if (wrong)
-		return (struct gossip_verdict){KVRING__V1__CODE__FAILED_PRECONDITION, wrong};
+		return (struct gossip_verdict){RPC_CODE_FAILED_PRECONDITION, wrong};
 	wrong = claim_first(self, message, arena, &document);
 	if (wrong)
-		return (struct gossip_verdict){KVRING__V1__CODE__INVALID_ARGUMENT, wrong};
+		return (struct gossip_verdict){RPC_CODE_INVALID_ARGUMENT, wrong};
 	return install_first(self, document, now_us, arena);
 }
 

@@ -24,6 +24,7 @@ struct gossip {
 	size_t document_size;
 	struct ring_member_status *status; /* for publishing */
 
+	uint64_t checked_epoch; /* of the last step */
 	uint64_t next_round_us, last_round_us, blind_until_us, pull_after_us;
 	bool publish_now; /* a member came or went: not only at the end of a round */
 	uint64_t bus_links[GOSSIP_BUS_LINKS];
@@ -61,6 +62,14 @@ static inline void gossip_refuse(struct gossip *self, _Atomic uint64_t *counter,
 	gossip_count(counter);
 	self->noted[kind]++;
 }
+
+/* ---- gossip_check.c ---- */
+
+/* Asserts what holds between steps: G2; and
+ *     G4 Rows are those of other nodes, in the order of their ids, each once.
+ *     G5 Epoch, hash and cluster of the own row are those of the document.
+ *     G6 Bus links are few, distinct, and not to this node. */
+void gossip_check(struct gossip *);
 
 /* ---- gossip_tell.c ---- */
 

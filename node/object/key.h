@@ -13,7 +13,7 @@
 #define KVRING_NODE_KEY_H
 
 #include <stdint.h>
-#include "rpc/rpc.h"
+#include "rpc/base.h"
 
 enum key_space { KEY_SPACE_OBJECT = 0, KEY_SPACE_HINT = 1 };
 

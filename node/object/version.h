@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "rpc/arena.h"
-#include "rpc/rpc.h"
+#include "rpc/base.h"
 #include "node/object/limit.h"
 #include "node/object/past.h"
 

@@ -12,7 +12,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include "rpc/rpc.h"
+#include "rpc/base.h"
 
 struct keyset {
 	uint64_t *hashes;         /* 0 is free */

@@ -580,6 +580,17 @@ static void on_job_done(struct replica *self, const struct event *event, struct 
 	maintain(self, event, out);
 }
 
+/* What holds between steps: an answer waits only with a write to wait for, one commit is under way at most, and a dead
+ * replica lets nobody wait. */
+static void check_step(const struct replica *self)
+{
+	assert(self->open.answers.count == 0 || self->open.keys.count > 0);
+	assert(self->closing.answers.count == 0 || self->closing.keys.count > 0);
+	assert(!self->syncing || self->closing.keys.count > 0);
+	assert(!self->dead || (self->open.answers.count == 0 && self->closing.answers.count == 0));
+	assert(self->jobs_out <= self->options.job_limit);
+}
+
 void replica_step(struct replica *self, const struct event *event, struct effects *out)
 {
 	switch (event->type) {
@@ -605,6 +616,7 @@ void replica_step(struct replica *self, const struct event *event, struct effect
 	replica_tell_failures(&self->tell, out);
 	replica_tell_figures(&self->tell, event, out);
 	out->timer_us = next_timer(self, event);
+	check_step(self);
 }
 
 /* ---- life --------------------------------------------------------------------------------------------------- */

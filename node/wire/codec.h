@@ -17,6 +17,7 @@
 
 #include "node/membership/gossip.h"
 #include "node/actor/message.h"
+#include "rpc/rpc.h"
 
 /* ---- methods ------------------------------------------------------------------------------------------------ */
 

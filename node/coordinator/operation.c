@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/coordinator/operation.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include "node/object/limit.h"
+#include "rpc/base.h"
+
+void coordinator_count(_Atomic uint64_t *counter)
+{
+	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* ---- the table of operations ---------------------------------------------------------------------------------- */
+
+static const bool moves[OPERATION_STATE_COUNT][OPERATION_STATE_COUNT] = {
+	[OPERATION_STARTED] = {[OPERATION_FORWARDED] = true,
+			       [OPERATION_COORDINATING] = true,
+			       [OPERATION_FETCHING] = true,
+			       [OPERATION_ANSWERED] = true},
+	[OPERATION_FORWARDED] = {[OPERATION_ANSWERED] = true},
+	[OPERATION_COORDINATING] =
+		{[OPERATION_REPLICATING] = true, [OPERATION_FORWARDED] = true, [OPERATION_ANSWERED] = true},
+	[OPERATION_REPLICATING] = {[OPERATION_ANSWERED] = true},
+	[OPERATION_FETCHING] = {[OPERATION_REPAIRING] = true, [OPERATION_ANSWERED] = true},
+	[OPERATION_REPAIRING] = {[OPERATION_ANSWERED] = true},
+};
+
+void operation_move(struct operation *operation, enum operation_state to)
+{
+	assert(moves[operation->state][to]);
+	operation->state = to;
+}
+
+/* Correlation: slot in the low half, how often the slot was used in the high half, so that late answers find nobody. */
+struct operation *operation_find(const struct coordinator *self, uint64_t correlation)
+{
+	uint32_t slot = (uint32_t)correlation;
+	if (slot >= self->slot_count)
+		return NULL;
+	struct operation *operation = self->slots[slot];
+	return operation->correlation == correlation && operation->timer.place != 0 ? operation : NULL;
+}
+
+static int grow(struct coordinator *self)
+{
+	if (self->slot_count + OPERATION_SLAB > LIMIT_OPERATIONS)
+		return -EAGAIN;
+	uint32_t first = self->slot_count;
+	struct operation **slots = realloc(self->slots, (first + OPERATION_SLAB) * sizeof *slots);
+	if (slots == NULL)
+		return -ENOMEM;
+	self->slots = slots;
+	struct operation *slab = calloc(OPERATION_SLAB, sizeof *slab);
+	if (slab == NULL)
+		return -ENOMEM;
+	for (uint32_t i = OPERATION_SLAB; i-- > 0;) {
+		slab[i].correlation = first + i;
+		slab[i].next_free = self->free_list;
+		self->free_list = &slab[i];
+		slots[first + i] = &slab[i];
+	}
+	self->slot_count += OPERATION_SLAB;
+	return 0;
+}
+
+/* Makes sure that free_list has one. */
+static bool make_room(struct coordinator *self)
+{
+	if (self->free_list != NULL || grow(self) == 0)
+		return true;
+	if (cds_list_empty(&self->answered))
+		return false;
+	operation_finish(self, cds_list_first_entry(&self->answered, struct operation, answered));
+	return true;
+}
+
+struct operation *operation_begin(struct coordinator *self, uint64_t deadline_us)
+{
+	if (!make_room(self))
+		return NULL;
+	struct operation *operation = self->free_list;
+	uint64_t correlation = operation->correlation + (UINT64_C(1) << 32);
+	self->free_list = operation->next_free;
+	memset(operation, 0, sizeof *operation);
+	operation->correlation = correlation;
+	operation->deadline_us = deadline_us;
+	operation->timer.due_us = deadline_us;
+	if (timer_heap_add(&self->timers, &operation->timer) < 0) {
+		operation->next_free = self->free_list;
+		self->free_list = operation;
+		return NULL;
+	}
+	self->in_flight++;
+	return operation;
+}
+
+void operation_finish(struct coordinator *self, struct operation *operation)
+{
+	assert(operation->question == NULL);
+	if (operation->state == OPERATION_ANSWERED)
+		cds_list_del(&operation->answered);
+	message_free(operation->held);
+	arena_unref(operation->merge_arena);
+	arena_unref(operation->arena);
+	operation->held = NULL;
+	operation->merge_arena = operation->arena = NULL;
+	timer_heap_remove(&self->timers, &operation->timer);
+	operation->next_free = self->free_list;
+	self->free_list = operation;
+	self->in_flight--;
+}
+
+/* ---- shared by puts and gets ----------------------------------------------------------------------------------- */
+
+struct position *operation_position(struct operation *operation, uint64_t node_id)
+{
+	for (uint32_t i = 0; i < operation->position_count; i++)
+		if (operation->positions[i].node_id == node_id)
+			return &operation->positions[i];
+	return NULL;
+}
+
+uint32_t operation_count_asks(const struct operation *operation, enum ask_state state)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < operation->position_count; i++)
+		n += operation->positions[i].ask == state;
+	return n;
+}
+
+uint32_t operation_acks(const struct operation *operation)
+{
+	uint32_t own = operation_count_asks(operation, ASK_OK);
+	return own > operation->forward_acks ? own : operation->forward_acks;
+}
+
+struct message *operation_question(struct coordinator *self, struct operation *operation,
+				   const struct position *position, enum message_type type, struct effects *out)
+{
+	struct message *question = message_create(out->arena, type);
+	if (question == NULL)
+		return NULL;
+	question->from = self->options.self;
+	question->to.node_id = position->node_id;
+	question->to.kind = type == MESSAGE_FORWARD ? ACTOR_COORDINATOR : ACTOR_REPLICA;
+	/* Which of the other node's coordinators does it, that node says. */
+	question->to.index = type == MESSAGE_FORWARD ? 0 : (uint16_t)(operation->partition % self->options.shard_count);
+	question->correlation = operation->correlation;
+	question->deadline_us = operation->deadline_us;
+	question->epoch = operation->epoch;
+	if (operation->arena != out->arena)
+		message_pin(question, operation->arena);
+	return question;
+}
+
+static const char *failure_text(const struct position *position, uint32_t code)
+{
+	if (position->ask == ASK_SENT)
+		return code == RPC_CODE_DEADLINE_EXCEEDED ? "no answer in time" : "not waited for";
+	switch (position->failure) {
+	case REPLICA_UNREACHABLE:
+		return "unreachable";
+	case REPLICA_LOST:
+		return "no answer, slow or connection lost";
+	case REPLICA_DISK_FULL:
+		return "disk full";
+	case REPLICA_OVERLOADED:
+		return "overloaded";
+	case REPLICA_STALE_RING:
+		return "knows a newer ring";
+	case REPLICA_NOT_OWNER:
+		return "is no owner of the partition";
+	default:
+		return "storage error, see its log";
+	}
+}
+
+const char *operation_failures(struct coordinator *self, const struct operation *operation, uint32_t code,
+			       struct effects *out)
+{
+	const char *text = NULL;
+	const struct ring_view *view = ring_view_acquire(self->options.ring);
+	for (uint32_t i = 0; i < operation->position_count; i++) {
+		const struct position *position = &operation->positions[i];
+		if (position->ask != ASK_FAILED && position->ask != ASK_SENT)
+			continue;
+		int member = view->document ? ring_member_find(view->document, position->node_id) : -1;
+		const char *name = member < 0 ? "?" : ring_member(view->document, (uint32_t)member)->name;
+		const char *more = arena_printf(out->arena, "%s%s%s: %s", text ? text : "", text ? ", " : "", name,
+						failure_text(position, code));
+		text = more ? more : text;
+	}
+	ring_view_release(self->options.ring, view);
+	return text ? text : "no replica failed";
+}
+
+static void count_outcome(struct coordinator *self, enum outcome outcome)
+{
+	switch (outcome) {
+	case OUTCOME_DONE:
+		coordinator_count(&self->counters.done);
+		break;
+	case OUTCOME_ABSENT:
+		coordinator_count(&self->counters.absent);
+		break;
+	case OUTCOME_IN_DOUBT:
+		coordinator_count(&self->counters.in_doubt);
+		break;
+	case OUTCOME_REFUSED:
+		coordinator_count(&self->counters.refused);
+		break;
+	}
+}
+
+/* The last result of a client request sends them all. */
+static void deliver(const struct coordinator *self, struct message *question, uint32_t index,
+		    const struct client_result *result, struct effects *out)
+{
+	struct client_request *request = question->client.request;
+	request->results[index] = *result;
+	if (--request->remaining > 0)
+		return;
+	coordinator_tell_answer(request, self->now_us, out);
+	question->type = MESSAGE_CLIENT_DONE;
+	question->to = question->from;
+	effects_send(out, question);
+}
+
+static void drop_result(struct client_result *result)
+{
+	message_free(result->held);
+	arena_unref(result->pin);
+}
+
+static void deliver_forwarded(struct message *question, struct client_result *result, struct effects *out)
+{
+	struct message *answer = message_answer(question, out->arena, MESSAGE_FORWARDED);
+	if (answer != NULL) {
+		answer->forwarded.result = *result;
+		effects_send(out, answer);
+	} else {
+		drop_result(result); /* out of memory: the asking coordinator's deadline speaks */
+	}
+	message_free(question);
+}
+
+void operation_answer(struct coordinator *self, struct operation *operation, const struct client_result *answer,
+		      struct effects *out)
+{
+	struct client_result result = *answer;
+	struct message *question = operation->question;
+	operation_move(operation, OPERATION_ANSWERED);
+	cds_list_add_tail(&operation->answered, &self->answered);
+	operation->question = NULL;
+	operation->ask = NULL;
+	count_outcome(self, result.outcome);
+	if (result.pin == NULL)
+		result.pin = arena_ref(out->arena); /* where contexts and texts are */
+	if (question->type == MESSAGE_CLIENT)
+		deliver(self, question, operation->index, &result, out);
+	else
+		deliver_forwarded(question, &result, out);
+}
+
+void operation_fail(struct coordinator *self, struct operation *operation, enum outcome outcome, uint32_t code,
+		    const char *message, struct effects *out)
+{
+	struct client_result result = {
+		.outcome = outcome,
+		.code = code,
+		.message = message,
+		.needed = operation->needed,
+		.acks_owners = operation_acks(operation),
+	};
+	if (outcome == OUTCOME_IN_DOUBT)
+		result.synced = result.acks_owners;
+	operation_answer(self, operation, &result, out);
+}
+
+void operation_turn_away(struct coordinator *self, struct message *question, uint32_t index, uint32_t code,
+			 const char *message, struct effects *out)
+{
+	struct client_result result = {.outcome = OUTCOME_REFUSED, .code = code, .message = message};
+	count_outcome(self, OUTCOME_REFUSED);
+	if (question->type == MESSAGE_CLIENT)
+		deliver(self, question, index, &result, out);
+	else
+		deliver_forwarded(question, &result, out);
+}
+
+void operation_note_silence(struct coordinator *self, const struct operation *operation, uint64_t now_us)
+{
+	for (uint32_t i = 0; i < operation->position_count; i++) {
+		const struct position *position = &operation->positions[i];
+		if (position->ask == ASK_SENT && position->node_id != self->options.self.node_id)
+			evidence_silent(&self->evidence, position->member_index, position->node_id, now_us);
+	}
+}
+
+uint32_t position_rank(const struct position *position)
+{
+	return (position->suspect ? 2u : 0u) + (position->up ? 0u : 1u);
+}
+
+/* ---- checks ------------------------------------------------------------------------------------------------- */
+
+static bool is_of_kind(enum operation_kind kind, enum operation_state state)
+{
+	switch (state) {
+	case OPERATION_FORWARDED:
+	case OPERATION_COORDINATING:
+	case OPERATION_REPLICATING:
+		return kind == OPERATION_PUT;
+	case OPERATION_FETCHING:
+	case OPERATION_REPAIRING:
+		return kind == OPERATION_GET;
+	default:
+		return true;
+	}
+}
+
+void operation_check(const struct operation *operation)
+{
+	bool answered = operation->state == OPERATION_ANSWERED;
+	assert(is_of_kind(operation->kind, operation->state));     /* I1 */
+	assert((operation->question == NULL) == answered);         /* I2 */
+	assert((operation->ask == NULL) == answered);              /* I2 */
+	assert(operation->timer.place != 0);                       /* I3 */
+	assert(operation->timer.due_us <= operation->deadline_us); /* I3 */
+	assert(answered || operation->state == OPERATION_STARTED || operation->needed <= operation->position_count);
+	for (uint32_t i = 0; i < operation->position_count; i++) {
+		const struct position *position = &operation->positions[i];
+		for (uint32_t j = 0; j < i; j++)
+			assert(operation->positions[j].node_id != position->node_id); /* I4 */
+		/* I5 */
+		assert(!position->merged || operation->kind == OPERATION_GET);
+		assert(position->ask != ASK_SENT || operation->state != OPERATION_STARTED);
+	}
+}
+
+void coordinator_check(const struct coordinator *self)
+{
+	assert(self->in_flight == self->timers.count); /* I6 */
+	assert(self->in_flight <= self->slot_count && self->slot_count <= LIMIT_OPERATIONS);
+	assert((self->free_list == NULL) == (self->in_flight == self->slot_count)); /* I6 */
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include "node/membership/gossip_state.h"
+
+static void check_rows(const struct gossip *self)
+{
+	assert(self->table.count <= GOSSIP_ROWS_MAX);
+	for (uint32_t i = 0; i < self->table.count; i++) {
+		assert(self->table.rows[i].node_id != self->self.node_id);                       /* G4 */
+		assert(i == 0 || self->table.rows[i - 1].node_id < self->table.rows[i].node_id); /* G4 */
+		assert(self->document != NULL || !self->table.peers[i].is_member);
+	}
+}
+
+static void check_document(const struct gossip *self)
+{
+	if (self->document == NULL) {
+		assert(self->self.epoch == 0 && self->self.ring_hash == 0);
+		return;
+	}
+	assert(self->self.epoch == ring_epoch(self->document)); /* G5 */
+	assert(self->self.ring_hash == ring_hash(self->document));
+	assert(self->self.cluster_id == ring_cluster_id(self->document));
+}
+
+static void check_bus_links(const struct gossip *self)
+{
+	assert(self->bus_link_count <= GOSSIP_BUS_LINKS);
+	for (uint32_t i = 0; i < self->bus_link_count; i++) {
+		assert(self->bus_links[i] != self->self.node_id);
+		for (uint32_t j = 0; j < i; j++)
+			assert(self->bus_links[i] != self->bus_links[j]); /* G6 */
+	}
+}
+
+void gossip_check(struct gossip *self)
+{
+	assert(self->self.epoch >= self->checked_epoch); /* G2 */
+	self->checked_epoch = self->self.epoch;
+	check_rows(self);
+	check_document(self);
+	check_bus_links(self);
+}
