@@ -213,6 +213,7 @@ static size_t prefix_match(const struct node *node, struct engine_slice key, siz
 
 static void node_set_prefix(struct node *node, const uint8_t *prefix, size_t size)
 {
+	assert(size <= ENGINE_KEY_MAX);
 	node->prefix = prefix;
 	node->prefix_size = (uint32_t)size;
 	memcpy(node->prefix_head, prefix, size < sizeof(node->prefix_head) ? size : sizeof(node->prefix_head));
@@ -235,6 +236,7 @@ static void node_add(struct node *node, uint8_t byte, uintptr_t child)
 	unsigned count = node_count(node);
 
 	assert(count < node_limits[node->kind]);
+	assert(child != 0 && node_find(node, byte) == NULL);
 	if (node->kind <= NODE16) {
 		_Atomic uint64_t *word = &small_keys(node)[count / 8];
 
@@ -258,6 +260,7 @@ static struct node *node_copy(struct region *region, const struct node *from, en
 
 	if (to == NULL)
 		return NULL;
+	assert(node_count(from) <= node_limits[kind]);
 	node_set_prefix(to, from->prefix, from->prefix_size);
 	atomic_init(&to->terminal, link_load(&from->terminal));
 	if (from->kind <= NODE16) {
@@ -291,6 +294,7 @@ static struct art_leaf *leaf_new(struct region *region, struct engine_slice key,
 /* Hangs the leaf below the node, by the byte of its key at depth or as terminal. The node has room. */
 static void node_add_leaf(struct node *node, struct art_leaf *leaf, size_t depth)
 {
+	assert(leaf->key_size >= depth);
 	if (leaf->key_size == depth)
 		link_store(&node->terminal, leaf_link(leaf));
 	else
@@ -322,6 +326,7 @@ static int split_prefix(struct region *region, art_link *link, const struct node
 
 	if (below == NULL)
 		return -ENOMEM;
+	assert(match < old->prefix_size && depth + match <= leaf->key_size);
 	node_set_prefix(below, old->prefix + match + 1, old->prefix_size - match - 1);
 	node_set_prefix(node, leaf->key + depth, match);
 	node_add(node, old->prefix[match], (uintptr_t)below);

@@ -107,7 +107,10 @@ static void memtable_settle(struct merge_source *source, struct art_leaf *leaf, 
 static void memtable_move(struct merge_source *source, bool up)
 {
 	const struct art *art = &source->memtable->art;
-	struct engine_slice key = art_leaf_key(source->leaf);
+	struct engine_slice key;
+
+	assert(source->is_on_entry && source->leaf != NULL);
+	key = art_leaf_key(source->leaf);
 
 	memtable_settle(source, up ? art_seek(art, key, true) : art_seek_back(art, key, true), up);
 }
@@ -120,6 +123,7 @@ static int load_entry(struct merge_source *source)
 	struct block_entry entry;
 	int error;
 
+	assert(source->entry < view->count);
 	block_entry_at(view, source->entry, &entry);
 	source->key_bytes.size = view->prefix_size;
 	error = buffer_append(&source->key_bytes, entry.suffix.data, entry.suffix.size);
