@@ -15,8 +15,21 @@ enum {
 	ID_SIZE = 4,
 };
 
+/* One direction, as the owner sees it when it looks. */
+struct pace {
+	_Atomic uint64_t bytes; /* moved so far */
+	atomic_bool busy;       /* something is half done, and it is for the peer to go on */
+	atomic_uint restarts;   /* something was finished */
+	/* the owner's */
+	uint64_t since_us, bytes_then;
+	unsigned restarts_then;
+};
+
 struct connection {
 	struct connection_options options;
+	struct pace pace_in, pace_out;
+	_Atomic uint64_t used_us; /* see connection_use */
+	atomic_int calls;
 	nng_stream *stream;
 	_Atomic uint64_t heard_us; /* see connection_heard_us */
 	size_t id_size;            /* of each frame: 4, or 0 on a bus */
@@ -85,6 +98,7 @@ int connection_create(nng_stream *stream, const struct connection_options *optio
 	if (c->options.handshake_ms == 0)
 		c->options.handshake_ms = CONNECTION_HANDSHAKE_MS;
 	atomic_init(&c->heard_us, rpc_now_us());
+	atomic_init(&c->used_us, rpc_now_us());
 	c->id_size = options->protocol == CONNECTION_BUS ? 0 : ID_SIZE;
 	c->queue_last = &c->queue_first;
 	atomic_init(&c->references, 1);
@@ -244,6 +258,8 @@ static void on_sent(void *arg)
 	if (c->out_waited)
 		heard(c);
 	c->out_waited = advance_out(c, nng_aio_count(c->send_aio));
+	atomic_fetch_add_explicit(&c->pace_out.bytes, nng_aio_count(c->send_aio), memory_order_relaxed);
+	atomic_store_explicit(&c->pace_out.busy, c->out_waited, memory_order_relaxed);
 	if (c->out_waited) {
 		write_out(c);
 		return;
@@ -262,10 +278,12 @@ static void on_sent(void *arg)
 	pthread_mutex_unlock(&c->lock);
 	if (resume)
 		connection_resume(c);
-	if (more)
+	if (more) {
+		atomic_store_explicit(&c->pace_out.busy, true, memory_order_relaxed);
 		write_out(c);
-	else
+	} else {
 		connection_unref(c);
+	}
 }
 
 /* False: over queue_max, and dropped. */
@@ -290,8 +308,10 @@ static bool enqueue(struct connection *c, struct rpc_message *message, size_t qu
 	pthread_mutex_unlock(&c->lock);
 	if (closed || !fits)
 		rpc_message_free(message);
-	if (start)
+	if (start) {
+		atomic_store_explicit(&c->pace_out.busy, true, memory_order_relaxed);
 		write_out(c);
+	}
 	return fits;
 }
 
@@ -353,6 +373,7 @@ enum step {
 
 static enum step deliver(struct connection *c, struct rpc_message *message)
 {
+	atomic_fetch_add_explicit(&c->pace_in.restarts, 1, memory_order_relaxed);
 	uint32_t id = c->id_size == 0 ? 0 : read_be32(message->head + LENGTH_SIZE);
 	if (c->id_size != 0 && (id & UINT32_C(0x80000000)) == 0) { /* came through an NNG device: not supported */
 		rpc_message_free(message);
@@ -382,6 +403,9 @@ static enum step take_frame(struct connection *c)
 	size_t frame_size = LENGTH_SIZE + (size_t)length;
 	if (there < frame_size && frame_size <= CONNECTION_BUFFER_SIZE)
 		return STEP_WAIT;
+	if (frame_size > CONNECTION_BUFFER_SIZE && c->options.events->on_large != NULL &&
+	    !c->options.events->on_large(c->options.arg, c, frame_size))
+		return STEP_PAUSE;
 	struct rpc_message *message = rpc_message_create((size_t)length - c->id_size);
 	if (message == NULL)
 		return STEP_BAD;
@@ -419,6 +443,7 @@ static void receive(struct connection *c)
 {
 	nng_iov iov;
 	bool inside = c->partial != NULL || c->in_end > c->in_start;
+	atomic_store_explicit(&c->pace_in.busy, inside || !c->handshaken, memory_order_relaxed);
 	memmove(c->in, c->in + c->in_start, c->in_end - c->in_start);
 	c->in_end -= c->in_start;
 	c->in_start = 0;
@@ -452,6 +477,8 @@ static bool rest(struct connection *c, bool asked)
 	c->resting = (asked || c->queue_full) && !c->resume_wanted && !closed;
 	bool resting = c->resting;
 	c->resume_wanted = false;
+	if (resting)
+		atomic_store_explicit(&c->pace_in.busy, false, memory_order_relaxed); /* it is for us to go on */
 	pthread_mutex_unlock(&c->lock);
 	return resting;
 }
@@ -486,12 +513,54 @@ static void on_received(void *arg)
 		return;
 	} else {
 		heard(c);
+		atomic_fetch_add_explicit(&c->pace_in.bytes, count, memory_order_relaxed);
 		if (c->partial != NULL)
 			c->partial_size += count;
 		else
 			c->in_end += count;
 	}
 	read_on(c);
+}
+
+static bool is_slow(struct pace *pace, uint64_t now_us)
+{
+	uint64_t bytes = atomic_load_explicit(&pace->bytes, memory_order_relaxed);
+	unsigned restarts = atomic_load_explicit(&pace->restarts, memory_order_relaxed);
+	bool busy = atomic_load_explicit(&pace->busy, memory_order_relaxed);
+	bool fresh = !busy || pace->since_us == 0 || restarts != pace->restarts_then;
+	if (!fresh && now_us < pace->since_us + CONNECTION_RATE_MS * UINT64_C(1000))
+		return false;
+	bool slow = !fresh && bytes - pace->bytes_then < CONNECTION_RATE_MIN * (CONNECTION_RATE_MS / 1000);
+	pace->since_us = now_us;
+	pace->bytes_then = bytes;
+	pace->restarts_then = restarts;
+	return slow;
+}
+
+bool connection_is_slow(struct connection *c, uint64_t now_us)
+{
+	bool in = is_slow(&c->pace_in, now_us), out = is_slow(&c->pace_out, now_us);
+	return in || out;
+}
+
+void connection_use(struct connection *c, int calls)
+{
+	atomic_store_explicit(&c->used_us, rpc_now_us(), memory_order_relaxed);
+	atomic_fetch_add_explicit(&c->calls, calls, memory_order_relaxed);
+}
+
+uint64_t connection_unused_us(const struct connection *c, uint64_t now_us)
+{
+	uint64_t used_us = atomic_load_explicit(&c->used_us, memory_order_relaxed);
+	if (atomic_load_explicit(&c->calls, memory_order_relaxed) > 0 || used_us > now_us)
+		return 0;
+	return now_us - used_us;
+}
+
+bool connection_is_idle(struct connection *c)
+{
+	return !atomic_load_explicit(&c->pace_in.busy, memory_order_relaxed) &&
+	       !atomic_load_explicit(&c->pace_out.busy, memory_order_relaxed);
 }
 
 void connection_resume(struct connection *c)

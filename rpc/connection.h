@@ -32,6 +32,8 @@ enum {
 	CONNECTION_QUEUE_MAX = 4 * 1024 * 1024, /* bytes, see N3; one message may exceed it */
 	CONNECTION_HANDSHAKE_MS = 10 * 1000,    /* until the eight bytes are there, unless the options say otherwise */
 	CONNECTION_STALL_MS = 30 * 1000,        /* without a byte in the midst of a message */
+	CONNECTION_RATE_MIN = 1024,     /* bytes per second inside a message, in and out, see connection_is_slow */
+	CONNECTION_RATE_MS = 10 * 1000, /* over which the rate is measured */
 };
 
 struct connection;
@@ -41,6 +43,9 @@ struct connection_events {
 	/* Owns the message. False: deliver nothing more until connection_resume. */
 	bool (*on_message)(void *arg, struct connection *, uint32_t id, struct rpc_message *);
 	void (*on_closed)(void *arg, struct connection *);
+	/* Optional: is there memory for a message of which only the head has come? False: nothing is read until connection_resume, and then it
+	 * is asked again. True: on_message or on_closed follows. */
+	bool (*on_large)(void *arg, struct connection *, size_t size);
 };
 
 struct connection_options {
@@ -67,6 +72,15 @@ size_t connection_queued_size(struct connection *);
 /* When the peer last gave a sign of life (CLOCK_MONOTONIC): bytes arrived, or room came free in a full socket buffer because it had
  * acknowledged what was sent. */
 uint64_t connection_heard_us(const struct connection *);
+/* For its owner, who looks every second or so: the peer has been in the midst of sending a message, or of taking what waits for it, for
+ * CONNECTION_RATE_MS and moved less than CONNECTION_RATE_MIN. */
+bool connection_is_slow(struct connection *, uint64_t now_us);
+/* A call of this connection is with the receiver (1), or no longer (-1): it is in use. */
+void connection_use(struct connection *, int calls);
+/* How long nothing has been done for it; 0 while a call is with the receiver. */
+uint64_t connection_unused_us(const struct connection *, uint64_t now_us);
+/* Neither is under way. */
+bool connection_is_idle(struct connection *);
 void connection_resume(struct connection *);
 /* Begins the end: on_closed follows. */
 void connection_close(struct connection *);

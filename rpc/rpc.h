@@ -87,10 +87,14 @@ struct rpc_call {
 };
 
 struct rpc_server_options {
-	const char *address;      /* HOST:PORT; port 0 takes a free one */
-	size_t message_max;       /* bytes; larger messages are refused and their connection closed */
-	uint32_t in_flight_max;   /* calls not yet answered; beyond, requests wait in the connections */
-	uint32_t connections_max; /* more are closed at once; 0: RPC_CONNECTIONS_MAX */
+	const char *address;    /* HOST:PORT; port 0 takes a free one */
+	size_t message_max;     /* bytes; larger messages are refused and their connection closed */
+	uint32_t in_flight_max; /* calls not yet answered; beyond, requests wait in the connections */
+	/* 0: RPC_CONNECTIONS_MAX. Beyond, the newcomer takes the place of the connection that has had no use for longest, one second at least;
+	 * while all are in use it is closed. */
+	uint32_t connections_max;
+	uint32_t idle_ms; /* a connection without use for so long is closed; 0: never */
+	size_t arriving_max; /* bytes of large messages that are arriving, of all connections: more are not read yet; 0: no limit */
 	size_t unread_max; /* bytes of answers that may wait for one client to read, see rpc_call_has_room; 0: no limit */
 	void (*on_request)(void *arg, struct rpc_call *);
 	void *arg;

@@ -12,6 +12,7 @@
  */
 #include "rpc/age.h"
 #include "rpc/connection.h"
+#include "rpc/deadline.h"
 #include "rpc/listener.h"
 #include "rpc/stall.h"
 
@@ -21,7 +22,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PING_SIZE_MAX = 64 }; /* bytes */
+enum {
+	PING_SIZE_MAX = 64,   /* bytes */
+	SWEEP_MS = 500,       /* between looks at who is slow or idle */
+	UNUSED_MS_MIN = 1000, /* a connection in use within it keeps its place */
+};
 
 struct server_call {
 	struct rpc_call call;
@@ -38,6 +43,9 @@ struct client {
 	struct client *next, **previous;
 	struct client *next_resting;
 	bool resting;
+	size_t arriving; /* bytes of a large message under way */
+	bool waiting;    /* for memory for one */
+	bool leaving;    /* it has been closed, and its end is under way */
 	/* of on_message, one at a time */
 	struct rpc_age age;
 	uint64_t opened_us; /* rpc_sent_us */
@@ -47,6 +55,8 @@ struct rpc_server {
 	struct rpc_server_options options;
 	struct listener *listener;
 	uint16_t port;
+	struct deadline_watch sweep;
+	bool swept; /* owned by the main thread */
 
 	/* shared, under lock */
 	pthread_mutex_t lock;
@@ -55,6 +65,8 @@ struct rpc_server {
 	bool closing;
 	struct client *clients;
 	struct client *resting;
+	size_t arriving;  /* of all clients */
+	unsigned waiting; /* clients */
 	struct server_call *free_calls;
 	struct rpc_server_counts counts;
 };
@@ -116,6 +128,7 @@ static void call_end(struct server_call *call, struct rpc_message *response)
 	call->next_free = s->free_calls;
 	s->free_calls = call;
 	server_unref_unlock(s);
+	connection_use(connection, -1);
 	connection_unref(connection);
 	if (resume != NULL) {
 		connection_resume(resume);
@@ -202,6 +215,43 @@ static bool answer_ping(struct connection *connection, uint32_t id, struct rpc_m
 	return true;
 }
 
+/* Under lock: memory that large messages took is free again. Whoever waits asks again. */
+static void arriving_end(struct client *client)
+{
+	struct rpc_server *s = client->server;
+	if (client->arriving == 0)
+		return;
+	s->arriving -= client->arriving;
+	client->arriving = 0;
+	for (struct client *waiting = s->waiting > 0 ? s->clients : NULL; waiting != NULL; waiting = waiting->next) {
+		if (!waiting->waiting)
+			continue;
+		waiting->waiting = false;
+		s->waiting--;
+		connection_resume(waiting->connection);
+	}
+}
+
+/* One message may always arrive, whatever its size. */
+static bool on_large(void *arg, struct connection *connection, size_t size)
+{
+	struct client *client = arg;
+	struct rpc_server *s = client->server;
+	(void)connection;
+	pthread_mutex_lock(&s->lock);
+	size_t max = s->options.arriving_max;
+	bool room = max == 0 || s->arriving == 0 || (size <= max && s->arriving <= max - size);
+	if (room) {
+		client->arriving = size;
+		s->arriving += size;
+	} else if (!client->waiting) {
+		client->waiting = true;
+		s->waiting++;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return room;
+}
+
 static bool on_message(void *arg, struct connection *connection, uint32_t id, struct rpc_message *message)
 {
 	struct client *client = arg;
@@ -209,6 +259,7 @@ static bool on_message(void *arg, struct connection *connection, uint32_t id, st
 	if (answer_ping(connection, id, message))
 		return true;
 	pthread_mutex_lock(&s->lock);
+	arriving_end(client);
 	struct server_call *call = s->closing ? NULL : call_take(s);
 	bool rest = call != NULL && rest_if_full(client);
 	pthread_mutex_unlock(&s->lock);
@@ -222,6 +273,7 @@ static bool on_message(void *arg, struct connection *connection, uint32_t id, st
 		.connection = connection_ref(connection),
 		.id = id,
 	};
+	connection_use(connection, 1);
 	s->options.on_request(s->options.arg, &call->call);
 	return !rest;
 }
@@ -241,6 +293,9 @@ static void on_closed(void *arg, struct connection *connection)
 	pthread_mutex_lock(&s->lock);
 	if (client->resting)
 		client_unlink_resting(client);
+	s->waiting -= client->waiting;
+	client->waiting = false;
+	arriving_end(client);
 	*client->previous = client->next;
 	if (client->next != NULL)
 		client->next->previous = client->previous;
@@ -251,7 +306,7 @@ static void on_closed(void *arg, struct connection *connection)
 	free(client);
 }
 
-static const struct connection_events server_events = {on_open, on_message, on_closed};
+static const struct connection_events server_events = {on_open, on_message, on_closed, on_large};
 
 /* Takes the stream. */
 static void client_add(struct rpc_server *s, nng_stream *stream)
@@ -291,10 +346,29 @@ static void client_add(struct rpc_server *s, nng_stream *stream)
 
 /* ---- the listener ------------------------------------------------------------------------------------------------ */
 
+/* Under lock. The connection without use for longest gives its place to a newcomer; false when all are in use. */
+static bool make_room(struct rpc_server *s)
+{
+	struct client *longest = NULL;
+	uint64_t most_us = UNUSED_MS_MIN * 1000, now_us = rpc_now_us();
+	for (struct client *client = s->clients; client != NULL; client = client->next) {
+		uint64_t unused_us = client->leaving ? 0 : connection_unused_us(client->connection, now_us);
+		if (unused_us < most_us)
+			continue;
+		longest = client;
+		most_us = unused_us;
+	}
+	if (longest == NULL)
+		return false;
+	longest->leaving = true;
+	connection_close(longest->connection);
+	return true;
+}
+
 static bool connection_allowed(struct rpc_server *s)
 {
 	pthread_mutex_lock(&s->lock);
-	bool allowed = s->counts.connections < s->options.connections_max;
+	bool allowed = s->counts.connections < s->options.connections_max || make_room(s);
 	if (!allowed)
 		s->counts.connections_refused++;
 	pthread_mutex_unlock(&s->lock);
@@ -310,6 +384,36 @@ static void on_stream(void *arg, nng_stream *stream)
 		nng_stream_close(stream);
 		nng_stream_free(stream);
 	}
+}
+
+/* ---- who is slow or idle ----------------------------------------------------------------------------------------- */
+
+static bool on_sweep(void *arg)
+{
+	struct rpc_server *s = arg;
+	uint64_t now_us = rpc_now_us(), idle_us = (uint64_t)s->options.idle_ms * 1000;
+	pthread_mutex_lock(&s->lock);
+	for (struct client *client = s->clients; client != NULL; client = client->next) {
+		bool slow = connection_is_slow(client->connection, now_us);
+		bool idle = idle_us != 0 && connection_is_idle(client->connection) && !client->waiting &&
+			    connection_unused_us(client->connection, now_us) >= idle_us;
+		if (client->leaving || (!slow && !idle))
+			continue;
+		client->leaving = true;
+		connection_close(client->connection);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return true;
+}
+
+static int sweep_start(struct rpc_server *s)
+{
+	s->sweep = (struct deadline_watch){.check = on_sweep, .arg = s, .period_us = SWEEP_MS * 1000};
+	int error = deadline_watch_add(&s->sweep);
+	s->swept = error == 0;
+	if (s->swept)
+		deadline_watch_arm(&s->sweep);
+	return error;
 }
 
 /* ---- open and close ---------------------------------------------------------------------------------------------- */
@@ -338,6 +442,11 @@ int rpc_server_open(const struct rpc_server_options *options, struct rpc_server 
 		return status;
 	}
 	s->port = listener_port(s->listener);
+	status = sweep_start(s);
+	if (status < 0) {
+		rpc_server_close(&s);
+		return error_set(error_out, status, "cannot start a thread: %s", strerror(-status));
+	}
 	*out = s; /* before the first event */
 	listener_start(s->listener);
 	return 0;
@@ -361,6 +470,8 @@ void rpc_server_close(struct rpc_server **server)
 	if (s == NULL)
 		return;
 	*server = NULL;
+	if (s->swept)
+		deadline_watch_remove(&s->sweep);
 	pthread_mutex_lock(&s->lock);
 	s->closing = true;
 	pthread_mutex_unlock(&s->lock);

@@ -175,6 +175,8 @@ static int open_sockets(struct runtime *self, const struct runtime_options *opti
 	struct rpc_server_options peer = {
 		.address = options->peer_listen,
 		.message_max = RPC_PEER_MESSAGE_MAX,
+		.connections_max = options->peer_connections_max,
+		.arriving_max = options->request_bytes,
 		.in_flight_max = LIMIT_IN_FLIGHT,
 		.on_request = inbound_on_peer,
 		.arg = self,
@@ -184,6 +186,9 @@ static int open_sockets(struct runtime *self, const struct runtime_options *opti
 		.message_max = RPC_CLIENT_MESSAGE_MAX,
 		.in_flight_max = LIMIT_IN_FLIGHT,
 		.unread_max = LIMIT_UNREAD_SIZE,
+		.connections_max = options->client_connections_max,
+		.idle_ms = options->client_idle_ms,
+		.arriving_max = options->request_bytes,
 		.on_request = inbound_on_client,
 		.arg = self,
 	};

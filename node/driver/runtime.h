@@ -31,7 +31,10 @@ struct runtime_options {
 	const char *client_listen, *peer_listen, *bus_listen; /* HOST:PORT */
 	uint32_t threads; /* that actors share, see placement.h; 0: each has its own */
 	uint32_t job_threads;
-	uint64_t request_bytes; /* memory for requests in work, of clients and of peers each */
+	uint64_t
+		request_bytes; /* memory for requests in work, and for large ones that arrive; of clients and of peers each */
+	uint32_t client_connections_max, peer_connections_max; /* 0: RPC_CONNECTIONS_MAX */
+	uint32_t client_idle_ms;                               /* 0: no limit */
 };
 
 struct runtime {

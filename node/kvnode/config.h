@@ -48,6 +48,7 @@ struct node_config {
 	char advertise[CONFIG_ADDRESS_MAX];   /* HOST by which others reach this node; unless given: that of listen */
 	char seeds[CONFIG_SEEDS_MAX][CONFIG_ADDRESS_MAX];
 	uint32_t seed_count;
+	uint32_t idle_s;
 
 	/* [threads] */
 	uint32_t coordinators; /* 0: one per two cores */

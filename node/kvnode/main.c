@@ -19,6 +19,8 @@
 
 #define REQUEST_MB_MIN UINT64_C(128) /* one request of the largest size, with all its copies */
 
+enum { FILES_MIN = 256 }; /* 128 connections of clients, 32 of peers, the rest for links, tables and logs */
+
 static uint64_t random_u64(void)
 {
 	uint64_t value;
@@ -67,18 +69,28 @@ static void describe_self(const struct node_config *config, struct gossip_row *s
 	self->started_ms = unix_ms();
 }
 
-/* A connection is a file, and so is a table: the default of 1,024 is soon used up. */
-static void raise_file_limit(void)
+/* A connection is a file, and so is a table: the default of 1,024 is soon used up. Raises the limit as far as the system lets it and
+ * returns it. */
+static uint64_t raise_file_limit(void)
 {
 	struct rlimit limit;
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-			log_warn("start: cannot raise the limit of open files: %s", strerror(errno));
-	}
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return FILES_MIN;
+	struct rlimit raised = {limit.rlim_max, limit.rlim_max};
+	if (limit.rlim_cur < limit.rlim_max && setrlimit(RLIMIT_NOFILE, &raised) < 0)
+		log_warn("start: cannot raise the limit of open files: %s", strerror(errno));
+	else
+		limit = raised;
+	return limit.rlim_cur;
 }
 
-static int start(const struct node_config *config, struct runtime **out)
+/* Clients get half of the files at most and peers an eighth, so that neither takes what the engine needs. */
+static uint32_t connections_for(uint64_t files)
+{
+	return files < RPC_CONNECTIONS_MAX ? (uint32_t)files : RPC_CONNECTIONS_MAX;
+}
+
+static int start(const struct node_config *config, uint64_t files, struct runtime **out)
 {
 	const char *seeds[CONFIG_SEEDS_MAX];
 	struct runtime_options options = {
@@ -101,6 +113,9 @@ static int start(const struct node_config *config, struct runtime **out)
 		.bus_listen = config->listen_bus,
 		.job_threads = threads_or(config->jobs),
 		.request_bytes = request_bytes(config->request_mb),
+		.client_connections_max = connections_for(files / 2),
+		.peer_connections_max = connections_for(files / 8),
+		.client_idle_ms = config->idle_s * 1000,
 	};
 	for (uint32_t i = 0; i < config->seed_count; i++)
 		seeds[i] = config->seeds[i];
@@ -170,9 +185,16 @@ int main(int argc, char **argv)
 	if (exit_code >= 0)
 		return exit_code;
 	log_open(config.name, config.log_level);
-	raise_file_limit();
+	uint64_t files = raise_file_limit();
+	if (files < FILES_MIN) {
+		log_error(
+			"start: this process may open %llu files, and a node needs %d: raise the limit (ulimit -n, or "
+			"LimitNOFILE= of systemd)",
+			(unsigned long long)files, FILES_MIN);
+		_exit(EXIT_FAILURE);
+	}
 	struct runtime *runtime;
-	if (start(&config, &runtime) < 0)
+	if (start(&config, files, &runtime) < 0)
 		_exit(EXIT_FAILURE);
 	log_info("start: version=%s id=%016lx cluster=%016lx data_dir=%s clients=%s peers=%s bus=%s coordinators=%u "
 		 "shards=%u",

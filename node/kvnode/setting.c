@@ -31,6 +31,8 @@ const struct setting settings[SETTING_COUNT] = {
 	 "host by which others reach this node; default: that of listen"},
 	{"network", "seed", SETTING_SEED, AT(seeds), "", 0, 0, "HOST:PORT",
 	 "peer address of another node of the cluster; may be repeated"},
+	{"network", "idle-s", SETTING_NUMBER, AT(idle_s), "300", 1, 86400, "SECONDS",
+	 "a client's connection without a request for so long is closed"},
 
 	{"threads", "coordinators", SETTING_AUTO, AT(coordinators), "auto", 1, 256, "N",
 	 "threads for client operations; auto: one per two cores"},

@@ -255,10 +255,125 @@ static void test_a_server_closes_whoever_is_there(void **state)
 	}
 }
 
+/* ---- bounds --------------------------------------------------------------------------------------------------------- */
+
+static struct rpc_server *serve_with(struct rpc_server_options options)
+{
+	struct rpc_server *server = NULL;
+	options.address = "127.0.0.1:0";
+	options.in_flight_max = 64;
+	options.on_request = on_request;
+	assert_int_equal(rpc_server_open(&options, &server, NULL), 0);
+	return server;
+}
+
+/* True when it is answered within ms. */
+static bool is_served(struct rpc_server *server, int ms)
+{
+	struct timeval limit = {ms / 1000, ms % 1000 * 1000};
+	char answer[64];
+	int fd = peer_connect(rpc_server_port(server));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	says_hello(fd);
+	bool served = send(fd, request, sizeof(request), MSG_NOSIGNAL) == sizeof(request) &&
+		      recv(fd, answer, sizeof(answer), MSG_WAITALL) == sizeof(answer);
+	close(fd);
+	return served;
+}
+
+static void test_connections_without_use_give_their_place(void **state)
+{
+	(void)state;
+	enum { CONNECTIONS = 8 };
+	int fds[CONNECTIONS];
+	struct rpc_server *server =
+		serve_with((struct rpc_server_options){.message_max = MESSAGE_MAX, .connections_max = CONNECTIONS});
+	for (unsigned i = 0; i < CONNECTIONS; i++) {
+		fds[i] = peer_connect(rpc_server_port(server));
+		habits[i % 6 == 3 ? 2 : i % 6].run(fds[i]); /* not the nonsense: it is closed at once */
+	}
+	assert_true(EVENTUALLY(connections(server) == CONNECTIONS));
+	assert_true(EVENTUALLY(is_served(server, 2000)));
+	assert_true(connections(server) <= CONNECTIONS);
+	for (unsigned i = 0; i < CONNECTIONS; i++)
+		close(fds[i]);
+	rpc_server_close(&server);
+}
+
+static void test_idle_and_dripping_connections_end(void **state)
+{
+	(void)state;
+	struct rpc_server *server =
+		serve_with((struct rpc_server_options){.message_max = MESSAGE_MAX, .idle_ms = 1000});
+	int idle = peer_connect(rpc_server_port(server)), dripping = peer_connect(rpc_server_port(server));
+	says_hello(idle);
+	says_half_a_large_message(dripping);
+	assert_true(EVENTUALLY(connections(server) == 1));
+	char drop = 0;
+	uint64_t until_ms = now_ms() + HARNESS_PATIENCE_MS;
+	while (connections(server) > 0 && now_ms() < until_ms) {
+		(void)!send(dripping, &drop, 1, MSG_NOSIGNAL);
+		usleep(100 * 1000);
+	}
+	assert_int_equal(connections(server), 0);
+	close(idle);
+	close(dripping);
+	rpc_server_close(&server);
+}
+
+static size_t resident_bytes(void)
+{
+	unsigned long total, resident = 0;
+	FILE *file = fopen("/proc/self/statm", "r");
+	assert_non_null(file);
+	assert_int_equal(fscanf(file, "%lu %lu", &total, &resident), 2);
+	fclose(file);
+	return resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Sends until nobody takes any more for a while. */
+static void send_half(int fd, size_t size)
+{
+	static const uint8_t part[256 * 1024];
+	const uint8_t head[] = {0, 0, 0, 0, 3, 0xc0, 0, 0, 0x80, 0, 0, 1}; /* 60 MiB */
+	struct timeval limit = {.tv_usec = 300 * 1000};
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	says_hello(fd);
+	say(fd, head, sizeof(head));
+	for (size_t sent = 0; sent < size; sent += sizeof(part))
+		if (send(fd, part, sizeof(part), MSG_NOSIGNAL) != sizeof(part))
+			return;
+}
+
+static void test_half_sent_messages_take_bounded_memory(void **state)
+{
+	(void)state;
+	enum { HALVES = 25 };
+	int fds[HALVES];
+	struct rpc_server *server =
+		serve_with((struct rpc_server_options){.message_max = 64 << 20, .arriving_max = 128 << 20});
+	size_t before = resident_bytes();
+	for (unsigned i = 0; i < HALVES; i++) {
+		fds[i] = peer_connect(rpc_server_port(server));
+		send_half(fds[i], 50 << 20);
+	}
+	size_t grown = resident_bytes() - before;
+	print_message("25 half-sent messages of 60 MiB: %zu MiB\n", grown >> 20);
+	assert_true(grown < (size_t)140 << 20);
+	assert_true(is_served(server, 5000));
+	for (unsigned i = 0; i < HALVES; i++)
+		close(fds[i]);
+	assert_true(EVENTUALLY(connections(server) == 0));
+	rpc_server_close(&server);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nothing_outlives_its_peer),
+		cmocka_unit_test(test_connections_without_use_give_their_place),
+		cmocka_unit_test(test_idle_and_dripping_connections_end),
+		cmocka_unit_test(test_half_sent_messages_take_bounded_memory),
 		cmocka_unit_test(test_a_server_closes_whoever_is_there),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
