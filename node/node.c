@@ -99,9 +99,9 @@ static uint64_t read(const _Atomic uint64_t *figure)
 	return atomic_load_explicit(figure, memory_order_relaxed);
 }
 
-void node_load(const struct node *self, struct gossip_load *out)
+void node_figures(const struct node *self, struct ring_figures *out)
 {
-	*out = (struct gossip_load){.load_permille = atomic_load_explicit(&self->load_permille, memory_order_relaxed)};
+	*out = (struct ring_figures){.load_permille = atomic_load_explicit(&self->load_permille, memory_order_relaxed)};
 	for (uint32_t i = 0; i < self->shard_count; i++) {
 		const struct replica_figures *figures = replica_figures(self->replicas[i]);
 		out->keys += read(&figures->keys);
@@ -117,9 +117,9 @@ void node_load(const struct node *self, struct gossip_load *out)
 	}
 }
 
-static void read_load(void *arg, struct gossip_load *out)
+static void read_figures(void *arg, struct ring_figures *out)
 {
-	node_load(arg, out);
+	node_figures(arg, out);
 }
 
 static int open_gossip(struct node *self, const struct node_options *options, struct rpc_error *error_out)
@@ -130,8 +130,8 @@ static int open_gossip(struct node *self, const struct node_options *options, st
 		.seed_count = options->seed_count,
 		.data_dir = self->data_dir,
 		.ring = self->ring,
-		.read_load = read_load,
-		.read_load_arg = self,
+		.read_figures = read_figures,
+		.read_figures_arg = self,
 		.seed = seed_for(options, ACTOR_GOSSIP, 0),
 		.round_ms = options->round_ms ? options->round_ms : ROUND_MS_DEFAULT,
 		.timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS_DEFAULT,

@@ -53,7 +53,7 @@ int node_close(struct node **);
 /* Steps one actor. kind and index must exist. */
 void node_step(struct node *, enum actor_kind, uint32_t index, const struct event *, struct effects *out);
 /* What it holds and does. (any thread) */
-void node_load(const struct node *, struct gossip_load *out);
+void node_figures(const struct node *, struct ring_figures *out);
 /* The replica that owns a partition here. */
 uint32_t node_shard_of(const struct node *, uint16_t partition);
 

@@ -159,6 +159,12 @@ enum ring_reachability {
 	RING_UNKNOWN, /* no heartbeat yet since this node started */
 };
 
+/* How much a node holds and does, by its own word: carried for who reads the view. */
+struct ring_figures {
+	uint64_t keys, disk_bytes, memory_bytes, puts, gets;
+	uint32_t load_permille, dead_shards;
+};
+
 /* What gossip knows of a member beyond the document. Same index as in the document. */
 struct ring_member_status {
 	enum ring_reachability reachability;
@@ -166,10 +172,9 @@ struct ring_member_status {
 	uint64_t heartbeat;
 	uint64_t heard_us; /* this node's clock when the newest heartbeat came; 0: none since it started */
 	uint64_t epoch;
-	uint64_t keys, disk_bytes, memory_bytes, puts, gets;
+	struct ring_figures figures;
 	uint64_t started_ms; /* Unix time */
-	uint32_t load_permille;
-	uint32_t shard_count, dead_shards;
+	uint32_t shard_count;
 	bool displaced; /* this node alone: another process goes by its id, and this one serves nobody any more */
 	/* as the member announces them: these are dialled, whatever the document says */
 	char client_address[RING_ADDRESS_MAX], peer_address[RING_ADDRESS_MAX], bus_address[RING_ADDRESS_MAX];

@@ -86,16 +86,8 @@ void runtime_broadcast(struct runtime *self, struct message *message)
 
 void runtime_self(struct runtime *self, struct gossip_row *row_out)
 {
-	struct gossip_load load;
-	node_load(self->node, &load);
 	*row_out = self->self;
-	row_out->keys = load.keys;
-	row_out->disk_bytes = load.disk_bytes;
-	row_out->memory_bytes = load.memory_bytes;
-	row_out->puts = load.puts;
-	row_out->gets = load.gets;
-	row_out->load_permille = load.load_permille;
-	row_out->dead_shards = load.dead_shards;
+	node_figures(self->node, &row_out->figures);
 }
 
 void runtime_health(struct runtime *self, struct shard_health *shards_out)

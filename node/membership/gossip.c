@@ -480,21 +480,6 @@ static uint64_t next_round(struct gossip *self, uint64_t now_us)
 	return now_us + self->round_us - self->round_us / 8 + prng_below(&self->prng, self->round_us / 4 + 1);
 }
 
-static void take_load(struct gossip *self)
-{
-	struct gossip_load load = {0};
-
-	if (self->read_load)
-		self->read_load(self->read_load_arg, &load);
-	self->self.keys = load.keys;
-	self->self.disk_bytes = load.disk_bytes;
-	self->self.memory_bytes = load.memory_bytes;
-	self->self.puts = load.puts;
-	self->self.gets = load.gets;
-	self->self.load_permille = load.load_permille;
-	self->self.dead_shards = load.dead_shards;
-}
-
 static void run_round(struct gossip *self, uint64_t now_us, struct effects *out)
 {
 	uint64_t round = atomic_load_explicit(&self->counters.rounds, memory_order_relaxed);
@@ -502,7 +487,8 @@ static void run_round(struct gossip *self, uint64_t now_us, struct effects *out)
 	self->next_round_us = next_round(self, now_us);
 	notice_own_pause(self, now_us);
 	self->self.heartbeat++;
-	take_load(self);
+	if (self->read_figures)
+		self->read_figures(self->read_figures_arg, &self->self.figures);
 	judge(self, now_us, out);
 	forget_strangers(self, now_us);
 	draw_bus_links(self, round % REDRAW_ROUNDS == REDRAW_ROUNDS - 1);
@@ -585,8 +571,8 @@ int gossip_create(const struct gossip_options *options, struct gossip **out, str
 	self->data_dir = options->data_dir;
 	self->ring = options->ring;
 	self->seed_count = options->seed_count;
-	self->read_load = options->read_load;
-	self->read_load_arg = options->read_load_arg;
+	self->read_figures = options->read_figures;
+	self->read_figures_arg = options->read_figures_arg;
 	self->round_us = (options->round_ms ? options->round_ms : 200) * UINT64_C(1000);
 	self->timeout_us = (options->timeout_ms ? options->timeout_ms : 2000) * UINT64_C(1000);
 	prng_seed(&self->prng, options->seed);

@@ -30,8 +30,9 @@ struct gossip_row {
 	char name[RING_NAME_MAX];
 	char client_address[RING_ADDRESS_MAX], peer_address[RING_ADDRESS_MAX], bus_address[RING_ADDRESS_MAX];
 	char datacenter[RING_NAME_MAX], rack[RING_NAME_MAX];
-	uint32_t weight, shard_count, dead_shards, load_permille;
-	uint64_t keys, disk_bytes, memory_bytes, puts, gets, started_ms;
+	uint32_t weight, shard_count;
+	uint64_t started_ms;
+	struct ring_figures figures;
 	char version[32];
 };
 
@@ -43,12 +44,6 @@ struct gossip_rows {
 	struct rpc_slice document; /* encoded ring document, or empty */
 };
 
-/* How much a node holds and does. */
-struct gossip_load {
-	uint64_t keys, disk_bytes, memory_bytes, puts, gets;
-	uint32_t load_permille, dead_shards;
-};
-
 struct gossip_options {
 	struct gossip_row self;   /* heartbeat and load are filled in by the actor */
 	const char *const *seeds; /* peer addresses to ask before there is a document; the driver dials them */
@@ -56,8 +51,8 @@ struct gossip_options {
 	struct data_dir *data_dir; /* where the document is kept */
 	struct ring_table *ring;
 	uint64_t seed;
-	void (*read_load)(void *arg, struct gossip_load *out); /* once a round; NULL: no load */
-	void *read_load_arg;
+	void (*read_figures)(void *arg, struct ring_figures *out); /* once a round; NULL: none */
+	void *read_figures_arg;
 	uint32_t round_ms;   /* default 200 */
 	uint32_t timeout_ms; /* default 2000: no news for so long is unreachable */
 };

@@ -19,15 +19,9 @@ static void fill_status(const struct gossip_row *row, uint64_t heard_us, enum ri
 		.heartbeat = row->heartbeat,
 		.heard_us = heard_us,
 		.epoch = row->epoch,
-		.keys = row->keys,
-		.disk_bytes = row->disk_bytes,
-		.memory_bytes = row->memory_bytes,
-		.puts = row->puts,
-		.gets = row->gets,
+		.figures = row->figures,
 		.started_ms = row->started_ms,
-		.load_permille = row->load_permille,
 		.shard_count = row->shard_count,
-		.dead_shards = row->dead_shards,
 	};
 	memcpy(out->version, row->version, sizeof(out->version));
 	memcpy(out->client_address, row->client_address, sizeof(out->client_address));

@@ -14,8 +14,8 @@ struct gossip {
 	struct ring_table *ring;
 	struct prng prng;
 	uint32_t seed_count;
-	void (*read_load)(void *arg, struct gossip_load *out);
-	void *read_load_arg;
+	void (*read_figures)(void *arg, struct ring_figures *out);
+	void *read_figures_arg;
 	uint64_t round_us, timeout_us;
 
 	struct gossip_table table; /* without this node */

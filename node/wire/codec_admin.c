@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Admin and Health: questions of operators, answered from a ring view and the node's own row. */
 #include "node/wire/codec.h"
+#include "node/wire/figures.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -152,16 +153,10 @@ static void pack_self(const struct scene *scene, Kvring__V1__NodeStatus *out)
 	out->rack = (char *)self->rack;
 	out->weight = self->weight;
 	out->state = scene->document ? "up" : "starting";
-	out->keys = self->keys;
-	out->disk_bytes = self->disk_bytes;
-	out->memory_bytes = self->memory_bytes;
-	out->puts = self->puts;
-	out->gets = self->gets;
-	out->load = self->load_permille / 1000.0;
+	figures_pack_status(&self->figures, out);
 	out->uptime_ms = age(scene->picture->now_ms, self->started_ms);
 	out->version = (char *)self->version;
 	out->shard_count = self->shard_count;
-	out->dead_shards = self->dead_shards;
 	out->heard = out->linked = true;
 	if (scene->document && scene->view->self >= 0)
 		pack_addresses(ring_member(scene->document, (uint32_t)scene->view->self), self->client_address,
@@ -203,17 +198,11 @@ static void pack_member(const struct scene *scene, uint32_t index, Kvring__V1__N
 	out->weight = member->weight;
 	out->state = (char *)reachability_name(status->reachability);
 	out->epoch = status->epoch;
-	out->keys = status->keys;
-	out->disk_bytes = status->disk_bytes;
-	out->memory_bytes = status->memory_bytes;
-	out->puts = status->puts;
-	out->gets = status->gets;
-	out->load = status->load_permille / 1000.0;
+	figures_pack_status(&status->figures, out);
 	out->uptime_ms = age(scene->picture->now_ms, status->started_ms);
 	out->version = (char *)status->version;
 	out->cluster_id = ring_cluster_id(scene->document);
 	out->shard_count = status->shard_count;
-	out->dead_shards = status->dead_shards;
 	out->heard = status->heard_us != 0;
 	out->linked = scene->picture->linked[index];
 	out->last_seen_ms = age(scene->picture->now_us, status->heard_us) / 1000;

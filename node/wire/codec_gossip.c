@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "proto/event.pb-c.h"
+#include "node/wire/figures.h"
 #include "proto/peer.pb-c.h"
 
 /* ---- rows --------------------------------------------------------------------------------------------------- */
@@ -28,15 +29,9 @@ static void pack_row(const struct gossip_row *row, Kvring__V1__MemberRow *out)
 	out->rack = (char *)row->rack;
 	out->weight = row->weight;
 	out->shard_count = row->shard_count;
-	out->keys = row->keys;
-	out->disk_bytes = row->disk_bytes;
-	out->memory_bytes = row->memory_bytes;
-	out->puts = row->puts;
-	out->gets = row->gets;
-	out->load_permille = row->load_permille;
+	figures_pack_row(&row->figures, out);
 	out->started_ms = row->started_ms;
 	out->version = (char *)row->version;
-	out->dead_shards = row->dead_shards;
 	out->boot = row->boot;
 	out->life = row->life;
 }
@@ -76,17 +71,11 @@ static bool unpack_row(const Kvring__V1__MemberRow *row, struct gossip_row *out)
 		.ring_hash = row->ring_hash,
 		.weight = row->weight,
 		.shard_count = row->shard_count,
-		.dead_shards = row->dead_shards,
 		.boot = row->boot,
 		.life = row->life,
-		.load_permille = row->load_permille,
-		.keys = row->keys,
-		.disk_bytes = row->disk_bytes,
-		.memory_bytes = row->memory_bytes,
-		.puts = row->puts,
-		.gets = row->gets,
 		.started_ms = row->started_ms,
 	};
+	figures_unpack_row(row, &out->figures);
 	return copy_text(row->name, out->name, sizeof(out->name)) &&
 	       copy_text(row->client_address, out->client_address, sizeof(out->client_address)) &&
 	       copy_text(row->peer_address, out->peer_address, sizeof(out->peer_address)) &&

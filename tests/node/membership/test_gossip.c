@@ -1021,14 +1021,14 @@ static void test_an_older_row_never_replaces_a_newer(void **state)
 	row.incarnation = 5;
 	row.heartbeat = 100;
 	tell(0, &row, 1);
-	row.keys = 7;
+	row.figures.keys = 7;
 	tell(0, &row, 1); /* the same age */
 	row.heartbeat = 99;
 	tell(0, &row, 1);
 	row.incarnation = 4;
 	row.heartbeat = 1000;
 	tell(0, &row, 1);
-	assert_int_equal(row_at(0, row.node_id)->keys, 0);
+	assert_int_equal(row_at(0, row.node_id)->figures.keys, 0);
 	assert_int_equal(row_at(0, row.node_id)->heartbeat, 100);
 	row.incarnation = 6;
 	row.heartbeat = 0;

@@ -46,12 +46,12 @@ static void fill_row(uint64_t id, struct gossip_row *row)
 	row->ring_hash = id + 5;
 	row->weight = 6;
 	row->shard_count = 7;
-	row->load_permille = 8;
-	row->keys = 9;
-	row->disk_bytes = 10;
-	row->memory_bytes = 11;
-	row->puts = 12;
-	row->gets = 13;
+	row->figures.load_permille = 8;
+	row->figures.keys = 9;
+	row->figures.disk_bytes = 10;
+	row->figures.memory_bytes = 11;
+	row->figures.puts = 12;
+	row->figures.gets = 13;
 	row->started_ms = 14;
 	snprintf(row->name, sizeof(row->name), "n%lu", (unsigned long)id);
 	strcpy(row->client_address, "c:1");
@@ -221,12 +221,13 @@ static struct ring_view view_of(int self)
 		strcpy(members[i].client_address, "h:1");
 		strcpy(members[i].peer_address, "h:2");
 		strcpy(members[i].bus_address, "h:3");
-		statuses[i] = (struct ring_member_status){.heard_us = 5000000, .keys = 10 + i, .load_permille = 250};
+		statuses[i] = (struct ring_member_status){.heard_us = 5000000,
+							  .figures = {.keys = 10 + i, .load_permille = 250}};
 	}
 	statuses[2].reachability = RING_UNREACHABLE;
 	statuses[1].reachability = RING_UNKNOWN;
 	statuses[1].heard_us = 0;
-	statuses[1].dead_shards = 3;
+	statuses[1].figures.dead_shards = 3;
 	if (ring_claim(NULL, &plan, &document, &why))
 		fail_msg("%s", why.text);
 	return (struct ring_view){.document = document, .status = statuses, .self = self, .self_id = 100};
