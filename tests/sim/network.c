@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+/* Of the second copies: they come when all is long over. */
+enum { STALE_PERMILLE = 250, STALE_MAX_US = 4 * 1000 * 1000 };
+
 void network_init(struct network *network, uint32_t machine_count, const struct network_weather *weather,
 		  struct sim_random random)
 {
@@ -65,6 +68,8 @@ static struct network_fate draw(struct network *network)
 		fate.copies = 2;
 	for (uint32_t i = 0; i < fate.copies; i++)
 		fate.delay_us[i] = network_delay(network);
+	if (fate.copies == 2 && sim_random_permille(&network->random, STALE_PERMILLE))
+		fate.delay_us[1] += sim_random_below(&network->random, STALE_MAX_US);
 	return fate;
 }
 

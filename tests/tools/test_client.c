@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <cmocka.h>
+#include "rpc/operation_id.h"
 #include "tools/client/client.h"
 
 enum { SEEN_MAX = 4096 };
@@ -23,7 +25,8 @@ struct node {
 	pthread_mutex_t lock;
 	unsigned seen;
 	uint8_t operation_ids[SEEN_MAX][RPC_OPERATION_ID_SIZE];
-	uint32_t deadlines[SEEN_MAX];
+	uint32_t deadlines[SEEN_MAX], attempts[SEEN_MAX];
+	uint64_t sent_us[SEEN_MAX];
 	struct rpc_call *held[SEEN_MAX];
 	unsigned held_count;
 };
@@ -75,6 +78,8 @@ static void on_request(void *arg, struct rpc_call *call)
 	pthread_mutex_lock(&node->lock);
 	assert_true(node->seen < SEEN_MAX);
 	memcpy(node->operation_ids[node->seen], request.operation_id, RPC_OPERATION_ID_SIZE);
+	node->attempts[node->seen] = request.attempt;
+	node->sent_us[node->seen] = request.sent_us;
 	node->deadlines[node->seen++] = request.deadline_ms;
 	if (node->silent)
 		node->held[node->held_count++] = call;
@@ -203,6 +208,13 @@ static void test_an_unavailable_node_is_passed_over_with_the_same_operation_id(v
 	assert_memory_equal(f->nodes[0].operation_ids[0], f->nodes[1].operation_ids[0], RPC_OPERATION_ID_SIZE);
 	assert_memory_equal(reply.operation_id, f->nodes[1].operation_ids[0], RPC_OPERATION_ID_SIZE);
 	assert_true(f->nodes[1].deadlines[0] > 0 && f->nodes[1].deadlines[0] <= 3000);
+	/* Which attempt of that id it is, when it was sent, and how old the operation is: a node can tell. */
+	uint64_t begun_ms;
+	assert_int_equal(f->nodes[0].attempts[0], 1);
+	assert_int_equal(f->nodes[1].attempts[0], 2);
+	assert_in_range(f->nodes[1].sent_us[0], f->nodes[0].sent_us[0], rpc_sent_us());
+	assert_true(operation_id_time(reply.operation_id, &begun_ms));
+	assert_in_range(begun_ms, (uint64_t)time(NULL) * 1000 - 60000, (uint64_t)time(NULL) * 1000 + 60000);
 	client_reply_release(&reply);
 	/* The next call begins where the last one ended, under its own id. */
 	assert_int_equal(client_put(f->client, &put, &reply), 0);
