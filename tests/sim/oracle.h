@@ -14,7 +14,8 @@
  *     L3 A write that was refused for good is never seen.
  *     L4 Of two siblings none is covered by the other, unless a clock was truncated, or see L7.
  *     L5 With r + w > n a get that begins after an acknowledgement sees the write, or something that covers it.
- *     L6 A write that a get returned is durable: it, too, is live or covered at the end, acknowledged or not.
+ *     L6 A write that a get returned is durable: it, too, is live or covered at the end, acknowledged or not. (Unless a
+ *        disk goes back in time: it may have been the only one.)
  *     L7 An operation takes effect at most once, and what was superseded does not come back: with r + w > n a get that
  *        begins after an acknowledgement returns nothing that the write covers. At the end L4 says the same. Unless a
  *        clock was truncated, or ORACLE_PAST_MAX newer writes of the key were begun, of which the owners forget older
@@ -64,6 +65,7 @@ struct oracle_write {
 struct oracle {
 	uint64_t seed;
 	uint32_t replica_count;
+	bool disks_go_back; /* a directory is restored from a copy: what one replica alone held can be lost, and L6 rests */
 	struct oracle_write *writes;
 	uint32_t count, capacity;
 	uint32_t *stack;

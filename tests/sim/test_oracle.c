@@ -380,6 +380,18 @@ static void test_what_was_read_must_stay(void **state)
 	oracle_set_fini(&set);
 }
 
+static void test_what_was_read_may_go_with_a_disk_that_goes_back(void **state)
+{
+	struct oracle *oracle = *state;
+	uint32_t w = put(oracle, NULL, 10);
+	struct oracle_set set = get(oracle, 20, &w, 1, true);
+
+	oracle->disks_go_back = true;
+	end(oracle, NULL, 0);
+	assert_holds(oracle);
+	oracle_set_fini(&set);
+}
+
 static void test_what_was_read_and_then_covered_holds(void **state)
 {
 	uint32_t w = put(*state, NULL, 10);
@@ -439,6 +451,7 @@ int main(void)
 		EACH(test_a_get_may_miss_what_stand_ins_acked),
 		EACH(test_a_get_that_sees_what_covers_it_holds),
 		EACH(test_what_was_read_must_stay),
+		EACH(test_what_was_read_may_go_with_a_disk_that_goes_back),
 		EACH(test_what_was_read_and_then_covered_holds),
 		EACH(test_values_differ_and_repeat),
 	};
