@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include "node/object/key.h"
+#include "node/object/object.h"
 #include "tests/sim/world.h"
 
 enum { STALL_US = 20000, JOB_DELAY_US = 50000, SLOW_SYNC_FACTOR = 50 };
@@ -58,11 +59,37 @@ static struct actor *recipient(struct machine *machine, const struct message *me
 	return machine_actor(machine, message->to.kind, index);
 }
 
+static void forget_past(struct message *message, struct rpc_slice *bytes)
+{
+	struct object object;
+
+	if (!bytes->size || object_decode(*bytes, message->home, &object, NULL) < 0)
+		return;
+	object.past = (struct past){0};
+	if (object_encode(&object, message->home, bytes) < 0)
+		abort();
+}
+
+/* A planted bug: nothing that anyone is told says which operations were superseded; who superseded them remembers. */
+static void forget_superseded(struct message *message)
+{
+	if (message->type == MESSAGE_STORE)
+		forget_past(message, &message->store.object);
+	else if (message->type == MESSAGE_FETCHED)
+		forget_past(message, &message->fetched.object);
+	else if (message->type == MESSAGE_COORDINATED)
+		forget_past(message, &message->coordinated.object);
+	else if (message->type == MESSAGE_COORDINATE)
+		message->coordinate.context.past = (struct past){0};
+}
+
 void machine_post(struct machine *machine, struct message *message, uint64_t delay_us)
 {
 	struct mail *mail = world_alloc(sizeof(*mail));
 	struct actor *actor = recipient(machine, message);
 
+	if (machine->world->options->canary == CANARY_FORGET_SUPERSEDED)
+		forget_superseded(message);
 	if (!actor)
 		world_break(machine->world, ORACLE_NONE, "%s: a message %s to an actor that does not exist",
 			    machine->name, message_type_name(message->type));

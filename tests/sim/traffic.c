@@ -449,22 +449,6 @@ static void answer_call(struct machine *machine, struct message *answer)
 	inbound_free(inbound);
 }
 
-/* A planted bug: what replicas tell each other leaves out which operations were superseded. */
-static void forget_superseded(const struct machine *machine, const struct message_list *questions)
-{
-	if (machine->world->options->canary != CANARY_FORGET_SUPERSEDED)
-		return;
-	for (struct message *question = questions->first; question; question = question->next) {
-		struct object object;
-		if (question->type != MESSAGE_STORE ||
-		    object_decode(question->store.object, question->home, &object, NULL) < 0)
-			continue;
-		object.past = (struct past){0};
-		if (object_encode(&object, question->home, &question->store.object) < 0)
-			abort();
-	}
-}
-
 static void receive_questions(struct machine *machine, const struct packet *packet)
 {
 	struct rpc_slice bytes = {packet->bytes, packet->size};
@@ -487,7 +471,6 @@ static void receive_questions(struct machine *machine, const struct packet *pack
 		free(inbound);
 		return;
 	}
-	forget_superseded(machine, &questions);
 	inbound->next = machine->inbounds;
 	inbound->call_number = packet->call_number;
 	inbound->from = packet->from;
