@@ -148,7 +148,8 @@ struct message *operation_question(struct coordinator *self, struct operation *o
 	question->to.node_id = position->node_id;
 	question->to.kind = type == MESSAGE_FORWARD ? ACTOR_COORDINATOR : ACTOR_REPLICA;
 	/* Which of the other node's coordinators does it, that node says. */
-	question->to.index = type == MESSAGE_FORWARD ? 0 : (uint16_t)(operation->partition % self->options.shard_count);
+	uint32_t shard = operation->partition % self->options.shard_count;
+	question->to.index = (uint16_t)(type == MESSAGE_FORWARD ? 0 : shard);
 	question->correlation = operation->correlation;
 	question->deadline_us = operation->deadline_us;
 	question->epoch = operation->epoch;
