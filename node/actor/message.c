@@ -86,20 +86,6 @@ enum message_way message_way(const struct message *message, uint64_t self_id)
 	return message->type == MESSAGE_BUS ? WAY_BUS : WAY_PEER;
 }
 
-struct rpc_slice message_key(const struct message *message)
-{
-	switch (message->type) {
-	case MESSAGE_COORDINATE:
-		return message->coordinate.key;
-	case MESSAGE_STORE:
-		return message->store.key;
-	case MESSAGE_FETCH:
-		return message->fetch.key;
-	default:
-		return (struct rpc_slice){0};
-	}
-}
-
 /* ---- lists -------------------------------------------------------------------------------------------------- */
 
 void message_list_add(struct message_list *list, struct message *message)

@@ -140,6 +140,8 @@ struct message {
 	uint64_t correlation; /* chosen by who asks, returned in the answer */
 	uint64_t deadline_us; /* on the receiver's clock; expired questions are dropped */
 	uint64_t epoch;       /* of the ring the sender used */
+	struct rpc_slice key; /* engine key (key.h) that a question to a replica is about; empty for all others */
+	enum replica_status status; /* of a replica's answer */
 	void *call; /* the driver's: where an answer goes that leaves this node; copied from question to answer */
 	uint32_t call_index;
 	struct arena *home;
@@ -156,30 +158,22 @@ struct message {
 			struct client_result result;
 		} forwarded;
 		struct {
-			struct rpc_slice key; /* engine key (key.h) */
 			struct client_operation operation;
 			struct context context; /* decoded */
 		} coordinate;
 		struct {
-			struct rpc_slice key;
 			struct rpc_slice object; /* encoded */
 			uint64_t hint_for;       /* node id, 0 when the receiver is an owner */
 		} store;
 		struct {
-			struct rpc_slice key;
 			bool digest_only;
 		} fetch;
 		struct {
-			enum replica_status status;
 			struct rpc_slice object; /* merged, encoded; the other replicas get these bytes */
 			struct dot dot;          /* zero: the operation was superseded since an earlier attempt */
 			struct mark mark;        /* of the operation */
 		} coordinated;
 		struct {
-			enum replica_status status;
-		} stored;
-		struct {
-			enum replica_status status;
 			struct rpc_slice object; /* empty when digest_only was asked, or absent */
 			uint64_t digest;
 		} fetched;
@@ -217,8 +211,6 @@ void message_free(struct message *);
 /* An answer in `home`: addressed back, with correlation, call and call_index of the question. */
 struct message *message_answer(const struct message *question, struct arena *home, enum message_type);
 enum message_way message_way(const struct message *, uint64_t self_id);
-/* The engine key that a question to a replica is about; empty for all other messages. */
-struct rpc_slice message_key(const struct message *);
 const char *message_type_name(enum message_type);
 const char *replica_status_name(enum replica_status);
 

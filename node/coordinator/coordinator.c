@@ -148,13 +148,10 @@ static void on_client(struct coordinator *self, struct message *question, const 
 
 static bool is_silence(const struct message *answer)
 {
-	enum replica_status status = answer->type == MESSAGE_STORED    ? answer->stored.status
-				     : answer->type == MESSAGE_FETCHED ? answer->fetched.status
-								       : REPLICA_OK;
 	if (answer->type == MESSAGE_FORWARDED)
 		return answer->forwarded.result.outcome != OUTCOME_DONE &&
 		       answer->forwarded.result.code == RPC_CODE_UNAVAILABLE;
-	return status == REPLICA_UNREACHABLE || status == REPLICA_LOST;
+	return answer->status == REPLICA_UNREACHABLE || answer->status == REPLICA_LOST;
 }
 
 static void note_answer(struct coordinator *self, struct operation *operation, const struct message *answer,

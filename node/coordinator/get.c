@@ -23,7 +23,7 @@ static void fetch(struct coordinator *self, struct operation *operation, struct 
 		position->failure = REPLICA_OVERLOADED;
 		return;
 	}
-	question->fetch.key = operation->key;
+	question->key = operation->key;
 	question->fetch.digest_only = !object;
 	position->ask = ASK_SENT;
 	position->object_asked = object;
@@ -174,7 +174,7 @@ static void repair(struct coordinator *self, struct operation *operation, struct
 		position->repair_digest = operation->merged_digest;
 		return;
 	}
-	question->store.key = operation->key;
+	question->key = operation->key;
 	position->repair = ASK_SENT;
 	position->repair_digest = operation->merged_digest;
 	coordinator_count(&self->counters.read_repairs);
@@ -363,11 +363,11 @@ static void on_fetched(struct coordinator *self, struct operation *operation, st
 	struct position *position = operation_position(operation, answer->from.node_id);
 	bool has_bytes = answer->fetched.object.size > 0;
 	if (position == NULL || position->ask != ASK_SENT ||
-	    (position->object_asked && answer->fetched.status == REPLICA_OK && !has_bytes)) {
+	    (position->object_asked && answer->status == REPLICA_OK && !has_bytes)) {
 		message_free(answer); /* of an earlier question */
 		return;
 	}
-	enum replica_status status = answer->fetched.status;
+	enum replica_status status = answer->status;
 	position->failure = status;
 	position->ask = status == REPLICA_OK || status == REPLICA_ABSENT ? ASK_OK : ASK_FAILED;
 	position->digest = status == REPLICA_OK ? answer->fetched.digest : 0;
@@ -390,7 +390,7 @@ static void on_repaired(struct operation *operation, const struct message *answe
 	struct position *position = operation_position(operation, answer->from.node_id);
 	if (position == NULL || position->repair != ASK_SENT)
 		return;
-	position->repair = answer->stored.status == REPLICA_OK ? ASK_OK : ASK_FAILED;
+	position->repair = answer->status == REPLICA_OK ? ASK_OK : ASK_FAILED;
 	if (position->repair != ASK_OK)
 		return;
 	position->digest = position->repair_digest;

@@ -80,7 +80,7 @@ static void send_object(struct coordinator *self, struct operation *operation, s
 		position->failure = REPLICA_OVERLOADED;
 		return;
 	}
-	question->store.key = operation->key;
+	question->key = operation->key;
 	question->store.object = operation->held->coordinated.object;
 	if (operation->held->home != out->arena)
 		message_pin(question, operation->held->home);
@@ -108,8 +108,8 @@ static void on_stored(struct coordinator *self, struct operation *operation, con
 	bool stored = operation->state == OPERATION_REPLICATING || operation->state == OPERATION_ANSWERED;
 	if (!stored || position == NULL || position->ask != ASK_SENT)
 		return;
-	position->ask = answer->stored.status == REPLICA_OK ? ASK_OK : ASK_FAILED;
-	position->failure = answer->stored.status;
+	position->ask = answer->status == REPLICA_OK ? ASK_OK : ASK_FAILED;
+	position->failure = answer->status;
 	count_acks(self, operation, out);
 }
 
@@ -125,7 +125,7 @@ static void coordinate(struct coordinator *self, struct operation *operation, st
 		operation_finish(self, operation);
 		return;
 	}
-	question->coordinate.key = operation->key;
+	question->key = operation->key;
 	question->coordinate.operation = *operation->ask;
 	question->coordinate.context = operation->context;
 	if (operation->question->home != out->arena)
@@ -184,7 +184,7 @@ static void on_not_coordinated(struct coordinator *self, struct operation *opera
 {
 	struct position *position = operation_position(operation, self->options.self.node_id);
 	uint32_t code;
-	const char *text = refusal_text(answer->coordinated.status, &code, out->arena);
+	const char *text = refusal_text(answer->status, &code, out->arena);
 	bool another = code == RPC_CODE_ABORTED && operation->question->type == MESSAGE_CLIENT &&
 		       next_owner(self, operation) != NULL;
 	if (text != NULL && !another) {
@@ -193,7 +193,7 @@ static void on_not_coordinated(struct coordinator *self, struct operation *opera
 		return;
 	}
 	position->ask = ASK_FAILED;
-	position->failure = answer->coordinated.status;
+	position->failure = answer->status;
 	forward(self, operation, now_us, out);
 }
 
@@ -415,7 +415,7 @@ void put_on_message(struct coordinator *self, struct operation *operation, struc
 	}
 	bool local = answer->from.node_id == self->options.self.node_id;
 	if (answer->type == MESSAGE_COORDINATED && operation->state == OPERATION_COORDINATING && local) {
-		if (answer->coordinated.status == REPLICA_OK) {
+		if (answer->status == REPLICA_OK) {
 			on_coordinated(self, operation, answer, out);
 			return;
 		}

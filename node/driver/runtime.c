@@ -44,7 +44,7 @@ struct hosted *runtime_actor_for(struct runtime *self, const struct message *mes
 {
 	switch (message->to.kind) {
 	case ACTOR_REPLICA:
-		return runtime_replica(self, node_shard_of(self->node, key_partition(message_key(message))));
+		return runtime_replica(self, node_shard_of(self->node, key_partition(message->key)));
 	case ACTOR_COORDINATOR:
 		return runtime_coordinator(self, message->to.index);
 	default:

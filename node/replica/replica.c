@@ -105,9 +105,9 @@ static enum replica_status store_failed(struct replica *self, int error)
 static void turn_into_error(struct message *answer, int status)
 {
 	if (answer->type == MESSAGE_STORED) {
-		answer->stored.status = status_of(status);
+		answer->status = status_of(status);
 	} else {
-		answer->fetched.status = REPLICA_ERROR;
+		answer->status = REPLICA_ERROR;
 		answer->fetched.object = (struct rpc_slice){0};
 		answer->fetched.digest = 0;
 	}
@@ -195,12 +195,12 @@ static void answer_stored(struct replica *self, const struct message *question, 
 	struct message *answer = message_answer(question, out->arena, MESSAGE_STORED);
 	if (answer == NULL)
 		return; /* out of memory: the sender's timeout speaks */
-	answer->stored.status = status;
+	answer->status = status;
 	if (status != REPLICA_OK) {
 		count(&self->counters.errors, 1);
 		effects_send(out, answer);
 	} else {
-		answer_when_durable(self, answer, keyset_hash(question->store.key), out);
+		answer_when_durable(self, answer, keyset_hash(question->key), out);
 	}
 }
 
@@ -233,7 +233,7 @@ static enum replica_status merge_into_store(struct replica *self, const struct m
 	error = identity_note(&self->identity, object_actor_counter(&incoming, self->identity.actor));
 	if (error < 0)
 		return store_failed(self, error);
-	int found = read_object(self, question->store.key, out->arena, &stored, &pinned);
+	int found = read_object(self, question->key, out->arena, &stored, &pinned);
 	if (found < 0)
 		return store_failed(self, found);
 	bool changed = true;
@@ -241,7 +241,7 @@ static enum replica_status merge_into_store(struct replica *self, const struct m
 	if (error == 0 && changed) {
 		struct rpc_slice encoded;
 		forget_past(self, &merged, now_ms);
-		error = write_object(self, question->store.key, &stored, &merged, out->arena, &encoded);
+		error = write_object(self, question->key, &stored, &merged, out->arena, &encoded);
 	}
 	if (found > 0)
 		engine_value_release(&pinned);
@@ -269,10 +269,10 @@ static void on_fetch(struct replica *self, struct message *question, struct effe
 	}
 	struct object object;
 	struct engine_value pinned = {0};
-	int found = read_object(self, question->fetch.key, out->arena, &object, &pinned);
+	int found = read_object(self, question->key, out->arena, &object, &pinned);
 	count(&self->counters.fetches, 1);
 	if (found > 0) {
-		answer->fetched.status = REPLICA_OK;
+		answer->status = REPLICA_OK;
 		answer->fetched.digest = object_digest(&object);
 		if (question->fetch.digest_only) {
 			engine_value_release(&pinned);
@@ -281,13 +281,13 @@ static void on_fetch(struct replica *self, struct message *question, struct effe
 			answer->fetched.object = (struct rpc_slice){pinned.data, pinned.size};
 		}
 	} else {
-		answer->fetched.status = found == 0 ? REPLICA_ABSENT : REPLICA_ERROR;
+		answer->status = found == 0 ? REPLICA_ABSENT : REPLICA_ERROR;
 		if (found < 0) {
 			count(&self->counters.errors, 1);
 			count_store_error(self);
 		}
 	}
-	answer_when_durable(self, answer, keyset_hash(question->fetch.key), out);
+	answer_when_durable(self, answer, keyset_hash(question->key), out);
 	message_free(question);
 }
 
@@ -297,7 +297,7 @@ static void answer_coordinated(const struct message *question, enum replica_stat
 	struct message *answer = message_answer(question, out->arena, MESSAGE_COORDINATED);
 	if (answer == NULL)
 		return;
-	answer->coordinated.status = status;
+	answer->status = status;
 	answer->coordinated.object = object;
 	answer->coordinated.dot = dot;
 	answer->coordinated.mark = mark;
@@ -385,7 +385,7 @@ static enum replica_status add_version(struct replica *self, const struct messag
 		forget_past(self, &fresh, terms.now_ms);
 		count(&self->counters.puts, 1);
 		count(&self->counters.truncations, truncated);
-		error = write_object(self, question->coordinate.key, stored, &fresh, out->arena, object_out);
+		error = write_object(self, question->key, stored, &fresh, out->arena, object_out);
 	}
 	if (error == -E2BIG)
 		return REPLICA_SIBLING_LIMIT; /* no single value is larger than an object may be */
@@ -400,7 +400,7 @@ static void on_coordinate(struct replica *self, struct message *question, uint64
 	struct dot dot = {0};
 	struct sibling sibling = sibling_of(&question->coordinate.operation, now_ms);
 	enum replica_status status;
-	int found = read_object(self, question->coordinate.key, out->arena, &stored, &pinned);
+	int found = read_object(self, question->key, out->arena, &stored, &pinned);
 	if (found < 0) {
 		/* The put goes to another owner. Nothing is ever written over what cannot be read, so the dots of this
 		 * actor under the key stay true; what drops damaged data has to renew the identity. */
@@ -414,8 +414,8 @@ static void on_coordinate(struct replica *self, struct message *question, uint64
 	if (status == REPLICA_OK) {
 		struct message *stored_answer = message_answer(question, out->arena, MESSAGE_STORED);
 		if (stored_answer != NULL) {
-			stored_answer->stored.status = REPLICA_OK;
-			answer_when_durable(self, stored_answer, keyset_hash(question->coordinate.key), out);
+			stored_answer->status = REPLICA_OK;
+			answer_when_durable(self, stored_answer, keyset_hash(question->key), out);
 		}
 	} else {
 		count(&self->counters.errors, 1);
@@ -433,12 +433,7 @@ static void refuse(struct replica *self, struct message *question, enum replica_
 								      : MESSAGE_FETCHED;
 	struct message *answer = message_answer(question, out->arena, type);
 	if (answer != NULL) {
-		if (type == MESSAGE_COORDINATED)
-			answer->coordinated.status = status;
-		else if (type == MESSAGE_STORED)
-			answer->stored.status = status;
-		else
-			answer->fetched.status = status;
+		answer->status = status;
 		effects_send(out, answer);
 	}
 	message_free(question);
@@ -468,7 +463,7 @@ static enum replica_status check_ring(const struct replica *self, const struct m
 
 static enum replica_status check(const struct replica *self, const struct message *question, uint64_t now_us)
 {
-	struct rpc_slice key = message_key(question);
+	struct rpc_slice key = question->key;
 	struct rpc_slice bucket, name;
 	uint16_t partition;
 	if (self->dead)

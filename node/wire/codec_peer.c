@@ -46,12 +46,12 @@ static size_t size_of(const struct message *question)
 {
 	switch (question->type) {
 	case MESSAGE_STORE:
-		return OPERATION_OVERHEAD + question->store.key.size + question->store.object.size;
+		return OPERATION_OVERHEAD + question->key.size + question->store.object.size;
 	case MESSAGE_FORWARD:
 		return OPERATION_OVERHEAD + question->forward.operation.key.size +
 		       question->forward.operation.value.size + question->forward.operation.context.size;
 	default:
-		return OPERATION_OVERHEAD + question->fetch.key.size;
+		return OPERATION_OVERHEAD + question->key.size;
 	}
 }
 
@@ -81,7 +81,7 @@ static int encode_store(const struct message *question, uint32_t count, const st
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++, question = question->next) {
 		kvring__v1__store_operation__init(&operations[i]);
-		operations[i].key = bytes_of(question->store.key);
+		operations[i].key = bytes_of(question->key);
 		operations[i].object = bytes_of(question->store.object);
 		operations[i].hint_for = question->store.hint_for;
 		body.operations[i] = &operations[i];
@@ -100,7 +100,7 @@ static int encode_fetch(const struct message *question, uint32_t count, const st
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++, question = question->next) {
 		kvring__v1__fetch_operation__init(&operations[i]);
-		operations[i].key = bytes_of(question->fetch.key);
+		operations[i].key = bytes_of(question->key);
 		operations[i].digest_only = question->fetch.digest_only;
 		body.operations[i] = &operations[i];
 	}
@@ -228,10 +228,10 @@ static int decode_store(struct list *list, const struct rpc_request *request, st
 		struct message *message = append(list, MESSAGE_STORE);
 		if (message == NULL)
 			return -ENOMEM;
-		message->store.key = slice(body->operations[i]->key);
+		message->key = slice(body->operations[i]->key);
 		message->store.object = slice(body->operations[i]->object);
 		message->store.hint_for = body->operations[i]->hint_for;
-		if (message->store.key.size < 2)
+		if (message->key.size < 2)
 			return -EINVAL;
 	}
 	return 0;
@@ -247,9 +247,9 @@ static int decode_fetch(struct list *list, const struct rpc_request *request, st
 		struct message *message = append(list, MESSAGE_FETCH);
 		if (message == NULL)
 			return -ENOMEM;
-		message->fetch.key = slice(body->operations[i]->key);
+		message->key = slice(body->operations[i]->key);
 		message->fetch.digest_only = body->operations[i]->digest_only;
-		if (message->fetch.key.size < 2)
+		if (message->key.size < 2)
 			return -EINVAL;
 	}
 	return 0;
@@ -338,7 +338,7 @@ static int encode_stored(struct message *const *answers, uint32_t count, const s
 	if (body.codes == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++)
-		body.codes[i] = (Kvring__V1__ReplicaCode)(answers[i] ? answers[i]->stored.status : REPLICA_ERROR);
+		body.codes[i] = (Kvring__V1__ReplicaCode)(answers[i] ? answers[i]->status : REPLICA_ERROR);
 	return rpc_response_encode(head, &body.base, out);
 }
 
@@ -354,7 +354,7 @@ static int encode_fetched(struct message *const *answers, uint32_t count, const 
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
 		kvring__v1__fetch_result__init(&results[i]);
-		results[i].code = (Kvring__V1__ReplicaCode)(answers[i] ? answers[i]->fetched.status : REPLICA_ERROR);
+		results[i].code = (Kvring__V1__ReplicaCode)(answers[i] ? answers[i]->status : REPLICA_ERROR);
 		if (answers[i] != NULL && answers[i]->fetched.object.size > room) {
 			results[i].code = KVRING__V1__REPLICA_CODE__REPLICA_OVERLOADED; /* the others still arrive */
 		} else if (answers[i] != NULL) {
@@ -459,7 +459,7 @@ static int decode_stored(struct answers *answers)
 		struct message *answer = append_answer(answers, MESSAGE_STORED);
 		if (answer == NULL)
 			return -ENOMEM;
-		answer->stored.status = status_of(body->codes[i]);
+		answer->status = status_of(body->codes[i]);
 	}
 	return error;
 }
@@ -472,7 +472,7 @@ static int decode_fetched(struct answers *answers)
 		struct message *answer = append_answer(answers, MESSAGE_FETCHED);
 		if (answer == NULL)
 			return -ENOMEM;
-		answer->fetched.status = status_of(body->results[i]->code);
+		answer->status = status_of(body->results[i]->code);
 		answer->fetched.object = slice(body->results[i]->object);
 		answer->fetched.digest = body->results[i]->digest;
 	}
@@ -539,11 +539,8 @@ struct message *codec_peer_failed(const struct message *question, enum replica_s
 	struct message *answer = message_answer(question, arena, type);
 	if (answer == NULL)
 		return NULL;
-	if (type == MESSAGE_STORED) {
-		answer->stored.status = status;
-	} else if (type == MESSAGE_FETCHED) {
-		answer->fetched.status = status;
-	} else {
+	answer->status = status;
+	if (type == MESSAGE_FORWARDED) {
 		answer->forwarded.result.outcome = status == REPLICA_LOST ? OUTCOME_IN_DOUBT : OUTCOME_REFUSED;
 		answer->forwarded.result.code = KVRING__V1__CODE__UNAVAILABLE;
 		answer->forwarded.result.message = "the owner that it was forwarded to did not answer";

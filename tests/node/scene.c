@@ -318,7 +318,7 @@ void scene_coordinated(struct scene *scene, unsigned node, enum replica_status s
 {
 	struct message *question = scene_question(scene, MESSAGE_COORDINATE, node);
 	struct message *answer = answer_to(question, MESSAGE_COORDINATED);
-	answer->coordinated.status = status;
+	answer->status = status;
 	if (status == REPLICA_OK) {
 		const char *bytes = "encoded object";
 		answer->coordinated.object = copy_text(answer->home, bytes);
@@ -330,7 +330,7 @@ void scene_coordinated(struct scene *scene, unsigned node, enum replica_status s
 void scene_superseded(struct scene *scene, unsigned node)
 {
 	struct message *answer = answer_to(scene_question(scene, MESSAGE_COORDINATE, node), MESSAGE_COORDINATED);
-	answer->coordinated.status = REPLICA_OK;
+	answer->status = REPLICA_OK;
 	answer->coordinated.object = copy_text(answer->home, "encoded object");
 	answer->coordinated.mark = (struct mark){scene->now_ms, 7};
 	scene_message(scene, answer);
@@ -345,7 +345,7 @@ void scene_stored(struct scene *scene, unsigned node, enum replica_status status
 		    scene->questions[i]->to.node_id == scene_node(node))
 			asked = MESSAGE_COORDINATE;
 	struct message *answer = answer_to(scene_question(scene, asked, node), MESSAGE_STORED);
-	answer->stored.status = status;
+	answer->status = status;
 	scene_message(scene, answer);
 }
 
@@ -353,7 +353,7 @@ void scene_fetched(struct scene *scene, unsigned node, struct rpc_slice object)
 {
 	struct message *question = scene_question(scene, MESSAGE_FETCH, node);
 	struct message *answer = answer_to(question, MESSAGE_FETCHED);
-	answer->fetched.status = object.size ? REPLICA_OK : REPLICA_ABSENT;
+	answer->status = object.size ? REPLICA_OK : REPLICA_ABSENT;
 	if (object.size) {
 		struct object decoded;
 		assert_int_equal(object_decode(object, scene->arena, &decoded, NULL), 0);
@@ -368,7 +368,7 @@ void scene_fetched(struct scene *scene, unsigned node, struct rpc_slice object)
 void scene_fetch_failed(struct scene *scene, unsigned node, enum replica_status status)
 {
 	struct message *answer = answer_to(scene_question(scene, MESSAGE_FETCH, node), MESSAGE_FETCHED);
-	answer->fetched.status = status;
+	answer->status = status;
 	scene_message(scene, answer);
 }
 

@@ -53,7 +53,7 @@ static struct actor *recipient(struct machine *machine, const struct message *me
 	uint32_t index = message->to.index;
 
 	if (message->to.kind == ACTOR_REPLICA)
-		index = node_shard_of(machine->node, key_partition(message_key(message)));
+		index = node_shard_of(machine->node, key_partition(message->key));
 	else if (message->type == MESSAGE_CLIENT || message->type == MESSAGE_FORWARD)
 		index = (uint32_t)world_random(world, machine->node->coordinator_count);
 	return machine_actor(machine, message->to.kind, index);

@@ -112,14 +112,14 @@ static void tell_answer(struct actor *actor, const struct message *message)
 	char what[700] = "", object[600] = "";
 
 	if (message->type == MESSAGE_STORED)
-		snprintf(what, sizeof(what), "%s", replica_status_name(message->stored.status));
+		snprintf(what, sizeof(what), "%s", replica_status_name(message->status));
 	if (message->type == MESSAGE_COORDINATED) {
 		describe_object(world, message->coordinated.object, object, sizeof(object));
-		snprintf(what, sizeof(what), "%s %s", replica_status_name(message->coordinated.status), object);
+		snprintf(what, sizeof(what), "%s %s", replica_status_name(message->status), object);
 	}
 	if (message->type == MESSAGE_FETCHED) {
 		describe_object(world, message->fetched.object, object, sizeof(object));
-		snprintf(what, sizeof(what), "%s %s digest %04x", replica_status_name(message->fetched.status), object,
+		snprintf(what, sizeof(what), "%s %s digest %04x", replica_status_name(message->status), object,
 			 (unsigned)(message->fetched.digest >> 48));
 	}
 	if (message->type == MESSAGE_FORWARDED)
@@ -132,7 +132,7 @@ static void tell_answer(struct actor *actor, const struct message *message)
 static void tell(struct actor *actor, const struct message *message)
 {
 	struct world *world = actor->machine->world;
-	struct rpc_slice key = message_key(message);
+	struct rpc_slice key = message->key;
 
 	if (key.size && world_tells(world, world_engine_key_number(key)))
 		tell_question(actor, message);
@@ -149,7 +149,7 @@ static void tell(struct actor *actor, const struct message *message)
 static void note_question(struct actor *actor, const struct message *message)
 {
 	struct world *world = actor->machine->world;
-	struct rpc_slice key = message_key(message);
+	struct rpc_slice key = message->key;
 	uint32_t number = key.size ? world_engine_key_number(key) : ORACLE_NONE;
 
 	if (message->type == MESSAGE_FORWARD)
@@ -161,7 +161,7 @@ static void note_question(struct actor *actor, const struct message *message)
 void traffic_note(struct actor *actor, const struct message *message)
 {
 	struct world *world = actor->machine->world;
-	struct rpc_slice key = message_key(message);
+	struct rpc_slice key = message->key;
 
 	world_mix(world, (uint64_t)message->type << 56 ^ message->correlation);
 	world_mix(world, message->deadline_us);

@@ -18,14 +18,14 @@ static void test_a_message_keeps_its_arenas(void **state)
 	struct message *message = message_create(home, MESSAGE_STORE);
 
 	(void)state;
-	message->store.key.data = arena_copy(first, "key", 4);
+	message->key.data = arena_copy(first, "key", 4);
 	message->store.object.data = arena_copy(second, "object", 7);
 	message_pin(message, first);
 	message_pin(message, second);
 	arena_unref(home);
 	arena_unref(first);
 	arena_unref(second);
-	assert_string_equal((const char *)message->store.key.data, "key");
+	assert_string_equal((const char *)message->key.data, "key");
 	assert_string_equal((const char *)message->store.object.data, "object");
 	message_free(message);
 	message_free(NULL);

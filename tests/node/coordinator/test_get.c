@@ -565,7 +565,7 @@ static void test_get_damaged_object_is_an_error_of_that_replica(void **state)
 	struct arena *arena = arena_create(256, SIZE_MAX);
 	struct message *answer = message_answer(scene_question(&s, MESSAGE_FETCH, 1), arena, MESSAGE_FETCHED);
 	arena_unref(arena);
-	answer->fetched.status = REPLICA_OK;
+	answer->status = REPLICA_OK;
 	answer->fetched.digest = 3;
 	answer->fetched.object = slice("no object at all");
 	scene_message(&s, answer);

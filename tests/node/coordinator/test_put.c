@@ -259,9 +259,9 @@ static void test_put_answers_from_nobody_asked(void **state)
 			arena_unref(arena);
 			answer->from.node_id = scene_node(node);
 			if (types[i] == MESSAGE_COORDINATED)
-				answer->coordinated.status = REPLICA_OK;
+				answer->status = REPLICA_OK;
 			else if (types[i] == MESSAGE_STORED)
-				answer->stored.status = REPLICA_OK;
+				answer->status = REPLICA_OK;
 			else if (types[i] == MESSAGE_FORWARDED)
 				answer->forwarded.result.outcome = OUTCOME_DONE;
 			scene_message(&s, answer);

@@ -210,7 +210,7 @@ static void coordinate(struct walk *walk, const struct message *question, unsign
 {
 	struct arena *arena = arena_create(1024, SIZE_MAX);
 	const struct client_operation *operation = &question->coordinate.operation;
-	struct rpc_slice *stored = &key_of(walk, question->coordinate.key)->stored[node];
+	struct rpc_slice *stored = &key_of(walk, question->key)->stored[node];
 	struct object old = load(*stored, arena), fresh;
 	struct sibling sibling = {.dot = {scene_node(node + 1), ++walk->counters[node]}, .value = operation->value};
 	memcpy(sibling.operation_id, operation->operation_id, sizeof sibling.operation_id);
@@ -221,23 +221,22 @@ static void coordinate(struct walk *walk, const struct message *question, unsign
 	assert_int_equal(object_put(&old, &question->coordinate.context, &sibling, &terms, arena, &fresh, &result,
 				    &answer->coordinated.dot, &truncated),
 			 0);
-	answer->coordinated.status = result == OBJECT_PUT_SIBLING_LIMIT ? REPLICA_SIBLING_LIMIT : REPLICA_OK;
+	answer->status = result == OBJECT_PUT_SIBLING_LIMIT ? REPLICA_SIBLING_LIMIT : REPLICA_OK;
 	answer->coordinated.mark = record_of(walk, operation)->mark = sibling_mark(&sibling);
 	record_of(walk, operation)->superseded |= result == OBJECT_PUT_SUPERSEDED;
-	if (answer->coordinated.status == REPLICA_OK) {
+	if (answer->status == REPLICA_OK) {
 		record_of(walk, operation)->executed = true;
 		save(stored, &fresh, arena);
 		answer->coordinated.object = copy_into(answer, *stored);
 	}
-	bool ok = answer->coordinated.status == REPLICA_OK;
+	bool ok = answer->status == REPLICA_OK;
 	if (answering)
 		send(walk, answer);
 	else
 		message_free(answer);
 	if (ok && answering) {
 		answer = answer_to(question, MESSAGE_STORED);
-		answer->stored.status =
-			chance(walk, walk->weather->refused) ? REPLICA_ERROR : REPLICA_OK; /* the sync */
+		answer->status = chance(walk, walk->weather->refused) ? REPLICA_ERROR : REPLICA_OK; /* the sync */
 		send(walk, answer);
 	}
 	arena_unref(arena);
@@ -246,7 +245,7 @@ static void coordinate(struct walk *walk, const struct message *question, unsign
 static void merge(struct walk *walk, const struct message *question, unsigned node)
 {
 	struct arena *arena = arena_create(1024, SIZE_MAX);
-	struct rpc_slice *stored = &key_of(walk, question->store.key)->stored[node];
+	struct rpc_slice *stored = &key_of(walk, question->key)->stored[node];
 	struct object old = load(*stored, arena), incoming = load(question->store.object, arena), merged;
 	bool changed;
 	assert_int_equal(object_merge(&old, &incoming, arena, &merged, &changed), 0);
@@ -261,15 +260,15 @@ static struct message *make_answer(struct walk *walk, const struct message *ques
 	bool store = question->type == MESSAGE_STORE;
 	struct message *answer = answer_to(question, store ? MESSAGE_STORED : MESSAGE_FETCHED);
 	if (store) {
-		answer->stored.status = status;
+		answer->status = status;
 		return answer;
 	}
-	answer->fetched.status = status;
-	struct rpc_slice stored = key_of(walk, question->fetch.key)->stored[node];
+	answer->status = status;
+	struct rpc_slice stored = key_of(walk, question->key)->stored[node];
 	if (status != REPLICA_OK)
 		return answer;
 	if (stored.size == 0) {
-		answer->fetched.status = REPLICA_ABSENT;
+		answer->status = REPLICA_ABSENT;
 		return answer;
 	}
 	struct arena *arena = arena_create(1024, SIZE_MAX);
@@ -298,7 +297,7 @@ static void replica(struct walk *walk, struct message *question)
 		assert_false(remote);
 		if (chance(walk, weather->refused)) {
 			struct message *answer = answer_to(question, MESSAGE_COORDINATED);
-			answer->coordinated.status = refusal(walk);
+			answer->status = refusal(walk);
 			send(walk, answer);
 		} else {
 			coordinate(walk, question, node, !silent);

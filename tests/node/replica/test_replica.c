@@ -132,14 +132,14 @@ static void take(struct stage *s, struct message *answer)
 	s->correlation = answer->correlation;
 	s->answer_count++;
 	if (answer->type == MESSAGE_COORDINATED) {
-		say(s, "coordinated", answer->coordinated.status);
+		say(s, "coordinated", answer->status);
 		s->dot = answer->coordinated.dot;
 		keep_object(s, answer->coordinated.object);
 	} else if (answer->type == MESSAGE_STORED) {
-		say(s, "stored", answer->stored.status);
+		say(s, "stored", answer->status);
 	} else {
 		assert_int_equal(answer->type, MESSAGE_FETCHED);
-		say(s, "fetched", answer->fetched.status);
+		say(s, "fetched", answer->status);
 		s->digest = answer->fetched.digest;
 		keep_object(s, answer->fetched.object);
 	}
@@ -222,7 +222,7 @@ static void ask(struct stage *s, struct message *message)
 static void put_with(struct stage *s, struct rpc_slice key, const char *value, uint8_t id, struct context context)
 {
 	struct message *message = question(s, MESSAGE_COORDINATE);
-	message->coordinate.key = copy(message, key);
+	message->key = copy(message, key);
 	message->coordinate.operation.value = copy(message, slice(value));
 	message->coordinate.operation.attempt = 1;
 	operation_id_of(id, s->scene.now_ms, message->coordinate.operation.operation_id);
@@ -238,7 +238,7 @@ static void put(struct stage *s, struct rpc_slice key, const char *value, uint8_
 static void store(struct stage *s, struct rpc_slice key, struct rpc_slice object)
 {
 	struct message *message = question(s, MESSAGE_STORE);
-	message->store.key = copy(message, key);
+	message->key = copy(message, key);
 	message->store.object = copy(message, object);
 	ask(s, message);
 }
@@ -246,7 +246,7 @@ static void store(struct stage *s, struct rpc_slice key, struct rpc_slice object
 static void fetch(struct stage *s, struct rpc_slice key, bool digest_only)
 {
 	struct message *message = question(s, MESSAGE_FETCH);
-	message->fetch.key = copy(message, key);
+	message->key = copy(message, key);
 	message->fetch.digest_only = digest_only;
 	ask(s, message);
 }
@@ -427,7 +427,7 @@ static void attempt(struct stage *s, struct rpc_slice key, const char *value, ui
 		    uint32_t number)
 {
 	struct message *message = question(s, MESSAGE_COORDINATE);
-	message->coordinate.key = copy(message, key);
+	message->key = copy(message, key);
 	message->coordinate.operation.value = copy(message, slice(value));
 	message->coordinate.operation.attempt = number;
 	operation_id_of(id, begun_ms, message->coordinate.operation.operation_id);
@@ -685,17 +685,17 @@ static void test_refusals(void **state)
 	put(&s, s.foreign, "red", 1);
 	expect(&s, "stored not owner, fetched not owner, coordinated not owner");
 	struct message *message = question(&s, MESSAGE_FETCH);
-	message->fetch.key = copy(message, s.key);
+	message->key = copy(message, s.key);
 	message->epoch--;
 	ask(&s, message);
 	expect(&s, "fetched stale ring");
 	message = question(&s, MESSAGE_FETCH);
-	message->fetch.key = copy(message, s.key);
+	message->key = copy(message, s.key);
 	message->epoch++; /* this node is behind, and owns the partition as far as it knows */
 	ask(&s, message);
 	expect(&s, "fetched absent");
 	message = question(&s, MESSAGE_STORE);
-	message->store.key = copy(message, s.key);
+	message->key = copy(message, s.key);
 	message->store.object = copy(message, red);
 	message->deadline_us = s.now_us;
 	ask(&s, message);

@@ -323,30 +323,30 @@ static void test_store_batch_round_trip(void **state)
 	struct rpc_response response;
 
 	(void)state;
-	first->store.key = slice("\0\1key one");
-	first->store.key.size = 9;
+	first->key = slice("\0\1key one");
+	first->key.size = 9;
 	first->store.object = slice("object one");
-	second->store.key = slice("k2");
+	second->key = slice("k2");
 	second->store.object = slice("");
 	second->store.hint_for = 77;
 	struct rpc_request request = send(first, 2);
 	in = receive(&request, 2);
-	assert_slice_equal(in->store.key, first->store.key);
+	assert_slice_equal(in->key, first->key);
 	assert_slice_equal(in->store.object, slice("object one"));
 	assert_int_equal(in->next->store.hint_for, 77);
 	answers[0] = message_answer(in, arena, MESSAGE_STORED);
-	answers[0]->stored.status = REPLICA_OK;
+	answers[0]->status = REPLICA_OK;
 	answers[1] = NULL; /* could not be made */
 	assert_int_equal(codec_peer_encode_answers(METHOD_STORE, answers, 2, 8, arena, &encoded), 0);
 	response = answered(encoded);
 	assert_int_equal(response.ring_epoch, 8);
 	assert_int_equal(codec_peer_decode_answers(METHOD_STORE, first, &response, arena, &out, &error), 0);
 	assert_int_equal(out->type, MESSAGE_STORED);
-	assert_int_equal(out->stored.status, REPLICA_OK);
+	assert_int_equal(out->status, REPLICA_OK);
 	assert_int_equal(out->correlation, 10);
 	assert_int_equal(out->from.node_id, 2);
 	assert_int_equal(out->to.node_id, 1);
-	assert_int_equal(out->next->stored.status, REPLICA_ERROR);
+	assert_int_equal(out->next->status, REPLICA_ERROR);
 	assert_int_equal(out->next->correlation, 11);
 	assert_null(out->next->next);
 }
@@ -359,23 +359,23 @@ static void test_fetch_batch_round_trip(void **state)
 	struct rpc_response response;
 
 	(void)state;
-	first->fetch.key = slice("k1");
-	second->fetch.key = slice("k2");
+	first->key = slice("k1");
+	second->key = slice("k2");
 	second->fetch.digest_only = true;
 	struct rpc_request request = send(first, 2);
 	in = receive(&request, 2);
 	assert_false(in->fetch.digest_only);
 	assert_true(in->next->fetch.digest_only);
 	answers[0] = message_answer(in, arena, MESSAGE_FETCHED);
-	answers[0]->fetched.status = REPLICA_ABSENT;
+	answers[0]->status = REPLICA_ABSENT;
 	answers[1] = message_answer(in->next, arena, MESSAGE_FETCHED);
-	answers[1]->fetched.status = REPLICA_OK;
+	answers[1]->status = REPLICA_OK;
 	answers[1]->fetched.object = slice("bytes");
 	answers[1]->fetched.digest = UINT64_MAX;
 	assert_int_equal(codec_peer_encode_answers(METHOD_FETCH, answers, 2, 8, arena, &encoded), 0);
 	response = answered(encoded);
 	assert_int_equal(codec_peer_decode_answers(METHOD_FETCH, first, &response, arena, &out, &error), 0);
-	assert_int_equal(out->fetched.status, REPLICA_ABSENT);
+	assert_int_equal(out->status, REPLICA_ABSENT);
 	assert_slice_equal(out->next->fetched.object, slice("bytes"));
 	assert_true(out->next->fetched.digest == UINT64_MAX);
 }
@@ -424,13 +424,13 @@ static void test_batches_are_cut_by_count_and_by_size(void **state)
 	(void)state;
 	for (uint32_t i = 0; i < LIMIT_PEER_BATCH_OPERATIONS + 1; i++) {
 		first = question(MESSAGE_FETCH, first, i);
-		first->fetch.key = slice("kk");
+		first->key = slice("kk");
 	}
 	(void)send(first, LIMIT_PEER_BATCH_OPERATIONS);
 	first = NULL;
 	for (uint32_t i = 0; i < 3; i++) {
 		first = question(MESSAGE_STORE, first, i);
-		first->store.key = slice("kk");
+		first->key = slice("kk");
 		first->store.object = (struct rpc_slice){big, sizeof(big) / 2 - 100};
 	}
 	(void)send(first, 2);
@@ -448,7 +448,7 @@ static void test_fetched_objects_that_do_not_fit_one_message_are_refused_one_by_
 	(void)state;
 	for (uint32_t i = 0; i < 3; i++) {
 		answers[i] = message_create(arena, MESSAGE_FETCHED);
-		answers[i]->fetched.status = REPLICA_OK;
+		answers[i]->status = REPLICA_OK;
 		answers[i]->fetched.object = (struct rpc_slice){big, i == 2 ? 100 : sizeof(big)};
 	}
 	assert_int_equal(codec_peer_encode_answers(METHOD_FETCH, answers, 3, 1, arena, &encoded), 0);
@@ -482,8 +482,8 @@ static void test_answers_that_do_not_fit_the_questions_are_refused(void **state)
 	assert_int_equal(rpc_response_encode(&head, &body.base, &encoded), 0);
 	response = answered(encoded);
 	assert_int_equal(codec_peer_decode_answers(METHOD_STORE, first, &response, arena, &out, &error), 0);
-	assert_int_equal(out->stored.status, REPLICA_ERROR);
-	assert_int_equal(out->next->stored.status, REPLICA_ERROR);
+	assert_int_equal(out->status, REPLICA_ERROR);
+	assert_int_equal(out->next->status, REPLICA_ERROR);
 }
 
 static void test_a_refused_batch_is_no_answer(void **state)
@@ -504,7 +504,7 @@ static void test_malformed_batches_are_refused(void **state)
 	uint32_t count;
 
 	(void)state;
-	first->store.key = slice("k"); /* no room for a partition */
+	first->key = slice("k"); /* no room for a partition */
 	first->store.object = slice("o");
 	request = send(first, 1);
 	assert_int_equal(codec_peer_decode(METHOD_STORE, &request, NULL, 1, arena, &out, &count, &error), -EINVAL);
@@ -521,8 +521,8 @@ static void test_nobody_answered(void **state)
 	struct message *forward = question(MESSAGE_FORWARD, NULL, 3), *gossip = question(MESSAGE_GOSSIP, NULL, 4);
 
 	(void)state;
-	assert_int_equal(codec_peer_failed(store, REPLICA_LOST, arena)->stored.status, REPLICA_LOST);
-	assert_int_equal(codec_peer_failed(fetch, REPLICA_UNREACHABLE, arena)->fetched.status, REPLICA_UNREACHABLE);
+	assert_int_equal(codec_peer_failed(store, REPLICA_LOST, arena)->status, REPLICA_LOST);
+	assert_int_equal(codec_peer_failed(fetch, REPLICA_UNREACHABLE, arena)->status, REPLICA_UNREACHABLE);
 	assert_int_equal(codec_peer_failed(forward, REPLICA_UNREACHABLE, arena)->forwarded.result.outcome,
 			 OUTCOME_REFUSED);
 	assert_int_equal(codec_peer_failed(forward, REPLICA_LOST, arena)->forwarded.result.outcome, OUTCOME_IN_DOUBT);

@@ -51,7 +51,7 @@ static void ask_with(struct desk *desk, enum message_type type, uint64_t peer, u
 {
 	struct message *question = make_question(desk, type, peer, deadline_ms);
 	if (type == MESSAGE_FETCH)
-		assert_int_equal(key_encode(5, slice("b"), slice("key"), desk->arena, &question->fetch.key), 0);
+		assert_int_equal(key_encode(5, slice("b"), slice("key"), desk->arena, &question->key), 0);
 	if (type == MESSAGE_FORWARD)
 		question->forward.operation = (struct client_operation){.key = slice("key"), .value = slice("v")};
 	exchange_ask(&desk->exchange, question, desk->arena, &desk->answers);
@@ -97,7 +97,7 @@ static struct rpc_message *serve(const struct exchange_batch *batch, uint32_t *c
 	*count_out = incoming->count;
 	for (uint32_t left = incoming->count; (question = message_list_take(&questions)) != NULL;) {
 		struct message *answer = message_answer(question, arena, MESSAGE_FETCHED);
-		answer->fetched.status = REPLICA_OK;
+		answer->status = REPLICA_OK;
 		answer->fetched.digest = question->call_index + 1;
 		message_free(question);
 		assert_int_equal(exchange_answer(answer), --left == 0);
@@ -116,7 +116,7 @@ static void expect_answer(struct desk *desk, uint64_t correlation, enum replica_
 	assert_non_null(answer);
 	assert_int_equal(answer->type, MESSAGE_FETCHED);
 	assert_int_equal(answer->correlation, correlation);
-	assert_int_equal(answer->fetched.status, status);
+	assert_int_equal(answer->status, status);
 	assert_int_equal(answer->to.node_id, SELF);
 	message_free(answer);
 }
@@ -478,7 +478,7 @@ static void test_a_batch_answers_what_it_can(void **state)
 	assert_int_equal(questions.first->deadline_us, 55);
 	assert_int_equal(questions.first->to.node_id, PEER);
 	struct message *answer = message_answer(questions.last, desk->arena, MESSAGE_FETCHED);
-	answer->fetched.status = REPLICA_ABSENT;
+	answer->status = REPLICA_ABSENT;
 	assert_false(exchange_answer(answer));
 	message_list_free(&questions);
 	assert_int_equal(exchange_encode_answers(incoming, 1, &response), 0);
