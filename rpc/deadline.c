@@ -5,19 +5,22 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <time.h>
+#include "rpc/lock.h"
 #include "rpc/rpc.h"
 
 static struct {
-	pthread_mutex_t life; /* held while the thread is started or stopped */
-	pthread_mutex_t lock; /* guards the list; held while checks run */
-	struct deadline_watch *watches;
+	struct lock life; /* held while the thread is started or stopped */
+	struct lock lock; /* guards the list; held while checks run */
+	struct deadline_watch *watches GUARDED;
 	pthread_t thread;
 	sem_t wake;
 	atomic_bool idle; /* the thread sleeps until `wake`, or is about to */
 	atomic_bool stopping;
-} deadlines = {.life = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER};
+} deadlines = {.life = LOCK_INITIALIZER, .lock = LOCK_INITIALIZER};
 
-/* Under lock: when the first armed watch is due; UINT64_MAX when none is armed. */
+static uint64_t earliest_locked(void) REQUIRES(deadlines.lock);
+
+/* When the first armed watch is due; UINT64_MAX when none is armed. */
 static uint64_t earliest_locked(void)
 {
 	uint64_t earliest_us = UINT64_MAX;
@@ -29,16 +32,16 @@ static uint64_t earliest_locked(void)
 
 static uint64_t earliest(void)
 {
-	pthread_mutex_lock(&deadlines.lock);
+	lock_take(&deadlines.lock);
 	uint64_t earliest_us = earliest_locked();
-	pthread_mutex_unlock(&deadlines.lock);
+	lock_release(&deadlines.lock);
 	return earliest_us;
 }
 
 /* Checks what is armed and due. Returns when the next watch is due. */
 static uint64_t check_all(uint64_t now_us)
 {
-	pthread_mutex_lock(&deadlines.lock);
+	lock_take(&deadlines.lock);
 	for (struct deadline_watch *watch = deadlines.watches; watch != NULL; watch = watch->next) {
 		if (!atomic_load(&watch->armed) || watch->next_us > now_us)
 			continue;
@@ -49,7 +52,7 @@ static uint64_t check_all(uint64_t now_us)
 		watch->next_us = watch->period_us == 0 ? 0 : now_us + watch->period_us;
 	}
 	uint64_t next_us = earliest_locked();
-	pthread_mutex_unlock(&deadlines.lock);
+	lock_release(&deadlines.lock);
 	return next_us;
 }
 
@@ -108,35 +111,35 @@ static int start(void)
 
 int deadline_watch_add(struct deadline_watch *watch)
 {
-	pthread_mutex_lock(&deadlines.life);
+	lock_take(&deadlines.life);
 	int status = deadlines.watches == NULL ? start() : 0;
 	if (status == 0) {
-		pthread_mutex_lock(&deadlines.lock);
+		lock_take(&deadlines.lock);
 		watch->next = deadlines.watches;
 		deadlines.watches = watch;
-		pthread_mutex_unlock(&deadlines.lock);
+		lock_release(&deadlines.lock);
 	}
-	pthread_mutex_unlock(&deadlines.life);
+	lock_release(&deadlines.life);
 	return status;
 }
 
 void deadline_watch_remove(struct deadline_watch *watch)
 {
-	pthread_mutex_lock(&deadlines.life);
-	pthread_mutex_lock(&deadlines.lock);
+	lock_take(&deadlines.life);
+	lock_take(&deadlines.lock);
 	struct deadline_watch **at = &deadlines.watches;
 	while (*at != watch)
 		at = &(*at)->next;
 	*at = watch->next;
 	bool last = deadlines.watches == NULL;
-	pthread_mutex_unlock(&deadlines.lock);
+	lock_release(&deadlines.lock);
 	if (last) {
 		atomic_store(&deadlines.stopping, true);
 		wake();
 		pthread_join(deadlines.thread, NULL);
 		sem_destroy(&deadlines.wake);
 	}
-	pthread_mutex_unlock(&deadlines.life);
+	lock_release(&deadlines.life);
 }
 
 void deadline_watch_arm(struct deadline_watch *watch)

@@ -3,21 +3,27 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include "node/driver/jobs.h"
+#include "rpc/lock.h"
 
 struct job_queue {
 	struct job_mail *first, **last;
 };
 
 struct jobs {
-	pthread_mutex_t lock; /* guards all below; jobs are rare and long, so a lock is the simple choice */
+	struct lock lock; /* jobs are rare and long, so a lock is the simple choice */
 	pthread_cond_t changed;
-	struct job_queue queues[ENGINE_URGENCIES];
-	uint32_t running[ENGINE_URGENCIES];
-	bool stopping;
+	struct job_queue queues[ENGINE_URGENCIES] GUARDED;
+	uint32_t running[ENGINE_URGENCIES] GUARDED;
+	bool stopping GUARDED;
+	/* constant */
 	uint32_t merge_threads; /* of thread_count: the rest are kept free of deep merges, one of all merges */
 	uint32_t thread_count;
 	pthread_t threads[];
 };
+
+static bool may_run(const struct jobs *self, enum engine_urgency urgency) REQUIRES(self->lock);
+static struct job_mail *next_job(struct jobs *self, enum engine_urgency *urgency_out) REQUIRES(self->lock);
+static struct job_mail *take(struct jobs *self, enum engine_urgency *urgency_out) REQUIRES(self->lock);
 
 /* What runs counts against its own limit and those of all that is more urgent: deep merges beside merges of the newest runs must
  * not take the thread that is kept for flushes. */
@@ -55,7 +61,7 @@ static struct job_mail *take(struct jobs *self, enum engine_urgency *urgency_out
 {
 	struct job_mail *mail;
 	while ((mail = next_job(self, urgency_out)) == NULL && !self->stopping)
-		pthread_cond_wait(&self->changed, &self->lock);
+		lock_wait(&self->lock, &self->changed);
 	return mail;
 }
 
@@ -64,27 +70,27 @@ static void *run(void *arg)
 	struct jobs *self = arg;
 	struct job_mail *mail;
 	enum engine_urgency urgency;
-	pthread_mutex_lock(&self->lock);
+	lock_take(&self->lock);
 	while ((mail = take(self, &urgency)) != NULL) {
-		pthread_mutex_unlock(&self->lock);
+		lock_release(&self->lock);
 		engine_job_run(mail->job);
 		struct mailbox *submitter = mail->submitter;
 		mailbox_put(submitter, MAIL_JOB, &mail->mail);
 		mailbox_wake(submitter);
-		pthread_mutex_lock(&self->lock);
+		lock_take(&self->lock);
 		self->running[urgency]--;
 	}
-	pthread_mutex_unlock(&self->lock);
+	lock_release(&self->lock);
 	return NULL;
 }
 
-int jobs_start(uint32_t merge_threads, struct jobs **out)
+NOT_CHECKED int jobs_start(uint32_t merge_threads, struct jobs **out)
 {
 	uint32_t thread_count = merge_threads + ENGINE_URGENCY_DEEP;
 	struct jobs *self = calloc(1, sizeof *self + thread_count * sizeof self->threads[0]);
 	if (self == NULL)
 		return -ENOMEM;
-	pthread_mutex_init(&self->lock, NULL);
+	lock_init(&self->lock);
 	pthread_cond_init(&self->changed, NULL);
 	self->merge_threads = merge_threads;
 	for (uint32_t i = 0; i < ENGINE_URGENCIES; i++)
@@ -105,10 +111,10 @@ void jobs_stop(struct jobs *self)
 {
 	if (self == NULL)
 		return;
-	pthread_mutex_lock(&self->lock);
+	lock_take(&self->lock);
 	self->stopping = true;
 	pthread_cond_broadcast(&self->changed);
-	pthread_mutex_unlock(&self->lock);
+	lock_release(&self->lock);
 	for (uint32_t i = 0; i < self->thread_count; i++)
 		pthread_join(self->threads[i], NULL);
 	self->thread_count = 0;
@@ -120,7 +126,7 @@ void jobs_destroy(struct jobs **out)
 	if (self == NULL)
 		return;
 	pthread_cond_destroy(&self->changed);
-	pthread_mutex_destroy(&self->lock);
+	lock_fini(&self->lock);
 	free(self);
 	*out = NULL;
 }
@@ -128,15 +134,15 @@ void jobs_destroy(struct jobs **out)
 /* False: stopping; nobody would run it. */
 static bool add(struct jobs *self, struct job_mail *mail)
 {
+	lock_take(&self->lock);
 	struct job_queue *queue = &self->queues[engine_job_urgency(mail->job)];
-	pthread_mutex_lock(&self->lock);
 	bool taken = !self->stopping;
 	if (taken) {
 		*queue->last = mail;
 		queue->last = &mail->next;
 		pthread_cond_broadcast(&self->changed); /* not every thread may run it */
 	}
-	pthread_mutex_unlock(&self->lock);
+	lock_release(&self->lock);
 	return taken;
 }
 
