@@ -193,28 +193,6 @@ static int decode_sibling(struct decoder *d, const struct version *vector, struc
 	return 0;
 }
 
-struct mark sibling_mark(const struct sibling *sibling)
-{
-	uint8_t head[RPC_OPERATION_ID_SIZE + 1 + sizeof(uint64_t)];
-	uint8_t *at = bytes_put(head, sibling->operation_id, RPC_OPERATION_ID_SIZE);
-	struct mark mark;
-
-	*at++ = (uint8_t)sibling->flags;
-	bytes_put_u64(at, sibling->expires_ms);
-	(void)operation_id_time(sibling->operation_id, &mark.time_ms);
-	mark.hash = XXH3_64bits_withSeed(sibling->value.size ? sibling->value.data : head, sibling->value.size,
-					 XXH3_64bits(head, sizeof(head)));
-	return mark;
-}
-
-bool sibling_is_past(const struct past *past, const struct sibling *sibling)
-{
-	uint64_t time_ms;
-
-	(void)operation_id_time(sibling->operation_id, &time_ms);
-	return past_has_time(past, time_ms) && past_has(past, sibling_mark(sibling));
-}
-
 static bool sibling_has_dot(const struct sibling *sibling, struct dot dot)
 {
 	if (dot_compare(sibling->dot, dot) == 0)

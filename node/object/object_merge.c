@@ -17,13 +17,6 @@ static bool object_covers(const struct object *object, struct dot dot)
 	return false;
 }
 
-bool sibling_same_operation(const struct sibling *a, const struct sibling *b)
-{
-	return memcmp(a->operation_id, b->operation_id, RPC_OPERATION_ID_SIZE) == 0 && a->flags == b->flags &&
-	       a->expires_ms == b->expires_ms && a->value.size == b->value.size &&
-	       (a->value.size == 0 || memcmp(a->value.data, b->value.data, a->value.size) == 0);
-}
-
 /* The union of two sorted rows of dots, without those that the vector covers. */
 static int unite_seen(const struct dot *a, uint32_t a_count, const struct dot *b, uint32_t b_count, struct arena *arena,
 		      struct object *out)
