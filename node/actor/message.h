@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Message: what one actor tells another, on this node or on any.
  *
- * Plain structs. Between nodes node/codec.c turns them into the batches of peer.proto; on one node they are handed over
- * as they are.
+ * Plain structs: one head for all, and a body by type, which the folder of the receiver declares (bodies.h). Between
+ * nodes node/wire/codec_peer.c turns them into the batches of peer.proto; on one node they are handed over as they are.
  *
  * Threading   Owned by one thread at a time; handed over through a mailbox.
  * Ownership   A message lives in its home arena and holds a reference to it, and to up to two more arenas whose memory
@@ -14,11 +14,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <urcu/wfcqueue.h>
-#include "rpc/arena.h"
 #include "engine/engine.h"
-#include "ring/ring.h"
+#include "node/coordinator/bodies.h"
+#include "node/membership/bodies.h"
+#include "node/replica/bodies.h"
+#include "rpc/arena.h"
 #include "rpc/base.h"
-#include "node/object/version.h"
 
 enum actor_kind { ACTOR_COORDINATOR, ACTOR_REPLICA, ACTOR_GOSSIP, ACTOR_KIND_COUNT };
 
@@ -80,58 +81,6 @@ enum replica_status {
 	REPLICA_OWN_CONTEXT,
 };
 
-enum operation_kind { OPERATION_PUT, OPERATION_GET };
-
-/* What a client asks for one key. */
-struct client_operation {
-	enum operation_kind kind;
-	struct rpc_slice bucket; /* empty: "default" */
-	struct rpc_slice key;
-	struct rpc_slice value;
-	struct rpc_slice context; /* as it came: opaque bytes */
-	uint8_t operation_id[RPC_OPERATION_ID_SIZE];
-	uint32_t attempt; /* of this operation id, from 1; a coordinator that tries another owner counts on */
-	uint32_t quorum;  /* r or w; 0: default */
-	bool tombstone;
-	uint64_t expires_ms;
-};
-
-struct client_sibling {
-	struct rpc_slice value;
-	uint64_t written_ms;
-};
-
-/* The numbers of Outcome in kv.proto. */
-enum outcome { OUTCOME_DONE = 1, OUTCOME_ABSENT, OUTCOME_IN_DOUBT, OUTCOME_REFUSED };
-
-struct client_result {
-	enum outcome outcome;
-	uint32_t code;                                        /* Code of kv.proto */
-	const char *message;                                  /* NULL: none */
-	uint32_t acks_owners, acks_fallbacks, synced, needed; /* a get: acks_owners counts replies */
-	struct rpc_slice context;
-	const struct client_sibling *siblings;
-	uint32_t sibling_count;
-	/* What keeps the bytes above alive, each may be NULL; dropped by message_free of the message with the request.
-	 */
-	struct message *held;
-	struct arena *pin;
-};
-
-/* One client call: operations and, in the same order, results. Lives in the arena of its message. */
-struct client_request {
-	struct client_operation *operations;
-	struct client_result *results;
-	uint32_t count;
-	uint32_t remaining; /* results still missing; the coordinator's */
-	uint32_t method;    /* how to encode the answer: enum method in codec.h */
-	uint64_t trace_id;
-	uint64_t received_us; /* 0: not known */
-	/* Set when this node takes nothing of the call: code and text of the answer, which then has no results. */
-	uint32_t refusal_code;
-	const char *refusal;
-};
-
 struct message {
 	struct cds_wfcq_node mail; /* the mailbox's */
 	struct message *next;      /* the owner's: lists of effects, of waiting answers */
@@ -147,46 +96,22 @@ struct message {
 	struct arena *home;
 	struct arena *pins[2];
 	struct engine_value value; /* pinned engine memory that a slice below points into, or zero */
+	/* The body, declared by who receives it. */
 	union {
-		struct {
-			struct client_request *request;
-		} client;
-		struct {
-			struct client_operation operation;
-		} forward;
-		struct {
-			struct client_result result;
-		} forwarded;
-		struct {
-			struct client_operation operation;
-			struct context context; /* decoded */
-		} coordinate;
-		struct {
-			struct rpc_slice object; /* encoded */
-			uint64_t hint_for;       /* node id, 0 when the receiver is an owner */
-		} store;
-		struct {
-			bool digest_only;
-		} fetch;
-		struct {
-			struct rpc_slice object; /* merged, encoded; the other replicas get these bytes */
-			struct dot dot;          /* zero: the operation was superseded since an earlier attempt */
-			struct mark mark;        /* of the operation */
-		} coordinated;
-		struct {
-			struct rpc_slice object; /* empty when digest_only was asked, or absent */
-			uint64_t digest;
-		} fetched;
+		/* to a coordinator */
+		struct client_body client;
+		struct forward_body forward;
+		struct forwarded_body forwarded;
+		struct coordinated_body coordinated;
+		struct fetched_body fetched;
+		/* to a replica */
+		struct coordinate_body coordinate;
+		struct store_body store;
+		struct fetch_body fetch;
+		/* to gossip, and its answer to an operator */
 		struct gossip_rows *gossip; /* BUS, GOSSIP, GOSSIPED: see gossip.h */
-		struct {
-			const struct ring_member *members;
-			uint32_t member_count, partition_count, replica_count;
-		} init_cluster;
-		struct {
-			uint32_t code;
-			const char *text;
-			uint64_t cluster_id, epoch;
-		} cluster_inited;
+		struct init_cluster_body init_cluster;
+		struct cluster_inited_body cluster_inited;
 	};
 };
 
