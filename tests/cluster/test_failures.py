@@ -261,6 +261,25 @@ class FailureTest(unittest.TestCase):
         finally:
             self.cluster.nodes[0].process.send_signal(signal.SIGCONT)
 
+    def test_kvctl_passes_over_a_node_that_hangs_while_it_is_connected(self):
+        import signal
+
+        hung, reader = self.cluster.nodes[0], self.cluster.client(*self.cluster.nodes[1:])
+        command = [os.environ["KVCTL"], "import", "-q", "--batch", "1", "--outstanding", "1", "-t", "30s", "-e", self.cluster.endpoints(), "-"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as kvctl:
+            try:
+                kvctl.stdin.write(b'{"key": "hang-1", "value": "v"}\n')
+                kvctl.stdin.flush()
+                wait_for(lambda: reader.get("hang-1").found, "the first record of an import")
+                hung.process.send_signal(signal.SIGSTOP)
+                kvctl.stdin.write(b'{"key": "hang-2", "value": "v"}\n')
+                kvctl.stdin.close()
+                self.assertEqual(kvctl.wait(timeout=15), 0)  # half of the time for one call, of which there are two
+                self.assertTrue(reader.get("hang-2").found)
+            finally:
+                hung.process.send_signal(signal.SIGCONT)
+                kvctl.kill()
+
 
 class ProcessTest(unittest.TestCase):
     def run_node(self, *arguments):

@@ -2,6 +2,7 @@
 /* The client library against nodes that answer what the test tells them to. */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +21,8 @@ struct node {
 	struct rpc_server *server;
 	char address[32];
 	uint32_t code;
-	bool silent; /* keeps the calls, never answers */
+	bool silent;      /* keeps the calls, never answers */
+	uint32_t refusal; /* code; 0: puts are DONE */
 	bool garbage;
 	pthread_mutex_t lock;
 	unsigned seen;
@@ -50,12 +52,14 @@ static void answer_get(struct rpc_call *call, const struct rpc_request *request)
 	arena_unref(arena);
 }
 
-static void answer_put(struct rpc_call *call)
+/* refusal: code; 0: it is done. */
+static void answer_put(struct rpc_call *call, uint32_t refusal)
 {
 	Kvring__V1__PutResponse body = KVRING__V1__PUT_RESPONSE__INIT;
 	struct rpc_response head = {.protocol_version = 1};
 	struct rpc_message *response;
-	body.outcome = KVRING__V1__OUTCOME__DONE;
+	body.outcome = refusal == 0 ? KVRING__V1__OUTCOME__DONE : KVRING__V1__OUTCOME__REFUSED;
+	body.code = refusal;
 	body.acks_owners = 2;
 	assert_int_equal(rpc_response_encode(&head, &body.base, &response), 0);
 	rpc_call_reply(call, response);
@@ -93,7 +97,7 @@ static void on_request(void *arg, struct rpc_call *call)
 	else if (rpc_method_is(request.method, "kvring.v1.Kv/Get"))
 		answer_get(call, &request);
 	else
-		answer_put(call); /* of other methods, the tests look at the envelope only */
+		answer_put(call, node->refusal); /* of other methods, the tests look at the envelope only */
 }
 
 static void node_open(struct node *node)
@@ -131,6 +135,7 @@ static unsigned node_seen(struct node *node)
 struct fixture {
 	struct node nodes[2];
 	struct client *client;
+	struct client_reply reply; /* of a call in the background */
 };
 
 static struct client_options options_for(struct fixture *f, char list[80])
@@ -299,6 +304,116 @@ static void test_no_answer_leaves_a_put_in_doubt_and_a_get_not(void **state)
 	client_close(&impatient);
 }
 
+/* ---- a node that hangs ----------------------------------------------------------------------------------------- */
+
+static void test_a_silent_node_is_passed_over_after_its_share_of_the_time(void **state)
+{
+	struct fixture *f = *state;
+	Kvring__V1__PutRequest put = a_put();
+	struct client_reply reply;
+	f->nodes[0].silent = true;
+	uint64_t began_us = rpc_now_us();
+	assert_int_equal(client_put(f->client, &put, &reply), 0);
+	assert_true(rpc_now_us() - began_us < 2000 * 1000); /* of 3,000 ms */
+	assert_int_equal(reply.attempts, 2);
+	assert_int_equal(reply.endpoint, 1);
+	assert_false(reply.in_doubt);
+	assert_memory_equal(f->nodes[0].operation_ids[0], f->nodes[1].operation_ids[0], RPC_OPERATION_ID_SIZE);
+	assert_int_equal(f->nodes[0].attempts[0], 1);
+	assert_int_equal(f->nodes[1].attempts[0], 2);
+	assert_true(f->nodes[1].deadlines[0] < f->nodes[0].deadlines[0]);
+	client_reply_release(&reply);
+	/* The next call does not ask it first. */
+	assert_int_equal(client_put(f->client, &put, &reply), 0);
+	assert_int_equal(reply.attempts, 1);
+	client_reply_release(&reply);
+}
+
+static struct rpc_call *take_held(struct node *node)
+{
+	struct rpc_call *call = NULL;
+	while (call == NULL) {
+		sched_yield();
+		pthread_mutex_lock(&node->lock);
+		if (node->held_count > 0)
+			call = node->held[--node->held_count];
+		pthread_mutex_unlock(&node->lock);
+	}
+	return call;
+}
+
+static void *put_in_background(void *arg)
+{
+	struct fixture *f = arg;
+	Kvring__V1__PutRequest put = a_put();
+	assert_int_equal(client_put(f->client, &put, &f->reply), 0);
+	return NULL;
+}
+
+static void test_the_node_that_was_asked_first_may_still_answer_first(void **state)
+{
+	struct fixture *f = *state;
+	pthread_t thread;
+	f->nodes[0].silent = f->nodes[1].silent = true;
+	assert_int_equal(pthread_create(&thread, NULL, put_in_background, f), 0);
+	struct rpc_call *second = take_held(&f->nodes[1]), *first = take_held(&f->nodes[0]);
+	answer_put(first, 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(f->reply.endpoint, 0);
+	assert_int_equal(f->reply.attempts, 2);
+	client_reply_release(&f->reply);
+	answer_put(second, 0); /* too late: nobody is told */
+	/* Behind it on the same connection: when this is answered, the late answer has been thrown away. */
+	f->nodes[0].silent = f->nodes[1].silent = false;
+	Kvring__V1__GetRequest get = a_get("k");
+	assert_int_equal(client_get(f->client, &get, &f->reply), 0);
+	assert_int_equal(f->reply.endpoint, 1);
+	client_reply_release(&f->reply);
+}
+
+static void test_a_refusal_does_not_speak_for_a_node_that_is_silent(void **state)
+{
+	static const struct {
+		uint32_t code;
+		Kvring__V1__Outcome outcome;
+	} cases[] = {
+		{KVRING__V1__CODE__UNAVAILABLE, KVRING__V1__OUTCOME__IN_DOUBT},
+		{KVRING__V1__CODE__INVALID_ARGUMENT, KVRING__V1__OUTCOME__REFUSED}, /* the other would refuse it, too */
+	};
+	struct fixture *f = *state;
+	Kvring__V1__PutRequest put = a_put();
+	for (unsigned i = 0; i < 2; i++) {
+		struct client_reply reply;
+		unsigned silent = i; /* each time the one that is asked first */
+		f->nodes[silent].silent = true;
+		f->nodes[1 - silent].silent = false;
+		f->nodes[1 - silent].refusal = cases[i].code;
+		assert_int_equal(client_put(f->client, &put, &reply), 0);
+		assert_int_equal(reply.attempts, 2);
+		assert_int_equal(reply.put->outcome, cases[i].outcome);
+		client_reply_release(&reply);
+	}
+}
+
+static void test_what_may_not_be_repeated_waits_for_its_node(void **state)
+{
+	struct fixture *f = *state;
+	f->nodes[0].silent = true;
+	struct client *impatient;
+	char list[80];
+	struct client_options options = options_for(f, list);
+	options.timeout_ms = 200;
+	assert_int_equal(client_open(&options, &impatient, NULL), 0);
+	assert_int_equal(client_wait_connected(impatient, 2, 20000), 0);
+	Kvring__V1__InitRequest init = KVRING__V1__INIT_REQUEST__INIT;
+	struct client_reply reply;
+	assert_int_equal(client_init_cluster(impatient, &init, &reply), -ETIMEDOUT);
+	assert_true(reply.in_doubt);
+	assert_int_equal(reply.attempts, 1);
+	assert_int_equal(node_seen(&f->nodes[1]), 0);
+	client_close(&impatient);
+}
+
 static void test_nobody_there_names_all_nodes(void **state)
 {
 	struct fixture *f = *state;
@@ -430,6 +545,25 @@ static void test_closing_completes_calls_under_way(void **state)
 		assert_int_equal(bursts[i].call.reply.status, -ECANCELED);
 }
 
+static void test_closing_with_two_attempts_under_way_completes_the_call_once(void **state)
+{
+	struct fixture *f = *state;
+	f->nodes[0].silent = f->nodes[1].silent = true;
+	struct burst_shared shared = {f->client, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 1, 0, 0};
+	struct burst burst = {.shared = &shared, .get = a_get("k")};
+	burst.call = (struct client_call){.method = CLIENT_GET,
+					  .request = &burst.get.base,
+					  .endpoint = CLIENT_ANY_ENDPOINT,
+					  .timeout_ms = 20000,
+					  .done = count_done};
+	assert_int_equal(client_start(f->client, &burst.call), 0);
+	while (node_seen(&f->nodes[1]) == 0)
+		sched_yield();
+	client_close(&f->client);
+	assert_int_equal(shared.running, 0); /* a second time it would be UINT_MAX */
+	assert_int_equal(burst.call.reply.status, -ECANCELED);
+}
+
 static void test_bad_endpoint_lists_are_refused(void **state)
 {
 	(void)state;
@@ -457,11 +591,16 @@ int main(void)
 		WITH_NODES(test_a_lost_connection_repeats_puts_elsewhere),
 		WITH_NODES(test_refusals_are_reported_as_they_are),
 		WITH_NODES(test_no_answer_leaves_a_put_in_doubt_and_a_get_not),
+		WITH_NODES(test_a_silent_node_is_passed_over_after_its_share_of_the_time),
+		WITH_NODES(test_the_node_that_was_asked_first_may_still_answer_first),
+		WITH_NODES(test_a_refusal_does_not_speak_for_a_node_that_is_silent),
+		WITH_NODES(test_what_may_not_be_repeated_waits_for_its_node),
 		WITH_NODES(test_nobody_there_names_all_nodes),
 		WITH_NODES(test_an_answer_that_does_not_decode_is_an_error),
 		WITH_NODES(test_describe_asks_exactly_one_node),
 		WITH_NODES(test_many_calls_under_way_each_get_their_own_answer),
 		WITH_NODES(test_closing_completes_calls_under_way),
+		WITH_NODES(test_closing_with_two_attempts_under_way_completes_the_call_once),
 		cmocka_unit_test(test_bad_endpoint_lists_are_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Client: how a program uses a kvring cluster.
  *
- * A client holds one connection to each node of its list. A call goes to one of them; when that node cannot be reached
- * or answers UNAVAILABLE, the next one is asked, with the same operation id, until the deadline. Requests and answers
- * are the messages of kv.proto; answers live in the reply until it is released.
+ * A client holds one connection to each node of its list. A call goes to one of them; the next one is asked, with the
+ * same operation id, when that node cannot be reached or answers UNAVAILABLE, and also when it is silent for its share
+ * of the time (an equal part of it, one second at most): then both may answer, and the first answer counts. Requests and
+ * answers are the messages of kv.proto; answers live in the reply until it is released.
  *
  *     struct client *client;
  *     struct client_options options = {.endpoints = "10.0.0.1:7000,10.0.0.2:7000"};
@@ -34,7 +35,7 @@
  *             code, also for errors of the transport), reply.text (whole sentence, names the node) and reply.in_doubt:
  *                 -EHOSTUNREACH  UNAVAILABLE        no node of the list could be reached, or none can serve this
  *                 -ETIMEDOUT     DEADLINE_EXCEEDED  no answer in time
- *                 -ECONNRESET    UNKNOWN            the connection went while waiting, and the call may not be repeated
+ *                 -ECONNRESET    UNKNOWN            the connection was lost while waiting, and the call may not be repeated
  *                 -EAGAIN        RESOURCE_EXHAUSTED outstanding_max calls under way, or the node refused for load
  *                 -EINVAL        INVALID_ARGUMENT   the request is wrong; -EMSGSIZE it is too large
  *                 -EBADMSG       DATA_LOSS          the answer does not decode
@@ -42,7 +43,9 @@
  * Invariants  C1 Retries of one operation carry the same operation id, so that a put cannot apply twice.
  *             C2 A call that may have been executed is repeated only where the operation id makes that safe: puts,
  *                deletes, and everything that only reads; never InitCluster.
- *             C3 in_doubt is false only when the operation certainly had no effect, or its answer says what it had.
+ *             C3 in_doubt is false only when the operation certainly had no effect, or its answer says what it had. A
+ *                node that refuses a write which another node may have executed does not settle it: such an outcome
+ *                reads IN_DOUBT.
  *             C4 Every client_call that client_start accepted runs done exactly once, never inside client_start.
  */
 #ifndef KVRING_CLIENT_CLIENT_H
@@ -50,10 +53,12 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <urcu/list.h>
 #include "rpc/rpc.h"
 #include "proto/kv.pb-c.h"
 
 struct client;
+struct client_attempt;
 
 struct client_options {
 	const char *endpoints;    /* "HOST:PORT,HOST:PORT", up to CLIENT_ENDPOINTS_MAX; the first is asked first */
@@ -61,6 +66,7 @@ struct client_options {
 	uint32_t connect_ms;      /* of it, how long to wait while no node is connected; 0: 2,000 */
 	uint32_t outstanding_max; /* asynchronous calls under way per node; 0: 1,024 */
 	bool spread;              /* take turns among the connected nodes rather than stay with one */
+	bool patient; /* wait for a silent node until the deadline, so that each call is at one node at a time */
 };
 
 enum {
@@ -157,12 +163,14 @@ struct client_call {
 
 	struct client_reply reply; /* valid in done; the caller's to release */
 
-	/* owned by the client */
+	/* owned by the client; with attempts under way, under its lock */
 	struct client *client;
-	struct rpc_pending pending;
+	struct client_attempt *attempts; /* those under way */
+	struct cds_list_head patience_link;
+	uint64_t patience_us; /* when one more node is asked; 0: not while these attempts are under way */
 	uint64_t deadline_us;
-	unsigned tried;
-	unsigned current;
+	unsigned tried;   /* nodes of this round */
+	unsigned current; /* index of the node asked last */
 };
 
 /* Starts a call; unlike the synchronous ones it does not wait for a connection. An error returned here means that done

@@ -33,6 +33,8 @@ static int open_clients(const struct phase_options *options, struct client **cli
 		.timeout_ms = options->timeout_ms,
 		.outstanding_max = options->in_flight / options->client_count + 1,
 		.spread = true,
+		.patient =
+			true, /* the load is the number in flight that the report states, however slow the nodes are */
 	};
 	for (uint32_t i = 0; i < options->client_count; i++) {
 		int error = client_open(&client_options, &clients[i], error_out);

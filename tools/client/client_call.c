@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/client/client_call.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include "rpc/operation_id.h"
+#include "tools/client/client_method.h"
+#include "tools/client/client_patience.h"
+#include "tools/client/client_reply.h"
+
+enum {
+	ANSWER_MS_MAX = 100,           /* of the time that is left, for the answer to come back; at most a tenth */
+	PATIENCE_US_MAX = 1000 * 1000, /* until one more node is asked, however long the call may take */
+};
+
+struct client_attempt {
+	struct rpc_pending pending;
+	struct client *client;
+	unsigned endpoint;
+	struct client_call *call;    /* under lock; NULL: the call has ended */
+	struct client_attempt *next; /* under lock: of the same call */
+};
+
+/* ---- one attempt ------------------------------------------------------------------------------------------------ */
+
+static void attempt_on_done(struct rpc_pending *);
+
+static uint32_t left_ms_of(const struct client_call *call)
+{
+	uint64_t now = rpc_now_us();
+	return now >= call->deadline_us ? 0 : (uint32_t)((call->deadline_us - now + 999) / 1000);
+}
+
+/* What the node is given. A node that gives up says what became of a write, and its answer must come in time. */
+static uint32_t node_ms(uint32_t left_ms)
+{
+	uint32_t tenth = left_ms / 10;
+	return left_ms - (tenth < ANSWER_MS_MAX ? tenth : ANSWER_MS_MAX);
+}
+
+static int encode(const struct client_call *call, uint32_t left_ms, struct rpc_message **out)
+{
+	const struct client_method_row *method = client_method_row(call->method);
+	struct rpc_request head = {
+		.protocol_version = RPC_PROTOCOL_VERSION,
+		.method = {(const uint8_t *)method->name, strlen(method->name)},
+		.has_operation_id = method->writes,
+		.deadline_ms = node_ms(left_ms),
+		.attempt = call->reply.attempts + 1,
+		.sent_us = rpc_sent_us(),
+	};
+	memcpy(head.operation_id, call->reply.operation_id, sizeof head.operation_id);
+	return rpc_request_encode(&head, call->request, out);
+}
+
+static int encode_within_limit(const struct client_call *call, uint32_t left_ms, struct rpc_message **out)
+{
+	int status = encode(call, left_ms, out);
+	if (status == 0 && rpc_message_bytes(*out).size > RPC_CLIENT_MESSAGE_MAX) {
+		rpc_message_free(*out);
+		status = -EMSGSIZE;
+	}
+	return status;
+}
+
+static unsigned candidate_count(const struct client_call *call)
+{
+	return call->endpoint == CLIENT_ANY_ENDPOINT ? call->client->endpoint_count : 1;
+}
+
+/* Under lock. Enters an attempt at call->current: from now on another thread may take the call. */
+static struct client_attempt *attempt_add(struct client_call *call)
+{
+	struct client_attempt *attempt = calloc(1, sizeof *attempt);
+	if (attempt == NULL)
+		return NULL;
+	attempt->pending.done = attempt_on_done;
+	attempt->client = call->client;
+	attempt->endpoint = call->current;
+	attempt->call = call;
+	attempt->next = call->attempts;
+	call->attempts = attempt;
+	call->reply.attempts++;
+	return attempt;
+}
+
+/* Under lock. */
+static void attempt_remove(struct client_attempt *attempt)
+{
+	struct client_attempt **at = &attempt->call->attempts;
+	while (*at != attempt)
+		at = &(*at)->next;
+	*at = attempt->next;
+}
+
+/* Under lock. Each of the nodes that are left gets the same share of the time. */
+static void set_patience(struct client_call *call, uint32_t left_ms)
+{
+	unsigned untried = candidate_count(call) - call->tried;
+	uint64_t share_us = (uint64_t)left_ms * 1000 / (untried + 1);
+	if (untried > 0 && !call->client->options.patient && client_method_row(call->method)->repeatable)
+		client_patience_set(call, rpc_now_us() + (share_us < PATIENCE_US_MAX ? share_us : PATIENCE_US_MAX));
+	else
+		client_patience_clear(call);
+}
+
+/* Asks the node at call->current. Under lock; 0: it is released, and the call is in other hands. */
+static int ask(struct client_call *call)
+{
+	struct client *client = call->client;
+	struct rpc_link *link = client->endpoints[call->current].link;
+	uint32_t left_ms = left_ms_of(call);
+	call->reply.endpoint = call->current;
+	if (!rpc_link_connected(link)) /* also when the time is over: nobody there is another trouble than no answer */
+		return -EHOSTUNREACH;
+	if (left_ms == 0)
+		return -ETIMEDOUT;
+	struct rpc_message *message;
+	int status = encode_within_limit(call, left_ms, &message);
+	if (status < 0)
+		return status;
+	struct client_attempt *attempt = attempt_add(call);
+	if (attempt == NULL) {
+		rpc_message_free(message);
+		return -ENOMEM;
+	}
+	set_patience(call, left_ms);
+	pthread_mutex_unlock(&client->lock);
+	status = rpc_link_call(link, message, left_ms, &attempt->pending);
+	if (status == 0)
+		return 0;
+	pthread_mutex_lock(&client->lock);
+	bool ended = attempt->call == NULL; /* another attempt, made meanwhile, has settled it */
+	if (!ended) {
+		attempt_remove(attempt);
+		call->reply.attempts--;
+	}
+	free(attempt);
+	if (ended)
+		pthread_mutex_unlock(&client->lock);
+	return ended ? 0 : status;
+}
+
+/* Asks the first of the nodes that are left which takes the request. Under lock, which it releases. An error: no attempt
+ * is under way, and the call is the caller's. */
+static int ask_next(struct client_call *call)
+{
+	struct client *client = call->client;
+	int status = -EHOSTUNREACH;
+	while (call->tried < candidate_count(call) && (status == -EHOSTUNREACH || status == -EAGAIN)) {
+		if (call->tried++ > 0)
+			call->current = (call->current + 1) % client->endpoint_count;
+		status = ask(call);
+		if (status == 0)
+			return 0;
+	}
+	if (call->attempts != NULL)
+		status = 0;
+	else
+		client_patience_clear(call);
+	pthread_mutex_unlock(&client->lock);
+	return status;
+}
+
+/* ---- outcomes ---------------------------------------------------------------------------------------------------- */
+
+/* Calls that begin now are better off with another node than this one. */
+static void prefer_another(struct client *client, unsigned endpoint)
+{
+	atomic_compare_exchange_strong(&client->preferred, &endpoint, (endpoint + 1) % client->endpoint_count);
+}
+
+/* May another node be asked after this outcome? C2 stands here. */
+static bool may_go_on(const struct client_call *call, int status)
+{
+	if (call->tried >= candidate_count(call))
+		return false;
+	if (status == -EHOSTUNREACH) /* not sent, or the node said that it did nothing */
+		return true;
+	return status == -ECONNRESET && client_method_row(call->method)->repeatable;
+}
+
+/* Does the outcome of one attempt end the call, or may others still answer? */
+static bool settles(const struct client_call *call, int status)
+{
+	bool no_answer =
+		status == -EHOSTUNREACH || status == -ECONNRESET || status == -ETIMEDOUT || status == -ECANCELED;
+	return !no_answer || (call->attempts == NULL && !may_go_on(call, status));
+}
+
+/* Under lock. The call takes leave of the attempts that are still under way. */
+static void leave_attempts(struct client_call *call)
+{
+	if (call->attempts != NULL && client_method_row(call->method)->writes)
+		call->reply.in_doubt = true;
+	for (; call->attempts != NULL; call->attempts = call->attempts->next)
+		call->attempts->call = NULL;
+	client_patience_clear(call);
+}
+
+/* Under lock, which it releases. After an outcome that does not settle the call. */
+static void go_on(struct client_call *call, unsigned endpoint, int status)
+{
+	bool perhaps_executed = status == -ECONNRESET || status == -ETIMEDOUT;
+	if (perhaps_executed && client_method_row(call->method)->writes)
+		call->reply.in_doubt = true;
+	prefer_another(call->client, endpoint);
+	if (!may_go_on(call, status)) {
+		pthread_mutex_unlock(&call->client->lock);
+		return;
+	}
+	status = ask_next(call);
+	if (status == 0)
+		return;
+	client_reply_fail(call, status);
+	call->done(call);
+}
+
+static int status_of(const struct rpc_pending *pending)
+{
+	struct rpc_response response;
+	if (pending->status < 0)
+		return pending->status;
+	if (rpc_response_decode(rpc_message_bytes(pending->response), &response, NULL) < 0)
+		return -EBADMSG;
+	return client_reply_status_of(response.code);
+}
+
+static void attempt_on_done(struct rpc_pending *pending)
+{
+	struct client_attempt *attempt = caa_container_of(pending, struct client_attempt, pending);
+	struct client *client = attempt->client;
+	struct rpc_message *response = pending->status == 0 ? pending->response : NULL;
+	unsigned endpoint = attempt->endpoint;
+	int status = status_of(pending);
+	pthread_mutex_lock(&client->lock);
+	struct client_call *call = attempt->call;
+	bool settled = false;
+	if (call != NULL) {
+		attempt_remove(attempt);
+		settled = settles(call, status);
+		if (settled) {
+			leave_attempts(call);
+			call->reply.endpoint = endpoint;
+		}
+	}
+	free(attempt);
+	if (call != NULL && !settled)
+		go_on(call, endpoint, status);
+	else
+		pthread_mutex_unlock(&client->lock);
+	if (settled && response != NULL)
+		client_reply_take(call, rpc_message_bytes(response));
+	else if (settled)
+		client_reply_fail(call, status);
+	rpc_message_free(response);
+	if (settled)
+		call->done(call);
+}
+
+void client_call_on_due(struct client_call *call)
+{
+	prefer_another(call->client, call->current);
+	int status = ask_next(call);
+	if (status == 0)
+		return;
+	client_reply_fail(call, status);
+	call->done(call);
+}
+
+/* ---- starting --------------------------------------------------------------------------------------------------- */
+
+int client_operation_id(uint8_t id_out[RPC_OPERATION_ID_SIZE])
+{
+	struct timespec now;
+	uint8_t random[OPERATION_ID_RANDOM_SIZE];
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (getrandom(random, sizeof random, 0) != sizeof random)
+		return -EIO;
+	operation_id_make((uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000, random, id_out);
+	return 0;
+}
+
+static int operation_id_choose(const struct client_call *call, uint8_t id[RPC_OPERATION_ID_SIZE])
+{
+	if (call->method == CLIENT_PUT || call->method == CLIENT_DELETE) {
+		const Kvring__V1__PutRequest *put = (const Kvring__V1__PutRequest *)call->request;
+		if (put->operation_id.len == RPC_OPERATION_ID_SIZE) {
+			memcpy(id, put->operation_id.data, RPC_OPERATION_ID_SIZE);
+			return 0;
+		}
+		if (put->operation_id.len != 0)
+			return -EINVAL;
+	}
+	return client_operation_id(id);
+}
+
+int client_call_prepare(struct client *client, struct client_call *call)
+{
+	assert(call->done != NULL);
+	assert(call->request->descriptor == client_method_row(call->method)->request);
+	call->client = client;
+	call->reply = (struct client_reply){0};
+	call->attempts = NULL;
+	call->patience_us = 0;
+	call->tried = 0;
+	uint32_t timeout_ms = call->timeout_ms == 0 ? client->options.timeout_ms : call->timeout_ms;
+	call->deadline_us = rpc_now_us() + (uint64_t)timeout_ms * 1000;
+	if (call->endpoint != CLIENT_ANY_ENDPOINT) {
+		if (call->endpoint < 0 || (unsigned)call->endpoint >= client->endpoint_count)
+			return -EINVAL;
+		call->current = (unsigned)call->endpoint;
+	} else if (client->options.spread) {
+		call->current = atomic_fetch_add(&client->preferred, 1) % client->endpoint_count;
+	} else {
+		call->current = atomic_load(&client->preferred) % client->endpoint_count;
+	}
+	return client_method_row(call->method)->writes ? operation_id_choose(call, call->reply.operation_id) : 0;
+}
+
+int client_call_begin_round(struct client_call *call)
+{
+	call->tried = 0;
+	client_reply_release(&call->reply);
+	pthread_mutex_lock(&call->client->lock);
+	return ask_next(call);
+}
+
+bool client_call_worth_repeating(const struct client_call *call, int status)
+{
+	return status == -EHOSTUNREACH || status == -EAGAIN ||
+	       (status == -ECONNRESET && client_method_row(call->method)->repeatable);
+}
+
+int client_start(struct client *client, struct client_call *call)
+{
+	int status = client_call_prepare(client, call);
+	return status < 0 ? status : client_call_begin_round(call);
+}

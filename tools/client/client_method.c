@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/client/client_method.h"
+
+#include <assert.h>
+
+static const struct client_method_row rows[CLIENT_METHOD_COUNT] = {
+	[CLIENT_PUT] = {"kvring.v1.Kv/Put", &kvring__v1__put_request__descriptor, &kvring__v1__put_response__descriptor,
+			true, true},
+	[CLIENT_GET] = {"kvring.v1.Kv/Get", &kvring__v1__get_request__descriptor, &kvring__v1__get_response__descriptor,
+			false, true},
+	[CLIENT_DELETE] = {"kvring.v1.Kv/Delete", &kvring__v1__put_request__descriptor,
+			   &kvring__v1__put_response__descriptor, true, true},
+	[CLIENT_BATCH_PUT] = {"kvring.v1.Kv/BatchPut", &kvring__v1__batch_put_request__descriptor,
+			      &kvring__v1__batch_put_response__descriptor, true, true},
+	[CLIENT_BATCH_GET] = {"kvring.v1.Kv/BatchGet", &kvring__v1__batch_get_request__descriptor,
+			      &kvring__v1__batch_get_response__descriptor, false, true},
+	[CLIENT_INIT_CLUSTER] = {"kvring.v1.Admin/InitCluster", &kvring__v1__init_request__descriptor,
+				 &kvring__v1__init_response__descriptor, true, false},
+	[CLIENT_DESCRIBE] = {"kvring.v1.Admin/Describe", &kvring__v1__describe_request__descriptor,
+			     &kvring__v1__node_status__descriptor, false, true},
+	[CLIENT_STATUS] = {"kvring.v1.Admin/Status", &kvring__v1__status_request__descriptor,
+			   &kvring__v1__status_response__descriptor, false, true},
+	[CLIENT_RING] = {"kvring.v1.Admin/Ring", &kvring__v1__ring_request__descriptor,
+			 &kvring__v1__ring_response__descriptor, false, true},
+	[CLIENT_HEALTH] = {"kvring.v1.Health/Check", &kvring__v1__health_request__descriptor,
+			   &kvring__v1__health_response__descriptor, false, true},
+};
+
+const struct client_method_row *client_method_row(enum client_method method)
+{
+	assert(method < CLIENT_METHOD_COUNT);
+	return &rows[method];
+}
