@@ -339,7 +339,7 @@ static int link_files(struct shard *shard, const struct files *to)
 	return error;
 }
 
-/* Everything up to now goes into closed segments and tables, which never change again and so can be shared by links. */
+/* Moves all data into closed segments and tables, which never change again and so can be shared by links. */
 int shard_checkpoint(struct shard *shard, const char *directory, struct engine_error *error_out)
 {
 	const struct fs *fs = shard->files.fs;

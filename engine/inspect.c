@@ -60,7 +60,7 @@ static void print_entry(struct inspect *it, struct engine_slice key, enum entry_
 
 /* ---- tables -------------------------------------------------------------------------------------------------- */
 
-/* What is known of the table's entries so far. */
+/* The findings on the table's entries so far. */
 struct table_scan {
 	struct buffer last_key;
 	uint64_t entries, deletes;

@@ -104,7 +104,7 @@ static struct census take_census(const struct ring_document *document, uint32_t 
 	return census;
 }
 
-/* What a member holds and what its weight asks for, one claim apart or more. */
+/* A member whose claims differ from those of its weight by one or more. */
 static bool is_off_weight(const struct ring_document *document, uint32_t member, uint32_t width,
 			  const struct census *census, uint64_t *asked_out)
 {

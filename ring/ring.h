@@ -76,7 +76,7 @@ struct ring_error {
 
 struct ring_document; /* immutable */
 
-/* What a first document is made of; ring_claim computes the owners. */
+/* The contents of a first document; ring_claim computes the owners. */
 struct ring_plan {
 	uint64_t cluster_id;
 	uint64_t hash_seed;
@@ -165,7 +165,7 @@ struct ring_figures {
 	uint32_t load_permille, dead_shards;
 };
 
-/* What gossip knows of a member beyond the document. Same index as in the document. */
+/* The state of a member as gossip knows it. Same index as in the document. */
 struct ring_member_status {
 	enum ring_reachability reachability;
 	uint64_t incarnation;
@@ -175,7 +175,7 @@ struct ring_member_status {
 	struct ring_figures figures;
 	uint64_t started_ms; /* Unix time */
 	uint32_t shard_count;
-	bool displaced; /* this node alone: another process goes by its id, and this one serves nobody any more */
+	bool displaced; /* this node alone: another process goes by its id, and this process serves no client any more */
 	/* as the member announces them: these are dialled, whatever the document says */
 	char client_address[RING_ADDRESS_MAX], peer_address[RING_ADDRESS_MAX], bus_address[RING_ADDRESS_MAX];
 	char version[32];

@@ -5,7 +5,7 @@
  * actor, a reply under construction: each lives in one arena and dies with its last reference.
  *
  * Threading   arena_alloc: one thread at a time. arena_ref / arena_unref: any thread.
- * Ownership   Whoever holds a reference; memory from arena_alloc lives until the last one goes.
+ * Ownership   Whoever holds a reference; memory from arena_alloc lives until the last reference is released.
  * Errors      arena_alloc returns NULL past the cap or when memory is out.
  */
 #ifndef KVRING_RPC_ARENA_H

@@ -19,7 +19,7 @@ enum {
 	BODY_MEMORY_BASE = 512 * 1024,   /* bytes that any body may take in memory */
 	BODY_MEMORY_FACTOR = 32,         /* and bytes per byte of it */
 
-	/* What protobuf-c spends besides the message structs, rounded up to the arena's alignment. */
+	/* Memory that protobuf-c takes besides the message structs, rounded up to the arena's alignment. */
 	COST_FREE_MEMBERS = 16,   /* fields of a message that it notes on its stack */
 	COST_SCANNED_MEMBER = 64, /* bytes per further field, slabs that double included */
 	COST_UNKNOWN_FIELD = 32,  /* bytes per unknown field, besides its data */

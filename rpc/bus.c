@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The bus: one listener and any number of dialers, whose connections are all alike. One hop, best effort.
  *
- * NNG's BUS protocol on the wire, so that tools which speak it can listen in. What is sent goes to every neighbour that
+ * NNG's BUS protocol on the wire, so that tools which speak it can listen in. A message is sent to every neighbour that
  * has shaken hands; a neighbour that reads too slowly misses the newest, and is counted.
  *
  * Lifetime  A neighbour lives until on_closed; the bus and its dialers wait for theirs.
@@ -34,7 +34,7 @@ struct bus_dialer {
 	char address[];
 };
 
-/* What the bus knows of one connection. */
+/* The state of one connection. */
 struct neighbour {
 	struct rpc_bus *bus;
 	struct bus_dialer *dialer;     /* NULL: it dialled us */

@@ -52,7 +52,7 @@ struct connection {
 	/* owned by the sender: whoever set sending */
 	nng_aio *send_aio;
 	uint8_t *out;
-	struct rpc_message *out_large; /* goes after the buffer */
+	struct rpc_message *out_large; /* sent after the buffer */
 	nng_iov out_iov[2];
 	unsigned out_iov_count;
 	bool out_waited; /* the last write found the socket's buffer full: the next one that ends does so by the peer's doing */
@@ -363,7 +363,7 @@ static bool take_handshake(struct connection *c)
 	return fine;
 }
 
-/* What the head of the buffer allows to do next. */
+/* The next step that the head of the buffer allows. */
 enum step {
 	STEP_AGAIN, /* took something */
 	STEP_WAIT,  /* needs more bytes */

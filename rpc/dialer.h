@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Dialer: one peer, dialled again whenever its connection goes.
+/* Dialer: one peer, dialled again whenever its connection ends.
  *
  *       start                     on_stream                 dialer_again
  *     --------> DIALING ---------------------> CONNECTED --------------> PAUSING --(25 ms to 1 s)--> DIALING

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of this room share and nobody else sees: NNG's types and codes. */
+/* Private to this room: NNG's types and codes. */
 #ifndef KVRING_RPC_INTERNAL_H
 #define KVRING_RPC_INTERNAL_H
 
@@ -18,7 +18,7 @@ enum {
 /* Room for what a frame has in front of the message: its length and, in request/reply, the request id. */
 enum { MESSAGE_HEAD_SIZE = 12 };
 
-/* Head and bytes lie side by side, so that one piece of memory is what goes on the wire. */
+/* Head and bytes lie side by side, so that one piece of memory is sent. */
 struct rpc_message {
 	struct rpc_message *next; /* in the queue of a connection */
 	struct rpc_quota *quota;  /* what it counts against until it is freed; NULL: nothing */

@@ -2,7 +2,7 @@
 /* The client's end: one connection to one peer (dialer.h), and a table of outstanding requests.
  *
  * A request is a slot of the table; its id on the wire is the slot's number and a count of the slot's uses, so that an
- * answer that comes too late finds nobody. Nothing is sent twice: when the connection goes, every outstanding request
+ * answer that comes too late finds nobody. Nothing is sent twice: when the connection ends, every outstanding request
  * ends with -ECONNRESET at once.
  *
  * Deadlines are kept to DEADLINE_TICK_MS, in return for no timer and no wake-up for each request (deadline.h).

@@ -70,7 +70,7 @@ void *rpc_body_decode(const ProtobufCMessageDescriptor *, struct rpc_slice body,
 bool rpc_method_is(struct rpc_slice method, const char *name);
 /* sent_us of an encoded request, without decoding the rest; 0 when it has none or does not decode. */
 uint64_t rpc_request_sent_us(struct rpc_slice bytes);
-/* What sent_us is made of: a clock that also counts while the machine sleeps (CLOCK_BOOTTIME). */
+/* The clock of sent_us: CLOCK_BOOTTIME, which also counts while the machine sleeps. */
 uint64_t rpc_sent_us(void);
 
 /* ---- server ------------------------------------------------------------------------------------------------- */

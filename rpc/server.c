@@ -36,7 +36,7 @@ struct server_call {
 	struct server_call *next_free;
 };
 
-/* What the server knows of one connection. */
+/* The state of one connection. */
 struct client {
 	struct rpc_server *server;
 	struct connection *connection; /* a reference */

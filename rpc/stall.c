@@ -21,7 +21,7 @@ static struct {
 uint64_t rpc_sent_us(void)
 {
 	struct timespec now;
-	clock_gettime(CLOCK_BOOTTIME, &now); /* goes on while the machine sleeps */
+	clock_gettime(CLOCK_BOOTTIME, &now); /* also counts while the machine sleeps */
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 

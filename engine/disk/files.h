@@ -34,7 +34,7 @@ struct files_path {
 
 void files_init(struct files *, const struct fs *, const char *store_directory, uint32_t shard_index);
 struct files_path files_path(const struct files *, enum file_kind, uint64_t number);
-/* What a name in the directory is, and its number when it has one. */
+/* The kind of a file by its name, and its number when it has one. */
 enum file_kind files_parse(const char *name, uint64_t *number_out);
 
 #endif

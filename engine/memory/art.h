@@ -8,7 +8,7 @@
  *
  * Threading   One writer. Any number of readers beside it, without locks: a node is only ever extended by one child,
  *             the count published last, or replaced by a copy, the pointer to it published last. What was replaced
- *             stays readable until the region goes, so a reader sees every leaf that was there when it began.
+ *             stays readable until the region is freed, so a reader sees every leaf that was there when it began.
  * Ownership   Nodes and leaves live in the region that the writer passes in. Nothing is freed singly.
  * Errors      -ENOMEM, the tree is then as it was.
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What to merge next: a pure function from the shape of the tree to a choice.
+/* Chooses the next merge: a pure function of the shape of the tree.
  *
  * Lazy leveling (Dayan, Idreos, "Dostoevsky", SIGMOD 2018): levels above the last hold several runs, the last one holds
  * a single sorted run. Writes are merged few times on their way down; a point read asks many filters but reads one

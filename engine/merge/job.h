@@ -37,7 +37,7 @@ struct engine_job {
 	size_t memtable_count;
 	struct tables *tables;
 	size_t first_run, run_count; /* of tables */
-	/* where it goes */
+	/* the destination */
 	uint32_t level;
 	uint64_t run;
 	uint64_t drop_id;     /* drops that the outputs have behind them */

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What was found in the directory. */
+/* The contents of the directory. */
 struct listing {
 	struct shard *shard;
 	struct replay_log *logs;

@@ -6,7 +6,7 @@
  * quarantine, the segments from there on are kept for people to look into).
  *
  * Threading   The thread that opens the shard.
- * Ownership   Borrows the shard; what is replayed goes to shard->retired and shard->tree. The logs belong to the caller.
+ * Ownership   Borrows the shard; replayed entries are added to shard->retired and shard->tree. The logs belong to the caller.
  * Errors      -EBADMSG only for files that are not those of this shard; damage is a finding (is_damaged).
  */
 #ifndef KVRING_ENGINE_SHARD_REPLAY_H

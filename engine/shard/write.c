@@ -396,7 +396,7 @@ static int drop(struct shard *shard, struct engine_slice begin, struct engine_sl
 	struct manifest_edit edit = {.drop = &drop, .removed = numbers, .last_drop_id = drop.id};
 	int error = numbers ? 0 : -ENOMEM;
 
-	/* What it deletes must not be able to come later than the drop itself (E1). */
+	/* A deletion must not become durable later than the drop itself (E1). */
 	if (error == 0)
 		error = shard_sync(shard);
 	if (error == 0 && shard->must_rotate)

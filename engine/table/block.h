@@ -63,7 +63,7 @@ struct block_builder {
 void block_builder_fini(struct block_builder *);
 ENGINE_OK int block_builder_add(struct block_builder *, struct engine_slice key, uint64_t key_hash,
 				struct engine_slice value, enum entry_type);
-/* What the block will take at most. */
+/* An upper bound of the block's size. */
 size_t block_builder_size(const struct block_builder *);
 /* Appends the block to out and starts anew. */
 ENGINE_OK int block_builder_finish(struct block_builder *, struct buffer *out);

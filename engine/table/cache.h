@@ -12,7 +12,7 @@
  *             and the bias that stood for the slot is taken off; who brings the count to zero frees the block.
  *             (Split reference counting: a reader never touches a block that may be gone.)
  *
- * Threading   All functions from any thread. A mutex is taken on a miss and when a table goes, never on a hit.
+ * Threading   All functions from any thread. A mutex is taken on a miss and when a table is closed, never on a hit.
  * Ownership   cache_take and cache_insert return a reference; drop it with block_release.
  * Errors      None but -ENOMEM at creation. Blocks in use when evicted live on uncounted until released.
  */
@@ -60,7 +60,7 @@ struct block *cache_take(cache_slot *);
 /* Puts a block into the slot, unless another thread was faster, in which case that one is returned and the argument
  * freed. */
 struct block *cache_insert(struct cache *, cache_slot *, struct block *);
-/* The table of these slots goes away. */
+/* Call when the table of these slots is closed. */
 void cache_forget(struct cache *, cache_slot *slots, size_t count);
 
 #endif

@@ -18,7 +18,7 @@
 #include "engine/partition/quarantine.h"
 #include "engine/table/sst_format.h"
 
-/* What a lookup in any part of the tree says. */
+/* The result of a lookup in any part of the tree. */
 enum lookup { LOOKUP_ABSENT, LOOKUP_FOUND, LOOKUP_DELETED };
 
 struct index_block;

@@ -38,7 +38,7 @@ struct sst_footer {
 	struct sst_handle filter, top, properties;
 };
 
-/* What a table file is, as the manifest and the properties state it. Keys are owned. */
+/* The description of a table file in the manifest and in its properties. Keys are owned. */
 struct table_meta {
 	uint64_t number;
 	uint64_t size;

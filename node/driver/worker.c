@@ -269,7 +269,7 @@ static bool drain(struct worker *self)
 	return handle_some(self, MAIL_COMMIT, UINT64_MAX) || any;
 }
 
-/* ---- group commit (engine.md) --------------------------------------------------------------------------------------- */
+/* ---- group commit ----------------------------------------------------------------------------------------------------- */
 
 static struct shard *shard_of(const struct hosted *actor)
 {

@@ -70,8 +70,8 @@ void gossip_step(struct gossip *, const struct event *, struct effects *out);
 struct gossip_counters {
 	_Atomic uint64_t rounds, news, installs, publishes;
 	_Atomic uint64_t foreign;   /* rows, documents and questions of another cluster: refused */
-	_Atomic uint64_t malformed; /* rows and documents that make no sense: ignored */
-	/* documents that contradict this node's (the same epoch, other partitions): refused, somebody forced something */
+	_Atomic uint64_t malformed; /* malformed rows and documents: ignored */
+	/* ring documents of this node's epoch with other contents: rejected; the ring was forced somewhere */
 	_Atomic uint64_t conflicts;
 	_Atomic uint64_t namesakes; /* nodes heard of that have the name or peer address of a member, and another id */
 	_Atomic uint64_t impostors; /* rows of this node's id that it never sent: a copied or restored directory */

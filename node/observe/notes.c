@@ -79,24 +79,27 @@ static void say_ring_installed(const struct told *told)
 static void say_refused(const struct told *told)
 {
 	static const char *const texts[NOTE_KIND_COUNT] = {
-		[NOTE_FOREIGN] = "refused what a node of another cluster says; check seeds and addresses",
-		[NOTE_MALFORMED] = "ignored rows or documents that make no sense; is another version about?",
-		[NOTE_CONFLICT] = "refused a ring document that contradicts this node's; somebody forced something",
+		[NOTE_FOREIGN] =
+			"refused messages from a node of another cluster; check the seeds and addresses of both",
+		[NOTE_MALFORMED] = "ignored malformed gossip; check that all nodes run compatible versions",
+		[NOTE_CONFLICT] = "rejected a conflicting ring document (same epoch, different contents); check for "
+				  "forced ring changes",
 		[NOTE_NAMESAKE] = "a node that is no member has the name or address of one; was its data directory "
 				  "lost? Restore it",
 		[NOTE_IMPOSTOR] = "another node goes by the id of this one; is its data directory a copy?",
-		[NOTE_WENT_BACK] =
-			"the others remember a start of this node that its data directory does not know: the directory "
-			"was restored from before, or another process uses a copy of it. Writes acknowledged since may "
-			"be missing here: to bring them back from the others, get every key at r=N",
+		[NOTE_WENT_BACK] = "other nodes remember a start of this node that its data directory does not know: "
+				   "the directory "
+				   "was restored from an older copy, or another process uses a copy of it. Writes "
+				   "acknowledged since may "
+				   "be missing here: to bring them back from the others, get every key at r=N",
 		[NOTE_DISPLACED] =
 			"another process goes by this node's id and has the newer directory, or was there first: "
-			"this node serves nobody any more. Stop it for good if its directory is a copy; to "
+			"this node no longer serves clients. Stop it for good if its directory is a copy; to "
 			"keep this one, stop the other and start this one again",
-		[NOTE_FORGOTTEN] = "forgot nodes that are no members and were silent for a minute",
-		[NOTE_OVERFLOW] = "more nodes than a cluster may have",
-		[NOTE_RING_NOT_STORED] =
-			"a ring document could not be kept on disk, and so not installed; check the data directory",
+		[NOTE_FORGOTTEN] = "forgot nodes that are not members and were silent for a minute",
+		[NOTE_OVERFLOW] = "ignored a node: gossip already knows as many nodes as a cluster may have",
+		[NOTE_RING_NOT_STORED] = "did not install a ring document because it could not be written to disk; "
+					 "check the data directory",
 	};
 	log_warn("gossip: %s count=%" PRIu64, texts[told->note->kind], told->count);
 }

@@ -260,7 +260,7 @@ static void free_disk(void *world_arg, void *arg, uint64_t number)
 	world_line(machine->world, "%s has room on its disk again", machine->name);
 }
 
-/* engine.md: a full disk refuses writes, keeps reads, and recovers without a restart. */
+/* A full disk refuses writes, keeps reads, and recovers without a restart. */
 static void fill_disk(struct world *world, struct machine *machine)
 {
 	sim_fs_set_capacity(machine->disk, sim_fs_used(machine->disk) + draw(world, FULL_DISK_ROOM));

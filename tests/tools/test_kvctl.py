@@ -446,7 +446,7 @@ class TransferTest(ToolTest):
         _, err = self.run_tool(*arguments, expect=3)
         self.assertIn("stopped after 200 records: ", err)
         self.assertIn("enough", err)
-        self.assertIn("goes on from there", err)
+        self.assertIn("resume from there", err)
         self.cluster.hook = None
         result = self.run_json(*arguments)
         self.assertEqual(result["records"], 300)

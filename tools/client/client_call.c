@@ -35,7 +35,7 @@ static uint32_t left_ms_of(const struct client_call *call)
 	return now >= call->deadline_us ? 0 : (uint32_t)((call->deadline_us - now + 999) / 1000);
 }
 
-/* What the node is given. A node that gives up says what became of a write, and its answer must come in time. */
+/* The deadline that the node is given. A node that gives up answers what became of a write, and that answer must arrive in time. */
 static uint32_t node_ms(uint32_t left_ms)
 {
 	uint32_t tenth = left_ms / 10;

@@ -17,7 +17,7 @@
 
 struct slot;
 
-/* What the slots of a phase share. */
+/* Shared by the slots of a phase. */
 struct phase {
 	enum phase_kind kind;
 	const struct phase_options *options;

@@ -74,7 +74,7 @@ static void *operation_at(const struct run *run, size_t index)
 	return (Kvring__V1__GetRequest *)run->operations + index;
 }
 
-/* What an operation adds to the message, about; a get counts a little for its answer. */
+/* The approximate size of an operation in the message; a get counts a little for its answer. */
 static size_t size_of(const struct run *run, size_t index)
 {
 	if (!run->is_put)

@@ -17,7 +17,7 @@ struct init_arguments {
 	uint32_t replica_count, partition_count; /* 0: the node's default */
 };
 
-/* What each node said of itself; index as in addresses. */
+/* Each node's description of itself; index as in addresses. */
 struct described {
 	struct client_reply replies[NODES_MAX];
 	unsigned count;

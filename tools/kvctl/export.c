@@ -157,7 +157,7 @@ static int open_output(struct export *export)
 	if ((uint64_t)ftello(export->out) != keep)
 		return kvctl_fail(export->options->transfer.kvctl, KVCTL_USAGE,
 				  "%s has less than the %" PRIu64
-				  " bytes that the state file tells of; remove the state file to start over",
+				  " bytes that the state file records; remove the state file to start over",
 				  path, keep);
 	return KVCTL_DONE;
 }

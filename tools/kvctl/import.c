@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a record of the window needs besides its bytes. */
+/* The state of a record of the window, besides its bytes. */
 struct import_slot {
 	uint8_t operation_id[RPC_OPERATION_ID_SIZE];
 	uint8_t *context;

@@ -22,7 +22,7 @@ enum {
 	OPTION_BLIND,
 };
 
-/* What the three commands are told; each uses its part. */
+/* The arguments of the three commands; each uses its part. */
 struct kv_arguments {
 	struct kvctl *kvctl;
 	unsigned argument_max; /* 1: KEY, 2: KEY and VALUE */

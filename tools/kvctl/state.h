@@ -33,7 +33,7 @@ struct state {
 /* Reads path, or makes a new state when there is no such file. path NULL: always new, and state_save does nothing. */
 RPC_OK int state_load(const char *path, uint64_t input_size, struct state *out, struct rpc_error *error_out);
 RPC_OK int state_save(const char *path, const struct state *, struct rpc_error *error_out);
-/* What is sent from now on was never sent before. To be saved before it is. */
+/* Operations sent from now on have never been sent before. Save the state before they are sent. */
 void state_begin_window(struct state *);
 /* A UUID version 7 that only this run and this record have. When the state is loaded later than nodes take attempts of an
  * operation (kvnode's retry-window-s), they would refuse those ids: the state then takes the time of the loading, and so

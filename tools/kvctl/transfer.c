@@ -76,7 +76,7 @@ static const struct argp_option options[] = {
 	{"format", 'f', "jsonl|debian|keys", 0, "Form of FILE (default: jsonl)", 2},
 	{"bucket", 'b', "NAME", 0, "Bucket of the keys (default: default)", 2},
 	{"state", OPTION_STATE, "STATE", 0,
-	 "Note in this file how far it has come; with the same file it goes on from there", 2},
+	 "Note in this file how far it has come; a later run with the same file resumes there", 2},
 	{"batch", OPTION_BATCH, "COUNT", 0, "Records per request (default: 128)", 2},
 	{"outstanding", OPTION_OUTSTANDING, "COUNT", 0, "Requests under way (default: 8)", 2},
 	{"patience", OPTION_PATIENCE, "DURATION", 0, "Give up when nothing was acknowledged for so long (default: 60s)",
@@ -137,7 +137,7 @@ int transfer_open(struct transfer *transfer, const struct transfer_options *give
 	progress_init(&transfer->progress, title, transfer->state.input_size, transfer->state.offset, given->quiet);
 	if (transfer->state.offset && !given->quiet) {
 		char count[32];
-		fprintf(stderr, "%s: goes on after %s records\n", given->kvctl->command,
+		fprintf(stderr, "%s: resumes after %s records\n", given->kvctl->command,
 			table_count(transfer->state.record_count, count));
 	}
 	return KVCTL_DONE;
@@ -210,7 +210,7 @@ int transfer_fail(const struct transfer *transfer, int error, const struct rpc_e
 	if (error == -ETIMEDOUT)
 		status = client_wait_connected(given->kvctl->client, 1, 1) < 0 ? KVCTL_UNREACHABLE : KVCTL_IN_DOUBT;
 	if (given->state_path != NULL)
-		snprintf(resume, sizeof resume, "\n  The same command goes on from there.");
+		snprintf(resume, sizeof resume, "\n  Run the same command again to resume from there.");
 	fputs(transfer->progress.terminal && !given->quiet ? "\n" : "", stderr);
 	if (error == -ECANCELED) /* said by the callback */
 		return kvctl_fail(given->kvctl, KVCTL_REFUSED, "stopped after %s records%s",

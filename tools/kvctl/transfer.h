@@ -6,7 +6,7 @@
  * Threading   One thread.
  * Ownership   transfer_close frees everything; options are borrowed.
  * Errors      Exit statuses of kvctl.h, with the text printed.
- * Invariants  A1 The state file never tells of a record that is not settled.
+ * Invariants  A1 The state file never counts a record that is not settled.
  */
 #ifndef KVRING_KVCTL_TRANSFER_H
 #define KVRING_KVCTL_TRANSFER_H

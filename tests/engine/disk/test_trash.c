@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is no longer part of the store is removed by a job, and by none of the owner's calls. */
+/* Files that the store no longer uses are deleted by a job, never by a call of the owner. */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stddef.h>
