@@ -5,11 +5,13 @@
 
 void effects_init(struct effects *effects, struct arena *arena)
 {
+	assert(arena != NULL);
 	*effects = (struct effects){.arena = arena, .timer_us = UINT64_MAX};
 }
 
 void effects_send(struct effects *effects, struct message *message)
 {
+	assert(message != NULL);
 	message_list_add(&effects->messages, message);
 }
 
@@ -17,6 +19,7 @@ void effects_note(struct effects *effects, const struct note *note)
 {
 	struct note *copy = arena_copy(effects->arena, note, sizeof(*note));
 
+	assert((unsigned)note->kind < NOTE_KIND_COUNT);
 	if (copy == NULL)
 		return;
 	copy->next = NULL;
@@ -55,6 +58,7 @@ uint64_t prng_next(struct prng *prng)
 	uint64_t result = rotate_left(s[1] * 5, 7) * 9;
 	uint64_t shifted = s[1] << 17;
 
+	assert((s[0] | s[1] | s[2] | s[3]) != 0); /* seeded */
 	s[2] ^= s[0];
 	s[3] ^= s[1];
 	s[1] ^= s[2];
@@ -73,5 +77,6 @@ uint64_t prng_below(struct prng *prng, uint64_t bound)
 	do {
 		product = (unsigned __int128)prng_next(prng) * bound;
 	} while ((uint64_t)product < (0 - bound) % bound);
+	assert((uint64_t)(product >> 64) < bound);
 	return (uint64_t)(product >> 64);
 }

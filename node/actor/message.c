@@ -7,6 +7,7 @@ struct message *message_create(struct arena *home, enum message_type type)
 {
 	struct message *message = arena_zalloc(home, sizeof(*message));
 
+	assert((unsigned)type < MESSAGE_TYPE_COUNT);
 	if (!message)
 		return NULL;
 	message->type = type;
@@ -54,6 +55,7 @@ void message_free(struct message *message)
 		engine_value_release(&message->value);
 	/* The message lies in its home, which may go with the first line below. */
 	home = message->home;
+	assert(home != NULL);
 	pins[0] = message->pins[0];
 	pins[1] = message->pins[1];
 	arena_unref(home);
@@ -65,6 +67,7 @@ struct message *message_answer(const struct message *question, struct arena *hom
 {
 	struct message *answer = message_create(home, type);
 
+	assert(type != question->type);
 	if (!answer)
 		return NULL;
 	answer->from = question->to;
@@ -90,6 +93,7 @@ enum message_way message_way(const struct message *message, uint64_t self_id)
 
 void message_list_add(struct message_list *list, struct message *message)
 {
+	assert((list->first == NULL) == (list->count == 0));
 	message->next = NULL;
 	if (list->first == NULL)
 		list->first = message;
@@ -104,6 +108,7 @@ struct message *message_list_take(struct message_list *list)
 	struct message *message = list->first;
 	if (message == NULL)
 		return NULL;
+	assert(list->count > 0);
 	list->first = message->next;
 	list->count--;
 	message->next = NULL;

@@ -6,6 +6,8 @@
 
 static void place(struct timer_heap *heap, uint32_t at, struct timer_entry *entry)
 {
+	assert(at > 0); /* place 0 says that an entry is in no heap */
+	assert(at <= heap->count);
 	heap->entries[at] = entry;
 	entry->place = at;
 }
@@ -52,6 +54,7 @@ int timer_heap_add(struct timer_heap *heap, struct timer_entry *entry)
 		heap->entries = entries;
 		heap->capacity = capacity;
 	}
+	assert(heap->count + 1 < heap->capacity);
 	place(heap, ++heap->count, entry);
 	sift_up(heap, heap->count);
 	return 0;
@@ -75,6 +78,7 @@ void timer_heap_remove(struct timer_heap *heap, struct timer_entry *entry)
 void timer_heap_move(struct timer_heap *heap, struct timer_entry *entry, uint64_t due_us)
 {
 	assert(entry->place != 0);
+	assert(heap->entries[entry->place] == entry);
 	entry->due_us = due_us;
 	if (sift_up(heap, entry->place) == entry->place)
 		sift_down(heap, entry->place);

@@ -46,6 +46,8 @@ static const char *prepare(const struct coordinator *self, struct operation *ope
 	const uint16_t *owners;
 	uint32_t datacenter = ring_member_datacenter(view->document, (uint32_t)view->self);
 	uint32_t count = ring_owners(view->document, operation->partition, datacenter, &owners);
+	assert(count <= RING_REPLICAS_MAX);
+	assert(operation->position_count == 0);
 	operation->epoch = ring_epoch(view->document);
 	operation->needed = ask->quorum ? ask->quorum : count / 2 + 1;
 	if (operation->needed > count)
@@ -71,6 +73,14 @@ static const char *prepare(const struct coordinator *self, struct operation *ope
 	return NULL;
 }
 
+/* The operation, if it goes on. */
+static void check(const struct coordinator *self, uint64_t correlation)
+{
+	const struct operation *operation = operation_find(self, correlation);
+	if (operation != NULL)
+		operation_check(operation);
+}
+
 static void start(struct coordinator *self, struct message *question, uint32_t index,
 		  const struct client_operation *ask, const struct event *event, struct effects *out)
 {
@@ -87,6 +97,7 @@ static void start(struct coordinator *self, struct message *question, uint32_t i
 	}
 	assert(question->pins[0] == NULL &&
 	       question->value.pin == NULL); /* its home has it all, and later questions pin that */
+	assert(question->type == MESSAGE_CLIENT || question->type == MESSAGE_FORWARD);
 	operation->question = question;
 	operation->index = index;
 	operation->ask = ask;
@@ -94,6 +105,7 @@ static void start(struct coordinator *self, struct message *question, uint32_t i
 	operation->arena = arena_ref(out->arena);
 	operation->started_us = event->now_us;
 	coordinator_count(ask->kind == OPERATION_PUT ? &self->counters.puts : &self->counters.gets);
+	uint64_t correlation = operation->correlation;
 	uint32_t code;
 	const struct ring_view *view = ring_view_acquire(self->options.ring);
 	const char *wrong = prepare(self, operation, view, event->now_us, out, &code);
@@ -106,6 +118,7 @@ static void start(struct coordinator *self, struct message *question, uint32_t i
 	} else {
 		get_start(self, operation, event, out);
 	}
+	check(self, correlation);
 }
 
 /* This node serves nobody: the call as a whole is UNAVAILABLE, on which clients ask the next node. */
@@ -166,14 +179,6 @@ static void note_answer(struct coordinator *self, struct operation *operation, c
 		evidence_answered(&self->evidence, position->member_index, position->node_id, now_us);
 }
 
-/* The operation, if it goes on. */
-static void check(const struct coordinator *self, uint64_t correlation)
-{
-	const struct operation *operation = operation_find(self, correlation);
-	if (operation != NULL)
-		operation_check(operation);
-}
-
 static void on_answer(struct coordinator *self, struct message *answer, const struct event *event, struct effects *out)
 {
 	uint64_t correlation = answer->correlation;
@@ -231,6 +236,7 @@ static void on_timer(struct coordinator *self, const struct event *event, struct
 
 void coordinator_step(struct coordinator *self, const struct event *event, struct effects *out)
 {
+	assert(event->now_us >= self->now_us);
 	self->now_us = event->now_us;
 	if (event->type == EVENT_MESSAGE)
 		on_message(self, event->message, event, out);
@@ -248,6 +254,8 @@ int coordinator_create(const struct coordinator_options *options, struct coordin
 	struct coordinator *self = calloc(1, sizeof *self);
 	if (self == NULL)
 		return -ENOMEM;
+	assert(options->shard_count > 0);
+	assert(options->ring != NULL);
 	self->options = *options;
 	CDS_INIT_LIST_HEAD(&self->answered);
 	*out = self;
@@ -270,6 +278,7 @@ void coordinator_destroy(struct coordinator **out)
 		operation->question = NULL;
 		operation_finish(self, operation);
 	}
+	assert(self->in_flight == 0); /* I6 */
 	for (uint32_t slot = 0; slot < self->slot_count; slot += OPERATION_SLAB)
 		free(self->slots[slot]);
 	free(self->slots);

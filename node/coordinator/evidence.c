@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/coordinator/evidence.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +31,7 @@ static struct evidence_peer *claim(struct evidence *self, uint32_t member_index,
 		self->peers = peers;
 		self->capacity = capacity;
 	}
+	assert(member_index < self->capacity);
 	if (self->peers[member_index].node_id != node_id)
 		self->peers[member_index] = (struct evidence_peer){.node_id = node_id};
 	return &self->peers[member_index];

@@ -3,6 +3,7 @@
  * digests are equal objects; an owner whose digest differs is asked for its object, everything is merged, and whoever
  * was behind gets the merge (Dynamo 4.7, read repair). The owners that an answer rests on are repaired before it
  * leaves, so that two quorum reads never go back in time; the others after it. */
+#include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include "node/coordinator/operation.h"
@@ -94,6 +95,9 @@ static void hedge(struct coordinator *self, struct operation *operation, struct 
 
 static int take_first(struct operation *operation, struct message *answer, struct effects *out)
 {
+	assert(!operation->has_object);
+	assert(operation->held == NULL);
+	assert(operation->merge_arena == NULL);
 	struct rpc_error why;
 	int error = object_decode(answer->fetched.object, out->arena, &operation->merged, &why);
 	if (error < 0)
@@ -110,6 +114,7 @@ static int take_first(struct operation *operation, struct message *answer, struc
 static int merge_in(struct coordinator *self, struct operation *operation, const struct message *answer,
 		    struct effects *out)
 {
+	assert(operation->has_object);
 	struct object incoming, merged;
 	struct rpc_error why;
 	bool changed;
@@ -154,6 +159,7 @@ static bool is_current(const struct operation *operation, const struct position 
 /* The bytes to send: engine memory is pinned by one message only, so it is copied; this is the rare path. */
 static bool repair_bytes(struct operation *operation, struct message *question, struct effects *out)
 {
+	assert(operation->has_object);
 	question->store.object = operation->merged_bytes;
 	if (operation->held == NULL) {
 		message_pin(question, operation->merge_arena);
@@ -175,6 +181,7 @@ static void repair(struct coordinator *self, struct operation *operation, struct
 		return;
 	}
 	question->key = operation->key;
+	assert(position->repair != ASK_SENT);
 	position->repair = ASK_SENT;
 	position->repair_digest = operation->merged_digest;
 	coordinator_count(&self->counters.read_repairs);
@@ -222,6 +229,7 @@ static const struct client_sibling *live_siblings(const struct object *object, u
  * goes on with digests alone; should a late answer differ, it fetches again. */
 static void hand_over_values(struct operation *operation, struct client_result *result)
 {
+	assert(operation->has_object);
 	result->held = operation->held;
 	operation->held = NULL;
 	arena_unref(operation->merge_arena);
@@ -238,6 +246,7 @@ static void answer_object(struct coordinator *self, struct operation *operation,
 	/* A merge lives in its own arena, which then must also hold what refers to it: a result pins one. */
 	struct arena *arena = operation->has_object && operation->held == NULL ? operation->merge_arena : out->arena;
 	int error = 0;
+	assert(replies >= operation->needed); /* C3 */
 	if (operation->has_object) {
 		uint64_t window_ms = self->options.retry_window_ms;
 		uint64_t since_ms = window_ms > 0 && event->now_ms > window_ms ? event->now_ms - window_ms : 0;
@@ -346,6 +355,8 @@ void get_start(struct coordinator *self, struct operation *operation, const stru
 {
 	struct position *source = operation_position(operation, self->options.self.node_id);
 	bool local = source != NULL;
+	assert(operation->kind == OPERATION_GET);
+	assert(operation->state == OPERATION_STARTED);
 	for (uint32_t i = 0; !local && i < operation->position_count; i++)
 		if (source == NULL || position_rank(&operation->positions[i]) < position_rank(source))
 			source = &operation->positions[i];

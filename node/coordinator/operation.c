@@ -83,6 +83,7 @@ struct operation *operation_begin(struct coordinator *self, uint64_t deadline_us
 	if (!make_room(self))
 		return NULL;
 	struct operation *operation = self->free_list;
+	assert(operation->timer.place == 0); /* I6 */
 	uint64_t correlation = operation->correlation + (UINT64_C(1) << 32);
 	self->free_list = operation->next_free;
 	memset(operation, 0, sizeof *operation);
@@ -101,6 +102,8 @@ struct operation *operation_begin(struct coordinator *self, uint64_t deadline_us
 void operation_finish(struct coordinator *self, struct operation *operation)
 {
 	assert(operation->question == NULL);
+	assert(operation->timer.place != 0); /* I6 */
+	assert(self->in_flight > 0);
 	if (operation->state == OPERATION_ANSWERED)
 		cds_list_del(&operation->answered);
 	message_free(operation->held);
@@ -144,6 +147,7 @@ struct message *operation_question(struct coordinator *self, struct operation *o
 	struct message *question = message_create(out->arena, type);
 	if (question == NULL)
 		return NULL;
+	assert(position->node_id != 0);
 	question->from = self->options.self;
 	question->to.node_id = position->node_id;
 	question->to.kind = type == MESSAGE_FORWARD ? ACTOR_COORDINATOR : ACTOR_REPLICA;
@@ -222,6 +226,8 @@ static void deliver(const struct coordinator *self, struct message *question, ui
 		    const struct client_result *result, struct effects *out)
 {
 	struct client_request *request = question->client.request;
+	assert(index < request->count);
+	assert(request->remaining > 0);
 	request->results[index] = *result;
 	if (--request->remaining > 0)
 		return;
@@ -254,6 +260,7 @@ void operation_answer(struct coordinator *self, struct operation *operation, con
 {
 	struct client_result result = *answer;
 	struct message *question = operation->question;
+	assert(question != NULL);
 	operation_move(operation, OPERATION_ANSWERED);
 	cds_list_add_tail(&operation->answered, &self->answered);
 	operation->question = NULL;
@@ -324,6 +331,20 @@ static bool is_of_kind(enum operation_kind kind, enum operation_state state)
 	}
 }
 
+static void check_position(const struct operation *operation, uint32_t index)
+{
+	const struct position *position = &operation->positions[index];
+	bool is_get = operation->kind == OPERATION_GET;
+	for (uint32_t i = 0; i < index; i++)
+		assert(operation->positions[i].node_id != position->node_id); /* I4 */
+	assert(position->node_id != 0);
+	assert(!position->merged || is_get); /* I5 */
+	assert(!position->object_asked || is_get);
+	assert(position->repair == ASK_IDLE || is_get);
+	assert(position->ask != ASK_SENT || operation->state != OPERATION_STARTED); /* I5 */
+	assert(!(position->merged && position->ask == ASK_IDLE));                   /* I5 */
+}
+
 void operation_check(const struct operation *operation)
 {
 	bool answered = operation->state == OPERATION_ANSWERED;
@@ -333,14 +354,15 @@ void operation_check(const struct operation *operation)
 	assert(operation->timer.place != 0);                       /* I3 */
 	assert(operation->timer.due_us <= operation->deadline_us); /* I3 */
 	assert(answered || operation->state == OPERATION_STARTED || operation->needed <= operation->position_count);
-	for (uint32_t i = 0; i < operation->position_count; i++) {
-		const struct position *position = &operation->positions[i];
-		for (uint32_t j = 0; j < i; j++)
-			assert(operation->positions[j].node_id != position->node_id); /* I4 */
-		/* I5 */
-		assert(!position->merged || operation->kind == OPERATION_GET);
-		assert(position->ask != ASK_SENT || operation->state != OPERATION_STARTED);
-	}
+	assert(operation->position_count <= RING_REPLICAS_MAX);
+	assert(operation->forward_acks == 0 || operation->maybe_written);                             /* I7 */
+	assert(operation->state != OPERATION_REPLICATING || operation->maybe_written);                /* I7 */
+	assert(operation->state != OPERATION_REPLICATING || operation->held != NULL);                 /* I7 */
+	assert(!operation->has_object || operation->merge_arena != NULL);                             /* I8 */
+	assert(!operation->has_object || operation->kind == OPERATION_GET);                           /* I8 */
+	assert(operation->held == NULL || operation->kind == OPERATION_PUT || operation->has_object); /* I8 */
+	for (uint32_t i = 0; i < operation->position_count; i++)
+		check_position(operation, i);
 }
 
 void coordinator_check(const struct coordinator *self)

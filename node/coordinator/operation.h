@@ -19,6 +19,8 @@
  *             I4 No owner is counted twice (C1).
  *             I5 Nobody is asked before it has started; only a get merges.
  *             I6 Every slot is in flight, with a timer, or free.
+ *             I7 A put that replicates has the object to send, and may be written.
+ *             I8 Only a get merges; what it has merged lies in merge_arena, or in `held`.
  */
 #ifndef KVRING_NODE_OPERATION_H
 #define KVRING_NODE_OPERATION_H
@@ -116,7 +118,7 @@ struct operation *operation_find(const struct coordinator *, uint64_t correlatio
 /* The result REFUSED, for a question that gets no operation. */
 void operation_turn_away(struct coordinator *, struct message *question, uint32_t index, uint32_t code,
 			 const char *message, struct effects *);
-/* Assert I1 to I5, and I6. */
+/* Assert all but I6, and I6. */
 void operation_check(const struct operation *);
 void coordinator_check(const struct coordinator *);
 

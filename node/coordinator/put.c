@@ -2,6 +2,7 @@
 /* Writes. A put runs where the object is stored (ALGORITHMS.md, Versions): the local replica adds the version, then every other
  * owner gets the merged object while the local log syncs. A node that holds no replica, or whose replica cannot write,
  * forwards the put to an owner that can. */
+#include <assert.h>
 #include <stdatomic.h>
 #include "node/coordinator/operation.h"
 #include "node/object/limit.h"
@@ -24,6 +25,8 @@ static const char *text_or(const char *text, const char *without_memory)
 static void answer_done(struct coordinator *self, struct operation *operation, struct effects *out)
 {
 	uint32_t acks = operation_count_asks(operation, ASK_OK);
+	assert(acks >= operation->needed); /* C1 */
+	assert(operation->held != NULL);
 	struct client_result result = {
 		.outcome = OUTCOME_DONE,
 		.acks_owners = acks,
@@ -74,6 +77,8 @@ static void finish_if_settled(struct coordinator *self, struct operation *operat
 static void send_object(struct coordinator *self, struct operation *operation, struct position *position,
 			struct effects *out)
 {
+	assert(operation->held != NULL);
+	assert(position->ask == ASK_IDLE);
 	struct message *question = operation_question(self, operation, position, MESSAGE_STORE, out);
 	if (question == NULL) {
 		position->ask = ASK_FAILED;
@@ -118,6 +123,8 @@ static void on_stored(struct coordinator *self, struct operation *operation, con
 static void coordinate(struct coordinator *self, struct operation *operation, struct position *position,
 		       struct effects *out)
 {
+	assert(position->node_id == self->options.self.node_id);
+	assert(position->ask == ASK_IDLE);
 	struct message *question = operation_question(self, operation, position, MESSAGE_COORDINATE, out);
 	if (question == NULL) {
 		operation_fail(self, operation, OUTCOME_REFUSED, RPC_CODE_RESOURCE_EXHAUSTED,
@@ -141,6 +148,8 @@ static void coordinate(struct coordinator *self, struct operation *operation, st
 static void on_coordinated(struct coordinator *self, struct operation *operation, struct message *answer,
 			   struct effects *out)
 {
+	assert(operation->held == NULL);
+	assert(operation->tries > 0);
 	operation->held = answer;
 	operation->maybe_written = true;
 	operation_move(operation, OPERATION_REPLICATING);
@@ -243,6 +252,7 @@ static uint64_t forward_until(const struct operation *operation, uint64_t now_us
 	uint64_t share = left > 1 ? remaining / left : remaining;
 	if (share < FORWARD_TRY_MIN_US)
 		share = FORWARD_TRY_MIN_US;
+	assert(share > 0);
 	return share < remaining ? now_us + share : operation->deadline_us;
 }
 
@@ -320,6 +330,7 @@ static void answer_forwarded(struct coordinator *self, struct operation *operati
 {
 	struct client_result *result = &answer->forwarded.result;
 	struct client_result mine = *result;
+	assert(answer->type == MESSAGE_FORWARDED);
 	*result = (struct client_result){.held = result->held, .pin = result->pin};
 	mine.held = answer;
 	mine.pin = NULL;
@@ -393,6 +404,8 @@ static void refuse_unreachable(struct coordinator *self, struct operation *opera
 void put_start(struct coordinator *self, struct operation *operation, uint64_t now_us, struct effects *out)
 {
 	struct position *local = operation_position(operation, self->options.self.node_id);
+	assert(operation->kind == OPERATION_PUT);
+	assert(operation->state == OPERATION_STARTED);
 	if (local != NULL && count_reachable(self, operation) < operation->needed) {
 		refuse_unreachable(self, operation, out);
 	} else if (local != NULL) {
@@ -429,6 +442,7 @@ void put_on_message(struct coordinator *self, struct operation *operation, struc
 /* The deadline, or one owner's share of it. */
 void put_on_timer(struct coordinator *self, struct operation *operation, uint64_t now_us, struct effects *out)
 {
+	assert(operation->state != OPERATION_ANSWERED);
 	if (operation->state == OPERATION_COORDINATING || operation->state == OPERATION_FORWARDED)
 		operation->maybe_written = true; /* asked, and no answer: it may have happened */
 	if (operation->state == OPERATION_FORWARDED && now_us < operation->deadline_us) {

@@ -113,6 +113,8 @@ static bool take_row(struct gossip *self, uint32_t index, const struct gossip_ro
 	struct gossip_peer *peer = &self->table.peers[index];
 	bool rose = old->incarnation > 0, restarted = rose && row->incarnation > old->incarnation;
 
+	assert(old->node_id == row->node_id);
+	assert(gossip_row_newer(row, old)); /* G3 */
 	self->contacts_changed |= peer->forgotten || strcmp(old->peer_address, row->peer_address) != 0 ||
 				  strcmp(old->bus_address, row->bus_address) != 0;
 	peer->heard |= first_hand || rose;
@@ -193,6 +195,7 @@ static struct gossip_rows *all_rows(struct gossip *self, uint32_t max, struct ef
 	uint32_t others = self->table.count, first = 0;
 	struct gossip_rows *gossip;
 
+	assert(max > 1);
 	if (others > max - 1) {
 		others = max - 1;
 		first = (uint32_t)prng_below(&self->prng, self->table.count);
@@ -213,6 +216,7 @@ static struct gossip_rows *all_rows(struct gossip *self, uint32_t max, struct ef
 
 static void attach_document(const struct gossip *self, struct gossip_rows *gossip, struct effects *out)
 {
+	assert(self->document_size > 0);
 	const uint8_t *copy = arena_copy(out->arena, self->document_bytes, self->document_size);
 
 	if (copy)
@@ -258,6 +262,7 @@ static uint32_t random_contact(struct gossip *self, uint32_t contact_count)
 {
 	uint32_t skip = (uint32_t)prng_below(&self->prng, contact_count), index = 0;
 
+	assert(contact_count <= self->table.count);
 	for (;; index++)
 		if (gossip_is_contact(self, index) && skip-- == 0)
 			return index;
@@ -419,6 +424,7 @@ static void judge(struct gossip *self, uint64_t now_us, struct effects *out)
 	for (uint32_t i = 0; i < self->table.count; i++) {
 		struct gossip_peer *peer = &self->table.peers[i];
 
+		assert(peer->heard_us <= now_us);
 		if (now_us - peer->heard_us <= self->timeout_us || peer->reachability == RING_UNREACHABLE)
 			continue;
 		peer->reachability = RING_UNREACHABLE;
@@ -539,6 +545,7 @@ void gossip_step(struct gossip *self, const struct event *event, struct effects 
 	if ((event->type == EVENT_START || event->type == EVENT_TIMER) && event->now_us >= self->next_round_us)
 		run_round(self, event->now_us, out);
 	gossip_tell(self, out);
+	assert(!self->ring_changed);
 	out->timer_us = self->next_round_us;
 	gossip_check(self);
 }

@@ -15,11 +15,15 @@ static void check_rows(const struct gossip *self)
 static void check_document(const struct gossip *self)
 {
 	if (self->document == NULL) {
-		assert(self->self.epoch == 0 && self->self.ring_hash == 0);
+		assert(self->self.epoch == 0);
+		assert(self->self.ring_hash == 0);
+		assert(self->document_size == 0);
 		return;
 	}
 	assert(self->self.epoch == ring_epoch(self->document)); /* G5 */
 	assert(self->self.ring_hash == ring_hash(self->document));
+	assert(self->document_bytes != NULL);
+	assert(self->status != NULL);
 	assert(self->self.cluster_id == ring_cluster_id(self->document));
 }
 
@@ -37,6 +41,8 @@ void gossip_check(struct gossip *self)
 {
 	assert(self->self.epoch >= self->checked_epoch); /* G2 */
 	self->checked_epoch = self->self.epoch;
+	assert(self->self.node_id != 0);
+	assert(self->self.incarnation > 0);
 	check_rows(self);
 	check_document(self);
 	check_bus_links(self);

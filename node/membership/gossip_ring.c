@@ -2,6 +2,7 @@
 /* The ring document in gossip: keeping it, installing it, making the first one, publishing it. */
 #include "node/membership/gossip_state.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -95,6 +96,9 @@ static void forget_foreign(struct gossip *self)
 /* Takes over the document and a copy of its bytes. */
 static int adopt(struct gossip *self, struct ring_document *document, struct rpc_slice bytes, uint64_t now_us)
 {
+	assert(bytes.size > 0);
+	assert(ring_epoch(document) > self->self.epoch); /* G2 */
+	assert(!gossip_is_foreign(self, ring_cluster_id(document)));
 	struct ring_member_status *status = calloc(ring_member_count(document) + 1, sizeof(*status));
 	uint8_t *copy = malloc(bytes.size);
 

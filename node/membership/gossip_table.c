@@ -17,6 +17,7 @@ static uint32_t lower_bound(const struct gossip_table *table, uint64_t node_id)
 {
 	uint32_t low = 0, high = table->count;
 
+	assert(table->count <= table->capacity);
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 
@@ -66,6 +67,7 @@ static bool grow(struct gossip_table *table)
 
 	if (!rows)
 		return false;
+	assert(capacity > table->count);
 	table->rows = rows;
 	peers = realloc(table->peers, capacity * sizeof(*peers));
 	if (!peers)
@@ -84,6 +86,9 @@ int gossip_table_insert(struct gossip_table *table, const struct gossip_row *row
 	if (table->count == table->capacity && !grow(table))
 		return -1;
 	index = lower_bound(table, row->node_id);
+	assert(row->node_id != 0);
+	assert(table->count < table->capacity);
+	assert(table->count < GOSSIP_ROWS_MAX);
 	assert(index == table->count || table->rows[index].node_id != row->node_id);
 	memmove(&table->rows[index + 1], &table->rows[index], (table->count - index) * sizeof(*table->rows));
 	memmove(&table->peers[index + 1], &table->peers[index], (table->count - index) * sizeof(*table->peers));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What gossip tells: operators by notes, and the driver whom to be connected to. */
+#include <assert.h>
 #include <string.h>
 #include "node/membership/gossip_state.h"
 
@@ -24,6 +25,7 @@ static void tell_known_members(const struct gossip *self, struct effects *out)
 
 static void tell_ring(struct gossip *self, struct effects *out)
 {
+	assert(self->document != NULL);
 	struct note note = {
 		.id = ring_cluster_id(self->document),
 		.count = ring_epoch(self->document),
@@ -74,6 +76,8 @@ static void add_contact(const struct gossip *self, uint32_t index, bool bus, str
 	const struct gossip_row *row = &self->table.rows[index];
 	struct contact *contact = &contacts->list[contacts->count++];
 
+	assert(index < self->table.count);
+	assert(row->node_id != self->self.node_id);
 	*contact =
 		(struct contact){.node_id = row->node_id, .is_member = self->table.peers[index].is_member, .bus = bus};
 	memcpy(contact->name, row->name, sizeof(contact->name));
@@ -100,6 +104,8 @@ static void tell_contacts(struct gossip *self, struct effects *out)
 	for (uint32_t i = 0; i < self->table.count; i++)
 		if (gossip_is_contact(self, i) && !is_bus_link(self, self->table.rows[i].node_id))
 			add_contact(self, i, false, contacts);
+	assert(contacts->count <= self->table.count);
+	assert(contacts->bus_count <= GOSSIP_BUS_LINKS);
 	out->contacts = contacts;
 	self->contacts_changed = false;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/object/key.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include "engine/engine.h"
@@ -26,6 +27,7 @@ int key_encode(uint16_t partition, struct rpc_slice bucket, struct rpc_slice key
 	bytes = arena_alloc(arena, size);
 	if (!bytes)
 		return -ENOMEM;
+	assert(size <= ENGINE_KEY_MAX);
 	bytes[0] = (uint8_t)(partition >> 8);
 	bytes[1] = (uint8_t)partition;
 	bytes[KEY_SPACE_AT] = KEY_SPACE_OBJECT;

@@ -325,6 +325,8 @@ static size_t sibling_size(const struct version *vector, const struct sibling *s
 {
 	size_t size = stamp_size(vector, sibling->dot, sibling->written_ms) + 1 + RPC_OPERATION_ID_SIZE;
 
+	assert(sibling->alias_count == 0 || sibling->aliases != NULL);
+	assert(sibling->value.size == 0 || sibling->value.data != NULL);
 	if (sibling->expires_ms)
 		size += bytes_varint_size(sibling->expires_ms);
 	if (sibling->alias_count)
@@ -412,11 +414,37 @@ int object_encode(const struct object *object, struct arena *arena, struct rpc_s
 	if (!bytes)
 		return -ENOMEM;
 	at = put_head(bytes, object);
-	for (uint32_t i = 0; i < object->sibling_count; i++)
+	for (uint32_t i = 0; i < object->sibling_count; i++) {
 		at = put_sibling(at, &object->vector, &object->siblings[i]);
+		assert(at <= bytes + size);
+	}
 	assert(at == bytes + size);
 	*out = (struct rpc_slice){bytes, size};
 	return 0;
+}
+
+/* ---- checks ------------------------------------------------------------------------------------------------- */
+
+static void check_siblings(const struct object *object)
+{
+	for (uint32_t i = 0; i < object->sibling_count; i++) {
+		const struct sibling *sibling = &object->siblings[i];
+
+		assert(i == 0 || dot_compare(object->siblings[i - 1].dot, sibling->dot) <= 0);
+		assert(version_covers(&object->vector, sibling->dot)); /* O3 */
+		assert(!sibling_is_past(&object->past, sibling));      /* O6 */
+	}
+}
+
+void object_check(const struct object *object)
+{
+	assert(object->past.count <= PAST_MAX);
+	assert(object->sibling_count == 0 || object->vector.count > 0);
+	for (uint32_t i = 1; i < object->vector.count; i++)
+		assert(object->vector.entries[i - 1].actor < object->vector.entries[i].actor);
+	for (uint32_t i = 1; i < object->seen_count; i++)
+		assert(dot_compare(object->seen[i - 1], object->seen[i]) < 0);
+	check_siblings(object);
 }
 
 /* ---- digests and questions ---------------------------------------------------------------------------------- */
@@ -434,6 +462,7 @@ static void words_add(struct words *words, uint64_t word)
 		words->seed = XXH3_64bits_withSeed(words->block, sizeof(words->block), words->seed);
 		words->count = 0;
 	}
+	assert(words->count < sizeof words->block / sizeof words->block[0]);
 	words->block[words->count++] = htole64(word);
 }
 
@@ -506,6 +535,7 @@ static int context_past(const struct object *object, uint64_t since_ms, struct a
 		return -ENOMEM;
 	past_bound(out);
 	past_forget(out, since_ms);
+	assert(out->horizon_ms >= object->past.horizon_ms);
 	return 0;
 }
 

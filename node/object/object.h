@@ -125,6 +125,9 @@ RPC_OK int object_put(const struct object *old, const struct context *, const st
 RPC_OK int object_merge(const struct object *a, const struct object *b, struct arena *, struct object *out,
 			bool *changed_out);
 
+/* Asserts of a result of put or merge: O3, O6, and that its rows are in order. */
+void object_check(const struct object *);
+
 /* XXH3 over the vector without times, all dots and operation ids: equal digests, equal objects,
  * but for the past. */
 uint64_t object_digest(const struct object *);

@@ -2,6 +2,7 @@
 /* The algebra of objects: put and merge (Dotted Version Vectors, 2012; Dynamo 4.4). */
 #include "node/object/object.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <xxhash.h>
@@ -38,6 +39,7 @@ static int unite_seen(const struct dot *a, uint32_t a_count, const struct dot *b
 		if (!version_covers(&out->vector, dot))
 			out->seen[out->seen_count++] = dot;
 	}
+	assert(out->seen_count <= a_count + b_count);
 	return 0;
 }
 
@@ -124,6 +126,7 @@ static int split_aliases(const struct object *object, struct arena *arena, struc
 			out->siblings[out->sibling_count++] = single;
 		}
 	}
+	assert(out->sibling_count == count);
 	sort_siblings(out->siblings, out->sibling_count);
 	return 0;
 }
@@ -243,6 +246,9 @@ static int merge_siblings(const struct object *a, const struct object *b, struct
 			j++;
 		}
 	}
+	assert(n <= most);
+	assert(found->only_b <= b->sibling_count);
+	assert(found->gone_count <= most);
 	out->siblings = siblings;
 	out->sibling_count = n;
 	return 0;
@@ -403,6 +409,7 @@ int object_merge(const struct object *a, const struct object *b, struct arena *a
 		return -ENOMEM;
 	if (bound_clock(out))
 		changed = !same_vector(&a->vector, &out->vector);
+	object_check(out);
 	out->clash_count = found.clashes;
 	*changed_out = changed || found.clashes > 0 || found.dropped_a || found.only_b > 0 || !same_seen(a, out) ||
 		       !past_is_within(&out->past, &a->past);
@@ -438,6 +445,7 @@ static int replace_siblings(const struct object *old, const struct context *cont
 			gone[gone_count++] = sibling_mark(&old->siblings[i]);
 		else
 			out->siblings[out->sibling_count++] = old->siblings[i];
+	assert(out->sibling_count + gone_count == old->sibling_count);
 	out->siblings[out->sibling_count++] = *sibling;
 	sort_siblings(out->siblings, out->sibling_count);
 	struct past superseded = past_of_marks(gone, gone_count);
@@ -544,9 +552,11 @@ int object_put(const struct object *old, const struct context *context, const st
 	    version_merge(&old->vector, &context->vector, now_ms, arena, &out->vector, &changed))
 		return -ENOMEM;
 	raise_entry(&out->vector, sibling->dot, now_ms);
+	assert(version_covers(&out->vector, sibling->dot)); /* O3 */
 	if (put_seen(old, context, arena, out))
 		return -ENOMEM;
 	*truncated_out = truncate_vector(out, LIMIT_CLOCK_TRUNCATE);
+	object_check(out);
 	*result_out = OBJECT_PUT_ADDED;
 	if (adds_past_limits(old, out, sibling->dot.actor)) {
 		*out = *old;

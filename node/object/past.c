@@ -74,7 +74,9 @@ int past_unite(const struct past *a, const struct past *b, struct arena *arena, 
 	while (i < a->count || j < b->count) {
 		int order = i == a->count ? 1 : j == b->count ? -1 : mark_compare(a->marks[i], b->marks[j]);
 
-		marks[n++] = order <= 0 ? a->marks[i] : b->marks[j];
+		marks[n] = order <= 0 ? a->marks[i] : b->marks[j];
+		assert(n == 0 || mark_compare(marks[n - 1], marks[n]) < 0);
+		n++;
 		i += order <= 0;
 		j += order >= 0;
 	}
@@ -86,7 +88,9 @@ static void drop_oldest(struct past *self, uint32_t count)
 {
 	if (count == 0)
 		return;
+	assert(count <= self->count);
 	uint64_t newest_ms = self->marks[count - 1].time_ms;
+	assert(newest_ms >= self->marks[0].time_ms);
 	if (newest_ms > self->horizon_ms)
 		self->horizon_ms = newest_ms;
 	self->marks += count;
@@ -97,6 +101,7 @@ void past_bound(struct past *self)
 {
 	if (self->count > PAST_MAX)
 		drop_oldest(self, self->count - PAST_MAX);
+	assert(self->count <= PAST_MAX);
 }
 
 void past_forget(struct past *self, uint64_t before_ms)
@@ -114,6 +119,7 @@ size_t past_encoded_size(const struct past *self)
 	uint64_t before_ms = 0;
 
 	for (uint32_t i = 0; i < self->count; i++) {
+		assert(self->marks[i].time_ms >= before_ms);
 		size += bytes_varint_size(self->marks[i].time_ms - before_ms) + sizeof self->marks[i].hash;
 		before_ms = self->marks[i].time_ms;
 	}

@@ -2,6 +2,7 @@
 /* Siblings and the operations that made them. */
 #include "node/object/object.h"
 
+#include <assert.h>
 #include <string.h>
 #include <xxhash.h>
 #include "rpc/operation_id.h"
@@ -20,7 +21,8 @@ struct mark sibling_mark(const struct sibling *sibling)
 	struct mark mark;
 
 	*at++ = (uint8_t)sibling->flags;
-	bytes_put_u64(at, sibling->expires_ms);
+	at = bytes_put_u64(at, sibling->expires_ms);
+	assert(at == head + sizeof head);
 	(void)operation_id_time(sibling->operation_id, &mark.time_ms);
 	mark.hash = XXH3_64bits_withSeed(sibling->value.size ? sibling->value.data : head, sibling->value.size,
 					 XXH3_64bits(head, sizeof(head)));

@@ -93,8 +93,12 @@ int version_merge(const struct version *a, const struct version *b, uint64_t rai
 				changed = true;
 			}
 		}
+		assert(n == 0 || entries[n - 1].actor < entry.actor);
+		assert(entry.counter > 0);
 		entries[n++] = entry;
 	}
+	assert(n >= a->count);
+	assert(n >= b->count);
 	*out = (struct version){.entries = entries, .count = n};
 	*changed_out = changed;
 	return 0;
@@ -259,6 +263,7 @@ int context_encode(const struct context *context, struct rpc_slice key, struct a
 	uint8_t *bytes, *at;
 	uint32_t sum;
 
+	assert(size <= LIMIT_CONTEXT_SIZE);
 	assert(context->vector.count <= LIMIT_CLOCK_ENTRIES);
 	assert(context->dot_count <= CONTEXT_DOTS_MAX);
 	*out = (struct rpc_slice){0};
@@ -272,6 +277,7 @@ int context_encode(const struct context *context, struct rpc_slice key, struct a
 	at = bytes_put_varint(at, context->vector.count);
 	*at++ = (uint8_t)context->dot_count;
 	for (uint32_t i = 0; i < context->vector.count; i++) {
+		assert(context->vector.entries[i].counter > 0);
 		at = bytes_put_u64(at, context->vector.entries[i].actor);
 		at = bytes_put_varint(at, context->vector.entries[i].counter);
 	}
@@ -300,12 +306,14 @@ int context_with_dot(const struct context *context, struct dot dot, struct mark 
 	if (past_unite(&context->past, &(struct past){.marks = &mark, .count = 1}, arena, &with.past))
 		return -ENOMEM;
 	past_bound(&with.past);
+	assert(with.past.count <= PAST_MAX);
 	if (dot.counter > 0) {
 		with.dot_count = 0;
 		for (uint32_t i = first; i < context->dot_count; i++)
 			dots[with.dot_count++] = context->dots[i];
 		dots[with.dot_count++] = dot;
 		with.dots = dots;
+		assert(with.dot_count <= CONTEXT_DOTS_MAX);
 	}
 	return context_encode(&with, key, arena, out);
 }

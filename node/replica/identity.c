@@ -15,6 +15,8 @@ static int take(struct identity *self, struct dot first)
 	uint8_t record[RECORD_SIZE] = {RECORD_VERSION};
 	bytes_put_u64(record + RECORD_ACTOR, first.actor);
 	int error = shard_meta_set(self->shard, record, sizeof record);
+	assert(first.actor != 0);
+	assert(first.counter > 0);
 	self->spent = error < 0;
 	if (error < 0)
 		return error;
@@ -73,6 +75,8 @@ int identity_note(struct identity *self, uint64_t counter)
 
 struct dot identity_next(struct identity *self)
 {
-	assert(self->actor != 0 && !self->spent);
+	assert(self->actor != 0);
+	assert(!self->spent);
+	assert(self->counter_next > 0);
 	return (struct dot){self->actor, self->counter_next++};
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,8 @@ bool keyset_has(const struct keyset *set, uint64_t hash)
 void keyset_insert(struct keyset *set, uint64_t hash)
 {
 	uint32_t at = (uint32_t)hash & (set->capacity - 1);
+	assert(hash != 0);
+	assert(set->count < set->capacity); /* reserved, so the search ends */
 	while (set->hashes[at] != 0 && set->hashes[at] != hash)
 		at = (at + 1) & (set->capacity - 1);
 	set->count += set->hashes[at] == 0;
@@ -46,6 +49,7 @@ int keyset_reserve(struct keyset *set)
 	for (uint32_t i = 0; i < set->capacity; i++)
 		if (set->hashes[i] != 0)
 			keyset_insert(&grown, set->hashes[i]);
+	assert(grown.count == set->count);
 	free(set->hashes);
 	*set = grown;
 	return 0;

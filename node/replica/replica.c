@@ -183,6 +183,7 @@ static int write_object(struct replica *self, struct rpc_slice key, const struct
 	error = shard_write(self->options.shard, self->batch);
 	if (error < 0)
 		return error;
+	assert(!self->dead); /* P2: no commit would come */
 	keyset_insert(&self->open.keys, keyset_hash(key));
 	return 0;
 }
@@ -196,6 +197,7 @@ static void answer_stored(struct replica *self, const struct message *question, 
 	if (answer == NULL)
 		return; /* out of memory: the sender's timeout speaks */
 	answer->status = status;
+	assert(question->type == MESSAGE_STORE);
 	if (status != REPLICA_OK) {
 		count(&self->counters.errors, 1);
 		effects_send(out, answer);
@@ -506,6 +508,7 @@ static void begin_sync(struct replica *self, const struct event *event, struct e
 		self->closing = self->open;
 		self->open = (struct generation){.keys = spare};
 	}
+	assert(self->closing.keys.count > 0);
 	self->syncing = true;
 	out->sync = true;
 }
@@ -514,6 +517,7 @@ static void on_synced(struct replica *self, const struct event *event, struct ef
 {
 	int status = event->status;
 	assert(self->syncing);
+	assert(status <= 0);
 	self->syncing = false;
 	count(&self->counters.syncs, 1);
 	release(&self->closing, status, out);
@@ -566,6 +570,8 @@ static void maintain(struct replica *self, const struct event *event, struct eff
 static void on_job_done(struct replica *self, const struct event *event, struct effects *out)
 {
 	struct engine_job *job = event->job;
+	assert(job != NULL);
+	assert(self->jobs_out > 0);
 	self->jobs_out--;
 	if (shard_install(self->options.shard, &job) < 0) {
 		/* A full disk or a damaged table: the store is as it was. Try again after a while, not in a loop. */
@@ -575,14 +581,16 @@ static void on_job_done(struct replica *self, const struct event *event, struct 
 	maintain(self, event, out);
 }
 
-/* What holds between steps: an answer waits only with a write to wait for, one commit is under way at most, and a dead
- * replica lets nobody wait. */
-static void check_step(const struct replica *self)
+/* Asserts after each step: P2 and P3, as an answer waits only with a write to wait for, and one commit is under way at most; and
+ * that a dead replica lets nobody wait. */
+static void replica_check(const struct replica *self)
 {
 	assert(self->open.answers.count == 0 || self->open.keys.count > 0);
 	assert(self->closing.answers.count == 0 || self->closing.keys.count > 0);
 	assert(!self->syncing || self->closing.keys.count > 0);
-	assert(!self->dead || (self->open.answers.count == 0 && self->closing.answers.count == 0));
+	assert(!self->dead || self->open.answers.count == 0);
+	assert(!self->dead || self->closing.answers.count == 0);
+	assert(!self->dead || !self->syncing);
 	assert(self->jobs_out <= self->options.job_limit);
 }
 
@@ -611,7 +619,7 @@ void replica_step(struct replica *self, const struct event *event, struct effect
 	replica_tell_failures(&self->tell, out);
 	replica_tell_figures(&self->tell, event, out);
 	out->timer_us = next_timer(self, event);
-	check_step(self);
+	replica_check(self);
 }
 
 /* ---- life --------------------------------------------------------------------------------------------------- */
@@ -621,6 +629,8 @@ int replica_create(const struct replica_options *options, struct replica **out, 
 	struct replica *self = calloc(1, sizeof *self);
 	if (self == NULL)
 		return -ENOMEM;
+	assert(options->shard != NULL);
+	assert(options->self.index < options->shard_count);
 	self->options = *options;
 	self->tell = (struct replica_tell){.shard = options->shard, .index = options->self.index};
 	int error = engine_batch_create(&self->batch);

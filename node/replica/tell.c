@@ -2,6 +2,7 @@
 /* What a replica tells: operators by notes, and the figures of its shard. */
 #include "node/replica/tell.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
 
@@ -29,6 +30,7 @@ void replica_tell_failures(struct replica_tell *self, struct effects *out)
 
 void replica_tell_log(const struct replica_tell *self, int error, struct effects *out)
 {
+	assert(error < 0);
 	bool passes = error == -ENOSPC || error == -ENOMEM;
 	effects_note(out, &(struct note){.kind = passes ? NOTE_LOG_FULL : NOTE_LOG_FAILED,
 					 .shard = self->index,
@@ -38,6 +40,7 @@ void replica_tell_log(const struct replica_tell *self, int error, struct effects
 
 static void tell_quarantine(struct replica_tell *self, uint32_t quarantined, struct effects *out)
 {
+	assert(self->shard != NULL);
 	if (quarantined == self->quarantined)
 		return;
 	self->quarantined = quarantined;
