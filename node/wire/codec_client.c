@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Clients. Whether an operation makes sense (sizes, quorum, context) is the coordinator's to say, per operation; here
  * only what cannot be represented is refused, and with it the call. */
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -113,6 +114,7 @@ static int reserve(const struct decoder *decoder, size_t count)
 			      "the batch has %zu operations, the limit is %d: send it in parts", count,
 			      LIMIT_BATCH_OPERATIONS);
 	struct client_request *out = decoder->out;
+	assert(out->operations == NULL); /* once */
 	out->count = (uint32_t)count;
 	out->operations = arena_alloc(decoder->arena, count * sizeof *out->operations);
 	out->results = arena_zalloc(decoder->arena, count * sizeof *out->results);
@@ -244,6 +246,7 @@ static int get_response(const struct client_result *result, struct arena *scratc
 		siblings[i].written_ms = result->siblings[i].written_ms;
 		out->siblings[i] = &siblings[i];
 	}
+	assert(result->outcome == OUTCOME_DONE);
 	out->n_siblings = result->sibling_count;
 	return 0;
 }
@@ -297,6 +300,7 @@ static int encode_gets(const struct client_request *request, const struct rpc_re
 	Kvring__V1__GetResponse *responses = arena_alloc(scratch, (request->count + 1) * sizeof *responses);
 	Kvring__V1__GetResponse **list = arena_alloc(scratch, (request->count + 1) * sizeof *list);
 	int error = responses && list ? 0 : -ENOMEM;
+	assert(request->count <= LIMIT_BATCH_OPERATIONS);
 	size_t room = RPC_CLIENT_MESSAGE_MAX - ANSWER_SLACK - (size_t)request->count * REFUSAL_SIZE;
 	for (uint32_t i = 0; error == 0 && i < request->count; i++) {
 		size_t size = result_size(&request->results[i]);
@@ -321,6 +325,8 @@ int codec_client_encode(const struct message *done, uint64_t ring_epoch, struct 
 			struct rpc_message **out)
 {
 	const struct client_request *request = done->client.request;
+	assert(done->type == MESSAGE_CLIENT_DONE);
+	assert(request->remaining == 0);
 	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION, .ring_epoch = ring_epoch};
 	if (request->refusal_code != KVRING__V1__CODE__OK) {
 		head.code = request->refusal_code;

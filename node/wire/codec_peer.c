@@ -67,6 +67,8 @@ uint32_t codec_peer_fitting(const struct message *first, uint32_t max)
 			break;
 		count++;
 	}
+	assert(count <= max);
+	assert(count <= LIMIT_PEER_BATCH_OPERATIONS);
 	return count;
 }
 
@@ -80,6 +82,7 @@ static int encode_store(const struct message *question, uint32_t count, const st
 	if (operations == NULL || body.operations == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++, question = question->next) {
+		assert(question->type == MESSAGE_STORE);
 		kvring__v1__store_operation__init(&operations[i]);
 		operations[i].key = bytes_of(question->key);
 		operations[i].object = bytes_of(question->store.object);
@@ -99,6 +102,7 @@ static int encode_fetch(const struct message *question, uint32_t count, const st
 	if (operations == NULL || body.operations == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++, question = question->next) {
+		assert(question->type == MESSAGE_FETCH);
 		kvring__v1__fetch_operation__init(&operations[i]);
 		operations[i].key = bytes_of(question->key);
 		operations[i].digest_only = question->fetch.digest_only;
@@ -135,6 +139,7 @@ static int encode_forward(const struct message *question, uint32_t count, const 
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++, question = question->next) {
 		const struct client_operation *operation = &question->forward.operation;
+		assert(question->type == MESSAGE_FORWARD);
 		kvring__v1__put_request__init(&puts[i]);
 		puts[i].bucket = bytes_of(operation->bucket);
 		puts[i].key = bytes_of(operation->key);
@@ -163,6 +168,7 @@ int codec_peer_encode(const struct message *first, uint32_t count, uint32_t dead
 		      struct arena *scratch, struct rpc_message **out)
 {
 	enum method method = codec_peer_method(first);
+	assert(count > 0);
 	const char *name = codec_method_name(method);
 	struct rpc_request head = {
 		.protocol_version = RPC_PROTOCOL_VERSION,
@@ -204,6 +210,7 @@ static struct message *append(struct list *list, enum message_type type)
 	message->deadline_us = list->deadline_us;
 	message->call = list->call;
 	message->call_index = list->count++;
+	assert(*list->last == NULL);
 	*list->last = message;
 	list->last = &message->next;
 	return message;
@@ -358,6 +365,7 @@ static int encode_fetched(struct message *const *answers, uint32_t count, const 
 		if (answers[i] != NULL && answers[i]->fetched.object.size > room) {
 			results[i].code = KVRING__V1__REPLICA_CODE__REPLICA_OVERLOADED; /* the others still arrive */
 		} else if (answers[i] != NULL) {
+			assert(answers[i]->type == MESSAGE_FETCHED);
 			room -= answers[i]->fetched.object.size;
 			results[i].object = bytes_of(answers[i]->fetched.object);
 			results[i].digest = answers[i]->fetched.digest;
@@ -390,6 +398,7 @@ int codec_peer_encode_answers(enum method method, struct message *const *answers
 			      struct arena *scratch, struct rpc_message **out)
 {
 	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION, .ring_epoch = ring_epoch};
+	assert(count > 0);
 	switch (method) {
 	case METHOD_STORE:
 		return encode_stored(answers, count, &head, scratch, out);
@@ -417,6 +426,7 @@ struct answers {
 
 static struct message *append_answer(struct answers *answers, enum message_type type)
 {
+	assert(answers->question != NULL); /* check_count */
 	struct message *answer = message_answer(answers->question, answers->arena, type);
 	if (answer == NULL)
 		return NULL;
