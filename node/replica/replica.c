@@ -5,39 +5,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "engine/fs.h"
 #include "node/object/bytes.h"
 #include "node/object/key.h"
-#include "node/replica/keyset.h"
 #include "node/object/limit.h"
 #include "node/membership/standing.h"
 #include "node/object/object.h"
+#include "node/replica/durable.h"
 #include "node/replica/identity.h"
 #include "node/replica/replica.h"
 #include "node/replica/tell.h"
 
-enum {
-	MAINTAIN_RETRY_US = 1000 * 1000,
-	SYNC_RETRY_US = 200 * 1000, /* on a full disk: until a commit is tried again, and whoever waits is told */
-};
-
-/* Answers that wait for one commit, and the keys it will make durable. */
-struct generation {
-	struct message_list answers;
-	struct keyset keys;
-};
+enum { MAINTAIN_RETRY_US = 1000 * 1000 };
 
 struct replica {
 	struct replica_options options;
 	struct identity identity;
 	struct engine_batch *batch;
-	struct generation open;    /* the next commit covers these */
-	struct generation closing; /* a commit under way covers these */
-	bool syncing;
-	bool dead; /* the log failed: nothing can be acknowledged until a restart (engine E1) */
+	struct durable durable;
 	_Atomic bool quiet;
 	uint32_t jobs_out;
-	uint64_t maintain_after_us, sync_after_us;
+	uint64_t maintain_after_us;
 	struct replica_counters counters;
 	struct replica_tell tell;
 };
@@ -47,39 +34,7 @@ static void count(_Atomic uint64_t *counter, uint64_t n)
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
-/* ---- answers that wait for a commit -------------------------------------------------------------------------- */
-
-static void generation_fini(struct generation *generation)
-{
-	message_list_free(&generation->answers);
-	keyset_fini(&generation->keys);
-}
-
-/* Sends now, unless the key has a write that is not durable yet: then with that write (P3). */
-static void answer_when_durable(struct replica *self, struct message *answer, uint64_t hash, struct effects *out)
-{
-	if (keyset_has(&self->open.keys, hash))
-		message_list_add(&self->open.answers, answer);
-	else if (keyset_has(&self->closing.keys, hash))
-		message_list_add(&self->closing.answers, answer);
-	else
-		effects_send(out, answer);
-}
-
-static enum replica_status status_of(int error)
-{
-	switch (error) {
-	case -ENOSPC:
-		return REPLICA_DISK_FULL;
-	case -EAGAIN:
-	case -EMFILE:
-	case -ENFILE:
-	case -ENOMEM:
-		return REPLICA_OVERLOADED;
-	default:
-		return REPLICA_ERROR;
-	}
-}
+/* ---- failures of the store ---------------------------------------------------------------------------------- */
 
 static void count_store_error(struct replica *self)
 {
@@ -98,29 +53,7 @@ static enum replica_status store_failed(struct replica *self, int error)
 {
 	if (error != -EAGAIN && error != -ENOMEM)
 		count_store_error(self);
-	return status_of(error);
-}
-
-/* What waited may or may not be on disk, now or later, so it is an error and never an acknowledgement. */
-static void turn_into_error(struct message *answer, int status)
-{
-	if (answer->type == MESSAGE_STORED) {
-		answer->status = status_of(status);
-	} else {
-		answer->status = REPLICA_ERROR;
-		answer->fetched.object = (struct rpc_slice){0};
-		answer->fetched.digest = 0;
-	}
-}
-
-static void release(struct generation *generation, int status, struct effects *out)
-{
-	struct message *answer;
-	while ((answer = message_list_take(&generation->answers)) != NULL) {
-		if (status != 0)
-			turn_into_error(answer, status);
-		effects_send(out, answer);
-	}
+	return durable_status_of(error);
 }
 
 /* ---- reading and writing one object --------------------------------------------------------------------------- */
@@ -177,14 +110,13 @@ static int write_object(struct replica *self, struct rpc_slice key, const struct
 				 tree_hash(key, old) ^ tree_hash(key, fresh));
 	if (error < 0)
 		return error;
-	error = keyset_reserve(&self->open.keys);
+	error = durable_reserve(&self->durable);
 	if (error < 0)
 		return error;
 	error = shard_write(self->options.shard, self->batch);
 	if (error < 0)
 		return error;
-	assert(!self->dead); /* P2: no commit would come */
-	keyset_insert(&self->open.keys, keyset_hash(key));
+	durable_add(&self->durable, key);
 	return 0;
 }
 
@@ -202,7 +134,7 @@ static void answer_stored(struct replica *self, const struct message *question, 
 		count(&self->counters.errors, 1);
 		effects_send(out, answer);
 	} else {
-		answer_when_durable(self, answer, keyset_hash(question->key), out);
+		durable_answer(&self->durable, question->key, answer, out);
 	}
 }
 
@@ -289,7 +221,7 @@ static void on_fetch(struct replica *self, struct message *question, struct effe
 			count_store_error(self);
 		}
 	}
-	answer_when_durable(self, answer, keyset_hash(question->key), out);
+	durable_answer(&self->durable, question->key, answer, out);
 	message_free(question);
 }
 
@@ -417,7 +349,7 @@ static void on_coordinate(struct replica *self, struct message *question, uint64
 		struct message *stored_answer = message_answer(question, out->arena, MESSAGE_STORED);
 		if (stored_answer != NULL) {
 			stored_answer->status = REPLICA_OK;
-			answer_when_durable(self, stored_answer, keyset_hash(question->key), out);
+			durable_answer(&self->durable, question->key, stored_answer, out);
 		}
 	} else {
 		count(&self->counters.errors, 1);
@@ -468,7 +400,7 @@ static enum replica_status check(const struct replica *self, const struct messag
 	struct rpc_slice key = question->key;
 	struct rpc_slice bucket, name;
 	uint16_t partition;
-	if (self->dead)
+	if (self->durable.dead)
 		return REPLICA_ERROR;
 	if (question->deadline_us != 0 && question->deadline_us <= now_us)
 		return REPLICA_OVERLOADED; /* nobody waits for it any more */
@@ -497,43 +429,15 @@ static void on_message(struct replica *self, struct message *question, const str
 
 /* ---- commits and background jobs ---------------------------------------------------------------------------- */
 
-static void begin_sync(struct replica *self, const struct event *event, struct effects *out)
-{
-	if (self->dead || self->syncing || event->now_us < self->sync_after_us ||
-	    (self->open.keys.count == 0 && self->closing.keys.count == 0))
-		return;
-	/* What a commit could not write is still pending, and stays closing until one succeeds. */
-	if (self->closing.keys.count == 0) {
-		struct keyset spare = self->closing.keys;
-		self->closing = self->open;
-		self->open = (struct generation){.keys = spare};
-	}
-	assert(self->closing.keys.count > 0);
-	self->syncing = true;
-	out->sync = true;
-}
-
 static void on_synced(struct replica *self, const struct event *event, struct effects *out)
 {
 	int status = event->status;
-	assert(self->syncing);
-	assert(status <= 0);
-	self->syncing = false;
 	count(&self->counters.syncs, 1);
-	release(&self->closing, status, out);
-	atomic_store_explicit(&self->counters.full, status == -ENOSPC, memory_order_relaxed);
 	if (status < 0)
 		replica_tell_log(&self->tell, status, out);
-	if (status == 0) {
-		keyset_clear(&self->closing.keys);
-		begin_sync(self, event, out);
-	} else if (fs_is_passing(status)) { /* after anything else the log must not be used any more (engine E1) */
-		self->sync_after_us = event->now_us + SYNC_RETRY_US;
-	} else {
-		self->dead = true;
-		atomic_store_explicit(&self->counters.dead, true, memory_order_relaxed);
-		release(&self->open, status, out);
-	}
+	durable_end(&self->durable, event, out);
+	atomic_store_explicit(&self->counters.full, status == -ENOSPC, memory_order_relaxed);
+	atomic_store_explicit(&self->counters.dead, self->durable.dead, memory_order_relaxed);
 }
 
 static uint64_t next_timer(const struct replica *self, const struct event *event)
@@ -541,8 +445,8 @@ static uint64_t next_timer(const struct replica *self, const struct event *event
 	uint64_t timer_us = UINT64_MAX;
 	if (self->maintain_after_us > event->now_us)
 		timer_us = self->maintain_after_us;
-	if (self->sync_after_us > event->now_us && self->sync_after_us < timer_us)
-		timer_us = self->sync_after_us;
+	if (self->durable.retry_after_us > event->now_us && self->durable.retry_after_us < timer_us)
+		timer_us = self->durable.retry_after_us;
 	if (self->tell.figures_us > event->now_us && self->tell.figures_us < timer_us)
 		timer_us = self->tell.figures_us;
 	return timer_us;
@@ -550,7 +454,7 @@ static uint64_t next_timer(const struct replica *self, const struct event *event
 
 static void maintain(struct replica *self, const struct event *event, struct effects *out)
 {
-	if (self->dead || atomic_load_explicit(&self->quiet, memory_order_relaxed) ||
+	if (self->durable.dead || atomic_load_explicit(&self->quiet, memory_order_relaxed) ||
 	    event->now_us < self->maintain_after_us)
 		return;
 	while (self->jobs_out < self->options.job_limit && out->job_count < EFFECTS_JOBS_MAX) {
@@ -581,16 +485,9 @@ static void on_job_done(struct replica *self, const struct event *event, struct 
 	maintain(self, event, out);
 }
 
-/* Asserts after each step: P2 and P3, as an answer waits only with a write to wait for, and one commit is under way at most; and
- * that a dead replica lets nobody wait. */
 static void replica_check(const struct replica *self)
 {
-	assert(self->open.answers.count == 0 || self->open.keys.count > 0);
-	assert(self->closing.answers.count == 0 || self->closing.keys.count > 0);
-	assert(!self->syncing || self->closing.keys.count > 0);
-	assert(!self->dead || self->open.answers.count == 0);
-	assert(!self->dead || self->closing.answers.count == 0);
-	assert(!self->dead || !self->syncing);
+	durable_check(&self->durable);
 	assert(self->jobs_out <= self->options.job_limit);
 }
 
@@ -601,7 +498,7 @@ void replica_step(struct replica *self, const struct event *event, struct effect
 		on_message(self, event->message, event, out);
 		break;
 	case EVENT_BATCH_END:
-		begin_sync(self, event, out);
+		durable_begin(&self->durable, event, out);
 		maintain(self, event, out);
 		break;
 	case EVENT_SYNCED:
@@ -612,7 +509,7 @@ void replica_step(struct replica *self, const struct event *event, struct effect
 		break;
 	case EVENT_START:
 	case EVENT_TIMER:
-		begin_sync(self, event, out);
+		durable_begin(&self->durable, event, out);
 		maintain(self, event, out);
 		break;
 	}
@@ -648,8 +545,7 @@ void replica_destroy(struct replica **self)
 {
 	if (*self == NULL)
 		return;
-	generation_fini(&(*self)->open);
-	generation_fini(&(*self)->closing);
+	durable_fini(&(*self)->durable);
 	engine_batch_destroy(&(*self)->batch);
 	free(*self);
 	*self = NULL;

@@ -4,17 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
-#include "node/replica/keyset.h"
+#include "node/replica/unsynced.h"
 
 enum { CAPACITY_FIRST = 256 };
 
-uint64_t keyset_hash(struct rpc_slice key)
+uint64_t unsynced_hash(struct rpc_slice key)
 {
 	uint64_t hash = XXH3_64bits(key.data, key.size);
 	return hash ? hash : 1;
 }
 
-bool keyset_has(const struct keyset *set, uint64_t hash)
+bool unsynced_has(const struct unsynced *set, uint64_t hash)
 {
 	if (set->count == 0)
 		return false;
@@ -26,7 +26,7 @@ bool keyset_has(const struct keyset *set, uint64_t hash)
 	}
 }
 
-void keyset_insert(struct keyset *set, uint64_t hash)
+void unsynced_insert(struct unsynced *set, uint64_t hash)
 {
 	uint32_t at = (uint32_t)hash & (set->capacity - 1);
 	assert(hash != 0);
@@ -38,27 +38,27 @@ void keyset_insert(struct keyset *set, uint64_t hash)
 }
 
 /* Keeps the load at one half or below. */
-int keyset_reserve(struct keyset *set)
+int unsynced_reserve(struct unsynced *set)
 {
 	if ((set->count + 1) * 2 <= set->capacity)
 		return 0;
-	struct keyset grown = {.capacity = set->capacity ? set->capacity * 2 : CAPACITY_FIRST};
+	struct unsynced grown = {.capacity = set->capacity ? set->capacity * 2 : CAPACITY_FIRST};
 	grown.hashes = calloc(grown.capacity, sizeof *grown.hashes);
 	if (grown.hashes == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < set->capacity; i++)
 		if (set->hashes[i] != 0)
-			keyset_insert(&grown, set->hashes[i]);
+			unsynced_insert(&grown, set->hashes[i]);
 	assert(grown.count == set->count);
 	free(set->hashes);
 	*set = grown;
 	return 0;
 }
 
-void keyset_clear(struct keyset *set)
+void unsynced_clear(struct unsynced *set)
 {
 	if (set->capacity > CAPACITY_FIRST && set->count < set->capacity / 16) {
-		keyset_fini(set); /* of a large batch long ago: wiping it at every commit would cost more than to grow
+		unsynced_fini(set); /* of a large batch long ago: wiping it at every commit would cost more than to grow
 				     again */
 		return;
 	}
@@ -67,8 +67,8 @@ void keyset_clear(struct keyset *set)
 	set->count = 0;
 }
 
-void keyset_fini(struct keyset *set)
+void unsynced_fini(struct unsynced *set)
 {
 	free(set->hashes);
-	*set = (struct keyset){0};
+	*set = (struct unsynced){0};
 }
