@@ -110,8 +110,8 @@ int codec_init_encode(const struct message *inited, uint64_t ring_epoch, struct 
 
 /* ---- Describe, Status --------------------------------------------------------------------------------------- */
 
-/* What an answer is made from. */
-struct scene {
+/* The source of an answer: all that it is made from. */
+struct source {
 	const struct admin_picture *picture;
 	const struct ring_view *view;
 	const struct ring_document *document; /* NULL: in no cluster yet */
@@ -139,9 +139,9 @@ static void pack_addresses(const struct ring_member *member, const char *client,
 		out->announced_bus_address = (char *)bus;
 }
 
-static void pack_self(const struct scene *scene, Kvring__V1__NodeStatus *out)
+static void pack_self(const struct source *source, Kvring__V1__NodeStatus *out)
 {
-	const struct gossip_row *self = scene->self;
+	const struct gossip_row *self = source->self;
 
 	kvring__v1__node_status__init(out);
 	out->node_id = self->node_id;
@@ -152,18 +152,18 @@ static void pack_self(const struct scene *scene, Kvring__V1__NodeStatus *out)
 	out->datacenter = (char *)self->datacenter;
 	out->rack = (char *)self->rack;
 	out->weight = self->weight;
-	out->state = scene->document ? "up" : "starting";
+	out->state = source->document ? "up" : "starting";
 	figures_pack_status(&self->figures, out);
-	out->uptime_ms = age(scene->picture->now_ms, self->started_ms);
+	out->uptime_ms = age(source->picture->now_ms, self->started_ms);
 	out->version = (char *)self->version;
 	out->shard_count = self->shard_count;
 	out->heard = out->linked = true;
-	if (scene->document && scene->view->self >= 0)
-		pack_addresses(ring_member(scene->document, (uint32_t)scene->view->self), self->client_address,
+	if (source->document && source->view->self >= 0)
+		pack_addresses(ring_member(source->document, (uint32_t)source->view->self), self->client_address,
 			       self->peer_address, self->bus_address, out);
-	if (scene->document) {
-		out->cluster_id = ring_cluster_id(scene->document);
-		out->epoch = ring_epoch(scene->document);
+	if (source->document) {
+		out->cluster_id = ring_cluster_id(source->document);
+		out->epoch = ring_epoch(source->document);
 	} else {
 		out->cluster_id = self->cluster_id;
 	}
@@ -184,10 +184,10 @@ static const char *reachability_name(enum ring_reachability reachability)
 	return "unknown";
 }
 
-static void pack_member(const struct scene *scene, uint32_t index, Kvring__V1__NodeStatus *out)
+static void pack_member(const struct source *source, uint32_t index, Kvring__V1__NodeStatus *out)
 {
-	const struct ring_member *member = ring_member(scene->document, index);
-	const struct ring_member_status *status = &scene->view->status[index];
+	const struct ring_member *member = ring_member(source->document, index);
+	const struct ring_member_status *status = &source->view->status[index];
 
 	kvring__v1__node_status__init(out);
 	out->node_id = member->id;
@@ -199,118 +199,118 @@ static void pack_member(const struct scene *scene, uint32_t index, Kvring__V1__N
 	out->state = (char *)reachability_name(status->reachability);
 	out->epoch = status->epoch;
 	figures_pack_status(&status->figures, out);
-	out->uptime_ms = age(scene->picture->now_ms, status->started_ms);
+	out->uptime_ms = age(source->picture->now_ms, status->started_ms);
 	out->version = (char *)status->version;
-	out->cluster_id = ring_cluster_id(scene->document);
+	out->cluster_id = ring_cluster_id(source->document);
 	out->shard_count = status->shard_count;
 	out->heard = status->heard_us != 0;
-	out->linked = scene->picture->linked[index];
-	out->last_seen_ms = age(scene->picture->now_us, status->heard_us) / 1000;
+	out->linked = source->picture->linked[index];
+	out->last_seen_ms = age(source->picture->now_us, status->heard_us) / 1000;
 }
 
-static uint32_t own_datacenter(const struct scene *scene)
+static uint32_t own_datacenter(const struct source *source)
 {
-	return scene->view->self < 0 ? 0 : ring_member_datacenter(scene->document, (uint32_t)scene->view->self);
+	return source->view->self < 0 ? 0 : ring_member_datacenter(source->document, (uint32_t)source->view->self);
 }
 
-static uint32_t replica_count(const struct scene *scene)
+static uint32_t replica_count(const struct source *source)
 {
-	return ring_datacenter(scene->document, own_datacenter(scene))->replica_count;
+	return ring_datacenter(source->document, own_datacenter(source))->replica_count;
 }
 
-static int answer_describe(const struct scene *scene, struct rpc_message **out)
+static int answer_describe(const struct source *source, struct rpc_message **out)
 {
 	Kvring__V1__NodeStatus body;
 
-	pack_self(scene, &body);
+	pack_self(source, &body);
 	return encode_answer(&body.base, body.epoch, out);
 }
 
 /* A node in no cluster shows itself alone. */
-static int answer_status(const struct scene *scene, struct rpc_message **out)
+static int answer_status(const struct source *source, struct rpc_message **out)
 {
 	Kvring__V1__StatusResponse body = KVRING__V1__STATUS_RESPONSE__INIT;
-	uint32_t count = scene->document ? ring_member_count(scene->document) : 1;
-	Kvring__V1__NodeStatus *members = arena_alloc(scene->scratch, count * sizeof(*members));
+	uint32_t count = source->document ? ring_member_count(source->document) : 1;
+	Kvring__V1__NodeStatus *members = arena_alloc(source->scratch, count * sizeof(*members));
 
-	body.members = arena_alloc(scene->scratch, count * sizeof(*body.members));
+	body.members = arena_alloc(source->scratch, count * sizeof(*body.members));
 	if (!members || !body.members)
 		return -ENOMEM;
 	body.n_members = count;
 	for (uint32_t i = 0; i < count; i++) {
-		if (!scene->document || (int)i == scene->view->self)
-			pack_self(scene, &members[i]);
+		if (!source->document || (int)i == source->view->self)
+			pack_self(source, &members[i]);
 		else
-			pack_member(scene, i, &members[i]);
+			pack_member(source, i, &members[i]);
 		body.members[i] = &members[i];
 	}
-	body.answered_by = scene->self->node_id;
-	if (scene->document) {
-		body.cluster_id = ring_cluster_id(scene->document);
-		body.epoch = ring_epoch(scene->document);
-		body.ring_hash = ring_hash(scene->document);
-		body.partition_count = ring_partition_count(scene->document);
-		body.replica_count = replica_count(scene);
+	body.answered_by = source->self->node_id;
+	if (source->document) {
+		body.cluster_id = ring_cluster_id(source->document);
+		body.epoch = ring_epoch(source->document);
+		body.ring_hash = ring_hash(source->document);
+		body.partition_count = ring_partition_count(source->document);
+		body.replica_count = replica_count(source);
 	}
 	return encode_answer(&body.base, body.epoch, out);
 }
 
 /* ---- Ring --------------------------------------------------------------------------------------------------- */
 
-static uint64_t *ids_of(const struct scene *scene, const uint16_t *members, uint32_t count)
+static uint64_t *ids_of(const struct source *source, const uint16_t *members, uint32_t count)
 {
-	uint64_t *ids = arena_alloc(scene->scratch, (count + 1) * sizeof(*ids));
+	uint64_t *ids = arena_alloc(source->scratch, (count + 1) * sizeof(*ids));
 
 	for (uint32_t i = 0; ids && i < count; i++)
-		ids[i] = ring_member(scene->document, members[i])->id;
+		ids[i] = ring_member(source->document, members[i])->id;
 	return ids;
 }
 
-static int show_key(const struct scene *scene, const Kvring__V1__RingRequest *ask, Kvring__V1__RingResponse *out)
+static int show_key(const struct source *source, const Kvring__V1__RingRequest *ask, Kvring__V1__RingResponse *out)
 {
 	ProtobufCBinaryData bucket = ask->bucket.len ? ask->bucket : (ProtobufCBinaryData){7, (uint8_t *)"default"};
-	uint32_t datacenter = own_datacenter(scene);
+	uint32_t datacenter = own_datacenter(source);
 	uint16_t fallbacks[FALLBACKS_SHOWN];
 	const uint16_t *owners;
 
-	out->partition = ring_partition_of(scene->document, bucket.data, bucket.len, ask->key.data, ask->key.len);
-	out->n_preference = ring_owners(scene->document, out->partition, datacenter, &owners);
-	out->preference = ids_of(scene, owners, (uint32_t)out->n_preference);
-	out->n_fallbacks = ring_fallbacks(scene->document, out->partition, datacenter, fallbacks, FALLBACKS_SHOWN);
-	out->fallbacks = ids_of(scene, fallbacks, (uint32_t)out->n_fallbacks);
+	out->partition = ring_partition_of(source->document, bucket.data, bucket.len, ask->key.data, ask->key.len);
+	out->n_preference = ring_owners(source->document, out->partition, datacenter, &owners);
+	out->preference = ids_of(source, owners, (uint32_t)out->n_preference);
+	out->n_fallbacks = ring_fallbacks(source->document, out->partition, datacenter, fallbacks, FALLBACKS_SHOWN);
+	out->fallbacks = ids_of(source, fallbacks, (uint32_t)out->n_fallbacks);
 	return out->preference && out->fallbacks ? 0 : -ENOMEM;
 }
 
 /* Row by row; 0 where there are fewer owners than replicas asked for. */
-static int show_owners(const struct scene *scene, Kvring__V1__RingResponse *out)
+static int show_owners(const struct source *source, Kvring__V1__RingResponse *out)
 {
 	uint32_t partitions = out->partition_count, replicas = out->replica_count;
 
-	out->owners = arena_zalloc(scene->scratch, (size_t)partitions * replicas * sizeof(*out->owners));
+	out->owners = arena_zalloc(source->scratch, (size_t)partitions * replicas * sizeof(*out->owners));
 	if (!out->owners)
 		return -ENOMEM;
 	out->n_owners = (size_t)partitions * replicas;
 	for (uint32_t p = 0; p < partitions; p++) {
 		const uint16_t *owners;
-		uint32_t count = ring_owners(scene->document, p, own_datacenter(scene), &owners);
+		uint32_t count = ring_owners(source->document, p, own_datacenter(source), &owners);
 
 		for (uint32_t i = 0; i < count && i < replicas; i++)
-			out->owners[(size_t)p * replicas + i] = ring_member(scene->document, owners[i])->id;
+			out->owners[(size_t)p * replicas + i] = ring_member(source->document, owners[i])->id;
 	}
 	return 0;
 }
 
-static int show_members(const struct scene *scene, Kvring__V1__RingResponse *out)
+static int show_members(const struct source *source, Kvring__V1__RingResponse *out)
 {
-	uint32_t count = ring_member_count(scene->document);
-	Kvring__V1__RingMember *members = arena_alloc(scene->scratch, count * sizeof(*members));
+	uint32_t count = ring_member_count(source->document);
+	Kvring__V1__RingMember *members = arena_alloc(source->scratch, count * sizeof(*members));
 
-	out->members = arena_alloc(scene->scratch, count * sizeof(*out->members));
+	out->members = arena_alloc(source->scratch, count * sizeof(*out->members));
 	if (!members || !out->members)
 		return -ENOMEM;
 	out->n_members = count;
 	for (uint32_t i = 0; i < count; i++) {
-		const struct ring_member *member = ring_member(scene->document, i);
+		const struct ring_member *member = ring_member(source->document, i);
 
 		kvring__v1__ring_member__init(&members[i]);
 		members[i].node_id = member->id;
@@ -318,23 +318,23 @@ static int show_members(const struct scene *scene, Kvring__V1__RingResponse *out
 		members[i].datacenter = (char *)member->datacenter;
 		members[i].rack = (char *)member->rack;
 		members[i].weight = member->weight;
-		members[i].replicas = ring_member_replicas(scene->document, i);
-		members[i].primaries = ring_member_primaries(scene->document, i);
+		members[i].replicas = ring_member_replicas(source->document, i);
+		members[i].primaries = ring_member_primaries(source->document, i);
 		out->members[i] = &members[i];
 	}
 	return 0;
 }
 
-static int show_violations(const struct scene *scene, Kvring__V1__RingResponse *out)
+static int show_violations(const struct source *source, Kvring__V1__RingResponse *out)
 {
 	char text[VIOLATION_TEXT_SIZE];
 
-	out->violations = arena_alloc(scene->scratch, VIOLATIONS_SHOWN * sizeof(*out->violations));
+	out->violations = arena_alloc(source->scratch, VIOLATIONS_SHOWN * sizeof(*out->violations));
 	if (!out->violations)
 		return -ENOMEM;
 	while (out->n_violations < VIOLATIONS_SHOWN &&
-	       ring_violation(scene->document, (uint32_t)out->n_violations, text, sizeof(text))) {
-		char *copy = arena_printf(scene->scratch, "%s", text);
+	       ring_violation(source->document, (uint32_t)out->n_violations, text, sizeof(text))) {
+		char *copy = arena_printf(source->scratch, "%s", text);
 
 		if (!copy)
 			return -ENOMEM;
@@ -343,12 +343,12 @@ static int show_violations(const struct scene *scene, Kvring__V1__RingResponse *
 	return 0;
 }
 
-static int answer_ring(const struct scene *scene, const struct rpc_request *request, struct rpc_message **out,
+static int answer_ring(const struct source *source, const struct rpc_request *request, struct rpc_message **out,
 		       struct rpc_error *error_out)
 {
 	Kvring__V1__RingResponse body = KVRING__V1__RING_RESPONSE__INIT;
 	Kvring__V1__RingRequest *ask =
-		rpc_body_decode(&kvring__v1__ring_request__descriptor, request->body, scene->scratch, error_out);
+		rpc_body_decode(&kvring__v1__ring_request__descriptor, request->body, source->scratch, error_out);
 	int status;
 
 	if (!ask)
@@ -358,16 +358,16 @@ static int answer_ring(const struct scene *scene, const struct rpc_request *requ
 			 LIMIT_KEY_SIZE, LIMIT_BUCKET_SIZE);
 		return -EINVAL;
 	}
-	if (!scene->document)
-		return encode_refusal(KVRING__V1__CODE__UNAVAILABLE, standing_refusal(scene->view), 0, out);
-	body.epoch = ring_epoch(scene->document);
-	body.partition_count = ring_partition_count(scene->document);
-	body.replica_count = replica_count(scene);
-	status = ask->key.len ? show_key(scene, ask, &body) : show_owners(scene, &body);
+	if (!source->document)
+		return encode_refusal(KVRING__V1__CODE__UNAVAILABLE, standing_refusal(source->view), 0, out);
+	body.epoch = ring_epoch(source->document);
+	body.partition_count = ring_partition_count(source->document);
+	body.replica_count = replica_count(source);
+	status = ask->key.len ? show_key(source, ask, &body) : show_owners(source, &body);
 	if (!status)
-		status = show_members(scene, &body);
+		status = show_members(source, &body);
 	if (!status)
-		status = show_violations(scene, &body);
+		status = show_violations(source, &body);
 	return status ? status : encode_answer(&body.base, body.epoch, out);
 }
 
@@ -378,19 +378,19 @@ static const char *shard_state(const struct shard_health *shard)
 	return shard->dead ? "dead" : shard->full ? "full" : "serving";
 }
 
-static int show_shards(const struct scene *scene, Kvring__V1__HealthResponse *out)
+static int show_shards(const struct source *source, Kvring__V1__HealthResponse *out)
 {
-	uint32_t count = scene->self->shard_count;
-	Kvring__V1__ShardHealth *shards = arena_alloc(scene->scratch, (count + 1) * sizeof(*shards));
+	uint32_t count = source->self->shard_count;
+	Kvring__V1__ShardHealth *shards = arena_alloc(source->scratch, (count + 1) * sizeof(*shards));
 
-	out->shards = arena_alloc(scene->scratch, (count + 1) * sizeof(*out->shards));
+	out->shards = arena_alloc(source->scratch, (count + 1) * sizeof(*out->shards));
 	if (!shards || !out->shards)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
 		kvring__v1__shard_health__init(&shards[i]);
 		shards[i].index = i;
-		shards[i].state = (char *)shard_state(&scene->picture->shards[i]);
-		shards[i].quarantined_partitions = scene->picture->shards[i].quarantined;
+		shards[i].state = (char *)shard_state(&source->picture->shards[i]);
+		shards[i].quarantined_partitions = source->picture->shards[i].quarantined;
 		out->shards[i] = &shards[i];
 	}
 	out->n_shards = count;
@@ -398,60 +398,60 @@ static int show_shards(const struct scene *scene, Kvring__V1__HealthResponse *ou
 }
 
 /* "shard 0 is dead, shard 1 is full", or NULL. */
-static char *shard_troubles(const struct scene *scene)
+static char *shard_troubles(const struct source *source)
 {
 	char *text = NULL;
 
-	for (uint32_t i = 0; i < scene->self->shard_count; i++) {
-		const struct shard_health *shard = &scene->picture->shards[i];
+	for (uint32_t i = 0; i < source->self->shard_count; i++) {
+		const struct shard_health *shard = &source->picture->shards[i];
 		char *more = NULL;
 
 		if (shard->dead || shard->full)
-			more = arena_printf(scene->scratch, "%s%sshard %u is %s", text ? text : "", text ? ", " : "", i,
-					    shard_state(shard));
+			more = arena_printf(source->scratch, "%s%sshard %u is %s", text ? text : "", text ? ", " : "",
+					    i, shard_state(shard));
 		else if (shard->quarantined)
-			more = arena_printf(scene->scratch, "%s%sshard %u has %u damaged partitions", text ? text : "",
+			more = arena_printf(source->scratch, "%s%sshard %u has %u damaged partitions", text ? text : "",
 					    text ? ", " : "", i, shard->quarantined);
 		text = more ? more : text;
 	}
 	return text;
 }
 
-static int answer_health(const struct scene *scene, struct rpc_message **out)
+static int answer_health(const struct source *source, struct rpc_message **out)
 {
 	Kvring__V1__HealthResponse body = KVRING__V1__HEALTH_RESPONSE__INIT;
-	const char *refusal = standing_refusal(scene->view);
-	char *troubles = shard_troubles(scene);
+	const char *refusal = standing_refusal(source->view);
+	char *troubles = shard_troubles(source);
 	uint32_t dead = 0;
 
-	for (uint32_t i = 0; i < scene->self->shard_count; i++)
-		dead += scene->picture->shards[i].dead;
-	if (show_shards(scene, &body))
+	for (uint32_t i = 0; i < source->self->shard_count; i++)
+		dead += source->picture->shards[i].dead;
+	if (show_shards(source, &body))
 		return -ENOMEM;
 	if (refusal)
 		body.detail = (char *)refusal;
 	else if (troubles)
-		body.detail = arena_printf(scene->scratch, "%s; the node's log says why and what to do", troubles);
-	body.serving = !refusal && (dead == 0 || dead < scene->self->shard_count);
+		body.detail = arena_printf(source->scratch, "%s; the node's log says why and what to do", troubles);
+	body.serving = !refusal && (dead == 0 || dead < source->self->shard_count);
 	if (!body.detail)
 		return -ENOMEM;
-	return encode_answer(&body.base, scene->document ? ring_epoch(scene->document) : 0, out);
+	return encode_answer(&body.base, source->document ? ring_epoch(source->document) : 0, out);
 }
 
 int codec_admin_answer(enum method method, const struct rpc_request *request, const struct admin_picture *picture,
 		       struct arena *scratch, struct rpc_message **out, struct rpc_error *error_out)
 {
-	struct scene scene = {picture, picture->view, picture->view->document, picture->self, scratch};
+	struct source source = {picture, picture->view, picture->view->document, picture->self, scratch};
 
 	switch (method) {
 	case METHOD_DESCRIBE:
-		return answer_describe(&scene, out);
+		return answer_describe(&source, out);
 	case METHOD_STATUS:
-		return answer_status(&scene, out);
+		return answer_status(&source, out);
 	case METHOD_RING:
-		return answer_ring(&scene, request, out, error_out);
+		return answer_ring(&source, request, out, error_out);
 	case METHOD_HEALTH:
-		return answer_health(&scene, out);
+		return answer_health(&source, out);
 	default:
 		snprintf(error_out->text, sizeof(error_out->text), "%.*s is not a method of this port",
 			 (int)(request->method.size < 64 ? request->method.size : 64),
