@@ -13,6 +13,8 @@ enum {
 	HANDSHAKE_SIZE = 8,
 	LENGTH_SIZE = 8,
 	ID_SIZE = 4,
+	CALLS_FIRST = 4, /* without an answer, see connection_rests_above */
+	ANSWERED_ENOUGH = 1 << 16,
 };
 
 /* One direction, as the owner sees it when it looks. */
@@ -30,6 +32,10 @@ struct connection {
 	struct pace pace_in, pace_out;
 	_Atomic uint64_t used_us; /* see connection_use */
 	atomic_int calls;
+	atomic_int answered;          /* calls, up to ANSWERED_ENOUGH */
+	atomic_int rests_above;       /* calls; 0: it does not rest for their number */
+	_Atomic size_t expected_size; /* see connection_expect */
+	_Atomic uint64_t expected_until_us;
 	nng_stream *stream;
 	_Atomic uint64_t heard_us; /* see connection_heard_us */
 	size_t id_size;            /* of each frame: 4, or 0 on a bus */
@@ -55,6 +61,7 @@ struct connection {
 	struct rpc_message *out_large; /* sent after the buffer */
 	nng_iov out_iov[2];
 	unsigned out_iov_count;
+	size_t out_size; /* of the frames that are being written */
 	bool out_waited; /* the last write found the socket's buffer full: the next one that ends does so by the peer's doing */
 
 	/* shared, under lock */
@@ -62,6 +69,7 @@ struct connection {
 	struct rpc_message *queue_first;
 	struct rpc_message **queue_last;
 	size_t queued_size;
+	size_t unsent; /* bytes of frames queued or being written, which the budget counts too */
 	bool sending;
 	atomic_bool closed; /* written under lock: nothing is queued, delivered or waited for any more */
 	bool resting;       /* nothing is read until connection_resume */
@@ -95,6 +103,7 @@ int connection_create(nng_stream *stream, const struct connection_options *optio
 	}
 	c->options = *options;
 	c->stream = stream;
+	rpc_budget_ref(c->options.budget);
 	if (c->options.handshake_ms == 0)
 		c->options.handshake_ms = CONNECTION_HANDSHAKE_MS;
 	atomic_init(&c->heard_us, rpc_now_us());
@@ -124,6 +133,7 @@ void connection_unref(struct connection *c)
 	nng_aio_reap(c->receive_aio);
 	nng_aio_reap(c->send_aio);
 	rpc_message_free(c->partial);
+	rpc_budget_unref(c->options.budget);
 	pthread_mutex_destroy(&c->lock);
 	pthread_rwlock_destroy(&c->gate);
 	free(c->in);
@@ -154,16 +164,35 @@ static void frame_write_head(const struct connection *c, uint32_t id, struct rpc
 
 /* ---- sending ----------------------------------------------------------------------------------------------------- */
 
+/* Under lock. */
+static void unsent_add(struct connection *c, size_t size)
+{
+	c->unsent += size;
+	if (c->options.budget != NULL)
+		rpc_budget_queue(c->options.budget, size);
+}
+
+/* Under lock. */
+static void unsent_remove(struct connection *c, size_t size)
+{
+	assert(c->unsent >= size);
+	c->unsent -= size;
+	if (c->options.budget != NULL)
+		rpc_budget_sent(c->options.budget, size);
+}
+
 /* Under lock: moves what is queued into the next write. Small messages are copied side by side; the first that is large
  * or finds no room ends it, uncopied. */
 static void fill_out(struct connection *c)
 {
 	size_t size = 0;
+	c->out_size = 0;
 	while (c->queue_first != NULL && c->out_large == NULL) {
 		struct rpc_message *message = c->queue_first;
 		size_t frame_size = frame_size_of(c, message);
 		c->queue_first = message->next;
 		c->queued_size -= frame_size;
+		c->out_size += frame_size;
 		if (frame_size > CONNECTION_COPY_MAX || frame_size > CONNECTION_BUFFER_SIZE - size) {
 			c->out_large = message;
 		} else {
@@ -202,6 +231,7 @@ static void send_failed(struct connection *c)
 	c->queue_first = NULL;
 	c->queue_last = &c->queue_first;
 	c->queued_size = 0;
+	unsent_remove(c, c->unsent);
 	c->sending = false;
 	pthread_mutex_unlock(&c->lock);
 	queue_free(queue);
@@ -267,6 +297,8 @@ static void on_sent(void *arg)
 	rpc_message_free(c->out_large);
 	c->out_large = NULL;
 	pthread_mutex_lock(&c->lock);
+	unsent_remove(c, c->out_size);
+	c->out_size = 0;
 	bool more = c->queue_first != NULL;
 	bool resume = c->queue_full && c->queued_size < CONNECTION_QUEUE_MAX / 2;
 	if (resume)
@@ -298,6 +330,7 @@ static bool enqueue(struct connection *c, struct rpc_message *message, size_t qu
 		*c->queue_last = message;
 		c->queue_last = &message->next;
 		c->queued_size += size;
+		unsent_add(c, size);
 		start = !c->sending;
 	}
 	if (start) {
@@ -327,12 +360,22 @@ bool connection_offer(struct connection *c, struct rpc_message *message)
 	return enqueue(c, message, c->options.queue_max);
 }
 
-size_t connection_queued_size(struct connection *c)
+size_t connection_unsent_size(struct connection *c)
 {
 	pthread_mutex_lock(&c->lock);
-	size_t size = c->queued_size;
+	size_t size = c->unsent;
 	pthread_mutex_unlock(&c->lock);
 	return size;
+}
+
+uint64_t connection_bytes_in(const struct connection *c)
+{
+	return atomic_load_explicit(&c->pace_in.bytes, memory_order_relaxed);
+}
+
+uint64_t connection_bytes_out(const struct connection *c)
+{
+	return atomic_load_explicit(&c->pace_out.bytes, memory_order_relaxed);
 }
 
 /* ---- receiving --------------------------------------------------------------------------------------------------- */
@@ -546,7 +589,37 @@ bool connection_is_slow(struct connection *c, uint64_t now_us)
 void connection_use(struct connection *c, int calls)
 {
 	atomic_store_explicit(&c->used_us, rpc_now_us(), memory_order_relaxed);
-	atomic_fetch_add_explicit(&c->calls, calls, memory_order_relaxed);
+	if (calls < 0 && atomic_load_explicit(&c->answered, memory_order_relaxed) < ANSWERED_ENOUGH)
+		atomic_fetch_add_explicit(&c->answered, 1, memory_order_relaxed);
+	int now = atomic_fetch_add(&c->calls, calls) + calls, above = atomic_load(&c->rests_above);
+	if (above > 0 && now <= above && atomic_compare_exchange_strong(&c->rests_above, &above, 0))
+		connection_resume(c);
+}
+
+bool connection_rests_above(struct connection *c, int calls_max)
+{
+	int first = CALLS_FIRST + atomic_load_explicit(&c->answered, memory_order_relaxed);
+	if (first < calls_max)
+		calls_max = first;
+	if (atomic_load(&c->calls) <= calls_max)
+		return false;
+	atomic_store(&c->rests_above, calls_max);
+	/* Once more: the calls may have ended before they could see it. */
+	return atomic_load(&c->calls) > calls_max || !atomic_compare_exchange_strong(&c->rests_above, &calls_max, 0);
+}
+
+void connection_expect(struct connection *c, size_t size, uint64_t until_us)
+{
+	atomic_store_explicit(&c->answered, 0, memory_order_relaxed);
+	atomic_store_explicit(&c->expected_size, size, memory_order_relaxed);
+	atomic_store_explicit(&c->expected_until_us, until_us, memory_order_relaxed);
+}
+
+size_t connection_expected_size(const struct connection *c, uint64_t now_us)
+{
+	return now_us < atomic_load_explicit(&c->expected_until_us, memory_order_relaxed)
+		       ? atomic_load_explicit(&c->expected_size, memory_order_relaxed)
+		       : 0;
 }
 
 uint64_t connection_unused_us(const struct connection *c, uint64_t now_us)

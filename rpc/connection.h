@@ -21,6 +21,7 @@
 #ifndef KVRING_RPC_CONNECTION_H
 #define KVRING_RPC_CONNECTION_H
 
+#include "rpc/budget.h"
 #include "rpc/internal.h"
 
 enum {
@@ -52,8 +53,9 @@ struct connection_options {
 	uint16_t protocol; /* ours */
 	uint16_t peer;     /* the only one accepted */
 	size_t message_max;
-	size_t queue_max;      /* bytes: connection_offer drops what does not fit; of no use to connection_send */
-	uint32_t handshake_ms; /* until the peer's eight bytes are there; 0: CONNECTION_HANDSHAKE_MS */
+	size_t queue_max;          /* bytes: connection_offer drops what does not fit; of no use to connection_send */
+	uint32_t handshake_ms;     /* until the peer's eight bytes are there; 0: CONNECTION_HANDSHAKE_MS */
+	struct rpc_budget *budget; /* counts what waits to be sent; NULL: nobody counts */
 	const struct connection_events *events;
 	void *arg;
 };
@@ -67,8 +69,11 @@ void connection_unref(struct connection *);
 void connection_send(struct connection *, uint32_t id, struct rpc_message *);
 /* The same, for a bus: false when the queue has no room and the message was dropped. */
 bool connection_offer(struct connection *, struct rpc_message *);
-/* Bytes that wait for the peer to read, without what is being written. */
-size_t connection_queued_size(struct connection *);
+/* Bytes that wait for the peer to read: what has been sent and is not yet in the socket's buffer. */
+size_t connection_unsent_size(struct connection *);
+/* Bytes that have moved so far. */
+uint64_t connection_bytes_in(const struct connection *);
+uint64_t connection_bytes_out(const struct connection *);
 /* When the peer last gave a sign of life (CLOCK_MONOTONIC): bytes arrived, or room came free in a full socket buffer because it had
  * acknowledged what was sent. */
 uint64_t connection_heard_us(const struct connection *);
@@ -77,6 +82,14 @@ uint64_t connection_heard_us(const struct connection *);
 bool connection_is_slow(struct connection *, uint64_t now_us);
 /* A call of this connection is with the receiver (1), or no longer (-1): it is in use. */
 void connection_use(struct connection *, int calls);
+/* True when more calls than that are with the receiver: its reader then rests, and connection_use resumes it when there is room. A
+ * connection begins with a few and may have one more for each answer, so that it does not ask for much before it is known how much
+ * its answers cost. */
+bool connection_rests_above(struct connection *, int calls_max);
+/* An answer of this size found no room: until then another one like it is expected, and the connection begins with few calls anew. */
+void connection_expect(struct connection *, size_t size, uint64_t until_us);
+/* 0: nothing is expected. */
+size_t connection_expected_size(const struct connection *, uint64_t now_us);
 /* How long nothing has been done for it; 0 while a call is with the receiver. */
 uint64_t connection_unused_us(const struct connection *, uint64_t now_us);
 /* Neither is under way. */

@@ -19,6 +19,7 @@
 #include <urcu/wfcqueue.h>
 #include <protobuf-c/protobuf-c.h>
 #include "rpc/base.h"
+#include "rpc/budget.h"
 
 enum {
 	RPC_PROTOCOL_VERSION = 1,
@@ -90,12 +91,16 @@ struct rpc_server_options {
 	const char *address;    /* HOST:PORT; port 0 takes a free one */
 	size_t message_max;     /* bytes; larger messages are refused and their connection closed */
 	uint32_t in_flight_max; /* calls not yet answered; beyond, requests wait in the connections */
+	/* Calls not yet answered that connections share fairly: one with more than are free, and more than 8, is not read. 0: no shares. */
+	uint32_t in_flight_fair;
 	/* 0: RPC_CONNECTIONS_MAX. Beyond, the newcomer takes the place of the connection that has had no use for longest, one second at least;
 	 * while all are in use it is closed. */
 	uint32_t connections_max;
 	uint32_t idle_ms; /* a connection without use for so long is closed; 0: never */
-	size_t arriving_max; /* bytes of large messages that are arriving, of all connections: more are not read yet; 0: no limit */
-	size_t unread_max; /* bytes of answers that may wait for one client to read, see rpc_call_has_room; 0: no limit */
+	/* Counts large messages that are arriving and answers that wait, of all connections, see rpc/budget.h; the receiver adds requests in
+	 * work. What does not fit is not read yet. While others wait for memory, a connection that holds some and moves less than 64 KiB/s
+	 * over 3 s is closed. NULL: no limit. The server keeps a reference. */
+	struct rpc_budget *budget;
 	void (*on_request)(void *arg, struct rpc_call *);
 	void *arg;
 };
@@ -115,9 +120,10 @@ struct rpc_server_counts {
 };
 void rpc_server_counts(struct rpc_server *, struct rpc_server_counts *out);
 
-/* False when its client has unread_max bytes of answers to read. Who asks for much and does not read must not fill the memory: refuse
- * what can be refused. */
-bool rpc_call_has_room(struct rpc_call *);
+/* False when an answer of this size may not wait for its client, which has its fair share of answers to read. Who asks for much and does
+ * not read must not fill the memory: refuse what can be refused, first before any work, with size 0 (an answer for which there was no room
+ * is expected again for a second), then with the size. */
+bool rpc_call_has_room(struct rpc_call *, size_t answer_size);
 /* Consumes the call and the response. */
 void rpc_call_reply(struct rpc_call *, struct rpc_message *response);
 /* Answers with a status and no body. */

@@ -18,6 +18,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,18 @@
 enum {
 	PING_SIZE_MAX = 64,   /* bytes */
 	SWEEP_MS = 500,       /* between looks at who is slow or idle */
+	CALLS_MIN = 8,        /* of each connection, however many others there are */
 	UNUSED_MS_MIN = 1000, /* a connection in use within it keeps its place */
+	IN_VAIN_MS = 1000,    /* an answer that was made in vain is expected again for so long */
+	/* While others wait for memory, whoever holds some moves so many bytes per second, measured over so long. */
+	HASTE_RATE_MIN = 64 * 1024,
+	HASTE_MS = 3000,
+};
+
+/* How fast one direction of a connection goes while it holds memory. */
+struct haste {
+	uint64_t since_us; /* 0: it holds none */
+	uint64_t bytes;    /* moved until then */
 };
 
 struct server_call {
@@ -46,6 +58,7 @@ struct client {
 	size_t arriving; /* bytes of a large message under way */
 	bool waiting;    /* for memory for one */
 	bool leaving;    /* it has been closed, and its end is under way */
+	struct haste haste_in, haste_out;
 	/* of on_message, one at a time */
 	struct rpc_age age;
 	uint64_t opened_us; /* rpc_sent_us */
@@ -65,8 +78,8 @@ struct rpc_server {
 	bool closing;
 	struct client *clients;
 	struct client *resting;
-	size_t arriving;  /* of all clients */
-	unsigned waiting; /* clients */
+	unsigned waiting;       /* clients, for memory for a large message */
+	atomic_bool wants_room; /* since the last look, an answer to a client without any in its queue found no room */
 	struct server_call *free_calls;
 	struct rpc_server_counts counts;
 };
@@ -85,6 +98,7 @@ static void server_unref_unlock(struct rpc_server *s)
 	}
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->lock);
+	rpc_budget_unref(s->options.budget);
 	free(s);
 }
 
@@ -141,11 +155,22 @@ static struct server_call *call_of(struct rpc_call *call)
 	return (struct server_call *)((char *)call - offsetof(struct server_call, call));
 }
 
-bool rpc_call_has_room(struct rpc_call *call)
+bool rpc_call_has_room(struct rpc_call *call, size_t answer_size)
 {
 	const struct server_call *c = call_of(call);
-	size_t max = c->server->options.unread_max;
-	return max == 0 || connection_queued_size(c->connection) < max;
+	struct rpc_budget *budget = c->server->options.budget;
+	if (budget == NULL)
+		return true;
+	uint64_t now_us = rpc_now_us();
+	size_t own = connection_unsent_size(c->connection);
+	size_t size = answer_size > 0 ? answer_size : connection_expected_size(c->connection, now_us);
+	if (rpc_budget_may_queue(budget, own, size))
+		return true;
+	if (answer_size > 0)
+		connection_expect(c->connection, size, now_us + IN_VAIN_MS * UINT64_C(1000));
+	if (own == 0)
+		atomic_store_explicit(&c->server->wants_room, true, memory_order_relaxed);
+	return false;
 }
 
 void rpc_call_reply(struct rpc_call *call, struct rpc_message *response)
@@ -221,7 +246,8 @@ static void arriving_end(struct client *client)
 	struct rpc_server *s = client->server;
 	if (client->arriving == 0)
 		return;
-	s->arriving -= client->arriving;
+	if (s->options.budget != NULL)
+		rpc_budget_arrived(s->options.budget, client->arriving);
 	client->arriving = 0;
 	for (struct client *waiting = s->waiting > 0 ? s->clients : NULL; waiting != NULL; waiting = waiting->next) {
 		if (!waiting->waiting)
@@ -232,24 +258,31 @@ static void arriving_end(struct client *client)
 	}
 }
 
-/* One message may always arrive, whatever its size. */
 static bool on_large(void *arg, struct connection *connection, size_t size)
 {
 	struct client *client = arg;
 	struct rpc_server *s = client->server;
 	(void)connection;
 	pthread_mutex_lock(&s->lock);
-	size_t max = s->options.arriving_max;
-	bool room = max == 0 || s->arriving == 0 || (size <= max && s->arriving <= max - size);
+	bool room = s->options.budget == NULL || rpc_budget_arrive(s->options.budget, size);
 	if (room) {
 		client->arriving = size;
-		s->arriving += size;
 	} else if (!client->waiting) {
 		client->waiting = true;
 		s->waiting++;
 	}
 	pthread_mutex_unlock(&s->lock);
 	return room;
+}
+
+/* Under lock: calls that one connection may have. As with bytes (budget.h): as many as are free, so that n connections that ask for
+ * all get 1 / (n + 1) each. */
+static int fair_calls(const struct rpc_server *s)
+{
+	uint32_t fair = s->options.in_flight_fair, used = s->counts.in_flight;
+	if (fair == 0)
+		return INT_MAX;
+	return used + CALLS_MIN < fair ? (int)(fair - used) : CALLS_MIN;
 }
 
 static bool on_message(void *arg, struct connection *connection, uint32_t id, struct rpc_message *message)
@@ -262,6 +295,7 @@ static bool on_message(void *arg, struct connection *connection, uint32_t id, st
 	arriving_end(client);
 	struct server_call *call = s->closing ? NULL : call_take(s);
 	bool rest = call != NULL && rest_if_full(client);
+	int calls_max = fair_calls(s);
 	pthread_mutex_unlock(&s->lock);
 	if (call == NULL) { /* out of memory: the client's deadline will tell it */
 		rpc_message_free(message);
@@ -275,7 +309,8 @@ static bool on_message(void *arg, struct connection *connection, uint32_t id, st
 	};
 	connection_use(connection, 1);
 	s->options.on_request(s->options.arg, &call->call);
-	return !rest;
+	bool above = calls_max != INT_MAX && connection_rests_above(connection, calls_max);
+	return !above && !rest;
 }
 
 static void client_unlink_resting(struct client *client)
@@ -316,6 +351,7 @@ static void client_add(struct rpc_server *s, nng_stream *stream)
 		.protocol = CONNECTION_REP,
 		.peer = CONNECTION_REQ,
 		.message_max = s->options.message_max,
+		.budget = s->options.budget,
 		.events = &server_events,
 		.arg = client,
 	};
@@ -388,13 +424,34 @@ static void on_stream(void *arg, nng_stream *stream)
 
 /* ---- who is slow or idle ----------------------------------------------------------------------------------------- */
 
+static bool lags(struct haste *haste, bool holds, uint64_t bytes, uint64_t now_us)
+{
+	if (holds && haste->since_us != 0 && now_us < haste->since_us + HASTE_MS * UINT64_C(1000))
+		return false;
+	bool slow = holds && haste->since_us != 0 && bytes - haste->bytes < HASTE_RATE_MIN * (HASTE_MS / 1000);
+	*haste = (struct haste){holds ? now_us : 0, bytes};
+	return slow;
+}
+
+/* Under lock: it holds memory for which others wait, and makes no haste to give it back. */
+static bool is_in_the_way(struct client *client, bool wants_room, uint64_t now_us)
+{
+	const struct connection *connection = client->connection;
+	bool unsent = connection_unsent_size(client->connection) > RPC_BUDGET_SMALL;
+	bool in = lags(&client->haste_in, client->arriving > 0, connection_bytes_in(connection), now_us);
+	bool out = lags(&client->haste_out, unsent, connection_bytes_out(connection), now_us);
+	return (in && client->server->waiting > 0) || (out && wants_room);
+}
+
 static bool on_sweep(void *arg)
 {
 	struct rpc_server *s = arg;
 	uint64_t now_us = rpc_now_us(), idle_us = (uint64_t)s->options.idle_ms * 1000;
+	bool wants_room = atomic_exchange_explicit(&s->wants_room, false, memory_order_relaxed);
 	pthread_mutex_lock(&s->lock);
 	for (struct client *client = s->clients; client != NULL; client = client->next) {
 		bool slow = connection_is_slow(client->connection, now_us);
+		slow |= is_in_the_way(client, wants_room, now_us);
 		bool idle = idle_us != 0 && connection_is_idle(client->connection) && !client->waiting &&
 			    connection_unused_us(client->connection, now_us) >= idle_us;
 		if (client->leaving || (!slow && !idle))
@@ -430,6 +487,7 @@ int rpc_server_open(const struct rpc_server_options *options, struct rpc_server 
 		return error_set(error_out, status, "the thread that watches for stalls cannot be started");
 	}
 	s->options = *options;
+	rpc_budget_ref(s->options.budget);
 	if (s->options.connections_max == 0)
 		s->options.connections_max = RPC_CONNECTIONS_MAX;
 	s->references = 1;

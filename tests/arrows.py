@@ -41,7 +41,7 @@ EXTRA = {"tools/kvengine/": {"engine"}}  # the one tool that opens a store
 PUBLIC = {
     "engine": {"engine/engine.h", "engine/fs.h", "engine/inspect.h"},
     "ring": {"ring/ring.h"},
-    "rpc": {"rpc/rpc.h", "rpc/base.h", "rpc/arena.h", "rpc/operation_id.h", "rpc/lock.h"},
+    "rpc": {"rpc/rpc.h", "rpc/base.h", "rpc/arena.h", "rpc/budget.h", "rpc/operation_id.h", "rpc/lock.h"},
 }
 NODE_LAYERS = [
     ("core", ("node/node.", "node/data_dir.", "node/object/", "node/actor/", "node/coordinator/", "node/replica/",

@@ -81,28 +81,27 @@ static void tell_refused(struct runtime *runtime)
 	if (now_us < again_us ||
 	    !atomic_compare_exchange_strong(&runtime->refusals_told_us, &again_us, now_us + REFUSALS_INTERVAL_US))
 		return;
-	uint64_t refused = atomic_load(&runtime->budget.refused);
+	uint64_t refused = atomic_load(&runtime->budget->refused);
 	uint64_t news = refused - atomic_exchange(&runtime->refusals_told, refused);
-	log_warn("inbound: overload, requests refused: requests in work reached request-mb count=%" PRIu64, news);
+	log_warn("inbound: overload, requests refused: their memory reached request-mb count=%" PRIu64, news);
 	runtime_tell(runtime, &(struct node_event){.type = NODE_EVENT_OVERLOAD, .name = "request-mb", .count = news});
 }
 
 /* Takes the call into work, or refuses it. The budget, kept as the call's owner, tells which port it came by. */
-static bool admit(struct budget *budget, struct rpc_call *call)
+static bool admit(struct rpc_budget *budget, struct rpc_call *call)
 {
 	uint64_t cost = cost_of(call);
 	call->owner = budget;
-	if (budget_take(budget, cost))
+	if (rpc_budget_take(budget, cost))
 		return true;
 	if (!carries_data(method_of(call))) {
-		budget_force(budget, cost);
+		rpc_budget_force(budget, cost);
 		return true;
 	}
 	char text[160];
-	snprintf(
-		text, sizeof text,
-		"requests in work have reached this node's limit of memory (request-mb %llu): retry later or elsewhere",
-		(unsigned long long)(budget->limit >> 20));
+	snprintf(text, sizeof text,
+		 "requests have reached this node's limit of memory (request-mb %llu): retry later or elsewhere",
+		 (unsigned long long)(budget->limit >> 20));
 	rpc_call_refuse(call, KVRING__V1__CODE__RESOURCE_EXHAUSTED, 0, text);
 	return false;
 }
@@ -110,13 +109,13 @@ static bool admit(struct budget *budget, struct rpc_call *call)
 /* Every call that was admitted ends in one of these two. */
 static void end_with_reply(struct rpc_call *call, struct rpc_message *response)
 {
-	budget_give(call->owner, cost_of(call));
+	rpc_budget_give(call->owner, cost_of(call));
 	rpc_call_reply(call, response);
 }
 
 static void end_with_refusal(struct rpc_call *call, uint32_t code, uint64_t epoch, const char *text)
 {
-	budget_give(call->owner, cost_of(call));
+	rpc_budget_give(call->owner, cost_of(call));
 	rpc_call_refuse(call, code, epoch, text);
 }
 
@@ -125,7 +124,7 @@ void inbound_on_client(void *arg, struct rpc_call *call)
 	struct runtime *runtime = arg;
 	if (atomic_load_explicit(&runtime->stopping, memory_order_relaxed))
 		rpc_call_refuse(call, KVRING__V1__CODE__UNAVAILABLE, 0, "this node is stopping: ask another");
-	else if (admit(&runtime->budget, call))
+	else if (admit(runtime->budget, call))
 		put(some_coordinator(runtime), call);
 	else
 		tell_refused(runtime);
@@ -135,7 +134,7 @@ void inbound_on_client(void *arg, struct rpc_call *call)
 void inbound_on_peer(void *arg, struct rpc_call *call)
 {
 	struct runtime *runtime = arg;
-	if (!admit(&runtime->peer_budget, call))
+	if (!admit(runtime->peer_budget, call))
 		return;
 	enum method method = method_of(call);
 	if (method == METHOD_GOSSIP)
@@ -198,6 +197,25 @@ static struct arena *request_arena(const struct rpc_call *call)
 {
 	/* Decoded structs and copies of the values; results are made elsewhere. rpc_body_decode bounds what goes in. */
 	return arena_create(2 * rpc_message_bytes(call->request).size + DECODE_SLACK, SIZE_MAX);
+}
+
+static bool is_read(enum method method)
+{
+	return method == METHOD_GET || method == METHOD_BATCH_GET || method == METHOD_FETCH;
+}
+
+/* A read changes nothing, so it may be refused when its client does not take the answers that it has: before the engine is
+ * read, and once more when the answer's size is known. */
+static bool refuse_without_room(struct worker *worker, struct rpc_call *call, size_t answer_size)
+{
+	if (rpc_call_has_room(call, answer_size))
+		return false;
+	struct rpc_error why = {"too many bytes of answers wait for clients to read them (request-mb): ask for less at "
+				"once, retry later "
+				"or elsewhere"};
+	refuse(worker, call, -EAGAIN, &why);
+	tell_refused(worker->runtime);
+	return true;
 }
 
 static void on_kv(struct worker *worker, struct rpc_call *call, enum method method, const struct rpc_request *request)
@@ -349,7 +367,9 @@ void inbound_call(struct worker *worker, struct rpc_call *call)
 		return;
 	}
 	enum method method = codec_method(request.method);
-	bool peer = call->owner == &worker->runtime->peer_budget;
+	if (is_read(method) && refuse_without_room(worker, call, 0))
+		return;
+	bool peer = call->owner == worker->runtime->peer_budget;
 	switch (method) {
 	case METHOD_PUT:
 	case METHOD_GET:
@@ -390,11 +410,12 @@ void inbound_call(struct worker *worker, struct rpc_call *call)
 
 /* ---- the way back to clients ---------------------------------------------------------------------------------------- */
 
-/* Nothing was changed, so it may be refused. */
-static bool is_read(const struct message *done)
+static void reply_if_room(struct worker *worker, struct rpc_call *call, struct rpc_message *response, bool read)
 {
-	return done->type == MESSAGE_CLIENT_DONE &&
-	       (done->client.request->method == METHOD_GET || done->client.request->method == METHOD_BATCH_GET);
+	if (read && refuse_without_room(worker, call, rpc_message_bytes(response).size))
+		rpc_message_free(response);
+	else
+		end_with_reply(call, response);
 }
 
 void inbound_reply_client(struct worker *worker, struct message *done)
@@ -402,10 +423,8 @@ void inbound_reply_client(struct worker *worker, struct message *done)
 	struct rpc_call *call = done->call;
 	struct rpc_message *response;
 	struct rpc_error why = {"this node is out of memory for the answer: what was asked for may have been done"};
-	if (is_read(done) && !rpc_call_has_room(call)) {
-		struct rpc_error unread = {
-			"too many bytes of answers wait for this client to read them: ask for less at once"};
-		refuse(worker, call, -EAGAIN, &unread);
+	bool read = done->type == MESSAGE_CLIENT_DONE && is_read(done->client.request->method);
+	if (read && refuse_without_room(worker, call, 0)) { /* spares the encoding */
 		message_free(done);
 		return;
 	}
@@ -419,7 +438,7 @@ void inbound_reply_client(struct worker *worker, struct message *done)
 	if (error < 0)
 		refuse(worker, call, -EIO, &why);
 	else
-		end_with_reply(call, response);
+		reply_if_room(worker, call, response, read);
 	message_free(done);
 }
 

@@ -168,7 +168,7 @@ static int open_sockets(struct runtime *self, const struct runtime_options *opti
 		.address = options->peer_listen,
 		.message_max = RPC_PEER_MESSAGE_MAX,
 		.connections_max = options->peer_connections_max,
-		.arriving_max = options->request_bytes,
+		.budget = self->peer_budget,
 		.in_flight_max = LIMIT_IN_FLIGHT,
 		.on_request = inbound_on_peer,
 		.arg = self,
@@ -177,10 +177,10 @@ static int open_sockets(struct runtime *self, const struct runtime_options *opti
 		.address = options->client_listen,
 		.message_max = RPC_CLIENT_MESSAGE_MAX,
 		.in_flight_max = LIMIT_IN_FLIGHT,
-		.unread_max = LIMIT_UNREAD_SIZE,
+		.in_flight_fair = LIMIT_IN_FLIGHT_FAIR,
 		.connections_max = options->client_connections_max,
 		.idle_ms = options->client_idle_ms,
-		.arriving_max = options->request_bytes,
+		.budget = self->budget,
 		.on_request = inbound_on_client,
 		.arg = self,
 	};
@@ -261,10 +261,10 @@ int runtime_open(const struct runtime_options *options, struct runtime **out, st
 		return -ENOMEM;
 	self->started_us = self->load_us = rpc_now_us();
 	self->operation_seed = options->node.seed;
-	budget_init(&self->budget, options->request_bytes);
-	budget_init(&self->peer_budget, options->request_bytes);
+	self->budget = rpc_budget_create(options->request_bytes);
+	self->peer_budget = rpc_budget_create(options->request_bytes);
 	error_out->text[0] = 0;
-	int error = open_all(self, options, error_out);
+	int error = self->budget != NULL && self->peer_budget != NULL ? open_all(self, options, error_out) : -ENOMEM;
 	if (error < 0) {
 		(void)!runtime_close(&self);
 		return error;
@@ -321,6 +321,8 @@ int runtime_close(struct runtime **out)
 	placement_destroy(&self->placement);
 	free(self->load_busy_us);
 	connector_fini(&self->connector);
+	rpc_budget_unref(self->budget);
+	rpc_budget_unref(self->peer_budget);
 	free(self);
 	*out = NULL;
 	return error;

@@ -16,7 +16,6 @@
 #ifndef KVRING_NODE_RUNTIME_H
 #define KVRING_NODE_RUNTIME_H
 
-#include "node/driver/budget.h"
 #include "node/driver/connector.h"
 #include "node/wire/codec_event.h"
 #include "node/driver/jobs.h"
@@ -31,8 +30,7 @@ struct runtime_options {
 	const char *client_listen, *peer_listen, *bus_listen; /* HOST:PORT */
 	uint32_t threads; /* that actors share, see placement.h; 0: each has its own */
 	uint32_t job_threads;
-	uint64_t
-		request_bytes; /* memory for requests in work, and for large ones that arrive; of clients and of peers each */
+	uint64_t request_bytes; /* memory for requests, see rpc/budget.h; of clients and of peers each */
 	uint32_t client_connections_max, peer_connections_max; /* 0: RPC_CONNECTIONS_MAX */
 	uint32_t client_idle_ms;                               /* 0: no limit */
 };
@@ -53,7 +51,7 @@ struct runtime {
 	uint64_t started_us;
 	uint64_t operation_seed; /* for operation ids of clients that sent none */
 	_Atomic bool stopping;
-	struct budget budget, peer_budget;                /* requests in work, of clients and of peers */
+	struct rpc_budget *budget, *peer_budget;          /* of requests, of clients and of peers */
 	_Atomic uint64_t refusals_told, refusals_told_us; /* of budget: how many, and when to tell again */
 	_Atomic uint32_t next_coordinator, next_replica;
 

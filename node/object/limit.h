@@ -15,12 +15,12 @@ enum {
 	LIMIT_CLOCK_TRUNCATE =
 		50, /* Dynamo 4.4: the oldest entries go past this many. The paper has 10; here every start of an
 	 * owner adds an entry, and one that goes too early lets superseded values come back */
-	LIMIT_CONTEXT_SIZE = 20 * 1024,          /* bytes; the largest vector has room, with the longest counters */
-	LIMIT_BATCH_OPERATIONS = 4096,           /* per client request */
-	LIMIT_BATCH_SIZE = 16 * 1024 * 1024,     /* bytes per client request */
-	LIMIT_IN_FLIGHT = 4096,                  /* client requests being worked on, per node */
-	LIMIT_UNREAD_SIZE = 256 * 1024 * 1024,   /* bytes of answers that wait for one client to read them */
-	LIMIT_OPERATIONS = 65536,                /* coordinator: operations in flight, per actor */
+	LIMIT_CONTEXT_SIZE = 20 * 1024,      /* bytes; the largest vector has room, with the longest counters */
+	LIMIT_BATCH_OPERATIONS = 4096,       /* per client request */
+	LIMIT_BATCH_SIZE = 16 * 1024 * 1024, /* bytes per client request */
+	LIMIT_IN_FLIGHT = 4096,              /* client requests being worked on, per node */
+	LIMIT_IN_FLIGHT_FAIR = 512,          /* of them, those that clients share: what a burst of slow ones holds up */
+	LIMIT_OPERATIONS = 65536,            /* coordinator: operations in flight, per actor */
 	LIMIT_PEER_BATCH_SIZE = 4 * 1024 * 1024, /* bytes per message to a peer, unless one object is larger */
 	LIMIT_PEER_BATCH_OPERATIONS = 4096,
 	LIMIT_PEER_OUTSTANDING = 1024, /* batches under way to one peer, of all workers */

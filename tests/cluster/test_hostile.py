@@ -2,10 +2,12 @@
 """What arrives on a node's peer port and should not, and what operators do to nodes by mistake: a clear line, and nothing lost."""
 
 import os
+import re
 import shutil
 import socket
 import struct
 import threading
+import time
 import unittest
 
 import kvring
@@ -162,6 +164,87 @@ class GreedyClientTest(ClusterTest):
             with open("/proc/%d/maps" % node.process.pid) as maps:
                 if "libtsan" not in maps.read():  # whose shadow of a byte is four bytes
                     self.assertLess(resident_kb, 1200 * 1024)
+
+
+def peak_mb(node):
+    with open("/proc/%d/status" % node.process.pid) as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) // 1024
+
+
+def is_instrumented(node):
+    """Sanitizers keep what is freed, and shadows of it."""
+    with open("/proc/%d/maps" % node.process.pid) as maps:
+        return re.search("lib[at]san", maps.read()) is not None
+
+
+class MemoryTest(unittest.TestCase):
+    """What strangers send and do not finish, or ask and do not read, takes bounded memory, and others are served beside it."""
+
+    REQUEST_MB = 128
+    BASE_MB = 128  # of a node at rest, buffers of its connections, engine, and an answer or two that are being made
+
+    def setUp(self):
+        self.cluster = Cluster(3, arguments=["--request-mb", str(self.REQUEST_MB)])
+        self.addCleanup(self.cluster.close)
+        self.node = self.cluster.nodes[0]
+        self.held = []
+        self.addCleanup(lambda: [held.close() for held in self.held])
+
+    def connect(self, port):
+        held = socket.create_connection(("127.0.0.1", port), timeout=5)
+        self.held.append(held)
+        held.settimeout(0.3)
+        held.sendall(sp.handshake_bytes(sp.REQ))
+        return held
+
+    def say(self, port, data):
+        held = self.connect(port)
+        try:
+            held.sendall(data)
+        except OSError:  # it is not read on
+            pass
+
+    def puts_are_answered(self, count):
+        """Done, refused or in doubt, but within the deadline: returns how many were done."""
+        client = self.cluster.client(self.node, timeout=5)
+        done = 0
+        for i in range(count):
+            start = time.monotonic()
+            try:
+                client.put("beside%d" % i, b"v")
+                done += 1
+            except kvring.KvringError:
+                pass
+            self.assertLess(time.monotonic() - start, 5 + 2)
+        return done
+
+    def memory_is_bounded(self):
+        peak = peak_mb(self.node)
+        if not is_instrumented(self.node):
+            self.assertLess(peak, self.REQUEST_MB + self.BASE_MB)
+
+    def test_half_sent_messages(self):
+        for port, size in ((self.node.base + 1, 60 << 20), (self.node.base, 16 << 20)):
+            for _ in range(12):
+                self.say(port, struct.pack(">QI", size + 4, 0x80000001) + bytes(size * 3 // 4))
+        self.assertGreater(self.puts_are_answered(20), 0)
+        self.memory_is_bounded()
+        # A large message has its turn although those before it never end: they make no haste while it waits.
+        self.assertEqual(self.cluster.client(self.node, timeout=60).put("large", bytes(1 << 20), w=3).synced, 3)
+
+    def test_unread_answers_and_a_stop(self):
+        self.cluster.client(self.node).put("large", bytes(8 << 20))
+        body = m.Request(protocol_version=1, method="kvring.v1.Kv/Get", body=m.GetRequest(key=b"large").SerializeToString())
+        body = body.SerializeToString()
+        for _ in range(20):
+            self.say(self.node.base, b"".join(struct.pack(">QI", len(body) + 4, 0x80000000 | i) + body for i in range(200)))
+        self.puts_are_answered(5)
+        self.memory_is_bounded()
+        wait_for(lambda: self.puts_are_answered(1) == 1, "puts are not done any more")
+        for _ in range(100):  # half a head
+            self.say(self.node.base, b"\0\0\0")
+        self.node.process.terminate()
+        self.assertEqual(self.node.process.wait(60), 0)
 
 
 class OperatorTest(unittest.TestCase):

@@ -350,8 +350,8 @@ static void test_half_sent_messages_take_bounded_memory(void **state)
 	(void)state;
 	enum { HALVES = 25 };
 	int fds[HALVES];
-	struct rpc_server *server =
-		serve_with((struct rpc_server_options){.message_max = 64 << 20, .arriving_max = 128 << 20});
+	struct rpc_budget *budget = rpc_budget_create(4 * (128 << 20)); /* a quarter is for what arrives */
+	struct rpc_server *server = serve_with((struct rpc_server_options){.message_max = 64 << 20, .budget = budget});
 	size_t before = resident_bytes();
 	for (unsigned i = 0; i < HALVES; i++) {
 		fds[i] = peer_connect(rpc_server_port(server));
@@ -364,7 +364,9 @@ static void test_half_sent_messages_take_bounded_memory(void **state)
 	for (unsigned i = 0; i < HALVES; i++)
 		close(fds[i]);
 	assert_true(EVENTUALLY(connections(server) == 0));
+	assert_true(EVENTUALLY(atomic_load(&budget->used) == 0));
 	rpc_server_close(&server);
+	rpc_budget_unref(budget);
 }
 
 int main(void)

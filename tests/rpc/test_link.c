@@ -663,7 +663,7 @@ static void test_a_client_that_does_not_read_leaves_no_room(void **state)
 	(void)state;
 	struct desk desk = {.arrived = LATCH_INIT, .lock = PTHREAD_MUTEX_INITIALIZER};
 	struct rpc_server_options options = desk_options(&desk, "127.0.0.1:0");
-	options.unread_max = 4 * SILENT_ANSWER_SIZE;
+	struct rpc_budget *budget = options.budget = rpc_budget_create(4 * 8 * SILENT_ANSWER_SIZE);
 	assert_int_equal(rpc_server_open(&options, &desk.server, NULL), 0);
 	char address[32], *text = malloc(SILENT_ANSWER_SIZE);
 	memset(text, 'x', SILENT_ANSWER_SIZE);
@@ -672,27 +672,31 @@ static void test_a_client_that_does_not_read_leaves_no_room(void **state)
 	unsigned answered = 0;
 	for (unsigned i = 0; i < SILENT_REQUESTS; i++) {
 		struct rpc_call *call = desk_take(&desk, i);
-		if (rpc_call_has_room(call)) {
+		if (rpc_call_has_room(call, SILENT_ANSWER_SIZE)) {
 			rpc_call_reply(call, make_response((struct rpc_slice){(uint8_t *)text, SILENT_ANSWER_SIZE}));
 			answered++;
 		} else {
 			rpc_call_refuse(call, 8, 0, "no room");
 		}
 	}
-	/* What the sockets' buffers take, and four more: not all. */
+	/* What the sockets' buffers take, and half of the part for answers, which is eight: not all. */
 	assert_in_range(answered, 4, SILENT_REQUESTS - 1);
+	assert_true(atomic_load(&budget->unsent) <= 5 * SILENT_ANSWER_SIZE);
 	struct caller caller;
 	struct request request;
 	caller_open_connected(&caller, address, 1);
 	request_start_ok(&request, caller.link, "m");
 	struct rpc_call *call = desk_take(&desk, SILENT_REQUESTS);
-	assert_true(rpc_call_has_room(call));
+	assert_true(rpc_call_has_room(call, 2 * SILENT_ANSWER_SIZE)); /* another client has its share */
 	answer(call);
 	request_expect_answer(&request, "m");
 	close(silent);
 	free(text);
 	rpc_link_close(&caller.link);
 	rpc_server_close(&desk.server);
+	for (uint64_t until = rpc_now_us() + 10 * 1000 * 1000; atomic_load(&budget->used) > 0;)
+		assert_true(rpc_now_us() < until);
+	rpc_budget_unref(budget);
 }
 
 static void test_an_address_in_use_is_named(void **state)
