@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The identity file, DIR/node: five lines of text.
+/* The identity file, DIR/node: five or six lines of text.
  *
  *     kvring node 1                 what it is, and the format
  *     id 0123456789abcdef           node id
  *     cluster 0123456789abcdef      cluster id, zeros for none
  *     starts 12                     how often a process has opened the directory
+ *     receiving                     only when the directory went back in time: other nodes remembered a later start
  *     checksum 0123456789abcdef     XXH3-64 of the lines above
  *
- * DIR/ring is the ring document as ring_document_encode makes it, with a checksum of its own.
+ * DIR/ring is the ring document as ring_document_encode makes it, and DIR/members what gossip_starts.c makes; each has a
+ * checksum of its own.
  */
 #include "node/data_dir.h"
 
@@ -21,14 +23,17 @@
 
 enum {
 	IDENTITY_SIZE_MAX = 256,             /* bytes */
+	MEMBERS_SIZE_MAX = 1024 * 1024,      /* bytes; 1,024 members of at most 56 */
 	DOCUMENT_SIZE_MAX = 8 * 1024 * 1024, /* bytes; 65,536 partitions and 1,024 members need 2 MiB */
 };
 
 struct data_dir {
 	const struct fs *fs;
-	char *directory, *lock_path, *node_path, *ring_path, *engine_path;
+	char *directory, *lock_path, *node_path, *ring_path, *members_path, *engine_path;
 	struct fs_file *lock;
 	uint64_t node_id, cluster_id, starts;
+	uint64_t boot; /* of starts, the last one that is on disk */
+	bool receiving;
 };
 
 __attribute__((format(printf, 3, 4))) static int fail(struct rpc_error *error_out, int status, const char *format, ...)
@@ -74,37 +79,55 @@ static int fail_reading(const char *path, int status, size_t size_max, struct rp
 
 /* ---- identity ----------------------------------------------------------------------------------------------- */
 
-static size_t render_identity(const struct data_dir *data_dir, uint64_t cluster_id, uint64_t starts,
-			      char text[IDENTITY_SIZE_MAX])
-{
-	size_t size = (size_t)snprintf(text, IDENTITY_SIZE_MAX,
-				       "kvring node 1\nid %016" PRIx64 "\ncluster %016" PRIx64 "\nstarts %" PRIu64 "\n",
-				       data_dir->node_id, cluster_id, starts);
+struct identity_text {
+	char text[IDENTITY_SIZE_MAX];
+	size_t size;
+};
 
-	size += (size_t)snprintf(text + size, IDENTITY_SIZE_MAX - size, "checksum %016" PRIx64 "\n",
-				 (uint64_t)XXH3_64bits(text, size));
-	return size;
+static struct identity_text render_identity(uint64_t node_id, uint64_t cluster_id, uint64_t starts, bool receiving)
+{
+	struct identity_text out;
+
+	out.size = (size_t)snprintf(out.text, IDENTITY_SIZE_MAX,
+				    "kvring node 1\nid %016" PRIx64 "\ncluster %016" PRIx64 "\nstarts %" PRIu64 "\n%s",
+				    node_id, cluster_id, starts, receiving ? "receiving\n" : "");
+	out.size += (size_t)snprintf(out.text + out.size, IDENTITY_SIZE_MAX - out.size, "checksum %016" PRIx64 "\n",
+				     (uint64_t)XXH3_64bits(out.text, out.size));
+	return out;
 }
 
-static int store_identity(const struct data_dir *data_dir, uint64_t cluster_id, uint64_t starts,
+static int store_identity(struct data_dir *data_dir, uint64_t cluster_id, uint64_t starts, bool receiving,
 			  struct rpc_error *error_out)
 {
-	char text[IDENTITY_SIZE_MAX];
-	size_t size = render_identity(data_dir, cluster_id, starts, text);
+	struct identity_text identity = render_identity(data_dir->node_id, cluster_id, starts, receiving);
+	int status = replace_file(data_dir, data_dir->node_path,
+				  (struct rpc_slice){(uint8_t *)identity.text, identity.size}, error_out);
 
-	return replace_file(data_dir, data_dir->node_path, (struct rpc_slice){(uint8_t *)text, size}, error_out);
+	if (status)
+		return status;
+	data_dir->cluster_id = cluster_id;
+	data_dir->starts = data_dir->boot = starts;
+	data_dir->receiving = receiving;
+	return 0;
+}
+
+static bool is_rendered(const struct data_dir *data_dir, bool receiving, const char *text)
+{
+	struct identity_text again =
+		render_identity(data_dir->node_id, data_dir->cluster_id, data_dir->starts, receiving);
+
+	return strcmp(again.text, text) == 0;
 }
 
 static int parse_identity(struct data_dir *data_dir, const char *text, struct rpc_error *error_out)
 {
-	char again[IDENTITY_SIZE_MAX];
 	unsigned format = 0;
 	int fields = sscanf(text, "kvring node %u\nid %16" SCNx64 "\ncluster %16" SCNx64 "\nstarts %" SCNu64 "\n",
 			    &format, &data_dir->node_id, &data_dir->cluster_id, &data_dir->starts);
 
-	if (fields == 4) /* what was read must write the same bytes, checksum included */
-		render_identity(data_dir, data_dir->cluster_id, data_dir->starts, again);
-	if (fields == 4 && data_dir->node_id != 0 && strcmp(again, text) == 0)
+	/* what was read must write the same bytes, checksum included */
+	data_dir->receiving = fields == 4 && is_rendered(data_dir, true, text);
+	if (fields == 4 && data_dir->node_id != 0 && (data_dir->receiving || is_rendered(data_dir, false, text)))
 		return 0;
 	return fail(error_out, -EBADMSG,
 		    "%s: damaged, or written by a newer kvnode: restore the file, or empty the directory to start a "
@@ -158,8 +181,8 @@ static int count_start(struct data_dir *data_dir, bool is_new, struct rpc_error 
 {
 	int status;
 
-	data_dir->starts++;
-	status = store_identity(data_dir, data_dir->cluster_id, data_dir->starts, error_out);
+	data_dir->boot = data_dir->starts++;
+	status = store_identity(data_dir, data_dir->cluster_id, data_dir->starts, data_dir->receiving, error_out);
 	return status && (is_new || !fs_is_passing(status)) ? status : 0;
 }
 
@@ -240,9 +263,10 @@ int data_dir_open(const struct fs *fs, const char *directory, uint64_t new_node_
 	data_dir->lock_path = join(directory, "lock");
 	data_dir->node_path = join(directory, "node");
 	data_dir->ring_path = join(directory, "ring");
+	data_dir->members_path = join(directory, "members");
 	data_dir->engine_path = join(directory, "engine");
 	if (!data_dir->directory || !data_dir->lock_path || !data_dir->node_path || !data_dir->ring_path ||
-	    !data_dir->engine_path)
+	    !data_dir->members_path || !data_dir->engine_path)
 		status = -ENOMEM;
 	else
 		status = make_directory(data_dir, error_out);
@@ -269,6 +293,7 @@ void data_dir_close(struct data_dir **data_dir_in)
 	free(data_dir->lock_path);
 	free(data_dir->node_path);
 	free(data_dir->ring_path);
+	free(data_dir->members_path);
 	free(data_dir->engine_path);
 	free(data_dir);
 }
@@ -288,6 +313,21 @@ uint64_t data_dir_incarnation(const struct data_dir *data_dir)
 	return data_dir->starts;
 }
 
+uint64_t data_dir_boot(const struct data_dir *data_dir)
+{
+	return data_dir->boot;
+}
+
+bool data_dir_is_receiving(const struct data_dir *data_dir)
+{
+	return data_dir->receiving;
+}
+
+const char *data_dir_members_path(const struct data_dir *data_dir)
+{
+	return data_dir->members_path;
+}
+
 const char *data_dir_engine_directory(const struct data_dir *data_dir)
 {
 	return data_dir->engine_path;
@@ -300,8 +340,6 @@ const char *data_dir_ring_path(const struct data_dir *data_dir)
 
 int data_dir_set_cluster(struct data_dir *data_dir, uint64_t cluster_id, struct rpc_error *error_out)
 {
-	int status;
-
 	if (cluster_id == data_dir->cluster_id)
 		return 0;
 	if (data_dir->cluster_id != 0 || cluster_id == 0)
@@ -309,10 +347,23 @@ int data_dir_set_cluster(struct data_dir *data_dir, uint64_t cluster_id, struct 
 			    "%s: belongs to cluster %016" PRIx64 ", not %016" PRIx64
 			    ": give the node a directory of its own",
 			    data_dir->directory, data_dir->cluster_id, cluster_id);
-	status = store_identity(data_dir, cluster_id, data_dir->starts, error_out);
-	if (!status)
-		data_dir->cluster_id = cluster_id;
-	return status;
+	return store_identity(data_dir, cluster_id, data_dir->starts, data_dir->receiving, error_out);
+}
+
+int data_dir_set_receiving(struct data_dir *data_dir, uint64_t boot, struct rpc_error *error_out)
+{
+	uint64_t starts = boot > data_dir->starts ? boot : data_dir->starts;
+
+	if (data_dir->receiving && starts == data_dir->boot)
+		return 0;
+	return store_identity(data_dir, data_dir->cluster_id, starts, true, error_out);
+}
+
+int data_dir_accept_restored(struct data_dir *data_dir, struct rpc_error *error_out)
+{
+	if (!data_dir->receiving)
+		return 0;
+	return store_identity(data_dir, data_dir->cluster_id, data_dir->starts, false, error_out);
 }
 
 int data_dir_ring_store(struct data_dir *data_dir, struct rpc_slice document, struct rpc_error *error_out)
@@ -327,4 +378,18 @@ int data_dir_ring_load(struct data_dir *data_dir, uint8_t **bytes_out, size_t *s
 	if (status == -ENOENT)
 		return 0;
 	return status ? fail_reading(data_dir->ring_path, status, DOCUMENT_SIZE_MAX, error_out) : 1;
+}
+
+int data_dir_members_store(struct data_dir *data_dir, struct rpc_slice bytes, struct rpc_error *error_out)
+{
+	return replace_file(data_dir, data_dir->members_path, bytes, error_out);
+}
+
+int data_dir_members_load(struct data_dir *data_dir, uint8_t **bytes_out, size_t *size_out, struct rpc_error *error_out)
+{
+	int status = fs_read_file(data_dir->fs, data_dir->members_path, MEMBERS_SIZE_MAX, bytes_out, size_out);
+
+	if (status == -ENOENT)
+		return 0;
+	return status ? fail_reading(data_dir->members_path, status, MEMBERS_SIZE_MAX, error_out) : 1;
 }

@@ -150,7 +150,10 @@ static int open_all(struct node *self, const struct node_options *options, struc
 	if (error < 0)
 		return error;
 	self->id = data_dir_node_id(self->data_dir);
-	error = open_engine(self, options, error_out);
+	if (options->accept_restored)
+		error = data_dir_accept_restored(self->data_dir, error_out);
+	if (error == 0)
+		error = open_engine(self, options, error_out);
 	if (error == 0)
 		error = ring_table_create(self->id, &self->ring);
 	if (error == 0)

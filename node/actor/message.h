@@ -86,10 +86,10 @@ struct message {
 	struct message *next;      /* the owner's: lists of effects, of waiting answers */
 	enum message_type type;
 	struct address from, to;
-	uint64_t correlation; /* chosen by who asks, returned in the answer */
-	uint64_t deadline_us; /* on the receiver's clock; expired questions are dropped */
-	uint64_t epoch;       /* of the ring the sender used */
-	struct rpc_slice key; /* engine key (key.h) that a question to a replica is about; empty for all others */
+	uint64_t correlation;       /* chosen by who asks, returned in the answer */
+	uint64_t deadline_us;       /* on the receiver's clock; expired questions are dropped */
+	uint64_t epoch;             /* of the ring the sender used */
+	struct rpc_slice key;       /* engine key (key.h) that a question to a replica is about; empty for all others */
 	enum replica_status status; /* of a replica's answer */
 	void *call; /* the driver's: where an answer goes that leaves this node; copied from question to answer */
 	uint32_t call_index;

@@ -89,6 +89,7 @@ struct coordinated_body {
 struct fetched_body {
 	struct rpc_slice object; /* empty when digest_only was asked, or absent */
 	uint64_t digest;
+	bool receiving; /* the replica's disk may have gone back in time: no read counts the answer */
 };
 
 #endif

@@ -10,7 +10,9 @@
  * Errors      Each operation of a client request gets one result: DONE, ABSENT, IN_DOUBT or REFUSED (house rule 3).
  * Invariants  C1 DONE for a put means w distinct replicas answered REPLICA_OK after their sync.
  *             C2 REFUSED for a put means no replica was asked, or none that was asked can have written.
- *             C3 A get's answer covers every object that r distinct replicas held.
+ *             C3 A get's answer covers every object that r distinct owners held whose disk is not known to have gone back in time
+ *             (they are not receiving), or that all N owners held. A receiving owner's object is merged and it is repaired,
+ *             but neither that object nor its ABSENT makes up r: what it had acknowledged with others it may lack.
  *             C4 An operation ends at its deadline at the latest.
  *             C5 A put is not begun while fewer than w of its owners can be reached, as far as this node knows.
  */

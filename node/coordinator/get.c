@@ -276,7 +276,7 @@ static void answer_object(struct coordinator *self, struct operation *operation,
 static void answer_failed(struct coordinator *self, struct operation *operation, uint32_t code, struct effects *out)
 {
 	const char *text = arena_printf(out->arena, "%u of %u replicas answered (%s): retry, or read with a smaller r",
-					operation_count_asks(operation, ASK_OK), operation->needed,
+					operation_acks(operation), operation->needed,
 					operation_failures(self, operation, code, out));
 	operation_fail(self, operation, OUTCOME_REFUSED, code, text, out);
 }
@@ -289,20 +289,39 @@ static void wake_after(struct coordinator *self, struct operation *operation, ui
 			due_us < operation->deadline_us ? due_us : operation->deadline_us);
 }
 
+/* Owners of which something holds. */
+struct tally {
+	uint32_t all, counted; /* counted: those that are not receiving */
+};
+
+static void count_position(struct tally *tally, const struct position *position, bool holds)
+{
+	tally->all += holds;
+	tally->counted += holds && (position->ask != ASK_OK || !position->receiving);
+}
+
+/* C3. */
+static bool is_enough(const struct operation *operation, const struct tally *tally)
+{
+	return tally->counted >= operation->needed || tally->all == operation->position_count;
+}
+
 static void answer_if_ready(struct coordinator *self, struct operation *operation, bool wait_for_repairs,
 			    const struct event *event, struct effects *out)
 {
-	uint32_t known = 0, current = 0;
+	struct tally known = {0}, current = {0}, open = {0};
 	for (uint32_t i = 0; i < operation->position_count; i++) {
-		known += is_known(&operation->positions[i]);
-		current += is_current(operation, &operation->positions[i]);
+		const struct position *position = &operation->positions[i];
+		count_position(&known, position, is_known(position));
+		count_position(&current, position, is_current(operation, position));
+		count_position(&open, position, position->ask == ASK_OK || position->ask == ASK_SENT);
 	}
-	if (known < operation->needed) {
-		uint32_t open = operation_count_asks(operation, ASK_OK) + operation_count_asks(operation, ASK_SENT);
-		if (open < operation->needed)
+	if (!is_enough(operation, &known)) {
+		if (!is_enough(operation, &open))
 			answer_failed(self, operation, RPC_CODE_UNAVAILABLE, out);
-	} else if (current >= operation->needed || !wait_for_repairs || count_repairs(operation, ASK_SENT) == 0) {
-		answer_object(self, operation, event, known, out);
+	} else if (is_enough(operation, &current) || !wait_for_repairs || count_repairs(operation, ASK_SENT) == 0) {
+		answer_object(self, operation, event, known.counted >= operation->needed ? known.counted : known.all,
+			      out);
 	} else if (operation->state == OPERATION_FETCHING) {
 		operation_move(operation, OPERATION_REPAIRING);
 		wake_after(self, operation, event->now_us, REPAIR_WAIT_US);
@@ -382,6 +401,7 @@ static void on_fetched(struct coordinator *self, struct operation *operation, st
 	position->failure = status;
 	position->ask = status == REPLICA_OK || status == REPLICA_ABSENT ? ASK_OK : ASK_FAILED;
 	position->digest = status == REPLICA_OK ? answer->fetched.digest : 0;
+	position->receiving = answer->fetched.receiving;
 	if (status == REPLICA_OK && has_bytes) {
 		bool first = !operation->has_object;
 		int error = first ? take_first(operation, answer, out) : merge_in(self, operation, answer, out);

@@ -137,7 +137,9 @@ uint32_t operation_count_asks(const struct operation *operation, enum ask_state 
 
 uint32_t operation_acks(const struct operation *operation)
 {
-	uint32_t own = operation_count_asks(operation, ASK_OK);
+	uint32_t own = 0;
+	for (uint32_t i = 0; i < operation->position_count; i++)
+		own += operation->positions[i].ask == ASK_OK && !operation->positions[i].receiving;
 	return own > operation->forward_acks ? own : operation->forward_acks;
 }
 
@@ -191,12 +193,14 @@ const char *operation_failures(struct coordinator *self, const struct operation 
 	const struct ring_view *view = ring_view_acquire(self->options.ring);
 	for (uint32_t i = 0; i < operation->position_count; i++) {
 		const struct position *position = &operation->positions[i];
-		if (position->ask != ASK_FAILED && position->ask != ASK_SENT)
+		bool receiving = position->ask == ASK_OK && position->receiving;
+		if (position->ask != ASK_FAILED && position->ask != ASK_SENT && !receiving)
 			continue;
 		int member = view->document ? ring_member_find(view->document, position->node_id) : -1;
 		const char *name = member < 0 ? "?" : ring_member(view->document, (uint32_t)member)->name;
-		const char *more = arena_printf(out->arena, "%s%s%s: %s", text ? text : "", text ? ", " : "", name,
-						failure_text(position, code));
+		const char *more =
+			arena_printf(out->arena, "%s%s%s: %s", text ? text : "", text ? ", " : "", name,
+				     receiving ? "receiving, its answer does not count" : failure_text(position, code));
 		text = more ? more : text;
 	}
 	ring_view_release(self->options.ring, view);

@@ -55,9 +55,10 @@ struct position {
 	enum replica_status failure;
 	/* get only */
 	bool object_asked;
-	bool merged;            /* what it holds is part of the operation's object */
-	enum ask_state repair;  /* at most one under way: its answer says what the owner has now */
-	uint64_t digest;        /* of what it holds, 0 absent; valid when ask is ASK_OK */
+	bool merged;           /* what it holds is part of the operation's object */
+	enum ask_state repair; /* at most one under way: its answer says what the owner has now */
+	bool receiving;  /* its disk may have gone back in time: it counts toward no r (C3); valid when ask is ASK_OK */
+	uint64_t digest; /* of what it holds, 0 absent; valid when ask is ASK_OK */
 	uint64_t repair_digest; /* of what it was sent */
 };
 
@@ -127,7 +128,7 @@ struct message *operation_question(struct coordinator *, struct operation *, con
 				   struct effects *);
 struct position *operation_position(struct operation *, uint64_t node_id);
 uint32_t operation_count_asks(const struct operation *, enum ask_state);
-/* Acknowledgements known of, here or by an owner that it was forwarded to. */
+/* Acknowledgements known of, here or by an owner that it was forwarded to; of a get, answers that count toward r. */
 uint32_t operation_acks(const struct operation *);
 
 /* Hands the result to whoever asked; once. The operation lives on until operation_finish. */

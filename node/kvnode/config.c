@@ -145,7 +145,7 @@ void config_print(const struct node_config *config, FILE *file)
 
 /* ---- the arguments --------------------------------------------------------------------------------------------- */
 
-enum { KEY_CONFIG = 0x100, KEY_PRINT, KEY_CHECK, KEY_SETTINGS };
+enum { KEY_CONFIG = 0x100, KEY_PRINT, KEY_CHECK, KEY_ACCEPT, KEY_SETTINGS };
 
 struct flag {
 	const struct setting *setting;
@@ -156,7 +156,7 @@ enum { FLAGS_MAX = SETTING_COUNT + CONFIG_SEEDS_MAX };
 
 struct arguments {
 	const char *path;
-	bool print, check;
+	bool print, check, accept_restored;
 	struct flag flags[FLAGS_MAX]; /* kept until the file has been read */
 	uint32_t flag_count;
 	struct config_error *error;
@@ -205,6 +205,9 @@ static error_t take_argument(int key, char *value, struct argp_state *state)
 	case KEY_CHECK:
 		arguments->check = true;
 		return 0;
+	case KEY_ACCEPT:
+		arguments->accept_restored = true;
+		return 0;
 	case ARGP_KEY_ARG:
 		refuse_argument(arguments, "'%.100s' is no flag; kvnode takes flags only, see --help", value);
 		return 0;
@@ -240,6 +243,14 @@ static void make_argp_options(struct argp_option *rows, char help[][HELP_MAX])
 	*rows++ = (struct argp_option){
 		"print-config", KEY_PRINT, NULL, 0, "print the configuration as a file, and exit", group};
 	*rows++ = (struct argp_option){"check-config", KEY_CHECK, NULL, 0, "check the configuration, and exit", group};
+	*rows++ = (struct argp_option){
+		"accept-restored",
+		KEY_ACCEPT,
+		NULL,
+		0,
+		"this data directory went back in time, and what it lacked has been brought back by reads "
+		"of every key at r=N: reads count this node again. Not for good: give it for one start",
+		group};
 	for (int i = 0; i < SETTING_COUNT; i++) {
 		const struct setting *setting = &settings[i];
 
@@ -256,7 +267,7 @@ static void make_argp_options(struct argp_option *rows, char help[][HELP_MAX])
 
 static int parse_arguments(int argc, char **argv, struct arguments *arguments)
 {
-	static struct argp_option rows[3 + 2 * SETTING_COUNT + 1];
+	static struct argp_option rows[4 + 2 * SETTING_COUNT + 1];
 	static char help[2 * SETTING_COUNT][HELP_MAX];
 	const struct argp argp = {
 		.options = rows,
@@ -301,6 +312,7 @@ static int configure(int argc, char **argv, struct arguments *arguments, struct 
 		rc = config_file_load(out, arguments->path, arguments->error);
 	if (!rc)
 		rc = apply_flags(out, arguments, arguments->error);
+	out->accept_restored = arguments->accept_restored;
 	return rc ? rc : finish(out, arguments->path, arguments->error);
 }
 

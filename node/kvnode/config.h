@@ -64,6 +64,8 @@ struct node_config {
 	/* [log] */
 	enum log_level log_level;
 
+	bool accept_restored; /* a flag alone: it is for one start */
+
 	/* derived: advertise with the port of each listener */
 	char client_address[CONFIG_ADDRESS_MAX];
 	char peer_address[CONFIG_ADDRESS_MAX];

@@ -44,8 +44,7 @@ static void notice_twin(struct gossip *self, const struct gossip_row *row)
 	if (row->life != self->twin.life) {
 		self->twin.life = row->life;
 		self->twin.rises = 0;
-		if (row->boot >= self->self.boot) /* others remember a start that this directory does not know */
-			gossip_refuse(self, &self->counters.went_back, NOTE_WENT_BACK);
+		(void)gossip_hear_start(self, row->boot, row->life);
 	} else if (!gossip_row_newer(row, &last)) {
 		return;
 	}
@@ -238,6 +237,22 @@ static void send(struct gossip *self, enum message_type type, uint64_t node_id, 
 	effects_send(out, message);
 }
 
+/* Asks a few members which start of this node they keep; they learn this one by it. */
+static void ask_for_proof(struct gossip *self, uint64_t now_us, struct effects *out)
+{
+	uint64_t ids[GOSSIP_ASK_MAX];
+	uint32_t count = self->displaced ? 0 : gossip_to_ask(self, ids);
+
+	for (uint32_t i = 0; i < count; i++) {
+		struct gossip_rows *gossip = make_rows(self, 1, out);
+
+		if (!gossip)
+			return; /* out of memory: the next round asks again */
+		gossip->rows[gossip->row_count++] = self->self;
+		send(self, MESSAGE_GOSSIP, ids[i], 0, gossip, now_us, out);
+	}
+}
+
 static void exchange_with(struct gossip *self, uint64_t node_id, uint16_t index, bool with_document, uint64_t now_us,
 			  struct effects *out)
 {
@@ -350,6 +365,7 @@ static struct gossip_rows *rows_for(struct gossip *self, const struct gossip_row
 
 	if (!answer || gossip_is_foreign(self, gossip->cluster_id))
 		return answer; /* another cluster gets to know whose node this is, and nothing else */
+	gossip_answer_start(self, gossip, answer);
 	if (!self->displaced)
 		answer->rows[answer->row_count++] = self->self;
 	for (uint32_t i = 0; i < self->table.count; i++)
@@ -383,6 +399,8 @@ static void on_gossip(struct gossip *self, const struct message *message, uint64
 		gossip_refuse(self, &self->counters.foreign, NOTE_FOREIGN);
 	} else {
 		hear_rows(self, gossip, now_us, out);
+		if (message->type == MESSAGE_GOSSIPED)
+			gossip_hear_kept(self, gossip);
 		gossip_receive_document(self, gossip->document, now_us);
 		pull_document(self, gossip, now_us, out);
 	}
@@ -500,6 +518,8 @@ static void run_round(struct gossip *self, uint64_t now_us, struct effects *out)
 	draw_bus_links(self, round % REDRAW_ROUNDS == REDRAW_ROUNDS - 1);
 	send(self, MESSAGE_BUS, 0, 0, all_rows(self, BUS_ROWS_MAX, out), now_us, out);
 	push_document(self, PUSH_MAX, now_us, out);
+	if (!self->proven || round % EXCHANGE_ROUNDS == 0)
+		ask_for_proof(self, now_us, out);
 	if (round % EXCHANGE_ROUNDS == 0 || !self->document)
 		exchange(self, now_us, out);
 	gossip_publish(self, now_us);
@@ -571,7 +591,10 @@ int gossip_create(const struct gossip_options *options, struct gossip **out, str
 		return -ENOMEM;
 	self->self = options->self;
 	self->self.heartbeat = 0;
-	self->self.boot = options->self.incarnation;
+	self->self.boot = data_dir_boot(options->data_dir);
+	if (self->self.boot != options->self.incarnation)
+		self->self.boot = 0; /* a number that is not on disk may be taken again */
+	self->self.receiving = data_dir_is_receiving(options->data_dir);
 	self->self.cluster_id = data_dir_cluster_id(options->data_dir);
 	self->self.epoch = self->self.ring_hash = 0;
 	self->is_told_joined = self->self.cluster_id != 0;
@@ -585,6 +608,8 @@ int gossip_create(const struct gossip_options *options, struct gossip **out, str
 	prng_seed(&self->prng, options->seed);
 	self->self.life = prng_next(&self->prng) | 1;
 	status = gossip_load_document(self, error_out);
+	if (!status)
+		status = gossip_load_starts(self, error_out);
 	if (status)
 		gossip_destroy(&self);
 	*out = self;

@@ -13,6 +13,9 @@
  * Invariants  G1 A document is on stable storage before it is published.
  *             G2 Epochs only rise.
  *             G3 Rows are ordered by (incarnation, heartbeat); an older one never replaces a newer one.
+ *             G7 A start of a member is on this node's disk before this node says so to that member.
+ *             G8 This node is proven when, counting itself, a majority of the members keep its start and none of them has told it
+ *             of a later one, or of the same one by another process.
  */
 #ifndef KVRING_NODE_GOSSIP_H
 #define KVRING_NODE_GOSSIP_H
@@ -25,7 +28,8 @@ struct gossip;
 /* What a node says of itself, or what another has heard of it. MemberRow of peer.proto. */
 struct gossip_row {
 	uint64_t node_id, incarnation, heartbeat;
-	uint64_t boot, life; /* number of this start; random, of this process */
+	uint64_t boot, life; /* number of this start, 0 when it is not on disk; random, of this process */
+	bool receiving;      /* its directory went back in time, and nobody has accepted that yet */
 	uint64_t cluster_id, epoch, ring_hash;
 	char name[RING_NAME_MAX];
 	char client_address[RING_ADDRESS_MAX], peer_address[RING_ADDRESS_MAX], bus_address[RING_ADDRESS_MAX];
@@ -42,6 +46,8 @@ struct gossip_rows {
 	struct gossip_row *rows;
 	uint32_t row_count;
 	struct rpc_slice document; /* encoded ring document, or empty */
+	/* GOSSIPED: the latest start of the asker that the answering node keeps on disk; life 0: it keeps none */
+	uint64_t kept_boot, kept_life;
 };
 
 struct gossip_options {
@@ -77,6 +83,7 @@ struct gossip_counters {
 	_Atomic uint64_t impostors; /* rows of this node's id that it never sent: a copied or restored directory */
 	_Atomic uint64_t forgotten; /* nodes that are no members and were silent for long */
 	_Atomic uint64_t went_back; /* starts of this node that others remember and its directory does not know */
+	_Atomic uint64_t unkept;    /* starts of members that could not be kept on disk */
 	_Atomic uint64_t displaced; /* 1: this node stopped serving for another process of its id */
 	_Atomic uint64_t overflows; /* rows past RING_MEMBERS_MAX */
 	_Atomic uint64_t store_errors; /* documents not installed because the disk failed */

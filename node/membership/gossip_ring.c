@@ -23,6 +23,7 @@ static void fill_status(const struct gossip_row *row, uint64_t heard_us, enum ri
 		.figures = row->figures,
 		.started_ms = row->started_ms,
 		.shard_count = row->shard_count,
+		.receiving = row->receiving,
 	};
 	memcpy(out->version, row->version, sizeof(out->version));
 	memcpy(out->client_address, row->client_address, sizeof(out->client_address));
@@ -34,6 +35,7 @@ void gossip_publish(struct gossip *self, uint64_t now_us)
 {
 	if (!self->document)
 		return;
+	gossip_prove(self);
 	for (uint32_t i = 0; i < ring_member_count(self->document); i++) {
 		uint64_t id = ring_member(self->document, i)->id;
 		int index = gossip_table_find(&self->table, id);
@@ -41,6 +43,7 @@ void gossip_publish(struct gossip *self, uint64_t now_us)
 		if (id == self->self.node_id) {
 			fill_status(&self->self, now_us, RING_UP, &self->status[i]);
 			self->status[i].displaced = self->displaced;
+			self->status[i].unproven = self->self.receiving || !self->proven;
 		} else if (index >= 0)
 			fill_status(&self->table.rows[index],
 				    self->table.peers[index].heard ? self->table.peers[index].heard_us : 0,

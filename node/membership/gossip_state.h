@@ -6,7 +6,10 @@
 #include <stdatomic.h>
 #include "node/membership/gossip_table.h"
 
-enum { GOSSIP_BUS_LINKS = 5 }; /* k of ALGORITHMS.md, Membership */
+enum {
+	GOSSIP_BUS_LINKS = 5, /* k of ALGORITHMS.md, Membership */
+	GOSSIP_ASK_MAX = 8,   /* members asked in a round which start they keep */
+};
 
 struct gossip {
 	struct gossip_row self;
@@ -38,6 +41,7 @@ struct gossip {
 		uint32_t rises; /* rounds in which it did: only what lives goes on rising */
 	} twin;
 	bool displaced;
+	bool proven; /* G8 */
 
 	/* what the next step's end makes effects of */
 	bool contacts_changed;
@@ -86,6 +90,21 @@ void gossip_publish(struct gossip *, uint64_t now_us);
 RPC_OK int gossip_load_document(struct gossip *, struct rpc_error *error_out);
 /* Installs encoded bytes that came in, if they are valid, wanted and newer. Size 0 is no document. */
 void gossip_receive_document(struct gossip *, struct rpc_slice, uint64_t now_us);
+
+/* ---- gossip_starts.c ---- */
+
+/* What the data directory keeps of the members. After the document. */
+RPC_OK int gossip_load_starts(struct gossip *, struct rpc_error *error_out);
+/* Keeps the asker's start, and puts into the answer which one is kept now (G7). */
+void gossip_answer_start(struct gossip *, const struct gossip_rows *question, struct gossip_rows *answer);
+/* Whether enough members keep this start (G8). */
+void gossip_prove(struct gossip *);
+/* What the answering node keeps of this one. */
+void gossip_hear_kept(struct gossip *, const struct gossip_rows *answer);
+/* Somebody knows this start of this node. true: the directory does not, so this node is receiving from now on. */
+bool gossip_hear_start(struct gossip *, uint64_t boot, uint64_t life);
+/* Members to ask which start they keep: some that have not confirmed this one. */
+uint32_t gossip_to_ask(struct gossip *, uint64_t ids_out[GOSSIP_ASK_MAX]);
 
 struct gossip_verdict {
 	uint32_t code; /* Code of kv.proto */

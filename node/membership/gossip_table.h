@@ -19,7 +19,9 @@ struct gossip_peer {
 	enum ring_reachability reachability;
 	bool is_member;
 	bool heard;     /* by itself, or by a heartbeat that rose: a row that another node keeps says nothing */
-	bool forgotten; /* no member and silent for long: not passed on, not dialled, until it speaks */
+	bool confirmed; /* it keeps this node's start on its disk */
+	uint64_t kept_boot, kept_life; /* of a member: its latest start, as this node keeps it on disk; life 0: none */
+	bool forgotten;                /* no member and silent for long: not passed on, not dialled, until it speaks */
 };
 
 struct gossip_table {

@@ -87,11 +87,14 @@ static void say_refused(const struct told *told)
 		[NOTE_NAMESAKE] = "a node that is no member has the name or address of one; was its data directory "
 				  "lost? Restore it",
 		[NOTE_IMPOSTOR] = "another node goes by the id of this one; is its data directory a copy?",
-		[NOTE_WENT_BACK] = "other nodes remember a start of this node that its data directory does not know: "
-				   "the directory "
-				   "was restored from an older copy, or another process uses a copy of it. Writes "
-				   "acknowledged since may "
-				   "be missing here: to bring them back from the others, get every key at r=N",
+		[NOTE_WENT_BACK] =
+			"other nodes remember a start of this node that its data directory does not know: the "
+			"directory was "
+			"restored from an older copy, or another process uses a copy of it. Writes acknowledged since "
+			"may be "
+			"missing here, so reads do not count this node's answers. Get every key at r=N, which brings "
+			"back "
+			"what is missing (kvctl export --r), then start this node once with --accept-restored",
 		[NOTE_DISPLACED] =
 			"another process goes by this node's id and has the newer directory, or was there first: "
 			"this node no longer serves clients. Stop it for good if its directory is a copy; to "

@@ -194,6 +194,15 @@ static void on_store(struct replica *self, struct message *question, uint64_t no
 	message_free(question);
 }
 
+/* May this node's disk have gone back in time? Then what it lacks proves nothing. */
+static bool is_unproven(const struct replica *self)
+{
+	const struct ring_view *view = ring_view_acquire(self->options.ring);
+	bool unproven = view->document != NULL && view->self >= 0 && view->status[view->self].unproven;
+	ring_view_release(self->options.ring, view);
+	return unproven;
+}
+
 static void on_fetch(struct replica *self, struct message *question, struct effects *out)
 {
 	struct message *answer = message_answer(question, out->arena, MESSAGE_FETCHED);
@@ -205,6 +214,7 @@ static void on_fetch(struct replica *self, struct message *question, struct effe
 	struct engine_value pinned = {0};
 	int found = read_object(self, question->key, out->arena, &object, &pinned);
 	count(&self->counters.fetches, 1);
+	answer->fetched.receiving = is_unproven(self);
 	if (found > 0) {
 		answer->status = REPLICA_OK;
 		answer->fetched.digest = object_digest(&object);

@@ -157,6 +157,7 @@ static void pack_self(const struct source *source, Kvring__V1__NodeStatus *out)
 	out->uptime_ms = age(source->picture->now_ms, self->started_ms);
 	out->version = (char *)self->version;
 	out->shard_count = self->shard_count;
+	out->receiving = source->document && source->view->self >= 0 && source->view->status[source->view->self].receiving;
 	out->heard = out->linked = true;
 	if (source->document && source->view->self >= 0)
 		pack_addresses(ring_member(source->document, (uint32_t)source->view->self), self->client_address,
@@ -203,6 +204,7 @@ static void pack_member(const struct source *source, uint32_t index, Kvring__V1_
 	out->version = (char *)status->version;
 	out->cluster_id = ring_cluster_id(source->document);
 	out->shard_count = status->shard_count;
+	out->receiving = status->receiving;
 	out->heard = status->heard_us != 0;
 	out->linked = source->picture->linked[index];
 	out->last_seen_ms = age(source->picture->now_us, status->heard_us) / 1000;

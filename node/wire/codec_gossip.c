@@ -34,6 +34,7 @@ static void pack_row(const struct gossip_row *row, Kvring__V1__MemberRow *out)
 	out->version = (char *)row->version;
 	out->boot = row->boot;
 	out->life = row->life;
+	out->receiving = row->receiving;
 }
 
 static int pack_rows(const struct gossip_rows *gossip, struct arena *scratch, Kvring__V1__MemberRow ***rows_out)
@@ -73,6 +74,7 @@ static bool unpack_row(const Kvring__V1__MemberRow *row, struct gossip_row *out)
 		.shard_count = row->shard_count,
 		.boot = row->boot,
 		.life = row->life,
+		.receiving = row->receiving,
 		.started_ms = row->started_ms,
 	};
 	figures_unpack_row(row, &out->figures);
@@ -174,6 +176,8 @@ int codec_gossiped_encode(const struct message *answer, struct arena *scratch, P
 	body->cluster_id = gossip->cluster_id;
 	body->epoch = gossip->epoch;
 	body->document = (ProtobufCBinaryData){gossip->document.size, (uint8_t *)gossip->document.data};
+	body->kept_boot = gossip->kept_boot;
+	body->kept_life = gossip->kept_life;
 	body->n_rows = gossip->row_count;
 	*body_out = &body->base;
 	return pack_rows(gossip, scratch, &body->rows);
@@ -194,7 +198,9 @@ int codec_gossiped_decode(const struct message *question, const struct rpc_respo
 					      body->document,
 					      {.from = question->to.node_id, /* 0 when it was a seed */
 					       .cluster_id = body->cluster_id,
-					       .epoch = body->epoch}},
+					       .epoch = body->epoch,
+					       .kept_boot = body->kept_boot,
+					       .kept_life = body->kept_life}},
 			MESSAGE_GOSSIPED, arena, &answer, error_out);
 	if (status)
 		return status;

@@ -369,6 +369,7 @@ static int encode_fetched(struct message *const *answers, uint32_t count, const 
 			room -= answers[i]->fetched.object.size;
 			results[i].object = bytes_of(answers[i]->fetched.object);
 			results[i].digest = answers[i]->fetched.digest;
+			results[i].receiving = answers[i]->fetched.receiving;
 		}
 		body.results[i] = &results[i];
 	}
@@ -485,6 +486,7 @@ static int decode_fetched(struct answers *answers)
 		answer->status = status_of(body->results[i]->code);
 		answer->fetched.object = slice(body->results[i]->object);
 		answer->fetched.digest = body->results[i]->digest;
+		answer->fetched.receiving = body->results[i]->receiving;
 	}
 	return error;
 }

@@ -48,7 +48,7 @@ class RestoredDirectoryTest(unittest.TestCase):
             shutil.rmtree(node.data)
             shutil.copytree(node.data + ".copy", node.data)
             node.start()
-            wait_for(lambda: "restored from before" in node.log(), "it says that its directory went back")
+            wait_for(lambda: "restored from an older copy" in node.log(), "it says that its directory went back")
             cluster.wait_up()
             for i in range(20):  # blind: beside what is there
                 through.put("restored-%d" % i, b"third %d" % i, w=3)
@@ -59,6 +59,54 @@ class RestoredDirectoryTest(unittest.TestCase):
                         self.assertIn(b"third %d" % i, values, reader.name)
                         self.assertIn(b"second %d" % i, values, reader.name)
                         self.assertEqual(len(values), 2, values)
+
+
+class ReceivingTest(unittest.TestCase):
+    def test_reads_do_not_count_a_restored_node_until_it_is_accepted(self):
+        """What it had acknowledged with one other is lost to a read that asks the third."""
+        with Cluster(3) as cluster:
+            n1, n2, n3 = cluster.nodes
+            keys = ["w%d" % i for i in range(20)]
+            self.assertEqual(n3.stop(), 0, n3.log())
+            shutil.copytree(n3.data, n3.data + ".copy")
+            n3.start()
+            cluster.wait_up()
+            n1.kill()
+            client = cluster.client(n2, n3)
+            for key in keys:
+                client.put(key, b"v", w=2)
+            n3.stop()
+            shutil.rmtree(n3.data)
+            shutil.copytree(n3.data + ".copy", n3.data)
+            n2.kill()  # it alone has what was written
+            n1.start()
+            n3.start()
+            wait_for(lambda: "restored from an older copy" in n3.log(), "it hears that its directory went back")
+            with kvring.Client(n3.address, timeout=1) as one:
+                for key in keys[:3]:
+                    with self.assertRaises(kvring.KvringError):  # and not: no such key
+                        one.get(key, r=2)
+            n2.start()
+            cluster.wait_up()
+            for reader in cluster.nodes:
+                with kvring.Client(reader.address, timeout=20) as one:
+                    self.assertEqual([one.get(key, r=2).values for key in keys], [[b"v"]] * 20, reader.name)
+            wait_for(lambda: b"up, receiving" in cluster.kvctl("status", endpoints=n1.address)[0], "the others tell so")
+            self.assertIn(b"! n3: its data directory went back in time", cluster.kvctl("status", endpoints=n3.address)[0])
+            n3.stop()  # it does not forget
+            n3.start()
+            cluster.wait_up()
+            self.assertIn(b"up, receiving", cluster.kvctl("status", endpoints=n3.address)[0])
+            for key in keys:  # brings everything back
+                self.assertEqual(client.get(key, r=3).values, [b"v"])
+            n3.stop()
+            n3.arguments.append("--accept-restored")
+            n3.start()
+            cluster.wait_up()
+            self.assertNotIn(b"receiving", cluster.kvctl("status", endpoints=n3.address)[0])
+            n2.kill()
+            with kvring.Client(n3.address, timeout=20) as one:
+                self.assertEqual([one.get(key, r=2).values for key in keys], [[b"v"]] * 20)
 
 
 class CopyInUseTest(unittest.TestCase):
@@ -74,7 +122,7 @@ class CopyInUseTest(unittest.TestCase):
             node.start()
             cluster.wait_up()
             copy.start()  # the same start number; the other was there first
-            wait_for(lambda: "serves nobody any more" in copy.log(), "the copy stops")
+            wait_for(lambda: "no longer serves clients" in copy.log(), "the copy stops")
             with self.assertRaises(kvring.Unreachable) as caught:
                 cluster.client(copy, timeout=1).put("k", b"v")
             self.assertIn("another process goes by this node's id", str(caught.exception))

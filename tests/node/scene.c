@@ -349,11 +349,12 @@ void scene_stored(struct scene *scene, unsigned node, enum replica_status status
 	scene_message(scene, answer);
 }
 
-void scene_fetched(struct scene *scene, unsigned node, struct rpc_slice object)
+static void fetched(struct scene *scene, unsigned node, struct rpc_slice object, bool receiving)
 {
 	struct message *question = scene_question(scene, MESSAGE_FETCH, node);
 	struct message *answer = answer_to(question, MESSAGE_FETCHED);
 	answer->status = object.size ? REPLICA_OK : REPLICA_ABSENT;
+	answer->fetched.receiving = receiving;
 	if (object.size) {
 		struct object decoded;
 		assert_int_equal(object_decode(object, scene->arena, &decoded, NULL), 0);
@@ -363,6 +364,16 @@ void scene_fetched(struct scene *scene, unsigned node, struct rpc_slice object)
 				(struct rpc_slice){arena_copy(answer->home, object.data, object.size), object.size};
 	}
 	scene_message(scene, answer);
+}
+
+void scene_fetched(struct scene *scene, unsigned node, struct rpc_slice object)
+{
+	fetched(scene, node, object, false);
+}
+
+void scene_fetched_receiving(struct scene *scene, unsigned node, struct rpc_slice object)
+{
+	fetched(scene, node, object, true);
 }
 
 void scene_fetch_failed(struct scene *scene, unsigned node, enum replica_status status)

@@ -71,6 +71,8 @@ void scene_superseded(struct scene *, unsigned node);
 void scene_stored(struct scene *, unsigned node, enum replica_status);
 /* The object, or its digest when that was asked. Size 0: absent. */
 void scene_fetched(struct scene *, unsigned node, struct rpc_slice object);
+/* The same of an owner whose disk may have gone back in time. */
+void scene_fetched_receiving(struct scene *, unsigned node, struct rpc_slice object);
 void scene_fetch_failed(struct scene *, unsigned node, enum replica_status);
 void scene_forwarded(struct scene *, unsigned node, enum outcome, uint32_t code, const char *text);
 /* A message as it is. */

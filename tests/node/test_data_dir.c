@@ -154,12 +154,39 @@ static void test_a_full_disk_stops_new_nodes_only(void **state)
 		data_dir = must_open(8);
 		assert_int_equal(data_dir_node_id(data_dir), 7);
 		assert_int_equal(data_dir_incarnation(data_dir), 2);
+		assert_int_equal(data_dir_boot(data_dir), 1); /* this start's number is not on disk */
 		assert_int_equal(data_dir_set_cluster(data_dir, 5, &error), -ENOSPC);
 		data_dir_close(&data_dir);
 	}
 	sim_fs_set_hook(disk, NULL, NULL);
 	data_dir = must_open(8);
 	assert_int_equal(data_dir_incarnation(data_dir), 2);
+	data_dir_close(&data_dir);
+}
+
+/* It stays so over starts, until somebody accepts it; and the next start is later than any that others remember. */
+static void test_a_directory_that_went_back_says_so_until_it_is_accepted(void **state)
+{
+	struct rpc_error error;
+	struct data_dir *data_dir = must_open(7);
+
+	(void)state;
+	assert_false(data_dir_is_receiving(data_dir));
+	assert_int_equal(data_dir_set_receiving(data_dir, 40, &error), 0);
+	assert_true(data_dir_is_receiving(data_dir));
+	assert_int_equal(data_dir_set_cluster(data_dir, 5, &error), 0);
+	data_dir_close(&data_dir);
+	data_dir = must_open(8);
+	assert_true(data_dir_is_receiving(data_dir));
+	assert_int_equal(data_dir_incarnation(data_dir), 41);
+	assert_int_equal(data_dir_boot(data_dir), 41);
+	assert_int_equal(data_dir_cluster_id(data_dir), 5);
+	assert_int_equal(data_dir_accept_restored(data_dir, &error), 0);
+	assert_false(data_dir_is_receiving(data_dir));
+	data_dir_close(&data_dir);
+	data_dir = must_open(8);
+	assert_false(data_dir_is_receiving(data_dir));
+	assert_int_equal(data_dir_incarnation(data_dir), 42);
 	data_dir_close(&data_dir);
 }
 
@@ -307,6 +334,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_full_disk_stops_new_nodes_only, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_misread_identity_is_read_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_ring_is_kept, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_a_directory_that_went_back_says_so_until_it_is_accepted, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(test_a_missing_parent_is_named, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_power_cut_at_every_operation, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_failing_disk_at_every_operation, set_up, tear_down),

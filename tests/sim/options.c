@@ -58,7 +58,8 @@ static const struct number_option number_options[] = {
 	NUMBER("attempts", attempts, 1, 1000, "of a client, before it gives a write up"),
 	NUMBER("crash-rate", crash_rate, 0, 100000, "crashes per simulated minute"),
 	NUMBER("restore", restore_permille, 0, 1000,
-	       "starts of one machine, permille, before which its directory is put back from a copy; w is all then"),
+	       "starts of one machine, permille, before which its directory is put back from a copy; w and r are "
+	       "majorities then"),
 	NUMBER("partition-rate", partition_rate, 0, 100000, "network cuts per simulated minute"),
 	NUMBER("pause-rate", pause_rate, 0, 100000, "machines stopped for a while, per simulated minute"),
 	NUMBER("late", late_permille, 0, 1000, "writes that are tried once more when long over, permille"),
@@ -307,7 +308,8 @@ static void draw_weather(const struct sim_options *options, struct sim_random *r
 	out->commits_beside = sim_random_permille(random, 800);
 }
 
-/* A directory that goes back in time forgets what this machine alone had: so w is more than one, and so is r. */
+/* A directory that goes back in time forgets what this machine alone had, so w is more than one; and what it had with others is
+ * still read when r + w > N. */
 static void draw_restores(const struct sim_options *options, struct sim_random *random, struct sim_settings *out)
 {
 	out->restore_permille = PICK_ONE(random, options->restore_permille, 0, 0, 0, 0, 500);
@@ -316,7 +318,7 @@ static void draw_restores(const struct sim_options *options, struct sim_random *
 	if (!out->restore_permille)
 		return;
 	out->vary_quorums = false;
-	out->r = out->w = out->replicas;
+	out->r = out->w = out->replicas / 2 + 1;
 }
 
 void options_draw(const struct sim_options *options, uint64_t seed, struct sim_settings *out)

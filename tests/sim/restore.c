@@ -2,6 +2,8 @@
 /* Directories that go back in time: the copy of an orderly stop, put back later; and the planted bugs of actors that outlive
  * what they should not. */
 #include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "tests/sim/world.h"
@@ -114,6 +116,42 @@ static void remove_strays(struct machine *machine)
 	} while (stray.path[0]);
 }
 
+/* How often its directory was opened, by its own word. 0: it does not say. */
+static uint64_t count_starts(const uint8_t *identity, uint64_t size)
+{
+	const char *line = memmem(identity, size, "\nstarts ", 8);
+
+	return line ? strtoull(line + 8, NULL, 10) : 0; /* a line follows, so the number ends */
+}
+
+static bool keeps_start(struct machine *other, uint64_t id, uint64_t starts)
+{
+	char line[64];
+	const uint8_t *data;
+	uint64_t size;
+
+	snprintf(line, sizeof(line), "\n%016" PRIx64 " %" PRIu64 " ", id, starts);
+	return !sim_fs_is_down(other->disk) && sim_fs_look(other->disk, "/data/members", &data, &size) == 0 &&
+	       memmem(data, size, line, strlen(line)) != NULL;
+}
+
+/* Boot numbers tell that a directory went back when it has been started since the copy, and the others have heard of it. */
+static bool can_be_told(struct machine *machine)
+{
+	struct world *world = machine->world;
+	const struct copied_file *copied = find_copied(machine->copy, "/data/node");
+	const uint8_t *data;
+	uint64_t size;
+
+	if (!copied || sim_fs_look(machine->disk, "/data/node", &data, &size) < 0)
+		return false;
+	uint64_t starts = count_starts(data, size);
+	bool told = starts > count_starts(copied->data, copied->size);
+	for (uint32_t i = 0; i < world->settings.nodes && told; i++)
+		told = i == machine->index || keeps_start(&world->machines[i], machine->id, starts);
+	return told;
+}
+
 void restore_from_copy(struct machine *machine)
 {
 	struct world *world = machine->world;
@@ -124,6 +162,8 @@ void restore_from_copy(struct machine *machine)
 		return; /* one machine at most: what it had acknowledged, the others still hold */
 	if (sim_fs_is_down(machine->disk))
 		sim_fs_restart(machine->disk);
+	if (!can_be_told(machine))
+		return;
 	machine_mend(machine);
 	remove_strays(machine);
 	for (uint32_t i = 0; i < machine->copy->count; i++) {

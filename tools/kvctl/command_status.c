@@ -44,7 +44,9 @@ static const struct argp status_argp = {
 	.parser = parse_arguments,
 	.doc = "Shows every member of the cluster as the answering node knows it."
 	       "\vSTATE is up, unreachable (no news for some seconds), unknown (none since the answering node "
-	       "started) or starting; no link: that node is not connected to it. ADDRESS is what the member announces; "
+	       "started) or starting; no link: that node is not connected to it; receiving: its data directory went "
+	       "back in time, and "
+	       "reads do not count its answers. ADDRESS is what the member announces; "
 	       "a line "
 	       "below tells when the ring document says another. EPOCH is that of the ring document "
 	       "the member has installed. KEYS is how many keys it holds a replica of, to about a percent; deleted "
@@ -97,6 +99,7 @@ static json_t *member_json(const Kvring__V1__NodeStatus *member)
 	json_object_set_new(object, "load", json_real(member->load));
 	json_object_set_new(object, "heard", json_boolean(member->heard));
 	json_object_set_new(object, "linked", json_boolean(member->linked));
+	json_object_set_new(object, "receiving", json_boolean(member->receiving));
 	json_object_set_new(object, "version", json_string(member->version));
 	set_announced(object, "announced_client_address", member->announced_client_address);
 	set_announced(object, "announced_peer_address", member->announced_peer_address);
@@ -134,7 +137,8 @@ static void state_cell(struct table *table, const Kvring__V1__NodeStatus *member
 		table_cell(table, "%s, %" PRIu32 " of %" PRIu32 " shards dead", member->state, member->dead_shards,
 			   member->shard_count);
 	else
-		table_cell(table, "%s%s", member->state, is_up(member) && !member->linked ? ", no link" : "");
+		table_cell(table, "%s%s%s", member->state, is_up(member) && !member->linked ? ", no link" : "",
+			   member->receiving ? ", receiving" : "");
 }
 
 static void member_row(struct table *table, const Kvring__V1__NodeStatus *member)
@@ -181,6 +185,16 @@ static void print_other_addresses(const Kvring__V1__StatusResponse *status)
 	}
 }
 
+static void print_receiving(const Kvring__V1__StatusResponse *status)
+{
+	for (size_t i = 0; i < status->n_members; i++)
+		if (status->members[i]->receiving)
+			printf("! %s: its data directory went back in time, so reads do not count its answers. Get "
+			       "every key "
+			       "at r=N (kvctl export --r N), then start it once with --accept-restored\n",
+			       status->members[i]->name);
+}
+
 static void print_status_text(const Kvring__V1__StatusResponse *status)
 {
 	static const char *const COLUMNS[] = {"NODE",  "STATE",  "ADDRESS", "DC/RACK", ">WEIGHT",
@@ -200,6 +214,7 @@ static void print_status_text(const Kvring__V1__StatusResponse *status)
 		member_row(&table, status->members[i]);
 	table_print(&table, stdout);
 	print_other_addresses(status);
+	print_receiving(status);
 }
 
 static uint32_t count_up(const Kvring__V1__StatusResponse *status)

@@ -109,6 +109,84 @@ static void test_get_r3_with_one_down_is_refused_at_once(void **state)
 	scene_end(&s);
 }
 
+/* What n1 had acknowledged with n2 it may have lost: n3, which never had it, is no second answer. */
+static void test_get_receiving_owner_makes_up_no_r(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 1);
+	struct rpc_slice red = object(&s, 2, 5, "red");
+	scene_get(&s);
+	scene_fetched_receiving(&s, 1, ABSENT);
+	scene_fetched(&s, 3, ABSENT);
+	expect(&s, "fetch n1, digest n2, digest n3");
+	scene_fetched(&s, 2, red);
+	expect(&s, "fetch n2");
+	scene_fetched(&s, 2, red);
+	expect(&s, "store n1, store n3"); /* it is repaired all the same */
+	assert_repair(&s, 1, red);
+	scene_stored(&s, 1, REPLICA_OK);
+	expect(&s, ""); /* n1 is current, which does not count */
+	scene_stored(&s, 3, REPLICA_OK);
+	expect(&s, "client: red 2/2");
+	assert_int_equal(scene_in_flight(&s), 0);
+	scene_end(&s);
+}
+
+/* Its object is not left out. */
+static void test_get_object_of_a_receiving_owner_is_merged(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 1);
+	struct rpc_slice red = object(&s, 1, 5, "red");
+	scene_get(&s);
+	scene_fetched_receiving(&s, 1, red);
+	scene_fetched(&s, 2, red);
+	expect(&s, "fetch n1, digest n2, digest n3");
+	scene_fetched(&s, 3, ABSENT);
+	expect(&s, "store n3");
+	scene_stored(&s, 3, REPLICA_OK);
+	expect(&s, "client: red 2/2");
+	assert_int_equal(scene_in_flight(&s), 0);
+	scene_end(&s);
+}
+
+/* More than all cannot be asked: that is how an operator brings back what is missing. */
+static void test_get_all_owners_are_enough_though_one_is_receiving(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 1);
+	struct rpc_slice red = object(&s, 2, 5, "red");
+	scene_get(&s, .quorum = 3);
+	scene_fetched_receiving(&s, 1, ABSENT);
+	scene_fetched(&s, 2, red);
+	scene_fetched(&s, 2, red);
+	expect(&s, "fetch n1, digest n2, digest n3, fetch n2, store n1");
+	scene_fetched(&s, 3, red);
+	expect(&s, "");
+	scene_stored(&s, 1, REPLICA_OK);
+	expect(&s, "client: red 3/3");
+	assert_int_equal(scene_in_flight(&s), 0);
+	scene_end(&s);
+}
+
+static void test_get_with_too_few_that_count_is_refused(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 1);
+	scene_get(&s);
+	scene_fetched_receiving(&s, 1, ABSENT);
+	scene_fetched(&s, 3, ABSENT);
+	scene_fetch_failed(&s, 2, REPLICA_UNREACHABLE);
+	expect(&s, "fetch n1, digest n2, digest n3, client: refused 1/2");
+	assert_int_equal(s.code, CODE(UNAVAILABLE));
+	scene_expect_text(&s, "1 of 2 replicas answered (n1: receiving, its answer does not count, n2: unreachable)");
+	scene_end(&s);
+}
+
 /* The owners that the answer rests on are repaired before it leaves. */
 static void test_get_stale_owner_is_repaired_before_the_answer(void **state)
 {
@@ -607,6 +685,10 @@ int main(void)
 		cmocka_unit_test(test_get_deadline),
 		cmocka_unit_test(test_an_answered_get_ends_at_its_deadline),
 		cmocka_unit_test(test_get_deadline_while_repairing_answers_what_is_known),
+		cmocka_unit_test(test_get_receiving_owner_makes_up_no_r),
+		cmocka_unit_test(test_get_object_of_a_receiving_owner_is_merged),
+		cmocka_unit_test(test_get_all_owners_are_enough_though_one_is_receiving),
+		cmocka_unit_test(test_get_with_too_few_that_count_is_refused),
 		cmocka_unit_test(test_get_duplicates_of_every_answer),
 		cmocka_unit_test(test_get_damaged_object_is_an_error_of_that_replica),
 	};

@@ -779,6 +779,203 @@ static void test_a_restored_directory_is_heard_again(void **state)
 	close_net();
 }
 
+/* ---- a store that went back in time ------------------------------------------------------------------------- */
+
+struct kept_file {
+	uint8_t *bytes;
+	uint64_t size;
+};
+
+static struct kept_file keep_identity(const char *path)
+{
+	const uint8_t *bytes;
+	struct kept_file kept;
+
+	assert_int_equal(sim_fs_look(net->disk, path, &bytes, &kept.size), 0);
+	kept.bytes = malloc(kept.size);
+	memcpy(kept.bytes, bytes, kept.size);
+	return kept;
+}
+
+static void put_back(const char *path, struct kept_file kept)
+{
+	sim_fs_put_file(net->disk, path, kept.bytes, kept.size);
+	free(kept.bytes);
+}
+
+static bool is_unproven(uint32_t node)
+{
+	const struct ring_view *view = ring_view_acquire(net->nodes[node].ring);
+	bool unproven = view->status[view->self].unproven;
+
+	ring_view_release(net->nodes[node].ring, view);
+	return unproven;
+}
+
+static bool is_receiving(uint32_t node, uint32_t as_seen_by)
+{
+	const struct ring_view *view = ring_view_acquire(net->nodes[as_seen_by].ring);
+	bool receiving = view->status[ring_member_find(view->document, id_of(node))].receiving;
+
+	ring_view_release(net->nodes[as_seen_by].ring, view);
+	return receiving;
+}
+
+static void restart(uint32_t node)
+{
+	stop_node(node);
+	start_node(node);
+}
+
+static void test_a_start_is_proven_when_a_majority_keeps_it(void **state)
+{
+	(void)state;
+	open_cluster(3, 31);
+	for (uint32_t i = 0; i < 3; i++)
+		ROUNDS_UNTIL(!is_unproven(i), 3);
+	set_sides(2); /* n2 is alone */
+	restart(2);
+	run_for(10 * ROUND_US);
+	assert_true(is_unproven(2));
+	restart(1); /* itself and n0 are two of three */
+	assert_true(is_unproven(1));
+	run_for(2 * ROUND_US);
+	assert_false(is_unproven(1));
+	set_sides(3);
+	run_for(2 * ROUND_US);
+	assert_false(is_unproven(2));
+	for (uint32_t i = 0; i < 3; i++)
+		assert_false(is_receiving(i, i));
+	close_net();
+}
+
+static void test_a_cluster_of_one_proves_itself(void **state)
+{
+	(void)state;
+	open_cluster(1, 32);
+	assert_false(is_unproven(0));
+	restart(0);
+	assert_false(is_unproven(0));
+	close_net();
+}
+
+/* The others remember over their own restarts; the node remembers that it was told over its own. */
+static void test_a_restored_directory_is_receiving_until_it_is_accepted(void **state)
+{
+	struct kept_file kept;
+
+	(void)state;
+	open_cluster(3, 33);
+	kept = keep_identity("/n2/node");
+	restart(2);
+	run_for(10 * ROUND_US);
+	assert_false(is_unproven(2));
+	for (uint32_t i = 0; i < 3; i++)
+		stop_node(i);
+	put_back("/n2/node", kept);
+	start_node(2); /* the same number, another process */
+	assert_true(is_unproven(2));
+	run_for(5 * ROUND_US);
+	assert_true(is_unproven(2)); /* nobody is there to ask */
+	assert_false(is_receiving(2, 2));
+	start_node(0);
+	ROUNDS_UNTIL(is_receiving(2, 2), 3);
+	assert_true(is_unproven(2));
+	assert_int_equal(net->nodes[2].notes[NOTE_WENT_BACK], 1);
+	start_node(1);
+	ROUNDS_UNTIL(is_receiving(2, 1) && is_receiving(2, 0), 8);
+	for (int i = 0; i < 3; i++) {
+		restart(2);
+		run_for(10 * ROUND_US);
+		assert_true(is_unproven(2));
+		assert_int_equal(gossip_counters(net->nodes[2].gossip)->went_back, 0); /* told once */
+	}
+	stop_node(2);
+	struct rpc_error error;
+	open_home(2);
+	assert_int_equal(data_dir_accept_restored(net->nodes[2].data_dir, &error), 0);
+	data_dir_close(&net->nodes[2].data_dir);
+	start_node(2);
+	ROUNDS_UNTIL(!is_unproven(2), 3);
+	ROUNDS_UNTIL(!is_receiving(2, 0) && !is_receiving(2, 1), 8);
+	close_net();
+}
+
+/* One of many remembers, and the majority that kept this start did not: it is told late, but it is told. */
+static void test_whoever_remembers_tells(void **state)
+{
+	struct kept_file kept;
+
+	(void)state;
+	open_cluster(5, 34);
+	kept = keep_identity("/n4/node");
+	for (uint32_t i = 1; i < 4; i++)
+		net->nodes[i].side = 1;
+	restart(4); /* n0 alone hears of this start */
+	run_for(10 * ROUND_US);
+	stop_node(4);
+	net->nodes[0].side = 2;
+	for (uint32_t i = 1; i < 4; i++)
+		net->nodes[i].side = 0;
+	put_back("/n4/node", kept);
+	start_node(4);
+	ROUNDS_UNTIL(!is_unproven(4), 3);
+	net->nodes[0].side = 0;
+	ROUNDS_UNTIL(is_unproven(4) && is_receiving(4, 4), 60);
+	close_net();
+}
+
+/* G7: what could not be kept is not confirmed. */
+static int refuse_members(void *arg, uint64_t index, enum sim_fs_call call, const char *path)
+{
+	(void)arg, (void)index;
+	return call == SIM_FS_CREATE && strstr(path, "/members") != NULL ? -EIO : 0;
+}
+
+static void test_a_start_that_is_not_kept_is_not_confirmed(void **state)
+{
+	(void)state;
+	open_cluster(3, 35);
+	sim_fs_set_hook(net->disk, refuse_members, NULL);
+	restart(2);
+	run_for(10 * ROUND_US);
+	assert_true(is_unproven(2));
+	assert_in_range(gossip_counters(net->nodes[0].gossip)->unkept, 1, 100);
+	sim_fs_set_hook(net->disk, NULL, NULL);
+	ROUNDS_UNTIL(!is_unproven(2), 3);
+	close_net();
+}
+
+static void test_every_damaged_bit_of_what_is_kept_is_noticed(void **state)
+{
+	const uint8_t *bytes;
+	uint64_t size;
+
+	(void)state;
+	open_cluster(3, 36);
+	run_for(3 * ROUND_US);
+	stop_node(0);
+	assert_int_equal(sim_fs_look(net->disk, "/n0/members", &bytes, &size), 0);
+	for (uint64_t at = 0; at < size; at++) {
+		struct gossip_options options = {.seed = 1};
+		struct rpc_error error;
+		struct gossip *gossip;
+
+		sim_fs_flip_bit(net->disk, "/n0/members", at, (uint32_t)at % 8);
+		open_home(0);
+		fill_row(0, &options.self);
+		options.data_dir = net->nodes[0].data_dir;
+		assert_int_equal(ring_table_create(id_of(0), &options.ring), 0);
+		assert_int_equal(gossip_create(&options, &gossip, &error), -EBADMSG);
+		assert_non_null(strstr(error.text, "/n0/members: damaged"));
+		ring_table_destroy(&options.ring);
+		data_dir_close(&net->nodes[0].data_dir);
+		sim_fs_flip_bit(net->disk, "/n0/members", at, (uint32_t)at % 8);
+	}
+	start_node(0);
+	close_net();
+}
+
 /* ---- documents ---------------------------------------------------------------------------------------------- */
 
 static struct ring_document *claim_document(const struct ring_document *previous, uint32_t member_count,
@@ -1316,6 +1513,12 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_start_is_proven_when_a_majority_keeps_it),
+		cmocka_unit_test(test_a_cluster_of_one_proves_itself),
+		cmocka_unit_test(test_a_restored_directory_is_receiving_until_it_is_accepted),
+		cmocka_unit_test(test_whoever_remembers_tells),
+		cmocka_unit_test(test_a_start_that_is_not_kept_is_not_confirmed),
+		cmocka_unit_test(test_every_damaged_bit_of_what_is_kept_is_noticed),
 		cmocka_unit_test(test_nothing_is_published_before_there_is_a_cluster),
 		cmocka_unit_test(test_init_forms_the_cluster),
 		cmocka_unit_test(test_the_initiator_without_seeds_reaches_nodes_it_never_heard),

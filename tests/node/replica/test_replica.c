@@ -28,6 +28,7 @@ struct stage {
 	struct dot dot;
 	struct rpc_slice object;
 	uint64_t digest, correlation;
+	bool receiving;
 };
 
 /* ---- stage ----------------------------------------------------------------------------------------------------- */
@@ -141,6 +142,7 @@ static void take(struct stage *s, struct message *answer)
 		assert_int_equal(answer->type, MESSAGE_FETCHED);
 		say(s, "fetched", answer->status);
 		s->digest = answer->fetched.digest;
+		s->receiving = answer->fetched.receiving;
 		keep_object(s, answer->fetched.object);
 	}
 	message_free(answer);
@@ -930,9 +932,27 @@ static void test_jobs(void **state)
 	end(&s);
 }
 
+/* P6. */
+static void test_reads_say_that_the_disk_may_have_gone_back(void **state)
+{
+	(void)state;
+	struct stage s;
+	begin(&s, 0);
+	struct ring_member_status status[SCENE_NODES] = {0};
+	for (int unproven = 0; unproven < 2; unproven++) {
+		status[ring_member_find(s.scene.document, scene_node(1))].unproven = unproven;
+		assert_int_equal(ring_table_publish(s.ring, s.scene.document, status), 0);
+		fetch(&s, s.key, true);
+		expect(&s, "fetched absent");
+		assert_int_equal(s.receiving, unproven);
+	}
+	end(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_reads_say_that_the_disk_may_have_gone_back),
 		cmocka_unit_test(test_put),
 		cmocka_unit_test(test_store_merges),
 		cmocka_unit_test(test_reads_of_unsynced_keys_wait),

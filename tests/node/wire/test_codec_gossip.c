@@ -53,6 +53,9 @@ static void fill_row(uint64_t id, struct gossip_row *row)
 	row->figures.puts = 12;
 	row->figures.gets = 13;
 	row->started_ms = 14;
+	row->boot = 15;
+	row->life = 16;
+	row->receiving = true;
 	snprintf(row->name, sizeof(row->name), "n%lu", (unsigned long)id);
 	strcpy(row->client_address, "c:1");
 	strcpy(row->peer_address, "p:2");
@@ -81,6 +84,8 @@ static void assert_rows_equal(const struct gossip_rows *a, const struct gossip_r
 	assert_int_equal(a->cluster_id, b->cluster_id);
 	assert_int_equal(a->epoch, b->epoch);
 	assert_slice_equal(a->document, b->document);
+	assert_int_equal(a->kept_boot, b->kept_boot);
+	assert_int_equal(a->kept_life, b->kept_life);
 }
 
 static void test_bus_round_trip(void **state)
@@ -148,6 +153,8 @@ static void test_push_pull_round_trip(void **state)
 	assert_rows_equal(in->gossip, &ask);
 	assert_int_equal(in->gossip->ring_hash, 5);
 	answer = message_answer(in, arena, MESSAGE_GOSSIPED);
+	told.kept_boot = 21;
+	told.kept_life = 22;
 	answer->gossip = &told;
 	assert_ptr_equal(answer->call, &arena);
 	assert_int_equal(codec_peer_encode_answers(METHOD_GOSSIP, &answer, 1, 6, arena, &encoded), 0);
