@@ -196,11 +196,11 @@ class FailureTest(unittest.TestCase):
         self.cluster.nodes[2].process.send_signal(signal.SIGSTOP)
         try:
             with self.assertRaises(kvring.InDoubt) as caught:
-                self.cluster.client(self.cluster.nodes[0], timeout=0.5).put("doubt-1", b"v", w=3)
-            self.assertIn("2 of 3 acknowledged (n3: no answer in time)", str(caught.exception))
+                self.cluster.client(self.cluster.nodes[0], timeout=1.2).put("doubt-1", b"v", w=3)
+            self.assertIn("2 of 3 acknowledged (n3: no answer", str(caught.exception))
             node = self.cluster.nodes[1]
-            _, err = self.cluster.kvctl("put", "--blind", "--w", "3", "-t", "500ms", "doubt-2", "v", endpoints=node.address, expect=4)
-            self.assertIn("in doubt: 2 of 3 acknowledged (n3: no answer in time)", err)
+            _, err = self.cluster.kvctl("put", "--blind", "--w", "3", "-t", "1200ms", "doubt-2", "v", endpoints=node.address, expect=4)
+            self.assertIn("in doubt: 2 of 3 acknowledged (n3: no answer", err)
         finally:
             self.cluster.nodes[2].process.send_signal(signal.SIGCONT)
 
@@ -219,13 +219,22 @@ class FailureTest(unittest.TestCase):
         cluster.client(outsider).put("doubt", b"v", w=3)
         stopped.process.send_signal(signal.SIGSTOP)
         try:
-            arguments = ("put", "--blind", "--w", "3", "-t", "800ms", "doubt", "v")
-            _, err = cluster.kvctl(*arguments, endpoints=outsider.address, expect=4)
+            err = self.doubt(cluster, outsider)
         finally:
             stopped.process.send_signal(signal.SIGCONT)
-        self.assertIn("2 of 3 acknowledged", err)
         # the text is the only count that is told
         self.assertEqual(err.count("of 3 ack"), 1, err)
+
+    def doubt(self, cluster, outsider):
+        """A put that two of three acknowledge. On a busy machine the owner's word can come too late, and kvctl says so: try again."""
+        arguments = ("put", "--blind", "--w", "3", "-t", "1200ms", "doubt", "v")
+        for _ in range(6):
+            _, err = cluster.kvctl(*arguments, endpoints=outsider.address, expect=4)
+            if "2 of 3 acknowledged" in err:
+                return err
+            self.assertNotIn("0 of 3 acknowledged", err)
+            self.assertNotIn("1 of 3 acknowledged", err)
+        self.fail("no owner's count came in time, six times: %s" % err)
 
     def test_status_shows_the_address_of_a_node_that_moved(self):
         """The ring document keeps the old address; the others dial the one that the node announces."""
