@@ -40,7 +40,7 @@ void engine_options_default(struct engine_options *options)
 
 static int check_options(const struct engine_options *options, struct engine_error *error_out)
 {
-	if (!options->directory || strlen(options->directory) >= FILES_DIRECTORY_MAX)
+	if (options->directory == NULL || strlen(options->directory) >= FILES_DIRECTORY_MAX)
 		return format_error(error_out, -EINVAL, "the directory's name is missing or longer than %d bytes",
 				    FILES_DIRECTORY_MAX - 1);
 	if (options->shard_count > ENGINE_SHARDS_MAX)
@@ -225,7 +225,7 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
 	struct engine *engine;
 	int error;
 
-	if (error_out)
+	if (error_out != NULL)
 		error_out->text[0] = '\0';
 	error = check_options(options, error_out);
 	if (error)
@@ -236,7 +236,7 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
 	engine->options = *options;
 	snprintf(engine->directory, sizeof(engine->directory), "%s", options->directory);
 	engine->options.directory = engine->directory;
-	if (!engine->options.fs)
+	if (engine->options.fs == NULL)
 		engine->options.fs = fs_posix();
 	error = lock_directory(engine, error_out);
 	if (error == 0)
@@ -244,7 +244,7 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
 	if (error == 0)
 		error = open_shards(engine, error_out);
 	if (error) {
-		if (error_out && !error_out->text[0])
+		if (error_out != NULL && !error_out->text[0])
 			format_error(error_out, error, "%s: cannot open: %s", options->directory, strerror(-error));
 		engine_close(&engine);
 		return error;
@@ -266,7 +266,7 @@ int engine_close(struct engine **engine)
 
 		error = error ? error : shard_rc;
 	}
-	if (it->lock)
+	if (it->lock != NULL)
 		it->options.fs->close(it->lock);
 	free(it->shards);
 	free(it);
@@ -327,7 +327,7 @@ static int link_files(struct shard *shard, const struct files *to)
 		const struct manifest_table *table = shard->state.tables[i];
 
 		error = link_file(&shard->files, to, FILE_TABLE, table->meta.number);
-		if (error == -ENOENT && !table->sst->file)
+		if (error == -ENOENT && table->sst->file == NULL)
 			error = 0; /* missing here as well: its partitions are quarantined, here and there */
 	}
 	if (error == 0 && shard->state.tree.number)
@@ -412,7 +412,7 @@ int engine_checkpoint(struct engine *engine, const char *directory, struct engin
 	if (error == 0)
 		error = write_store(fs, directory, engine->shard_count);
 	if (error) {
-		if (error_out && !error_out->text[0])
+		if (error_out != NULL && !error_out->text[0])
 			format_error(error_out, error, "%s: cannot write a checkpoint: %s", directory,
 				     strerror(-error));
 		remove_checkpoint(engine, directory);

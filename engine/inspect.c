@@ -371,7 +371,7 @@ static int inspect_shard(struct inspect *it, uint32_t index)
 int engine_inspect(const struct fs *fs, const char *directory, enum inspect_what what, FILE *out,
 		   struct inspect_result *result_out, struct engine_error *error_out)
 {
-	struct inspect it = {.fs = fs ? fs : fs_posix(), .directory = directory, .what = what, .out = out};
+	struct inspect it = {.fs = fs != NULL ? fs : fs_posix(), .directory = directory, .what = what, .out = out};
 	char path[FILES_PATH_MAX];
 	struct fs_file *lock;
 	uint32_t count = 0;

@@ -42,7 +42,7 @@ static size_t round_up(size_t size)
 struct arena *arena_create(size_t first_size, size_t cap)
 {
 	first_size = round_up(first_size < ARENA_CHUNK_MAX ? first_size : ARENA_CHUNK_MAX);
-	struct arena *a = malloc(sizeof(*a) + first_size);
+	struct arena *a = malloc(sizeof *a + first_size);
 	if (a == NULL)
 		return NULL;
 	atomic_init(&a->references, 1);
@@ -85,7 +85,7 @@ void arena_unref(struct arena *a)
 
 static struct chunk *chunk_add(struct arena *a, size_t size)
 {
-	struct chunk *chunk = malloc(sizeof(*chunk) + size);
+	struct chunk *chunk = malloc(sizeof *chunk + size);
 	if (chunk == NULL)
 		return NULL;
 	chunk->next = a->chunks;

@@ -115,7 +115,7 @@ static const struct connection_events bus_events = {on_open, on_message, on_clos
 /* Takes the stream. dialer NULL: it was accepted. */
 static bool neighbour_add(struct rpc_bus *bus, struct bus_dialer *dialer, nng_stream *stream)
 {
-	struct neighbour *n = calloc(1, sizeof(*n));
+	struct neighbour *n = calloc(1, sizeof *n);
 	if (n != NULL)
 		n->unheard = rpc_quota_create(BUS_UNHEARD_SIZE + 2 * bus->options.message_max);
 	if (n == NULL || n->unheard == NULL) {
@@ -200,7 +200,7 @@ int rpc_bus_dial(struct rpc_bus *bus, const char *address)
 {
 	if (*dialer_find(bus, address) != NULL)
 		return 0;
-	struct bus_dialer *dialer = calloc(1, sizeof(*dialer) + strlen(address) + 1);
+	struct bus_dialer *dialer = calloc(1, sizeof *dialer + strlen(address) + 1);
 	if (dialer == NULL)
 		return -ENOMEM;
 	dialer->bus = bus;
@@ -285,7 +285,7 @@ static void on_accepted(void *arg, nng_stream *stream)
 int rpc_bus_open(const struct rpc_bus_options *options, struct rpc_bus **out, struct rpc_error *error_out)
 {
 	assert(options->on_message != NULL && options->message_max > 0);
-	struct rpc_bus *bus = calloc(1, sizeof(*bus));
+	struct rpc_bus *bus = calloc(1, sizeof *bus);
 	if (bus == NULL)
 		return error_set(error_out, -ENOMEM, "out of memory");
 	bus->options = *options;

@@ -119,7 +119,7 @@ int dialer_create(const struct dialer_options *options, struct dialer **out, str
 	int status = address_to_url(options->address, false, url, error_out);
 	if (status < 0)
 		return status;
-	struct dialer *d = calloc(1, sizeof(*d));
+	struct dialer *d = calloc(1, sizeof *d);
 	if (d == NULL)
 		return error_set(error_out, -ENOMEM, "out of memory");
 	d->options = *options;

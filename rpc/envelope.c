@@ -157,7 +157,7 @@ int rpc_request_decode(struct rpc_slice bytes, struct rpc_request *out, struct r
 	struct wire_reader reader = reader_of(bytes, "request envelope", error_out);
 	struct wire_field field;
 	int status;
-	memset(out, 0, sizeof(*out));
+	memset(out, 0, sizeof *out);
 	while ((status = wire_next(&reader, &field)) > 0) {
 		status = take_request_field(&reader, &field, out);
 		if (status < 0)
@@ -171,7 +171,7 @@ int rpc_response_decode(struct rpc_slice bytes, struct rpc_response *out, struct
 	struct wire_reader reader = reader_of(bytes, "response envelope", error_out);
 	struct wire_field field;
 	int status;
-	memset(out, 0, sizeof(*out));
+	memset(out, 0, sizeof *out);
 	while ((status = wire_next(&reader, &field)) > 0) {
 		status = take_response_field(&reader, &field, out);
 		if (status < 0)

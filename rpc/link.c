@@ -315,8 +315,8 @@ static void unwatch_link(struct rpc_link *link)
 int rpc_link_open(const struct rpc_link_options *options, struct rpc_link **out, struct rpc_error *error_out)
 {
 	assert(options->message_max > 0 && options->outstanding_max > 0 && options->outstanding_max < SLOT_COUNT_MAX);
-	struct rpc_link *link = calloc(1, sizeof(*link));
-	struct slot *slots = calloc(options->outstanding_max, sizeof(*slots));
+	struct rpc_link *link = calloc(1, sizeof *link);
+	struct slot *slots = calloc(options->outstanding_max, sizeof *slots);
 	if (link == NULL || slots == NULL) {
 		free(link);
 		free(slots);

@@ -70,7 +70,7 @@ int listener_open(const struct listener_options *options, struct listener **out,
 	int status = address_to_url(options->address, true, url, error_out);
 	if (status < 0)
 		return status;
-	struct listener *l = calloc(1, sizeof(*l));
+	struct listener *l = calloc(1, sizeof *l);
 	if (l == NULL)
 		return error_set(error_out, -ENOMEM, "out of memory");
 	l->options = *options;

@@ -9,7 +9,7 @@
 
 struct rpc_message *rpc_message_create(size_t size)
 {
-	struct rpc_message *message = malloc(sizeof(*message) + size);
+	struct rpc_message *message = malloc(sizeof *message + size);
 	if (message != NULL) {
 		message->size = size;
 		message->quota = NULL;
@@ -27,7 +27,7 @@ struct rpc_quota {
 
 struct rpc_quota *rpc_quota_create(size_t bytes_max)
 {
-	struct rpc_quota *quota = calloc(1, sizeof(*quota));
+	struct rpc_quota *quota = calloc(1, sizeof *quota);
 	if (quota != NULL) {
 		atomic_init(&quota->references, 1);
 		quota->bytes_max = bytes_max;
@@ -43,7 +43,7 @@ void rpc_quota_unref(struct rpc_quota *quota)
 
 static size_t quota_cost(const struct rpc_message *message)
 {
-	return sizeof(*message) + message->size;
+	return sizeof *message + message->size;
 }
 
 bool rpc_quota_take(struct rpc_quota *quota, struct rpc_message *message)

@@ -7,12 +7,12 @@
 int engine_batch_create(struct engine_batch **out)
 {
 	*out = calloc(1, sizeof **out);
-	return *out ? 0 : -ENOMEM;
+	return *out != NULL ? 0 : -ENOMEM;
 }
 
 void engine_batch_destroy(struct engine_batch **batch)
 {
-	if (*batch)
+	if (*batch != NULL)
 		buffer_fini(&(*batch)->entries);
 	free(*batch);
 	*batch = NULL;

@@ -189,7 +189,7 @@ static int posix_list(const struct fs *fs, const char *path, int (*visit)(void *
 	(void)fs;
 	if (dir == NULL)
 		return -errno;
-	for (errno = 0; error == 0 && (entry = readdir(dir)); errno = 0) {
+	for (errno = 0; error == 0 && (entry = readdir(dir)) != NULL; errno = 0) {
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
 			error = visit(arg, entry->d_name);
 	}

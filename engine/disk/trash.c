@@ -30,7 +30,7 @@ int trash_create(const struct fs *fs, struct trash **out)
 
 void trash_destroy(struct trash **trash)
 {
-	if (*trash) {
+	if (*trash != NULL) {
 		trash_sweep(*trash);
 		pthread_mutex_destroy(&(*trash)->lock);
 	}
@@ -58,7 +58,7 @@ void trash_discard(const struct files *files, enum file_kind kind, uint64_t numb
 {
 	struct files_path path = files_path(files, kind, number);
 
-	if (files->trash)
+	if (files->trash != NULL)
 		trash_add(files->trash, path.text);
 	else
 		fs_remove_file(files->fs, path.text);
@@ -80,7 +80,7 @@ bool trash_is_empty(struct trash *trash)
 	bool is_empty;
 
 	pthread_mutex_lock(&trash->lock);
-	is_empty = !trash->items;
+	is_empty = trash->items == NULL;
 	pthread_mutex_unlock(&trash->lock);
 	return is_empty;
 }
@@ -89,7 +89,7 @@ void trash_sweep(struct trash *trash)
 {
 	struct item *items = take_all(trash);
 
-	while (items) {
+	while (items != NULL) {
 		struct item *item = items;
 
 		items = item->next;

@@ -27,7 +27,7 @@ void memtable_unref(struct memtable **memtable)
 	struct memtable *it = *memtable;
 
 	*memtable = NULL;
-	if (it && pin_drop(&it->pin)) {
+	if (it != NULL && pin_drop(&it->pin)) {
 		region_fini(&it->region);
 		free(it);
 	}
@@ -48,7 +48,7 @@ int memtable_add(struct memtable *memtable, struct engine_slice key, struct engi
 
 	if (error)
 		return error;
-	version = room ? room : region_alloc(&memtable->region, size);
+	version = room != NULL ? room : region_alloc(&memtable->region, size);
 	if (version == NULL)
 		return -ENOMEM;
 	version->sequence = sequence;
@@ -66,7 +66,8 @@ int memtable_add(struct memtable *memtable, struct engine_slice key, struct engi
 void memtable_undo(struct memtable *memtable, struct engine_slice key, uint64_t sequence)
 {
 	struct art_leaf *leaf = art_find(&memtable->art, key);
-	struct memtable_version *version = leaf ? atomic_load_explicit(&leaf->head, memory_order_relaxed) : NULL;
+	struct memtable_version *version =
+		leaf != NULL ? atomic_load_explicit(&leaf->head, memory_order_relaxed) : NULL;
 
 	if (version == NULL || version->sequence != sequence)
 		return;
@@ -80,7 +81,7 @@ const struct memtable_version *memtable_leaf_version(const struct art_leaf *leaf
 	const struct memtable_version *version =
 		atomic_load_explicit(&((struct art_leaf *)leaf)->head, memory_order_acquire);
 
-	while (version && version->sequence > sequence)
+	while (version != NULL && version->sequence > sequence)
 		version = version->older;
 	return version;
 }
@@ -89,5 +90,5 @@ const struct memtable_version *memtable_get(const struct memtable *memtable, str
 {
 	const struct art_leaf *leaf = art_find(&memtable->art, key);
 
-	return leaf ? memtable_leaf_version(leaf, sequence) : NULL;
+	return leaf != NULL ? memtable_leaf_version(leaf, sequence) : NULL;
 }

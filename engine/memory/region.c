@@ -13,7 +13,7 @@ struct region_chunk {
 
 void region_fini(struct region *region)
 {
-	while (region->chunks) {
+	while (region->chunks != NULL) {
 		struct region_chunk *chunk = region->chunks;
 
 		region->chunks = chunk->next;

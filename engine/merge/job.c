@@ -231,7 +231,7 @@ static int write_entry(struct output *output, struct engine_slice key, struct en
 	bool is_apart = passes_moved(output, key);
 	int error = 0;
 
-	if (output->writer && (is_apart || is_full(output, key)))
+	if (output->writer != NULL && (is_apart || is_full(output, key)))
 		error = finish_table(output);
 	if (error == 0 && output->writer == NULL)
 		error = sst_writer_create(&job->files, atomic_fetch_add(job->next_number, 1), &job->sst_options,
@@ -281,8 +281,9 @@ static int merge_inputs(struct engine_job *job)
 {
 	struct sst **rest = malloc((job->tables->table_count + 1) * sizeof(struct sst *)), **at = rest;
 	struct merge merge;
-	int error = rest ? merge_init(&merge, job->memtable_count + job->run_count, job->tables->drops, &job->text)
-			 : -ENOMEM;
+	int error = rest != NULL
+			    ? merge_init(&merge, job->memtable_count + job->run_count, job->tables->drops, &job->text)
+			    : -ENOMEM;
 
 	if (error) {
 		free(rest);
@@ -368,7 +369,7 @@ void job_destroy(struct engine_job **job)
 	if (it == NULL)
 		return;
 	for (size_t i = 0; i < it->output_count; i++) {
-		if (it->outputs[i])
+		if (it->outputs[i] != NULL)
 			sst_doom(it->outputs[i]);
 		sst_unref(&it->outputs[i]);
 	}
@@ -379,7 +380,7 @@ void job_destroy(struct engine_job **job)
 	}
 	for (size_t i = 0; i < it->memtable_count; i++)
 		memtable_unref(&it->memtables[i]);
-	if (it->tables)
+	if (it->tables != NULL)
 		tables_unref(&it->tables);
 	buffer_fini(&it->tree);
 	free(it->memtables);

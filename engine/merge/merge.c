@@ -33,7 +33,7 @@ int merge_init(struct merge *merge, size_t capacity, const struct tables_drops *
 	*merge = (struct merge){.capacity = capacity, .drops = drops, .error_out = error_out};
 	merge->sources = calloc(capacity + 1, sizeof *merge->sources);
 	merge->heap = calloc(capacity + 1, sizeof *merge->heap);
-	if (merge->sources && merge->heap)
+	if (merge->sources != NULL && merge->heap != NULL)
 		return 0;
 	merge_fini(merge);
 	return -ENOMEM;
@@ -41,7 +41,7 @@ int merge_init(struct merge *merge, size_t capacity, const struct tables_drops *
 
 static void release_block(struct merge_source *source)
 {
-	if (source->block)
+	if (source->block != NULL)
 		block_release(source->block);
 	source->block = NULL;
 }
@@ -93,7 +93,7 @@ static void memtable_settle(struct merge_source *source, struct art_leaf *leaf, 
 	const struct art *art = &source->memtable->art;
 	const struct memtable_version *version = NULL;
 
-	while (leaf && !(version = memtable_leaf_version(leaf, source->sequence)))
+	while (leaf != NULL && (version = memtable_leaf_version(leaf, source->sequence)) == NULL)
 		leaf = up ? art_seek(art, art_leaf_key(leaf), true) : art_seek_back(art, art_leaf_key(leaf), true);
 	source->leaf = leaf;
 	source->is_on_entry = leaf != NULL;
@@ -455,7 +455,7 @@ static void memtable_find(struct merge_source *source, struct engine_slice key)
 	struct art_leaf *leaf = art_find(&source->memtable->art, key);
 
 	source->is_on_entry = false;
-	if (leaf && memtable_leaf_version(leaf, source->sequence))
+	if (leaf != NULL && memtable_leaf_version(leaf, source->sequence) != NULL)
 		memtable_settle(source, leaf, true);
 }
 

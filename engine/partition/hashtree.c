@@ -24,7 +24,7 @@ uint32_t engine_tree_leaf(struct engine_slice key)
 
 static void partition_free(struct partition_tree *tree)
 {
-	for (unsigned i = 0; tree && i < ENGINE_TREE_BRANCHES; i++)
+	for (unsigned i = 0; tree != NULL && i < ENGINE_TREE_BRANCHES; i++)
 		free(tree->leaves[i]);
 	free(tree);
 }
@@ -61,10 +61,10 @@ int hashtree_prepare(struct hashtree *trees, uint16_t partition, uint32_t leaf)
 	if (grow(trees, partition + 1u))
 		return -ENOMEM;
 	tree = &trees->partitions[partition];
-	if (!*tree && !(*tree = calloc(1, sizeof **tree)))
+	if (*tree == NULL && (*tree = calloc(1, sizeof **tree)) == NULL)
 		return -ENOMEM;
 	leaves = &(*tree)->leaves[leaf / ENGINE_TREE_LEAVES];
-	if (!*leaves && !(*leaves = calloc(ENGINE_TREE_LEAVES, sizeof **leaves)))
+	if (*leaves == NULL && (*leaves = calloc(ENGINE_TREE_LEAVES, sizeof **leaves)) == NULL)
 		return -ENOMEM;
 	return 0;
 }
@@ -119,7 +119,7 @@ uint64_t hashtree_node(const struct hashtree *trees, uint16_t partition, uint32_
 	if (level == 1)
 		return tree->branches[index];
 	leaves = tree->leaves[index / ENGINE_TREE_LEAVES];
-	return leaves ? leaves[index % ENGINE_TREE_LEAVES] : 0;
+	return leaves != NULL ? leaves[index % ENGINE_TREE_LEAVES] : 0;
 }
 
 void hashtree_zero(struct hashtree *trees, uint16_t partition)
@@ -127,7 +127,7 @@ void hashtree_zero(struct hashtree *trees, uint16_t partition)
 	if (partition >= trees->count)
 		return;
 	struct partition_tree *tree = trees->partitions[partition];
-	if (tree) {
+	if (tree != NULL) {
 		trees->keys_fixed -= tree->keys_fixed;
 		trees->full_partitions -= tree->filled == LEAVES;
 	}
@@ -154,7 +154,7 @@ static uint64_t leaf_bitmap(const uint64_t *leaves)
 {
 	uint64_t bitmap = 0;
 
-	for (unsigned i = 0; leaves && i < ENGINE_TREE_LEAVES; i++)
+	for (unsigned i = 0; leaves != NULL && i < ENGINE_TREE_LEAVES; i++)
 		bitmap |= (uint64_t)(leaves[i] != 0) << i;
 	return bitmap;
 }
@@ -199,7 +199,7 @@ int hashtree_save(const struct hashtree *trees, struct buffer *out)
 		count += trees->partitions[i] != NULL;
 	error = buffer_append_varint(out, count);
 	for (uint32_t i = 0; error == 0 && i < trees->count; i++) {
-		if (trees->partitions[i])
+		if (trees->partitions[i] != NULL)
 			error = save_partition(trees->partitions[i], i, out);
 	}
 	return error;

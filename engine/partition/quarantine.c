@@ -11,7 +11,7 @@ int quarantine_create(const struct quarantine *from, struct quarantine **out)
 	if (it == NULL)
 		return -ENOMEM;
 	atomic_init(&it->refs, 1);
-	if (from) {
+	if (from != NULL) {
 		memcpy(it->words, from->words, sizeof(it->words));
 		it->reason = from->reason;
 	}
@@ -21,7 +21,7 @@ int quarantine_create(const struct quarantine *from, struct quarantine **out)
 
 struct quarantine *quarantine_ref(struct quarantine *it)
 {
-	if (it)
+	if (it != NULL)
 		atomic_fetch_add_explicit(&it->refs, 1, memory_order_relaxed);
 	return it;
 }
@@ -31,7 +31,7 @@ void quarantine_unref(struct quarantine **quarantine)
 	struct quarantine *it = *quarantine;
 
 	*quarantine = NULL;
-	if (it && atomic_fetch_sub_explicit(&it->refs, 1, memory_order_acq_rel) == 1)
+	if (it != NULL && atomic_fetch_sub_explicit(&it->refs, 1, memory_order_acq_rel) == 1)
 		free(it);
 }
 
@@ -79,7 +79,7 @@ void quarantine_remove_range(struct quarantine *it, struct engine_slice begin, s
 
 int32_t quarantine_first(const struct quarantine *it, uint32_t from, uint32_t to)
 {
-	for (uint32_t word = from / 64; it && from <= to && word <= to / 64; word++) {
+	for (uint32_t word = from / 64; it != NULL && from <= to && word <= to / 64; word++) {
 		uint64_t bits = it->words[word];
 
 		if (word == from / 64)
@@ -95,7 +95,7 @@ int32_t quarantine_first(const struct quarantine *it, uint32_t from, uint32_t to
 
 int32_t quarantine_last(const struct quarantine *it, uint32_t from, uint32_t to)
 {
-	for (uint32_t word = to / 64 + 1; it && from <= to && word-- > from / 64;) {
+	for (uint32_t word = to / 64 + 1; it != NULL && from <= to && word-- > from / 64;) {
 		uint64_t bits = it->words[word];
 
 		if (word == to / 64)
@@ -113,7 +113,7 @@ uint32_t quarantine_count(const struct quarantine *it)
 {
 	uint32_t count = 0;
 
-	for (uint32_t i = 0; it && i < QUARANTINE_WORDS; i++)
+	for (uint32_t i = 0; it != NULL && i < QUARANTINE_WORDS; i++)
 		count += (uint32_t)__builtin_popcountll(it->words[i]);
 	return count;
 }

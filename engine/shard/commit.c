@@ -25,7 +25,7 @@ static size_t count_unsynced(const struct shard *shard)
 {
 	size_t count = !shard->log->is_synced;
 
-	for (const struct wal *log = shard->unsynced; log; log = log->next)
+	for (const struct wal *log = shard->unsynced; log != NULL; log = log->next)
 		count++;
 	return count;
 }
@@ -55,7 +55,7 @@ static int begin_commit(struct shard *shard, struct engine_commit **out)
 	commit = calloc(1, sizeof *commit + count * sizeof(commit->segments[0]));
 	if (commit == NULL)
 		return -ENOMEM;
-	for (struct wal *log = shard->unsynced; log; log = log->next)
+	for (struct wal *log = shard->unsynced; log != NULL; log = log->next)
 		add_segment(commit, log);
 	if (!shard->log->is_synced)
 		add_segment(commit, shard->log);
@@ -102,7 +102,7 @@ static int check_named(struct shard *shard)
 
 static void forget_synced(struct shard *shard)
 {
-	while (shard->unsynced && shard->unsynced->is_synced) {
+	while (shard->unsynced != NULL && shard->unsynced->is_synced) {
 		struct wal *log = shard->unsynced;
 
 		shard->unsynced = log->next;

@@ -105,9 +105,9 @@ static int make_compaction(struct shard *shard, const struct compact_choice *cho
 	struct engine_job **grown =
 		realloc(shard->compactions, (shard->compaction_count + 1) * sizeof(struct engine_job *));
 
-	if (grown)
+	if (grown != NULL)
 		shard->compactions = grown;
-	if (!job || grown == NULL) {
+	if (job == NULL || grown == NULL) {
 		job_destroy(&job);
 		return -ENOMEM;
 	}
@@ -151,7 +151,7 @@ static int maintain_compaction(struct shard *shard, struct engine_job **out)
 static int make_sweep(struct shard *shard, struct engine_job **out)
 {
 	*out = shard_job(shard, JOB_SWEEP);
-	if (!*out)
+	if (*out == NULL)
 		return -ENOMEM;
 	shard->is_sweeping = true;
 	return 0;
@@ -275,7 +275,7 @@ static int collect_tables(struct shard *shard, const struct engine_job *job, str
 		const struct tables_run *run = &tables->runs[job->first_run + i];
 
 		for (size_t j = 0; error == 0 && j < run->table_count; j++) {
-			if (!find_table(shard, run->ssts[j]))
+			if (find_table(shard, run->ssts[j]) == NULL)
 				continue;
 			install->removed[install->edit.removed_count++] = run->ssts[j]->meta.number;
 			if (job_has_moved(job, run->ssts[j]))
@@ -365,7 +365,7 @@ static void remove_logs(struct shard *shard, uint64_t first, uint64_t last)
 /* Memtables and segments up to the job's last sequence are in tables now. */
 static void forget_flushed(struct shard *shard, const struct engine_job *job, size_t flushed)
 {
-	while (shard->unsynced && shard->unsynced->last_sequence <= job->flushed_sequence) {
+	while (shard->unsynced != NULL && shard->unsynced->last_sequence <= job->flushed_sequence) {
 		struct wal *log = shard->unsynced;
 
 		shard->unsynced = log->next;
@@ -394,7 +394,7 @@ static void doom_inputs(struct shard *shard, const struct engine_job *job)
 		const struct tables_run *run = &job->tables->runs[job->first_run + i];
 
 		for (size_t j = 0; j < run->table_count; j++) {
-			if (!find_table(shard, run->ssts[j]))
+			if (find_table(shard, run->ssts[j]) == NULL)
 				sst_doom(run->ssts[j]);
 		}
 	}

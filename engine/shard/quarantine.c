@@ -20,7 +20,7 @@ int32_t shard_quarantined(const struct shard *shard, uint32_t from)
 
 const char *shard_quarantine_reason(const struct shard *shard)
 {
-	return shard->state.quarantine ? shard->state.quarantine->reason.text : "";
+	return shard->state.quarantine != NULL ? shard->state.quarantine->reason.text : "";
 }
 
 int shard_quarantine_check(struct shard *shard, const struct engine_batch *batch)
@@ -108,7 +108,7 @@ int shard_quarantine_noted(struct shard *shard)
 	int error;
 
 	/* When this fails the notes are lost, and made again by whoever reads the block next. */
-	if (shard->recovery || !cache_take_damage(shard->cache))
+	if (shard->recovery != NULL || !cache_take_damage(shard->cache))
 		return 0;
 	set = quarantine_ref(shard->state.quarantine);
 	error = collect_notes(shard, &set);

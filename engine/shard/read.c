@@ -109,7 +109,7 @@ int engine_iterator_create(struct engine_snapshot *snapshot, struct engine_itera
 
 void engine_iterator_destroy(struct engine_iterator **iterator)
 {
-	if (*iterator)
+	if (*iterator != NULL)
 		merge_fini(&(*iterator)->merge);
 	free(*iterator);
 	*iterator = NULL;

@@ -126,7 +126,7 @@ static int open_tables(struct shard *shard, struct engine_error *error_out)
 static bool misses_table(const struct manifest_state *state)
 {
 	for (size_t i = 0; i < state->table_count; i++) {
-		if (!state->tables[i]->sst->file)
+		if (state->tables[i]->sst->file == NULL)
 			return true;
 	}
 	return false;
@@ -269,7 +269,7 @@ static int take_steps(struct shard *shard)
 
 int shard_begin(struct shard *shard)
 {
-	int error = shard->recovery ? take_steps(shard) : 0;
+	int error = shard->recovery != NULL ? take_steps(shard) : 0;
 
 	return error ? shard_fail(shard, error, "beginning to write") : 0;
 }

@@ -70,7 +70,7 @@ static int memtable_for(struct shard *shard, uint64_t log, uint64_t drop_id, str
 	struct retired *grown;
 	int error;
 
-	if (last && last->memtable->drop_id == drop_id &&
+	if (last != NULL && last->memtable->drop_id == drop_id &&
 	    memtable_bytes(last->memtable) < shard->options.memtable_bytes) {
 		*out = last;
 		return 0;

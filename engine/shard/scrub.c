@@ -40,7 +40,7 @@ int shard_scrub(struct shard *shard, struct engine_job **out)
 		return 0;
 	}
 	*out = shard_job(shard, JOB_SCRUB);
-	if (!*out)
+	if (*out == NULL)
 		return -ENOMEM;
 	(*out)->scrubbed = sst;
 	(*out)->next_block = sst->meta.number == shard->scrub.number ? shard->scrub.block : 0;

@@ -136,7 +136,7 @@ int shard_change(struct shard *shard, struct manifest_edit *edit, struct manifes
 	}
 	manifest_state_fini(&shard->state);
 	shard->state = *next;
-	if (view) {
+	if (view != NULL) {
 		view_unref(&shard->view);
 		shard->view = view;
 	}
@@ -283,7 +283,7 @@ uint32_t shard_pressure(const struct shard *shard)
 
 static uint64_t log_bytes(const struct shard *shard)
 {
-	uint64_t bytes = shard->log ? shard->log->size : 0;
+	uint64_t bytes = shard->log != NULL ? shard->log->size : 0;
 
 	for (size_t i = 0; i < shard->retired_count; i++)
 		bytes += memtable_bytes(shard->retired[i].memtable);
@@ -314,7 +314,7 @@ void shard_stats(const struct shard *shard, struct shard_stats *stats_out)
 	stats_out->misreads = cache_misreads(shard->cache);
 	stats_out->memtable_bytes = shard_memory(shard);
 	stats_out->disk_bytes = log_bytes(shard) + shard->state.tree.size;
-	if (shard->manifest)
+	if (shard->manifest != NULL)
 		stats_out->disk_bytes += manifest_size(shard->manifest);
 	for (size_t i = 0; i < shard->state.table_count; i++) {
 		const struct manifest_table *table = shard->state.tables[i];
@@ -362,14 +362,14 @@ static void shard_free(struct shard *shard)
 	assert(!shard->compaction_count && !shard->is_flushing && !shard->commit_count && !shard->scrub.is_out &&
 	       !shard->is_sweeping);
 	assert(atomic_load(&shard->snapshot_count) == 0);
-	if (shard->view)
+	if (shard->view != NULL)
 		view_unref(&shard->view);
 	for (size_t i = 0; i < shard->retired_count; i++)
 		retired_fini(&shard->retired[i]);
 	wal_close(&shard->log);
 	wal_close(&shard->next_log);
 	shard_recovery_free(&shard->recovery);
-	while (shard->unsynced) {
+	while (shard->unsynced != NULL) {
 		struct wal *log = shard->unsynced;
 
 		shard->unsynced = log->next;
@@ -417,7 +417,7 @@ static int seal(struct shard *shard)
 	struct manifest_edit edit = {.closed_sequence = shard->sequence, .next_number = shard_reserved_number(shard)};
 	int error;
 
-	if (shard->recovery)
+	if (shard->recovery != NULL)
 		return 0; /* nothing was written */
 	error = shard_sync(shard);
 	if (error == 0)

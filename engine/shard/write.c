@@ -75,7 +75,7 @@ static void leave_log(struct shard *shard, struct wal *log, bool is_empty)
 		wal_close(&log);
 		return;
 	}
-	while (*tail)
+	while (*tail != NULL)
 		tail = &(*tail)->next;
 	*tail = log;
 }
@@ -149,7 +149,7 @@ int shard_rotate(struct shard *shard)
 	memtable_unref(&memtable);
 	if (error) {
 		retired_fini(&retired);
-		if (view)
+		if (view != NULL)
 			view_unref(&view);
 		return error;
 	}
@@ -196,11 +196,11 @@ static int make_room(struct shard *shard, const struct engine_batch *batch)
 
 	if (shard->is_dead)
 		return -EIO;
-	if (shard->recovery && (error = shard_begin(shard)))
+	if (shard->recovery != NULL && (error = shard_begin(shard)))
 		return error;
 	if (shard->is_full && (error = shard_write_pending(shard)))
 		return error;
-	if (shard->state.quarantine && (error = shard_quarantine_check(shard, batch)))
+	if (shard->state.quarantine != NULL && (error = shard_quarantine_check(shard, batch)))
 		return error;
 	error = check_space(shard);
 	if (error)
@@ -394,7 +394,7 @@ static int drop(struct shard *shard, struct engine_slice begin, struct engine_sl
 	uint64_t *numbers = malloc((shard->state.table_count + 1) * sizeof *numbers);
 	struct manifest_drop drop = {.id = shard->state.last_drop_id + 1};
 	struct manifest_edit edit = {.drop = &drop, .removed = numbers, .last_drop_id = drop.id};
-	int error = numbers ? 0 : -ENOMEM;
+	int error = numbers != NULL ? 0 : -ENOMEM;
 
 	/* A deletion must not become durable later than the drop itself (E1). */
 	if (error == 0)

@@ -208,7 +208,7 @@ int manifest_create(const struct files *files, uint64_t number, const struct man
 	struct files_path path = files_path(files, FILE_MANIFEST, 0);
 	struct manifest *manifest = calloc(1, sizeof *manifest);
 	struct buffer bytes = {0};
-	int error = manifest ? encode_file(files, number, state, &bytes) : -ENOMEM;
+	int error = manifest != NULL ? encode_file(files, number, state, &bytes) : -ENOMEM;
 
 	if (error == 0)
 		error = fs_replace_file_open(files->fs, path.text, bytes.data, bytes.size, &manifest->file);

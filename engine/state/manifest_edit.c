@@ -99,7 +99,7 @@ int manifest_edit_encode(const struct manifest_edit *edit, struct buffer *out)
 		error = put_number(out, TAG_REMOVE, edit->removed[i]);
 	for (size_t i = 0; error == 0 && i < edit->added_count; i++)
 		error = put_table(out, edit->added[i]);
-	if (error == 0 && edit->drop)
+	if (error == 0 && edit->drop != NULL)
 		error = put_drop(out, edit->drop);
 	if (error == 0)
 		error = put_number(out, TAG_FORGET, edit->forget_drops);
@@ -113,13 +113,13 @@ int manifest_edit_encode(const struct manifest_edit *edit, struct buffer *out)
 		error = put_number(out, TAG_CLOSED, edit->closed_sequence);
 	if (error == 0)
 		error = put_number(out, TAG_LAST_DROP, edit->last_drop_id);
-	if (error == 0 && edit->tree)
+	if (error == 0 && edit->tree != NULL)
 		error = put_tree(out, edit->tree);
-	if (error == 0 && edit->meta)
+	if (error == 0 && edit->meta != NULL)
 		error = put_tag(out, TAG_META);
-	if (error == 0 && edit->meta)
+	if (error == 0 && edit->meta != NULL)
 		error = buffer_append_slice(out, *edit->meta);
-	if (error == 0 && edit->quarantine)
+	if (error == 0 && edit->quarantine != NULL)
 		error = put_quarantine(out, edit->quarantine);
 	return error;
 }
@@ -143,7 +143,7 @@ int manifest_state_encode(const struct manifest_state *state, struct buffer *out
 	for (size_t i = 0; error == 0 && i < state->drop_count; i++)
 		error = put_drop(out, &state->drops[i]);
 	/* After the drops, which would end it. */
-	if (error == 0 && state->quarantine)
+	if (error == 0 && state->quarantine != NULL)
 		error = put_quarantine(out, state->quarantine);
 	return error;
 }

@@ -40,7 +40,7 @@ void manifest_table_unref(struct manifest_table **table)
 	assert(it == NULL || it->refs > 0);
 	if (it == NULL || --it->refs)
 		return;
-	if (it->sst)
+	if (it->sst != NULL)
 		sst_unref(&it->sst);
 	table_meta_fini(&it->meta);
 	free(it);
@@ -168,10 +168,10 @@ static int state_apply(struct manifest_state *state, const struct manifest_edit 
 		error = manifest_state_remove(state, edit->removed[i]);
 	for (size_t i = 0; error == 0 && i < edit->added_count; i++)
 		error = manifest_state_add(state, manifest_table_ref(edit->added[i]));
-	if (error == 0 && edit->drop)
+	if (error == 0 && edit->drop != NULL)
 		error = manifest_state_drop(state, edit->drop->id, buffer_slice(&edit->drop->begin),
 					    buffer_slice(&edit->drop->end));
-	if (error == 0 && edit->meta)
+	if (error == 0 && edit->meta != NULL)
 		error = buffer_assign(&state->meta, *edit->meta);
 	if (error)
 		return error;
@@ -180,9 +180,9 @@ static int state_apply(struct manifest_state *state, const struct manifest_edit 
 	set_if(&state->log_floor, edit->log_floor);
 	set_if(&state->flushed_sequence, edit->flushed_sequence);
 	set_if(&state->closed_sequence, edit->closed_sequence);
-	if (edit->tree)
+	if (edit->tree != NULL)
 		state->tree = *edit->tree;
-	if (edit->quarantine) {
+	if (edit->quarantine != NULL) {
 		quarantine_unref(&state->quarantine);
 		state->quarantine = quarantine_ref(edit->quarantine);
 	}
@@ -200,7 +200,7 @@ static int state_clone(const struct manifest_state *from, struct manifest_state 
 	to->quarantine = NULL;
 	to->table_count = to->drop_count = 0;
 	to->tables = malloc((from->table_count + 1) * sizeof(struct manifest_table *));
-	if (!to->tables)
+	if (to->tables == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < from->table_count; i++)
 		to->tables[to->table_count++] = manifest_table_ref(from->tables[i]);

@@ -105,12 +105,12 @@ int tables_create(const struct manifest_state *state, struct tables **out)
 	size_t count = state->table_count;
 	struct tables *tables = calloc(1, sizeof *tables + count * sizeof(tables->runs[0]));
 	struct manifest_table **sorted = malloc((count + 1) * sizeof(struct manifest_table *));
-	int error = tables && sorted ? drops_create(state, &tables->drops) : -ENOMEM;
+	int error = tables != NULL && sorted != NULL ? drops_create(state, &tables->drops) : -ENOMEM;
 
-	if (error == 0 && !(tables->ssts = malloc((count + 1) * sizeof(struct sst *))))
+	if (error == 0 && (tables->ssts = malloc((count + 1) * sizeof(struct sst *))) == NULL)
 		error = -ENOMEM;
 	if (error) {
-		if (tables && tables->drops)
+		if (tables != NULL && tables->drops != NULL)
 			tables_drops_unref(&tables->drops);
 		free(tables);
 		free(sorted);
@@ -186,7 +186,7 @@ int tables_get(const struct tables *tables, struct engine_slice key, uint64_t ke
 		for (size_t i = 0; i < left && i < GET_TOGETHER; i++) {
 			struct sst *sst = candidate(tables, &tables->runs[first + i], key);
 
-			if (sst) {
+			if (sst != NULL) {
 				sst_prefetch_filter(sst, key_hash);
 				candidates[count++] = sst;
 			}

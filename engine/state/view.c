@@ -54,7 +54,7 @@ static const struct memtable_version *find_in_memory(struct view *view, struct e
 		if (drops->count && tables_drops_hide(drops, memtable->drop_id, key))
 			continue;
 		version = memtable_get(memtable, key, sequence);
-		if (version) {
+		if (version != NULL) {
 			*memtable_out = memtable;
 			return version;
 		}
@@ -80,7 +80,7 @@ int view_get(struct view *view, struct engine_slice key, uint64_t sequence, stru
 		found = tables_get(view->tables, key, block_key_hash(key), stats, value_out, error_out);
 		return found < 0 ? found : found == LOOKUP_FOUND;
 	}
-	if (memtable_hits_inout)
+	if (memtable_hits_inout != NULL)
 		++*memtable_hits_inout;
 	if (version->type == ENTRY_DELETE)
 		return 0;

@@ -33,7 +33,7 @@ static bool entry_is_sound(const struct block_view *view, uint32_t index, const 
 	if (offset_at(view, index) >= (uint64_t)(end - view->data) || at < entries)
 		return false;
 	at = format_varint_get(at, end, &value_and_type);
-	at = at ? format_varint_get(at, end, &suffix_size) : NULL;
+	at = at != NULL ? format_varint_get(at, end, &suffix_size) : NULL;
 	if (at == NULL)
 		return false;
 	left = (uint64_t)(end - at);
@@ -99,7 +99,7 @@ int64_t block_find(const struct block_view *view, struct engine_slice key, uint8
 	    (view->prefix_size && memcmp(key.data, view->prefix, view->prefix_size) != 0))
 		return -1;
 	suffix = (struct engine_slice){(const uint8_t *)key.data + view->prefix_size, key.size - view->prefix_size};
-	for (const uint8_t *at = tags; (at = memchr(at, tag, (size_t)(end - at))); at++) {
+	for (const uint8_t *at = tags; (at = memchr(at, tag, (size_t)(end - at))) != NULL; at++) {
 		block_entry_at(view, (uint32_t)(at - tags), out);
 		if (out->suffix.size == suffix.size && memcmp(out->suffix.data, suffix.data, suffix.size) == 0)
 			return at - tags;

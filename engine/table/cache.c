@@ -130,7 +130,7 @@ static void queue_push(struct cache *cache, unsigned which, struct block *block)
 	block->queue = (uint8_t)which;
 	block->newer = NULL;
 	block->older = queue->newest;
-	if (queue->newest)
+	if (queue->newest != NULL)
 		queue->newest->newer = block;
 	else
 		queue->oldest = block;
@@ -142,11 +142,11 @@ static void queue_remove(struct cache *cache, struct block *block)
 {
 	struct queue *queue = &cache->queues[block->queue];
 
-	if (block->newer)
+	if (block->newer != NULL)
 		block->newer->older = block->older;
 	else
 		queue->newest = block->older;
-	if (block->older)
+	if (block->older != NULL)
 		block->older->newer = block->newer;
 	else
 		queue->oldest = block->newer;
@@ -210,7 +210,7 @@ static void evict(struct cache *cache)
 	struct queue *small = &cache->queues[QUEUE_SMALL], *main = &cache->queues[QUEUE_MAIN];
 
 	while (small->bytes + main->bytes > budget) {
-		if (small->oldest && (small->bytes > budget / 10 || main->oldest == NULL))
+		if (small->oldest != NULL && (small->bytes > budget / 10 || main->oldest == NULL))
 			evict_from_small(cache);
 		else
 			evict_from_main(cache);
@@ -229,7 +229,7 @@ struct block *cache_insert(struct cache *cache, cache_slot *slot, struct block *
 
 	pthread_mutex_lock(&cache->lock);
 	word = atomic_load_explicit(slot, memory_order_acquire);
-	if (slot_block(word)) {
+	if (slot_block(word) != NULL) {
 		/* Only the holder of the lock empties a slot, so this take succeeds. */
 		struct block *first = cache_take(slot);
 
@@ -253,7 +253,7 @@ void cache_forget(struct cache *cache, cache_slot *slots, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		struct block *block = slot_block(atomic_load_explicit(&slots[i], memory_order_acquire));
 
-		if (block)
+		if (block != NULL)
 			slot_evict(cache, block, 0);
 	}
 	pthread_mutex_unlock(&cache->lock);

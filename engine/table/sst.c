@@ -40,7 +40,7 @@ static int read_exactly(struct sst *sst, void *out, size_t size, uint64_t offset
 {
 	ssize_t got;
 
-	if (!sst->file)
+	if (sst->file == NULL)
 		return damaged(sst, 0, "the table", error_out);
 	got = sst->files.fs->pread(sst->file, out, size, offset);
 	if (got < 0)
@@ -54,13 +54,14 @@ static int load_part(struct sst *sst, struct sst_handle handle, uint8_t **out, u
 {
 	enum engine_compression compression;
 	uint8_t *part = malloc(handle.size + SST_TRAILER), *raw = NULL;
-	int error = part ? 0 : -ENOMEM;
+	int error = part != NULL ? 0 : -ENOMEM;
 
 	if (error == 0)
 		error = read_exactly(sst, part, handle.size + SST_TRAILER, handle.offset, error_out);
 	if (error == 0 && sst_part_check(part, handle.size, sst->meta.number, handle.offset, size_out, &compression))
 		error = damaged(sst, handle.offset, "a part", error_out);
-	if (error == 0 && !(raw = aligned_alloc(FILTER_LINE, (*size_out + FILTER_LINE) & ~(size_t)(FILTER_LINE - 1))))
+	if (error == 0 &&
+	    (raw = aligned_alloc(FILTER_LINE, (*size_out + FILTER_LINE) & ~(size_t)(FILTER_LINE - 1))) == NULL)
 		error = -ENOMEM;
 	if (error == 0 && sst_part_expand(part, handle.size, compression, raw, *size_out))
 		error = damaged(sst, handle.offset, "a compressed part", error_out);
@@ -80,7 +81,7 @@ static int add_separator(struct sst *sst, struct engine_slice prefix, const stru
 	uint64_t offset, size;
 
 	at = format_varint_get(at, end, &offset);
-	at = at ? format_varint_get(at, end, &size) : NULL;
+	at = at != NULL ? format_varint_get(at, end, &size) : NULL;
 	if (at == NULL || size > SST_PART_MAX || offset > sst->meta.size ||
 	    size + SST_TRAILER > sst->meta.size - offset)
 		return -EBADMSG;
@@ -316,14 +317,14 @@ int sst_open(const struct files *files, struct cache *cache, const struct table_
 	     struct engine_error *error_out)
 {
 	struct engine_error found;
-	int error = open_once(files, cache, meta, false, out, error_out ? &found : NULL);
+	int error = open_once(files, cache, meta, false, out, error_out != NULL ? &found : NULL);
 
 	/* S3: all that an open table keeps in memory is read anew before it counts as damaged. */
 	if (error == -EBADMSG) {
 		error = open_once(files, cache, meta, true, out, error_out);
 		if (error == 0)
 			cache_note_misread(cache);
-	} else if (error && error_out) {
+	} else if (error && error_out != NULL) {
 		*error_out = found;
 	}
 	return error;
@@ -335,7 +336,7 @@ static int make_damaged(struct sst *sst)
 	int error;
 
 	sst->blocks = calloc(1, sizeof *sst->blocks);
-	if (!sst->blocks)
+	if (sst->blocks == NULL)
 		return -ENOMEM;
 	error = buffer_append(&sst->separators, largest.data, largest.size);
 	if (error)
@@ -369,11 +370,11 @@ void sst_unref(struct sst **sst)
 	*sst = NULL;
 	if (it == NULL || atomic_fetch_sub_explicit(&it->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	if (it->slots)
+	if (it->slots != NULL)
 		cache_forget(it->cache, it->slots, it->block_count);
 	if (it->resident_bytes)
 		cache_reserve(it->cache, -(int64_t)it->resident_bytes);
-	if (it->file)
+	if (it->file != NULL)
 		it->files.fs->close(it->file);
 	if (atomic_load_explicit(&it->doomed, memory_order_acquire))
 		trash_discard(&it->files, FILE_TABLE, it->meta.number);
@@ -507,9 +508,9 @@ static int reread_block(struct sst *sst, const struct index_block *where, struct
 {
 	size_t size = where->size + SST_TRAILER;
 	uint8_t *part = malloc(size);
-	int error = part ? 0 : -ENOMEM;
+	int error = part != NULL ? 0 : -ENOMEM;
 
-	if (error == 0 && sst->file)
+	if (error == 0 && sst->file != NULL)
 		sst->files.fs->drop_cached(sst->file, where->offset, size);
 	if (error == 0)
 		error = read_exactly(sst, part, size, where->offset, error_out);
@@ -528,7 +529,7 @@ static int read_block(struct sst *sst, const struct index_block *where, struct b
 	uint8_t small[16 * 1024];
 	size_t size = where->size + SST_TRAILER;
 	uint8_t *part = size <= sizeof(small) ? small : malloc(size);
-	int error = part ? read_exactly(sst, part, size, where->offset, &found) : -ENOMEM;
+	int error = part != NULL ? read_exactly(sst, part, size, where->offset, &found) : -ENOMEM;
 
 	if (error == 0)
 		error = block_from_part(sst, part, where, out, &found);
@@ -536,7 +537,7 @@ static int read_block(struct sst *sst, const struct index_block *where, struct b
 		free(part);
 	if (error == -EBADMSG)
 		return reread_block(sst, where, out, error_out);
-	if (error && error != -ENOMEM && error_out)
+	if (error && error != -ENOMEM && error_out != NULL)
 		*error_out = found;
 	return error;
 }
@@ -548,7 +549,7 @@ int sst_block(struct sst *sst, uint32_t block_index, struct read_stats *stats, s
 	struct block *block = cache_take(slot);
 	int error;
 
-	if (stats) {
+	if (stats != NULL) {
 		stats->cache_hits += block != NULL;
 		stats->cache_misses += block == NULL;
 	}
@@ -578,7 +579,7 @@ static bool filter_passes(struct sst *sst, uint64_t key_hash, struct read_stats 
 {
 	bool passes = sst_may_contain(sst, key_hash);
 
-	if (stats) {
+	if (stats != NULL) {
 		stats->filter_checks++;
 		stats->filter_negatives += !passes;
 	}
@@ -603,7 +604,7 @@ int sst_get(struct sst *sst, struct engine_slice key, uint64_t key_hash, struct 
 		return error;
 	if (block_find(&block->view, key, block_tag(key_hash), &entry) < 0) {
 		block_release(block);
-		if (stats)
+		if (stats != NULL)
 			stats->filter_false_positives++;
 		return LOOKUP_ABSENT;
 	}
@@ -670,7 +671,7 @@ static int compute_digest(struct sst *sst, uint64_t *digest_out, struct engine_e
 	XXH3_state_t *digest = XXH3_createState();
 	uint8_t *chunk = malloc(STREAM_WINDOW);
 	uint64_t offset = 0;
-	int error = digest && chunk ? 0 : -ENOMEM;
+	int error = digest != NULL && chunk != NULL ? 0 : -ENOMEM;
 
 	if (error == 0)
 		XXH3_64bits_reset(digest);

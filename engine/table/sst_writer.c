@@ -92,7 +92,7 @@ int sst_writer_create(const struct files *files, uint64_t number, const struct s
 	writer->options = *options;
 	writer->meta.number = number;
 	writer->digest = XXH3_createState();
-	error = writer->digest ? files->fs->open(files->fs, path.text, FS_OPEN_CREATE, &writer->file) : -ENOMEM;
+	error = writer->digest != NULL ? files->fs->open(files->fs, path.text, FS_OPEN_CREATE, &writer->file) : -ENOMEM;
 	if (error == 0) {
 		XXH3_64bits_reset(writer->digest);
 		format_header_write(bytes, FORMAT_TABLE, &header);
@@ -131,7 +131,7 @@ static int index_pending(struct sst_writer *writer, const struct engine_slice *n
 	if (!writer->has_pending)
 		return 0;
 	writer->has_pending = false;
-	if (next) {
+	if (next != NULL) {
 		size_t common = format_common_prefix(key, *next);
 
 		/* next[0..common] is > key and <= next: a separator must be < next, so it is only used when shorter. */
@@ -258,7 +258,7 @@ static int append_tail(struct sst_writer *writer)
 
 static void writer_free(struct sst_writer *writer)
 {
-	if (writer->file)
+	if (writer->file != NULL)
 		writer->files->fs->close(writer->file);
 	block_builder_fini(&writer->data);
 	block_builder_fini(&writer->index);
@@ -300,7 +300,7 @@ void sst_writer_abort(struct sst_writer **writer)
 	*writer = NULL;
 	if (it == NULL)
 		return;
-	if (it->file) {
+	if (it->file != NULL) {
 		struct files_path path = files_path(it->files, FILE_TABLE, it->meta.number);
 
 		fs_remove_file(it->files->fs, path.text);

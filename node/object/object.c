@@ -62,7 +62,7 @@ __attribute__((format(printf, 2, 3))) static int refuse(struct decoder *d, const
 	va_list args;
 	int length;
 
-	if (!d->error)
+	if (d->error == NULL)
 		return -EBADMSG;
 	length = snprintf(d->error->text, sizeof(d->error->text), "object, byte %zu: ", bytes_offset(&d->reader));
 	va_start(args, format);
@@ -73,8 +73,8 @@ __attribute__((format(printf, 2, 3))) static int refuse(struct decoder *d, const
 
 static int decode_vector(struct decoder *d, struct version *vector)
 {
-	vector->entries = arena_alloc(d->arena, (vector->count + 1) * sizeof(*vector->entries));
-	if (!vector->entries)
+	vector->entries = arena_alloc(d->arena, (vector->count + 1) * sizeof *vector->entries);
+	if (vector->entries == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < vector->count; i++) {
 		struct version_entry *entry = &vector->entries[i];
@@ -98,8 +98,8 @@ static int decode_seen(struct decoder *d, struct object *object)
 	    count > bytes_left(&d->reader) / DOT_SIZE_MIN)
 		return refuse(d, "the number of seen dots is malformed");
 	object->seen_count = (uint32_t)count;
-	object->seen = arena_alloc(d->arena, count * sizeof(*object->seen));
-	if (!object->seen)
+	object->seen = arena_alloc(d->arena, count * sizeof *object->seen);
+	if (object->seen == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
 		struct dot *dot = &object->seen[i];
@@ -149,8 +149,8 @@ static int decode_aliases(struct decoder *d, const struct version *vector, struc
 	    count > bytes_left(&d->reader) / STAMP_SIZE_MIN)
 		return refuse(d, "the number of aliases is malformed");
 	sibling->alias_count = (uint32_t)count;
-	sibling->aliases = arena_alloc(d->arena, count * sizeof(*sibling->aliases));
-	if (!sibling->aliases)
+	sibling->aliases = arena_alloc(d->arena, count * sizeof *sibling->aliases);
+	if (sibling->aliases == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
 		struct alias *alias = &sibling->aliases[i];
@@ -216,8 +216,8 @@ static bool siblings_distinct(const struct sibling *a, const struct sibling *b)
 
 static int decode_siblings(struct decoder *d, struct object *object)
 {
-	object->siblings = arena_alloc(d->arena, (object->sibling_count + 1) * sizeof(*object->siblings));
-	if (!object->siblings)
+	object->siblings = arena_alloc(d->arena, (object->sibling_count + 1) * sizeof *object->siblings);
+	if (object->siblings == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < object->sibling_count; i++) {
 		struct sibling *sibling = &object->siblings[i];
@@ -411,7 +411,7 @@ int object_encode(const struct object *object, struct arena *arena, struct rpc_s
 	    object->seen_count > OBJECT_DOTS_MAX || dot_count(object) > OBJECT_DOTS_MAX)
 		return -E2BIG;
 	bytes = arena_alloc(arena, size);
-	if (!bytes)
+	if (bytes == NULL)
 		return -ENOMEM;
 	at = put_head(bytes, object);
 	for (uint32_t i = 0; i < object->sibling_count; i++) {
@@ -516,11 +516,11 @@ bool sibling_is_live(const struct sibling *sibling, uint64_t now_ms)
 /* The past and, beside it, the operations that are live: whoever puts with the context supersedes them. */
 static int context_past(const struct object *object, uint64_t since_ms, struct arena *arena, struct past *out)
 {
-	struct mark *marks = arena_alloc(arena, (object->sibling_count + 1) * sizeof(*marks));
+	struct mark *marks = arena_alloc(arena, (object->sibling_count + 1) * sizeof *marks);
 	uint64_t time_ms, forgotten_ms = 0;
 	uint32_t count = 0;
 
-	if (!marks)
+	if (marks == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < object->sibling_count; i++) {
 		(void)operation_id_time(object->siblings[i].operation_id, &time_ms);

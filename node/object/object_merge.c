@@ -27,8 +27,8 @@ static int unite_seen(const struct dot *a, uint32_t a_count, const struct dot *b
 	out->seen_count = 0;
 	if (a_count + b_count == 0)
 		return 0;
-	out->seen = arena_alloc(arena, (a_count + b_count) * sizeof(*out->seen));
-	if (!out->seen)
+	out->seen = arena_alloc(arena, (a_count + b_count) * sizeof *out->seen);
+	if (out->seen == NULL)
 		return -ENOMEM;
 	while (i < a_count || j < b_count) {
 		int order = i == a_count ? 1 : j == b_count ? -1 : dot_compare(a[i], b[j]);
@@ -74,7 +74,7 @@ static uint32_t truncate_vector(struct object *object, uint32_t limit)
 			break;
 		vector->count--;
 		memmove(&vector->entries[oldest], &vector->entries[oldest + 1],
-			(vector->count - oldest) * sizeof(*vector->entries));
+			(vector->count - oldest) * sizeof *vector->entries);
 		dropped++;
 	}
 	return dropped;
@@ -111,8 +111,8 @@ static int split_aliases(const struct object *object, struct arena *arena, struc
 		count += 1 + object->siblings[i].alias_count;
 	*out = *object;
 	out->sibling_count = 0;
-	out->siblings = arena_alloc(arena, (count + 1) * sizeof(*out->siblings));
-	if (!out->siblings)
+	out->siblings = arena_alloc(arena, (count + 1) * sizeof *out->siblings);
+	if (out->siblings == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < object->sibling_count; i++) {
 		struct sibling single = object->siblings[i];
@@ -133,9 +133,9 @@ static int split_aliases(const struct object *object, struct arena *arena, struc
 
 static int add_alias(struct sibling *sibling, const struct sibling *again, uint32_t room, struct arena *arena)
 {
-	if (!sibling->aliases) {
-		sibling->aliases = arena_alloc(arena, room * sizeof(*sibling->aliases));
-		if (!sibling->aliases)
+	if (sibling->aliases == NULL) {
+		sibling->aliases = arena_alloc(arena, room * sizeof *sibling->aliases);
+		if (sibling->aliases == NULL)
 			return -ENOMEM;
 	}
 	sibling->aliases[sibling->alias_count++] = (struct alias){again->dot, again->written_ms};
@@ -210,10 +210,10 @@ static int merge_siblings(const struct object *a, const struct object *b, struct
 {
 	uint32_t i = 0, j = 0, n = 0;
 	uint32_t most = a->sibling_count + b->sibling_count;
-	struct sibling *siblings = arena_alloc(arena, (most + 1) * sizeof(*siblings));
+	struct sibling *siblings = arena_alloc(arena, (most + 1) * sizeof *siblings);
 
 	*found = (struct survivors){.gone = arena_alloc(arena, (most + 1) * sizeof(struct mark))};
-	if (!siblings || !found->gone)
+	if (siblings == NULL || found->gone == NULL)
 		return -ENOMEM;
 	while (i < a->sibling_count || j < b->sibling_count) {
 		int order = i == a->sibling_count   ? 1
@@ -261,7 +261,7 @@ static void raise_entry(struct version *vector, struct dot dot, uint64_t now_ms)
 	while (i < vector->count && vector->entries[i].actor < dot.actor)
 		i++;
 	if (i == vector->count || vector->entries[i].actor != dot.actor) {
-		memmove(&vector->entries[i + 1], &vector->entries[i], (vector->count - i) * sizeof(*vector->entries));
+		memmove(&vector->entries[i + 1], &vector->entries[i], (vector->count - i) * sizeof *vector->entries);
 		vector->entries[i] = (struct version_entry){dot.actor, 0, 0};
 		vector->count++;
 	}
@@ -275,11 +275,11 @@ static void raise_entry(struct version *vector, struct dot dot, uint64_t now_ms)
 static int cover_own_dots(struct object *out, uint32_t clashes, struct arena *arena)
 {
 	struct version *vector = &out->vector;
-	struct version_entry *entries = arena_alloc(arena, (vector->count + 2 * clashes + 1) * sizeof(*entries));
+	struct version_entry *entries = arena_alloc(arena, (vector->count + 2 * clashes + 1) * sizeof *entries);
 
-	if (!entries)
+	if (entries == NULL)
 		return -ENOMEM;
-	memcpy(entries, vector->entries, vector->count * sizeof(*entries));
+	memcpy(entries, vector->entries, vector->count * sizeof *entries);
 	vector->entries = entries;
 	sort_siblings(out->siblings, out->sibling_count);
 	for (uint32_t i = 0; i < out->sibling_count; i++)
@@ -432,13 +432,13 @@ static bool supersedes(const struct context *context, const struct sibling *sibl
 static int replace_siblings(const struct object *old, const struct context *context, const struct sibling *sibling,
 			    struct arena *arena, struct object *out)
 {
-	struct mark *gone = arena_alloc(arena, (old->sibling_count + 1) * sizeof(*gone));
+	struct mark *gone = arena_alloc(arena, (old->sibling_count + 1) * sizeof *gone);
 	uint32_t gone_count = 0;
 	struct past past;
 
 	out->sibling_count = 0;
-	out->siblings = arena_alloc(arena, (old->sibling_count + 1) * sizeof(*out->siblings));
-	if (!out->siblings || !gone)
+	out->siblings = arena_alloc(arena, (old->sibling_count + 1) * sizeof *out->siblings);
+	if (out->siblings == NULL || gone == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < old->sibling_count; i++)
 		if (supersedes(context, &old->siblings[i]))
@@ -475,7 +475,7 @@ static uint32_t sort_dots(const struct context *context, struct dot sorted[CONTE
 			at--;
 		if (at > 0 && dot_compare(sorted[at - 1], context->dots[i]) == 0)
 			continue;
-		memmove(&sorted[at + 1], &sorted[at], (count - at) * sizeof(*sorted));
+		memmove(&sorted[at + 1], &sorted[at], (count - at) * sizeof *sorted);
 		sorted[at] = context->dots[i];
 		count++;
 	}
@@ -536,7 +536,7 @@ int object_put(const struct object *old, const struct context *context, const st
 
 	*out = *old;
 	*truncated_out = 0;
-	if (present) {
+	if (present != NULL) {
 		*result_out = OBJECT_PUT_DUPLICATE;
 		*dot_out = present->dot;
 		return 0;

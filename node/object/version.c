@@ -73,9 +73,9 @@ int version_merge(const struct version *a, const struct version *b, uint64_t rai
 {
 	uint32_t i = 0, j = 0, n = 0;
 	bool changed = false;
-	struct version_entry *entries = arena_alloc(arena, (a->count + b->count + 1) * sizeof(*entries));
+	struct version_entry *entries = arena_alloc(arena, (a->count + b->count + 1) * sizeof *entries);
 
-	if (!entries)
+	if (entries == NULL)
 		return -ENOMEM;
 	while (i < a->count || j < b->count) {
 		bool take_a = j == b->count || (i < a->count && a->entries[i].actor <= b->entries[j].actor);
@@ -112,7 +112,7 @@ __attribute__((format(printf, 3, 4))) static int refuse(struct rpc_error *error_
 	char what[96];
 	va_list args;
 
-	if (!error_out)
+	if (error_out == NULL)
 		return -EBADMSG;
 	va_start(args, format);
 	vsnprintf(what, sizeof(what), format, args);
@@ -125,7 +125,7 @@ __attribute__((format(printf, 3, 4))) static int refuse(struct rpc_error *error_
 /* Which of the two it is would take a longer checksum to say. */
 static int refuse_foreign(struct rpc_error *error_out)
 {
-	if (error_out)
+	if (error_out != NULL)
 		snprintf(error_out->text, sizeof(error_out->text),
 			 "context belongs to another key, or was changed on its way; pass the context of a get or put "
 			 "of this "
@@ -233,7 +233,7 @@ int context_decode(struct rpc_slice bytes, struct rpc_slice key, struct arena *a
 		return status;
 	out->vector.entries = arena_alloc(arena, out->vector.count * sizeof(struct version_entry) +
 							 out->dot_count * sizeof(struct dot));
-	if (!out->vector.entries)
+	if (out->vector.entries == NULL)
 		return -ENOMEM;
 	out->dots = (struct dot *)(out->vector.entries + out->vector.count);
 	status = decode_vector(&reader, &out->vector, error_out);
@@ -270,7 +270,7 @@ int context_encode(const struct context *context, struct rpc_slice key, struct a
 	if (context->vector.count == 0 && context->dot_count == 0 && past_is_empty(&context->past))
 		return 0;
 	bytes = arena_alloc(arena, size);
-	if (!bytes)
+	if (bytes == NULL)
 		return -ENOMEM;
 	at = bytes;
 	*at++ = past_is_empty(&context->past) ? CONTEXT_FORMAT : CONTEXT_FORMAT_PAST;
