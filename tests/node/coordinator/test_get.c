@@ -656,6 +656,72 @@ static void test_get_damaged_object_is_an_error_of_that_replica(void **state)
 	scene_end(&s);
 }
 
+/* ---- owners in every place: none of the loops over them leaves out the first or the last ---------------------- */
+
+static void test_get_object_that_comes_from_the_last_owner(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 3);
+	struct rpc_slice red = object(&s, 1, 5, "red");
+	scene_get(&s);
+	scene_fetched(&s, 1, red);
+	expect(&s, "digest n1, digest n2, fetch n3"); /* nobody else is asked for it */
+	scene_fetched(&s, 3, red);
+	expect(&s, "client: red 2/2");
+	scene_end(&s);
+}
+
+static void test_get_first_owner_has_the_same(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 2);
+	struct rpc_slice red = object(&s, 1, 5, "red");
+	scene_get(&s);
+	scene_fetched(&s, 2, red);
+	scene_fetched(&s, 1, red);
+	expect(&s, "digest n1, fetch n2, digest n3, client: red 2/2");
+	scene_end(&s);
+}
+
+static void test_get_hedge_asks_the_first_owner(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 2);
+	struct rpc_slice red = object(&s, 1, 5, "red");
+	scene_get(&s);
+	scene_fetched(&s, 1, red);
+	expect(&s, "digest n1, fetch n2, digest n3");
+	scene_tick(&s, 100 * 1000);
+	expect(&s, "fetch n1");
+	scene_end(&s);
+}
+
+/* A third owner that holds what `first` held is not asked for it again, although the object has grown since. */
+static void assert_known_by(unsigned first, unsigned second, unsigned third, const char *asked, const char *repaired)
+{
+	struct scene s;
+	scene_begin(&s, first);
+	struct rpc_slice red = object(&s, 1, 5, "red"), blue = object(&s, 2, 7, "blue");
+	scene_get(&s, .quorum = 3);
+	scene_fetched(&s, first, red);
+	scene_fetched(&s, second, blue);
+	scene_fetched(&s, second, blue);
+	expect(&s, asked);
+	scene_fetched(&s, third, red);
+	expect(&s, repaired);
+	scene_end(&s);
+}
+
+static void test_get_third_owner_holds_what_another_held(void **state)
+{
+	(void)state;
+	assert_known_by(1, 2, 3, "fetch n1, digest n2, digest n3, fetch n2, store n1, store n2", "store n3");
+	assert_known_by(3, 1, 2, "digest n1, digest n2, fetch n3, fetch n1, store n1, store n3", "store n2");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -691,6 +757,10 @@ int main(void)
 		cmocka_unit_test(test_get_with_too_few_that_count_is_refused),
 		cmocka_unit_test(test_get_duplicates_of_every_answer),
 		cmocka_unit_test(test_get_damaged_object_is_an_error_of_that_replica),
+		cmocka_unit_test(test_get_object_that_comes_from_the_last_owner),
+		cmocka_unit_test(test_get_first_owner_has_the_same),
+		cmocka_unit_test(test_get_hedge_asks_the_first_owner),
+		cmocka_unit_test(test_get_third_owner_holds_what_another_held),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
