@@ -15,6 +15,7 @@
 #include "node/object/limit.h"
 #include "node/observe/log.h"
 #include "node/driver/runtime.h"
+#include "node/driver/stop_guard.h"
 
 enum { DRAIN_WAIT_MS = 5000, DRAIN_POLL_MS = 5, LOOK_MS = 1000 };
 
@@ -300,19 +301,35 @@ static void stop_workers(struct runtime *self)
 	ticker_stop(&self->ticker);
 }
 
+static void close_servers(struct runtime *self)
+{
+	struct stop_guard guard;
+	stop_guard_begin(&guard, "the connections of clients and peers", LIMIT_CLOSE_MS);
+	rpc_server_close(&self->client_server);
+	rpc_server_close(&self->peer_server);
+	stop_guard_end(&guard);
+}
+
+static void close_links(struct runtime *self)
+{
+	struct stop_guard guard;
+	stop_guard_begin(&guard, "the connections to peers", LIMIT_CLOSE_MS);
+	peers_close(&self->peers);
+	if (self->bus != NULL)
+		rpc_bus_close(&self->bus);
+	stop_guard_end(&guard);
+}
+
 int runtime_close(struct runtime **out)
 {
 	struct runtime *self = *out;
 	if (self == NULL)
 		return 0;
 	drain_clients(self);
-	rpc_server_close(&self->client_server);
-	rpc_server_close(&self->peer_server);
+	close_servers(self);
 	stop_workers(self);
 	/* Workers use links until they end; what is still under way completes into their mailboxes, which worker_fini empties. */
-	peers_close(&self->peers);
-	if (self->bus != NULL)
-		rpc_bus_close(&self->bus);
+	close_links(self);
 	for (uint32_t i = 0; i < self->worker_count; i++)
 		worker_fini(&self->workers[i]);
 	int error = node_close(&self->node);
