@@ -21,51 +21,52 @@ static const char *text_or(const char *text, const char *without_memory)
 static const char *prepare(const struct coordinator *self, struct operation *operation, const struct ring_view *view,
 			   uint64_t now_us, struct effects *out, uint32_t *code_out)
 {
-	const struct client_operation *ask = operation->ask;
+	const struct client_operation *request = operation->request;
 	/* A client's call has been refused as a whole before. Who forwards a put here has a ring in which this node is
 	 * an owner: it should try the next one. */
 	const char *refusal = standing_refusal(view);
 	*code_out = RPC_CODE_ABORTED;
 	if (refusal != NULL)
 		return refusal;
-	struct rpc_slice bucket = ask->bucket.size ? ask->bucket : (struct rpc_slice){(const uint8_t *)"default", 7};
+	struct rpc_slice bucket =
+		request->bucket.size ? request->bucket : (struct rpc_slice){(const uint8_t *)"default", 7};
 	*code_out = RPC_CODE_INVALID_ARGUMENT;
-	operation->partition =
-		(uint16_t)ring_partition_of(view->document, bucket.data, bucket.size, ask->key.data, ask->key.size);
-	if (key_encode(operation->partition, bucket, ask->key, out->arena, &operation->key) < 0)
+	operation->partition = (uint16_t)ring_partition_of(view->document, bucket.data, bucket.size, request->key.data,
+							   request->key.size);
+	if (key_encode(operation->partition, bucket, request->key, out->arena, &operation->key) < 0)
 		return "key must have 1 to 4096 bytes and bucket at most 256";
 	uint64_t time_ms;
-	if (ask->kind == OPERATION_PUT && !operation_id_time(ask->operation_id, &time_ms))
+	if (request->kind == OPERATION_PUT && !operation_id_time(request->operation_id, &time_ms))
 		return "the operation id is not a UUID version 7, so that nothing says how old the operation is: "
 		       "make it so (RFC 9562), or send none";
-	if (ask->value.size > LIMIT_VALUE_SIZE)
+	if (request->value.size > LIMIT_VALUE_SIZE)
 		return text_or(arena_printf(out->arena,
 					    "the value has %zu bytes, the limit is %d: split it over several keys",
-					    ask->value.size, LIMIT_VALUE_SIZE),
+					    request->value.size, LIMIT_VALUE_SIZE),
 			       "value over its limit");
 	const uint16_t *owners;
 	uint32_t datacenter = ring_member_datacenter(view->document, (uint32_t)view->self);
 	uint32_t count = ring_owners(view->document, operation->partition, datacenter, &owners);
 	assert(count <= RING_REPLICAS_MAX);
-	assert(operation->position_count == 0);
+	assert(operation->owner_count == 0);
 	operation->epoch = ring_epoch(view->document);
-	operation->needed = ask->quorum ? ask->quorum : count / 2 + 1;
+	operation->needed = request->quorum ? request->quorum : count / 2 + 1;
 	if (operation->needed > count)
 		return text_or(arena_printf(out->arena, "%s=%u asks for more replicas than the N=%u there are",
-					    ask->kind == OPERATION_PUT ? "w" : "r", operation->needed, count),
+					    request->kind == OPERATION_PUT ? "w" : "r", operation->needed, count),
 			       "more replicas asked for than there are");
 	for (uint32_t i = 0; i < count; i++) {
-		struct position *position = &operation->positions[operation->position_count++];
-		position->member_index = owners[i];
-		position->node_id = ring_member(view->document, owners[i])->id;
+		struct owner *owner = &operation->owners[operation->owner_count++];
+		owner->member_index = owners[i];
+		owner->node_id = ring_member(view->document, owners[i])->id;
 		enum ring_reachability reachability = view->status[owners[i]].reachability;
-		bool answers = evidence_is_up(&self->evidence, owners[i], position->node_id, now_us);
-		position->up = reachability == RING_UP || answers;
-		position->unreachable = !answers && (reachability == RING_UNREACHABLE || reachability == RING_DOWN);
-		position->suspect = evidence_is_suspect(&self->evidence, owners[i], position->node_id, now_us);
+		bool answers = evidence_is_up(&self->evidence, owners[i], owner->node_id, now_us);
+		owner->up = reachability == RING_UP || answers;
+		owner->unreachable = !answers && (reachability == RING_UNREACHABLE || reachability == RING_DOWN);
+		owner->suspect = evidence_is_suspect(&self->evidence, owners[i], owner->node_id, now_us);
 	}
 	struct rpc_error why = {"context refused: this node is out of memory, retry later or elsewhere"};
-	int error = context_decode(ask->context, operation->key, out->arena, &operation->context, &why);
+	int error = context_decode(request->context, operation->key, out->arena, &operation->context, &why);
 	if (error == -ENOMEM)
 		*code_out = RPC_CODE_RESOURCE_EXHAUSTED;
 	if (error < 0)
@@ -82,7 +83,7 @@ static void check(const struct coordinator *self, uint64_t correlation)
 }
 
 static void start(struct coordinator *self, struct message *question, uint32_t index,
-		  const struct client_operation *ask, const struct event *event, struct effects *out)
+		  const struct client_operation *request, const struct event *event, struct effects *out)
 {
 	if (question->deadline_us <= event->now_us) {
 		operation_turn_away(self, question, index, RPC_CODE_DEADLINE_EXCEEDED,
@@ -100,11 +101,11 @@ static void start(struct coordinator *self, struct message *question, uint32_t i
 	assert(question->type == MESSAGE_CLIENT || question->type == MESSAGE_FORWARD);
 	operation->question = question;
 	operation->index = index;
-	operation->ask = ask;
-	operation->kind = ask->kind;
+	operation->request = request;
+	operation->kind = request->kind;
 	operation->arena = arena_ref(out->arena);
 	operation->started_us = event->now_us;
-	coordinator_count(ask->kind == OPERATION_PUT ? &self->counters.puts : &self->counters.gets);
+	coordinator_count(request->kind == OPERATION_PUT ? &self->counters.puts : &self->counters.gets);
 	uint64_t correlation = operation->correlation;
 	uint32_t code;
 	const struct ring_view *view = ring_view_acquire(self->options.ring);
@@ -113,7 +114,7 @@ static void start(struct coordinator *self, struct message *question, uint32_t i
 	if (wrong != NULL) {
 		operation_fail(self, operation, OUTCOME_REFUSED, code, wrong, out);
 		operation_finish(self, operation);
-	} else if (ask->kind == OPERATION_PUT) {
+	} else if (request->kind == OPERATION_PUT) {
 		put_start(self, operation, event->now_us, out);
 	} else {
 		get_start(self, operation, event, out);
@@ -170,13 +171,13 @@ static bool is_silence(const struct message *answer)
 static void note_answer(struct coordinator *self, struct operation *operation, const struct message *answer,
 			uint64_t now_us)
 {
-	const struct position *position = operation_position(operation, answer->from.node_id);
-	if (position == NULL || position->node_id == self->options.self.node_id)
+	const struct owner *owner = operation_owner(operation, answer->from.node_id);
+	if (owner == NULL || owner->node_id == self->options.self.node_id)
 		return;
 	if (is_silence(answer))
-		evidence_silent(&self->evidence, position->member_index, position->node_id, now_us);
+		evidence_silent(&self->evidence, owner->member_index, owner->node_id, now_us);
 	else
-		evidence_answered(&self->evidence, position->member_index, position->node_id, now_us);
+		evidence_answered(&self->evidence, owner->member_index, owner->node_id, now_us);
 }
 
 static void on_answer(struct coordinator *self, struct message *answer, const struct event *event, struct effects *out)

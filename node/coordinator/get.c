@@ -15,37 +15,37 @@ enum {
 
 /* ---- asking ------------------------------------------------------------------------------------------------- */
 
-static void fetch(struct coordinator *self, struct operation *operation, struct position *position, bool object,
+static void fetch(struct coordinator *self, struct operation *operation, struct owner *owner, bool object,
 		  struct effects *out)
 {
-	struct message *question = operation_question(self, operation, position, MESSAGE_FETCH, out);
+	struct message *question = operation_question(self, operation, owner, MESSAGE_FETCH, out);
 	if (question == NULL) {
-		position->ask = ASK_FAILED;
-		position->failure = REPLICA_OVERLOADED;
+		owner->call = CALL_FAILED;
+		owner->failure = REPLICA_OVERLOADED;
 		return;
 	}
 	question->key = operation->key;
 	question->fetch.digest_only = !object;
-	position->ask = ASK_SENT;
-	position->object_asked = object;
+	owner->call = CALL_SENT;
+	owner->object_asked = object;
 	effects_send(out, question);
 }
 
 static bool object_is_coming(const struct operation *operation)
 {
-	for (uint32_t i = 0; i < operation->position_count; i++)
-		if (operation->positions[i].ask == ASK_SENT && operation->positions[i].object_asked)
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		if (operation->owners[i].call == CALL_SENT && operation->owners[i].object_asked)
 			return true;
 	return false;
 }
 
-static bool is_merged(const struct operation *operation, const struct position *position)
+static bool is_merged(const struct operation *operation, const struct owner *owner)
 {
-	if (operation->has_object && position->digest == operation->merged_digest)
+	if (operation->has_object && owner->digest == operation->merged_digest)
 		return true;
-	for (uint32_t i = 0; i < operation->position_count; i++) {
-		const struct position *other = &operation->positions[i];
-		if (other->ask == ASK_OK && other->merged && other->digest == position->digest)
+	for (uint32_t i = 0; i < operation->owner_count; i++) {
+		const struct owner *other = &operation->owners[i];
+		if (other->call == CALL_OK && other->merged && other->digest == owner->digest)
 			return true;
 	}
 	return false;
@@ -54,41 +54,41 @@ static bool is_merged(const struct operation *operation, const struct position *
 /* Equal digests are equal objects: what one owner sent stands for all that hold the same. */
 static void mark_merged(struct operation *operation)
 {
-	for (uint32_t i = 0; i < operation->position_count; i++) {
-		struct position *position = &operation->positions[i];
-		if (position->ask == ASK_OK && is_merged(operation, position))
-			position->merged = true;
+	for (uint32_t i = 0; i < operation->owner_count; i++) {
+		struct owner *owner = &operation->owners[i];
+		if (owner->call == CALL_OK && is_merged(operation, owner))
+			owner->merged = true;
 	}
 }
 
-static bool is_known(const struct position *position)
+static bool is_known(const struct owner *owner)
 {
-	return position->ask == ASK_OK && (position->digest == 0 || position->merged);
+	return owner->call == CALL_OK && (owner->digest == 0 || owner->merged);
 }
 
-static bool is_unknown(const struct position *position)
+static bool is_unknown(const struct owner *owner)
 {
-	return position->ask == ASK_OK && !is_known(position);
+	return owner->call == CALL_OK && !is_known(owner);
 }
 
 /* An answer whose object nobody has sent yet: get it from there, one at a time while another is on its way. */
 static void ask_for_unknown(struct coordinator *self, struct operation *operation, struct effects *out)
 {
-	for (uint32_t i = 0; i < operation->position_count; i++) {
-		struct position *position = &operation->positions[i];
+	for (uint32_t i = 0; i < operation->owner_count; i++) {
+		struct owner *owner = &operation->owners[i];
 		if (object_is_coming(operation))
 			return;
-		if (is_unknown(position))
-			fetch(self, operation, position, true, out);
+		if (is_unknown(owner))
+			fetch(self, operation, owner, true, out);
 	}
 }
 
 /* Somebody is slow: no longer one at a time. */
 static void hedge(struct coordinator *self, struct operation *operation, struct effects *out)
 {
-	for (uint32_t i = 0; i < operation->position_count; i++)
-		if (is_unknown(&operation->positions[i]))
-			fetch(self, operation, &operation->positions[i], true, out);
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		if (is_unknown(&operation->owners[i]))
+			fetch(self, operation, &operation->owners[i], true, out);
 }
 
 /* ---- merging ------------------------------------------------------------------------------------------------ */
@@ -151,9 +151,9 @@ static int merge_in(struct coordinator *self, struct operation *operation, const
 
 /* ---- repairing ---------------------------------------------------------------------------------------------- */
 
-static bool is_current(const struct operation *operation, const struct position *position)
+static bool is_current(const struct operation *operation, const struct owner *owner)
 {
-	return position->ask == ASK_OK && position->digest == (operation->has_object ? operation->merged_digest : 0);
+	return owner->call == CALL_OK && owner->digest == (operation->has_object ? operation->merged_digest : 0);
 }
 
 /* The bytes to send: engine memory is pinned by one message only, so it is copied; this is the rare path. */
@@ -170,41 +170,40 @@ static bool repair_bytes(struct operation *operation, struct message *question, 
 	return question->store.object.data != NULL;
 }
 
-static void repair(struct coordinator *self, struct operation *operation, struct position *position,
-		   struct effects *out)
+static void repair(struct coordinator *self, struct operation *operation, struct owner *owner, struct effects *out)
 {
-	struct message *question = operation_question(self, operation, position, MESSAGE_STORE, out);
+	struct message *question = operation_question(self, operation, owner, MESSAGE_STORE, out);
 	if (question == NULL || !repair_bytes(operation, question, out)) {
 		message_free(question);
-		position->repair = ASK_FAILED;
-		position->repair_digest = operation->merged_digest;
+		owner->repair = CALL_FAILED;
+		owner->repair_digest = operation->merged_digest;
 		return;
 	}
 	question->key = operation->key;
-	assert(position->repair != ASK_SENT);
-	position->repair = ASK_SENT;
-	position->repair_digest = operation->merged_digest;
+	assert(owner->repair != CALL_SENT);
+	owner->repair = CALL_SENT;
+	owner->repair_digest = operation->merged_digest;
 	coordinator_count(&self->counters.read_repairs);
 	effects_send(out, question);
 }
 
 static void repair_stale(struct coordinator *self, struct operation *operation, struct effects *out)
 {
-	for (uint32_t i = 0; i < operation->position_count; i++) {
-		struct position *position = &operation->positions[i];
-		if (!is_known(position) || is_current(operation, position) || position->repair == ASK_SENT)
+	for (uint32_t i = 0; i < operation->owner_count; i++) {
+		struct owner *owner = &operation->owners[i];
+		if (!is_known(owner) || is_current(operation, owner) || owner->repair == CALL_SENT)
 			continue;
-		bool tried = position->repair != ASK_IDLE && position->repair_digest == operation->merged_digest;
+		bool tried = owner->repair != CALL_IDLE && owner->repair_digest == operation->merged_digest;
 		if (!tried)
-			repair(self, operation, position, out);
+			repair(self, operation, owner, out);
 	}
 }
 
-static uint32_t count_repairs(const struct operation *operation, enum ask_state state)
+static uint32_t count_repairs(const struct operation *operation, enum call_state state)
 {
 	uint32_t n = 0;
-	for (uint32_t i = 0; i < operation->position_count; i++)
-		n += operation->positions[i].repair == state;
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		n += operation->owners[i].repair == state;
 	return n;
 }
 
@@ -235,8 +234,8 @@ static void hand_over_values(struct operation *operation, struct client_result *
 	arena_unref(operation->merge_arena);
 	operation->merge_arena = NULL;
 	operation->has_object = false;
-	for (uint32_t i = 0; i < operation->position_count; i++)
-		operation->positions[i].merged = false;
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		operation->owners[i].merged = false;
 }
 
 static void answer_object(struct coordinator *self, struct operation *operation, const struct event *event,
@@ -294,32 +293,32 @@ struct tally {
 	uint32_t all, counted; /* counted: those that are not receiving */
 };
 
-static void count_position(struct tally *tally, const struct position *position, bool holds)
+static void count_position(struct tally *tally, const struct owner *owner, bool holds)
 {
 	tally->all += holds;
-	tally->counted += holds && (position->ask != ASK_OK || !position->receiving);
+	tally->counted += holds && (owner->call != CALL_OK || !owner->receiving);
 }
 
 /* C3. */
 static bool is_enough(const struct operation *operation, const struct tally *tally)
 {
-	return tally->counted >= operation->needed || tally->all == operation->position_count;
+	return tally->counted >= operation->needed || tally->all == operation->owner_count;
 }
 
 static void answer_if_ready(struct coordinator *self, struct operation *operation, bool wait_for_repairs,
 			    const struct event *event, struct effects *out)
 {
 	struct tally known = {0}, current = {0}, open = {0};
-	for (uint32_t i = 0; i < operation->position_count; i++) {
-		const struct position *position = &operation->positions[i];
-		count_position(&known, position, is_known(position));
-		count_position(&current, position, is_current(operation, position));
-		count_position(&open, position, position->ask == ASK_OK || position->ask == ASK_SENT);
+	for (uint32_t i = 0; i < operation->owner_count; i++) {
+		const struct owner *owner = &operation->owners[i];
+		count_position(&known, owner, is_known(owner));
+		count_position(&current, owner, is_current(operation, owner));
+		count_position(&open, owner, owner->call == CALL_OK || owner->call == CALL_SENT);
 	}
 	if (!is_enough(operation, &known)) {
 		if (!is_enough(operation, &open))
 			answer_failed(self, operation, RPC_CODE_UNAVAILABLE, out);
-	} else if (is_enough(operation, &current) || !wait_for_repairs || count_repairs(operation, ASK_SENT) == 0) {
+	} else if (is_enough(operation, &current) || !wait_for_repairs || count_repairs(operation, CALL_SENT) == 0) {
 		answer_object(self, operation, event, known.counted >= operation->needed ? known.counted : known.all,
 			      out);
 	} else if (operation->state == OPERATION_FETCHING) {
@@ -329,22 +328,22 @@ static void answer_if_ready(struct coordinator *self, struct operation *operatio
 }
 
 /* What it holds, or will hold when its repair has come; the same repair is not tried twice. */
-static uint64_t digest_to_be(const struct position *position)
+static uint64_t digest_to_be(const struct owner *owner)
 {
-	return position->repair == ASK_IDLE ? position->digest : position->repair_digest;
+	return owner->repair == CALL_IDLE ? owner->digest : owner->repair_digest;
 }
 
 /* All that answered hold the same: after the answer nothing is left to do. */
 static bool owners_agree(const struct operation *operation)
 {
-	const struct position *first = NULL;
-	for (uint32_t i = 0; i < operation->position_count; i++) {
-		const struct position *position = &operation->positions[i];
-		if (position->ask != ASK_OK)
+	const struct owner *first = NULL;
+	for (uint32_t i = 0; i < operation->owner_count; i++) {
+		const struct owner *owner = &operation->owners[i];
+		if (owner->call != CALL_OK)
 			continue;
-		if (first != NULL && digest_to_be(position) != digest_to_be(first))
+		if (first != NULL && digest_to_be(owner) != digest_to_be(first))
 			return false;
-		first = position;
+		first = owner;
 	}
 	return true;
 }
@@ -363,8 +362,8 @@ static void settle(struct coordinator *self, struct operation *operation, const 
 		if (operation->state == OPERATION_ANSWERED)
 			timer_heap_move(&self->timers, &operation->timer, operation->deadline_us);
 	}
-	if (operation->state == OPERATION_ANSWERED && operation_count_asks(operation, ASK_SENT) == 0 &&
-	    count_repairs(operation, ASK_SENT) == 0)
+	if (operation->state == OPERATION_ANSWERED && operation_count_calls(operation, CALL_SENT) == 0 &&
+	    count_repairs(operation, CALL_SENT) == 0)
 		operation_finish(self, operation);
 }
 
@@ -372,17 +371,17 @@ static void settle(struct coordinator *self, struct operation *operation, const 
 
 void get_start(struct coordinator *self, struct operation *operation, const struct event *event, struct effects *out)
 {
-	struct position *source = operation_position(operation, self->options.self.node_id);
+	struct owner *source = operation_owner(operation, self->options.self.node_id);
 	bool local = source != NULL;
 	assert(operation->kind == OPERATION_GET);
 	assert(operation->state == OPERATION_STARTED);
-	for (uint32_t i = 0; !local && i < operation->position_count; i++)
-		if (source == NULL || position_rank(&operation->positions[i]) < position_rank(source))
-			source = &operation->positions[i];
+	for (uint32_t i = 0; !local && i < operation->owner_count; i++)
+		if (source == NULL || owner_rank(&operation->owners[i]) < owner_rank(source))
+			source = &operation->owners[i];
 	operation_move(operation, OPERATION_FETCHING);
-	for (uint32_t i = 0; i < operation->position_count; i++) {
-		struct position *position = &operation->positions[i];
-		fetch(self, operation, position, position == source, out);
+	for (uint32_t i = 0; i < operation->owner_count; i++) {
+		struct owner *owner = &operation->owners[i];
+		fetch(self, operation, owner, owner == source, out);
 	}
 	wake_after(self, operation, event->now_us, HEDGE_US);
 }
@@ -390,25 +389,25 @@ void get_start(struct coordinator *self, struct operation *operation, const stru
 static void on_fetched(struct coordinator *self, struct operation *operation, struct message *answer,
 		       struct effects *out)
 {
-	struct position *position = operation_position(operation, answer->from.node_id);
+	struct owner *owner = operation_owner(operation, answer->from.node_id);
 	bool has_bytes = answer->fetched.object.size > 0;
-	if (position == NULL || position->ask != ASK_SENT ||
-	    (position->object_asked && answer->status == REPLICA_OK && !has_bytes)) {
+	if (owner == NULL || owner->call != CALL_SENT ||
+	    (owner->object_asked && answer->status == REPLICA_OK && !has_bytes)) {
 		message_free(answer); /* of an earlier question */
 		return;
 	}
 	enum replica_status status = answer->status;
-	position->failure = status;
-	position->ask = status == REPLICA_OK || status == REPLICA_ABSENT ? ASK_OK : ASK_FAILED;
-	position->digest = status == REPLICA_OK ? answer->fetched.digest : 0;
-	position->receiving = answer->fetched.receiving;
+	owner->failure = status;
+	owner->call = status == REPLICA_OK || status == REPLICA_ABSENT ? CALL_OK : CALL_FAILED;
+	owner->digest = status == REPLICA_OK ? answer->fetched.digest : 0;
+	owner->receiving = answer->fetched.receiving;
 	if (status == REPLICA_OK && has_bytes) {
 		bool first = !operation->has_object;
 		int error = first ? take_first(operation, answer, out) : merge_in(self, operation, answer, out);
-		position->merged = error == 0;
+		owner->merged = error == 0;
 		if (error < 0) {
-			position->ask = ASK_FAILED;
-			position->failure = REPLICA_ERROR;
+			owner->call = CALL_FAILED;
+			owner->failure = REPLICA_ERROR;
 		}
 		if (first && error == 0)
 			return; /* kept: the object points into it */
@@ -418,15 +417,15 @@ static void on_fetched(struct coordinator *self, struct operation *operation, st
 
 static void on_repaired(struct operation *operation, const struct message *answer)
 {
-	struct position *position = operation_position(operation, answer->from.node_id);
-	if (position == NULL || position->repair != ASK_SENT)
+	struct owner *owner = operation_owner(operation, answer->from.node_id);
+	if (owner == NULL || owner->repair != CALL_SENT)
 		return;
-	position->repair = answer->status == REPLICA_OK ? ASK_OK : ASK_FAILED;
-	if (position->repair != ASK_OK)
+	owner->repair = answer->status == REPLICA_OK ? CALL_OK : CALL_FAILED;
+	if (owner->repair != CALL_OK)
 		return;
-	position->digest = position->repair_digest;
+	owner->digest = owner->repair_digest;
 	if (operation->state != OPERATION_ANSWERED)
-		position->merged = true; /* until then the object only grows */
+		owner->merged = true; /* until then the object only grows */
 }
 
 void get_on_message(struct coordinator *self, struct operation *operation, struct message *answer,

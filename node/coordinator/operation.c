@@ -119,39 +119,39 @@ void operation_finish(struct coordinator *self, struct operation *operation)
 
 /* ---- shared by puts and gets ----------------------------------------------------------------------------------- */
 
-struct position *operation_position(struct operation *operation, uint64_t node_id)
+struct owner *operation_owner(struct operation *operation, uint64_t node_id)
 {
-	for (uint32_t i = 0; i < operation->position_count; i++)
-		if (operation->positions[i].node_id == node_id)
-			return &operation->positions[i];
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		if (operation->owners[i].node_id == node_id)
+			return &operation->owners[i];
 	return NULL;
 }
 
-uint32_t operation_count_asks(const struct operation *operation, enum ask_state state)
+uint32_t operation_count_calls(const struct operation *operation, enum call_state state)
 {
 	uint32_t n = 0;
-	for (uint32_t i = 0; i < operation->position_count; i++)
-		n += operation->positions[i].ask == state;
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		n += operation->owners[i].call == state;
 	return n;
 }
 
 uint32_t operation_acks(const struct operation *operation)
 {
 	uint32_t own = 0;
-	for (uint32_t i = 0; i < operation->position_count; i++)
-		own += operation->positions[i].ask == ASK_OK && !operation->positions[i].receiving;
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		own += operation->owners[i].call == CALL_OK && !operation->owners[i].receiving;
 	return own > operation->forward_acks ? own : operation->forward_acks;
 }
 
-struct message *operation_question(struct coordinator *self, struct operation *operation,
-				   const struct position *position, enum message_type type, struct effects *out)
+struct message *operation_question(struct coordinator *self, struct operation *operation, const struct owner *owner,
+				   enum message_type type, struct effects *out)
 {
 	struct message *question = message_create(out->arena, type);
 	if (question == NULL)
 		return NULL;
-	assert(position->node_id != 0);
+	assert(owner->node_id != 0);
 	question->from = self->options.self;
-	question->to.node_id = position->node_id;
+	question->to.node_id = owner->node_id;
 	question->to.kind = type == MESSAGE_FORWARD ? ACTOR_COORDINATOR : ACTOR_REPLICA;
 	/* Which of the other node's coordinators does it, that node says. */
 	uint32_t shard = operation->partition % self->options.shard_count;
@@ -164,11 +164,11 @@ struct message *operation_question(struct coordinator *self, struct operation *o
 	return question;
 }
 
-static const char *failure_text(const struct position *position, uint32_t code)
+static const char *failure_text(const struct owner *owner, uint32_t code)
 {
-	if (position->ask == ASK_SENT)
+	if (owner->call == CALL_SENT)
 		return code == RPC_CODE_DEADLINE_EXCEEDED ? "no answer in time" : "not waited for";
-	switch (position->failure) {
+	switch (owner->failure) {
 	case REPLICA_UNREACHABLE:
 		return "unreachable";
 	case REPLICA_LOST:
@@ -191,16 +191,16 @@ const char *operation_failures(struct coordinator *self, const struct operation 
 {
 	const char *text = NULL;
 	const struct ring_view *view = ring_view_acquire(self->options.ring);
-	for (uint32_t i = 0; i < operation->position_count; i++) {
-		const struct position *position = &operation->positions[i];
-		bool receiving = position->ask == ASK_OK && position->receiving;
-		if (position->ask != ASK_FAILED && position->ask != ASK_SENT && !receiving)
+	for (uint32_t i = 0; i < operation->owner_count; i++) {
+		const struct owner *owner = &operation->owners[i];
+		bool receiving = owner->call == CALL_OK && owner->receiving;
+		if (owner->call != CALL_FAILED && owner->call != CALL_SENT && !receiving)
 			continue;
-		int member = view->document ? ring_member_find(view->document, position->node_id) : -1;
+		int member = view->document ? ring_member_find(view->document, owner->node_id) : -1;
 		const char *name = member < 0 ? "?" : ring_member(view->document, (uint32_t)member)->name;
 		const char *more =
 			arena_printf(out->arena, "%s%s%s: %s", text ? text : "", text ? ", " : "", name,
-				     receiving ? "receiving, its answer does not count" : failure_text(position, code));
+				     receiving ? "receiving, its answer does not count" : failure_text(owner, code));
 		text = more ? more : text;
 	}
 	ring_view_release(self->options.ring, view);
@@ -268,7 +268,7 @@ void operation_answer(struct coordinator *self, struct operation *operation, con
 	operation_move(operation, OPERATION_ANSWERED);
 	cds_list_add_tail(&operation->answered, &self->answered);
 	operation->question = NULL;
-	operation->ask = NULL;
+	operation->request = NULL;
 	count_outcome(self, result.outcome);
 	if (result.pin == NULL)
 		result.pin = arena_ref(out->arena); /* where contexts and texts are */
@@ -306,16 +306,16 @@ void operation_turn_away(struct coordinator *self, struct message *question, uin
 
 void operation_note_silence(struct coordinator *self, const struct operation *operation, uint64_t now_us)
 {
-	for (uint32_t i = 0; i < operation->position_count; i++) {
-		const struct position *position = &operation->positions[i];
-		if (position->ask == ASK_SENT && position->node_id != self->options.self.node_id)
-			evidence_silent(&self->evidence, position->member_index, position->node_id, now_us);
+	for (uint32_t i = 0; i < operation->owner_count; i++) {
+		const struct owner *owner = &operation->owners[i];
+		if (owner->call == CALL_SENT && owner->node_id != self->options.self.node_id)
+			evidence_silent(&self->evidence, owner->member_index, owner->node_id, now_us);
 	}
 }
 
-uint32_t position_rank(const struct position *position)
+uint32_t owner_rank(const struct owner *owner)
 {
-	return (position->suspect ? 2u : 0u) + (position->up ? 0u : 1u);
+	return (owner->suspect ? 2u : 0u) + (owner->up ? 0u : 1u);
 }
 
 /* ---- checks ------------------------------------------------------------------------------------------------- */
@@ -335,18 +335,18 @@ static bool is_of_kind(enum operation_kind kind, enum operation_state state)
 	}
 }
 
-static void check_position(const struct operation *operation, uint32_t index)
+static void check_owner(const struct operation *operation, uint32_t index)
 {
-	const struct position *position = &operation->positions[index];
+	const struct owner *owner = &operation->owners[index];
 	bool is_get = operation->kind == OPERATION_GET;
 	for (uint32_t i = 0; i < index; i++)
-		assert(operation->positions[i].node_id != position->node_id); /* I4 */
-	assert(position->node_id != 0);
-	assert(!position->merged || is_get); /* I5 */
-	assert(!position->object_asked || is_get);
-	assert(position->repair == ASK_IDLE || is_get);
-	assert(position->ask != ASK_SENT || operation->state != OPERATION_STARTED); /* I5 */
-	assert(!(position->merged && position->ask == ASK_IDLE));                   /* I5 */
+		assert(operation->owners[i].node_id != owner->node_id); /* I4 */
+	assert(owner->node_id != 0);
+	assert(!owner->merged || is_get); /* I5 */
+	assert(!owner->object_asked || is_get);
+	assert(owner->repair == CALL_IDLE || is_get);
+	assert(owner->call != CALL_SENT || operation->state != OPERATION_STARTED); /* I5 */
+	assert(!(owner->merged && owner->call == CALL_IDLE));                      /* I5 */
 }
 
 void operation_check(const struct operation *operation)
@@ -354,19 +354,19 @@ void operation_check(const struct operation *operation)
 	bool answered = operation->state == OPERATION_ANSWERED;
 	assert(is_of_kind(operation->kind, operation->state));     /* I1 */
 	assert((operation->question == NULL) == answered);         /* I2 */
-	assert((operation->ask == NULL) == answered);              /* I2 */
+	assert((operation->request == NULL) == answered);          /* I2 */
 	assert(operation->timer.place != 0);                       /* I3 */
 	assert(operation->timer.due_us <= operation->deadline_us); /* I3 */
-	assert(answered || operation->state == OPERATION_STARTED || operation->needed <= operation->position_count);
-	assert(operation->position_count <= RING_REPLICAS_MAX);
+	assert(answered || operation->state == OPERATION_STARTED || operation->needed <= operation->owner_count);
+	assert(operation->owner_count <= RING_REPLICAS_MAX);
 	assert(operation->forward_acks == 0 || operation->maybe_written);                             /* I7 */
 	assert(operation->state != OPERATION_REPLICATING || operation->maybe_written);                /* I7 */
 	assert(operation->state != OPERATION_REPLICATING || operation->held != NULL);                 /* I7 */
 	assert(!operation->has_object || operation->merge_arena != NULL);                             /* I8 */
 	assert(!operation->has_object || operation->kind == OPERATION_GET);                           /* I8 */
 	assert(operation->held == NULL || operation->kind == OPERATION_PUT || operation->has_object); /* I8 */
-	for (uint32_t i = 0; i < operation->position_count; i++)
-		check_position(operation, i);
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		check_owner(operation, i);
 }
 
 void coordinator_check(const struct coordinator *self)

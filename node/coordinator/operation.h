@@ -42,23 +42,23 @@ enum operation_state {
 	OPERATION_STATE_COUNT,
 };
 
-enum ask_state { ASK_IDLE, ASK_SENT, ASK_OK, ASK_FAILED };
+enum call_state { CALL_IDLE, CALL_SENT, CALL_OK, CALL_FAILED };
 
 /* One owner of the key, and what is known of it. */
-struct position {
+struct owner {
 	uint64_t node_id;
 	uint16_t member_index;
-	bool up;            /* when the operation started, by this node's own calls or by gossip */
-	bool unreachable;   /* likewise; neither: nothing is known yet */
-	bool suspect;       /* it left the last of this node's own calls without an answer */
-	enum ask_state ask; /* put: COORDINATE, STORE or FORWARD; get: FETCH */
+	bool up;              /* when the operation started, by this node's own calls or by gossip */
+	bool unreachable;     /* likewise; neither: nothing is known yet */
+	bool suspect;         /* it left the last of this node's own calls without an answer */
+	enum call_state call; /* put: COORDINATE, STORE or FORWARD; get: FETCH */
 	enum replica_status failure;
 	/* get only */
 	bool object_asked;
-	bool merged;           /* what it holds is part of the operation's object */
-	enum ask_state repair; /* at most one under way: its answer says what the owner has now */
-	bool receiving;  /* its disk may have gone back in time: it counts toward no r (C3); valid when ask is ASK_OK */
-	uint64_t digest; /* of what it holds, 0 absent; valid when ask is ASK_OK */
+	bool merged;            /* what it holds is part of the operation's object */
+	enum call_state repair; /* at most one under way: its answer says what the owner has now */
+	bool receiving; /* its disk may have gone back in time: it counts toward no r (C3); valid when call is CALL_OK */
+	uint64_t digest;        /* of what it holds, 0 absent; valid when call is CALL_OK */
 	uint64_t repair_digest; /* of what it was sent */
 };
 
@@ -67,17 +67,17 @@ struct operation {
 	uint64_t correlation;
 	enum operation_state state;
 	enum operation_kind kind;
-	struct message *question;           /* CLIENT or FORWARD; NULL once answered */
-	uint32_t index;                     /* of the result, for CLIENT */
-	const struct client_operation *ask; /* valid until answered */
-	struct arena *arena;                /* holds key and context */
-	struct rpc_slice key;               /* engine key */
+	struct message *question;               /* CLIENT or FORWARD; NULL once answered */
+	uint32_t index;                         /* of the result, for CLIENT */
+	const struct client_operation *request; /* valid until answered */
+	struct arena *arena;                    /* holds key and context */
+	struct rpc_slice key;                   /* engine key */
 	struct context context;
 	uint16_t partition;
 	uint64_t epoch;
 	uint64_t started_us, deadline_us;
-	struct position positions[RING_REPLICAS_MAX];
-	uint32_t position_count;
+	struct owner owners[RING_REPLICAS_MAX];
+	uint32_t owner_count;
 	uint32_t needed;
 	uint32_t tries;        /* put: replicas that were asked to coordinate it, each a further attempt */
 	bool maybe_written;    /* some replica may hold the write */
@@ -123,11 +123,11 @@ void operation_turn_away(struct coordinator *, struct message *question, uint32_
 void operation_check(const struct operation *);
 void coordinator_check(const struct coordinator *);
 
-/* A question about this operation's key, to a replica (or coordinator) of that position's node. NULL: out of memory. */
-struct message *operation_question(struct coordinator *, struct operation *, const struct position *, enum message_type,
+/* A question about this operation's key, to a replica (or coordinator) of that owner. NULL: out of memory. */
+struct message *operation_question(struct coordinator *, struct operation *, const struct owner *, enum message_type,
 				   struct effects *);
-struct position *operation_position(struct operation *, uint64_t node_id);
-uint32_t operation_count_asks(const struct operation *, enum ask_state);
+struct owner *operation_owner(struct operation *, uint64_t node_id);
+uint32_t operation_count_calls(const struct operation *, enum call_state);
 /* Acknowledgements known of, here or by an owner that it was forwarded to; of a get, answers that count toward r. */
 uint32_t operation_acks(const struct operation *);
 
@@ -140,8 +140,8 @@ void operation_finish(struct coordinator *, struct operation *);
 /* Whoever is still to answer has left this node's call without an answer. */
 void operation_note_silence(struct coordinator *, const struct operation *, uint64_t now_us);
 /* Whom to ask first: less is better. */
-uint32_t position_rank(const struct position *);
-/* "n2: unreachable, n3: no answer in time": which positions failed, and why. code: of the result. In out->arena. */
+uint32_t owner_rank(const struct owner *);
+/* "n2: unreachable, n3: no answer in time": which owners failed, and why. code: of the result. In out->arena. */
 const char *operation_failures(struct coordinator *, const struct operation *, uint32_t code, struct effects *out);
 
 /* A client's request that came in: values that are large. */

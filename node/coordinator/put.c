@@ -8,7 +8,7 @@
 #include "node/object/limit.h"
 
 static void forward(struct coordinator *, struct operation *, uint64_t now_us, struct effects *);
-static struct position *next_owner(struct coordinator *, struct operation *);
+static struct owner *next_owner(struct coordinator *, struct operation *);
 
 enum {
 	FORWARD_TRY_MIN_US = 20 * 1000,
@@ -24,7 +24,7 @@ static const char *text_or(const char *text, const char *without_memory)
 
 static void answer_done(struct coordinator *self, struct operation *operation, struct effects *out)
 {
-	uint32_t acks = operation_count_asks(operation, ASK_OK);
+	uint32_t acks = operation_count_calls(operation, CALL_OK);
 	assert(acks >= operation->needed); /* C1 */
 	assert(operation->held != NULL);
 	struct client_result result = {
@@ -68,28 +68,27 @@ static void finish_if_settled(struct coordinator *self, struct operation *operat
 		return;
 	message_free(operation->held);
 	operation->held = NULL;
-	if (operation_count_asks(operation, ASK_SENT) == 0)
+	if (operation_count_calls(operation, CALL_SENT) == 0)
 		operation_finish(self, operation);
 }
 
 /* ---- replicating -------------------------------------------------------------------------------------------- */
 
-static void send_object(struct coordinator *self, struct operation *operation, struct position *position,
-			struct effects *out)
+static void send_object(struct coordinator *self, struct operation *operation, struct owner *owner, struct effects *out)
 {
 	assert(operation->held != NULL);
-	assert(position->ask == ASK_IDLE);
-	struct message *question = operation_question(self, operation, position, MESSAGE_STORE, out);
+	assert(owner->call == CALL_IDLE);
+	struct message *question = operation_question(self, operation, owner, MESSAGE_STORE, out);
 	if (question == NULL) {
-		position->ask = ASK_FAILED;
-		position->failure = REPLICA_OVERLOADED;
+		owner->call = CALL_FAILED;
+		owner->failure = REPLICA_OVERLOADED;
 		return;
 	}
 	question->key = operation->key;
 	question->store.object = operation->held->coordinated.object;
 	if (operation->held->home != out->arena)
 		message_pin(question, operation->held->home);
-	position->ask = ASK_SENT;
+	owner->call = CALL_SENT;
 	effects_send(out, question);
 }
 
@@ -97,10 +96,10 @@ static void send_object(struct coordinator *self, struct operation *operation, s
 static void count_acks(struct coordinator *self, struct operation *operation, struct effects *out)
 {
 	if (operation->state == OPERATION_REPLICATING) {
-		uint32_t acks = operation_count_asks(operation, ASK_OK);
+		uint32_t acks = operation_count_calls(operation, CALL_OK);
 		if (acks >= operation->needed)
 			answer_done(self, operation, out);
-		else if (acks + operation_count_asks(operation, ASK_SENT) < operation->needed)
+		else if (acks + operation_count_calls(operation, CALL_SENT) < operation->needed)
 			answer_in_doubt(self, operation, RPC_CODE_UNAVAILABLE, out);
 	}
 	finish_if_settled(self, operation);
@@ -109,23 +108,22 @@ static void count_acks(struct coordinator *self, struct operation *operation, st
 static void on_stored(struct coordinator *self, struct operation *operation, const struct message *answer,
 		      struct effects *out)
 {
-	struct position *position = operation_position(operation, answer->from.node_id);
+	struct owner *owner = operation_owner(operation, answer->from.node_id);
 	bool stored = operation->state == OPERATION_REPLICATING || operation->state == OPERATION_ANSWERED;
-	if (!stored || position == NULL || position->ask != ASK_SENT)
+	if (!stored || owner == NULL || owner->call != CALL_SENT)
 		return;
-	position->ask = answer->status == REPLICA_OK ? ASK_OK : ASK_FAILED;
-	position->failure = answer->status;
+	owner->call = answer->status == REPLICA_OK ? CALL_OK : CALL_FAILED;
+	owner->failure = answer->status;
 	count_acks(self, operation, out);
 }
 
 /* ---- coordinating on this node ------------------------------------------------------------------------------ */
 
-static void coordinate(struct coordinator *self, struct operation *operation, struct position *position,
-		       struct effects *out)
+static void coordinate(struct coordinator *self, struct operation *operation, struct owner *owner, struct effects *out)
 {
-	assert(position->node_id == self->options.self.node_id);
-	assert(position->ask == ASK_IDLE);
-	struct message *question = operation_question(self, operation, position, MESSAGE_COORDINATE, out);
+	assert(owner->node_id == self->options.self.node_id);
+	assert(owner->call == CALL_IDLE);
+	struct message *question = operation_question(self, operation, owner, MESSAGE_COORDINATE, out);
 	if (question == NULL) {
 		operation_fail(self, operation, OUTCOME_REFUSED, RPC_CODE_RESOURCE_EXHAUSTED,
 			       "this node is out of memory: retry later or elsewhere", out);
@@ -133,11 +131,11 @@ static void coordinate(struct coordinator *self, struct operation *operation, st
 		return;
 	}
 	question->key = operation->key;
-	question->coordinate.operation = *operation->ask;
+	question->coordinate.operation = *operation->request;
 	question->coordinate.context = operation->context;
 	if (operation->question->home != out->arena)
 		message_pin(question, operation->question->home); /* the value is there */
-	position->ask = ASK_SENT;
+	owner->call = CALL_SENT;
 	operation->tries++;
 	operation_move(operation, OPERATION_COORDINATING);
 	effects_send(out, question);
@@ -153,9 +151,9 @@ static void on_coordinated(struct coordinator *self, struct operation *operation
 	operation->held = answer;
 	operation->maybe_written = true;
 	operation_move(operation, OPERATION_REPLICATING);
-	for (uint32_t i = 0; i < operation->position_count; i++)
-		if (operation->positions[i].ask == ASK_IDLE)
-			send_object(self, operation, &operation->positions[i], out);
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		if (operation->owners[i].call == CALL_IDLE)
+			send_object(self, operation, &operation->owners[i], out);
 	count_acks(self, operation, out);
 }
 
@@ -191,7 +189,7 @@ static const char *refusal_text(enum replica_status status, uint32_t *code_out, 
 static void on_not_coordinated(struct coordinator *self, struct operation *operation, const struct message *answer,
 			       uint64_t now_us, struct effects *out)
 {
-	struct position *position = operation_position(operation, self->options.self.node_id);
+	struct owner *owner = operation_owner(operation, self->options.self.node_id);
 	uint32_t code;
 	const char *text = refusal_text(answer->status, &code, out->arena);
 	bool another = code == RPC_CODE_ABORTED && operation->question->type == MESSAGE_CLIENT &&
@@ -201,31 +199,31 @@ static void on_not_coordinated(struct coordinator *self, struct operation *opera
 		operation_finish(self, operation);
 		return;
 	}
-	position->ask = ASK_FAILED;
-	position->failure = answer->status;
+	owner->call = CALL_FAILED;
+	owner->failure = answer->status;
 	forward(self, operation, now_us, out);
 }
 
 /* ---- forwarding --------------------------------------------------------------------------------------------- */
 
 /* The best owner not tried yet: those that answer first, then in preference order. */
-static struct position *next_owner(struct coordinator *self, struct operation *operation)
+static struct owner *next_owner(struct coordinator *self, struct operation *operation)
 {
-	struct position *best = NULL;
-	for (uint32_t i = 0; i < operation->position_count; i++) {
-		struct position *position = &operation->positions[i];
-		if (position->ask != ASK_IDLE || position->node_id == self->options.self.node_id)
+	struct owner *best = NULL;
+	for (uint32_t i = 0; i < operation->owner_count; i++) {
+		struct owner *owner = &operation->owners[i];
+		if (owner->call != CALL_IDLE || owner->node_id == self->options.self.node_id)
 			continue;
-		if (best == NULL || position_rank(position) < position_rank(best))
-			best = position;
+		if (best == NULL || owner_rank(owner) < owner_rank(best))
+			best = owner;
 	}
 	return best;
 }
 
 static uint32_t refusal_code(const struct operation *operation)
 {
-	for (uint32_t i = 0; i < operation->position_count; i++)
-		if (operation->positions[i].failure == REPLICA_DISK_FULL)
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		if (operation->owners[i].failure == REPLICA_DISK_FULL)
 			return RPC_CODE_RESOURCE_EXHAUSTED;
 	return RPC_CODE_UNAVAILABLE;
 }
@@ -247,7 +245,7 @@ static void give_up(struct coordinator *self, struct operation *operation, struc
 /* An owner that says nothing must not use up the whole deadline: each one left gets an equal share of what remains. */
 static uint64_t forward_until(const struct operation *operation, uint64_t now_us)
 {
-	uint32_t left = operation_count_asks(operation, ASK_IDLE);
+	uint32_t left = operation_count_calls(operation, CALL_IDLE);
 	uint64_t remaining = operation->deadline_us > now_us ? operation->deadline_us - now_us : 0;
 	uint64_t share = left > 1 ? remaining / left : remaining;
 	if (share < FORWARD_TRY_MIN_US)
@@ -265,22 +263,22 @@ static uint64_t answer_time(uint64_t due_us, uint64_t now_us)
 
 static void forward(struct coordinator *self, struct operation *operation, uint64_t now_us, struct effects *out)
 {
-	struct position *position = next_owner(self, operation);
+	struct owner *owner = next_owner(self, operation);
 	/* A forwarded put is not forwarded again: who sent it tries the next owner itself. */
 	struct message *question = NULL;
-	if (position != NULL && operation->question->type == MESSAGE_CLIENT)
-		question = operation_question(self, operation, position, MESSAGE_FORWARD, out);
+	if (owner != NULL && operation->question->type == MESSAGE_CLIENT)
+		question = operation_question(self, operation, owner, MESSAGE_FORWARD, out);
 	if (question == NULL) {
 		give_up(self, operation, out);
 		return;
 	}
 	timer_heap_move(&self->timers, &operation->timer, forward_until(operation, now_us));
 	question->deadline_us = operation->timer.due_us - answer_time(operation->timer.due_us, now_us);
-	question->forward.operation = *operation->ask;
-	question->forward.operation.attempt = operation->ask->attempt + operation->tries++;
+	question->forward.operation = *operation->request;
+	question->forward.operation.attempt = operation->request->attempt + operation->tries++;
 	if (operation->question->home != out->arena)
 		message_pin(question, operation->question->home);
-	position->ask = ASK_SENT;
+	owner->call = CALL_SENT;
 	if (operation->state != OPERATION_FORWARDED)
 		operation_move(operation, OPERATION_FORWARDED);
 	coordinator_count(&self->counters.forwards);
@@ -356,20 +354,20 @@ static void answer_forwarded(struct coordinator *self, struct operation *operati
 static void on_forwarded(struct coordinator *self, struct operation *operation, struct message *answer, uint64_t now_us,
 			 struct effects *out)
 {
-	struct position *position = operation_position(operation, answer->from.node_id);
+	struct owner *owner = operation_owner(operation, answer->from.node_id);
 	const struct client_result *result = &answer->forwarded.result;
-	if (position != NULL && operation->state == OPERATION_FORWARDED && result->outcome == OUTCOME_IN_DOUBT)
+	if (owner != NULL && operation->state == OPERATION_FORWARDED && result->outcome == OUTCOME_IN_DOUBT)
 		note_doubt(operation, result);
 	/* Owners whose share is over may still say that it is done. */
-	bool asked = position != NULL && operation->state == OPERATION_FORWARDED &&
-		     (position->ask == ASK_SENT || (position->ask == ASK_FAILED && result->outcome == OUTCOME_DONE));
+	bool asked = owner != NULL && operation->state == OPERATION_FORWARDED &&
+		     (owner->call == CALL_SENT || (owner->call == CALL_FAILED && result->outcome == OUTCOME_DONE));
 	if (!asked) {
 		message_free(answer);
 		return;
 	}
 	if (worth_another_try(result) && next_owner(self, operation) != NULL) {
-		position->ask = ASK_FAILED;
-		position->failure = failure_of(result);
+		owner->call = CALL_FAILED;
+		owner->failure = failure_of(result);
 		message_free(answer);
 		forward(self, operation, now_us, out);
 		return;
@@ -382,9 +380,8 @@ static void on_forwarded(struct coordinator *self, struct operation *operation, 
 static uint32_t count_reachable(const struct coordinator *self, const struct operation *operation)
 {
 	uint32_t n = 0;
-	for (uint32_t i = 0; i < operation->position_count; i++)
-		n += !operation->positions[i].unreachable ||
-		     operation->positions[i].node_id == self->options.self.node_id;
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		n += !operation->owners[i].unreachable || operation->owners[i].node_id == self->options.self.node_id;
 	return n;
 }
 
@@ -394,7 +391,7 @@ static void refuse_unreachable(struct coordinator *self, struct operation *opera
 	const char *text = arena_printf(out->arena,
 					"%u of the key's %u owners can be reached from this node, and the write needs "
 					"%u: nothing was written, retry later or at another node",
-					count_reachable(self, operation), operation->position_count, operation->needed);
+					count_reachable(self, operation), operation->owner_count, operation->needed);
 	operation_fail(self, operation, OUTCOME_REFUSED, RPC_CODE_UNAVAILABLE, text, out);
 	operation_finish(self, operation);
 }
@@ -403,7 +400,7 @@ static void refuse_unreachable(struct coordinator *self, struct operation *opera
 
 void put_start(struct coordinator *self, struct operation *operation, uint64_t now_us, struct effects *out)
 {
-	struct position *local = operation_position(operation, self->options.self.node_id);
+	struct owner *local = operation_owner(operation, self->options.self.node_id);
 	assert(operation->kind == OPERATION_PUT);
 	assert(operation->state == OPERATION_STARTED);
 	if (local != NULL && count_reachable(self, operation) < operation->needed) {
@@ -447,10 +444,10 @@ void put_on_timer(struct coordinator *self, struct operation *operation, uint64_
 		operation->maybe_written = true; /* asked, and no answer: it may have happened */
 	if (operation->state == OPERATION_FORWARDED && now_us < operation->deadline_us) {
 		operation_note_silence(self, operation, now_us); /* of its share */
-		for (uint32_t i = 0; i < operation->position_count; i++)
-			if (operation->positions[i].ask == ASK_SENT) {
-				operation->positions[i].ask = ASK_FAILED;
-				operation->positions[i].failure = REPLICA_LOST;
+		for (uint32_t i = 0; i < operation->owner_count; i++)
+			if (operation->owners[i].call == CALL_SENT) {
+				operation->owners[i].call = CALL_FAILED;
+				operation->owners[i].failure = REPLICA_LOST;
 			}
 		forward(self, operation, now_us, out);
 		return;
