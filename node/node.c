@@ -23,6 +23,16 @@ static uint64_t seed_for(const struct node_options *options, enum actor_kind kin
 	return prng_next(&prng);
 }
 
+/* A store that is not there in a directory that belongs to a cluster was lost or emptied: its disk is not mounted, or an operator
+ * emptied it as the engine advises for a damaged shard. What it had acknowledged is missing, as from a directory that went back
+ * in time. Durable before a new store hides it. */
+static int notice_lost_store(struct node *self, struct rpc_error *error_out)
+{
+	if (data_dir_cluster_id(self->data_dir) == 0)
+		return 0;
+	return data_dir_set_receiving(self->data_dir, 0, error_out);
+}
+
 static int open_engine(struct node *self, const struct node_options *options, struct rpc_error *error_out)
 {
 	struct engine_options engine;
@@ -36,11 +46,15 @@ static int open_engine(struct node *self, const struct node_options *options, st
 	if (options->memtable_bytes != 0)
 		engine.memtable_bytes = options->memtable_bytes;
 	engine.hash_entry = replica_hash_entry;
-	engine.create_if_missing = options->shard_count != 0;
+	engine.create_if_missing = options->shard_count != 0 && data_dir_cluster_id(self->data_dir) == 0;
 	int error = engine_open(&engine, &self->engine, &why);
-	if (error == -ENOENT && options->shard_count == 0) {
+	if (error == -ENOENT) {
+		error = notice_lost_store(self, error_out);
+		if (error < 0)
+			return error;
 		engine.create_if_missing = true;
-		engine.shard_count = options->new_shard_count;
+		if (engine.shard_count == 0)
+			engine.shard_count = options->new_shard_count;
 		error = engine_open(&engine, &self->engine, &why);
 	}
 	if (error < 0) {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real nodes whose data directory is not what it was: empty, restored, copied. Clients find another node, nothing is lost."""
 
+import os
 import shutil
 import unittest
 
@@ -107,6 +108,34 @@ class ReceivingTest(unittest.TestCase):
             n2.kill()
             with kvring.Client(n3.address, timeout=20) as one:
                 self.assertEqual([one.get(key, r=2).values for key in keys], [[b"v"]] * 20)
+
+
+class LostStoreTest(unittest.TestCase):
+    def test_reads_do_not_count_a_node_whose_store_is_gone(self):
+        """The engine's directory alone was removed, or is on a disk that is not mounted: the node knows who it is."""
+        with Cluster(3) as cluster:
+            n1, n2, n3 = cluster.nodes
+            keys = ["w%d" % i for i in range(10)]
+            n1.kill()
+            client = cluster.client(n2, n3)
+            for key in keys:
+                client.put(key, b"v", w=2)
+            n3.kill()
+            shutil.rmtree(os.path.join(n3.data, "engine"))
+            n2.kill()  # it alone has what was written
+            n1.start()
+            n3.start()
+            cluster.wait_up(2, through=n3)
+            with kvring.Client(n3.address, timeout=1) as one:
+                for key in keys[:3]:
+                    with self.assertRaises(kvring.KvringError):  # and not: no such key
+                        one.get(key, r=2)
+            n2.start()
+            cluster.wait_up()
+            for reader in cluster.nodes:
+                with kvring.Client(reader.address, timeout=20) as one:
+                    self.assertEqual([one.get(key, r=2).values for key in keys], [[b"v"]] * 10, reader.name)
+            self.assertIn(b"up, receiving", cluster.kvctl("status", endpoints=n3.address)[0])
 
 
 class CopyInUseTest(unittest.TestCase):
