@@ -27,7 +27,9 @@ enum {
 	LIMIT_PEER_QUEUE = 65536,      /* questions of one worker that wait for one peer, per method */
 	LIMIT_PEER_SILENCE_MS =
 		1500, /* a peer that owes answers and gives no sign of life for so long is dialled anew */
-	LIMIT_CLOSE_MS = 10 * 1000, /* a stop waits no longer for connections to close, neither for incoming nor for outgoing ones */
+	LIMIT_CLOSE_MS =
+		10 *
+		1000, /* a stop waits no longer for connections to close, neither for incoming nor for outgoing ones */
 	LIMIT_BUS_MESSAGE_SIZE = 64 * 1024,   /* bytes; BUS_ROWS_MAX rows of gossip take less, and every event does */
 	LIMIT_OBJECT_SIZE = 48 * 1024 * 1024, /* bytes encoded: siblings together; fits one peer message */
 	LIMIT_DEADLINE_MS = 60000,            /* longest deadline a client may ask for */

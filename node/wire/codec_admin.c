@@ -157,7 +157,8 @@ static void pack_self(const struct source *source, Kvring__V1__NodeStatus *out)
 	out->uptime_ms = age(source->picture->now_ms, self->started_ms);
 	out->version = (char *)self->version;
 	out->shard_count = self->shard_count;
-	out->receiving = source->document && source->view->self >= 0 && source->view->status[source->view->self].receiving;
+	out->receiving =
+		source->document && source->view->self >= 0 && source->view->status[source->view->self].receiving;
 	out->heard = out->linked = true;
 	if (source->document && source->view->self >= 0)
 		pack_addresses(ring_member(source->document, (uint32_t)source->view->self), self->client_address,

@@ -357,7 +357,8 @@ static void test_half_sent_messages_take_bounded_memory(void **state)
 		fds[i] = peer_connect(rpc_server_port(server));
 		send_half(fds[i], 50 << 20);
 	}
-	size_t after = resident_bytes(), grown = after > before ? after - before : 0; /* sanitizers give memory back late */
+	size_t after = resident_bytes(),
+	       grown = after > before ? after - before : 0; /* sanitizers give memory back late */
 	print_message("25 half-sent messages of 60 MiB: %zu MiB\n", grown >> 20);
 	assert_true(grown < (size_t)140 << 20);
 	assert_true(is_served(server, 5000));
