@@ -15,7 +15,8 @@ enum {
 	PUSH_AGAIN_ROUNDS = 4,          /* to the same node */
 	PAUSE_ROUNDS = 3,               /* a round that late means that this node stood still */
 	BLIND_ROUNDS = 2,               /* after standing still: time for news before judging others */
-	TWIN_ROUNDS = 10,               /* so long another process of this id rises, then it is alive */
+	SETTLE_ROUNDS = 15,             /* after a start: what others keep of a former life has been heard by then */
+	TWIN_RISES = 3,                 /* later rises of another process of this id: it is alive */
 	STRANGER_US = 60 * 1000 * 1000, /* a node that is no member and silent for so long is forgotten */
 };
 
@@ -50,11 +51,11 @@ static void notice_twin(struct gossip *self, const struct gossip_row *row)
 	}
 	self->twin.incarnation = row->incarnation;
 	self->twin.heartbeat = row->heartbeat;
-	if (self->twin.round == round)
+	if (self->twin.round == round || round < SETTLE_ROUNDS)
 		return;
 	self->twin.round = round;
 	self->twin.rises++;
-	if (self->displaced || self->twin.rises < TWIN_ROUNDS || !yields_to(&self->self, row))
+	if (self->displaced || self->twin.rises < TWIN_RISES || !yields_to(&self->self, row))
 		return;
 	self->displaced = true;
 	self->publish_now = true;

@@ -86,14 +86,17 @@ static int decode_base64(const struct kvctl *kvctl, const char *what, const char
 
 int kv_arguments_key(const struct kv_arguments *arguments, struct kv_bytes *bytes, ProtobufCBinaryData *key)
 {
+	int status = KVCTL_DONE;
 	if (arguments->key_is_base64) {
-		int status = decode_base64(arguments->kvctl, "KEY", arguments->key, &bytes->key, &key->len);
+		status = decode_base64(arguments->kvctl, "KEY", arguments->key, &bytes->key, &key->len);
 		key->data = bytes->key;
-		return status;
+	} else {
+		key->data = (uint8_t *)arguments->key;
+		key->len = strlen(arguments->key);
 	}
-	key->data = (uint8_t *)arguments->key;
-	key->len = strlen(arguments->key);
-	return KVCTL_DONE;
+	if (status == KVCTL_DONE && key->len == 0)
+		status = kvctl_fail(arguments->kvctl, KVCTL_USAGE, "the key is empty: a key has at least one byte");
+	return status;
 }
 
 void kv_arguments_bucket(const struct kv_arguments *arguments, ProtobufCBinaryData *bucket)
