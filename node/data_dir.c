@@ -154,7 +154,7 @@ static int check_unused(const struct data_dir *data_dir, struct rpc_error *error
 
 	if (status < 0)
 		return fail(error_out, status, "%s: cannot be listed: %s", data_dir->directory, strerror(-status));
-	if (found)
+	if (found != NULL)
 		return fail(
 			error_out, -EBADMSG,
 			"%s: missing, but %s/%s is there: restore the file, or empty the directory to start a new node",
@@ -208,14 +208,14 @@ static int sync_parent(const struct fs *fs, const char *directory)
 	char *parent = strdup(directory), *slash;
 	int status;
 
-	if (!parent)
+	if (parent == NULL)
 		return -ENOMEM;
 	for (size_t length = strlen(parent); length > 1 && parent[length - 1] == '/'; length--)
 		parent[length - 1] = 0;
 	slash = strrchr(parent, '/');
-	if (slash)
+	if (slash != NULL)
 		slash[slash == parent] = 0; /* "/data" -> "/" */
-	status = fs->sync_dir(fs, slash ? parent : ".");
+	status = fs->sync_dir(fs, slash != NULL ? parent : ".");
 	free(parent);
 	return status;
 }
@@ -252,11 +252,11 @@ static int lock_directory(struct data_dir *data_dir, struct rpc_error *error_out
 int data_dir_open(const struct fs *fs, const char *directory, uint64_t new_node_id, struct data_dir **out,
 		  struct rpc_error *error_out)
 {
-	struct data_dir *data_dir = calloc(1, sizeof(*data_dir));
+	struct data_dir *data_dir = calloc(1, sizeof *data_dir);
 	int status;
 
 	*out = NULL;
-	if (!data_dir)
+	if (data_dir == NULL)
 		return -ENOMEM;
 	data_dir->fs = fs;
 	data_dir->directory = strdup(directory);
@@ -265,8 +265,8 @@ int data_dir_open(const struct fs *fs, const char *directory, uint64_t new_node_
 	data_dir->ring_path = join(directory, "ring");
 	data_dir->members_path = join(directory, "members");
 	data_dir->engine_path = join(directory, "engine");
-	if (!data_dir->directory || !data_dir->lock_path || !data_dir->node_path || !data_dir->ring_path ||
-	    !data_dir->members_path || !data_dir->engine_path)
+	if (data_dir->directory == NULL || data_dir->lock_path == NULL || data_dir->node_path == NULL ||
+	    data_dir->ring_path == NULL || data_dir->members_path == NULL || data_dir->engine_path == NULL)
 		status = -ENOMEM;
 	else
 		status = make_directory(data_dir, error_out);
@@ -285,9 +285,9 @@ void data_dir_close(struct data_dir **data_dir_in)
 	struct data_dir *data_dir = *data_dir_in;
 
 	*data_dir_in = NULL;
-	if (!data_dir)
+	if (data_dir == NULL)
 		return;
-	if (data_dir->lock)
+	if (data_dir->lock != NULL)
 		data_dir->fs->close(data_dir->lock);
 	free(data_dir->directory);
 	free(data_dir->lock_path);

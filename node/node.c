@@ -77,7 +77,7 @@ static int open_replicas(struct node *self, const struct node_options *options, 
 			.shard_count = self->shard_count,
 			.ring = self->ring,
 			.seed = seed_for(options, ACTOR_REPLICA, i),
-			.first_dot = options->first_dots ? options->first_dots[i] : (struct dot){0},
+			.first_dot = options->first_dots != NULL ? options->first_dots[i] : (struct dot){0},
 			.job_limit = options->job_limit ? options->job_limit : JOBS_PER_SHARD_DEFAULT,
 			.retry_window_ms = retry_window_ms(options),
 		};
@@ -159,7 +159,7 @@ static int open_gossip(struct node *self, const struct node_options *options, st
 
 static int open_all(struct node *self, const struct node_options *options, struct rpc_error *error_out)
 {
-	const struct fs *fs = options->fs ? options->fs : fs_posix();
+	const struct fs *fs = options->fs != NULL ? options->fs : fs_posix();
 	int error = data_dir_open(fs, options->directory, options->new_node_id, &self->data_dir, error_out);
 	if (error < 0)
 		return error;

@@ -84,7 +84,7 @@ static void on_received(void *arg);
 
 int connection_create(nng_stream *stream, const struct connection_options *options, struct connection **out)
 {
-	struct connection *c = calloc(1, sizeof(*c));
+	struct connection *c = calloc(1, sizeof *c);
 	if (c != NULL) {
 		c->in = malloc(CONNECTION_BUFFER_SIZE);
 		c->out = malloc(CONNECTION_BUFFER_SIZE);

@@ -111,7 +111,7 @@ static struct server_call *call_take(struct rpc_server *s)
 	if (call != NULL)
 		s->free_calls = call->next_free;
 	else
-		call = malloc(sizeof(*call));
+		call = malloc(sizeof *call);
 	if (call == NULL)
 		return NULL;
 	s->counts.requests++;
@@ -346,7 +346,7 @@ static const struct connection_events server_events = {on_open, on_message, on_c
 /* Takes the stream. */
 static void client_add(struct rpc_server *s, nng_stream *stream)
 {
-	struct client *client = calloc(1, sizeof(*client));
+	struct client *client = calloc(1, sizeof *client);
 	struct connection_options options = {
 		.protocol = CONNECTION_REP,
 		.peer = CONNECTION_REQ,
@@ -478,7 +478,7 @@ static int sweep_start(struct rpc_server *s)
 int rpc_server_open(const struct rpc_server_options *options, struct rpc_server **out, struct rpc_error *error_out)
 {
 	assert(options->on_request != NULL && options->message_max > 0 && options->in_flight_max > 0);
-	struct rpc_server *s = calloc(1, sizeof(*s));
+	struct rpc_server *s = calloc(1, sizeof *s);
 	if (s == NULL)
 		return error_set(error_out, -ENOMEM, "out of memory");
 	int status = stall_watch_start();

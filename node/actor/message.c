@@ -5,10 +5,10 @@
 
 struct message *message_create(struct arena *home, enum message_type type)
 {
-	struct message *message = arena_zalloc(home, sizeof(*message));
+	struct message *message = arena_zalloc(home, sizeof *message);
 
 	assert((unsigned)type < MESSAGE_TYPE_COUNT);
-	if (!message)
+	if (message == NULL)
 		return NULL;
 	message->type = type;
 	message->home = arena_ref(home);
@@ -17,7 +17,7 @@ struct message *message_create(struct arena *home, enum message_type type)
 
 void message_pin(struct message *message, struct arena *arena)
 {
-	unsigned at = message->pins[0] ? 1 : 0;
+	unsigned at = message->pins[0] != NULL ? 1 : 0;
 
 	assert(!message->pins[at]);
 	message->pins[at] = arena_ref(arena);
@@ -35,7 +35,7 @@ static void free_result(struct client_result *result)
 
 static void free_results(struct client_request *request)
 {
-	if (!request || !request->results)
+	if (request == NULL || request->results == NULL)
 		return;
 	for (uint32_t i = 0; i < request->count; i++)
 		free_result(&request->results[i]);
@@ -45,13 +45,13 @@ void message_free(struct message *message)
 {
 	struct arena *home, *pins[2];
 
-	if (!message)
+	if (message == NULL)
 		return;
 	if (message->type == MESSAGE_CLIENT || message->type == MESSAGE_CLIENT_DONE)
 		free_results(message->client.request);
 	if (message->type == MESSAGE_FORWARDED)
 		free_result(&message->forwarded.result);
-	if (message->value.pin)
+	if (message->value.pin != NULL)
 		engine_value_release(&message->value);
 	/* The message lies in its home, which may go with the first line below. */
 	home = message->home;
@@ -68,7 +68,7 @@ struct message *message_answer(const struct message *question, struct arena *hom
 	struct message *answer = message_create(home, type);
 
 	assert(type != question->type);
-	if (!answer)
+	if (answer == NULL)
 		return NULL;
 	answer->from = question->to;
 	answer->to = question->from;

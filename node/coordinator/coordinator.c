@@ -14,7 +14,7 @@
 
 static const char *text_or(const char *text, const char *without_memory)
 {
-	return text ? text : without_memory;
+	return text != NULL ? text : without_memory;
 }
 
 /* What is wrong with an operation before anything is sent, or NULL. */
@@ -220,7 +220,8 @@ static void on_message(struct coordinator *self, struct message *message, const 
 
 static void on_timer(struct coordinator *self, const struct event *event, struct effects *out)
 {
-	for (struct timer_entry *first; (first = timer_heap_first(&self->timers)) && first->due_us <= event->now_us;) {
+	for (struct timer_entry *first;
+	     (first = timer_heap_first(&self->timers)) != NULL && first->due_us <= event->now_us;) {
 		struct operation *operation = (struct operation *)first;
 		uint64_t correlation = operation->correlation;
 		if (event->now_us >= operation->deadline_us)
@@ -244,7 +245,7 @@ void coordinator_step(struct coordinator *self, const struct event *event, struc
 	else if (event->type == EVENT_TIMER || event->type == EVENT_BATCH_END)
 		on_timer(self, event, out);
 	const struct timer_entry *first = timer_heap_first(&self->timers);
-	out->timer_us = first ? first->due_us : UINT64_MAX;
+	out->timer_us = first != NULL ? first->due_us : UINT64_MAX;
 	coordinator_check(self);
 }
 

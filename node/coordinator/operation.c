@@ -196,15 +196,15 @@ const char *operation_failures(struct coordinator *self, const struct operation 
 		bool receiving = owner->call == CALL_OK && owner->receiving;
 		if (owner->call != CALL_FAILED && owner->call != CALL_SENT && !receiving)
 			continue;
-		int member = view->document ? ring_member_find(view->document, owner->node_id) : -1;
+		int member = view->document != NULL ? ring_member_find(view->document, owner->node_id) : -1;
 		const char *name = member < 0 ? "?" : ring_member(view->document, (uint32_t)member)->name;
 		const char *more =
-			arena_printf(out->arena, "%s%s%s: %s", text ? text : "", text ? ", " : "", name,
+			arena_printf(out->arena, "%s%s%s: %s", text != NULL ? text : "", text != NULL ? ", " : "", name,
 				     receiving ? "receiving, its answer does not count" : failure_text(owner, code));
-		text = more ? more : text;
+		text = more != NULL ? more : text;
 	}
 	ring_view_release(self->options.ring, view);
-	return text ? text : "no replica failed";
+	return text != NULL ? text : "no replica failed";
 }
 
 static void count_outcome(struct coordinator *self, enum outcome outcome)

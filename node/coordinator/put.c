@@ -338,14 +338,15 @@ static void answer_forwarded(struct coordinator *self, struct operation *operati
 		mine.message = arena_printf(
 			out->arena,
 			"%s; an owner asked before may hold the write: safe to retry with the same operation id",
-			mine.message ? mine.message : "refused");
+			mine.message != NULL ? mine.message : "refused");
 	}
 	if (mine.outcome == OUTCOME_IN_DOUBT && mine.acks_owners < operation->forward_acks) {
 		mine.acks_owners = mine.synced = operation->forward_acks;
-		mine.message = arena_printf(out->arena,
-					    "at least %u of %u acknowledged (another owner: %s); safe to retry with "
-					    "the same operation id",
-					    mine.acks_owners, mine.needed, mine.message ? mine.message : "no answer");
+		mine.message =
+			arena_printf(out->arena,
+				     "at least %u of %u acknowledged (another owner: %s); safe to retry with "
+				     "the same operation id",
+				     mine.acks_owners, mine.needed, mine.message != NULL ? mine.message : "no answer");
 	}
 	operation_answer(self, operation, &mine, out);
 	operation_finish(self, operation);

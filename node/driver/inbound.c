@@ -164,7 +164,7 @@ void inbound_on_bus(void *arg, struct rpc_message *message)
 static uint64_t epoch_of(struct worker *worker)
 {
 	const struct ring_view *view = ring_view_acquire(worker->runtime->node->ring);
-	uint64_t epoch = view->document ? ring_epoch(view->document) : 0;
+	uint64_t epoch = view->document != NULL ? ring_epoch(view->document) : 0;
 	ring_view_release(worker->runtime->node->ring, view);
 	return epoch;
 }
@@ -248,7 +248,7 @@ static void on_init(struct worker *worker, struct rpc_call *call, const struct r
 	struct rpc_error why = {""};
 	struct message *message;
 	struct arena *arena = request_arena(call);
-	int error = arena ? codec_init_decode(request, arena, &message, &why) : -ENOMEM;
+	int error = arena != NULL ? codec_init_decode(request, arena, &message, &why) : -ENOMEM;
 	arena_unref(arena);
 	if (error < 0) {
 		refuse(worker, call, error, &why);
@@ -262,7 +262,7 @@ static void on_init(struct worker *worker, struct rpc_call *call, const struct r
 /* Which members this node is connected to. */
 static int show_links(struct worker *worker, const struct ring_view *view, struct arena *scratch, const bool **out)
 {
-	uint32_t count = view->document ? ring_member_count(view->document) : 0;
+	uint32_t count = view->document != NULL ? ring_member_count(view->document) : 0;
 	bool *linked = arena_zalloc(scratch, count + 1);
 	if (linked == NULL)
 		return -ENOMEM;

@@ -34,7 +34,7 @@ static struct peer *find(struct peers *self, uint64_t node_id)
 int peers_create(struct peers **out)
 {
 	*out = calloc(1, sizeof **out);
-	return *out ? 0 : -ENOMEM;
+	return *out != NULL ? 0 : -ENOMEM;
 }
 
 static int retire(struct peers *self, struct rpc_link *link)

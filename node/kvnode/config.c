@@ -32,18 +32,19 @@ static void set_initial(struct node_config *config)
 {
 	struct setting_reason reason;
 
-	memset(config, 0, sizeof(*config));
+	memset(config, 0, sizeof *config);
 	for (const struct setting *setting = settings; setting < settings + SETTING_COUNT; setting++)
-		if (setting->initial && *setting->initial && !setting_parse(config, setting, setting->initial, &reason))
+		if (setting->initial != NULL && *setting->initial &&
+		    !setting_parse(config, setting, setting->initial, &reason))
 			abort(); /* the table is wrong */
 }
 
 static int check_required(const struct node_config *config, const char *path, struct config_error *error)
 {
 	for (const struct setting *setting = settings; setting < settings + SETTING_COUNT; setting++) {
-		if (setting->initial || *((const char *)config + setting->offset))
+		if (setting->initial != NULL || *((const char *)config + setting->offset))
 			continue;
-		if (path)
+		if (path != NULL)
 			return refuse(error, "config %.300s: '%s' is missing in [%s]; add it, or give --%s %s", path,
 				      setting->name, setting->section, setting->name, setting->placeholder);
 		return refuse(error, "--%s %s is missing (or '%s' in [%s] of a file given by --config)", setting->name,
@@ -195,7 +196,7 @@ static error_t take_argument(int key, char *value, struct argp_state *state)
 
 	switch (key) {
 	case KEY_CONFIG:
-		if (arguments->path)
+		if (arguments->path != NULL)
 			refuse_argument(arguments, "--config is given twice");
 		arguments->path = value;
 		return 0;
@@ -223,7 +224,7 @@ enum { HELP_MAX = 256 };
 /* The help of an option with what it is when not given. */
 static const char *help_of(const struct setting *setting, char text[HELP_MAX])
 {
-	if (!setting->initial)
+	if (setting->initial == NULL)
 		snprintf(text, HELP_MAX, "%s (required)", setting->help);
 	else if (*setting->initial)
 		snprintf(text, HELP_MAX, "%s (default %s)", setting->help, setting->initial);
@@ -308,7 +309,7 @@ static int configure(int argc, char **argv, struct arguments *arguments, struct 
 	int rc = parse_arguments(argc, argv, arguments);
 
 	set_initial(out);
-	if (!rc && arguments->path)
+	if (!rc && arguments->path != NULL)
 		rc = config_file_load(out, arguments->path, arguments->error);
 	if (!rc)
 		rc = apply_flags(out, arguments, arguments->error);

@@ -43,7 +43,7 @@ static char *read_line(char *buffer, int size, void *stream)
 	struct loader *loader = stream;
 	size_t length;
 
-	if (loader->failed || !fgets(buffer, size, loader->file))
+	if (loader->failed || fgets(buffer, size, loader->file) == NULL)
 		return NULL;
 	loader->line++;
 	length = strlen(buffer);
@@ -61,7 +61,7 @@ static int complain_about_section(struct loader *loader, const char *section, co
 	if (!*section)
 		return complain(loader, "key '%.40s' stands before any [section]; begin with [%s]", key,
 				settings[0].section);
-	if (similar)
+	if (similar != NULL)
 		return complain(loader, "unknown section [%.40s]; did you mean [%s]?", section, similar);
 	return complain(loader, "unknown section [%.40s]; there are [node], [network], [threads], [storage] and [log]",
 			section);
@@ -71,9 +71,9 @@ static int complain_about_key(struct loader *loader, const char *section, const 
 {
 	const struct setting *similar = setting_similar(key);
 
-	if (similar && !strcmp(similar->name, key))
+	if (similar != NULL && !strcmp(similar->name, key))
 		return complain(loader, "key '%s' belongs in [%s], not in [%s]", key, similar->section, section);
-	if (similar)
+	if (similar != NULL)
 		return complain(loader, "unknown key '%.40s' in [%s]; did you mean '%s'%s%s%s?", key, section,
 				similar->name, strcmp(similar->section, section) ? " in [" : "",
 				strcmp(similar->section, section) ? similar->section : "",
@@ -99,7 +99,7 @@ static int take_key(void *user, const char *section, const char *key, const char
 			return complain(loader, "key '%s' in [%s] is given twice; the first time in line %d", key,
 					section, loader->given_at[i]);
 		loader->given_at[i] = loader->line;
-		if (!*value && setting->initial && !*setting->initial && setting->type != SETTING_SEED)
+		if (!*value && setting->initial != NULL && !*setting->initial && setting->type != SETTING_SEED)
 			return 1; /* left empty: derived */
 		if (!setting_parse(loader->config, setting, value, &reason))
 			return complain(loader, "%s = %.120s in [%s]: %s", key, value, section, reason.text);
@@ -115,7 +115,7 @@ int config_file_load(struct node_config *config, const char *path, struct config
 	int rc;
 
 	loader.file = fopen(path, "re");
-	if (!loader.file) {
+	if (loader.file == NULL) {
 		rc = -errno;
 		snprintf(error->text, sizeof(error->text), "config %.300s: cannot read it: %s", path, strerror(errno));
 		return rc;

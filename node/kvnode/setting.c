@@ -166,7 +166,7 @@ uint32_t address_port(const char *address)
 	const char *colon = strrchr(address, ':');
 	uint32_t port;
 
-	return colon && parse_number(colon + 1, &port) && port <= 65535 ? port : 0;
+	return colon != NULL && parse_number(colon + 1, &port) && port <= 65535 ? port : 0;
 }
 
 size_t address_host_size(const char *address)
@@ -286,7 +286,7 @@ const struct setting *setting_similar(const char *name)
 		const char *dash = strrchr(setting->name, '-');
 		uint32_t distance = edit_distance(name, setting->name);
 
-		if (dash && !strcmp(name, dash + 1))
+		if (dash != NULL && !strcmp(name, dash + 1))
 			distance = 0;
 		if (distance < best_distance) {
 			best = setting;

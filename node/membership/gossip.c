@@ -78,7 +78,7 @@ static void hear_of_self(struct gossip *self, const struct gossip_row *row)
 /* A node that lost its data directory comes back with another id, and the member it was stays away. */
 static void notice_namesake(struct gossip *self, const struct gossip_row *row)
 {
-	if (!self->document)
+	if (self->document == NULL)
 		return;
 	for (uint32_t i = 0; i < ring_member_count(self->document); i++) {
 		const struct ring_member *member = ring_member(self->document, i);
@@ -96,7 +96,7 @@ static void hear_new(struct gossip *self, const struct gossip_row *row, bool fir
 		.heard_us = now_us,
 		.heard = first_hand,
 		.reachability = first_hand ? RING_UP : RING_UNKNOWN,
-		.is_member = self->document && ring_member_find(self->document, row->node_id) >= 0,
+		.is_member = self->document != NULL && ring_member_find(self->document, row->node_id) >= 0,
 	};
 
 	notice_namesake(self, row);
@@ -170,12 +170,12 @@ static void hear_rows(struct gossip *self, const struct gossip_rows *gossip, uin
 
 static struct gossip_rows *make_rows(const struct gossip *self, uint32_t capacity, struct effects *out)
 {
-	struct gossip_rows *gossip = arena_zalloc(out->arena, sizeof(*gossip));
+	struct gossip_rows *gossip = arena_zalloc(out->arena, sizeof *gossip);
 
-	if (!gossip)
+	if (gossip == NULL)
 		return NULL;
-	gossip->rows = arena_alloc(out->arena, (capacity + 1) * sizeof(*gossip->rows));
-	if (!gossip->rows)
+	gossip->rows = arena_alloc(out->arena, (capacity + 1) * sizeof *gossip->rows);
+	if (gossip->rows == NULL)
 		return NULL;
 	gossip->from = self->self.node_id;
 	gossip->cluster_id = self->self.cluster_id;
@@ -201,7 +201,7 @@ static struct gossip_rows *all_rows(struct gossip *self, uint32_t max, struct ef
 		first = (uint32_t)prng_below(&self->prng, self->table.count);
 	}
 	gossip = make_rows(self, others + 1, out);
-	if (!gossip)
+	if (gossip == NULL)
 		return NULL;
 	if (!self->displaced)
 		gossip->rows[gossip->row_count++] = self->self;
@@ -219,16 +219,16 @@ static void attach_document(const struct gossip *self, struct gossip_rows *gossi
 	assert(self->document_size > 0);
 	const uint8_t *copy = arena_copy(out->arena, self->document_bytes, self->document_size);
 
-	if (copy)
+	if (copy != NULL)
 		gossip->document = (struct rpc_slice){copy, self->document_size};
 }
 
 static void send(struct gossip *self, enum message_type type, uint64_t node_id, uint16_t index,
 		 struct gossip_rows *gossip, uint64_t now_us, struct effects *out)
 {
-	struct message *message = gossip ? message_create(out->arena, type) : NULL;
+	struct message *message = gossip != NULL ? message_create(out->arena, type) : NULL;
 
-	if (!message)
+	if (message == NULL)
 		return; /* out of memory: the next round says it again */
 	message->from = (struct address){self->self.node_id, ACTOR_GOSSIP, 0};
 	message->to = (struct address){node_id, ACTOR_GOSSIP, index};
@@ -247,7 +247,7 @@ static void ask_for_proof(struct gossip *self, uint64_t now_us, struct effects *
 	for (uint32_t i = 0; i < count; i++) {
 		struct gossip_rows *gossip = make_rows(self, 1, out);
 
-		if (!gossip)
+		if (gossip == NULL)
 			return; /* out of memory: the next round asks again */
 		gossip->rows[gossip->row_count++] = self->self;
 		send(self, MESSAGE_GOSSIP, ids[i], 0, gossip, now_us, out);
@@ -259,7 +259,7 @@ static void exchange_with(struct gossip *self, uint64_t node_id, uint16_t index,
 {
 	struct gossip_rows *gossip = all_rows(self, GOSSIP_ROWS_MAX + 1, out);
 
-	if (gossip && with_document && self->document)
+	if (gossip != NULL && with_document && self->document != NULL)
 		attach_document(self, gossip, out);
 	send(self, MESSAGE_GOSSIP, node_id, index, gossip, now_us, out);
 }
@@ -287,7 +287,7 @@ static uint32_t random_contact(struct gossip *self, uint32_t contact_count)
 /* Push-pull with a random node: also with ones not heard of lately, or two halves would never join. */
 static void exchange(struct gossip *self, uint64_t now_us, struct effects *out)
 {
-	if (!self->document)
+	if (self->document == NULL)
 		for (uint32_t i = 0; i < self->seed_count; i++)
 			exchange_with(self, 0, (uint16_t)(1 + i), false, now_us, out);
 	uint32_t contacts = count_contacts(self);
@@ -299,7 +299,7 @@ static bool is_behind(const struct gossip *self, uint32_t index)
 {
 	const struct gossip_row *row = &self->table.rows[index];
 
-	return self->document && self->table.peers[index].is_member &&
+	return self->document != NULL && self->table.peers[index].is_member &&
 	       (row->cluster_id == 0 || row->epoch < self->self.epoch);
 }
 
@@ -345,7 +345,7 @@ static void pull_document(struct gossip *self, const struct gossip_rows *gossip,
 
 static bool asker_needs_document(const struct gossip *self, const struct gossip_rows *gossip)
 {
-	if (!self->document || gossip->epoch >= self->self.epoch)
+	if (self->document == NULL || gossip->epoch >= self->self.epoch)
 		return false;
 	return gossip->cluster_id == self->self.cluster_id ||
 	       (gossip->cluster_id == 0 && ring_member_find(self->document, gossip->from) >= 0);
@@ -364,7 +364,7 @@ static struct gossip_rows *rows_for(struct gossip *self, const struct gossip_row
 {
 	struct gossip_rows *answer = make_rows(self, self->table.count + 1, out);
 
-	if (!answer || gossip_is_foreign(self, gossip->cluster_id))
+	if (answer == NULL || gossip_is_foreign(self, gossip->cluster_id))
 		return answer; /* another cluster gets to know whose node this is, and nothing else */
 	gossip_answer_start(self, gossip, answer);
 	if (!self->displaced)
@@ -381,11 +381,11 @@ static void answer_gossip(struct gossip *self, const struct message *question, s
 {
 	struct message *answer = message_answer(question, out->arena, MESSAGE_GOSSIPED);
 
-	if (!answer)
+	if (answer == NULL)
 		return;
 	answer->epoch = self->self.epoch;
 	answer->gossip = rows_for(self, question->gossip, out);
-	if (answer->gossip)
+	if (answer->gossip != NULL)
 		effects_send(out, answer);
 	else
 		message_free(answer);
@@ -414,7 +414,7 @@ static void on_init(struct gossip *self, const struct message *question, uint64_
 	struct gossip_verdict verdict = gossip_init_cluster(self, question, now_us, out->arena);
 	struct message *answer = message_answer(question, out->arena, MESSAGE_CLUSTER_INITED);
 
-	if (answer) {
+	if (answer != NULL) {
 		answer->cluster_inited.code = verdict.code;
 		answer->cluster_inited.text = verdict.text;
 		answer->cluster_inited.cluster_id = self->self.cluster_id;
@@ -512,7 +512,7 @@ static void run_round(struct gossip *self, uint64_t now_us, struct effects *out)
 	self->next_round_us = next_round(self, now_us);
 	notice_own_pause(self, now_us);
 	self->self.heartbeat++;
-	if (self->read_figures)
+	if (self->read_figures != NULL)
 		self->read_figures(self->read_figures_arg, &self->self.figures);
 	judge(self, now_us, out);
 	forget_strangers(self, now_us);
@@ -521,7 +521,7 @@ static void run_round(struct gossip *self, uint64_t now_us, struct effects *out)
 	push_document(self, PUSH_MAX, now_us, out);
 	if (!self->proven || round % EXCHANGE_ROUNDS == 0)
 		ask_for_proof(self, now_us, out);
-	if (round % EXCHANGE_ROUNDS == 0 || !self->document)
+	if (round % EXCHANGE_ROUNDS == 0 || self->document == NULL)
 		exchange(self, now_us, out);
 	gossip_publish(self, now_us);
 	gossip_count(&self->counters.rounds);
@@ -543,7 +543,7 @@ static void on_message(struct gossip *self, struct message *message, const struc
 	case MESSAGE_BUS:
 	case MESSAGE_GOSSIP:
 	case MESSAGE_GOSSIPED:
-		if (message->gossip)
+		if (message->gossip != NULL)
 			on_gossip(self, message, event->now_us, out);
 		break;
 	case MESSAGE_INIT_CLUSTER:
@@ -587,8 +587,8 @@ int gossip_create(const struct gossip_options *options, struct gossip **out, str
 	*out = NULL;
 	if (!gossip_row_valid(&options->self) || options->seed_count >= UINT16_MAX)
 		return refuse_options(error_out);
-	self = calloc(1, sizeof(*self));
-	if (!self)
+	self = calloc(1, sizeof *self);
+	if (self == NULL)
 		return -ENOMEM;
 	self->self = options->self;
 	self->self.heartbeat = 0;
@@ -622,7 +622,7 @@ void gossip_destroy(struct gossip **self_in)
 	struct gossip *self = *self_in;
 
 	*self_in = NULL;
-	if (!self)
+	if (self == NULL)
 		return;
 	ring_document_destroy(&self->document);
 	gossip_table_fini(&self->table);

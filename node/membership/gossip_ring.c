@@ -33,7 +33,7 @@ static void fill_status(const struct gossip_row *row, uint64_t heard_us, enum ri
 
 void gossip_publish(struct gossip *self, uint64_t now_us)
 {
-	if (!self->document)
+	if (self->document == NULL)
 		return;
 	gossip_prove(self);
 	for (uint32_t i = 0; i < ring_member_count(self->document); i++) {
@@ -102,10 +102,10 @@ static int adopt(struct gossip *self, struct ring_document *document, struct rpc
 	assert(bytes.size > 0);
 	assert(ring_epoch(document) > self->self.epoch); /* G2 */
 	assert(!gossip_is_foreign(self, ring_cluster_id(document)));
-	struct ring_member_status *status = calloc(ring_member_count(document) + 1, sizeof(*status));
+	struct ring_member_status *status = calloc(ring_member_count(document) + 1, sizeof *status);
 	uint8_t *copy = malloc(bytes.size);
 
-	if (!status || !copy) {
+	if (status == NULL || copy == NULL) {
 		free(status);
 		free(copy);
 		return -ENOMEM;
@@ -163,7 +163,7 @@ static bool is_wanted(struct gossip *self, const struct ring_document *document)
 	if (self->self.cluster_id == 0 && ring_member_find(document, self->self.node_id) < 0)
 		return false; /* a neighbour's ring, which does not name this node (yet) */
 	bool other = ring_epoch(document) == self->self.epoch && ring_hash(document) != self->self.ring_hash;
-	if (other || (self->document && !ring_document_same_cluster(self->document, document))) {
+	if (other || (self->document != NULL && !ring_document_same_cluster(self->document, document))) {
 		gossip_refuse(self, &self->counters.conflicts, NOTE_CONFLICT);
 		return false;
 	}
@@ -240,9 +240,9 @@ static const char *check_members(const struct gossip *self, const struct ring_me
 		const char *wrong = check_member(&members[i], i, arena);
 
 		found_self |= members[i].id == self->self.node_id;
-		for (uint32_t j = 0; j < i && !wrong; j++)
+		for (uint32_t j = 0; j < i && wrong == NULL; j++)
 			wrong = check_distinct(&members[j], &members[i], arena);
-		if (wrong)
+		if (wrong != NULL)
 			return wrong;
 	}
 	if (!found_self)
@@ -312,7 +312,7 @@ static const char *claim_first(struct gossip *self, const struct message *messag
 {
 	struct ring_datacenter datacenters[RING_DATACENTERS_MAX + 1];
 	uint32_t replica_count = message->init_cluster.replica_count, member_count = message->init_cluster.member_count;
-	struct ring_member *members = arena_copy(arena, message->init_cluster.members, member_count * sizeof(*members));
+	struct ring_member *members = arena_copy(arena, message->init_cluster.members, member_count * sizeof *members);
 	struct ring_error why;
 	struct ring_plan plan = {
 		.cluster_id = draw_id(self),
@@ -323,7 +323,7 @@ static const char *claim_first(struct gossip *self, const struct message *messag
 		.member_count = member_count,
 	};
 
-	if (!members)
+	if (members == NULL)
 		return "out of memory";
 	if (plan.partition_count == 0)
 		plan.partition_count = RING_PARTITIONS_DEFAULT;
@@ -371,13 +371,13 @@ struct gossip_verdict gossip_init_cluster(struct gossip *self, const struct mess
 			arena_printf(arena, "%s is in cluster %016" PRIx64 " already (epoch %" PRIu64 ")",
 				     self->self.name, self->self.cluster_id, self->self.epoch)};
 	wrong = check_members(self, message->init_cluster.members, message->init_cluster.member_count, arena);
-	if (wrong)
+	if (wrong != NULL)
 		return (struct gossip_verdict){RPC_CODE_INVALID_ARGUMENT, wrong};
 	wrong = check_unclaimed(self, message->init_cluster.members, message->init_cluster.member_count, arena);
-	if (wrong)
+	if (wrong != NULL)
 		return (struct gossip_verdict){RPC_CODE_FAILED_PRECONDITION, wrong};
 	wrong = claim_first(self, message, arena, &document);
-	if (wrong)
+	if (wrong != NULL)
 		return (struct gossip_verdict){RPC_CODE_INVALID_ARGUMENT, wrong};
 	return install_first(self, document, now_us, arena);
 }

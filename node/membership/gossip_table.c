@@ -40,8 +40,8 @@ void gossip_table_remove(struct gossip_table *table, uint32_t index)
 {
 	assert(index < table->count);
 	table->count--;
-	memmove(&table->rows[index], &table->rows[index + 1], (table->count - index) * sizeof(*table->rows));
-	memmove(&table->peers[index], &table->peers[index + 1], (table->count - index) * sizeof(*table->peers));
+	memmove(&table->rows[index], &table->rows[index + 1], (table->count - index) * sizeof *table->rows);
+	memmove(&table->peers[index], &table->peers[index + 1], (table->count - index) * sizeof *table->peers);
 }
 
 /* The one heard of longest ago, for a member; for a stranger only one that is forgotten. */
@@ -62,15 +62,15 @@ static bool evict_stranger(struct gossip_table *table, bool for_member)
 static bool grow(struct gossip_table *table)
 {
 	uint32_t capacity = table->capacity ? table->capacity * 2 : 16;
-	struct gossip_row *rows = realloc(table->rows, capacity * sizeof(*rows));
+	struct gossip_row *rows = realloc(table->rows, capacity * sizeof *rows);
 	struct gossip_peer *peers;
 
-	if (!rows)
+	if (rows == NULL)
 		return false;
 	assert(capacity > table->count);
 	table->rows = rows;
-	peers = realloc(table->peers, capacity * sizeof(*peers));
-	if (!peers)
+	peers = realloc(table->peers, capacity * sizeof *peers);
+	if (peers == NULL)
 		return false;
 	table->peers = peers;
 	table->capacity = capacity;
@@ -90,8 +90,8 @@ int gossip_table_insert(struct gossip_table *table, const struct gossip_row *row
 	assert(table->count < table->capacity);
 	assert(table->count < GOSSIP_ROWS_MAX);
 	assert(index == table->count || table->rows[index].node_id != row->node_id);
-	memmove(&table->rows[index + 1], &table->rows[index], (table->count - index) * sizeof(*table->rows));
-	memmove(&table->peers[index + 1], &table->peers[index], (table->count - index) * sizeof(*table->peers));
+	memmove(&table->rows[index + 1], &table->rows[index], (table->count - index) * sizeof *table->rows);
+	memmove(&table->peers[index + 1], &table->peers[index], (table->count - index) * sizeof *table->peers);
 	table->rows[index] = *row;
 	table->peers[index] = *peer;
 	table->count++;

@@ -60,7 +60,7 @@ bool gossip_is_contact(const struct gossip *self, uint32_t row_index)
 {
 	const struct gossip_peer *peer = &self->table.peers[row_index];
 
-	return peer->is_member || (!self->document && !peer->forgotten);
+	return peer->is_member || (self->document == NULL && !peer->forgotten);
 }
 
 static bool is_bus_link(const struct gossip *self, uint64_t node_id)
@@ -89,11 +89,11 @@ static void add_contact(const struct gossip *self, uint32_t index, bool bus, str
 /* Without memory the flag stays, and the next step tries again. */
 static void tell_contacts(struct gossip *self, struct effects *out)
 {
-	struct contacts *contacts = arena_zalloc(out->arena, sizeof(*contacts));
+	struct contacts *contacts = arena_zalloc(out->arena, sizeof *contacts);
 
-	if (contacts)
-		contacts->list = arena_alloc(out->arena, (self->table.count + 1) * sizeof(*contacts->list));
-	if (!contacts || !contacts->list)
+	if (contacts != NULL)
+		contacts->list = arena_alloc(out->arena, (self->table.count + 1) * sizeof *contacts->list);
+	if (contacts == NULL || contacts->list == NULL)
 		return;
 	for (uint32_t i = 0; i < self->bus_link_count; i++) {
 		int index = gossip_table_find(&self->table, self->bus_links[i]);

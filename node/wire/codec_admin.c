@@ -52,21 +52,21 @@ int codec_init_decode(const struct rpc_request *request, struct arena *arena, st
 	struct ring_member *members;
 	struct message *message;
 
-	if (!body)
+	if (body == NULL)
 		return -EBADMSG;
 	if (body->n_members > RING_MEMBERS_MAX) {
 		snprintf(error_out->text, sizeof(error_out->text), "%zu members, the limit is %d", body->n_members,
 			 RING_MEMBERS_MAX);
 		return -EINVAL;
 	}
-	members = arena_alloc(arena, (body->n_members + 1) * sizeof(*members));
-	if (!members)
+	members = arena_alloc(arena, (body->n_members + 1) * sizeof *members);
+	if (members == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < body->n_members; i++)
 		if (unpack_member(body->members[i], i, &members[i], error_out))
 			return -EINVAL;
 	message = message_create(arena, MESSAGE_INIT_CLUSTER);
-	if (!message)
+	if (message == NULL)
 		return -ENOMEM;
 	message->to.kind = ACTOR_GOSSIP;
 	message->init_cluster.members = members;
@@ -102,7 +102,8 @@ int codec_init_encode(const struct message *inited, uint64_t ring_epoch, struct 
 
 	(void)scratch;
 	if (inited->cluster_inited.code != KVRING__V1__CODE__OK)
-		return encode_refusal(inited->cluster_inited.code, text ? text : "out of memory", ring_epoch, out);
+		return encode_refusal(inited->cluster_inited.code, text != NULL ? text : "out of memory", ring_epoch,
+				      out);
 	body.cluster_id = inited->cluster_inited.cluster_id;
 	body.epoch = inited->cluster_inited.epoch;
 	return encode_answer(&body.base, ring_epoch, out);
@@ -152,18 +153,18 @@ static void pack_self(const struct source *source, Kvring__V1__NodeStatus *out)
 	out->datacenter = (char *)self->datacenter;
 	out->rack = (char *)self->rack;
 	out->weight = self->weight;
-	out->state = source->document ? "up" : "starting";
+	out->state = source->document != NULL ? "up" : "starting";
 	figures_pack_status(&self->figures, out);
 	out->uptime_ms = age(source->picture->now_ms, self->started_ms);
 	out->version = (char *)self->version;
 	out->shard_count = self->shard_count;
-	out->receiving =
-		source->document && source->view->self >= 0 && source->view->status[source->view->self].receiving;
+	out->receiving = source->document != NULL && source->view->self >= 0 &&
+			 source->view->status[source->view->self].receiving;
 	out->heard = out->linked = true;
-	if (source->document && source->view->self >= 0)
+	if (source->document != NULL && source->view->self >= 0)
 		pack_addresses(ring_member(source->document, (uint32_t)source->view->self), self->client_address,
 			       self->peer_address, self->bus_address, out);
-	if (source->document) {
+	if (source->document != NULL) {
 		out->cluster_id = ring_cluster_id(source->document);
 		out->epoch = ring_epoch(source->document);
 	} else {
@@ -233,22 +234,22 @@ static int answer_describe(const struct source *source, struct rpc_message **out
 static int answer_status(const struct source *source, struct rpc_message **out)
 {
 	Kvring__V1__StatusResponse body = KVRING__V1__STATUS_RESPONSE__INIT;
-	uint32_t count = source->document ? ring_member_count(source->document) : 1;
-	Kvring__V1__NodeStatus *members = arena_alloc(source->scratch, count * sizeof(*members));
+	uint32_t count = source->document != NULL ? ring_member_count(source->document) : 1;
+	Kvring__V1__NodeStatus *members = arena_alloc(source->scratch, count * sizeof *members);
 
-	body.members = arena_alloc(source->scratch, count * sizeof(*body.members));
-	if (!members || !body.members)
+	body.members = arena_alloc(source->scratch, count * sizeof *body.members);
+	if (members == NULL || body.members == NULL)
 		return -ENOMEM;
 	body.n_members = count;
 	for (uint32_t i = 0; i < count; i++) {
-		if (!source->document || (int)i == source->view->self)
+		if (source->document == NULL || (int)i == source->view->self)
 			pack_self(source, &members[i]);
 		else
 			pack_member(source, i, &members[i]);
 		body.members[i] = &members[i];
 	}
 	body.answered_by = source->self->node_id;
-	if (source->document) {
+	if (source->document != NULL) {
 		body.cluster_id = ring_cluster_id(source->document);
 		body.epoch = ring_epoch(source->document);
 		body.ring_hash = ring_hash(source->document);
@@ -262,9 +263,9 @@ static int answer_status(const struct source *source, struct rpc_message **out)
 
 static uint64_t *ids_of(const struct source *source, const uint16_t *members, uint32_t count)
 {
-	uint64_t *ids = arena_alloc(source->scratch, (count + 1) * sizeof(*ids));
+	uint64_t *ids = arena_alloc(source->scratch, (count + 1) * sizeof *ids);
 
-	for (uint32_t i = 0; ids && i < count; i++)
+	for (uint32_t i = 0; ids != NULL && i < count; i++)
 		ids[i] = ring_member(source->document, members[i])->id;
 	return ids;
 }
@@ -281,7 +282,7 @@ static int show_key(const struct source *source, const Kvring__V1__RingRequest *
 	out->preference = ids_of(source, owners, (uint32_t)out->n_preference);
 	out->n_fallbacks = ring_fallbacks(source->document, out->partition, datacenter, fallbacks, FALLBACKS_SHOWN);
 	out->fallbacks = ids_of(source, fallbacks, (uint32_t)out->n_fallbacks);
-	return out->preference && out->fallbacks ? 0 : -ENOMEM;
+	return out->preference != NULL && out->fallbacks != NULL ? 0 : -ENOMEM;
 }
 
 /* Row by row; 0 where there are fewer owners than replicas asked for. */
@@ -289,8 +290,8 @@ static int show_owners(const struct source *source, Kvring__V1__RingResponse *ou
 {
 	uint32_t partitions = out->partition_count, replicas = out->replica_count;
 
-	out->owners = arena_zalloc(source->scratch, (size_t)partitions * replicas * sizeof(*out->owners));
-	if (!out->owners)
+	out->owners = arena_zalloc(source->scratch, (size_t)partitions * replicas * sizeof *out->owners);
+	if (out->owners == NULL)
 		return -ENOMEM;
 	out->n_owners = (size_t)partitions * replicas;
 	for (uint32_t p = 0; p < partitions; p++) {
@@ -306,10 +307,10 @@ static int show_owners(const struct source *source, Kvring__V1__RingResponse *ou
 static int show_members(const struct source *source, Kvring__V1__RingResponse *out)
 {
 	uint32_t count = ring_member_count(source->document);
-	Kvring__V1__RingMember *members = arena_alloc(source->scratch, count * sizeof(*members));
+	Kvring__V1__RingMember *members = arena_alloc(source->scratch, count * sizeof *members);
 
-	out->members = arena_alloc(source->scratch, count * sizeof(*out->members));
-	if (!members || !out->members)
+	out->members = arena_alloc(source->scratch, count * sizeof *out->members);
+	if (members == NULL || out->members == NULL)
 		return -ENOMEM;
 	out->n_members = count;
 	for (uint32_t i = 0; i < count; i++) {
@@ -332,14 +333,14 @@ static int show_violations(const struct source *source, Kvring__V1__RingResponse
 {
 	char text[VIOLATION_TEXT_SIZE];
 
-	out->violations = arena_alloc(source->scratch, VIOLATIONS_SHOWN * sizeof(*out->violations));
-	if (!out->violations)
+	out->violations = arena_alloc(source->scratch, VIOLATIONS_SHOWN * sizeof *out->violations);
+	if (out->violations == NULL)
 		return -ENOMEM;
 	while (out->n_violations < VIOLATIONS_SHOWN &&
 	       ring_violation(source->document, (uint32_t)out->n_violations, text, sizeof(text))) {
 		char *copy = arena_printf(source->scratch, "%s", text);
 
-		if (!copy)
+		if (copy == NULL)
 			return -ENOMEM;
 		out->violations[out->n_violations++] = copy;
 	}
@@ -354,14 +355,14 @@ static int answer_ring(const struct source *source, const struct rpc_request *re
 		rpc_body_decode(&kvring__v1__ring_request__descriptor, request->body, source->scratch, error_out);
 	int status;
 
-	if (!ask)
+	if (ask == NULL)
 		return -EBADMSG;
 	if (ask->key.len > LIMIT_KEY_SIZE || ask->bucket.len > LIMIT_BUCKET_SIZE) {
 		snprintf(error_out->text, sizeof(error_out->text), "key must have at most %d bytes, bucket at most %d",
 			 LIMIT_KEY_SIZE, LIMIT_BUCKET_SIZE);
 		return -EINVAL;
 	}
-	if (!source->document)
+	if (source->document == NULL)
 		return encode_refusal(KVRING__V1__CODE__UNAVAILABLE, standing_refusal(source->view), 0, out);
 	body.epoch = ring_epoch(source->document);
 	body.partition_count = ring_partition_count(source->document);
@@ -384,10 +385,10 @@ static const char *shard_state(const struct shard_health *shard)
 static int show_shards(const struct source *source, Kvring__V1__HealthResponse *out)
 {
 	uint32_t count = source->self->shard_count;
-	Kvring__V1__ShardHealth *shards = arena_alloc(source->scratch, (count + 1) * sizeof(*shards));
+	Kvring__V1__ShardHealth *shards = arena_alloc(source->scratch, (count + 1) * sizeof *shards);
 
-	out->shards = arena_alloc(source->scratch, (count + 1) * sizeof(*out->shards));
-	if (!shards || !out->shards)
+	out->shards = arena_alloc(source->scratch, (count + 1) * sizeof *out->shards);
+	if (shards == NULL || out->shards == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
 		kvring__v1__shard_health__init(&shards[i]);
@@ -410,12 +411,12 @@ static char *shard_troubles(const struct source *source)
 		char *more = NULL;
 
 		if (shard->dead || shard->full)
-			more = arena_printf(source->scratch, "%s%sshard %u is %s", text ? text : "", text ? ", " : "",
-					    i, shard_state(shard));
+			more = arena_printf(source->scratch, "%s%sshard %u is %s", text != NULL ? text : "",
+					    text != NULL ? ", " : "", i, shard_state(shard));
 		else if (shard->quarantined)
-			more = arena_printf(source->scratch, "%s%sshard %u has %u damaged partitions", text ? text : "",
-					    text ? ", " : "", i, shard->quarantined);
-		text = more ? more : text;
+			more = arena_printf(source->scratch, "%s%sshard %u has %u damaged partitions",
+					    text != NULL ? text : "", text != NULL ? ", " : "", i, shard->quarantined);
+		text = more != NULL ? more : text;
 	}
 	return text;
 }
@@ -431,14 +432,14 @@ static int answer_health(const struct source *source, struct rpc_message **out)
 		dead += source->picture->shards[i].dead;
 	if (show_shards(source, &body))
 		return -ENOMEM;
-	if (refusal)
+	if (refusal != NULL)
 		body.detail = (char *)refusal;
-	else if (troubles)
+	else if (troubles != NULL)
 		body.detail = arena_printf(source->scratch, "%s; the node's log says why and what to do", troubles);
-	body.serving = !refusal && (dead == 0 || dead < source->self->shard_count);
-	if (!body.detail)
+	body.serving = refusal == NULL && (dead == 0 || dead < source->self->shard_count);
+	if (body.detail == NULL)
 		return -ENOMEM;
-	return encode_answer(&body.base, source->document ? ring_epoch(source->document) : 0, out);
+	return encode_answer(&body.base, source->document != NULL ? ring_epoch(source->document) : 0, out);
 }
 
 int codec_admin_answer(enum method method, const struct rpc_request *request, const struct admin_picture *picture,

@@ -118,7 +118,7 @@ static int reserve(const struct decoder *decoder, size_t count)
 	out->count = (uint32_t)count;
 	out->operations = arena_alloc(decoder->arena, count * sizeof *out->operations);
 	out->results = arena_zalloc(decoder->arena, count * sizeof *out->results);
-	return out->operations && out->results ? 0 : -ENOMEM;
+	return out->operations != NULL && out->results != NULL ? 0 : -ENOMEM;
 }
 
 static void *body(const struct decoder *decoder, const ProtobufCMessageDescriptor *descriptor)
@@ -184,7 +184,7 @@ int codec_client_decode(enum method method, const struct rpc_request *request,
 	}
 	memcpy(decoder.base_id, request->has_operation_id ? request->operation_id : fallback_id, RPC_OPERATION_ID_SIZE);
 	decoder.out = message->client.request = arena_zalloc(arena, sizeof *decoder.out);
-	int error = decoder.out ? 0 : -ENOMEM;
+	int error = decoder.out != NULL ? 0 : -ENOMEM;
 	if (error == 0) {
 		decoder.out->method = (uint32_t)method;
 		error = method == METHOD_BATCH_PUT   ? decode_puts(&decoder)
@@ -209,7 +209,7 @@ enum {
 
 static char *text_of(const char *text)
 {
-	return (char *)(text ? text : protobuf_c_empty_string);
+	return (char *)(text != NULL ? text : protobuf_c_empty_string);
 }
 
 void codec_put_response(const struct client_result *result, Kvring__V1__PutResponse *out)
@@ -299,7 +299,7 @@ static int encode_gets(const struct client_request *request, const struct rpc_re
 {
 	Kvring__V1__GetResponse *responses = arena_alloc(scratch, (request->count + 1) * sizeof *responses);
 	Kvring__V1__GetResponse **list = arena_alloc(scratch, (request->count + 1) * sizeof *list);
-	int error = responses && list ? 0 : -ENOMEM;
+	int error = responses != NULL && list != NULL ? 0 : -ENOMEM;
 	assert(request->count <= LIMIT_BATCH_OPERATIONS);
 	size_t room = RPC_CLIENT_MESSAGE_MAX - ANSWER_SLACK - (size_t)request->count * REFUSAL_SIZE;
 	for (uint32_t i = 0; error == 0 && i < request->count; i++) {

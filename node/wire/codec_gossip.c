@@ -39,10 +39,10 @@ static void pack_row(const struct gossip_row *row, Kvring__V1__MemberRow *out)
 
 static int pack_rows(const struct gossip_rows *gossip, struct arena *scratch, Kvring__V1__MemberRow ***rows_out)
 {
-	Kvring__V1__MemberRow *rows = arena_alloc(scratch, (gossip->row_count + 1) * sizeof(*rows));
+	Kvring__V1__MemberRow *rows = arena_alloc(scratch, (gossip->row_count + 1) * sizeof *rows);
 
 	*rows_out = arena_alloc(scratch, (gossip->row_count + 1) * sizeof(**rows_out));
-	if (!rows || !*rows_out)
+	if (rows == NULL || *rows_out == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < gossip->row_count; i++) {
 		pack_row(&gossip->rows[i], &rows[i]);
@@ -106,15 +106,15 @@ static int unpack(const struct packed_rows *packed, enum message_type type, stru
 			 packed->row_count, RING_MEMBERS_MAX);
 		return -EBADMSG;
 	}
-	gossip = arena_alloc(arena, sizeof(*gossip));
-	if (!gossip)
+	gossip = arena_alloc(arena, sizeof *gossip);
+	if (gossip == NULL)
 		return -ENOMEM;
 	*gossip = packed->head;
 	gossip->document = (struct rpc_slice){packed->document.data, packed->document.len};
 	gossip->row_count = 0;
-	gossip->rows = arena_alloc(arena, (packed->row_count + 1) * sizeof(*gossip->rows));
-	message = gossip->rows ? message_create(arena, type) : NULL;
-	if (!message)
+	gossip->rows = arena_alloc(arena, (packed->row_count + 1) * sizeof *gossip->rows);
+	message = gossip->rows != NULL ? message_create(arena, type) : NULL;
+	if (message == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < packed->row_count; i++)
 		gossip->row_count += unpack_row(packed->rows[i], &gossip->rows[gossip->row_count]);
@@ -128,9 +128,9 @@ static int unpack(const struct packed_rows *packed, enum message_type type, stru
 int codec_gossip_encode(const struct message *question, struct arena *scratch, ProtobufCMessage **body_out)
 {
 	const struct gossip_rows *gossip = question->gossip;
-	Kvring__V1__GossipRequest *body = arena_alloc(scratch, sizeof(*body));
+	Kvring__V1__GossipRequest *body = arena_alloc(scratch, sizeof *body);
 
-	if (!body)
+	if (body == NULL)
 		return -ENOMEM;
 	kvring__v1__gossip_request__init(body);
 	body->from = gossip->from;
@@ -150,7 +150,7 @@ int codec_gossip_decode(const struct rpc_request *request, struct arena *arena, 
 		rpc_body_decode(&kvring__v1__gossip_request__descriptor, request->body, arena, error_out);
 	int status;
 
-	if (!body)
+	if (body == NULL)
 		return -EBADMSG;
 	status = unpack(&(struct packed_rows){body->rows,
 					      body->n_rows,
@@ -168,9 +168,9 @@ int codec_gossip_decode(const struct rpc_request *request, struct arena *arena, 
 int codec_gossiped_encode(const struct message *answer, struct arena *scratch, ProtobufCMessage **body_out)
 {
 	const struct gossip_rows *gossip = answer->gossip;
-	Kvring__V1__GossipResponse *body = arena_alloc(scratch, sizeof(*body));
+	Kvring__V1__GossipResponse *body = arena_alloc(scratch, sizeof *body);
 
-	if (!body)
+	if (body == NULL)
 		return -ENOMEM;
 	kvring__v1__gossip_response__init(body);
 	body->cluster_id = gossip->cluster_id;
@@ -191,7 +191,7 @@ int codec_gossiped_decode(const struct message *question, const struct rpc_respo
 	struct message *answer;
 	int status;
 
-	if (!body)
+	if (body == NULL)
 		return -EBADMSG;
 	status = unpack(&(struct packed_rows){body->rows,
 					      body->n_rows,
@@ -248,7 +248,7 @@ int codec_bus_decode(struct rpc_slice bytes, struct arena *arena, struct message
 	Kvring__V1__Event *event = rpc_body_decode(&kvring__v1__event__descriptor, bytes, arena, error_out);
 	int status;
 
-	if (!event)
+	if (event == NULL)
 		return -EBADMSG;
 	if (event->what_case != KVRING__V1__EVENT__WHAT_HEARTBEATS)
 		return 0;

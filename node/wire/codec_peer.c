@@ -345,7 +345,7 @@ static int encode_stored(struct message *const *answers, uint32_t count, const s
 	if (body.codes == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++)
-		body.codes[i] = (Kvring__V1__ReplicaCode)(answers[i] ? answers[i]->status : REPLICA_ERROR);
+		body.codes[i] = (Kvring__V1__ReplicaCode)(answers[i] != NULL ? answers[i]->status : REPLICA_ERROR);
 	return rpc_response_encode(head, &body.base, out);
 }
 
@@ -361,7 +361,7 @@ static int encode_fetched(struct message *const *answers, uint32_t count, const 
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
 		kvring__v1__fetch_result__init(&results[i]);
-		results[i].code = (Kvring__V1__ReplicaCode)(answers[i] ? answers[i]->status : REPLICA_ERROR);
+		results[i].code = (Kvring__V1__ReplicaCode)(answers[i] != NULL ? answers[i]->status : REPLICA_ERROR);
 		if (answers[i] != NULL && answers[i]->fetched.object.size > room) {
 			results[i].code = KVRING__V1__REPLICA_CODE__REPLICA_OVERLOADED; /* the others still arrive */
 		} else if (answers[i] != NULL) {
@@ -389,7 +389,7 @@ static int encode_forwarded(struct message *const *answers, uint32_t count, cons
 	if (results == NULL || body.results == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
-		codec_put_response(answers[i] ? &answers[i]->forwarded.result : &no_result, &results[i]);
+		codec_put_response(answers[i] != NULL ? &answers[i]->forwarded.result : &no_result, &results[i]);
 		body.results[i] = &results[i];
 	}
 	return rpc_response_encode(head, &body.base, out);
@@ -411,7 +411,7 @@ int codec_peer_encode_answers(enum method method, struct message *const *answers
 		break;
 	}
 	ProtobufCMessage *body;
-	int error = answers[0] ? codec_gossiped_encode(answers[0], scratch, &body) : -ENOMEM;
+	int error = answers[0] != NULL ? codec_gossiped_encode(answers[0], scratch, &body) : -ENOMEM;
 	return error < 0 ? error : rpc_response_encode(&head, body, out);
 }
 
@@ -465,7 +465,7 @@ static enum replica_status status_of(Kvring__V1__ReplicaCode code)
 static int decode_stored(struct answers *answers)
 {
 	Kvring__V1__StoreResponse *body = answers_body(answers, &kvring__v1__store_response__descriptor);
-	int error = body ? check_count(answers, body->n_codes) : -EBADMSG;
+	int error = body != NULL ? check_count(answers, body->n_codes) : -EBADMSG;
 	for (size_t i = 0; error == 0 && i < body->n_codes; i++) {
 		struct message *answer = append_answer(answers, MESSAGE_STORED);
 		if (answer == NULL)
@@ -478,7 +478,7 @@ static int decode_stored(struct answers *answers)
 static int decode_fetched(struct answers *answers)
 {
 	Kvring__V1__FetchResponse *body = answers_body(answers, &kvring__v1__fetch_response__descriptor);
-	int error = body ? check_count(answers, body->n_results) : -EBADMSG;
+	int error = body != NULL ? check_count(answers, body->n_results) : -EBADMSG;
 	for (size_t i = 0; error == 0 && i < body->n_results; i++) {
 		struct message *answer = append_answer(answers, MESSAGE_FETCHED);
 		if (answer == NULL)
@@ -494,7 +494,7 @@ static int decode_fetched(struct answers *answers)
 static int decode_forwarded(struct answers *answers)
 {
 	Kvring__V1__ForwardResponse *body = answers_body(answers, &kvring__v1__forward_response__descriptor);
-	int error = body ? check_count(answers, body->n_results) : -EBADMSG;
+	int error = body != NULL ? check_count(answers, body->n_results) : -EBADMSG;
 	for (size_t i = 0; error == 0 && i < body->n_results; i++) {
 		const Kvring__V1__PutResponse *put = body->results[i];
 		struct message *answer = append_answer(answers, MESSAGE_FORWARDED);
