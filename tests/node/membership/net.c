@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/node/membership/net.h"
+#include <stdlib.h>
+#include <xxhash.h>
+
+struct net *net;
+bool without_seeds;
+
+uint64_t id_of(uint32_t index)
+{
+	return (index + 1) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+uint32_t index_of(uint64_t id)
+{
+	for (uint32_t i = 0; i < net->node_count; i++)
+		if (id_of(i) == id)
+			return i;
+	return NODES_MAX;
+}
+
+/* ---- the network -------------------------------------------------------------------------------------------- */
+
+static void post(uint32_t from, uint32_t to, struct message *message)
+{
+	bool arrives = to < net->node_count && net->nodes[from].side == net->nodes[to].side &&
+		       prng_below(&net->prng, 100) >= net->loss_percent;
+
+	if (!arrives) {
+		message_free(message);
+		return;
+	}
+	assert_true(net->flight_count < FLIGHT_MAX);
+	net->flights[net->flight_count++] =
+		(struct flight){net->now_us + 200 + prng_below(&net->prng, 5000), to, message};
+}
+
+static bool has_link(uint32_t from, uint32_t to)
+{
+	for (uint32_t i = 0; i < net->nodes[from].bus_count; i++)
+		if (net->nodes[from].bus[i] == id_of(to))
+			return true;
+	return false;
+}
+
+static void broadcast(uint32_t from, struct message *message)
+{
+	for (uint32_t to = 0; to < net->node_count; to++) {
+		struct arena *arena;
+		struct message *copy;
+
+		if (to == from || !net->nodes[to].alive || !(has_link(from, to) || has_link(to, from)))
+			continue;
+		arena = arena_create(512, SIZE_MAX);
+		copy = message_create(arena, MESSAGE_BUS);
+		copy->gossip = message->gossip;
+		message_pin(copy, message->home);
+		arena_unref(arena);
+		post(from, to, copy);
+	}
+	message_free(message);
+}
+
+static void count_watched(const struct message *message)
+{
+	if (message->type != MESSAGE_BUS && message->type != MESSAGE_GOSSIP && message->type != MESSAGE_GOSSIPED)
+		return;
+	for (uint32_t i = 0; i < message->gossip->row_count; i++)
+		net->watched_rows += message->gossip->rows[i].node_id == net->watched_id;
+}
+
+static void dispatch(uint32_t from, struct message *message)
+{
+	count_watched(message);
+	if (message->type == MESSAGE_BUS && net->without_bus) {
+		message_free(message);
+	} else if (message->type == MESSAGE_BUS) {
+		broadcast(from, message);
+	} else if (message->type == MESSAGE_CLUSTER_INITED) {
+		message_free(net->inited);
+		net->inited = message;
+	} else if (message->to.node_id == 0) {
+		post(from, message->to.index - 1u, message); /* seed i is node i here */
+	} else {
+		post(from, index_of(message->to.node_id), message);
+	}
+}
+
+/* Its notes, counted, and its contacts. */
+static void hear(struct net_node *node, const struct effects *effects)
+{
+	for (const struct note *note = effects->first_note; note; note = note->next) {
+		node->notes[note->kind]++;
+		node->last_note_id = note->id;
+	}
+	if (!effects->contacts)
+		return;
+	node->contact_effects++;
+	node->contact_count = effects->contacts->count;
+	node->bus_count = effects->contacts->bus_count;
+	assert_true(node->bus_count <= 16);
+	for (uint32_t i = 0; i < effects->contacts->count; i++) {
+		assert_int_equal(effects->contacts->list[i].bus, i < node->bus_count);
+		if (i < node->bus_count)
+			node->bus[i] = effects->contacts->list[i].node_id;
+	}
+}
+
+void step(uint32_t index, enum event_type type, struct message *message)
+{
+	struct net_node *node = &net->nodes[index];
+	struct event event = {.type = type, .now_us = net->now_us, .now_ms = net->now_us / 1000, .message = message};
+	struct arena *arena = arena_create(1 << 14, SIZE_MAX);
+	struct effects effects;
+	uint64_t trace[4] = {net->transcript, net->now_us, index, (uint64_t)type << 32 | (message ? message->type : 0)};
+
+	net->transcript = XXH3_64bits(trace, sizeof(trace));
+	effects_init(&effects, arena);
+	gossip_step(node->gossip, &event, &effects);
+	node->timer_us = effects.timer_us;
+	hear(node, &effects);
+	for (struct message *sent; (sent = message_list_take(&effects.messages)) != NULL;) {
+		dispatch(index, sent);
+	}
+	arena_unref(arena);
+}
+
+static void deliver(uint32_t flight)
+{
+	struct flight taken = net->flights[flight];
+
+	net->flights[flight] = net->flights[--net->flight_count];
+	if (net->nodes[taken.to].alive)
+		step(taken.to, EVENT_MESSAGE, taken.message);
+	else
+		message_free(taken.message);
+}
+
+/* When node's mailbox is open and its timers run. */
+static uint64_t awake(uint32_t node, uint64_t due_us)
+{
+	return due_us > net->nodes[node].paused_until_us ? due_us : net->nodes[node].paused_until_us;
+}
+
+/* Messages before timers, as the driver has it. */
+bool advance(uint64_t until_us)
+{
+	uint64_t due = UINT64_MAX;
+	int flight = -1, timer = -1;
+
+	for (uint32_t i = 0; i < net->flight_count; i++) {
+		uint64_t at = awake(net->flights[i].to, net->flights[i].due_us);
+
+		if (at < due) {
+			due = at;
+			flight = (int)i;
+		}
+	}
+	for (uint32_t i = 0; i < net->node_count; i++) {
+		uint64_t at = net->nodes[i].alive ? awake(i, net->nodes[i].timer_us) : UINT64_MAX;
+
+		if (at < due) {
+			due = at;
+			timer = (int)i;
+		}
+	}
+	if (due > until_us) {
+		net->now_us = until_us;
+		return false;
+	}
+	net->now_us = due > net->now_us ? due : net->now_us;
+	if (timer >= 0)
+		step((uint32_t)timer, EVENT_TIMER, NULL);
+	else
+		deliver((uint32_t)flight);
+	return true;
+}
+
+void run_for(uint64_t us)
+{
+	uint64_t until = net->now_us + us;
+
+	while (advance(until)) {
+	}
+}
+
+void set_sides(uint32_t boundary)
+{
+	for (uint32_t i = 0; i < net->node_count; i++)
+		net->nodes[i].side = i >= boundary;
+}
+
+/* ---- nodes -------------------------------------------------------------------------------------------------- */
+
+void fill_row(uint32_t index, struct gossip_row *row)
+{
+	*row = (struct gossip_row){.node_id = id_of(index), .incarnation = 1, .weight = 100, .shard_count = 2};
+	snprintf(row->name, sizeof(row->name), "n%u", index);
+	snprintf(row->client_address, sizeof(row->client_address), "10.0.0.%u:1", index);
+	snprintf(row->peer_address, sizeof(row->peer_address), "10.0.0.%u:2", index);
+	snprintf(row->bus_address, sizeof(row->bus_address), "10.0.0.%u:3", index);
+	strcpy(row->datacenter, "dc1");
+	snprintf(row->rack, sizeof(row->rack), "r%u", index % 3);
+}
+
+void open_home(uint32_t index)
+{
+	struct rpc_error error;
+	char directory[32];
+
+	snprintf(directory, sizeof(directory), "/n%u", index);
+	if (data_dir_open(sim_fs_table(net->disk), directory, id_of(index), &net->nodes[index].data_dir, &error))
+		fail_msg("%s", error.text);
+}
+
+void start_node(uint32_t index)
+{
+	static const char *const seeds[] = {"seed"};
+	struct net_node *node = &net->nodes[index];
+	struct gossip_options options = {.seeds = seeds,
+					 .seed_count = index == 0 || net->without_seeds ? 0 : 1,
+					 .seed = net->prng.state[0] + index,
+					 .round_ms = 200,
+					 .timeout_ms = 2000};
+	struct rpc_error error;
+
+	open_home(index);
+	fill_row(index, &options.self);
+	options.self.incarnation = data_dir_incarnation(node->data_dir);
+	assert_int_equal(ring_table_create(id_of(index), &node->ring), 0);
+	options.data_dir = node->data_dir;
+	options.ring = node->ring;
+	if (gossip_create(&options, &node->gossip, &error))
+		fail_msg("%s", error.text);
+	node->alive = true;
+	step(index, EVENT_START, NULL);
+}
+
+void stop_node(uint32_t index)
+{
+	struct net_node *node = &net->nodes[index];
+
+	gossip_destroy(&node->gossip);
+	ring_table_destroy(&node->ring);
+	data_dir_close(&node->data_dir);
+	node->alive = false;
+	node->timer_us = UINT64_MAX;
+}
+
+void open_net(uint32_t node_count, uint64_t seed)
+{
+	net = calloc(1, sizeof(*net));
+	assert_non_null(net);
+	sim_fs_create(seed, &net->disk);
+	prng_seed(&net->prng, seed);
+	net->now_us = 1000000;
+	net->node_count = node_count;
+	net->without_seeds = without_seeds;
+	for (uint32_t i = 0; i < node_count; i++)
+		start_node(i);
+}
+
+void close_net(void)
+{
+	for (uint32_t i = 0; i < net->node_count; i++)
+		if (net->nodes[i].alive)
+			stop_node(i);
+	while (net->flight_count > 0)
+		message_free(net->flights[--net->flight_count].message);
+	message_free(net->inited);
+	assert_int_equal(sim_fs_open_files(net->disk), 0);
+	sim_fs_destroy(&net->disk);
+	free(net);
+	net = NULL;
+}
+
+/* ---- asking and looking ------------------------------------------------------------------------------------- */
+
+void fill_members(struct ring_member *members, uint32_t first, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		struct gossip_row row;
+
+		fill_row(first + i, &row);
+		members[i] = (struct ring_member){.id = row.node_id, .weight = row.weight};
+		strcpy(members[i].name, row.name);
+		strcpy(members[i].client_address, row.client_address);
+		strcpy(members[i].peer_address, row.peer_address);
+		strcpy(members[i].bus_address, row.bus_address);
+		strcpy(members[i].datacenter, row.datacenter);
+		strcpy(members[i].rack, row.rack);
+	}
+}
+
+uint32_t init_with(uint32_t node, const struct ring_member *members, uint32_t count)
+{
+	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct message *message = message_create(arena, MESSAGE_INIT_CLUSTER);
+
+	message->init_cluster.members = arena_copy(arena, members, count * sizeof(*members));
+	message->init_cluster.member_count = count;
+	message->init_cluster.partition_count = 64;
+	arena_unref(arena);
+	message_free(net->inited);
+	net->inited = NULL;
+	step(node, EVENT_MESSAGE, message);
+	assert_non_null(net->inited);
+	return net->inited->cluster_inited.code;
+}
+
+uint32_t init_cluster(uint32_t node, uint32_t first, uint32_t count)
+{
+	struct ring_member *members = calloc(count, sizeof(*members));
+	uint32_t code;
+
+	fill_members(members, first, count);
+	code = init_with(node, members, count);
+	free(members);
+	return code;
+}
+
+struct glance look(uint32_t node)
+{
+	const struct ring_view *view = ring_view_acquire(net->nodes[node].ring);
+	struct glance glance = {.self = view->self};
+
+	if (view->document) {
+		glance.cluster_id = ring_cluster_id(view->document);
+		glance.epoch = ring_epoch(view->document);
+		glance.hash = ring_hash(view->document);
+		for (uint32_t i = 0; i < ring_member_count(view->document); i++) {
+			glance.up += view->status[i].reachability == RING_UP;
+			glance.unreachable += view->status[i].reachability == RING_UNREACHABLE;
+		}
+	}
+	ring_view_release(net->nodes[node].ring, view);
+	return glance;
+}
+
+enum ring_reachability sees(uint32_t node, uint32_t other)
+{
+	const struct ring_view *view = ring_view_acquire(net->nodes[node].ring);
+	enum ring_reachability reachability = view->status[ring_member_find(view->document, id_of(other))].reachability;
+
+	ring_view_release(net->nodes[node].ring, view);
+	return reachability;
+}
+
+bool all_have_epoch(uint64_t epoch)
+{
+	for (uint32_t i = 0; i < net->node_count; i++)
+		if (net->nodes[i].alive && look(i).epoch != epoch)
+			return false;
+	return true;
+}
+
+bool all_see(uint32_t other, enum ring_reachability reachability)
+{
+	for (uint32_t i = 0; i < net->node_count; i++)
+		if (net->nodes[i].alive && i != other && sees(i, other) != reachability)
+			return false;
+	return true;
+}
+
+void open_cluster(uint32_t node_count, uint64_t seed)
+{
+	open_net(node_count, seed);
+	run_for(5 * ROUND_US);
+	assert_int_equal(init_cluster(0, 0, node_count), KVRING__V1__CODE__OK);
+	run_for(ROUND_US / 8); /* pushed to all at once: no round has to pass */
+	assert_true(all_have_epoch(1));
+}
+
+void tell(uint32_t to, struct gossip_row *rows, uint32_t count)
+{
+	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct message *message = message_create(arena, MESSAGE_BUS);
+
+	message->gossip = arena_zalloc(arena, sizeof(*message->gossip));
+	message->gossip->from = rows[0].node_id;
+	message->gossip->rows = arena_copy(arena, rows, count * sizeof(*rows));
+	message->gossip->row_count = count;
+	arena_unref(arena);
+	step(to, EVENT_MESSAGE, message);
+}
+
+const struct gossip_row *row_at(uint32_t node, uint64_t id)
+{
+	const struct gossip_row *rows;
+	uint32_t count = gossip_rows(net->nodes[node].gossip, &rows);
+
+	for (uint32_t i = 0; i < count; i++)
+		if (rows[i].node_id == id)
+			return &rows[i];
+	return NULL;
+}
+
+int set_up(void **state)
+{
+	(void)state;
+	ring_reader_register();
+	return 0;
+}
+
+int tear_down(void **state)
+{
+	(void)state;
+	ring_reader_unregister();
+	return 0;
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Net: gossip actors wired together by a small network in virtual time. Messages are late, lost, or cut off by a
+ * partition.
+ *
+ * A test opens one net, which the functions below find in `net`, lets time pass (run_for, ROUNDS_UNTIL), and looks at
+ * a node through its ring view (look, sees) or its rows (row_at). Node i has the id id_of(i); node 0 is the seed.
+ */
+#ifndef KVRING_TESTS_NODE_MEMBERSHIP_NET_H
+#define KVRING_TESTS_NODE_MEMBERSHIP_NET_H
+
+#include "node/membership/gossip.h"
+#include "node/membership/gossip_table.h"
+#include "proto/kv.pb-c.h"
+#include "tests/node/support.h"
+#include "tests/sim/sim_fs.h"
+
+enum { NODES_MAX = 100, ROUND_US = 200 * 1000, TIMEOUT_US = 2000 * 1000, FLIGHT_MAX = 65536 };
+
+struct net_node {
+	struct data_dir *data_dir;
+	struct ring_table *ring;
+	struct gossip *gossip;
+	uint64_t timer_us;
+	uint64_t paused_until_us;
+	uint32_t side; /* of a partition */
+	bool alive;
+	uint32_t notes[NOTE_KIND_COUNT]; /* how many it left of each kind */
+	uint64_t last_note_id;
+	uint64_t bus[16]; /* its bus links, as told last */
+	uint32_t bus_count, contact_count, contact_effects;
+};
+
+struct flight {
+	uint64_t due_us;
+	uint32_t to;
+	struct message *message;
+};
+
+struct net {
+	struct sim_fs *disk;
+	struct prng prng;
+	uint64_t now_us;
+	uint32_t node_count, loss_percent;
+	bool without_seeds, without_bus;
+	struct net_node nodes[NODES_MAX];
+	struct flight flights[FLIGHT_MAX];
+	uint32_t flight_count;
+	struct message *inited; /* the last answer to INIT_CLUSTER */
+	uint64_t transcript;    /* hash of what was delivered, when */
+	uint64_t watched_id;    /* how often its row was sent */
+	uint32_t watched_rows;
+};
+
+extern struct net *net;
+extern bool without_seeds; /* open_net gives its nodes no seed */
+
+uint64_t id_of(uint32_t index);
+uint32_t index_of(uint64_t id); /* NODES_MAX: no node has it */
+
+/* ---- the network ---- */
+
+void step(uint32_t index, enum event_type type, struct message *message);
+/* The next thing that happens, not after until_us. False: nothing was left, and the time is until_us. */
+bool advance(uint64_t until_us);
+void run_for(uint64_t us);
+/* Nodes below the boundary and the others do not reach each other; with the count of nodes all reach all. */
+void set_sides(uint32_t boundary);
+
+/* ---- nodes ---- */
+
+void fill_row(uint32_t index, struct gossip_row *row);
+void open_home(uint32_t index);
+void start_node(uint32_t index);
+void stop_node(uint32_t index);
+void open_net(uint32_t node_count, uint64_t seed);
+void open_cluster(uint32_t node_count, uint64_t seed); /* and makes a cluster of all its nodes */
+void close_net(void);
+
+/* ---- asking and looking ---- */
+
+void fill_members(struct ring_member *members, uint32_t first, uint32_t count);
+/* Both return the code of the answer; the answer itself is net->inited. */
+uint32_t init_with(uint32_t node, const struct ring_member *members, uint32_t count);
+uint32_t init_cluster(uint32_t node, uint32_t first, uint32_t count);
+
+/* Node `to` hears these rows at once, from the node of the first row. */
+void tell(uint32_t to, struct gossip_row *rows, uint32_t count);
+const struct gossip_row *row_at(uint32_t node, uint64_t id); /* NULL: `node` knows no such row */
+
+struct glance {
+	uint64_t cluster_id, epoch, hash;
+	uint32_t up, unreachable;
+	int self;
+};
+
+struct glance look(uint32_t node);
+enum ring_reachability sees(uint32_t node, uint32_t other);
+bool all_have_epoch(uint64_t epoch);
+bool all_see(uint32_t other, enum ring_reachability reachability);
+
+/* Rounds until the condition holds; fails after max. */
+#define ROUNDS_UNTIL(condition, max)                                                                                   \
+	({                                                                                                             \
+		uint32_t rounds_ = 0;                                                                                  \
+		while (!(condition)) {                                                                                 \
+			if (++rounds_ > (max))                                                                         \
+				fail_msg("not within %d rounds: %s", (max), #condition);                               \
+			run_for(ROUND_US);                                                                             \
+		}                                                                                                      \
+		rounds_;                                                                                               \
+	})
+
+/* Set-up and tear-down of a group of tests: its thread is a reader of rings. */
+int set_up(void **state);
+int tear_down(void **state);
+
+#endif
