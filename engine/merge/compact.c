@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/merge/compact.h"
 
+#include <assert.h>
+
 #include "engine/state/manifest.h"
 
 static bool any_busy(const struct compact_run *runs, size_t first, size_t count)
@@ -62,6 +64,19 @@ static bool choose_dropped(const struct compact_run *runs, size_t run_count, str
 	return false;
 }
 
+/* C1, C2, and the output keeps the order of levels. */
+static void check_choice(const struct compact_run *runs, size_t run_count, const struct compact_choice *choice)
+{
+	size_t end = choice->first + choice->count;
+
+	assert(choice->count > 0);
+	assert(end <= run_count);
+	assert(choice->level <= MANIFEST_BOTTOM);
+	assert(choice->level >= runs[choice->first].level);
+	assert(end == run_count || choice->level <= runs[end].level);
+	assert(!any_busy(runs, choice->first, choice->count));
+}
+
 bool compact_choose(const struct compact_run *runs, size_t run_count, const struct compact_limits *limits,
 		    struct compact_choice *out)
 {
@@ -74,8 +89,10 @@ bool compact_choose(const struct compact_run *runs, size_t run_count, const stru
 		if (limits->pauses_deep && runs[first].level)
 			return false;
 		if (end - first >= full && (choose_level(runs, run_count, first, end - first, limits, out) ||
-					    choose_in_place(runs, first, end - first, limits, out)))
+					    choose_in_place(runs, first, end - first, limits, out))) {
+			check_choice(runs, run_count, out);
 			return true;
+		}
 	}
 	return !limits->pauses_deep && choose_dropped(runs, run_count, out);
 }
@@ -87,6 +104,7 @@ bool compact_choose_all(const struct compact_run *runs, size_t run_count, struct
 	if (is_done || any_busy(runs, 0, run_count))
 		return false;
 	*out = (struct compact_choice){.first = 0, .count = run_count, .level = MANIFEST_BOTTOM};
+	check_choice(runs, run_count, out);
 	return true;
 }
 

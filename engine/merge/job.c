@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/merge/job.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -169,11 +170,14 @@ struct output {
 static int keep_output(struct engine_job *job, const struct table_meta *meta)
 {
 	struct sst **outputs = realloc(job->outputs, (job->output_count + 1) * sizeof(struct sst *));
+	size_t count = job->output_count;
 	int error;
 
 	if (outputs == NULL)
 		return -ENOMEM;
 	job->outputs = outputs;
+	/* T2: the tables of a run do not overlap and ascend. */
+	assert(count == 0 || format_compare(sst_largest(outputs[count - 1]), buffer_slice(&meta->smallest)) < 0);
 	error = sst_open(&job->files, job->cache, meta, &job->outputs[job->output_count], &job->text);
 	if (error)
 		return error;
@@ -289,6 +293,7 @@ static int merge_inputs(struct engine_job *job)
 		free(rest);
 		return error;
 	}
+	assert(job->first_run + job->run_count <= job->tables->run_count);
 	merge.quarantine = job->tables->quarantine;
 	for (size_t i = 0; i < job->memtable_count; i++)
 		merge_add_memtable(&merge, job->memtables[i], UINT64_MAX);
@@ -299,6 +304,7 @@ static int merge_inputs(struct engine_job *job)
 			merge_add_tables(&merge, at, count, true);
 		at += count;
 	}
+	assert((size_t)(at - rest) + job->moved_count <= job->tables->table_count);
 	error = write_all(job, &merge);
 	merge_fini(&merge);
 	free(rest);

@@ -109,7 +109,8 @@ static void memtable_move(struct merge_source *source, bool up)
 	const struct art *art = &source->memtable->art;
 	struct engine_slice key;
 
-	assert(source->is_on_entry && source->leaf != NULL);
+	assert(source->is_on_entry);
+	assert(source->leaf != NULL);
 	key = art_leaf_key(source->leaf);
 
 	memtable_settle(source, up ? art_seek(art, key, true) : art_seek_back(art, key, true), up);
@@ -138,10 +139,13 @@ static int load_entry(struct merge_source *source)
 
 static int load_block(struct merge *merge, struct merge_source *source)
 {
-	struct sst *sst = source->tables[source->table];
 	const struct block_view *view;
+	struct sst *sst;
 	int error;
 
+	assert(source->table < source->table_count);
+	sst = source->tables[source->table];
+	assert(source->block_index < sst->block_count);
 	release_block(source);
 	if (source->is_streaming && source->stream.sst != sst) {
 		sst_stream_fini(&source->stream);
@@ -204,6 +208,7 @@ static int next_block(struct merge *merge, struct merge_source *source, bool up)
 
 static int tables_move(struct merge *merge, struct merge_source *source, bool up)
 {
+	assert(source->block != NULL);
 	if (up ? source->entry + 1 < source->block->view.count : source->entry > 0) {
 		source->entry += up ? 1 : -1u;
 		return load_entry(source);
@@ -334,7 +339,8 @@ static void sift_down(struct merge *merge, size_t at)
 {
 	size_t moving = merge->heap[at];
 
-	assert(at < merge->heap_size && merge->sources[moving].is_on_entry);
+	assert(at < merge->heap_size);
+	assert(merge->sources[moving].is_on_entry);
 
 	for (;;) {
 		size_t child = 2 * at + 1;
@@ -354,6 +360,7 @@ static void sift_down(struct merge *merge, size_t at)
 /* The source at this place of the heap has moved. */
 static void heap_fix(struct merge *merge, size_t at)
 {
+	assert(at < merge->heap_size);
 	if (!merge->sources[merge->heap[at]].is_on_entry)
 		merge->heap[at] = merge->heap[--merge->heap_size];
 	if (at < merge->heap_size)

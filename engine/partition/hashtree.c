@@ -80,11 +80,13 @@ static void count_leaf(struct hashtree *trees, struct partition_tree *tree, bool
 {
 	uint64_t keys = keys_per_leaf(is_filled ? tree->filled : tree->filled - 1);
 
+	assert(is_filled ? tree->filled < LEAVES : tree->filled > 0);
 	trees->full_partitions -= tree->filled == LEAVES;
 	tree->filled += is_filled ? 1 : -1u;
 	tree->keys_fixed += is_filled ? keys : -keys;
 	trees->keys_fixed += is_filled ? keys : -keys;
 	trees->full_partitions += tree->filled == LEAVES;
+	assert(trees->keys_fixed >= tree->keys_fixed); /* H2 */
 }
 
 int64_t hashtree_keys(const struct hashtree *trees)
@@ -94,10 +96,15 @@ int64_t hashtree_keys(const struct hashtree *trees)
 
 void hashtree_apply(struct hashtree *trees, uint16_t partition, uint32_t leaf, uint64_t delta)
 {
-	struct partition_tree *tree = trees->partitions[partition];
-	uint64_t *hash = &tree->leaves[leaf / ENGINE_TREE_LEAVES][leaf % ENGINE_TREE_LEAVES];
-	bool was_filled = *hash != 0;
+	struct partition_tree *tree;
+	uint64_t *hash;
+	bool was_filled;
 
+	assert(partition < trees->count);
+	assert(leaf < LEAVES);
+	tree = trees->partitions[partition];
+	hash = &tree->leaves[leaf / ENGINE_TREE_LEAVES][leaf % ENGINE_TREE_LEAVES];
+	was_filled = *hash != 0;
 	*hash ^= delta;
 	if (was_filled != (*hash != 0))
 		count_leaf(trees, tree, !was_filled);

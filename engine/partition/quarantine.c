@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/partition/quarantine.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -31,12 +32,15 @@ void quarantine_unref(struct quarantine **quarantine)
 	struct quarantine *it = *quarantine;
 
 	*quarantine = NULL;
+	assert(it == NULL || atomic_load_explicit(&it->refs, memory_order_relaxed) > 0);
 	if (it != NULL && atomic_fetch_sub_explicit(&it->refs, 1, memory_order_acq_rel) == 1)
 		free(it);
 }
 
 void quarantine_add(struct quarantine *it, const struct partition_row *row)
 {
+	assert(row->step > 0);
+	assert(row->last < QUARANTINE_PARTITIONS);
 	for (uint32_t partition = row->first; partition <= row->last; partition += row->step)
 		it->words[partition / 64] |= (uint64_t)1 << partition % 64;
 }

@@ -13,7 +13,9 @@ static void check_log(const struct shard *shard)
 	assert(log->last_sequence + shard->pending_count == shard->sequence);
 	assert(log->size >= FORMAT_HEADER_SIZE);
 	assert(log->number >= shard->state.log_floor);
-	assert(shard->next_log == NULL || (shard->next_log->size == 0 && shard->next_log->number > log->number));
+	assert(shard->retired_count == 0 || shard->retired[shard->retired_count - 1].last_log < log->number);
+	assert(shard->next_log == NULL || shard->next_log->size == 0);
+	assert(shard->next_log == NULL || shard->next_log->number > log->number);
 }
 
 /* D3. */
@@ -37,6 +39,7 @@ static void check_memtables(const struct shard *shard)
 
 		assert(retired->last_sequence >= flushed);
 		assert(retired->first_log <= retired->last_log);
+		assert(i == 0 || shard->retired[i - 1].last_log <= retired->first_log);
 		assert(shard->view->memtables[shard->retired_count - i] == retired->memtable);
 		flushed = retired->last_sequence;
 	}
@@ -48,6 +51,9 @@ void shard_check(const struct shard *shard)
 	if (shard->is_dead)
 		return;
 	assert(shard->durable_sequence <= shard->sequence);
+	assert(shard->durable_sequence >= shard->state.flushed_sequence);
+	assert(!shard->is_flushing || shard->retired_count > 0);
+	assert(shard->scrub.number <= shard->scrub.end);
 	assert(shard->view->tables->table_count == shard->state.table_count);
 	assert(shard->compaction_count <= ENGINE_JOBS_MAX);
 	check_memtables(shard);

@@ -59,6 +59,7 @@ static int begin_commit(struct shard *shard, struct engine_commit **out)
 		add_segment(commit, log);
 	if (!shard->log->is_synced)
 		add_segment(commit, shard->log);
+	assert(commit->count == count);
 	shard->commit_count++;
 	*out = commit;
 	return 0;
@@ -80,6 +81,8 @@ void engine_commit_run(struct engine_commit *commit)
 
 static void note_synced(struct shard *shard, struct wal *log, uint64_t last_sequence)
 {
+	assert(last_sequence <= log->last_sequence);
+	assert(last_sequence <= shard->sequence);
 	if (log->last_sequence == last_sequence)
 		log->is_synced = true;
 	if (last_sequence > shard->durable_sequence)

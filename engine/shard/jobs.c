@@ -60,6 +60,8 @@ int shard_make_flush(struct shard *shard, struct engine_job **out)
 	struct engine_job *job = shard_job(shard, JOB_FLUSH);
 	size_t count = shard->retired_count;
 
+	assert(count > 0);
+	assert(!shard->is_flushing);
 	if (job == NULL)
 		return -ENOMEM;
 	job->memtables = malloc(count * sizeof(struct memtable *));
@@ -111,6 +113,7 @@ static int make_compaction(struct shard *shard, const struct compact_choice *cho
 		job_destroy(&job);
 		return -ENOMEM;
 	}
+	assert(choice->first + choice->count <= job->tables->run_count);
 	job->first_run = choice->first;
 	job->run_count = choice->count;
 	job->level = choice->level;
@@ -150,6 +153,7 @@ static int maintain_compaction(struct shard *shard, struct engine_job **out)
 
 static int make_sweep(struct shard *shard, struct engine_job **out)
 {
+	assert(!shard->is_sweeping);
 	*out = shard_job(shard, JOB_SWEEP);
 	if (*out == NULL)
 		return -ENOMEM;
@@ -249,6 +253,7 @@ static int add_table(struct install *install, const struct engine_job *job, stru
 	struct manifest_table **table = &install->added[install->edit.added_count];
 	int error = manifest_table_create(job->level, job->run, &sst->meta, table);
 
+	assert(job->level < MANIFEST_LEVELS);
 	if (error)
 		return error;
 	sst_ref(sst);
@@ -294,6 +299,7 @@ static size_t flushed_count(const struct shard *shard, const struct engine_job *
 		return 0;
 	while (count < shard->retired_count && shard->retired[count].last_sequence <= job->flushed_sequence)
 		count++;
+	assert(count == job->memtable_count); /* they were the oldest, and only a flush takes any away */
 	return count;
 }
 
@@ -448,6 +454,9 @@ static int install(struct shard *shard, struct engine_job *job)
 
 static void forget_job(struct shard *shard, const struct engine_job *job)
 {
+	assert(job->kind != JOB_FLUSH || shard->is_flushing);
+	assert(job->kind != JOB_SCRUB || shard->scrub.is_out);
+	assert(job->kind != JOB_SWEEP || shard->is_sweeping);
 	if (job->kind == JOB_FLUSH)
 		shard->is_flushing = false;
 	if (job->kind == JOB_SCRUB)
@@ -460,6 +469,7 @@ static void forget_job(struct shard *shard, const struct engine_job *job)
 			return;
 		}
 	}
+	assert(job->kind != JOB_COMPACTION);
 }
 
 static int install_job(struct shard *shard, struct engine_job **job)

@@ -65,6 +65,7 @@ void engine_snapshot_release(struct engine_snapshot **snapshot)
 	*snapshot = NULL;
 	if (it == NULL)
 		return;
+	assert(atomic_load_explicit(it->count, memory_order_relaxed) > 0);
 	view_unref(&it->view);
 	atomic_fetch_sub(it->count, 1);
 	free(it);

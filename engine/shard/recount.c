@@ -99,7 +99,8 @@ int shard_recount(struct shard *shard, const struct engine_error *found)
 	struct tables *tables;
 	int error = tables_create(&shard->state, &tables);
 
-	assert(shard->options.hash_entry != NULL && shard->retired_count == 0);
+	assert(shard->options.hash_entry != NULL);
+	assert(shard->retired_count == 0);
 	if (error)
 		return error;
 	error = merge_init(&it.merge, tables->run_count, tables->drops, &it.why);

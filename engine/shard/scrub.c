@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/shard/shard.h"
 
+#include <assert.h>
 #include <errno.h>
 
 /* The table of the round that comes next, by number; NULL when there is none. */
@@ -52,6 +53,7 @@ int shard_scrub_done(struct shard *shard, const struct engine_job *job)
 {
 	bool is_read = job->next_block == job->scrubbed->block_count;
 
+	assert(job->next_block <= job->scrubbed->block_count);
 	shard->stats.scrub_bytes_read += job->bytes_read;
 	shard->scrub.number = job->scrubbed->meta.number + is_read;
 	shard->scrub.block = is_read ? 0 : job->next_block;

@@ -52,6 +52,7 @@ int shard_make_view(struct shard *shard, struct memtable *memtable, size_t first
 	struct memtable **memtables = malloc(count * sizeof(struct memtable *));
 	int error;
 
+	assert(first_retired <= shard->retired_count);
 	if (memtables == NULL)
 		return -ENOMEM;
 	memtables[0] = memtable;
@@ -127,6 +128,8 @@ int shard_change(struct shard *shard, struct manifest_edit *edit, struct manifes
 	assert(edit->log_floor == 0 || edit->log_floor >= shard->state.log_floor);
 	assert(edit->drop == NULL || edit->drop->id == shard->state.last_drop_id + 1);
 	assert(next->flushed_sequence <= shard->sequence);
+	assert(view == NULL || view->tables->table_count == next->table_count);
+	assert(shard->manifest != NULL);
 	edit->next_number = next->next_number = shard_reserved_number(shard);
 	error = manifest_append(shard->manifest, edit);
 	if (error) {
@@ -359,8 +362,11 @@ int shard_create_files(const struct engine_options *options, uint32_t shard_inde
 
 static void shard_free(struct shard *shard)
 {
-	assert(!shard->compaction_count && !shard->is_flushing && !shard->commit_count && !shard->scrub.is_out &&
-	       !shard->is_sweeping);
+	assert(shard->compaction_count == 0);
+	assert(shard->commit_count == 0);
+	assert(!shard->is_flushing);
+	assert(!shard->is_sweeping);
+	assert(!shard->scrub.is_out);
 	assert(atomic_load(&shard->snapshot_count) == 0);
 	if (shard->view != NULL)
 		view_unref(&shard->view);

@@ -36,6 +36,7 @@ int shard_write_pending(struct shard *shard)
 	uint64_t first = shard->sequence - shard->pending_count + 1, size_before = shard->log->size;
 	int error;
 
+	assert(shard->pending_count <= shard->sequence);
 	if (!shard->pending_count)
 		return 0;
 	error = wal_append(shard->log, shard->pending.data, shard->pending.size, first, shard->pending_count,
@@ -67,6 +68,7 @@ static void leave_log(struct shard *shard, struct wal *log, bool is_empty)
 {
 	struct wal **tail = &shard->unsynced;
 
+	assert(log->next == NULL);
 	if (is_empty) {
 		wal_remove(&log);
 		return;

@@ -171,6 +171,7 @@ static int record_end(struct buffer *out, size_t from, uint64_t number, uint64_t
 	uint8_t *record;
 	int error;
 
+	assert(out->size >= from + RECORD_HEADER);
 	if (size - RECORD_HEADER > MANIFEST_MAX)
 		return -EFBIG;
 	error = buffer_reserve(out, size);
@@ -248,7 +249,9 @@ int manifest_append(struct manifest *manifest, const struct manifest_edit *edit)
 	struct iovec part;
 	int error = manifest_sync_name(manifest);
 
-	assert(manifest->next_index > 0 && manifest->size > FORMAT_HEADER_SIZE);
+	assert(manifest->next_index > 0); /* 0 is the state */
+	assert(manifest->size > FORMAT_HEADER_SIZE);
+	assert(error || manifest->is_name_synced);
 	if (error == 0)
 		error = record_begin(&bytes);
 	if (error == 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/state/manifest_edit.h"
 
+#include <assert.h>
 #include <errno.h>
 
 enum tag {
@@ -50,6 +51,8 @@ static int put_table(struct buffer *out, const struct manifest_table *table)
 	uint64_t counts[] = {meta->entry_count, meta->delete_count, meta->raw_bytes, meta->drop_id};
 	int error = put_tag(out, TAG_ADD);
 
+	assert(table->level < MANIFEST_LEVELS);
+	assert(format_compare(buffer_slice(&meta->smallest), buffer_slice(&meta->largest)) <= 0);
 	if (error == 0)
 		error = put_varints(out, place, 4);
 	if (error == 0)
@@ -67,6 +70,7 @@ static int put_drop(struct buffer *out, const struct manifest_drop *drop)
 {
 	int error = put_tag(out, TAG_DROP);
 
+	assert(drop->id > 0);
 	if (error == 0)
 		error = buffer_append_varint(out, drop->id);
 	if (error == 0)

@@ -28,6 +28,7 @@ int manifest_table_create(uint32_t level, uint64_t run, const struct table_meta 
 
 struct manifest_table *manifest_table_ref(struct manifest_table *table)
 {
+	assert(table->refs > 0);
 	table->refs++;
 	return table;
 }
@@ -221,10 +222,13 @@ int manifest_state_change(const struct manifest_state *from, const struct manife
 
 	assert(from != to);
 	error = state_clone(from, to);
-
 	if (error == 0)
 		error = state_apply(to, edit);
-	if (error)
+	if (error) {
 		manifest_state_fini(to);
-	return error;
+		return error;
+	}
+	assert(to->table_count + edit->removed_count == from->table_count + edit->added_count);
+	assert(to->last_drop_id >= from->last_drop_id);
+	return 0;
 }

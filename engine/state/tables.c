@@ -44,6 +44,7 @@ void tables_drops_unref(struct tables_drops **drops)
 	struct tables_drops *it = *drops;
 
 	*drops = NULL;
+	assert(it == NULL || atomic_load_explicit(&it->refs, memory_order_relaxed) > 0);
 	if (it == NULL || atomic_fetch_sub_explicit(&it->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	for (size_t i = 0; i < it->count; i++) {
@@ -89,6 +90,7 @@ static void fill(struct tables *tables, struct manifest_table *const *sorted, si
 			run->id = sorted[i]->run;
 			run->ssts = &tables->ssts[i];
 		}
+		assert(sorted[i]->sst != NULL);
 		tables->ssts[i] = sorted[i]->sst;
 		sst_ref(sorted[i]->sst);
 		run->table_count++;
@@ -96,8 +98,13 @@ static void fill(struct tables *tables, struct manifest_table *const *sorted, si
 	}
 	tables->table_count = count;
 	/* T1; T2 is what the manifest says. */
-	for (size_t i = 1; i < tables->run_count; i++)
-		assert(tables->runs[i - 1].level <= tables->runs[i].level);
+	for (size_t i = 1; i < tables->run_count; i++) {
+		const struct tables_run *newer = &tables->runs[i - 1], *older = &tables->runs[i];
+
+		assert(newer->level <= older->level);
+		assert(newer->level < older->level || newer->id > older->id);
+		assert(newer->ssts + newer->table_count == older->ssts);
+	}
 }
 
 int tables_create(const struct manifest_state *state, struct tables **out)
@@ -129,7 +136,9 @@ int tables_create(const struct manifest_state *state, struct tables **out)
 
 void tables_ref(struct tables *tables)
 {
-	atomic_fetch_add_explicit(&tables->refs, 1, memory_order_relaxed);
+	uint32_t before = atomic_fetch_add_explicit(&tables->refs, 1, memory_order_relaxed);
+
+	assert(before > 0);
 }
 
 void tables_unref(struct tables **tables)
@@ -137,6 +146,7 @@ void tables_unref(struct tables **tables)
 	struct tables *it = *tables;
 
 	*tables = NULL;
+	assert(it == NULL || atomic_load_explicit(&it->refs, memory_order_relaxed) > 0);
 	if (it == NULL || atomic_fetch_sub_explicit(&it->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	for (size_t i = 0; i < it->table_count; i++)

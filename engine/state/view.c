@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/state/view.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -10,6 +11,7 @@ int view_create(struct tables *tables, struct memtable *const *memtables, size_t
 {
 	struct view *view = malloc(sizeof *view + memtable_count * sizeof(view->memtables[0]));
 
+	assert(memtable_count > 0); /* the one that is written */
 	if (view == NULL)
 		return -ENOMEM;
 	atomic_init(&view->refs, 1);
@@ -26,7 +28,9 @@ int view_create(struct tables *tables, struct memtable *const *memtables, size_t
 
 void view_ref(struct view *view)
 {
-	atomic_fetch_add_explicit(&view->refs, 1, memory_order_relaxed);
+	uint32_t before = atomic_fetch_add_explicit(&view->refs, 1, memory_order_relaxed);
+
+	assert(before > 0);
 }
 
 void view_unref(struct view **view)
@@ -34,6 +38,7 @@ void view_unref(struct view **view)
 	struct view *it = *view;
 
 	*view = NULL;
+	assert(it == NULL || atomic_load_explicit(&it->refs, memory_order_relaxed) > 0);
 	if (it == NULL || atomic_fetch_sub_explicit(&it->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	for (size_t i = 0; i < it->memtable_count; i++)

@@ -172,7 +172,8 @@ int block_builder_add(struct block_builder *builder, struct engine_slice key, ui
 		error = buffer_append(&builder->values, value.data, value.size);
 	if (error)
 		return error;
-	assert(builder->values.size <= UINT32_MAX && builder->keys.size <= UINT32_MAX);
+	assert(builder->values.size <= UINT32_MAX);
+	assert(builder->keys.size <= UINT32_MAX);
 	if (!builder->count)
 		builder->first_key_size = key.size;
 	builder->entries[builder->count++] = (struct builder_entry){
@@ -193,6 +194,8 @@ static struct engine_slice builder_key(const struct block_builder *builder, uint
 {
 	uint32_t begin = index ? builder->entries[index - 1].key_end : 0;
 
+	assert(index < builder->count);
+	assert(begin <= builder->entries[index].key_end);
 	return (struct engine_slice){builder->keys.data + begin, builder->entries[index].key_end - begin};
 }
 
@@ -202,6 +205,8 @@ static uint8_t *put_entry(const struct block_builder *builder, uint32_t index, s
 	uint32_t begin = index ? builder->entries[index - 1].value_end : 0;
 	uint32_t value_size = builder->entries[index].value_end - begin;
 
+	assert(begin <= builder->entries[index].value_end);
+	assert(prefix_size <= key.size);
 	at = format_varint_put(at, (uint64_t)value_size << 2 | builder->entries[index].type);
 	at = format_varint_put(at, key.size - prefix_size);
 	memcpy(at, (const uint8_t *)key.data + prefix_size, key.size - prefix_size);
@@ -220,7 +225,7 @@ int block_builder_finish(struct block_builder *builder, struct buffer *out)
 	uint8_t *block, *tags, *offsets, *at;
 	int error = buffer_reserve(out, room);
 
-	assert(builder->count && prefix_size <= UINT16_MAX);
+	assert(prefix_size <= UINT16_MAX);
 	if (error)
 		return error;
 	block = out->data + out->size;
@@ -240,6 +245,8 @@ int block_builder_finish(struct block_builder *builder, struct buffer *out)
 			format_u32_put(offsets + 4 * (size_t)i, (uint32_t)(at - block));
 		at = put_entry(builder, i, prefix_size, at);
 	}
+	/* So every offset fits its width, which was chosen by room. */
+	assert((size_t)(at - block) <= room);
 	out->size = (size_t)(at - out->data);
 	builder->count = 0;
 	builder->keys.size = builder->values.size = 0;

@@ -47,7 +47,8 @@ void cache_destroy(struct cache **cache)
 	*cache = NULL;
 	if (it == NULL)
 		return;
-	assert(!it->queues[QUEUE_SMALL].bytes && !it->queues[QUEUE_MAIN].bytes);
+	assert(it->queues[QUEUE_SMALL].bytes == 0);
+	assert(it->queues[QUEUE_MAIN].bytes == 0);
 	pthread_mutex_destroy(&it->lock);
 	free(it);
 }
@@ -69,7 +70,11 @@ int block_create(size_t size, struct block **out)
 /* Adds to the block's count; who brings it to zero frees it. */
 static void block_adjust(struct block *block, int64_t by)
 {
-	if (atomic_fetch_add_explicit(&block->pin.count, by, memory_order_acq_rel) == -by)
+	int64_t before = atomic_fetch_add_explicit(&block->pin.count, by, memory_order_acq_rel);
+
+	assert(before > 0);
+	assert(before >= -by);
+	if (before == -by)
 		free(block);
 }
 
@@ -127,6 +132,7 @@ static void queue_push(struct cache *cache, unsigned which, struct block *block)
 {
 	struct queue *queue = &cache->queues[which];
 
+	assert((queue->newest == NULL) == (queue->oldest == NULL));
 	block->queue = (uint8_t)which;
 	block->newer = NULL;
 	block->older = queue->newest;
@@ -152,6 +158,7 @@ static void queue_remove(struct cache *cache, struct block *block)
 		queue->oldest = block->newer;
 	assert(queue->bytes >= block_cost(block));
 	queue->bytes -= block_cost(block);
+	assert((queue->bytes == 0) == (queue->newest == NULL));
 }
 
 /* Empties the slot, leaving `mark` in it. */
@@ -178,7 +185,8 @@ static void evict_from_small(struct cache *cache)
 {
 	struct block *block = cache->queues[QUEUE_SMALL].oldest;
 
-	assert(block != NULL && block->queue == QUEUE_SMALL);
+	assert(block != NULL);
+	assert(block->queue == QUEUE_SMALL);
 	if (atomic_load_explicit(&block->uses, memory_order_relaxed)) {
 		queue_remove(cache, block);
 		atomic_store_explicit(&block->uses, 0, memory_order_relaxed);
@@ -192,9 +200,12 @@ static void evict_from_small(struct cache *cache)
 static void evict_from_main(struct cache *cache)
 {
 	struct block *block = cache->queues[QUEUE_MAIN].oldest;
-	uint8_t uses = atomic_load_explicit(&block->uses, memory_order_relaxed);
+	uint8_t uses;
 
-	assert(block->queue == QUEUE_MAIN && uses <= USES_MAX);
+	assert(block != NULL);
+	assert(block->queue == QUEUE_MAIN);
+	uses = atomic_load_explicit(&block->uses, memory_order_relaxed);
+	assert(uses <= USES_MAX);
 	if (!uses) {
 		slot_evict(cache, block, 0);
 		return;
@@ -238,6 +249,7 @@ struct block *cache_insert(struct cache *cache, cache_slot *slot, struct block *
 		return first;
 	}
 	assert(((uintptr_t)block & ~SLOT_POINTER) == 0);
+	assert(block->slot == NULL);
 	block->slot = slot;
 	atomic_fetch_add_explicit(&block->pin.count, PIN_BIAS, memory_order_relaxed);
 	queue_push(cache, ghost_is_fresh(cache, word) ? QUEUE_MAIN : QUEUE_SMALL, block);

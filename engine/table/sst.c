@@ -109,6 +109,7 @@ static struct engine_slice separator(const struct sst *sst, uint32_t index)
 {
 	uint32_t begin = index ? sst->blocks[index - 1].separator_end : 0;
 
+	assert(index < sst->block_count);
 	return (struct engine_slice){sst->separators.data + begin, sst->blocks[index].separator_end - begin};
 }
 
@@ -190,6 +191,7 @@ static int load_index(struct sst *sst, struct sst_handle top, struct engine_erro
 /* What makes searching fast: prefixes as numbers, and one cache slot per block. */
 static int prepare_index(struct sst *sst)
 {
+	assert(sst->block_count > 0);
 	sst->skip = (uint32_t)format_common_prefix(sst_smallest(sst), sst_largest(sst));
 	sst->prefixes = malloc(sst->block_count * sizeof *sst->prefixes);
 	sst->slots = calloc(sst->block_count, sizeof *sst->slots);
@@ -360,15 +362,22 @@ int sst_open_damaged(const struct files *files, struct cache *cache, const struc
 
 void sst_ref(struct sst *sst)
 {
-	atomic_fetch_add_explicit(&sst->refs, 1, memory_order_relaxed);
+	uint32_t before = atomic_fetch_add_explicit(&sst->refs, 1, memory_order_relaxed);
+
+	assert(before > 0);
 }
 
 void sst_unref(struct sst **sst)
 {
 	struct sst *it = *sst;
+	uint32_t before;
 
 	*sst = NULL;
-	if (it == NULL || atomic_fetch_sub_explicit(&it->refs, 1, memory_order_acq_rel) != 1)
+	if (it == NULL)
+		return;
+	before = atomic_fetch_sub_explicit(&it->refs, 1, memory_order_acq_rel);
+	assert(before > 0);
+	if (before != 1)
 		return;
 	if (it->slots != NULL)
 		cache_forget(it->cache, it->slots, it->block_count);
@@ -469,6 +478,7 @@ struct partition_row sst_block_partitions(const struct sst *sst, uint32_t block_
 
 uint64_t sst_block_offset(const struct sst *sst, uint32_t block_index)
 {
+	assert(block_index < sst->block_count);
 	return sst->blocks[block_index].offset;
 }
 
@@ -546,9 +556,11 @@ int sst_block(struct sst *sst, uint32_t block_index, struct read_stats *stats, s
 	      struct engine_error *error_out)
 {
 	cache_slot *slot = &sst->slots[block_index];
-	struct block *block = cache_take(slot);
+	struct block *block;
 	int error;
 
+	assert(block_index < sst->block_count);
+	block = cache_take(slot);
 	if (stats != NULL) {
 		stats->cache_hits += block != NULL;
 		stats->cache_misses += block == NULL;
@@ -654,6 +666,7 @@ int sst_stream_block(struct sst_stream *stream, uint32_t block_index, struct blo
 	struct engine_error found;
 	int error = 0;
 
+	assert(block_index < stream->sst->block_count);
 	if (where->offset < stream->window_offset || where->offset + need > stream->window_offset + stream->window.size)
 		error = stream_fill(stream, where->offset, need, error_out);
 	if (error == 0)

@@ -70,6 +70,7 @@ static int append_block(struct sst_writer *writer, struct block_builder *builder
 {
 	int error;
 
+	assert(builder->count > 0);
 	writer->raw.size = 0;
 	error = block_builder_finish(builder, &writer->raw);
 	if (error)
@@ -139,6 +140,9 @@ static int index_pending(struct sst_writer *writer, const struct engine_slice *n
 			key.data = next->data;
 			key.size = common + 1;
 		}
+		/* A separator is >= every key of its block and < those of the next one. */
+		assert(format_compare(buffer_slice(&writer->pending_key), key) <= 0);
+		assert(format_compare(key, *next) < 0);
 	}
 	error = add_index(&writer->index, key, writer->pending);
 	if (error == 0 && block_builder_size(&writer->index) >= SST_INDEX_BLOCK)
@@ -148,8 +152,10 @@ static int index_pending(struct sst_writer *writer, const struct engine_slice *n
 
 static int finish_data_block(struct sst_writer *writer)
 {
-	int error = append_block(writer, &writer->data, &writer->pending);
+	int error;
 
+	assert(!writer->has_pending);
+	error = append_block(writer, &writer->data, &writer->pending);
 	if (error == 0)
 		error = buffer_assign(&writer->pending_key, buffer_slice(&writer->last_key));
 	writer->has_pending = error == 0;
@@ -198,6 +204,7 @@ static int append_filter(struct sst_writer *writer, uint32_t probes, struct sst_
 	*handle_out = (struct sst_handle){0};
 	if (!size)
 		return 0;
+	assert(count == writer->meta.entry_count);
 	lines = calloc(1, size);
 	if (lines == NULL)
 		return -ENOMEM;
@@ -285,6 +292,8 @@ int sst_writer_finish(struct sst_writer **writer, struct table_meta *meta_out)
 	if (error)
 		return error;
 	it->meta.size = it->offset;
+	assert(it->meta.delete_count <= it->meta.entry_count);
+	assert(format_compare(buffer_slice(&it->meta.smallest), buffer_slice(&it->meta.largest)) <= 0);
 	it->meta.digest = XXH3_64bits_digest(it->digest);
 	*meta_out = it->meta;
 	it->meta.smallest = it->meta.largest = (struct buffer){0};
