@@ -145,6 +145,7 @@ void ring_document_destroy(struct ring_document **document)
 {
 	if (*document == NULL)
 		return;
+	assert(atomic_load_explicit(&(*document)->reference_count, memory_order_relaxed) > 0);
 	if (atomic_fetch_sub_explicit(&(*document)->reference_count, 1, memory_order_acq_rel) == 1)
 		document_free(*document);
 	*document = NULL;
@@ -153,8 +154,9 @@ void ring_document_destroy(struct ring_document **document)
 struct ring_document *ring_document_ref(const struct ring_document *document)
 {
 	struct ring_document *shared = (struct ring_document *)document; /* the count is not part of the document */
+	unsigned before = atomic_fetch_add_explicit(&shared->reference_count, 1, memory_order_relaxed);
 
-	atomic_fetch_add_explicit(&shared->reference_count, 1, memory_order_relaxed);
+	assert(before > 0);
 	return shared;
 }
 

@@ -50,6 +50,7 @@ static uint8_t *put_string(uint8_t *at, const char *text)
 {
 	size_t size = strlen(text);
 
+	assert(size <= UINT8_MAX);
 	return put_bytes(put_u8(at, (uint8_t)size), text, size);
 }
 
@@ -106,6 +107,7 @@ int ring_document_encode(const struct ring_document *document, uint8_t **bytes_o
 	if (bytes == NULL)
 		return -ENOMEM;
 	at = put_header(at, document);
+	assert(at == bytes + ENCODING_HEADER_SIZE);
 	for (uint32_t i = 0; i < document->datacenter_count; i++) {
 		at = put_string(at, document->datacenters[i].name);
 		at = put_u8(at, (uint8_t)document->datacenters[i].replica_count);

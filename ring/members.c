@@ -111,6 +111,7 @@ static bool is_off_weight(const struct ring_document *document, uint32_t member,
 	uint64_t claims = (uint64_t)document->partition_count * width * document->members[member].weight;
 	uint64_t held = document->replicas[member] * census->weight;
 
+	assert(census->weight > 0); /* the member's own is in it */
 	*asked_out = (claims + census->weight / 2) / census->weight;
 	return (held > claims ? held - claims : claims - held) >= census->weight;
 }

@@ -44,12 +44,16 @@ static uint64_t hash_key(uint64_t seed, const void *bucket, size_t bucket_size, 
 uint32_t ring_partition_of(const struct ring_document *document, const void *bucket, size_t bucket_size,
 			   const void *key, size_t key_size)
 {
+	uint32_t partition;
+
 	if (bucket_size == 0) {
 		bucket = DEFAULT_BUCKET;
 		bucket_size = sizeof(DEFAULT_BUCKET) - 1;
 	}
-	return (uint32_t)(hash_key(document->hash_seed, bucket, bucket_size, key, key_size) >>
-			  document->partition_shift);
+	partition = (uint32_t)(hash_key(document->hash_seed, bucket, bucket_size, key, key_size) >>
+			       document->partition_shift);
+	assert(partition < document->partition_count);
+	return partition;
 }
 
 uint32_t ring_owners(const struct ring_document *document, uint32_t partition, uint32_t datacenter_index,
@@ -57,7 +61,8 @@ uint32_t ring_owners(const struct ring_document *document, uint32_t partition, u
 {
 	const struct owner_table *table = &document->owners[datacenter_index];
 
-	assert(partition < document->partition_count && datacenter_index < document->datacenter_count);
+	assert(partition < document->partition_count);
+	assert(datacenter_index < document->datacenter_count);
 	*members_out = table->width ? table->rows + (size_t)partition * table->width : NULL;
 	return table->width;
 }
@@ -66,10 +71,12 @@ uint32_t ring_old_owners(const struct ring_document *document, uint32_t partitio
 			 const uint16_t **members_out)
 {
 	const struct owner_table *table = &document->old_owners[datacenter_index];
-	uint32_t count = table->width;
+	uint32_t count;
 
-	assert(partition < document->partition_count && datacenter_index < document->datacenter_count);
+	assert(partition < document->partition_count);
+	assert(datacenter_index < document->datacenter_count);
 	*members_out = table->width ? table->rows + (size_t)partition * table->width : NULL;
+	count = table->width;
 	while (count > 0 && (*members_out)[count - 1] == RING_NOBODY)
 		count--;
 	return count;
@@ -103,8 +110,10 @@ struct seen {
 static bool see(struct seen *seen, uint32_t member)
 {
 	uint64_t bit = UINT64_C(1) << (member % 64);
-	bool is_new = !(seen->bits[member / 64] & bit);
+	bool is_new;
 
+	assert(member < RING_MEMBERS_MAX);
+	is_new = !(seen->bits[member / 64] & bit);
 	seen->bits[member / 64] |= bit;
 	return is_new;
 }
@@ -125,6 +134,7 @@ uint32_t ring_fallbacks(const struct ring_document *document, uint32_t partition
 	ring_owners(document, partition, datacenter_index, &row);
 	for (uint32_t i = 0; i < table->width; i++)
 		see(&seen, row[i]);
+	assert(document->holder_count[datacenter_index] >= table->width);
 	others = document->holder_count[datacenter_index] - table->width;
 	if (max > others)
 		max = others;

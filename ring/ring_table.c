@@ -96,6 +96,7 @@ static void snapshot_reclaim(struct rcu_head *head)
 	snapshot_free(snapshot);
 
 	pthread_mutex_lock(&table->mutex);
+	assert(table->retired > 0);
 	if (--table->retired == 0)
 		pthread_cond_signal(&table->all_freed);
 	pthread_mutex_unlock(&table->mutex); /* the last use of table */
@@ -181,6 +182,7 @@ const struct ring_view *ring_view_acquire(struct ring_table *table)
 void ring_view_release(struct ring_table *table, const struct ring_view *view)
 {
 	(void)view;
+	assert(registrations > 0);
 	__tsan_release(&table->published);
 	urcu_memb_read_unlock();
 }

@@ -19,9 +19,12 @@ static void count_owners(struct ring_document *document, const struct owner_tabl
 {
 	for (uint32_t partition = 0; partition < document->partition_count; partition++) {
 		const uint16_t *row = table->rows + (size_t)partition * table->width;
-		document->primaries[row[0]]++;
-		for (uint32_t i = 0; i < table->width; i++)
+
+		for (uint32_t i = 0; i < table->width; i++) {
+			assert(row[i] < document->member_count);
 			document->replicas[row[i]]++;
+		}
+		document->primaries[row[0]]++;
 	}
 }
 
@@ -31,9 +34,13 @@ int document_seal(struct ring_document *document)
 	size_t size;
 	int error;
 
+	assert(document->partition_shift == 0); /* sealed once */
+	assert(__builtin_popcount(document->partition_count) == 1);
 	document->partition_shift = 64 - (uint32_t)__builtin_ctz(document->partition_count);
-	for (uint32_t i = 0; i < document->member_count; i++)
+	for (uint32_t i = 0; i < document->member_count; i++) {
+		assert(i == 0 || document->members[i - 1].id < document->members[i].id); /* D1 */
 		document->by_name[i] = (uint16_t)i;
+	}
 	qsort_r(document->by_name, document->member_count, sizeof *document->by_name, compare_names, document->members);
 	for (uint32_t i = 0; i < document->datacenter_count; i++)
 		if (document->owners[i].width)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ring/document.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -55,7 +56,10 @@ static int remember_owners(struct ring_document *document, uint32_t datacenter_i
 		uint16_t *remembered = table->rows + (size_t)partition * from->width;
 
 		for (uint32_t i = 0; i < from->width; i++) {
-			int member = ring_member_find(document, stable->members[row[i]].id);
+			int member;
+
+			assert(row[i] < stable->member_count);
+			member = ring_member_find(document, stable->members[row[i]].id);
 			if (member >= 0 && document->member_datacenter[member] == datacenter_index)
 				*remembered++ = (uint16_t)member;
 		}

@@ -21,6 +21,7 @@ static uint64_t hash_of(uint64_t seed, uint64_t a, uint64_t b)
 
 uint16_t *balance_row(const struct balance *balance, uint32_t partition)
 {
+	assert(partition < balance->partition_count);
 	return balance->rows + (size_t)partition * balance->width;
 }
 
@@ -43,6 +44,8 @@ void balance_change_load(struct balance *balance, uint16_t index, int by)
 {
 	struct node *node = &balance->nodes[index];
 
+	assert(index < balance->node_count);
+	assert(by >= 0 || node->load > 0);
 	balance->over -= is_over(node);
 	balance->under -= is_under(node);
 	node->load += (uint32_t)by;
@@ -137,10 +140,12 @@ static void hand_over(struct balance *balance, uint32_t partition, uint32_t posi
 		balance->fresh[(size_t)partition * balance->width + position] = true;
 	row[position] = taker;
 	balance_change_load(balance, taker, 1);
-	if (giver == RING_NOBODY)
-		balance->holes--;
-	else
+	if (giver != RING_NOBODY) {
 		balance_change_load(balance, giver, -1);
+		return;
+	}
+	assert(balance->holes > 0);
+	balance->holes--;
 }
 
 /* ---- 1: direct steps ------------------------------------------------------------------------------------------- */
@@ -372,6 +377,7 @@ void balance_run(struct balance *balance)
 
 void balance_run_first_places(struct balance *balance)
 {
+	assert(balance->holes == 0);
 	balance->first_place = true;
 	for (uint32_t i = 0; i < balance->node_count; i++) {
 		balance->nodes[i].share = share_of(balance->nodes[i].load, balance->width);
@@ -433,6 +439,7 @@ int balance_init(struct balance *balance, uint64_t seed, uint64_t epoch, uint32_
 {
 	size_t place_count = (size_t)partition_count * width;
 
+	assert(width <= node_count); /* or a row could not be of distinct nodes */
 	*balance = (struct balance){
 		.seed = seed, .partition_count = partition_count, .width = width, .node_count = node_count};
 	balance->holes = (uint32_t)place_count;
@@ -463,6 +470,7 @@ int balance_set_shares(struct balance *balance, const uint32_t *weights)
 	}
 	for (uint32_t i = 0; i < balance->node_count; i++) {
 		racks[i] = balance->nodes[i].rack;
+		assert(racks[i] < balance->node_count);
 		balance->racks[racks[i]].node_count++;
 		if (balance->rack_count <= racks[i])
 			balance->rack_count = racks[i] + 1;

@@ -69,6 +69,7 @@ static int collect_nodes(struct balance *balance, const struct ring_document *do
 		node->rack = rack_number(balance, document, count, document->members[i].rack);
 		weights[count++] = document->members[i].weight;
 	}
+	assert(count == balance->node_count);
 	error = balance_set_shares(balance, weights);
 	free(weights);
 	return error;
@@ -147,6 +148,8 @@ static void keep_rows(struct balance *balance, const struct owner_table *previou
 		struct kept kept = kept_owners(previous, node_of_member, balance->order[i]);
 
 		trim(balance, &kept);
+		assert(kept.count <= balance->width);
+		assert(kept.count <= balance->holes);
 		memcpy(balance_row(balance, balance->order[i]), kept.nodes, kept.count * sizeof *kept.nodes);
 		balance->holes -= kept.count;
 	}
@@ -183,8 +186,10 @@ static int store_owners(const struct balance *balance, struct owner_table *table
 {
 	int error = owner_table_create(table, balance->partition_count, balance->width);
 
-	for (size_t i = 0; i < (size_t)balance->partition_count * balance->width && !error; i++)
+	for (size_t i = 0; i < (size_t)balance->partition_count * balance->width && !error; i++) {
+		assert(balance->rows[i] < balance->node_count); /* no hole is left */
 		table->rows[i] = (uint16_t)balance->nodes[balance->rows[i]].member;
+	}
 	return error;
 }
 

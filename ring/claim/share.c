@@ -42,6 +42,7 @@ void rack_limits_compute(struct rack_limit *racks, uint32_t rack_count, uint32_t
 
 		racks[i].least = racks[i].node_count < below ? racks[i].node_count : below;
 		racks[i].most = racks[i].node_count < level ? racks[i].node_count : level;
+		assert(racks[i].least <= racks[i].most);
 	}
 }
 
@@ -132,6 +133,7 @@ static struct share share_from(wide value)
 
 	share.least = (uint32_t)((value + SNAP) >> SHARE_BITS);
 	share.most = value > SNAP ? (uint32_t)((value - SNAP + fixed(1) - 1) >> SHARE_BITS) : 0;
+	assert(share.least <= share.most);
 	return share;
 }
 
@@ -157,8 +159,10 @@ void shares_compute(const uint32_t *weights, const uint16_t *racks, uint32_t nod
 
 struct share share_of(uint32_t numerator, uint32_t denominator)
 {
-	struct share share = {.value = ((uint64_t)numerator << SHARE_BITS) / denominator};
+	struct share share;
 
+	assert(denominator > 0);
+	share.value = ((uint64_t)numerator << SHARE_BITS) / denominator;
 	share.least = numerator / denominator;
 	share.most = (numerator + denominator - 1) / denominator;
 	return share;
