@@ -176,7 +176,7 @@ struct ring_member_status {
 	uint64_t started_ms; /* Unix time */
 	uint32_t shard_count;
 	bool displaced; /* this node alone: another process goes by its id, and this process serves no client any more */
-	bool unproven;  /* this node alone: its disk may have gone back in time, so its answers count toward no r */
+	bool unproven;  /* by its own word: its disk may have gone back in time, so its answers count toward no r */
 	bool receiving; /* its disk went back in time, by its own word, and no operator has accepted that yet */
 	/* as the member announces them: these are dialled, whatever the document says */
 	char client_address[RING_ADDRESS_MAX], peer_address[RING_ADDRESS_MAX], bus_address[RING_ADDRESS_MAX];

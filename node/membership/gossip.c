@@ -596,6 +596,7 @@ int gossip_create(const struct gossip_options *options, struct gossip **out, str
 	if (self->self.boot != options->self.incarnation)
 		self->self.boot = 0; /* a number that is not on disk may be taken again */
 	self->self.receiving = data_dir_is_receiving(options->data_dir);
+	self->self.unproven = true;
 	self->self.cluster_id = data_dir_cluster_id(options->data_dir);
 	self->self.epoch = self->self.ring_hash = 0;
 	self->is_told_joined = self->self.cluster_id != 0;

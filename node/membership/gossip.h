@@ -30,6 +30,7 @@ struct gossip_row {
 	uint64_t node_id, incarnation, heartbeat;
 	uint64_t boot, life; /* number of this start, 0 when it is not on disk; random, of this process */
 	bool receiving;      /* its directory went back in time, and nobody has accepted that yet */
+	bool unproven;       /* G8, by its own word */
 	uint64_t cluster_id, epoch, ring_hash;
 	char name[RING_NAME_MAX];
 	char client_address[RING_ADDRESS_MAX], peer_address[RING_ADDRESS_MAX], bus_address[RING_ADDRESS_MAX];

@@ -24,6 +24,7 @@ static void fill_status(const struct gossip_row *row, uint64_t heard_us, enum ri
 		.started_ms = row->started_ms,
 		.shard_count = row->shard_count,
 		.receiving = row->receiving,
+		.unproven = row->unproven || row->receiving,
 	};
 	memcpy(out->version, row->version, sizeof(out->version));
 	memcpy(out->client_address, row->client_address, sizeof(out->client_address));
@@ -43,7 +44,6 @@ void gossip_publish(struct gossip *self, uint64_t now_us)
 		if (id == self->self.node_id) {
 			fill_status(&self->self, now_us, RING_UP, &self->status[i]);
 			self->status[i].displaced = self->displaced;
-			self->status[i].unproven = self->self.receiving || !self->proven;
 		} else if (index >= 0)
 			fill_status(&self->table.rows[index],
 				    self->table.peers[index].heard ? self->table.peers[index].heard_us : 0,

@@ -155,6 +155,7 @@ void gossip_prove(struct gossip *self)
 	for (uint32_t i = 0; i < self->table.count; i++)
 		confirmed += self->table.peers[i].is_member && self->table.peers[i].confirmed;
 	self->proven = confirmed > ring_member_count(self->document) / 2;
+	self->self.unproven = !self->proven;
 }
 
 bool gossip_hear_start(struct gossip *self, uint64_t boot, uint64_t life)

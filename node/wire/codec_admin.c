@@ -140,6 +140,13 @@ static void pack_addresses(const struct ring_member *member, const char *client,
 		out->announced_bus_address = (char *)bus;
 }
 
+/* May its answers be missing something? For ever so, or until its start is confirmed. */
+static void pack_trust(const struct ring_member_status *status, Kvring__V1__NodeStatus *out)
+{
+	out->receiving = status->receiving;
+	out->unproven = status->unproven && !status->receiving;
+}
+
 static void pack_self(const struct source *source, Kvring__V1__NodeStatus *out)
 {
 	const struct gossip_row *self = source->self;
@@ -158,8 +165,8 @@ static void pack_self(const struct source *source, Kvring__V1__NodeStatus *out)
 	out->uptime_ms = age(source->picture->now_ms, self->started_ms);
 	out->version = (char *)self->version;
 	out->shard_count = self->shard_count;
-	out->receiving = source->document != NULL && source->view->self >= 0 &&
-			 source->view->status[source->view->self].receiving;
+	if (source->document != NULL && source->view->self >= 0)
+		pack_trust(&source->view->status[source->view->self], out);
 	out->heard = out->linked = true;
 	if (source->document != NULL && source->view->self >= 0)
 		pack_addresses(ring_member(source->document, (uint32_t)source->view->self), self->client_address,
@@ -206,7 +213,7 @@ static void pack_member(const struct source *source, uint32_t index, Kvring__V1_
 	out->version = (char *)status->version;
 	out->cluster_id = ring_cluster_id(source->document);
 	out->shard_count = status->shard_count;
-	out->receiving = status->receiving;
+	pack_trust(status, out);
 	out->heard = status->heard_us != 0;
 	out->linked = source->picture->linked[index];
 	out->last_seen_ms = age(source->picture->now_us, status->heard_us) / 1000;

@@ -35,6 +35,7 @@ static void pack_row(const struct gossip_row *row, Kvring__V1__MemberRow *out)
 	out->boot = row->boot;
 	out->life = row->life;
 	out->receiving = row->receiving;
+	out->unproven = row->unproven;
 }
 
 static int pack_rows(const struct gossip_rows *gossip, struct arena *scratch, Kvring__V1__MemberRow ***rows_out)
@@ -75,6 +76,7 @@ static bool unpack_row(const Kvring__V1__MemberRow *row, struct gossip_row *out)
 		.boot = row->boot,
 		.life = row->life,
 		.receiving = row->receiving,
+		.unproven = row->unproven,
 		.started_ms = row->started_ms,
 	};
 	figures_unpack_row(row, &out->figures);

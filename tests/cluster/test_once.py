@@ -69,7 +69,7 @@ class OnceTest(unittest.TestCase):
         one.kill()
         two.start()
         three.start()
-        self.cluster.wait_up(2, through=two)
+        self.cluster.wait_up(2)
         client = self.cluster.client(two, three)
         wait_for(lambda: self.done(client, "cut", b"X", operation), "no quorum of two")
         client.delete("cut", context=client.get("cut").context)

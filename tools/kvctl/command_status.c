@@ -34,8 +34,8 @@ static error_t parse_arguments(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option status_options[] = {
-	{"wait-up", OPTION_WAIT_UP, "COUNT", 0, "Wait until this many members are up and linked, at most for --timeout",
-	 1},
+	{"wait-up", OPTION_WAIT_UP, "COUNT", 0,
+	 "Wait until this many members are up, linked and proven, at most for --timeout", 1},
 	{0},
 };
 
@@ -45,10 +45,9 @@ static const struct argp status_argp = {
 	.doc = "Shows every member of the cluster as the answering node knows it."
 	       "\vSTATE is up, unreachable (no news for some seconds), unknown (none since the answering node "
 	       "started) or starting; no link: that node is not connected to it; receiving: its data directory went "
-	       "back in time, and "
-	       "reads do not count its answers. ADDRESS is what the member announces; "
-	       "a line "
-	       "below tells when the ring document says another. EPOCH is that of the ring document "
+	       "back in time, and reads do not count its answers; unproven: it has just started, and reads count its "
+	       "answers once a majority of the members has confirmed that it did not. ADDRESS is what the member "
+	       "announces; a line below tells when the ring document says another. EPOCH is that of the ring document "
 	       "the member has installed. KEYS is how many keys it holds a replica of, to about a percent; deleted "
 	       "keys count while the node remembers their deletion. LOAD is the busy share of its busiest worker. "
 	       "HEARD is the age of the newest news from it.\n\n"
@@ -100,6 +99,7 @@ static json_t *member_json(const Kvring__V1__NodeStatus *member)
 	json_object_set_new(object, "heard", json_boolean(member->heard));
 	json_object_set_new(object, "linked", json_boolean(member->linked));
 	json_object_set_new(object, "receiving", json_boolean(member->receiving));
+	json_object_set_new(object, "unproven", json_boolean(member->unproven));
 	json_object_set_new(object, "version", json_string(member->version));
 	set_announced(object, "announced_client_address", member->announced_client_address);
 	set_announced(object, "announced_peer_address", member->announced_peer_address);
@@ -138,7 +138,9 @@ static void state_cell(struct table *table, const Kvring__V1__NodeStatus *member
 			   member->shard_count);
 	else
 		table_cell(table, "%s%s%s", member->state, is_up(member) && !member->linked ? ", no link" : "",
-			   member->receiving ? ", receiving" : "");
+			   member->receiving  ? ", receiving"
+			   : member->unproven ? ", unproven"
+					      : "");
 }
 
 static void member_row(struct table *table, const Kvring__V1__NodeStatus *member)
@@ -221,7 +223,7 @@ static uint32_t count_up(const Kvring__V1__StatusResponse *status)
 {
 	uint32_t count = 0;
 	for (size_t i = 0; i < status->n_members; i++)
-		count += is_up(status->members[i]) && status->members[i]->linked;
+		count += is_up(status->members[i]) && status->members[i]->linked && !status->members[i]->unproven;
 	return count;
 }
 
