@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "rpc/lock.h"
+
 enum {
 	/* For a peer that does not even refuse. A new dial is better than a long one: the kernel sends its second SYN after one second and
 	 * its third after three, so that a dial from before the heal of a black hole would wait long after it. */
@@ -29,17 +31,21 @@ struct dialer {
 	nng_aio *pause_aio;
 
 	/* shared, under lock */
-	pthread_mutex_t lock;
+	struct lock lock;
 	pthread_cond_t changed;
-	enum dialer_state state;
-	bool by_name;   /* the host is a name, not an address; constant */
-	unsigned dials; /* since the last success */
-	unsigned backoff_ms;
-	uint32_t random; /* for jitter */
-	bool stopping;
+	enum dialer_state GUARDED state;
+	bool by_name;           /* the host is a name, not an address; constant */
+	unsigned GUARDED dials; /* since the last success */
+	unsigned GUARDED backoff_ms;
+	uint32_t GUARDED random; /* for jitter */
+	bool GUARDED stopping;
 };
 
-/* Under lock. Half of the backoff and a random part of the other half: those who lost the same peer do not come back together. */
+static nng_duration next_pause(struct dialer *d) REQUIRES(d->lock);
+static nng_duration dial_limit(struct dialer *d) REQUIRES(d->lock);
+static void dial(struct dialer *d, bool pause) REQUIRES(d->lock);
+
+/* Half of the backoff and a random part of the other half: those who lost the same peer do not come back together. */
 static nng_duration next_pause(struct dialer *d)
 {
 	d->random ^= d->random << 13;
@@ -56,7 +62,7 @@ static nng_duration dial_limit(struct dialer *d)
 	return d->by_name && d->dials % DIAL_SLOWLY_EACH == 0 ? DIAL_SLOWLY_MS : DIAL_MS;
 }
 
-/* Under lock: dials, or waits first; not when stopping. */
+/* Dials, or waits first; not when stopping. */
 static void dial(struct dialer *d, bool pause)
 {
 	if (d->stopping) {
@@ -75,9 +81,9 @@ static void dial(struct dialer *d, bool pause)
 static void on_paused(void *arg)
 {
 	struct dialer *d = arg;
-	pthread_mutex_lock(&d->lock);
+	lock_take(&d->lock);
 	dial(d, false);
-	pthread_mutex_unlock(&d->lock);
+	lock_release(&d->lock);
 }
 
 static void on_dialled(void *arg)
@@ -85,35 +91,35 @@ static void on_dialled(void *arg)
 	struct dialer *d = arg;
 	int code = nng_aio_result(d->aio);
 	bool connected = code == 0;
-	pthread_mutex_lock(&d->lock);
+	lock_take(&d->lock);
 	if (code == NNG_ETIMEDOUT)
 		d->backoff_ms = RPC_RECONNECT_MIN_MS; /* the dial itself was the pause */
 	if (connected)
 		d->state = DIALER_CONNECTED;
 	else
 		dial(d, true);
-	pthread_mutex_unlock(&d->lock);
+	lock_release(&d->lock);
 	if (connected && !d->options.on_stream(d->options.arg, nng_aio_get_output(d->aio, 0)))
 		dialer_again(d);
 }
 
 void dialer_again(struct dialer *d)
 {
-	pthread_mutex_lock(&d->lock);
+	lock_take(&d->lock);
 	assert(d->state == DIALER_CONNECTED);
 	dial(d, true);
-	pthread_mutex_unlock(&d->lock);
+	lock_release(&d->lock);
 }
 
 void dialer_succeeded(struct dialer *d)
 {
-	pthread_mutex_lock(&d->lock);
+	lock_take(&d->lock);
 	d->backoff_ms = RPC_RECONNECT_MIN_MS;
 	d->dials = 0;
-	pthread_mutex_unlock(&d->lock);
+	lock_release(&d->lock);
 }
 
-int dialer_create(const struct dialer_options *options, struct dialer **out, struct rpc_error *error_out)
+NOT_CHECKED int dialer_create(const struct dialer_options *options, struct dialer **out, struct rpc_error *error_out)
 {
 	char url[RPC_URL_MAX];
 	int status = address_to_url(options->address, false, url, error_out);
@@ -127,7 +133,7 @@ int dialer_create(const struct dialer_options *options, struct dialer **out, str
 	d->by_name = address_has_name(options->address);
 	d->backoff_ms = RPC_RECONNECT_MIN_MS;
 	d->random = (uint32_t)(rpc_now_us() ^ (uintptr_t)d >> 4) | 1;
-	pthread_mutex_init(&d->lock, NULL);
+	lock_init(&d->lock);
 	pthread_cond_init(&d->changed, NULL);
 	int code = nng_stream_dialer_alloc(&d->nng, url);
 	if (code == 0)
@@ -148,20 +154,20 @@ int dialer_create(const struct dialer_options *options, struct dialer **out, str
 
 void dialer_start(struct dialer *d)
 {
-	pthread_mutex_lock(&d->lock);
+	lock_take(&d->lock);
 	dial(d, false);
-	pthread_mutex_unlock(&d->lock);
+	lock_release(&d->lock);
 }
 
 void dialer_stop(struct dialer *d)
 {
-	pthread_mutex_lock(&d->lock);
+	lock_take(&d->lock);
 	d->stopping = true;
 	if (d->state == DIALER_DIALING || d->state == DIALER_PAUSING)
 		nng_aio_cancel(d->state == DIALER_DIALING ? d->aio : d->pause_aio);
 	while (d->state != DIALER_STOPPED)
-		pthread_cond_wait(&d->changed, &d->lock);
-	pthread_mutex_unlock(&d->lock);
+		lock_wait(&d->lock, &d->changed);
+	lock_release(&d->lock);
 }
 
 void dialer_destroy(struct dialer **pointer)
@@ -180,6 +186,6 @@ void dialer_destroy(struct dialer **pointer)
 		nng_stream_dialer_free(d->nng);
 	}
 	pthread_cond_destroy(&d->changed);
-	pthread_mutex_destroy(&d->lock);
+	lock_fini(&d->lock);
 	free(d);
 }

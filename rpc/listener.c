@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "rpc/lock.h"
+
 struct listener {
 	struct listener_options options;
 	nng_stream_listener *nng;
@@ -13,16 +15,16 @@ struct listener {
 	bool paused; /* owned by the accept callback: the aio was a pause */
 
 	/* shared, under lock */
-	pthread_mutex_t lock;
+	struct lock lock;
 	pthread_cond_t changed;
-	bool closing;
-	bool accepting;
+	bool GUARDED closing;
+	bool GUARDED accepting;
 };
 
 /* Under the lock, so that close finds what is under way. */
 static void accept_next(struct listener *l, bool after_failure)
 {
-	pthread_mutex_lock(&l->lock);
+	lock_take(&l->lock);
 	l->accepting = !l->closing;
 	if (!l->accepting) {
 		pthread_cond_signal(&l->changed);
@@ -33,7 +35,7 @@ static void accept_next(struct listener *l, bool after_failure)
 		l->paused = false;
 		nng_stream_listener_accept(l->nng, l->aio);
 	}
-	pthread_mutex_unlock(&l->lock);
+	lock_release(&l->lock);
 }
 
 static void on_accept(void *arg)
@@ -75,7 +77,7 @@ int listener_open(const struct listener_options *options, struct listener **out,
 		return error_set(error_out, -ENOMEM, "out of memory");
 	l->options = *options;
 	l->options.address = NULL; /* the caller's text */
-	pthread_mutex_init(&l->lock, NULL);
+	lock_init(&l->lock);
 	pthread_cond_init(&l->changed, NULL);
 	int code = listen_on(l, url);
 	if (code != 0) {
@@ -102,13 +104,13 @@ void listener_close(struct listener **pointer)
 	if (l == NULL)
 		return;
 	*pointer = NULL;
-	pthread_mutex_lock(&l->lock);
+	lock_take(&l->lock);
 	l->closing = true;
 	if (l->accepting)
 		nng_aio_cancel(l->aio);
 	while (l->accepting)
-		pthread_cond_wait(&l->changed, &l->lock);
-	pthread_mutex_unlock(&l->lock);
+		lock_wait(&l->lock, &l->changed);
+	lock_release(&l->lock);
 	if (l->aio != NULL)
 		nng_aio_free(l->aio);
 	if (l->nng != NULL) {
@@ -116,6 +118,6 @@ void listener_close(struct listener **pointer)
 		nng_stream_listener_free(l->nng);
 	}
 	pthread_cond_destroy(&l->changed);
-	pthread_mutex_destroy(&l->lock);
+	lock_fini(&l->lock);
 	free(l);
 }

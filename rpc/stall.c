@@ -7,16 +7,17 @@
 #include <stdbool.h>
 #include <time.h>
 #include "rpc/age.h"
+#include "rpc/lock.h"
 #include "rpc/rpc.h"
 
 static struct {
-	pthread_mutex_t life; /* held while the thread is started or stopped */
-	unsigned users;
+	struct lock life; /* held while the thread is started or stopped */
+	unsigned GUARDED users;
 	pthread_t thread;
 	atomic_bool stopping;
 	_Atomic uint64_t noted_us;
 	_Atomic uint64_t begin_us, end_us; /* of the last stall; end_us is written last */
-} watch = {.life = PTHREAD_MUTEX_INITIALIZER};
+} watch = {.life = LOCK_INITIALIZER};
 
 uint64_t rpc_sent_us(void)
 {
@@ -66,22 +67,22 @@ static int start(void)
 
 int stall_watch_start(void)
 {
-	pthread_mutex_lock(&watch.life);
+	lock_take(&watch.life);
 	int status = watch.users == 0 ? start() : 0;
 	if (status == 0)
 		watch.users++;
-	pthread_mutex_unlock(&watch.life);
+	lock_release(&watch.life);
 	return status;
 }
 
 void stall_watch_stop(void)
 {
-	pthread_mutex_lock(&watch.life);
+	lock_take(&watch.life);
 	if (--watch.users == 0) {
 		atomic_store(&watch.stopping, true);
 		pthread_join(watch.thread, NULL);
 	}
-	pthread_mutex_unlock(&watch.life);
+	lock_release(&watch.life);
 }
 
 uint64_t stall_age_us(uint64_t opened_us, uint64_t now_us)

@@ -20,12 +20,12 @@ struct connector_link {
 int connector_init(struct connector *self, struct peers *peers, struct rpc_bus *bus)
 {
 	*self = (struct connector){.peers = peers, .bus = bus};
-	pthread_mutex_init(&self->lock, NULL);
+	lock_init(&self->lock);
 	self->control = eventfd(0, EFD_CLOEXEC);
 	return self->control < 0 ? -errno : 0;
 }
 
-void connector_fini(struct connector *self)
+NOT_CHECKED void connector_fini(struct connector *self)
 {
 	if (self->peers == NULL)
 		return; /* was never opened */
@@ -33,7 +33,7 @@ void connector_fini(struct connector *self)
 		close(self->control);
 	free(self->wanted);
 	free(self->dialled);
-	pthread_mutex_destroy(&self->lock);
+	lock_fini(&self->lock);
 }
 
 /* Without memory nothing changes until gossip wants something else; links that are there stay. */
@@ -44,11 +44,11 @@ void connector_want(struct connector *self, const struct contacts *contacts)
 		return;
 	if (contacts->count > 0)
 		memcpy(wanted, contacts->list, contacts->count * sizeof *wanted);
-	pthread_mutex_lock(&self->lock);
+	lock_take(&self->lock);
 	free(self->wanted);
 	self->wanted = wanted;
 	self->wanted_count = contacts->count;
-	pthread_mutex_unlock(&self->lock);
+	lock_release(&self->lock);
 	(void)!eventfd_write(self->control, 1);
 }
 
@@ -57,12 +57,12 @@ static struct contact *take_wanted(struct connector *self, uint32_t *count_out)
 {
 	eventfd_t ignored;
 	(void)!eventfd_read(self->control, &ignored);
-	pthread_mutex_lock(&self->lock);
+	lock_take(&self->lock);
 	struct contact *wanted = self->wanted;
 	*count_out = self->wanted_count;
 	self->wanted = NULL;
 	self->wanted_count = 0;
-	pthread_mutex_unlock(&self->lock);
+	lock_release(&self->lock);
 	return wanted;
 }
 

@@ -8,9 +8,9 @@
 #ifndef KVRING_NODE_CONNECTOR_H
 #define KVRING_NODE_CONNECTOR_H
 
-#include <pthread.h>
 #include "node/actor/note.h"
 #include "node/driver/peers.h"
+#include "rpc/lock.h"
 #include "rpc/rpc.h"
 
 struct connector {
@@ -19,9 +19,9 @@ struct connector {
 	int control; /* eventfd: contacts wait for connector_dial */
 
 	/* from gossip's worker to the main thread, under lock (rare: only when members or links change) */
-	pthread_mutex_t lock;
-	struct contact *wanted;
-	uint32_t wanted_count;
+	struct lock lock;
+	struct contact *GUARDED wanted;
+	uint32_t GUARDED wanted_count;
 
 	/* owned by the main thread */
 	struct connector_link *dialled;
