@@ -241,7 +241,7 @@ static int wait_up(const struct status_arguments *arguments, struct client_reply
 			if (error < 0)
 				return kvctl_fail_call(kvctl, reply);
 			return kvctl_fail(kvctl, KVCTL_UNREACHABLE,
-					  "%" PRIu32 " of %" PRIu32 " members are up and linked after %" PRIu32
+					  "%" PRIu32 " of %" PRIu32 " members are up, linked and proven after %" PRIu32
 					  " ms; `kvctl status` shows which",
 					  up, arguments->wait_up, kvctl->timeout_ms);
 		}
