@@ -93,7 +93,7 @@ class OnceTest(unittest.TestCase):
                 keys.append(("stop-%d" % i, owners))
         for key, owners in keys[:4]:
             outsider = next(node for node in self.cluster.nodes if node not in owners)
-            client, second = self.cluster.client(outsider, timeout=2.1), self.cluster.client(owners[1])
+            client, second = self.cluster.client(outsider, timeout=3.3), self.cluster.client(owners[1])
             client.get("warm-up")  # links and connections are there
             with stopped(owners[0]):
                 done = client.put(key, b"X")  # a third of the deadline for each owner
