@@ -10,6 +10,7 @@ Waiting is always for a condition, with a limit; nothing sleeps a fixed time. Pr
 """
 
 import contextlib
+import glob
 import os
 import random
 import shutil
@@ -104,6 +105,22 @@ class Node:
         """SIGTERM. Returns the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=PATIENCE)
+
+    @contextlib.contextmanager
+    def paused(self):
+        """SIGSTOP, and in the end SIGCONT: its sockets stay open, and what is sent to it waits in them."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            # The signal stops each thread when that thread next runs. Until then it goes on answering.
+            wait_for(lambda: set(self._thread_states()) == {"T"}, "every thread of %s has stopped" % self.name)
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def _thread_states(self):
+        for path in glob.glob("/proc/%d/task/*/stat" % self.process.pid):
+            with contextlib.suppress(FileNotFoundError), open(path) as stat:  # a thread that has ended since
+                yield stat.read().rpartition(")")[2].split()[0]
 
     def log(self):
         with open(self.log_path, errors="replace") as log:

@@ -3,7 +3,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import threading
 import unittest
@@ -174,17 +173,12 @@ class FailureTest(unittest.TestCase):
         self.assertIn(status.returncode, (3, 4), status)
 
     def test_a_paused_node_holds_nobody_up(self):
-        import signal
-
         client = self.cluster.client(self.cluster.nodes[0], self.cluster.nodes[1])
-        self.cluster.nodes[2].process.send_signal(signal.SIGSTOP)
-        try:
+        with self.cluster.nodes[2].paused():
             values = {"paused-%d" % i: b"v%d" % i for i in range(30)}
             for key, value in values.items():
                 client.put(key, value)
             self.check(values, 2, *self.cluster.nodes[:2])
-        finally:
-            self.cluster.nodes[2].process.send_signal(signal.SIGCONT)
         self.cluster.wait_up(3, through=self.cluster.nodes[0])
         self.check(values, 3)
 
@@ -224,11 +218,8 @@ class FailureTest(unittest.TestCase):
     def doubt(self, cluster, through, stopped, put):
         """What a put says that two of three acknowledge. On a busy machine the owner's word can come too late: then again."""
         for _ in range(8):
-            stopped.process.send_signal(signal.SIGSTOP)
-            try:
+            with stopped.paused():
                 text = put()
-            finally:
-                stopped.process.send_signal(signal.SIGCONT)
             if "2 of 3 acknowledged" in text:
                 return text
             self.assertNotIn("0 of 3 acknowledged", text)
@@ -257,21 +248,14 @@ class FailureTest(unittest.TestCase):
 
     def test_a_client_passes_over_a_node_that_hangs(self):
         """The stopped node is the one that the client asks first: the kernel takes its requests, and nobody answers."""
-        import signal
-
         client = self.cluster.client(timeout=4)
         client.put("k", b"before")
-        self.cluster.nodes[0].process.send_signal(signal.SIGSTOP)
-        try:
+        with self.cluster.nodes[0].paused():
             client.put("k", b"after", context=client.get("k").context)
             fresh = self.cluster.client(timeout=4)
             self.assertEqual(fresh.get("k").value, b"after")
-        finally:
-            self.cluster.nodes[0].process.send_signal(signal.SIGCONT)
 
     def test_kvctl_passes_over_a_node_that_hangs_while_it_is_connected(self):
-        import signal
-
         hung, reader = self.cluster.nodes[0], self.cluster.client(*self.cluster.nodes[1:])
         command = [os.environ["KVCTL"], "import", "-q", "--batch", "1", "--outstanding", "1", "-t", "30s", "-e", self.cluster.endpoints(), "-"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as kvctl:
@@ -279,13 +263,12 @@ class FailureTest(unittest.TestCase):
                 kvctl.stdin.write(b'{"key": "hang-1", "value": "v"}\n')
                 kvctl.stdin.flush()
                 wait_for(lambda: reader.get("hang-1").found, "the first record of an import")
-                hung.process.send_signal(signal.SIGSTOP)
-                kvctl.stdin.write(b'{"key": "hang-2", "value": "v"}\n')
-                kvctl.stdin.close()
-                self.assertEqual(kvctl.wait(timeout=15), 0)  # half of the time for one call, of which there are two
-                self.assertTrue(reader.get("hang-2").found)
+                with hung.paused():
+                    kvctl.stdin.write(b'{"key": "hang-2", "value": "v"}\n')
+                    kvctl.stdin.close()
+                    self.assertEqual(kvctl.wait(timeout=15), 0)  # half of the time for one call, of which there are two
+                    self.assertTrue(reader.get("hang-2").found)
             finally:
-                hung.process.send_signal(signal.SIGCONT)
                 kvctl.kill()
 
 

@@ -1,25 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real nodes: a write takes effect at most once, however often and late it is attempted, and what was deleted stays deleted."""
 
-import contextlib
 import os
-import signal
 import time
 import unittest
 
 import kvring
 from cluster import Cluster, wait_for
 from kvring.schema import messages as m
-
-
-@contextlib.contextmanager
-def stopped(node):
-    """SIGSTOP: its sockets stay open, and what is sent to it waits in them."""
-    node.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        node.process.send_signal(signal.SIGCONT)
 
 
 class OnceTest(unittest.TestCase):
@@ -95,7 +83,7 @@ class OnceTest(unittest.TestCase):
             outsider = next(node for node in self.cluster.nodes if node not in owners)
             client, second = self.cluster.client(outsider, timeout=3.3), self.cluster.client(owners[1])
             client.get("warm-up")  # links and connections are there
-            with stopped(owners[0]):
+            with owners[0].paused():
                 done = client.put(key, b"X")  # a third of the deadline for each owner
                 second.delete(key, context=done.context)
             self.assert_stays_deleted(key, 1)
