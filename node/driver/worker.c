@@ -258,6 +258,7 @@ static bool drain(struct worker *self)
 	uint64_t until_us = self->now_us + TURN_US;
 	bool any = false, more = true;
 	unsigned rounds = 0;
+	_Static_assert(MAIL_COMMIT == MAIL_KINDS - 1, "every kind before MAIL_COMMIT takes its turn");
 	self->first_kind = (self->first_kind + 1) % MAIL_COMMIT;
 	while (more && self->now_us < until_us && rounds++ < TURN_ROUNDS) {
 		more = false;

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import subprocess
+import time
 import unittest
 
 import kvring
@@ -17,6 +18,24 @@ def signals_of(node, field):
     with open("/proc/%d/status" % node.process.pid) as status:
         mask = next(int(line.split()[1], 16) for line in status if line.startswith(field + ":"))
     return {number for number in range(1, 65) if mask & 1 << number - 1}
+
+
+def cpu_seconds(node):
+    with open("/proc/%d/stat" % node.process.pid) as stat:
+        user, system = stat.read().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+class IdleTest(unittest.TestCase):
+    def test_a_node_that_only_gossips_sleeps(self):
+        """Heartbeats come in all the time. A worker that does not take them never sleeps: one whole core for each node."""
+        with Cluster(3) as cluster:
+            before, begin = [cpu_seconds(node) for node in cluster.nodes], time.monotonic()
+            wait_for(lambda: time.monotonic() - begin > 2, "two seconds of its life, which are measured")
+            elapsed = time.monotonic() - begin
+            for node, then in zip(cluster.nodes, before):
+                used = cpu_seconds(node) - then
+                self.assertLess(used, 0.3 * elapsed, "%s used %.2f s of CPU time in %.2f s" % (node.name, used, elapsed))
 
 
 class SignalTest(unittest.TestCase):
