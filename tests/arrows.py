@@ -32,10 +32,8 @@ ROOMS = {
     "tools": {"rpc", "proto"},
     "tests": {"ring", "rpc", "engine", "proto", "node", "tools"},
 }
-CLASSES = [  # one class, or one message loop, split over files: the files of each may call one another
+CLASSES = [  # one class split over files: the files of each may call one another
     ("engine/shard/",),
-    # The message loop of the threads: one circle that stands today and is to be cut; none may be added.
-    ("node/driver/", "node/observe/"),
 ]
 EXTRA = {"tools/kvengine/": {"engine"}}  # the one tool that opens a store
 PUBLIC = {

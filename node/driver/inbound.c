@@ -10,7 +10,9 @@
 #include "node/driver/inbound.h"
 #include "proto/kv.pb-c.h"
 #include "node/object/limit.h"
-#include "node/driver/runtime.h"
+#include "node/driver/hub.h"
+#include "node/driver/peers.h"
+#include "node/driver/worker.h"
 #include "node/observe/log.h"
 #include "rpc/operation_id.h"
 
@@ -32,17 +34,17 @@ static void put(struct worker *worker, struct rpc_call *call)
 	mailbox_wake(&worker->mailbox);
 }
 
-static struct worker *some_coordinator(struct runtime *runtime)
+static struct worker *some_coordinator(struct hub *hub)
 {
-	uint32_t turn = atomic_fetch_add_explicit(&runtime->next_coordinator, 1, memory_order_relaxed);
-	return runtime_coordinator(runtime, turn)->worker;
+	uint32_t turn = atomic_fetch_add_explicit(&hub->next_coordinator, 1, memory_order_relaxed);
+	return hub_coordinator(hub, turn)->worker;
 }
 
 /* Decoding a batch is work too: it goes round. What belongs to another shard is passed on. */
-static struct worker *some_replica(struct runtime *runtime)
+static struct worker *some_replica(struct hub *hub)
 {
-	uint32_t turn = atomic_fetch_add_explicit(&runtime->next_replica, 1, memory_order_relaxed);
-	return runtime_replica(runtime, turn % runtime->node->shard_count)->worker;
+	uint32_t turn = atomic_fetch_add_explicit(&hub->next_replica, 1, memory_order_relaxed);
+	return hub_replica(hub, turn % hub->node->shard_count)->worker;
 }
 
 static uint64_t cost_of(const struct rpc_call *call)
@@ -75,16 +77,16 @@ static bool carries_data(enum method method)
 }
 
 /* On an NNG thread: at most one line and one event per minute, whoever comes first. */
-static void tell_refused(struct runtime *runtime)
+static void tell_refused(struct hub *hub)
 {
-	uint64_t now_us = rpc_now_us(), again_us = atomic_load(&runtime->refusals_told_us);
+	uint64_t now_us = rpc_now_us(), again_us = atomic_load(&hub->refusals_told_us);
 	if (now_us < again_us ||
-	    !atomic_compare_exchange_strong(&runtime->refusals_told_us, &again_us, now_us + REFUSALS_INTERVAL_US))
+	    !atomic_compare_exchange_strong(&hub->refusals_told_us, &again_us, now_us + REFUSALS_INTERVAL_US))
 		return;
-	uint64_t refused = atomic_load(&runtime->budget->refused);
-	uint64_t news = refused - atomic_exchange(&runtime->refusals_told, refused);
+	uint64_t refused = atomic_load(&hub->budget->refused);
+	uint64_t news = refused - atomic_exchange(&hub->refusals_told, refused);
 	log_warn("inbound: overload, requests refused: their memory reached request-mb count=%" PRIu64, news);
-	runtime_tell(runtime, &(struct node_event){.type = NODE_EVENT_OVERLOAD, .name = "request-mb", .count = news});
+	hub_tell(hub, &(struct node_event){.type = NODE_EVENT_OVERLOAD, .name = "request-mb", .count = news});
 }
 
 /* Takes the call into work, or refuses it. The budget, kept as the call's owner, tells which port it came by. */
@@ -121,40 +123,40 @@ static void end_with_refusal(struct rpc_call *call, uint32_t code, uint64_t epoc
 
 void inbound_on_client(void *arg, struct rpc_call *call)
 {
-	struct runtime *runtime = arg;
-	if (atomic_load_explicit(&runtime->stopping, memory_order_relaxed))
+	struct hub *hub = arg;
+	if (atomic_load_explicit(&hub->stopping, memory_order_relaxed))
 		rpc_call_refuse(call, KVRING__V1__CODE__UNAVAILABLE, 0, "this node is stopping: ask another");
-	else if (admit(runtime->budget, call))
-		put(some_coordinator(runtime), call);
+	else if (admit(hub->budget, call))
+		put(some_coordinator(hub), call);
 	else
-		tell_refused(runtime);
+		tell_refused(hub);
 }
 
 /* Looks at the envelope to find the right kind of worker; anything odd goes to a coordinator, which refuses it. */
 void inbound_on_peer(void *arg, struct rpc_call *call)
 {
-	struct runtime *runtime = arg;
-	if (!admit(runtime->peer_budget, call))
+	struct hub *hub = arg;
+	if (!admit(hub->peer_budget, call))
 		return;
 	enum method method = method_of(call);
 	if (method == METHOD_GOSSIP)
-		put(runtime_gossip(runtime)->worker, call);
+		put(hub_gossip(hub)->worker, call);
 	else if (method == METHOD_STORE || method == METHOD_FETCH)
-		put(some_replica(runtime), call);
+		put(some_replica(hub), call);
 	else
-		put(some_coordinator(runtime), call);
+		put(some_coordinator(hub), call);
 }
 
 void inbound_on_bus(void *arg, struct rpc_message *message)
 {
-	struct runtime *runtime = arg;
+	struct hub *hub = arg;
 	struct bus_mail *mail = malloc(sizeof *mail);
 	if (mail == NULL) {
 		rpc_message_free(message); /* best effort by nature: the next round says it again */
 		return;
 	}
 	mail->message = message;
-	struct mailbox *mailbox = &runtime_gossip(runtime)->worker->mailbox;
+	struct mailbox *mailbox = &hub_gossip(hub)->worker->mailbox;
 	mailbox_put(mailbox, MAIL_BUS, &mail->mail);
 	mailbox_wake(mailbox);
 }
@@ -163,9 +165,9 @@ void inbound_on_bus(void *arg, struct rpc_message *message)
 
 static uint64_t epoch_of(struct worker *worker)
 {
-	const struct ring_view *view = ring_view_acquire(worker->runtime->node->ring);
+	const struct ring_view *view = ring_view_acquire(worker->hub->node->ring);
 	uint64_t epoch = view->document != NULL ? ring_epoch(view->document) : 0;
-	ring_view_release(worker->runtime->node->ring, view);
+	ring_view_release(worker->hub->node->ring, view);
 	return epoch;
 }
 
@@ -186,7 +188,7 @@ static uint64_t deadline_us(const struct rpc_call *call, uint32_t budget_ms)
 static void fallback_id(struct worker *worker, uint8_t id_out[RPC_OPERATION_ID_SIZE])
 {
 	static _Thread_local uint64_t calls;
-	uint64_t what[4] = {worker->runtime->operation_seed, worker->slot, ++calls, rpc_now_us()};
+	uint64_t what[4] = {worker->hub->operation_seed, worker->slot, ++calls, rpc_now_us()};
 	XXH128_hash_t hash = XXH3_128bits(what, sizeof what);
 	uint8_t bytes[sizeof hash];
 	memcpy(bytes, &hash, sizeof hash);
@@ -214,7 +216,7 @@ static bool refuse_without_room(struct worker *worker, struct rpc_call *call, si
 				"once, retry later "
 				"or elsewhere"};
 	refuse(worker, call, -EAGAIN, &why);
-	tell_refused(worker->runtime);
+	tell_refused(worker->hub);
 	return true;
 }
 
@@ -238,8 +240,8 @@ static void on_kv(struct worker *worker, struct rpc_call *call, enum method meth
 	message->deadline_us = deadline_us(call, request->deadline_ms);
 	message->client.request->received_us = call->received_us;
 	message->client.request->trace_id = request->trace_id;
-	message->to = (struct address){worker->runtime->node->id, ACTOR_COORDINATOR,
-				       (uint16_t)worker_coordinator(worker)->index};
+	message->to =
+		(struct address){worker->hub->node->id, ACTOR_COORDINATOR, (uint16_t)worker_coordinator(worker)->index};
 	worker_post(worker, message);
 }
 
@@ -267,7 +269,7 @@ static int show_links(struct worker *worker, const struct ring_view *view, struc
 	if (linked == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
-		const struct rpc_link *link = peers_link(worker->runtime->peers, ring_member(view->document, i)->id);
+		const struct rpc_link *link = peers_link(worker->hub->peers, ring_member(view->document, i)->id);
 		linked[i] = (int)i == view->self || (link != NULL && rpc_link_connected(link));
 	}
 	*out = linked;
@@ -279,13 +281,13 @@ static int answer_admin(struct worker *worker, enum method method, const struct 
 			struct rpc_error *error_out)
 {
 	struct gossip_row self;
-	runtime_self(worker->runtime, &self);
+	hub_self(worker->hub, &self);
 	struct shard_health *shards = arena_zalloc(scratch, (self.shard_count + 1) * sizeof *shards);
 	struct admin_picture picture = {
 		.view = view, .self = &self, .shards = shards, .now_us = worker->now_us, .now_ms = worker->now_ms};
 	if (shards == NULL || show_links(worker, view, scratch, &picture.linked) < 0)
 		return -ENOMEM;
-	runtime_health(worker->runtime, shards);
+	hub_health(worker->hub, shards);
 	return codec_admin_answer(method, request, &picture, scratch, out, error_out);
 }
 
@@ -297,9 +299,9 @@ static void on_admin(struct worker *worker, struct rpc_call *call, enum method m
 	struct arena *scratch = arena_create(SCRATCH_SIZE, SIZE_MAX);
 	int error = -ENOMEM;
 	if (scratch != NULL) {
-		const struct ring_view *view = ring_view_acquire(worker->runtime->node->ring);
+		const struct ring_view *view = ring_view_acquire(worker->hub->node->ring);
 		error = answer_admin(worker, method, request, view, scratch, &response, &why);
-		ring_view_release(worker->runtime->node->ring, view);
+		ring_view_release(worker->hub->node->ring, view);
 	}
 	arena_unref(scratch);
 	if (error < 0)
@@ -344,7 +346,7 @@ static void on_peer(struct worker *worker, struct rpc_call *call, enum method me
 	struct message_list questions = {0};
 	struct exchange_incoming *incoming;
 	struct message *question;
-	int error = exchange_accept(method, request, worker->runtime->node->id, deadline_us(call, request->deadline_ms),
+	int error = exchange_accept(method, request, worker->hub->node->id, deadline_us(call, request->deadline_ms),
 				    call, &incoming, &questions, &why);
 	if (error < 0)
 		refuse(worker, call, error, &why);
@@ -369,7 +371,7 @@ void inbound_call(struct worker *worker, struct rpc_call *call)
 	enum method method = codec_method(request.method);
 	if (is_read(method) && refuse_without_room(worker, call, 0))
 		return;
-	bool peer = call->owner == worker->runtime->peer_budget;
+	bool peer = call->owner == worker->hub->peer_budget;
 	switch (method) {
 	case METHOD_PUT:
 	case METHOD_GET:

@@ -15,7 +15,7 @@
 #include "node/actor/message.h"
 #include "rpc/rpc.h"
 
-struct runtime;
+struct hub;
 struct worker;
 
 struct bus_mail {
@@ -23,7 +23,7 @@ struct bus_mail {
 	struct rpc_message *message;
 };
 
-/* Callbacks for rpc_server_open and rpc_bus_open; arg is the runtime. */
+/* Callbacks for rpc_server_open and rpc_bus_open; arg is the hub. */
 void inbound_on_client(void *arg, struct rpc_call *);
 void inbound_on_peer(void *arg, struct rpc_call *);
 void inbound_on_bus(void *arg, struct rpc_message *);

@@ -3,7 +3,8 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include "node/driver/runtime.h"
+#include "node/driver/hub.h"
+#include "node/driver/peers.h"
 #include "node/driver/worker.h"
 
 /* A batch of the exchange on a link. */
@@ -73,7 +74,7 @@ void outbound_flush(struct worker *worker)
 	uint32_t queue;
 	uint64_t peer;
 	while (exchange_next(&worker->exchange, &queue, &peer)) {
-		struct rpc_link *link = peers_link(worker->runtime->peers, peer);
+		struct rpc_link *link = peers_link(worker->hub->peers, peer);
 		if (link != NULL)
 			send_batch(worker, queue, link, &answers);
 		else

@@ -9,100 +9,18 @@
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
-#include "node/wire/codec.h"
 #include "node/driver/inbound.h"
-#include "node/object/key.h"
+#include "node/driver/jobs.h"
+#include "node/driver/loop.h"
+#include "node/driver/peers.h"
 #include "node/object/limit.h"
 #include "node/observe/log.h"
 #include "node/driver/runtime.h"
 #include "node/driver/stop_guard.h"
+#include "node/driver/ticker.h"
+#include "node/driver/worker.h"
 
 enum { DRAIN_WAIT_MS = 5000, DRAIN_POLL_MS = 5, LOOK_MS = 1000 };
-
-/* ---- for workers ------------------------------------------------------------------------------------------------ */
-
-static struct hosted *find_actor(struct runtime *self, enum actor_kind kind, uint32_t index)
-{
-	return &self->actors[placement_find(&self->placement, kind, index)];
-}
-
-struct hosted *runtime_coordinator(struct runtime *self, uint32_t index)
-{
-	return find_actor(self, ACTOR_COORDINATOR, index % self->node->coordinator_count);
-}
-
-struct hosted *runtime_replica(struct runtime *self, uint32_t index)
-{
-	return find_actor(self, ACTOR_REPLICA, index);
-}
-
-struct hosted *runtime_gossip(struct runtime *self)
-{
-	return find_actor(self, ACTOR_GOSSIP, 0);
-}
-
-struct hosted *runtime_actor_for(struct runtime *self, const struct message *message)
-{
-	switch (message->to.kind) {
-	case ACTOR_REPLICA:
-		return runtime_replica(self, node_shard_of(self->node, key_partition(message->key)));
-	case ACTOR_COORDINATOR:
-		return runtime_coordinator(self, message->to.index);
-	default:
-		return runtime_gossip(self);
-	}
-}
-
-static uint64_t unix_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-void runtime_tell(struct runtime *self, const struct node_event *event)
-{
-	struct rpc_message *message;
-	struct node_event whole = *event;
-	if (event->cluster_id != 0)
-		atomic_store_explicit(&self->cluster_id, event->cluster_id, memory_order_relaxed);
-	whole.node_id = self->node->id;
-	whole.cluster_id = atomic_load_explicit(&self->cluster_id, memory_order_relaxed);
-	whole.unix_ms = unix_ms();
-	if (codec_event_encode(&whole, &message) == 0)
-		rpc_bus_send(self->bus, message);
-}
-
-void runtime_broadcast(struct runtime *self, struct message *message)
-{
-	struct rpc_message *event;
-	struct arena *scratch = arena_create(4096, SIZE_MAX);
-	if (scratch != NULL && codec_bus_encode(message, unix_ms(), scratch, &event) == 0)
-		rpc_bus_send(self->bus, event);
-	arena_unref(scratch);
-	message_free(message);
-}
-
-/* ---- figures ------------------------------------------------------------------------------------------------------ */
-
-void runtime_self(struct runtime *self, struct gossip_row *row_out)
-{
-	*row_out = self->self;
-	node_figures(self->node, &row_out->figures);
-}
-
-void runtime_health(struct runtime *self, struct shard_health *shards_out)
-{
-	for (uint32_t i = 0; i < self->node->shard_count; i++) {
-		const struct replica_counters *counters = replica_counters(self->node->replicas[i]);
-		shards_out[i] = (struct shard_health){
-			.dead = atomic_load_explicit(&counters->dead, memory_order_relaxed),
-			.full = atomic_load_explicit(&counters->full, memory_order_relaxed),
-			.quarantined = atomic_load_explicit(&replica_figures(self->node->replicas[i])->quarantined,
-							    memory_order_relaxed),
-		};
-	}
-}
 
 /* Busy share of the busiest worker since the last look. */
 static void measure_load(struct runtime *self, uint64_t now_us)
@@ -116,7 +34,7 @@ static void measure_load(struct runtime *self, uint64_t now_us)
 	}
 	uint64_t elapsed = now_us - self->load_us;
 	if (elapsed > 0)
-		atomic_store_explicit(&self->node->load_permille,
+		atomic_store_explicit(&self->hub.node->load_permille,
 				      (uint32_t)(most >= elapsed ? 1000 : most * 1000 / elapsed), memory_order_relaxed);
 	self->load_us = now_us;
 }
@@ -163,16 +81,16 @@ static int open_sockets(struct runtime *self, const struct runtime_options *opti
 		.message_max = LIMIT_BUS_MESSAGE_SIZE,
 		.silence_ms = LIMIT_PEER_SILENCE_MS, /* every node speaks each round, which is shorter */
 		.on_message = inbound_on_bus,
-		.arg = self,
+		.arg = &self->hub,
 	};
 	struct rpc_server_options peer = {
 		.address = options->peer_listen,
 		.message_max = RPC_PEER_MESSAGE_MAX,
 		.connections_max = options->peer_connections_max,
-		.budget = self->peer_budget,
+		.budget = self->hub.peer_budget,
 		.in_flight_max = LIMIT_IN_FLIGHT,
 		.on_request = inbound_on_peer,
-		.arg = self,
+		.arg = &self->hub,
 	};
 	struct rpc_server_options client = {
 		.address = options->client_listen,
@@ -181,11 +99,11 @@ static int open_sockets(struct runtime *self, const struct runtime_options *opti
 		.in_flight_fair = LIMIT_IN_FLIGHT_FAIR,
 		.connections_max = options->client_connections_max,
 		.idle_ms = options->client_idle_ms,
-		.budget = self->budget,
+		.budget = self->hub.budget,
 		.on_request = inbound_on_client,
-		.arg = self,
+		.arg = &self->hub,
 	};
-	int error = rpc_bus_open(&bus, &self->bus, error_out);
+	int error = rpc_bus_open(&bus, &self->hub.bus, error_out);
 	if (error == 0)
 		error = rpc_server_open(&peer, &self->peer_server, error_out);
 	if (error == 0)
@@ -195,63 +113,69 @@ static int open_sockets(struct runtime *self, const struct runtime_options *opti
 
 static int place_actors(struct runtime *self, uint32_t threads)
 {
-	struct node *node = self->node;
-	int error = placement_create(node->coordinator_count, node->shard_count, threads, &self->placement);
+	struct hub *hub = &self->hub;
+	struct node *node = hub->node;
+	int error = placement_create(node->coordinator_count, node->shard_count, threads, &hub->placement);
 	if (error < 0)
 		return error;
-	uint32_t count = self->placement.thread_count;
+	uint32_t count = hub->placement.thread_count;
 	self->workers = calloc(count, sizeof *self->workers);
-	self->actors = calloc(self->placement.actor_count, sizeof *self->actors);
+	hub->actors = calloc(hub->placement.actor_count, sizeof *hub->actors);
 	self->load_busy_us = calloc(count, sizeof *self->load_busy_us);
-	if (self->workers == NULL || self->actors == NULL || self->load_busy_us == NULL)
+	if (self->workers == NULL || hub->actors == NULL || self->load_busy_us == NULL)
 		return -ENOMEM;
-	self->worker_count = count;
 	return 0;
 }
 
 static int init_workers(struct runtime *self, uint32_t threads)
 {
+	struct hub *hub = &self->hub;
 	int error = place_actors(self, threads);
-	for (uint32_t i = 0; error == 0 && i < self->worker_count; i++)
-		error = worker_init(&self->workers[i], self, i, self->worker_count, self->placement.actor_count);
-	for (uint32_t i = 0; error == 0 && i < self->placement.actor_count; i++) {
-		const struct placed *placed = &self->placement.actors[i];
-		self->actors[i] = (struct hosted){.kind = placed->kind, .index = placed->index};
-		worker_host(&self->workers[placed->thread], &self->actors[i]);
+	uint32_t count = hub->placement.thread_count;
+	for (uint32_t i = 0; error == 0 && i < count; i++) {
+		error = worker_init(&self->workers[i], hub, i, count, hub->placement.actor_count);
+		self->worker_count += error == 0; /* what is to be taken down again */
+	}
+	for (uint32_t i = 0; error == 0 && i < hub->placement.actor_count; i++) {
+		const struct placed *placed = &hub->placement.actors[i];
+		hub->actors[i] = (struct hosted){.kind = placed->kind, .index = placed->index};
+		worker_host(&self->workers[placed->thread], &hub->actors[i]);
 	}
 	if (error == 0)
-		error = ticker_create(self->worker_count, &self->ticker);
+		error = ticker_create(self->worker_count, &hub->ticker);
 	for (uint32_t i = 0; error == 0 && i < self->worker_count; i++)
-		ticker_attach(self->ticker, i, &self->workers[i].mailbox);
-	return error < 0 ? error : ticker_start(self->ticker);
+		ticker_attach(hub->ticker, i, &self->workers[i].mailbox);
+	return error < 0 ? error : ticker_start(hub->ticker);
 }
 
 static int open_all(struct runtime *self, const struct runtime_options *options, struct rpc_error *error_out)
 {
-	int error = node_open(&options->node, &self->node, error_out);
+	struct hub *hub = &self->hub;
+	int error = node_open(&options->node, &hub->node, error_out);
 	if (error < 0)
 		return error;
-	self->self = options->node.self;
-	self->self.node_id = self->node->id;
-	self->self.cluster_id = data_dir_cluster_id(self->node->data_dir);
-	self->self.incarnation = data_dir_incarnation(self->node->data_dir);
-	self->self.shard_count = self->node->shard_count;
-	atomic_init(&self->cluster_id, self->self.cluster_id);
+	hub->self = options->node.self;
+	hub->self.node_id = hub->node->id;
+	hub->self.cluster_id = data_dir_cluster_id(hub->node->data_dir);
+	hub->self.incarnation = data_dir_incarnation(hub->node->data_dir);
+	hub->self.shard_count = hub->node->shard_count;
+	atomic_init(&hub->cluster_id, hub->self.cluster_id);
+	hub->connector = &self->connector;
 	error = init_workers(self, options->threads);
 	if (error == 0)
-		error = peers_create(&self->peers);
+		error = peers_create(&hub->peers);
 	if (error == 0)
-		error = jobs_start(options->job_threads, &self->jobs);
+		error = jobs_start(options->job_threads, &hub->jobs);
 	/* A seed's link bears its number until the seed's node id is known. */
 	for (uint32_t i = 0; error == 0 && i < options->node.seed_count; i++)
-		error = peers_set(self->peers, i + 1, options->node.seeds[i], error_out);
+		error = peers_set(hub->peers, i + 1, options->node.seeds[i], error_out);
 	if (error == 0)
 		error = open_sockets(self, options, error_out);
 	if (error == 0)
-		error = connector_init(&self->connector, self->peers, self->bus);
+		error = connector_init(&self->connector, hub->peers, hub->bus);
 	/* Last: from here on requests are worked on. What came before waits in the mailboxes. */
 	for (uint32_t i = self->worker_count; error == 0 && i-- > 0;)
-		error = worker_start(&self->workers[i]);
+		error = loop_start(&self->workers[i]);
 	return error;
 }
 
@@ -260,12 +184,13 @@ int runtime_open(const struct runtime_options *options, struct runtime **out, st
 	struct runtime *self = calloc(1, sizeof *self);
 	if (self == NULL)
 		return -ENOMEM;
-	self->started_us = self->load_us = rpc_now_us();
-	self->operation_seed = options->node.seed;
-	self->budget = rpc_budget_create(options->request_bytes);
-	self->peer_budget = rpc_budget_create(options->request_bytes);
+	self->load_us = rpc_now_us();
+	self->hub.operation_seed = options->node.seed;
+	self->hub.budget = rpc_budget_create(options->request_bytes);
+	self->hub.peer_budget = rpc_budget_create(options->request_bytes);
 	error_out->text[0] = 0;
-	int error = self->budget != NULL && self->peer_budget != NULL ? open_all(self, options, error_out) : -ENOMEM;
+	int error = self->hub.budget != NULL && self->hub.peer_budget != NULL ? open_all(self, options, error_out)
+									      : -ENOMEM;
 	if (error < 0) {
 		(void)!runtime_close(&self);
 		return error;
@@ -280,7 +205,7 @@ int runtime_open(const struct runtime_options *options, struct runtime **out, st
 static void drain_clients(struct runtime *self)
 {
 	struct timespec pause = {.tv_nsec = DRAIN_POLL_MS * 1000000L};
-	atomic_store(&self->stopping, true);
+	atomic_store(&self->hub.stopping, true);
 	for (int waited = 0; self->client_server != NULL && waited < DRAIN_WAIT_MS; waited += DRAIN_POLL_MS) {
 		struct rpc_server_counts counts;
 		rpc_server_counts(self->client_server, &counts);
@@ -292,13 +217,14 @@ static void drain_clients(struct runtime *self)
 
 static void stop_workers(struct runtime *self)
 {
-	for (uint32_t i = 0; self->node != NULL && self->node->replicas != NULL && i < self->node->shard_count; i++)
-		replica_quiesce(self->node->replicas[i]);
-	jobs_stop(self->jobs); /* what ran comes back as mail, which the replicas still install */
+	for (uint32_t i = 0;
+	     self->hub.node != NULL && self->hub.node->replicas != NULL && i < self->hub.node->shard_count; i++)
+		replica_quiesce(self->hub.node->replicas[i]);
+	jobs_stop(self->hub.jobs); /* what ran comes back as mail, which the replicas still install */
 	for (uint32_t i = 0; i < self->worker_count; i++)
-		worker_stop(&self->workers[i]);
-	jobs_destroy(&self->jobs); /* not before: a replica may just have asked for a job, and comes with it late */
-	ticker_stop(&self->ticker);
+		loop_stop(&self->workers[i]);
+	jobs_destroy(&self->hub.jobs); /* not before: a replica may just have asked for a job, and comes with it late */
+	ticker_stop(&self->hub.ticker);
 }
 
 static void close_servers(struct runtime *self)
@@ -314,9 +240,9 @@ static void close_links(struct runtime *self)
 {
 	struct stop_guard guard;
 	stop_guard_begin(&guard, "the connections to peers", LIMIT_CLOSE_MS);
-	peers_close(&self->peers);
-	if (self->bus != NULL)
-		rpc_bus_close(&self->bus);
+	peers_close(&self->hub.peers);
+	if (self->hub.bus != NULL)
+		rpc_bus_close(&self->hub.bus);
 	stop_guard_end(&guard);
 }
 
@@ -328,18 +254,20 @@ int runtime_close(struct runtime **out)
 	drain_clients(self);
 	close_servers(self);
 	stop_workers(self);
-	/* Workers use links until they end; what is still under way completes into their mailboxes, which worker_fini empties. */
+	/* Workers use links until they end; what is still under way completes into their mailboxes, which are emptied. */
 	close_links(self);
-	for (uint32_t i = 0; i < self->worker_count; i++)
+	for (uint32_t i = 0; i < self->worker_count; i++) {
+		loop_discard_mail(&self->workers[i]);
 		worker_fini(&self->workers[i]);
-	int error = node_close(&self->node);
+	}
+	int error = node_close(&self->hub.node);
 	free(self->workers);
-	free(self->actors);
-	placement_destroy(&self->placement);
+	free(self->hub.actors);
+	placement_destroy(&self->hub.placement);
 	free(self->load_busy_us);
 	connector_fini(&self->connector);
-	rpc_budget_unref(self->budget);
-	rpc_budget_unref(self->peer_budget);
+	rpc_budget_unref(self->hub.budget);
+	rpc_budget_unref(self->hub.peer_budget);
 	free(self);
 	*out = NULL;
 	return error;

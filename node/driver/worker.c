@@ -1,38 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
-#include <signal.h>
-#include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include "node/driver/inbound.h"
-#include "node/driver/jobs.h"
-#include "node/driver/runtime.h"
-#include "node/driver/ticker.h"
 #include "node/driver/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include "node/driver/hub.h"
 
 enum {
 	ARENA_SIZE = 64 * 1024 - 256, /* bytes: one batch or a few; below malloc's mmap threshold */
 	ARENA_USED_MAX = 48 * 1024,   /* bytes: then the next batch begins a new one */
-	TURN_US = 5 * 1000,           /* of mail, and again of local messages, before timers are looked at */
-	TURN_CHUNK = 16,              /* pieces of mail of one kind before the next kind has its turn */
-	TURN_ROUNDS = 32,             /* of all kinds: answers are encoded after the mail, which takes time too */
-	LOCAL_STEPS_MAX = 4096,       /* of messages between its own actors in one batch: others wait for it too */
 };
 
-static uint64_t unix_ms(void)
+void worker_renew_arena(struct worker *self)
 {
-	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-/* ---- arena and stepping ---------------------------------------------------------------------------------------- */
-
-static void renew_arena(struct worker *self)
-{
-	if (self->effects.arena != NULL && arena_used(self->effects.arena) < ARENA_USED_MAX)
+	if (arena_used(self->effects.arena) < ARENA_USED_MAX)
 		return;
 	struct arena *fresh = arena_create(ARENA_SIZE, SIZE_MAX);
 	if (fresh == NULL)
@@ -46,364 +26,9 @@ struct arena *worker_arena(struct worker *self)
 	return self->effects.arena;
 }
 
-static void submit_jobs(struct hosted *);
-
-/* What concerns the actor alone is taken at once; messages and notes gather until they are delivered. */
-static void step(struct hosted *actor, struct event *event)
+int worker_init(struct worker *self, struct hub *hub, uint32_t slot, uint32_t worker_count, uint32_t actor_count)
 {
-	struct worker *self = actor->worker;
-	event->now_us = self->now_us;
-	event->now_ms = self->now_ms;
-	node_step(self->runtime->node, actor->kind, actor->index, event, &self->effects);
-	actor->timer_us = self->effects.timer_us;
-	actor->sync |= self->effects.sync;
-	actor->worked = true;
-	self->effects.sync = false;
-	if (self->effects.job_count > 0)
-		submit_jobs(actor);
-}
-
-void worker_step(struct hosted *actor, enum event_type type, struct message *message)
-{
-	struct event event = {.type = type, .message = message};
-	step(actor, &event);
-}
-
-static void step_synced(struct hosted *actor, int status)
-{
-	struct event event = {.type = EVENT_SYNCED, .status = status};
-	step(actor, &event);
-}
-
-static void step_job(struct job_mail *mail)
-{
-	struct event event = {.type = EVENT_JOB_DONE, .job = mail->job};
-	struct hosted *actor = mail->owner;
-	free(mail);
-	step(actor, &event);
-}
-
-static void submit_jobs(struct hosted *actor)
-{
-	struct worker *self = actor->worker;
-	struct engine_job *jobs[EFFECTS_JOBS_MAX];
-	uint32_t count = self->effects.job_count;
-	memcpy(jobs, self->effects.jobs, sizeof jobs);
-	self->effects.job_count = 0;
-	for (uint32_t i = 0; i < count; i++) {
-		int error = jobs_submit(self->runtime->jobs, jobs[i], &self->mailbox, actor);
-		if (error == 0)
-			continue;
-		/* Out of memory for a queue entry: run it here, late is better than never. At the end it goes back unrun. */
-		struct event event = {.type = EVENT_JOB_DONE, .job = jobs[i]};
-		if (error != -ESHUTDOWN)
-			engine_job_run(jobs[i]);
-		step(actor, &event);
-	}
-}
-
-/* ---- delivering ------------------------------------------------------------------------------------------------- */
-
-static void wake_later(struct worker *self, struct worker *to)
-{
-	for (uint32_t i = 0; i < self->to_wake_count; i++)
-		if (self->to_wake[i] == to)
-			return;
-	self->to_wake[self->to_wake_count++] = to;
-}
-
-void worker_post(struct worker *from, struct message *message)
-{
-	struct worker *to = runtime_actor_for(from->runtime, message)->worker;
-	if (to == from) {
-		message_list_add(&from->local, message);
-		return;
-	}
-	mailbox_put(&to->mailbox, MAIL_MESSAGE, &message->mail);
-	wake_later(from, to);
-}
-
-static void wake_all(struct worker *self)
-{
-	for (uint32_t i = 0; i < self->to_wake_count; i++)
-		mailbox_wake(&self->to_wake[i]->mailbox);
-	self->to_wake_count = 0;
-}
-
-static void deliver_one(struct worker *self, struct message *message)
-{
-	switch (message_way(message, self->runtime->node->id)) {
-	case WAY_CLIENT:
-		inbound_reply_client(self, message);
-		break;
-	case WAY_ANSWER:
-		inbound_answer(self, message);
-		break;
-	case WAY_LOCAL:
-		worker_post(self, message);
-		break;
-	case WAY_BUS:
-		runtime_broadcast(self->runtime, message);
-		break;
-	case WAY_PEER:
-		outbound_add(self, message);
-		break;
-	}
-}
-
-/* First: notes may point into the messages. */
-static void tell(struct worker *self)
-{
-	struct node_event event;
-	for (const struct note *note = self->effects.first_note; note != NULL; note = note->next)
-		if (notes_tell(&self->notes, note, self->now_us, &event))
-			runtime_tell(self->runtime, &event);
-	if (self->effects.contacts != NULL)
-		connector_want(&self->runtime->connector, self->effects.contacts);
-	self->effects.first_note = NULL;
-	self->effects.contacts = NULL;
-}
-
-static void deliver(struct worker *self)
-{
-	tell(self);
-	struct message *message;
-	while ((message = message_list_take(&self->effects.messages)) != NULL)
-		deliver_one(self, message);
-}
-
-static void receive(struct worker *self, struct message *message)
-{
-	worker_step(runtime_actor_for(self->runtime, message), EVENT_MESSAGE, message);
-}
-
-/* Messages between actors of this worker, and those that they send on: in rounds, but not for ever. What is left over
- * keeps the worker awake. */
-static void deliver_local(struct worker *self)
-{
-	uint64_t until_us = self->now_us + TURN_US;
-	deliver(self);
-	for (uint32_t steps = 0; self->local.count > 0 && steps < LOCAL_STEPS_MAX && self->now_us < until_us; steps++) {
-		receive(self, message_list_take(&self->local));
-		deliver(self);
-		self->now_us = rpc_now_us();
-	}
-	self->left_over = self->local.count > 0;
-}
-
-static void flush(struct worker *self)
-{
-	outbound_flush(self);
-	wake_all(self);
-}
-
-/* ---- one batch -------------------------------------------------------------------------------------------------- */
-
-static void end_commit(struct worker *, struct commit_mail *);
-
-static void handle(struct worker *self, enum mail_kind kind, struct cds_wfcq_node *node)
-{
-	switch (kind) {
-	case MAIL_PENDING:
-		outbound_complete(self, caa_container_of(node, struct rpc_pending, mail));
-		break;
-	case MAIL_MESSAGE:
-		receive(self, caa_container_of(node, struct message, mail));
-		break;
-	case MAIL_CALL:
-		inbound_call(self, caa_container_of(node, struct rpc_call, mail));
-		break;
-	case MAIL_BUS:
-		inbound_bus(self, caa_container_of(node, struct bus_mail, mail));
-		break;
-	case MAIL_JOB:
-		step_job(caa_container_of(node, struct job_mail, mail));
-		break;
-	case MAIL_COMMIT:
-		end_commit(self, caa_container_of(node, struct commit_mail, mail));
-		break;
-	case MAIL_KINDS:
-		break;
-	}
-}
-
-/* What was begun goes on before more is begun: no calls while messages of the last batch are left over. */
-static struct cds_wfcq_node *next_mail(struct worker *self, enum mail_kind kind)
-{
-	if (kind == MAIL_CALL && self->left_over)
-		return NULL;
-	struct cds_wfcq_node *node = mail_next(&self->taken[kind]);
-	if (node == NULL && mailbox_take(&self->mailbox, kind, &self->taken[kind]))
-		node = mail_next(&self->taken[kind]);
-	return node;
-}
-
-/* Each piece of mail is judged by the time at which it is looked at, not by when the batch began. */
-static bool handle_some(struct worker *self, enum mail_kind kind, uint64_t until_us)
-{
-	for (unsigned i = 0; i < TURN_CHUNK; i++) {
-		struct cds_wfcq_node *node = self->now_us < until_us ? next_mail(self, kind) : NULL;
-		if (node == NULL)
-			return i > 0;
-		handle(self, kind, node);
-		self->now_us = rpc_now_us();
-	}
-	return true;
-}
-
-/* True when there was mail. The kinds take turns, and the batch takes no more after TURN_US or TURN_ROUNDS: a flood of one
- * kind holds up neither the others, nor timers, nor what this batch has to send. The rest waits in `taken`. */
-static bool drain(struct worker *self)
-{
-	uint64_t until_us = self->now_us + TURN_US;
-	bool any = false, more = true;
-	unsigned rounds = 0;
-	_Static_assert(MAIL_COMMIT == MAIL_KINDS - 1, "every kind before MAIL_COMMIT takes its turn");
-	self->first_kind = (self->first_kind + 1) % MAIL_COMMIT;
-	while (more && self->now_us < until_us && rounds++ < TURN_ROUNDS) {
-		more = false;
-		for (unsigned i = 0; i < MAIL_COMMIT; i++)
-			more |= handle_some(self, (self->first_kind + i) % MAIL_COMMIT, until_us);
-		any |= more;
-	}
-	/* Last: the commit that follows it then holds all of the above. */
-	return handle_some(self, MAIL_COMMIT, UINT64_MAX) || any;
-}
-
-/* ---- group commit ----------------------------------------------------------------------------------------------------- */
-
-static struct shard *shard_of(const struct hosted *actor)
-{
-	return engine_shard(actor->worker->runtime->node->engine, actor->index);
-}
-
-/* While the disk syncs, this thread goes on: what comes meanwhile is the next commit. */
-static void begin_commit(struct hosted *actor)
-{
-	struct engine_commit *commit;
-	int status = shard_commit_begin(shard_of(actor), &commit);
-	actor->sync = false;
-	if (status == 0 && commit != NULL) {
-		actor->committing = true;
-		committer_submit(actor->committer, commit, shard_pressure(shard_of(actor)));
-	} else {
-		step_synced(actor, status);
-	}
-}
-
-static void end_commit(struct worker *self, struct commit_mail *mail)
-{
-	struct engine_commit *commit = mail->commit;
-	uint32_t i = 0;
-	while (self->actors[i]->committer != mail->committer)
-		i++;
-	self->actors[i]->committing = false;
-	step_synced(self->actors[i], shard_commit_end(shard_of(self->actors[i]), &commit));
-}
-
-/* Messages leave before the sync begins: the other replicas write while this one does. */
-static void commit(struct worker *self)
-{
-	for (uint32_t i = 0; i < self->actor_count; i++)
-		while (self->actors[i]->sync) {
-			begin_commit(self->actors[i]);
-			deliver(self);
-		}
-}
-
-static void end_batch(struct worker *self)
-{
-	deliver_local(self);
-	for (uint32_t i = 0; i < self->actor_count; i++) {
-		struct hosted *actor = self->actors[i];
-		if (actor->worked)
-			worker_step(actor, EVENT_BATCH_END, NULL);
-		actor->worked = false;
-	}
-	deliver(self);
-	flush(self);
-	commit(self);
-	flush(self);
-}
-
-static bool step_timers(struct worker *self)
-{
-	bool any = false;
-	for (uint32_t i = 0; i < self->actor_count; i++) {
-		if (self->actors[i]->timer_us > self->now_us)
-			continue;
-		worker_step(self->actors[i], EVENT_TIMER, NULL);
-		any = true;
-	}
-	return any;
-}
-
-static void begin_batch(struct worker *self)
-{
-	self->now_us = rpc_now_us();
-	self->now_ms = unix_ms();
-	renew_arena(self);
-}
-
-static bool batch(struct worker *self)
-{
-	begin_batch(self);
-	uint64_t start_us = self->now_us;
-	bool worked = self->local.count > 0;
-	worked |= drain(self);
-	worked |= step_timers(self);
-	if (!worked)
-		return false;
-	end_batch(self);
-	atomic_fetch_add_explicit(&self->busy_us, rpc_now_us() - start_us, memory_order_relaxed);
-	return true;
-}
-
-static bool is_committing(const struct worker *self)
-{
-	for (uint32_t i = 0; i < self->actor_count; i++)
-		if (self->actors[i]->committing)
-			return true;
-	return false;
-}
-
-static uint64_t next_timer(const struct worker *self)
-{
-	uint64_t next_us = UINT64_MAX;
-	for (uint32_t i = 0; i < self->actor_count; i++)
-		if (self->actors[i]->timer_us < next_us)
-			next_us = self->actors[i]->timer_us;
-	return next_us;
-}
-
-static void *worker_main(void *arg)
-{
-	struct worker *self = arg;
-	ring_reader_register();
-	begin_batch(self);
-	for (uint32_t i = 0; i < self->actor_count; i++)
-		worker_step(self->actors[i], EVENT_START, NULL);
-	end_batch(self);
-	for (;;) {
-		/* Asked before the batch, which then takes all that came before the stop. */
-		bool stopping = mailbox_stopping(&self->mailbox);
-		if (batch(self))
-			continue;
-		if (stopping && !is_committing(self))
-			break;
-		ticker_set(self->runtime->ticker, self->slot, next_timer(self));
-		mailbox_wait(&self->mailbox, UINT64_MAX);
-	}
-	ring_reader_unregister();
-	return NULL;
-}
-
-/* ---- life --------------------------------------------------------------------------------------------------------- */
-
-int worker_init(struct worker *self, struct runtime *runtime, uint32_t slot, uint32_t worker_count,
-		uint32_t actor_count)
-{
-	*self = (struct worker){.runtime = runtime, .slot = slot};
+	*self = (struct worker){.hub = hub, .slot = slot};
 	mailbox_init(&self->mailbox);
 	for (int kind = 0; kind < MAIL_KINDS; kind++)
 		mail_queue_init(&self->taken[kind]);
@@ -411,8 +36,13 @@ int worker_init(struct worker *self, struct runtime *runtime, uint32_t slot, uin
 	self->to_wake = calloc(worker_count, sizeof(struct worker *));
 	self->actors = calloc(actor_count, sizeof(struct hosted *));
 	struct arena *arena = arena_create(ARENA_SIZE, SIZE_MAX);
+	if (self->to_wake == NULL || self->actors == NULL || arena == NULL) {
+		arena_unref(arena);
+		worker_fini(self);
+		return -ENOMEM;
+	}
 	effects_init(&self->effects, arena);
-	return self->to_wake == NULL || self->actors == NULL || arena == NULL ? -ENOMEM : 0;
+	return 0;
 }
 
 void worker_host(struct worker *self, struct hosted *actor)
@@ -420,6 +50,18 @@ void worker_host(struct worker *self, struct hosted *actor)
 	actor->worker = self;
 	actor->timer_us = UINT64_MAX;
 	self->actors[self->actor_count++] = actor;
+}
+
+void worker_fini(struct worker *self)
+{
+	message_list_free(&self->local);
+	exchange_fini(&self->exchange);
+	arena_unref(self->effects.arena);
+	free(self->to_wake);
+	free(self->actors);
+	self->actors = NULL;
+	self->effects.arena = NULL;
+	self->to_wake = NULL;
 }
 
 struct hosted *worker_coordinator(struct worker *self)
@@ -432,56 +74,28 @@ struct hosted *worker_coordinator(struct worker *self)
 	return NULL;
 }
 
-int worker_start(struct worker *self)
+static void wake_later(struct worker *self, struct worker *to)
 {
-	int error = 0;
-	for (uint32_t i = 0; error == 0 && i < self->actor_count; i++)
-		if (self->actors[i]->kind == ACTOR_REPLICA)
-			error = committer_start(&self->mailbox, &self->actors[i]->committer);
-	if (error < 0)
-		return error;
-	sigset_t all, before;
-	sigfillset(&all); /* signals are the main thread's */
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&self->thread, NULL, worker_main, self);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	self->started = error == 0;
-	return -error;
+	for (uint32_t i = 0; i < self->to_wake_count; i++)
+		if (self->to_wake[i] == to)
+			return;
+	self->to_wake[self->to_wake_count++] = to;
 }
 
-void worker_stop(struct worker *self)
+void worker_post(struct worker *from, struct message *message)
 {
-	if (self->started) {
-		mailbox_stop(&self->mailbox);
-		pthread_join(self->thread, NULL);
+	struct worker *to = hub_actor_for(from->hub, message)->worker;
+	if (to == from) {
+		message_list_add(&from->local, message);
+		return;
 	}
-	for (uint32_t i = 0; i < self->actor_count; i++)
-		committer_stop(&self->actors[i]->committer);
-	self->started = false;
+	mailbox_put(&to->mailbox, MAIL_MESSAGE, &message->mail);
+	wake_later(from, to);
 }
 
-/* What came after the thread had ended: nobody is left to answer, but engine memory may hang on it. */
-static void discard_mail(struct worker *self)
+void worker_wake_posted(struct worker *self)
 {
-	struct mail_queue taken;
-	struct cds_wfcq_node *node;
-	if (mailbox_take(&self->mailbox, MAIL_MESSAGE, &taken))
-		while ((node = mail_next(&taken)) != NULL)
-			message_free(caa_container_of(node, struct message, mail));
-	if (mailbox_take(&self->mailbox, MAIL_PENDING, &taken))
-		while ((node = mail_next(&taken)) != NULL)
-			outbound_discard(caa_container_of(node, struct rpc_pending, mail));
-}
-
-void worker_fini(struct worker *self)
-{
-	discard_mail(self);
-	message_list_free(&self->local);
-	exchange_fini(&self->exchange);
-	arena_unref(self->effects.arena);
-	free(self->to_wake);
-	free(self->actors);
-	self->actors = NULL;
-	self->effects.arena = NULL;
-	self->to_wake = NULL;
+	for (uint32_t i = 0; i < self->to_wake_count; i++)
+		mailbox_wake(&self->to_wake[i]->mailbox);
+	self->to_wake_count = 0;
 }

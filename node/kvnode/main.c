@@ -199,8 +199,9 @@ int main(int argc, char **argv)
 		_exit(EXIT_FAILURE);
 	log_info("start: version=%s id=%016lx cluster=%016lx data_dir=%s clients=%s peers=%s bus=%s coordinators=%u "
 		 "shards=%u",
-		 KVRING_VERSION, runtime->node->id, runtime->self.cluster_id, config.data_dir, config.listen,
-		 config.listen_peer, config.listen_bus, runtime->node->coordinator_count, runtime->node->shard_count);
+		 KVRING_VERSION, runtime->hub.node->id, runtime->hub.self.cluster_id, config.data_dir, config.listen,
+		 config.listen_peer, config.listen_bus, runtime->hub.node->coordinator_count,
+		 runtime->hub.node->shard_count);
 	int signal_number = run(runtime, argc, argv);
 	log_info("stop: %s: finishing what is under way", strsignal(signal_number));
 	int error = runtime_close(&runtime);

@@ -15,7 +15,9 @@
 #include <nng/protocol/bus0/bus.h>
 #include "proto/event.pb-c.h"
 #include "proto/kv.pb-c.h"
+#include "node/driver/peers.h"
 #include "node/driver/runtime.h"
+#include "node/observe/log.h"
 #include "tests/node/support.h"
 
 enum { PATIENCE_MS = 10000, SLOW_MS = 700, NODE = 1, SILENT = 2 };
@@ -223,7 +225,7 @@ static void form_cluster(struct scene *scene)
 		fail_msg("%s", text);
 	/* Without a connection the silent member would be found out at once. */
 	for (uint64_t until = rpc_now_us() + PATIENCE_MS * 1000;;) {
-		const struct rpc_link *link = peers_link(scene->runtime->peers, SILENT);
+		const struct rpc_link *link = peers_link(scene->runtime->hub.peers, SILENT);
 		if (link != NULL && rpc_link_connected(link))
 			return;
 		assert_true(rpc_now_us() < until);
@@ -325,7 +327,7 @@ static void test_a_full_budget_leaves_room_for_operators(void **state)
 	for (uint32_t i = 0; i < WAITING; i++)
 		begin_put(&scene, &waiting[i], 40 * 1024, 2, 2000);
 	for (uint64_t until = rpc_now_us() + PATIENCE_MS * 1000;
-	     atomic_load(&scene.runtime->budget->used) < WAITING * 6 * 40 * 1024;)
+	     atomic_load(&scene.runtime->hub.budget->used) < WAITING * 6 * 40 * 1024;)
 		assert_true(rpc_now_us() < until);
 	begin_put(&scene, &call, 40 * 1024, 1, 5000);
 	assert_int_equal(finish(&call, text), KVRING__V1__CODE__RESOURCE_EXHAUSTED);
@@ -333,7 +335,7 @@ static void test_a_full_budget_leaves_room_for_operators(void **state)
 	assert_int_equal(finish(&call, text), KVRING__V1__CODE__OK);
 	for (uint32_t i = 0; i < WAITING; i++)
 		assert_int_equal(finish(&waiting[i], text), KVRING__V1__CODE__OK);
-	for (uint64_t until = rpc_now_us() + PATIENCE_MS * 1000; atomic_load(&scene.runtime->budget->used) > 0;)
+	for (uint64_t until = rpc_now_us() + PATIENCE_MS * 1000; atomic_load(&scene.runtime->hub.budget->used) > 0;)
 		assert_true(rpc_now_us() < until);
 	begin_put(&scene, &call, 40 * 1024, 1, 5000);
 	assert_int_equal(finish(&call, text), KVRING__V1__CODE__OK);
@@ -352,7 +354,7 @@ static void test_stopping_answers_what_is_under_way(void **state)
 	form_cluster(&scene);
 	for (uint32_t i = 0; i < WAITING; i++)
 		begin_put(&scene, &waiting[i], 100, 2, 300);
-	for (uint64_t until = rpc_now_us() + PATIENCE_MS * 1000; atomic_load(&scene.runtime->budget->used) == 0;)
+	for (uint64_t until = rpc_now_us() + PATIENCE_MS * 1000; atomic_load(&scene.runtime->hub.budget->used) == 0;)
 		assert_true(rpc_now_us() < until);
 	close_node(&scene);
 	for (uint32_t i = 0; i < WAITING; i++) {
