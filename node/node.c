@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -221,16 +222,15 @@ int node_close(struct node **out)
 
 void node_step(struct node *self, enum actor_kind kind, uint32_t index, const struct event *event, struct effects *out)
 {
-	switch (kind) {
-	case ACTOR_COORDINATOR:
+	if (kind == ACTOR_COORDINATOR) {
+		assert(index < self->coordinator_count);
 		coordinator_step(self->coordinators[index], event, out);
-		break;
-	case ACTOR_REPLICA:
+	} else if (kind == ACTOR_REPLICA) {
+		assert(index < self->shard_count);
 		replica_step(self->replicas[index], event, out);
-		break;
-	default:
+	} else {
+		assert(kind == ACTOR_GOSSIP && index == 0);
 		gossip_step(self->gossip, event, out);
-		break;
 	}
 }
 

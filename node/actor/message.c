@@ -80,7 +80,7 @@ struct message *message_answer(const struct message *question, struct arena *hom
 
 enum message_way message_way(const struct message *message, uint64_t self_id)
 {
-	if (message->type == MESSAGE_CLIENT_DONE || message->type == MESSAGE_CLUSTER_INITED)
+	if (message_receiver(message->type) == ACTOR_KIND_COUNT)
 		return WAY_CLIENT;
 	if (message->to.node_id == self_id)
 		return WAY_LOCAL;
@@ -122,60 +122,57 @@ void message_list_free(struct message_list *list)
 		message_free(message);
 }
 
-/* ---- names -------------------------------------------------------------------------------------------------- */
+/* ---- types and statuses ------------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *name;
+	enum actor_kind receiver;
+} types[MESSAGE_TYPE_COUNT] = {
+	[MESSAGE_CLIENT] = {"client", ACTOR_COORDINATOR},
+	[MESSAGE_FORWARD] = {"forward", ACTOR_COORDINATOR},
+	[MESSAGE_COORDINATE] = {"coordinate", ACTOR_REPLICA},
+	[MESSAGE_STORE] = {"store", ACTOR_REPLICA},
+	[MESSAGE_FETCH] = {"fetch", ACTOR_REPLICA},
+	[MESSAGE_COORDINATED] = {"coordinated", ACTOR_COORDINATOR},
+	[MESSAGE_STORED] = {"stored", ACTOR_COORDINATOR},
+	[MESSAGE_FETCHED] = {"fetched", ACTOR_COORDINATOR},
+	[MESSAGE_CLIENT_DONE] = {"client done", ACTOR_KIND_COUNT},
+	[MESSAGE_FORWARDED] = {"forwarded", ACTOR_COORDINATOR},
+	[MESSAGE_BUS] = {"bus", ACTOR_GOSSIP},
+	[MESSAGE_GOSSIP] = {"gossip", ACTOR_GOSSIP},
+	[MESSAGE_GOSSIPED] = {"gossiped", ACTOR_GOSSIP},
+	[MESSAGE_INIT_CLUSTER] = {"init cluster", ACTOR_GOSSIP},
+	[MESSAGE_CLUSTER_INITED] = {"cluster inited", ACTOR_KIND_COUNT},
+};
+
+enum actor_kind message_receiver(enum message_type type)
+{
+	assert((unsigned)type < MESSAGE_TYPE_COUNT);
+	return types[type].receiver;
+}
 
 const char *message_type_name(enum message_type type)
 {
-	static const char *const names[MESSAGE_TYPE_COUNT] = {
-		[MESSAGE_CLIENT] = "client",
-		[MESSAGE_FORWARD] = "forward",
-		[MESSAGE_COORDINATE] = "coordinate",
-		[MESSAGE_STORE] = "store",
-		[MESSAGE_FETCH] = "fetch",
-		[MESSAGE_COORDINATED] = "coordinated",
-		[MESSAGE_STORED] = "stored",
-		[MESSAGE_FETCHED] = "fetched",
-		[MESSAGE_CLIENT_DONE] = "client done",
-		[MESSAGE_FORWARDED] = "forwarded",
-		[MESSAGE_BUS] = "bus",
-		[MESSAGE_GOSSIP] = "gossip",
-		[MESSAGE_GOSSIPED] = "gossiped",
-		[MESSAGE_INIT_CLUSTER] = "init cluster",
-		[MESSAGE_CLUSTER_INITED] = "cluster inited",
-	};
-
-	return (unsigned)type < MESSAGE_TYPE_COUNT ? names[type] : "unknown";
+	return (unsigned)type < MESSAGE_TYPE_COUNT ? types[type].name : "unknown";
 }
 
 const char *replica_status_name(enum replica_status status)
 {
-	switch (status) {
-	case REPLICA_OK:
-		return "ok";
-	case REPLICA_ABSENT:
-		return "absent";
-	case REPLICA_ERROR:
-		return "error";
-	case REPLICA_STALE_RING:
-		return "stale ring";
-	case REPLICA_OVERLOADED:
-		return "overloaded";
-	case REPLICA_DISK_FULL:
-		return "disk full";
-	case REPLICA_NOT_OWNER:
-		return "not owner";
-	case REPLICA_TOO_OLD:
-		return "too old";
-	case REPLICA_EARLY:
-		return "early";
-	case REPLICA_OWN_CONTEXT:
-		return "own context";
-	case REPLICA_UNREACHABLE:
-		return "unreachable";
-	case REPLICA_LOST:
-		return "lost";
-	case REPLICA_SIBLING_LIMIT:
-		return "sibling limit";
-	}
-	return "unknown";
+	static const char *const names[REPLICA_STATUS_COUNT] = {
+		[REPLICA_OK] = "ok",
+		[REPLICA_ABSENT] = "absent",
+		[REPLICA_ERROR] = "error",
+		[REPLICA_STALE_RING] = "stale ring",
+		[REPLICA_OVERLOADED] = "overloaded",
+		[REPLICA_DISK_FULL] = "disk full",
+		[REPLICA_NOT_OWNER] = "not owner",
+		[REPLICA_UNREACHABLE] = "unreachable",
+		[REPLICA_LOST] = "lost",
+		[REPLICA_SIBLING_LIMIT] = "sibling limit",
+		[REPLICA_TOO_OLD] = "too old",
+		[REPLICA_EARLY] = "early",
+		[REPLICA_OWN_CONTEXT] = "own context",
+	};
+
+	return (unsigned)status < REPLICA_STATUS_COUNT && names[status] != NULL ? names[status] : "unknown";
 }

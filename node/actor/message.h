@@ -79,6 +79,7 @@ enum replica_status {
 	REPLICA_TOO_OLD,
 	REPLICA_EARLY,
 	REPLICA_OWN_CONTEXT,
+	REPLICA_STATUS_COUNT,
 };
 
 struct message {
@@ -136,6 +137,8 @@ void message_free(struct message *);
 /* An answer in `home`: addressed back, with correlation, call and call_index of the question. */
 struct message *message_answer(const struct message *question, struct arena *home, enum message_type);
 enum message_way message_way(const struct message *, uint64_t self_id);
+/* Which kind of actor receives it. ACTOR_KIND_COUNT: none, it leaves through the port of clients and operators. */
+enum actor_kind message_receiver(enum message_type);
 const char *message_type_name(enum message_type);
 const char *replica_status_name(enum replica_status);
 

@@ -200,22 +200,13 @@ static void on_answer(struct coordinator *self, struct message *answer, const st
 static void on_message(struct coordinator *self, struct message *message, const struct event *event,
 		       struct effects *out)
 {
-	switch (message->type) {
-	case MESSAGE_CLIENT:
+	assert(message_receiver(message->type) == ACTOR_COORDINATOR);
+	if (message->type == MESSAGE_CLIENT)
 		on_client(self, message, event, out);
-		break;
-	case MESSAGE_FORWARD:
+	else if (message->type == MESSAGE_FORWARD)
 		start(self, message, 0, &message->forward.operation, event, out);
-		break;
-	case MESSAGE_COORDINATED:
-	case MESSAGE_STORED:
-	case MESSAGE_FETCHED:
-	case MESSAGE_FORWARDED:
+	else
 		on_answer(self, message, event, out);
-		break;
-	default:
-		assert(!"a message that is not for a coordinator");
-	}
 }
 
 static void on_timer(struct coordinator *self, const struct event *event, struct effects *out)

@@ -152,7 +152,7 @@ struct message *operation_question(struct coordinator *self, struct operation *o
 	assert(owner->node_id != 0);
 	question->from = self->options.self;
 	question->to.node_id = owner->node_id;
-	question->to.kind = type == MESSAGE_FORWARD ? ACTOR_COORDINATOR : ACTOR_REPLICA;
+	question->to.kind = message_receiver(type);
 	/* Which of the other node's coordinators does it, that node says. */
 	uint32_t shard = operation->partition % self->options.shard_count;
 	question->to.index = (uint16_t)(type == MESSAGE_FORWARD ? 0 : shard);
@@ -166,24 +166,15 @@ struct message *operation_question(struct coordinator *self, struct operation *o
 
 static const char *failure_text(const struct owner *owner, uint32_t code)
 {
+	static const char *const texts[REPLICA_STATUS_COUNT] = {
+		[REPLICA_STALE_RING] = "knows a newer ring", [REPLICA_OVERLOADED] = "overloaded",
+		[REPLICA_DISK_FULL] = "disk full",           [REPLICA_NOT_OWNER] = "is no owner of the partition",
+		[REPLICA_UNREACHABLE] = "unreachable",       [REPLICA_LOST] = "no answer, slow or connection lost",
+	};
 	if (owner->call == CALL_SENT)
 		return code == RPC_CODE_DEADLINE_EXCEEDED ? "no answer in time" : "not waited for";
-	switch (owner->failure) {
-	case REPLICA_UNREACHABLE:
-		return "unreachable";
-	case REPLICA_LOST:
-		return "no answer, slow or connection lost";
-	case REPLICA_DISK_FULL:
-		return "disk full";
-	case REPLICA_OVERLOADED:
-		return "overloaded";
-	case REPLICA_STALE_RING:
-		return "knows a newer ring";
-	case REPLICA_NOT_OWNER:
-		return "is no owner of the partition";
-	default:
-		return "storage error, see its log";
-	}
+	assert(owner->failure < REPLICA_STATUS_COUNT);
+	return texts[owner->failure] != NULL ? texts[owner->failure] : "storage error, see its log";
 }
 
 const char *operation_failures(struct coordinator *self, const struct operation *operation, uint32_t code,
@@ -322,17 +313,9 @@ uint32_t owner_rank(const struct owner *owner)
 
 static bool is_of_kind(enum operation_kind kind, enum operation_state state)
 {
-	switch (state) {
-	case OPERATION_FORWARDED:
-	case OPERATION_COORDINATING:
-	case OPERATION_REPLICATING:
-		return kind == OPERATION_PUT;
-	case OPERATION_FETCHING:
-	case OPERATION_REPAIRING:
-		return kind == OPERATION_GET;
-	default:
-		return true;
-	}
+	bool of_put = state == OPERATION_FORWARDED || state == OPERATION_COORDINATING || state == OPERATION_REPLICATING;
+	bool of_get = state == OPERATION_FETCHING || state == OPERATION_REPAIRING;
+	return (!of_put || kind == OPERATION_PUT) && (!of_get || kind == OPERATION_GET);
 }
 
 static void check_owner(const struct operation *operation, uint32_t index)

@@ -157,33 +157,41 @@ static void on_coordinated(struct coordinator *self, struct operation *operation
 	count_acks(self, operation, out);
 }
 
+static const char *sibling_limit_text(struct arena *arena)
+{
+	return text_or(
+		arena_printf(arena,
+			     "the key's siblings would pass the limit of %u, of %u actors or of %u MiB together: "
+			     "get it, and put the resolved value with that context",
+			     LIMIT_SIBLINGS, LIMIT_CLOCK_PUT, LIMIT_OBJECT_SIZE >> 20),
+		"the key's siblings would pass their limit");
+}
+
 /* Refusals that the client alone can answer. NULL: another owner may do better. */
 static const char *refusal_text(enum replica_status status, uint32_t *code_out, struct arena *arena)
 {
+	static const struct {
+		uint32_t code;
+		const char *text;
+	} refusals[REPLICA_STATUS_COUNT] = {
+		[REPLICA_TOO_OLD] = {RPC_CODE_FAILED_PRECONDITION,
+				     "too old to repeat: read the key to see whether an earlier attempt took effect, "
+				     "and write under a new operation id"},
+		[REPLICA_EARLY] = {RPC_CODE_INVALID_ARGUMENT,
+				   "the operation id is from the future of this node: correct the clock of the client, "
+				   "or the node's"},
+		/* Whoever the context comes from knows the operation. */
+		[REPLICA_OWN_CONTEXT] = {RPC_CODE_ABORTED,
+					 "the context was got after an earlier attempt of this operation took effect: "
+					 "repeat an operation with the context of its first attempt, or write under a "
+					 "new operation id"},
+	};
+	assert(status < REPLICA_STATUS_COUNT);
+	*code_out = refusals[status].code;
+	if (status != REPLICA_SIBLING_LIMIT)
+		return refusals[status].text;
 	*code_out = RPC_CODE_FAILED_PRECONDITION;
-	switch (status) {
-	case REPLICA_SIBLING_LIMIT:
-		return text_or(arena_printf(arena,
-					    "the key's siblings would pass the limit of %u, of %u actors or of %u MiB "
-					    "together: get it, and put the resolved value with that context",
-					    LIMIT_SIBLINGS, LIMIT_CLOCK_PUT, LIMIT_OBJECT_SIZE >> 20),
-			       "the key's siblings would pass their limit");
-	case REPLICA_TOO_OLD:
-		return "too old to repeat: read the key to see whether an earlier attempt took effect, and write under "
-		       "a "
-		       "new operation id";
-	case REPLICA_EARLY:
-		*code_out = RPC_CODE_INVALID_ARGUMENT;
-		return "the operation id is from the future of this node: correct the clock of the client, or the "
-		       "node's";
-	case REPLICA_OWN_CONTEXT:
-		*code_out = RPC_CODE_ABORTED; /* whoever the context comes from knows the operation */
-		return "the context was got after an earlier attempt of this operation took effect: repeat an "
-		       "operation "
-		       "with the context of its first attempt, or write under a new operation id";
-	default:
-		return NULL;
-	}
+	return sibling_limit_text(arena);
 }
 
 static void on_not_coordinated(struct coordinator *self, struct operation *operation, const struct message *answer,

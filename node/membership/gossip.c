@@ -539,19 +539,11 @@ static void start(struct gossip *self, uint64_t now_us)
 
 static void on_message(struct gossip *self, struct message *message, const struct event *event, struct effects *out)
 {
-	switch (message->type) {
-	case MESSAGE_BUS:
-	case MESSAGE_GOSSIP:
-	case MESSAGE_GOSSIPED:
-		if (message->gossip != NULL)
-			on_gossip(self, message, event->now_us, out);
-		break;
-	case MESSAGE_INIT_CLUSTER:
+	assert(message_receiver(message->type) == ACTOR_GOSSIP);
+	if (message->type == MESSAGE_INIT_CLUSTER)
 		on_init(self, message, event->now_us, out);
-		break;
-	default:
-		assert(!"a message that is not for gossip");
-	}
+	else if (message->gossip != NULL)
+		on_gossip(self, message, event->now_us, out);
 	message_free(message);
 	if (self->publish_now)
 		gossip_publish(self, event->now_us);

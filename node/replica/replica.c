@@ -423,8 +423,7 @@ static enum replica_status check(const struct replica *self, const struct messag
 
 static void on_message(struct replica *self, struct message *question, const struct event *event, struct effects *out)
 {
-	assert(question->type == MESSAGE_COORDINATE || question->type == MESSAGE_STORE ||
-	       question->type == MESSAGE_FETCH);
+	assert(message_receiver(question->type) == ACTOR_REPLICA);
 	enum replica_status status = check(self, question, event->now_us);
 	if (status != REPLICA_OK) {
 		refuse(self, question, status, out);

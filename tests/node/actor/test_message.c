@@ -86,8 +86,9 @@ static void test_every_type_and_status_has_a_name(void **state)
 			assert_string_not_equal(message_type_name(type), message_type_name(other));
 	}
 	assert_string_equal(message_type_name(MESSAGE_TYPE_COUNT), "unknown");
-	for (enum replica_status status = REPLICA_OK; status <= REPLICA_SIBLING_LIMIT; status++)
+	for (enum replica_status status = REPLICA_OK; status < REPLICA_STATUS_COUNT; status++)
 		assert_string_not_equal(replica_status_name(status), "unknown");
+	assert_string_equal(replica_status_name(REPLICA_STATUS_COUNT), "unknown");
 	assert_string_equal(replica_status_name(0), "unknown");
 }
 
