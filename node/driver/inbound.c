@@ -60,22 +60,6 @@ static enum method method_of(const struct rpc_call *call)
 											 : METHOD_UNKNOWN;
 }
 
-/* Gossip, health and status are small, and most needed when a node is overloaded. */
-static bool carries_data(enum method method)
-{
-	switch (method) {
-	case METHOD_INIT_CLUSTER:
-	case METHOD_DESCRIBE:
-	case METHOD_STATUS:
-	case METHOD_RING:
-	case METHOD_HEALTH:
-	case METHOD_GOSSIP:
-		return false;
-	default:
-		return true;
-	}
-}
-
 /* On an NNG thread: at most one line and one event per minute, whoever comes first. */
 static void tell_refused(struct hub *hub)
 {
@@ -96,7 +80,7 @@ static bool admit(struct rpc_budget *budget, struct rpc_call *call)
 	call->owner = budget;
 	if (rpc_budget_take(budget, cost))
 		return true;
-	if (!carries_data(method_of(call))) {
+	if (codec_method_is_small(method_of(call))) {
 		rpc_budget_force(budget, cost);
 		return true;
 	}
@@ -402,6 +386,7 @@ void inbound_call(struct worker *worker, struct rpc_call *call)
 		refuse(worker, call, -EPERM, &why);
 		break;
 	case METHOD_UNKNOWN:
+	case METHOD_COUNT:
 		snprintf(why.text, sizeof why.text, "unknown method '%.*s'",
 			 (int)(request.method.size < 100 ? request.method.size : 100),
 			 (const char *)request.method.data);

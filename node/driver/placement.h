@@ -20,9 +20,11 @@ struct placed {
 };
 
 struct placement {
-	struct placed *actors; /* coordinators by index, then replicas, then gossip */
+	struct placed *actors; /* those of a kind stand together, by index */
 	uint32_t actor_count, thread_count;
-	uint32_t coordinator_count, replica_count;
+	struct {
+		uint32_t first, count;
+	} kinds[ACTOR_KIND_COUNT];
 };
 
 RPC_OK int placement_create(uint32_t coordinators, uint32_t replicas, uint32_t threads, struct placement *out);

@@ -227,19 +227,15 @@ void setting_print(const struct node_config *config, const struct setting *setti
 	const void *at = (const char *)config + setting->offset;
 	uint32_t number;
 
-	switch (setting->type) {
-	case SETTING_NUMBER:
-	case SETTING_AUTO:
+	if (setting->type == SETTING_NUMBER || setting->type == SETTING_AUTO) {
 		memcpy(&number, at, sizeof(number));
 		if (number == 0)
 			fprintf(file, "auto");
 		else
 			fprintf(file, "%" PRIu32, number);
-		return;
-	case SETTING_LEVEL:
+	} else if (setting->type == SETTING_LEVEL) {
 		fprintf(file, "%s", log_level_name(config->log_level));
-		return;
-	default:
+	} else {
 		fprintf(file, "%s", (const char *)at);
 	}
 }

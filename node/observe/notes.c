@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/observe/notes.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -196,17 +197,51 @@ static void say_log_failed(const struct told *told)
 		told->note->shard, strerror(-told->note->error), detail(told->note));
 }
 
+/* ---- events ------------------------------------------------------------------------------------------------- */
+
+static struct node_event member_event(const struct told *told)
+{
+	bool is_up = told->note->kind != NOTE_MEMBER_UNREACHABLE;
+	return (struct node_event){.type = NODE_EVENT_MEMBER_CHANGED,
+				   .id = told->note->id,
+				   .name = told->note->name,
+				   .state = is_up ? "up" : "unreachable"};
+}
+
+static struct node_event ring_event(const struct told *told)
+{
+	return (struct node_event){.type = NODE_EVENT_RING_CHANGED,
+				   .cluster_id = told->note->id,
+				   .count = told->note->count,
+				   .id = told->note->hash};
+}
+
+static struct node_event slow_event(const struct told *told)
+{
+	return (struct node_event){.type = NODE_EVENT_SLOW_REQUEST,
+				   .name = codec_method_name((enum method)told->note->method),
+				   .count = told->note->count,
+				   .id = told->note->id};
+}
+
+static struct node_event overload_event(const struct told *told)
+{
+	return (struct node_event){
+		.type = NODE_EVENT_OVERLOAD, .name = overload_text(told->note), .count = told->count};
+}
+
 /* ---- all ---------------------------------------------------------------------------------------------------- */
 
 static const struct {
 	void (*say)(const struct told *);
-	uint64_t interval_us; /* 0: each is told */
+	uint64_t interval_us;                            /* 0: each is told */
+	struct node_event (*event)(const struct told *); /* NULL: only a line of the log */
 } kinds[NOTE_KIND_COUNT] = {
-	[NOTE_MEMBER_UP] = {say_member_up, 0},
-	[NOTE_MEMBER_RESTARTED] = {say_member_restarted, 0},
-	[NOTE_MEMBER_UNREACHABLE] = {say_member_unreachable, 0},
+	[NOTE_MEMBER_UP] = {say_member_up, 0, member_event},
+	[NOTE_MEMBER_RESTARTED] = {say_member_restarted, 0, member_event},
+	[NOTE_MEMBER_UNREACHABLE] = {say_member_unreachable, 0, member_event},
 	[NOTE_JOINED] = {say_joined, 0},
-	[NOTE_RING_INSTALLED] = {say_ring_installed, 0},
+	[NOTE_RING_INSTALLED] = {say_ring_installed, 0, ring_event},
 	[NOTE_FOREIGN] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_MALFORMED] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_CONFLICT] = {say_refused, REFUSED_INTERVAL_US},
@@ -217,8 +252,8 @@ static const struct {
 	[NOTE_WENT_BACK] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_OVERFLOW] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_RING_NOT_STORED] = {say_refused, REFUSED_INTERVAL_US},
-	[NOTE_SLOW_REQUEST] = {say_slow, REQUEST_INTERVAL_US},
-	[NOTE_OVERLOAD] = {say_overload, REQUEST_INTERVAL_US},
+	[NOTE_SLOW_REQUEST] = {say_slow, REQUEST_INTERVAL_US, slow_event},
+	[NOTE_OVERLOAD] = {say_overload, REQUEST_INTERVAL_US, overload_event},
 	[NOTE_LARGE_VALUE] = {say_large_value, REQUEST_INTERVAL_US},
 	[NOTE_MANY_SIBLINGS] = {say_many_siblings, REQUEST_INTERVAL_US},
 	[NOTE_CLASH] = {say_clash, REQUEST_INTERVAL_US},
@@ -229,44 +264,10 @@ static const struct {
 	[NOTE_LOG_FAILED] = {say_log_failed, 0},
 };
 
-static bool make_event(const struct told *told, struct node_event *out)
-{
-	const struct note *note = told->note;
-	switch (note->kind) {
-	case NOTE_MEMBER_UP:
-	case NOTE_MEMBER_RESTARTED:
-	case NOTE_MEMBER_UNREACHABLE:
-		*out = (struct node_event){
-			.type = NODE_EVENT_MEMBER_CHANGED,
-			.id = note->id,
-			.name = note->name,
-			.state = note->kind == NOTE_MEMBER_UNREACHABLE ? "unreachable" : "up",
-		};
-		return true;
-	case NOTE_RING_INSTALLED:
-		*out = (struct node_event){.type = NODE_EVENT_RING_CHANGED,
-					   .cluster_id = note->id,
-					   .count = note->count,
-					   .id = note->hash};
-		return true;
-	case NOTE_SLOW_REQUEST:
-		*out = (struct node_event){.type = NODE_EVENT_SLOW_REQUEST,
-					   .name = codec_method_name((enum method)note->method),
-					   .count = note->count,
-					   .id = note->id};
-		return true;
-	case NOTE_OVERLOAD:
-		*out = (struct node_event){
-			.type = NODE_EVENT_OVERLOAD, .name = overload_text(note), .count = told->count};
-		return true;
-	default:
-		return false;
-	}
-}
-
 bool notes_tell(struct notes *self, const struct note *note, uint64_t now_us, struct node_event *event_out)
 {
 	struct told told = {.note = note, .count = note->count};
+	assert(note->kind < NOTE_KIND_COUNT);
 	uint64_t *held = &self->kinds[note->kind].held;
 	if (!log_limit_pass(&self->kinds[note->kind].limit, now_us, kinds[note->kind].interval_us, &told.suppressed)) {
 		*held += note->count;
@@ -275,5 +276,8 @@ bool notes_tell(struct notes *self, const struct note *note, uint64_t now_us, st
 	told.count += *held;
 	*held = 0;
 	kinds[note->kind].say(&told);
-	return make_event(&told, event_out);
+	if (kinds[note->kind].event == NULL)
+		return false;
+	*event_out = kinds[note->kind].event(&told);
+	return true;
 }

@@ -37,11 +37,14 @@ enum method {
 	METHOD_FETCH,
 	METHOD_FORWARD,
 	METHOD_GOSSIP,
+	METHOD_COUNT,
 };
 
 /* "kvring.v1.Kv/Put" -> METHOD_PUT. */
 enum method codec_method(struct rpc_slice name);
 const char *codec_method_name(enum method); /* the full name */
+/* Gossip, health and what operators ask: small, and most needed when a node is overloaded. */
+bool codec_method_is_small(enum method);
 /* Canonical code (Code of kv.proto) for a negative errno of this file. */
 uint32_t codec_code(int error);
 

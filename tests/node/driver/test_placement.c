@@ -7,7 +7,10 @@
 static void check(const struct placement *placement)
 {
 	uint32_t hosted[64] = {0};
-	assert_int_equal(placement->actor_count, placement->coordinator_count + placement->replica_count + 1);
+	uint32_t count = 0;
+	for (enum actor_kind kind = 0; kind < ACTOR_KIND_COUNT; kind++)
+		count += placement->kinds[kind].count;
+	assert_int_equal(placement->actor_count, count);
 	for (uint32_t i = 0; i < placement->actor_count; i++) {
 		const struct placed *actor = &placement->actors[i];
 		assert_int_equal(placement_find(placement, actor->kind, actor->index), i);
