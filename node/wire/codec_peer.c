@@ -23,53 +23,17 @@ static ProtobufCBinaryData bytes_of(struct rpc_slice from)
 	return (ProtobufCBinaryData){.len = from.size, .data = (uint8_t *)from.data};
 }
 
-enum method codec_peer_method(const struct message *question)
-{
-	switch (question->type) {
-	case MESSAGE_STORE:
-		return METHOD_STORE;
-	case MESSAGE_FETCH:
-		return METHOD_FETCH;
-	case MESSAGE_FORWARD:
-		return METHOD_FORWARD;
-	case MESSAGE_GOSSIP:
-		return METHOD_GOSSIP;
-	default:
-		assert(!"a message that does not leave its node");
-		return METHOD_UNKNOWN;
-	}
-}
-
 /* ---- questions out ------------------------------------------------------------------------------------------ */
 
 static size_t size_of(const struct message *question)
 {
-	switch (question->type) {
-	case MESSAGE_STORE:
-		return OPERATION_OVERHEAD + question->key.size + question->store.object.size;
-	case MESSAGE_FORWARD:
-		return OPERATION_OVERHEAD + question->forward.operation.key.size +
-		       question->forward.operation.value.size + question->forward.operation.context.size;
-	default:
-		return OPERATION_OVERHEAD + question->key.size;
-	}
-}
-
-uint32_t codec_peer_fitting(const struct message *first, uint32_t max)
-{
-	uint32_t count = 0;
-	size_t size = 0;
-	if (first->type == MESSAGE_GOSSIP)
-		return 1;
-	for (const struct message *question = first; question != NULL; question = question->next) {
-		size += size_of(question);
-		if (count == max || count == LIMIT_PEER_BATCH_OPERATIONS || (count > 0 && size > LIMIT_PEER_BATCH_SIZE))
-			break;
-		count++;
-	}
-	assert(count <= max);
-	assert(count <= LIMIT_PEER_BATCH_OPERATIONS);
-	return count;
+	const struct client_operation *put = &question->forward.operation;
+	size_t size = OPERATION_OVERHEAD + question->key.size;
+	if (question->type == MESSAGE_STORE)
+		size += question->store.object.size;
+	else if (question->type == MESSAGE_FORWARD)
+		size += put->key.size + put->value.size + put->context.size;
+	return size;
 }
 
 static int encode_store(const struct message *question, uint32_t count, const struct rpc_request *head,
@@ -156,37 +120,13 @@ static int encode_forward(const struct message *question, uint32_t count, const 
 	return rpc_request_encode(head, &body.base, out);
 }
 
-static int encode_gossip(const struct message *question, const struct rpc_request *head, struct arena *scratch,
-			 struct rpc_message **out)
+static int encode_gossip(const struct message *question, uint32_t count, const struct rpc_request *head,
+			 struct arena *scratch, struct rpc_message **out)
 {
 	ProtobufCMessage *body;
+	assert(count == 1);
 	int error = codec_gossip_encode(question, scratch, &body);
 	return error < 0 ? error : rpc_request_encode(head, body, out);
-}
-
-int codec_peer_encode(const struct message *first, uint32_t count, uint32_t deadline_ms, uint64_t sent_us,
-		      struct arena *scratch, struct rpc_message **out)
-{
-	enum method method = codec_peer_method(first);
-	assert(count > 0);
-	const char *name = codec_method_name(method);
-	struct rpc_request head = {
-		.protocol_version = RPC_PROTOCOL_VERSION,
-		.method = {(const uint8_t *)name, strlen(name)},
-		.deadline_ms = deadline_ms,
-		.ring_epoch = first->epoch,
-		.sent_us = sent_us,
-	};
-	switch (method) {
-	case METHOD_STORE:
-		return encode_store(first, count, &head, scratch, out);
-	case METHOD_FETCH:
-		return encode_fetch(first, count, &head, scratch, out);
-	case METHOD_FORWARD:
-		return encode_forward(first, count, &head, scratch, out);
-	default:
-		return encode_gossip(first, &head, scratch, out);
-	}
 }
 
 /* ---- questions in ------------------------------------------------------------------------------------------- */
@@ -205,7 +145,7 @@ static struct message *append(struct list *list, enum message_type type)
 	struct message *message = message_create(list->arena, type);
 	if (message == NULL)
 		return NULL;
-	message->to.kind = type == MESSAGE_FORWARD ? ACTOR_COORDINATOR : ACTOR_REPLICA;
+	message->to.kind = message_receiver(type);
 	message->epoch = list->epoch;
 	message->deadline_us = list->deadline_us;
 	message->call = list->call;
@@ -307,33 +247,6 @@ static int decode_gossip(struct list *list, const struct rpc_request *request, s
 	return 0;
 }
 
-int codec_peer_decode(enum method method, const struct rpc_request *request, void *call, uint64_t deadline_us,
-		      struct arena *arena, struct message **first_out, uint32_t *count_out, struct rpc_error *error_out)
-{
-	struct list list = {.arena = arena, .call = call, .epoch = request->ring_epoch, .deadline_us = deadline_us};
-	list.last = &list.first;
-	error_out->text[0] = 0;
-	int error = method == METHOD_STORE     ? decode_store(&list, request, error_out)
-		    : method == METHOD_FETCH   ? decode_fetch(&list, request, error_out)
-		    : method == METHOD_FORWARD ? decode_forward(&list, request, error_out)
-					       : decode_gossip(&list, request, error_out);
-	if (error < 0) {
-		discard(list.first);
-		if (error == -EINVAL && error_out->text[0] == 0)
-			snprintf(error_out->text, sizeof error_out->text,
-				 "%s: operation %u has no valid key or operation id", codec_method_name(method),
-				 list.count - 1);
-		return error;
-	}
-	if (list.count == 0) {
-		snprintf(error_out->text, sizeof error_out->text, "%s: no operations", codec_method_name(method));
-		return -EINVAL;
-	}
-	*first_out = list.first;
-	*count_out = list.count;
-	return 0;
-}
-
 /* ---- answers out -------------------------------------------------------------------------------------------- */
 
 static int encode_stored(struct message *const *answers, uint32_t count, const struct rpc_response *head,
@@ -395,24 +308,13 @@ static int encode_forwarded(struct message *const *answers, uint32_t count, cons
 	return rpc_response_encode(head, &body.base, out);
 }
 
-int codec_peer_encode_answers(enum method method, struct message *const *answers, uint32_t count, uint64_t ring_epoch,
-			      struct arena *scratch, struct rpc_message **out)
+static int encode_gossiped(struct message *const *answers, uint32_t count, const struct rpc_response *head,
+			   struct arena *scratch, struct rpc_message **out)
 {
-	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION, .ring_epoch = ring_epoch};
-	assert(count > 0);
-	switch (method) {
-	case METHOD_STORE:
-		return encode_stored(answers, count, &head, scratch, out);
-	case METHOD_FETCH:
-		return encode_fetched(answers, count, &head, scratch, out);
-	case METHOD_FORWARD:
-		return encode_forwarded(answers, count, &head, scratch, out);
-	default:
-		break;
-	}
 	ProtobufCMessage *body;
+	assert(count == 1);
 	int error = answers[0] != NULL ? codec_gossiped_encode(answers[0], scratch, &body) : -ENOMEM;
-	return error < 0 ? error : rpc_response_encode(&head, body, out);
+	return error < 0 ? error : rpc_response_encode(head, body, out);
 }
 
 /* ---- answers in --------------------------------------------------------------------------------------------- */
@@ -515,6 +417,122 @@ static int decode_forwarded(struct answers *answers)
 	return error;
 }
 
+static int decode_gossiped(struct answers *answers)
+{
+	return codec_gossiped_decode(answers->question, answers->response, answers->arena, &answers->first,
+				     answers->error_out);
+}
+
+/* ---- methods ------------------------------------------------------------------------------------------------ */
+
+static const struct peer_method {
+	enum method method;
+	enum message_type question, answer;
+	int (*encode)(const struct message *, uint32_t count, const struct rpc_request *, struct arena *scratch,
+		      struct rpc_message **);
+	int (*decode)(struct list *, const struct rpc_request *, struct rpc_error *);
+	int (*encode_answers)(struct message *const *, uint32_t count, const struct rpc_response *,
+			      struct arena *scratch, struct rpc_message **);
+	int (*decode_answers)(struct answers *);
+} methods[] = {
+	{METHOD_STORE, MESSAGE_STORE, MESSAGE_STORED, encode_store, decode_store, encode_stored, decode_stored},
+	{METHOD_FETCH, MESSAGE_FETCH, MESSAGE_FETCHED, encode_fetch, decode_fetch, encode_fetched, decode_fetched},
+	{METHOD_FORWARD, MESSAGE_FORWARD, MESSAGE_FORWARDED, encode_forward, decode_forward, encode_forwarded,
+	 decode_forwarded},
+	{METHOD_GOSSIP, MESSAGE_GOSSIP, MESSAGE_GOSSIPED, encode_gossip, decode_gossip, encode_gossiped,
+	 decode_gossiped},
+};
+
+enum { PEER_METHODS = sizeof methods / sizeof methods[0] };
+
+static const struct peer_method *find_method(enum method method)
+{
+	uint32_t i = 0;
+	while (i < PEER_METHODS && methods[i].method != method)
+		i++;
+	assert(i < PEER_METHODS); /* inbound.c: only methods of Peer come here */
+	return &methods[i];
+}
+
+static const struct peer_method *method_of(const struct message *question)
+{
+	uint32_t i = 0;
+	while (i < PEER_METHODS && methods[i].question != question->type)
+		i++;
+	assert(i < PEER_METHODS); /* all others stay on their node */
+	return &methods[i];
+}
+
+enum method codec_peer_method(const struct message *question)
+{
+	return method_of(question)->method;
+}
+
+uint32_t codec_peer_fitting(const struct message *first, uint32_t max)
+{
+	uint32_t count = 0;
+	size_t size = 0;
+	if (first->type == MESSAGE_GOSSIP)
+		return 1;
+	for (const struct message *question = first; question != NULL; question = question->next) {
+		size += size_of(question);
+		if (count == max || count == LIMIT_PEER_BATCH_OPERATIONS || (count > 0 && size > LIMIT_PEER_BATCH_SIZE))
+			break;
+		count++;
+	}
+	assert(count <= max);
+	assert(count <= LIMIT_PEER_BATCH_OPERATIONS);
+	return count;
+}
+
+int codec_peer_encode(const struct message *first, uint32_t count, uint32_t deadline_ms, uint64_t sent_us,
+		      struct arena *scratch, struct rpc_message **out)
+{
+	const struct peer_method *method = method_of(first);
+	assert(count > 0);
+	const char *name = codec_method_name(method->method);
+	struct rpc_request head = {
+		.protocol_version = RPC_PROTOCOL_VERSION,
+		.method = {(const uint8_t *)name, strlen(name)},
+		.deadline_ms = deadline_ms,
+		.ring_epoch = first->epoch,
+		.sent_us = sent_us,
+	};
+	return method->encode(first, count, &head, scratch, out);
+}
+
+int codec_peer_decode(enum method method, const struct rpc_request *request, void *call, uint64_t deadline_us,
+		      struct arena *arena, struct message **first_out, uint32_t *count_out, struct rpc_error *error_out)
+{
+	struct list list = {.arena = arena, .call = call, .epoch = request->ring_epoch, .deadline_us = deadline_us};
+	list.last = &list.first;
+	error_out->text[0] = 0;
+	int error = find_method(method)->decode(&list, request, error_out);
+	if (error < 0) {
+		discard(list.first);
+		if (error == -EINVAL && error_out->text[0] == 0)
+			snprintf(error_out->text, sizeof error_out->text,
+				 "%s: operation %u has no valid key or operation id", codec_method_name(method),
+				 list.count - 1);
+		return error;
+	}
+	if (list.count == 0) {
+		snprintf(error_out->text, sizeof error_out->text, "%s: no operations", codec_method_name(method));
+		return -EINVAL;
+	}
+	*first_out = list.first;
+	*count_out = list.count;
+	return 0;
+}
+
+int codec_peer_encode_answers(enum method method, struct message *const *answers, uint32_t count, uint64_t ring_epoch,
+			      struct arena *scratch, struct rpc_message **out)
+{
+	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION, .ring_epoch = ring_epoch};
+	assert(count > 0);
+	return find_method(method)->encode_answers(answers, count, &head, scratch, out);
+}
+
 int codec_peer_decode_answers(enum method method, const struct message *questions, const struct rpc_response *response,
 			      struct arena *arena, struct message **first_out, struct rpc_error *error_out)
 {
@@ -528,11 +546,7 @@ int codec_peer_decode_answers(enum method method, const struct message *question
 		/* Refused before anything was done (inbound.c: admit), unlike all others. */
 		return response->code == KVRING__V1__CODE__RESOURCE_EXHAUSTED ? -EAGAIN : -EREMOTEIO;
 	}
-	int error = method == METHOD_STORE   ? decode_stored(&answers)
-		    : method == METHOD_FETCH ? decode_fetched(&answers)
-		    : method == METHOD_FORWARD
-			    ? decode_forwarded(&answers)
-			    : codec_gossiped_decode(questions, response, arena, &answers.first, error_out);
+	int error = find_method(method)->decode_answers(&answers);
 	if (error < 0) {
 		discard(answers.first);
 		return error;
@@ -543,16 +557,13 @@ int codec_peer_decode_answers(enum method method, const struct message *question
 
 struct message *codec_peer_failed(const struct message *question, enum replica_status status, struct arena *arena)
 {
-	enum message_type type = question->type == MESSAGE_STORE   ? MESSAGE_STORED
-				 : question->type == MESSAGE_FETCH ? MESSAGE_FETCHED
-								   : MESSAGE_FORWARDED;
 	if (question->type == MESSAGE_GOSSIP)
 		return NULL;
-	struct message *answer = message_answer(question, arena, type);
+	struct message *answer = message_answer(question, arena, method_of(question)->answer);
 	if (answer == NULL)
 		return NULL;
 	answer->status = status;
-	if (type == MESSAGE_FORWARDED) {
+	if (answer->type == MESSAGE_FORWARDED) {
 		answer->forwarded.result.outcome = status == REPLICA_LOST ? OUTCOME_IN_DOUBT : OUTCOME_REFUSED;
 		answer->forwarded.result.code = KVRING__V1__CODE__UNAVAILABLE;
 		answer->forwarded.result.message = "the owner that it was forwarded to did not answer";
