@@ -187,22 +187,16 @@ void restore_from_copy(struct machine *machine)
  *     kept-actor-orderly  the last one after an orderly stop, new ones otherwise: right until a directory is restored */
 const struct dot *restore_planted_dots(struct machine *machine)
 {
-	uint64_t counter = 1;
+	enum canary canary = machine->world->options->canary;
+	const struct dot *kept = machine->has_kept_dots ? machine->kept_dots : NULL;
 
-	switch (machine->world->options->canary) {
-	case CANARY_KEPT_ACTOR:
-		counter = (uint64_t)machine->boot << 32;
-		break;
-	case CANARY_OLD_COUNTERS:
-		break;
-	case CANARY_KEPT_ACTOR_ORDERLY:
-		return machine->has_kept_dots ? machine->kept_dots : NULL;
-	default:
+	if (canary == CANARY_KEPT_ACTOR_ORDERLY)
+		return kept;
+	if (canary != CANARY_OLD_COUNTERS && canary != CANARY_KEPT_ACTOR)
 		return NULL;
-	}
 	for (uint32_t i = 0; i < ENGINE_SHARDS_MAX; i++)
-		machine->kept_dots[i].counter = counter;
-	return machine->has_kept_dots ? machine->kept_dots : NULL;
+		machine->kept_dots[i].counter = canary == CANARY_KEPT_ACTOR ? (uint64_t)machine->boot << 32 : 1;
+	return kept;
 }
 
 static void keep_dots(struct machine *machine)

@@ -504,7 +504,7 @@ static void crash_node(struct sim_node *node, enum sim_crash_data mode, struct s
 	case SIM_DATA_TORN_4K:
 		crash_torn(node, random, 4096, fill);
 		break;
-	default:
+	case SIM_DATA_MIXED:
 		abort();
 	}
 	node_drop_writes(node);

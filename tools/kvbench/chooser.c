@@ -41,9 +41,10 @@ uint64_t chooser_next(const struct chooser *chooser, struct random *random)
 		return random_mix(next_rank(chooser, random) + 1) % chooser->key_count;
 	case CHOOSER_LATEST:
 		return chooser->key_count - 1 - next_rank(chooser, random);
-	default:
-		return random_below(random, chooser->key_count);
+	case CHOOSER_UNIFORM:
+		break;
 	}
+	return random_below(random, chooser->key_count);
 }
 
 bool chooser_parse(const char *name, enum chooser_distribution *out)

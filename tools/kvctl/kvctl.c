@@ -178,16 +178,11 @@ void kvctl_print_json(json_t *document)
 
 int kvctl_outcome_exit(Kvring__V1__Outcome outcome)
 {
-	switch (outcome) {
-	case KVRING__V1__OUTCOME__DONE:
+	if (outcome == KVRING__V1__OUTCOME__DONE)
 		return KVCTL_DONE;
-	case KVRING__V1__OUTCOME__ABSENT:
+	if (outcome == KVRING__V1__OUTCOME__ABSENT)
 		return KVCTL_NOT_FOUND;
-	case KVRING__V1__OUTCOME__IN_DOUBT:
-		return KVCTL_IN_DOUBT;
-	default:
-		return KVCTL_REFUSED;
-	}
+	return outcome == KVRING__V1__OUTCOME__IN_DOUBT ? KVCTL_IN_DOUBT : KVCTL_REFUSED;
 }
 
 const char *kvctl_outcome_name(Kvring__V1__Outcome outcome)
