@@ -162,16 +162,21 @@ class Calls:
         defined, used = {}, {}
         with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as file:
             commands = json.load(file)
+        sources = {}
         for command in commands:
             path = os.path.relpath(os.path.join(command["directory"], command["file"]), root)
             output = os.path.join(command["directory"], command["output"])
             if room_of(path) in ROOMS and not path.startswith("tests/") and os.path.exists(output):
-                symbols = subprocess.run(["nm", "-g", "-P", output], check=True, capture_output=True, text=True).stdout
-                for name, kind in (line.split()[:2] for line in symbols.splitlines()):
-                    if kind == "U":
-                        used.setdefault(path, set()).add(name)
-                    elif name != "main":
-                        defined[name] = path
+                sources[output] = path
+        # One process for all objects: a process for each takes longer than all the rest.
+        listed = subprocess.run(["nm", "-A", "-g", "-P", *sources], check=True, capture_output=True, text=True).stdout
+        for line in listed.splitlines():
+            output, symbol = line.split(": ", 1)
+            name, kind = symbol.split()[:2]
+            if kind == "U":
+                used.setdefault(sources[output], set()).add(name)
+            elif name != "main":
+                defined[name] = sources[output]
         self.edges = {path: {} for path in used}
         for path, names in used.items():
             for name in sorted(names):
