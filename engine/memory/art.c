@@ -9,7 +9,7 @@
 
 enum node_kind { NODE4, NODE16, NODE48, NODE256, NODE_KINDS };
 
-struct node {
+struct art_node {
 	uint8_t kind;
 	_Atomic uint16_t count; /* children; published after the child */
 	uint32_t prefix_size;
@@ -19,31 +19,31 @@ struct node {
 };
 
 /* Key bytes are packed in words, so that readers compare eight at once beside the writer that adds the next. */
-struct node4 {
-	struct node node;
+struct art_node4 {
+	struct art_node node;
 	_Atomic uint64_t keys[1];
 	art_link child[4];
 };
 
-struct node16 {
-	struct node node;
+struct art_node16 {
+	struct art_node node;
 	_Atomic uint64_t keys[2];
 	art_link child[16];
 };
 
-struct node48 {
-	struct node node;
+struct art_node48 {
+	struct art_node node;
 	_Atomic uint8_t index[256]; /* 1 + position in child, 0 none */
 	art_link child[48];
 };
 
-struct node256 {
-	struct node node;
+struct art_node256 {
+	struct art_node node;
 	art_link child[256];
 };
 
-static const size_t node_sizes[NODE_KINDS] = {sizeof(struct node4), sizeof(struct node16), sizeof(struct node48),
-					      sizeof(struct node256)};
+static const size_t node_sizes[NODE_KINDS] = {sizeof(struct art_node4), sizeof(struct art_node16),
+					      sizeof(struct art_node48), sizeof(struct art_node256)};
 static const unsigned node_limits[NODE_KINDS] = {4, 16, 48, 256};
 
 static bool link_is_leaf(uintptr_t link)
@@ -56,9 +56,9 @@ static struct art_leaf *link_leaf(uintptr_t link)
 	return (struct art_leaf *)(link & ~(uintptr_t)1);
 }
 
-static struct node *link_node(uintptr_t link)
+static struct art_node *link_node(uintptr_t link)
 {
-	return (struct node *)link;
+	return (struct art_node *)link;
 }
 
 static uintptr_t leaf_link(struct art_leaf *leaf)
@@ -76,9 +76,9 @@ static void link_store(art_link *link, uintptr_t value)
 	atomic_store_explicit(link, value, memory_order_release);
 }
 
-static unsigned node_count(const struct node *node)
+static unsigned node_count(const struct art_node *node)
 {
-	return atomic_load_explicit(&((struct node *)node)->count, memory_order_acquire);
+	return atomic_load_explicit(&((struct art_node *)node)->count, memory_order_acquire);
 }
 
 /* Position of byte among the first eight of a word, or 8. The lowest match of this classic test is always a true one.
@@ -102,17 +102,17 @@ static uint8_t small_key(const _Atomic uint64_t *keys, unsigned position)
 }
 
 /* Arrays of the two small kinds. */
-static _Atomic uint64_t *small_keys(const struct node *node)
+static _Atomic uint64_t *small_keys(const struct art_node *node)
 {
-	return node->kind == NODE4 ? ((struct node4 *)node)->keys : ((struct node16 *)node)->keys;
+	return node->kind == NODE4 ? ((struct art_node4 *)node)->keys : ((struct art_node16 *)node)->keys;
 }
 
-static art_link *small_children(const struct node *node)
+static art_link *small_children(const struct art_node *node)
 {
-	return node->kind == NODE4 ? ((struct node4 *)node)->child : ((struct node16 *)node)->child;
+	return node->kind == NODE4 ? ((struct art_node4 *)node)->child : ((struct art_node16 *)node)->child;
 }
 
-static art_link *small_find(const struct node *node, uint8_t byte)
+static art_link *small_find(const struct art_node *node, uint8_t byte)
 {
 	unsigned count = node_count(node);
 	const _Atomic uint64_t *keys = small_keys(node);
@@ -123,23 +123,23 @@ static art_link *small_find(const struct node *node, uint8_t byte)
 	return position < count ? &small_children(node)[position] : NULL;
 }
 
-static art_link *node_find(const struct node *node, uint8_t byte)
+static art_link *node_find(const struct art_node *node, uint8_t byte)
 {
 	if (node->kind <= NODE16)
 		return small_find(node, byte);
 	if (node->kind == NODE48) {
-		struct node48 *wide = (struct node48 *)node;
+		struct art_node48 *wide = (struct art_node48 *)node;
 		unsigned position = atomic_load_explicit(&wide->index[byte], memory_order_acquire);
 
 		return position ? &wide->child[position - 1] : NULL;
 	}
-	struct node256 *full = (struct node256 *)node;
+	struct art_node256 *full = (struct art_node256 *)node;
 
 	return link_load(&full->child[byte]) ? &full->child[byte] : NULL;
 }
 
 /* The child with the smallest byte >= from (up) or the largest <= from (down), 0 when there is none. */
-static uintptr_t small_next(const struct node *node, int from, bool up)
+static uintptr_t small_next(const struct art_node *node, int from, bool up)
 {
 	unsigned count = node_count(node);
 	const _Atomic uint64_t *keys = small_keys(node);
@@ -156,7 +156,7 @@ static uintptr_t small_next(const struct node *node, int from, bool up)
 	return best < 0 ? 0 : link_load(&small_children(node)[best]);
 }
 
-static uintptr_t node_next(const struct node *node, int from, bool up)
+static uintptr_t node_next(const struct art_node *node, int from, bool up)
 {
 	if (node->kind <= NODE16)
 		return small_next(node, from, up);
@@ -172,7 +172,7 @@ static uintptr_t node_next(const struct node *node, int from, bool up)
 static struct art_leaf *link_min(uintptr_t link)
 {
 	while (link && !link_is_leaf(link)) {
-		struct node *node = link_node(link);
+		struct art_node *node = link_node(link);
 		uintptr_t terminal = link_load(&node->terminal);
 
 		link = terminal ? terminal : node_next(node, 0, true);
@@ -183,7 +183,7 @@ static struct art_leaf *link_min(uintptr_t link)
 static struct art_leaf *link_max(uintptr_t link)
 {
 	while (link && !link_is_leaf(link)) {
-		struct node *node = link_node(link);
+		struct art_node *node = link_node(link);
 		uintptr_t child = node_next(node, 255, false);
 
 		link = child ? child : link_load(&node->terminal);
@@ -192,7 +192,7 @@ static struct art_leaf *link_max(uintptr_t link)
 }
 
 /* How many bytes of the node's prefix the key has from depth on. */
-static size_t prefix_match(const struct node *node, struct engine_slice key, size_t depth)
+static size_t prefix_match(const struct art_node *node, struct engine_slice key, size_t depth)
 {
 	size_t limit = key.size - depth < node->prefix_size ? key.size - depth : node->prefix_size;
 	size_t head = limit < sizeof(node->prefix_head) ? limit : sizeof(node->prefix_head);
@@ -211,7 +211,7 @@ static size_t prefix_match(const struct node *node, struct engine_slice key, siz
 	return i;
 }
 
-static void node_set_prefix(struct node *node, const uint8_t *prefix, size_t size)
+static void node_set_prefix(struct art_node *node, const uint8_t *prefix, size_t size)
 {
 	assert(size <= ENGINE_KEY_MAX);
 	node->prefix = prefix;
@@ -219,9 +219,9 @@ static void node_set_prefix(struct node *node, const uint8_t *prefix, size_t siz
 	memcpy(node->prefix_head, prefix, size < sizeof(node->prefix_head) ? size : sizeof(node->prefix_head));
 }
 
-static struct node *node_new(struct region *region, enum node_kind kind)
+static struct art_node *node_new(struct region *region, enum node_kind kind)
 {
-	struct node *node = region_alloc(region, node_sizes[kind]);
+	struct art_node *node = region_alloc(region, node_sizes[kind]);
 
 	if (node) {
 		memset(node, 0, node_sizes[kind]);
@@ -231,7 +231,7 @@ static struct node *node_new(struct region *region, enum node_kind kind)
 }
 
 /* The node must have room. */
-static void node_add(struct node *node, uint8_t byte, uintptr_t child)
+static void node_add(struct art_node *node, uint8_t byte, uintptr_t child)
 {
 	unsigned count = node_count(node);
 
@@ -243,20 +243,20 @@ static void node_add(struct node *node, uint8_t byte, uintptr_t child)
 		link_store(&small_children(node)[count], child);
 		atomic_store_explicit(word, word_load(word) | (uint64_t)byte << (count % 8 * 8), memory_order_relaxed);
 	} else if (node->kind == NODE48) {
-		struct node48 *wide = (struct node48 *)node;
+		struct art_node48 *wide = (struct art_node48 *)node;
 
 		link_store(&wide->child[count], child);
 		atomic_store_explicit(&wide->index[byte], (uint8_t)(count + 1), memory_order_release);
 	} else {
-		link_store(&((struct node256 *)node)->child[byte], child);
+		link_store(&((struct art_node256 *)node)->child[byte], child);
 	}
 	atomic_store_explicit(&node->count, (uint16_t)(count + 1), memory_order_release);
 }
 
 /* A copy of another kind that holds the same children, terminal and prefix. */
-static struct node *node_copy(struct region *region, const struct node *from, enum node_kind kind)
+static struct art_node *node_copy(struct region *region, const struct art_node *from, enum node_kind kind)
 {
-	struct node *to = node_new(region, kind);
+	struct art_node *to = node_new(region, kind);
 
 	if (to == NULL)
 		return NULL;
@@ -292,7 +292,7 @@ static struct art_leaf *leaf_new(struct region *region, struct engine_slice key,
 }
 
 /* Hangs the leaf below the node, by the byte of its key at depth or as terminal. The node has room. */
-static void node_add_leaf(struct node *node, struct art_leaf *leaf, size_t depth)
+static void node_add_leaf(struct art_node *node, struct art_leaf *leaf, size_t depth)
 {
 	assert(leaf->key_size >= depth);
 	if (leaf->key_size == depth)
@@ -304,7 +304,7 @@ static void node_add_leaf(struct node *node, struct art_leaf *leaf, size_t depth
 /* Two leaves that agree up to depth, at least: a new node takes the place of the old one. */
 static int split_leaf(struct region *region, art_link *link, struct art_leaf *old, struct art_leaf *leaf, size_t depth)
 {
-	struct node *node = node_new(region, NODE4);
+	struct art_node *node = node_new(region, NODE4);
 	size_t common = format_common_prefix(art_leaf_key(old), art_leaf_key(leaf));
 
 	if (node == NULL)
@@ -318,11 +318,11 @@ static int split_leaf(struct region *region, art_link *link, struct art_leaf *ol
 }
 
 /* The key leaves the node's prefix after `match` bytes: a new node above it. */
-static int split_prefix(struct region *region, art_link *link, const struct node *old, struct art_leaf *leaf,
+static int split_prefix(struct region *region, art_link *link, const struct art_node *old, struct art_leaf *leaf,
 			size_t depth, size_t match)
 {
-	struct node *node = node_new(region, NODE4);
-	struct node *below = node ? node_copy(region, old, old->kind) : NULL;
+	struct art_node *node = node_new(region, NODE4);
+	struct art_node *below = node ? node_copy(region, old, old->kind) : NULL;
 
 	if (below == NULL)
 		return -ENOMEM;
@@ -335,7 +335,7 @@ static int split_prefix(struct region *region, art_link *link, const struct node
 	return 0;
 }
 
-static int add_child(struct region *region, art_link *link, struct node *node, struct art_leaf *leaf, size_t depth)
+static int add_child(struct region *region, art_link *link, struct art_node *node, struct art_leaf *leaf, size_t depth)
 {
 	if (leaf->key_size > depth && node_count(node) == node_limits[node->kind]) {
 		node = node_copy(region, node, node->kind + 1);
@@ -377,7 +377,7 @@ static void find_place(const struct art *art, struct engine_slice key, struct pl
 				place->leaf = leaf;
 			return;
 		}
-		struct node *node = link_node(at);
+		struct art_node *node = link_node(at);
 
 		place->match = prefix_match(node, key, depth);
 		if (place->match < node->prefix_size)
@@ -444,7 +444,7 @@ static struct art_leaf *seek(const struct art *art, struct engine_slice key, boo
 	size_t depth = 0;
 
 	while (at && !link_is_leaf(at)) {
-		struct node *node = link_node(at);
+		struct art_node *node = link_node(at);
 		size_t match = prefix_match(node, key, depth);
 
 		if (match < node->prefix_size) {
@@ -494,11 +494,6 @@ struct art_leaf *art_seek(const struct art *art, struct engine_slice key, bool s
 struct art_leaf *art_seek_back(const struct art *art, struct engine_slice key, bool strict)
 {
 	return seek(art, key, strict, false);
-}
-
-struct art_leaf *art_first(const struct art *art)
-{
-	return link_min(link_load(&art->root));
 }
 
 struct art_leaf *art_last(const struct art *art)

@@ -45,7 +45,6 @@ struct art_leaf *art_find(const struct art *, struct engine_slice key);
 struct art_leaf *art_seek(const struct art *, struct engine_slice key, bool strict);
 /* The last leaf <= key, or < key when strict. */
 struct art_leaf *art_seek_back(const struct art *, struct engine_slice key, bool strict);
-struct art_leaf *art_first(const struct art *);
 struct art_leaf *art_last(const struct art *);
 
 static inline struct engine_slice art_leaf_key(const struct art_leaf *leaf)

@@ -3,15 +3,15 @@
 
 #include <assert.h>
 
-struct message *message_create(struct arena *home, enum message_type type)
+struct message *message_create(struct arena *arena, enum message_type type)
 {
-	struct message *message = arena_zalloc(home, sizeof *message);
+	struct message *message = arena_zalloc(arena, sizeof *message);
 
 	assert((unsigned)type < MESSAGE_TYPE_COUNT);
 	if (message == NULL)
 		return NULL;
 	message->type = type;
-	message->home = arena_ref(home);
+	message->arena = arena_ref(arena);
 	return message;
 }
 
@@ -43,7 +43,7 @@ static void free_results(struct client_request *request)
 
 void message_free(struct message *message)
 {
-	struct arena *home, *pins[2];
+	struct arena *arena, *pins[2];
 
 	if (message == NULL)
 		return;
@@ -53,19 +53,19 @@ void message_free(struct message *message)
 		free_result(&message->forwarded.result);
 	if (message->value.pin != NULL)
 		engine_value_release(&message->value);
-	/* The message lies in its home, which may go with the first line below. */
-	home = message->home;
-	assert(home != NULL);
+	/* The message lies in its arena, which may go with the first line below. */
+	arena = message->arena;
+	assert(arena != NULL);
 	pins[0] = message->pins[0];
 	pins[1] = message->pins[1];
-	arena_unref(home);
+	arena_unref(arena);
 	arena_unref(pins[0]);
 	arena_unref(pins[1]);
 }
 
-struct message *message_answer(const struct message *question, struct arena *home, enum message_type type)
+struct message *message_answer(const struct message *question, struct arena *arena, enum message_type type)
 {
-	struct message *answer = message_create(home, type);
+	struct message *answer = message_create(arena, type);
 
 	assert(type != question->type);
 	if (answer == NULL)

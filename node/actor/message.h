@@ -5,7 +5,7 @@
  * nodes node/wire/codec_peer.c turns them into the batches of peer.proto; on one node they are handed over as they are.
  *
  * Threading   Owned by one thread at a time; handed over through a mailbox.
- * Ownership   A message lives in its home arena and holds a reference to it, and to up to two more arenas whose memory
+ * Ownership   A message lives in its arena and holds a reference to it, and to up to two more arenas whose memory
  *             it points into. message_free drops them. Slices in a message are valid as long as the message.
  */
 #ifndef KVRING_NODE_MESSAGE_H
@@ -94,7 +94,7 @@ struct message {
 	enum replica_status status; /* of a replica's answer */
 	void *call; /* the driver's: where an answer goes that leaves this node; copied from question to answer */
 	uint32_t call_index;
-	struct arena *home;
+	struct arena *arena;
 	struct arena *pins[2];
 	struct engine_value value; /* pinned engine memory that a slice below points into, or zero */
 	/* The body, declared by who receives it. */
@@ -129,13 +129,13 @@ struct message *message_list_take(struct message_list *);
 void message_list_free(struct message_list *);
 
 /* A zeroed message in this arena (one more reference to it). NULL: out of memory. */
-struct message *message_create(struct arena *home, enum message_type);
+struct message *message_create(struct arena *arena, enum message_type);
 /* Keeps arena alive as long as the message (at most two). */
 void message_pin(struct message *, struct arena *);
 /* Drops the results' held messages too, when the message owns a client request. NULL is allowed. */
 void message_free(struct message *);
-/* An answer in `home`: addressed back, with correlation, call and call_index of the question. */
-struct message *message_answer(const struct message *question, struct arena *home, enum message_type);
+/* An answer in the arena: addressed back, with correlation, call and call_index of the question. */
+struct message *message_answer(const struct message *question, struct arena *arena, enum message_type);
 enum message_way message_way(const struct message *, uint64_t self_id);
 /* Which kind of actor receives it. ACTOR_KIND_COUNT: none, it leaves through the port of clients and operators. */
 enum actor_kind message_receiver(enum message_type);

@@ -97,7 +97,7 @@ static void start(struct coordinator *self, struct message *question, uint32_t i
 		return;
 	}
 	assert(question->pins[0] == NULL &&
-	       question->value.pin == NULL); /* its home has it all, and later questions pin that */
+	       question->value.pin == NULL); /* its arena has it all, and later questions pin that */
 	assert(question->type == MESSAGE_CLIENT || question->type == MESSAGE_FORWARD);
 	operation->question = question;
 	operation->index = index;

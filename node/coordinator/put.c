@@ -86,8 +86,8 @@ static void send_object(struct coordinator *self, struct operation *operation, s
 	}
 	question->key = operation->key;
 	question->store.object = operation->held->coordinated.object;
-	if (operation->held->home != out->arena)
-		message_pin(question, operation->held->home);
+	if (operation->held->arena != out->arena)
+		message_pin(question, operation->held->arena);
 	owner->call = CALL_SENT;
 	effects_send(out, question);
 }
@@ -133,8 +133,8 @@ static void coordinate(struct coordinator *self, struct operation *operation, st
 	question->key = operation->key;
 	question->coordinate.operation = *operation->request;
 	question->coordinate.context = operation->context;
-	if (operation->question->home != out->arena)
-		message_pin(question, operation->question->home); /* the value is there */
+	if (operation->question->arena != out->arena)
+		message_pin(question, operation->question->arena); /* the value is there */
 	owner->call = CALL_SENT;
 	operation->tries++;
 	operation_move(operation, OPERATION_COORDINATING);
@@ -284,8 +284,8 @@ static void forward(struct coordinator *self, struct operation *operation, uint6
 	question->deadline_us = operation->timer.due_us - answer_time(operation->timer.due_us, now_us);
 	question->forward.operation = *operation->request;
 	question->forward.operation.attempt = operation->request->attempt + operation->tries++;
-	if (operation->question->home != out->arena)
-		message_pin(question, operation->question->home);
+	if (operation->question->arena != out->arena)
+		message_pin(question, operation->question->arena);
 	owner->call = CALL_SENT;
 	if (operation->state != OPERATION_FORWARDED)
 		operation_move(operation, OPERATION_FORWARDED);

@@ -8,7 +8,7 @@
 #include <unistd.h>
 #include "node/observe/log.h"
 
-static void *watch(void *arg)
+static void *wait_for_end(void *arg)
 {
 	struct stop_guard *self = arg;
 	struct timespec until;
@@ -39,7 +39,7 @@ void stop_guard_begin(struct stop_guard *self, const char *what, uint32_t limit_
 	sem_init(&self->ended, 0, 0);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	self->started = pthread_create(&self->thread, NULL, watch, self) == 0;
+	self->started = pthread_create(&self->thread, NULL, wait_for_end, self) == 0;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 

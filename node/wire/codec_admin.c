@@ -277,14 +277,14 @@ static uint64_t *ids_of(const struct source *source, const uint16_t *members, ui
 	return ids;
 }
 
-static int show_key(const struct source *source, const Kvring__V1__RingRequest *ask, Kvring__V1__RingResponse *out)
+static int show_key(const struct source *source, const Kvring__V1__RingRequest *query, Kvring__V1__RingResponse *out)
 {
-	ProtobufCBinaryData bucket = ask->bucket.len ? ask->bucket : (ProtobufCBinaryData){7, (uint8_t *)"default"};
+	ProtobufCBinaryData bucket = query->bucket.len ? query->bucket : (ProtobufCBinaryData){7, (uint8_t *)"default"};
 	uint32_t datacenter = own_datacenter(source);
 	uint16_t fallbacks[FALLBACKS_SHOWN];
 	const uint16_t *owners;
 
-	out->partition = ring_partition_of(source->document, bucket.data, bucket.len, ask->key.data, ask->key.len);
+	out->partition = ring_partition_of(source->document, bucket.data, bucket.len, query->key.data, query->key.len);
 	out->n_preference = ring_owners(source->document, out->partition, datacenter, &owners);
 	out->preference = ids_of(source, owners, (uint32_t)out->n_preference);
 	out->n_fallbacks = ring_fallbacks(source->document, out->partition, datacenter, fallbacks, FALLBACKS_SHOWN);
@@ -358,13 +358,13 @@ static int answer_ring(const struct source *source, const struct rpc_request *re
 		       struct rpc_error *error_out)
 {
 	Kvring__V1__RingResponse body = KVRING__V1__RING_RESPONSE__INIT;
-	Kvring__V1__RingRequest *ask =
+	Kvring__V1__RingRequest *query =
 		rpc_body_decode(&kvring__v1__ring_request__descriptor, request->body, source->scratch, error_out);
 	int status;
 
-	if (ask == NULL)
+	if (query == NULL)
 		return -EBADMSG;
-	if (ask->key.len > LIMIT_KEY_SIZE || ask->bucket.len > LIMIT_BUCKET_SIZE) {
+	if (query->key.len > LIMIT_KEY_SIZE || query->bucket.len > LIMIT_BUCKET_SIZE) {
 		snprintf(error_out->text, sizeof(error_out->text), "key must have at most %d bytes, bucket at most %d",
 			 LIMIT_KEY_SIZE, LIMIT_BUCKET_SIZE);
 		return -EINVAL;
@@ -374,7 +374,7 @@ static int answer_ring(const struct source *source, const struct rpc_request *re
 	body.epoch = ring_epoch(source->document);
 	body.partition_count = ring_partition_count(source->document);
 	body.replica_count = replica_count(source);
-	status = ask->key.len ? show_key(source, ask, &body) : show_owners(source, &body);
+	status = query->key.len ? show_key(source, query, &body) : show_owners(source, &body);
 	if (!status)
 		status = show_members(source, &body);
 	if (!status)

@@ -30,19 +30,19 @@ static uint32_t places(const struct balance *balance)
 	return balance->first_place ? 1 : balance->width;
 }
 
-static bool is_over(const struct node *node)
+static bool is_over(const struct claimant *node)
 {
 	return node->load > node->share.most;
 }
 
-static bool is_under(const struct node *node)
+static bool is_under(const struct claimant *node)
 {
 	return node->load < node->share.least;
 }
 
 void balance_change_load(struct balance *balance, uint16_t index, int by)
 {
-	struct node *node = &balance->nodes[index];
+	struct claimant *node = &balance->nodes[index];
 
 	assert(index < balance->node_count);
 	assert(by >= 0 || node->load > 0);
@@ -53,7 +53,7 @@ void balance_change_load(struct balance *balance, uint16_t index, int by)
 	balance->under += is_under(node);
 }
 
-bool balance_is_fuller(const struct node *a, const struct node *b)
+bool balance_is_fuller(const struct claimant *a, const struct claimant *b)
 {
 	return (unsigned __int128)a->load * b->share.value > (unsigned __int128)b->load * a->share.value;
 }
@@ -164,7 +164,7 @@ static bool gives(const struct balance *balance, uint16_t giver, struct tier tie
 			      : balance->nodes[giver].load > balance->nodes[giver].share.least;
 }
 
-static bool has_room(const struct node *taker, struct tier tier)
+static bool has_room(const struct claimant *taker, struct tier tier)
 {
 	return tier.must_take ? is_under(taker) : taker->load < taker->share.most;
 }
@@ -175,8 +175,8 @@ static bool is_unfinished(const struct balance *balance, struct tier tier)
 }
 
 /* Is a the better taker? The emptier; the one with more to take; then by hash. */
-static bool is_better_taker(const struct balance *balance, uint32_t partition, const struct node *a,
-			    const struct node *b)
+static bool is_better_taker(const struct balance *balance, uint32_t partition, const struct claimant *a,
+			    const struct claimant *b)
 {
 	if (balance_is_fuller(b, a))
 		return true;
@@ -193,7 +193,7 @@ static uint16_t best_taker(const struct balance *balance, struct tier tier, uint
 	uint16_t best = RING_NOBODY;
 
 	for (uint16_t i = 0; i < balance->node_count; i++) {
-		const struct node *node = &balance->nodes[i];
+		const struct claimant *node = &balance->nodes[i];
 
 		if (!has_room(node, tier))
 			continue;

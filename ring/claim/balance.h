@@ -23,8 +23,8 @@
 #include "ring/document.h"
 #include "ring/claim/share.h"
 
-/* A node is an active member of the datacenter; its index is not that of the member. */
-struct node {
+/* A node as claim sees it: an active member of the datacenter. Its index here is not that of the member. */
+struct claimant {
 	uint32_t member;
 	uint64_t id;
 	uint16_t rack;
@@ -55,7 +55,7 @@ struct balance {
 	bool first_place; /* the work is to stand first, not to own: places are those at position 0 */
 	uint16_t *rows;   /* node indexes, RING_NOBODY for a hole */
 	bool *fresh;      /* by place of rows: handed over since balance_init */
-	struct node *nodes;
+	struct claimant *nodes;
 	struct step *steps; /* node_count + 1: the last stands for the holes */
 	uint32_t holes;
 	uint32_t over, under; /* nodes with load > most, < least */
@@ -77,7 +77,7 @@ void balance_run_first_places(struct balance *);
 
 uint16_t *balance_row(const struct balance *, uint32_t partition);
 /* Is a fuller for its share? */
-bool balance_is_fuller(const struct node *a, const struct node *b);
+bool balance_is_fuller(const struct claimant *a, const struct claimant *b);
 uint32_t balance_count_rack(const struct balance *, const uint16_t *row, uint32_t width, uint16_t rack);
 /* Places of the row that must go to racks below their least. */
 uint32_t balance_count_reserved(const struct balance *, const uint16_t *row, uint32_t width);

@@ -42,7 +42,7 @@ static uint16_t rack_number(const struct balance *balance, const struct ring_doc
 	uint16_t next = 0;
 
 	for (uint32_t i = 0; i < nodes_so_far; i++) {
-		const struct node *node = &balance->nodes[i];
+		const struct claimant *node = &balance->nodes[i];
 		if (!strcmp(document->members[node->member].rack, rack))
 			return node->rack;
 		if (node->rack >= next)
@@ -60,7 +60,7 @@ static int collect_nodes(struct balance *balance, const struct ring_document *do
 	if (weights == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < document->member_count; i++) {
-		struct node *node = &balance->nodes[count];
+		struct claimant *node = &balance->nodes[count];
 
 		if (!is_node(document, i, datacenter))
 			continue;
@@ -101,7 +101,7 @@ static void drop_fullest(struct balance *balance, struct kept *kept, const uint3
 	uint32_t fullest = kept->count;
 
 	for (uint32_t i = 0; i < kept->count; i++) {
-		const struct node *node = &balance->nodes[kept->nodes[i]];
+		const struct claimant *node = &balance->nodes[kept->nodes[i]];
 
 		if (rack != NULL && node->rack != *rack)
 			continue;

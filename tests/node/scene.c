@@ -321,7 +321,7 @@ void scene_coordinated(struct scene *scene, unsigned node, enum replica_status s
 	answer->status = status;
 	if (status == REPLICA_OK) {
 		const char *bytes = "encoded object";
-		answer->coordinated.object = copy_text(answer->home, bytes);
+		answer->coordinated.object = copy_text(answer->arena, bytes);
 		answer->coordinated.dot = (struct dot){scene_node(node), 9};
 	}
 	scene_message(scene, answer);
@@ -331,7 +331,7 @@ void scene_superseded(struct scene *scene, unsigned node)
 {
 	struct message *answer = answer_to(scene_question(scene, MESSAGE_COORDINATE, node), MESSAGE_COORDINATED);
 	answer->status = REPLICA_OK;
-	answer->coordinated.object = copy_text(answer->home, "encoded object");
+	answer->coordinated.object = copy_text(answer->arena, "encoded object");
 	answer->coordinated.mark = (struct mark){scene->now_ms, 7};
 	scene_message(scene, answer);
 }
@@ -361,7 +361,7 @@ static void fetched(struct scene *scene, unsigned node, struct rpc_slice object,
 		answer->fetched.digest = object_digest(&decoded);
 		if (!question->fetch.digest_only)
 			answer->fetched.object =
-				(struct rpc_slice){arena_copy(answer->home, object.data, object.size), object.size};
+				(struct rpc_slice){arena_copy(answer->arena, object.data, object.size), object.size};
 	}
 	scene_message(scene, answer);
 }
@@ -390,7 +390,7 @@ void scene_forwarded(struct scene *scene, unsigned node, enum outcome outcome, u
 	result->outcome = outcome;
 	result->code = code;
 	result->acks_owners = result->synced = outcome == OUTCOME_DONE ? 2 : scene->forwarded_acks;
-	result->message = text ? (const char *)arena_copy(answer->home, text, strlen(text) + 1) : NULL;
+	result->message = text ? (const char *)arena_copy(answer->arena, text, strlen(text) + 1) : NULL;
 	scene_message(scene, answer);
 }
 

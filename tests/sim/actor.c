@@ -63,10 +63,10 @@ static void forget_past(struct message *message, struct rpc_slice *bytes)
 {
 	struct object object;
 
-	if (!bytes->size || object_decode(*bytes, message->home, &object, NULL) < 0)
+	if (!bytes->size || object_decode(*bytes, message->arena, &object, NULL) < 0)
 		return;
 	object.past = (struct past){0};
-	if (object_encode(&object, message->home, bytes) < 0)
+	if (object_encode(&object, message->arena, bytes) < 0)
 		abort();
 }
 

@@ -196,7 +196,7 @@ static void save(struct rpc_slice *stored, const struct object *object, struct a
 
 static struct rpc_slice copy_into(struct message *message, struct rpc_slice bytes)
 {
-	return (struct rpc_slice){arena_copy(message->home, bytes.data, bytes.size), bytes.size};
+	return (struct rpc_slice){arena_copy(message->arena, bytes.data, bytes.size), bytes.size};
 }
 
 static struct record *record_of(struct walk *walk, const struct client_operation *operation)

@@ -54,7 +54,7 @@ static void broadcast(uint32_t from, struct message *message)
 		arena = arena_create(512, SIZE_MAX);
 		copy = message_create(arena, MESSAGE_BUS);
 		copy->gossip = message->gossip;
-		message_pin(copy, message->home);
+		message_pin(copy, message->arena);
 		arena_unref(arena);
 		post(from, to, copy);
 	}

@@ -213,7 +213,7 @@ static struct message *question(struct stage *s, enum message_type type)
 
 static struct rpc_slice copy(struct message *message, struct rpc_slice bytes)
 {
-	return (struct rpc_slice){arena_copy(message->home, bytes.data, bytes.size), bytes.size};
+	return (struct rpc_slice){arena_copy(message->arena, bytes.data, bytes.size), bytes.size};
 }
 
 static void ask(struct stage *s, struct message *message)
