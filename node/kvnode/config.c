@@ -10,10 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifndef KVRING_VERSION
-#define KVRING_VERSION "0.1.0"
-#endif
-
 /* ---- the whole ------------------------------------------------------------------------------------------------- */
 
 static int refuse(struct config_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -113,15 +109,6 @@ static int finish(struct node_config *config, const char *path, struct config_er
 		rc = refuse(error, "listen %s, listen-peer %s and listen-bus %s must differ", config->listen,
 			    config->listen_peer, config->listen_bus);
 	return rc ? rc : derive_advertised(config, error);
-}
-
-int config_load(const char *path, struct node_config *out, struct config_error *error_out)
-{
-	int rc;
-
-	set_initial(out);
-	rc = config_file_load(out, path, error_out);
-	return rc ? rc : finish(out, path, error_out);
 }
 
 void config_print(const struct node_config *config, FILE *file)

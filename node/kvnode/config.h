@@ -86,10 +86,7 @@ int config_from_arguments(int argc, char **argv, struct node_config *out);
 __attribute__((warn_unused_result)) int config_read_again(int argc, char **argv, struct node_config *out,
 							  struct config_error *error_out);
 
-/* A file alone, as --config does it. -EINVAL with a text; -errno with a text when it cannot be read. */
-__attribute__((warn_unused_result)) int config_load(const char *path, struct node_config *out,
-						    struct config_error *error_out);
-/* The file that config_load reads back as the same configuration, with the help of each option as comments. */
+/* A file that is read back as the same configuration, with the help of each option as comments. */
 void config_print(const struct node_config *, FILE *);
 
 #endif

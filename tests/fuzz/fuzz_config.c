@@ -21,7 +21,7 @@ static int load(const void *data, size_t size, struct node_config *config, struc
 	assert(file >= 0);
 	assert(write(file, data, size) == (ssize_t)size);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
-	rc = config_load(path, config, error);
+	rc = config_read_again(3, (char *[]){"kvnode", "--config", path, NULL}, config, error);
 	close(file);
 	return rc;
 }

@@ -10,7 +10,7 @@
 #include "tools/kvengine/bench.h"
 #include "engine/inspect.h"
 
-const char *argp_program_version = "kvengine 0.1";
+const char *argp_program_version = "kvengine " KVRING_VERSION;
 
 /* Of all commands but bench; argp takes only those that the command lists. */
 struct store_options {
@@ -239,6 +239,10 @@ int main(int argc, char **argv)
 			argv[1] = name;
 			return commands[i].run(argc - 1, argv + 1);
 		}
+	}
+	if (argc > 1 && strcmp(argv[1], "--version") == 0) {
+		puts(argp_program_version);
+		return 0;
 	}
 	bool asked = argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0);
 	FILE *to = asked ? stdout : stderr;

@@ -41,13 +41,19 @@ static void write_file(const char *text)
 
 #define REQUIRED "[node]\nname = n1\ndata-dir = /var/lib/kvring\n"
 
+/* The file alone, without flags. */
+static int load_file(const char *file, struct node_config *out, struct config_error *error_out)
+{
+	return config_read_again(3, (char *[]){"kvnode", "--config", (char *)file, NULL}, out, error_out);
+}
+
 static struct node_config load(const char *text)
 {
 	struct node_config config;
 	struct config_error error = {""};
 
 	write_file(text);
-	if (config_load(path, &config, &error))
+	if (load_file(path, &config, &error))
 		fail_msg("%s", error.text);
 	return config;
 }
@@ -60,7 +66,7 @@ static void refuse(const char *text, const char *expected)
 	char prefix[100];
 
 	write_file(text);
-	assert_int_equal(config_load(path, &config, &error), -EINVAL);
+	assert_int_equal(load_file(path, &config, &error), -EINVAL);
 	snprintf(prefix, sizeof(prefix), "config %s", path);
 	if (strncmp(error.text, prefix, strlen(prefix)) || strcmp(error.text + strlen(prefix), expected))
 		fail_msg("said:     %s\n       expected: config FILE%s", error.text, expected);
@@ -289,7 +295,7 @@ static void refuse_whole(const char *text, const char *expected)
 	struct config_error error = {""};
 
 	write_file(text);
-	assert_int_equal(config_load(path, &config, &error), -EINVAL);
+	assert_int_equal(load_file(path, &config, &error), -EINVAL);
 	assert_string_equal(error.text, expected);
 }
 
@@ -312,9 +318,9 @@ static void test_file_that_is_not_there(void **state)
 	struct config_error error;
 
 	(void)state;
-	assert_int_equal(config_load("/nowhere/kvnode.ini", &config, &error), -ENOENT);
+	assert_int_equal(load_file("/nowhere/kvnode.ini", &config, &error), -ENOENT);
 	assert_string_equal(error.text, "config /nowhere/kvnode.ini: cannot read it: No such file or directory");
-	assert_int_equal(config_load("/", &config, &error), -EINVAL);
+	assert_int_equal(load_file("/", &config, &error), -EINVAL);
 	assert_non_null(strstr(error.text, "Is a directory"));
 }
 
