@@ -96,7 +96,11 @@ static void hang_up_others(const struct connector *self, const struct contact *w
 static void dial(const struct connector *self, const struct contact *contact, const struct connector_link *old)
 {
 	struct rpc_error why = {""};
+	bool is_known = old != NULL && strcmp(old->contact.peer_address, contact->peer_address) == 0;
 	bool on_bus = old != NULL && old->contact.bus && strcmp(old->contact.bus_address, contact->bus_address) == 0;
+	if (!is_known)
+		log_debug("peers: dialling peer=%s id=%016" PRIx64 " address=%s", contact->name, contact->node_id,
+			  contact->peer_address);
 	if (peers_set(self->peers, contact->node_id, contact->peer_address, &why) < 0)
 		log_warn("peers: cannot dial peer=%016" PRIx64 " address=%s: %s", contact->node_id,
 			 contact->peer_address, why.text);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -148,6 +149,14 @@ static int init_workers(struct runtime *self, uint32_t threads)
 	return error < 0 ? error : ticker_start(hub->ticker);
 }
 
+/* The names under which this process writes: versions in clocks and in the log carry them. */
+static void tell_actors(const struct node *node)
+{
+	for (uint32_t i = 0; i < node->shard_count; i++)
+		log_debug("replica: writes as actor=%016" PRIx64 " shard=%u", replica_next_dot(node->replicas[i]).actor,
+			  i);
+}
+
 static int open_all(struct runtime *self, const struct runtime_options *options, struct rpc_error *error_out)
 {
 	struct hub *hub = &self->hub;
@@ -161,6 +170,7 @@ static int open_all(struct runtime *self, const struct runtime_options *options,
 	hub->self.shard_count = hub->node->shard_count;
 	atomic_init(&hub->cluster_id, hub->self.cluster_id);
 	hub->connector = &self->connector;
+	tell_actors(hub->node);
 	error = init_workers(self, options->threads);
 	if (error == 0)
 		error = peers_create(&hub->peers);

@@ -47,7 +47,7 @@ void replica_step(struct replica *, const struct event *, struct effects *out);
 /* Starts no background job from now on: the node is stopping. (any thread) */
 void replica_quiesce(struct replica *);
 
-/* The dot that the next put gets. For tests; same thread. */
+/* The dot that the next put gets. Same thread, or before it starts. */
 struct dot replica_next_dot(const struct replica *);
 
 /* Relaxed counters, readable from any thread. */

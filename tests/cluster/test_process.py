@@ -77,6 +77,18 @@ class SignalTest(unittest.TestCase):
             self.assertTrue(node.running)
 
 
+class DebugTest(unittest.TestCase):
+    def test_debug_lines_are_for_who_asks(self):
+        with Cluster(2, replicas=2) as cluster:
+            quiet, talkative = cluster.nodes
+            talkative.stop()
+            talkative.arguments = ["--log-level", "debug"]
+            talkative.start()
+            wait_for(lambda: "DEBUG" in talkative.log() and "peers: dialling peer=" in talkative.log(), "what is dialled is told")
+            self.assertIn("replica: writes as actor=", talkative.log())
+            self.assertNotIn("DEBUG", quiet.log())
+
+
 class HealthTest(unittest.TestCase):
     def health(self, node):
         socket = kvring.RequestSocket("127.0.0.1", node.base)
