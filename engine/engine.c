@@ -339,8 +339,9 @@ static int link_files(struct shard *shard, const struct files *to)
 	return error;
 }
 
-/* Moves all data into closed segments and tables, which never change again and so can be shared by links. */
-int shard_checkpoint(struct shard *shard, const char *directory, struct engine_error *error_out)
+/* Moves all data into closed segments and tables, which never change again and so can be shared by links, and links them
+ * into the shard's directory below another store. */
+static int checkpoint_shard(struct shard *shard, const char *directory, struct engine_error *error_out)
 {
 	const struct fs *fs = shard->files.fs;
 	struct manifest *manifest;
@@ -406,7 +407,7 @@ int engine_checkpoint(struct engine *engine, const char *directory, struct engin
 		return format_error(error_out, error, "%s: cannot create: %s; a checkpoint needs a new directory",
 				    directory, strerror(-error));
 	for (uint32_t i = 0; error == 0 && i < engine->shard_count; i++)
-		error = shard_checkpoint(engine->shards[i], directory, error_out);
+		error = checkpoint_shard(engine->shards[i], directory, error_out);
 	if (error == 0)
 		error = fs->sync_dir(fs, directory);
 	if (error == 0)

@@ -191,7 +191,7 @@ const char *shard_error(const struct shard *shard)
 
 /* ---- pressure and statistics --------------------------------------------------------------------------------- */
 
-size_t shard_memory(const struct shard *shard)
+static size_t memory_of(const struct shard *shard)
 {
 	size_t bytes = 0;
 
@@ -268,7 +268,7 @@ static uint32_t run_debt(const struct shard *shard)
 static uint32_t memory_debt(const struct shard *shard)
 {
 	size_t budget = shard->options.memtable_bytes;
-	size_t free_bytes = budget + budget / 2, full = budget * SHARD_FULL_MEMTABLES, used = shard_memory(shard);
+	size_t free_bytes = budget + budget / 2, full = budget * SHARD_FULL_MEMTABLES, used = memory_of(shard);
 
 	if (used <= free_bytes)
 		return 0;
@@ -315,7 +315,7 @@ void shard_stats(const struct shard *shard, struct shard_stats *stats_out)
 	stats_out->cache_misses = shard->read_stats.cache_misses;
 	stats_out->cache_bytes = cache_used(shard->cache);
 	stats_out->misreads = cache_misreads(shard->cache);
-	stats_out->memtable_bytes = shard_memory(shard);
+	stats_out->memtable_bytes = memory_of(shard);
 	stats_out->disk_bytes = log_bytes(shard) + shard->state.tree.size;
 	if (shard->manifest != NULL)
 		stats_out->disk_bytes += manifest_size(shard->manifest);

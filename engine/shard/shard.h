@@ -105,8 +105,6 @@ ENGINE_OK int shard_open(struct engine *, const struct engine_options *, uint32_
 ENGINE_OK int shard_create_files(const struct engine_options *, uint32_t shard_index, struct engine_error *error_out);
 int shard_close(struct shard **);
 ENGINE_OK int shard_recover(struct shard *, struct engine_error *error_out);
-/* Links all files into the shard's directory below another store. */
-ENGINE_OK int shard_checkpoint(struct shard *, const char *directory, struct engine_error *error_out);
 
 /* Does what opening could not do for want of space, files or memory. 0: the shard writes. Else nothing may be written: a passing
  * error (fs_is_passing), or -EIO: dead. */
@@ -133,8 +131,6 @@ ENGINE_OK int shard_change(struct shard *, struct manifest_edit *, struct manife
 uint64_t shard_new_number(struct shard *);
 /* Opens the next log segment ahead, so that a rotation needs no descriptor. It is no error when that fails. */
 void shard_open_ahead(struct shard *);
-/* Begins the segment that was opened ahead, or a new one. */
-ENGINE_OK int shard_begin_log(struct shard *, struct wal **out);
 /* A job that flushes all retired memtables, of which there is one. */
 ENGINE_OK int shard_make_flush(struct shard *, struct engine_job **out);
 /* Retires the memtable if it holds anything, and begins a new segment. */
@@ -154,7 +150,6 @@ ENGINE_OK int shard_quarantine_check(struct shard *, const struct engine_batch *
 /* The tables of this state with a view on them, all memtables as they are. */
 ENGINE_OK int shard_prepare_view(struct shard *, const struct manifest_state *next, struct view **out);
 void retired_fini(struct retired *);
-size_t shard_memory(const struct shard *);
 /* The runs as compact.h sees them; free *out. */
 ENGINE_OK int shard_runs(const struct shard *, struct compact_run **out);
 /* The largest drop id up to which none is needed any more, in `state` with retired memtables from first_retired on. */

@@ -109,7 +109,8 @@ void shard_open_ahead(struct shard *shard)
 		(void)!wal_open_ahead(&shard->files, shard_new_number(shard), &shard->next_log);
 }
 
-int shard_begin_log(struct shard *shard, struct wal **out)
+/* Begins the segment that was opened ahead, or a new one. */
+static int begin_log(struct shard *shard, struct wal **out)
 {
 	int error = 0;
 
@@ -147,7 +148,7 @@ int shard_rotate(struct shard *shard)
 		error = shard_make_view(shard, memtable, 0, shard->view->tables, &view);
 	}
 	if (error == 0)
-		error = shard_begin_log(shard, &log);
+		error = begin_log(shard, &log);
 	memtable_unref(&memtable);
 	if (error) {
 		retired_fini(&retired);

@@ -26,7 +26,7 @@ int manifest_table_create(uint32_t level, uint64_t run, const struct table_meta 
 	return 0;
 }
 
-struct manifest_table *manifest_table_ref(struct manifest_table *table)
+static struct manifest_table *table_ref(struct manifest_table *table)
 {
 	assert(table->refs > 0);
 	table->refs++;
@@ -168,7 +168,7 @@ static int state_apply(struct manifest_state *state, const struct manifest_edit 
 	for (size_t i = 0; error == 0 && i < edit->removed_count; i++)
 		error = manifest_state_remove(state, edit->removed[i]);
 	for (size_t i = 0; error == 0 && i < edit->added_count; i++)
-		error = manifest_state_add(state, manifest_table_ref(edit->added[i]));
+		error = manifest_state_add(state, table_ref(edit->added[i]));
 	if (error == 0 && edit->drop != NULL)
 		error = manifest_state_drop(state, edit->drop->id, buffer_slice(&edit->drop->begin),
 					    buffer_slice(&edit->drop->end));
@@ -204,7 +204,7 @@ static int state_clone(const struct manifest_state *from, struct manifest_state 
 	if (to->tables == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < from->table_count; i++)
-		to->tables[to->table_count++] = manifest_table_ref(from->tables[i]);
+		to->tables[to->table_count++] = table_ref(from->tables[i]);
 	for (size_t i = 0; error == 0 && i < from->drop_count; i++)
 		error = manifest_state_drop(to, from->drops[i].id, buffer_slice(&from->drops[i].begin),
 					    buffer_slice(&from->drops[i].end));

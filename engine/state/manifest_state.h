@@ -68,7 +68,6 @@ struct manifest_edit {
 
 ENGINE_OK int manifest_table_create(uint32_t level, uint64_t run, const struct table_meta *,
 				    struct manifest_table **out);
-struct manifest_table *manifest_table_ref(struct manifest_table *);
 void manifest_table_unref(struct manifest_table **);
 
 void manifest_state_fini(struct manifest_state *);

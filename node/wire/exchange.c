@@ -103,7 +103,8 @@ static void fail_all(struct message_list *questions, enum replica_status status,
 
 /* ---- asking ------------------------------------------------------------------------------------------------- */
 
-uint64_t exchange_peer_of(const struct message *question)
+/* Who is asked: the node id, or for a seed whose id is not known yet its number, which is small. */
+static uint64_t peer_of(const struct message *question)
 {
 	return question->to.node_id != 0 ? question->to.node_id : question->to.index;
 }
@@ -134,7 +135,7 @@ static struct exchange_queue *queue_for(struct exchange *self, uint64_t peer, en
 
 void exchange_ask(struct exchange *self, struct message *question, struct arena *arena, struct message_list *answers)
 {
-	struct exchange_queue *queue = queue_for(self, exchange_peer_of(question), codec_peer_method(question));
+	struct exchange_queue *queue = queue_for(self, peer_of(question), codec_peer_method(question));
 	if (queue == NULL || queue->waiting.count == self->options.queue_max) {
 		self->counters.overflows++;
 		fail_one(question, REPLICA_OVERLOADED, arena, answers);

@@ -69,8 +69,6 @@ void exchange_fini(struct exchange *);
 
 /* ---- asking ------------------------------------------------------------------------------------------------- */
 
-/* Who is asked: the node id, or for a seed whose id is not known yet its number, which is small. */
-uint64_t exchange_peer_of(const struct message *question);
 /* The question waits until exchange_pack. Its refusal, when too many wait, is made in the arena and added to *answers. */
 void exchange_ask(struct exchange *, struct message *question, struct arena *, struct message_list *answers);
 /* A queue from which a batch may leave now, and its peer. False: none. Each queue is given until it has been packed or

@@ -24,7 +24,7 @@ void report_print(json_t *document)
 	json_decref(document);
 }
 
-json_t *report_latency_json(const struct histogram *histogram)
+static json_t *latency_json(const struct histogram *histogram)
 {
 	json_t *object = json_object();
 	json_object_set_new(object, "requests", json_integer((json_int_t)histogram_count(histogram)));
@@ -120,7 +120,7 @@ json_t *report_phase_json(const char *title, const struct phase_options *options
 		json_object_set_new(object, COUNTERS[i].name, json_integer((json_int_t)counter(result, i)));
 	for (unsigned i = 0; i < PHASE_STEPS; i++)
 		if (histogram_count(&result->latency[i]))
-			json_object_set_new(latency, STEP_NAMES[i], report_latency_json(&result->latency[i]));
+			json_object_set_new(latency, STEP_NAMES[i], latency_json(&result->latency[i]));
 	json_object_set_new(object, "latency", latency);
 	if (*result->first_error)
 		json_object_set_new(object, "first_error", json_string(result->first_error));
@@ -145,5 +145,5 @@ json_t *report_echo_json(const struct echo_options *options, const struct echo_r
 			 options->in_flight, "clients", options->client_count, "message_size", options->message_size,
 			 "seconds", result->seconds, "messages", (json_int_t)result->messages, "messages_per_second",
 			 report_rate(result->messages, result->seconds), "failed", (json_int_t)result->failed,
-			 "latency", report_latency_json(&result->latency));
+			 "latency", latency_json(&result->latency));
 }

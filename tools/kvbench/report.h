@@ -15,7 +15,6 @@ void report_phase_text(const char *title, const struct phase_options *, const st
 json_t *report_phase_json(const char *title, const struct phase_options *, const struct phase_result *);
 void report_echo_text(const struct echo_options *, const struct echo_result *);
 json_t *report_echo_json(const struct echo_options *, const struct echo_result *);
-json_t *report_latency_json(const struct histogram *);
 /* Prints the document and a newline on stdout; takes the reference. */
 void report_print(json_t *);
 

@@ -204,7 +204,7 @@ const char *kvctl_reason(const char *message, uint32_t code)
 	return message != NULL && *message ? message : kvctl_code_name(code);
 }
 
-bool kvctl_is_utf8(const uint8_t *bytes, size_t size)
+static bool is_utf8(const uint8_t *bytes, size_t size)
 {
 	/* jansson knows the rules (no overlong forms, no surrogates) */
 	json_t *text = json_stringn(size ? (const char *)bytes : "", size);
@@ -244,7 +244,7 @@ void kvctl_print_bytes(FILE *file, const uint8_t *bytes, size_t size)
 {
 	if (!size)
 		return;
-	if (kvctl_is_utf8(bytes, size)) {
+	if (is_utf8(bytes, size)) {
 		fwrite(bytes, 1, size, file);
 		return;
 	}

@@ -82,7 +82,6 @@ void kvctl_json_set_bytes(json_t *object, const char *name, const uint8_t *bytes
 json_t *kvctl_siblings_json(const Kvring__V1__GetResponse *);
 /* Prints bytes for people: text as it is, else "base64:...". */
 void kvctl_print_bytes(FILE *, const uint8_t *bytes, size_t size);
-bool kvctl_is_utf8(const uint8_t *bytes, size_t size);
 
 /* ---- commands ------------------------------------------------------------------------------------------------- */
 
