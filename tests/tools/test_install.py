@@ -60,6 +60,10 @@ class InstallTest(unittest.TestCase):
         for name in programs:
             self.assertIn(name, self.run_program(os.path.join(self.root, "bin", name), "--help"))
 
+    def test_every_program_tells_the_version_of_the_project(self):
+        for path in sorted(glob.glob(self.root + "/bin/*")):
+            self.assertEqual(self.run_program(path, "--version"), "%s %s\n" % (os.path.basename(path), os.environ["KVRING_VERSION"]))
+
     def test_the_schema_is_there(self):
         with open(self.root + "/share/kvring/proto/kv.proto") as schema:
             self.assertIn("package kvring.v1;", schema.read())
