@@ -154,10 +154,12 @@ RING_OK int ring_transition_abort(const struct ring_document *, const struct rin
 
 enum ring_reachability {
 	RING_UP,
-	RING_UNREACHABLE,
-	RING_DOWN,
-	RING_UNKNOWN, /* no heartbeat yet since this node started */
+	RING_UNREACHABLE, /* this node hears nothing of it */
+	RING_DOWN,        /* at least two members report that they hear nothing of it */
+	RING_UNKNOWN,     /* no heartbeat yet since this node started */
 };
+
+enum { RING_SUSPICIONS_MAX = 8 };
 
 /* How much a node holds and does, by its own word: carried for who reads the view. */
 struct ring_figures {
@@ -168,9 +170,12 @@ struct ring_figures {
 /* The state of a member as gossip knows it. Same index as in the document. */
 struct ring_member_status {
 	enum ring_reachability reachability;
+	uint64_t since_us; /* this node's clock when that began; 0: unknown */
 	uint64_t incarnation;
 	uint64_t heartbeat;
 	uint64_t heard_us; /* this node's clock when the newest heartbeat came; 0: none since it started */
+	uint64_t unheard[RING_SUSPICIONS_MAX]; /* node ids of members that it reports; what counts toward DOWN */
+	uint32_t unheard_count;
 	uint64_t epoch;
 	struct ring_figures figures;
 	uint64_t started_ms; /* Unix time */

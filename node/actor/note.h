@@ -19,6 +19,7 @@ enum note_kind {
 	NOTE_MEMBER_UP,          /* count: incarnation */
 	NOTE_MEMBER_RESTARTED,   /* count: incarnation */
 	NOTE_MEMBER_UNREACHABLE, /* count: incarnation, 0 when it was never heard */
+	NOTE_MEMBER_DOWN,        /* likewise; members: how many report it; text: the first of them */
 	/* gossip; id: cluster, count: epoch, hash, members, partitions */
 	NOTE_JOINED,
 	NOTE_RING_INSTALLED,

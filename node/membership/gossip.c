@@ -8,13 +8,10 @@
 #include <string.h>
 
 enum {
-	BUS_ROWS_MAX = 80,              /* rows (of up to 780 bytes) per bus message; above it a random sample */
 	EXCHANGE_ROUNDS = 4,            /* rounds between push-pulls */
 	REDRAW_ROUNDS = 64,             /* rounds between changes of a bus link */
 	PUSH_MAX = 3,                   /* documents pushed per round */
 	PUSH_AGAIN_ROUNDS = 4,          /* to the same node */
-	PAUSE_ROUNDS = 3,               /* a round that late means that this node stood still */
-	BLIND_ROUNDS = 2,               /* after standing still: time for news before judging others */
 	SETTLE_ROUNDS = 15,             /* after a start: what others keep of a former life has been heard by then */
 	TWIN_RISES = 3,                 /* later rises of another process of this id: it is alive */
 	STRANGER_US = 60 * 1000 * 1000, /* a node that is no member and silent for so long is forgotten */
@@ -94,6 +91,7 @@ static void hear_new(struct gossip *self, const struct gossip_row *row, bool fir
 {
 	struct gossip_peer fresh = {
 		.heard_us = now_us,
+		.since_us = now_us,
 		.heard = first_hand,
 		.reachability = first_hand ? RING_UP : RING_UNKNOWN,
 		.is_member = self->document != NULL && ring_member_find(self->document, row->node_id) >= 0,
@@ -143,10 +141,11 @@ static void hear_row(struct gossip *self, const struct gossip_row *row, bool fir
 		return;
 	gossip_count(&self->counters.news);
 	peer = &self->table.peers[index];
-	peer->heard_us = now_us;
+	detector_heard(peer, now_us);
 	if (!take_row(self, (uint32_t)index, row, first_hand, out))
 		return;
 	peer->reachability = RING_UP;
+	peer->since_us = now_us;
 	self->publish_now |= peer->is_member;
 }
 
@@ -238,20 +237,24 @@ static void send(struct gossip *self, enum message_type type, uint64_t node_id, 
 	effects_send(out, message);
 }
 
+/* A question whose answer is the newest row of the node that is asked, and which start of this node it keeps. */
+static void ask(struct gossip *self, uint64_t node_id, uint64_t now_us, struct effects *out)
+{
+	struct gossip_rows *gossip = make_rows(self, 1, out);
+
+	if (gossip != NULL)
+		gossip->rows[gossip->row_count++] = self->self;
+	send(self, MESSAGE_GOSSIP, node_id, 0, gossip, now_us, out);
+}
+
 /* Asks a few members which start of this node they keep; they learn this one by it. */
 static void ask_for_proof(struct gossip *self, uint64_t now_us, struct effects *out)
 {
 	uint64_t ids[GOSSIP_ASK_MAX];
 	uint32_t count = self->displaced ? 0 : gossip_to_ask(self, ids);
 
-	for (uint32_t i = 0; i < count; i++) {
-		struct gossip_rows *gossip = make_rows(self, 1, out);
-
-		if (gossip == NULL)
-			return; /* out of memory: the next round asks again */
-		gossip->rows[gossip->row_count++] = self->self;
-		send(self, MESSAGE_GOSSIP, ids[i], 0, gossip, now_us, out);
-	}
+	for (uint32_t i = 0; i < count; i++)
+		ask(self, ids[i], now_us, out);
 }
 
 static void exchange_with(struct gossip *self, uint64_t node_id, uint16_t index, bool with_document, uint64_t now_us,
@@ -427,29 +430,19 @@ static void on_init(struct gossip *self, const struct message *question, uint64_
 
 /* ---- rounds ------------------------------------------------------------------------------------------------- */
 
-/* A node that stood still has heard nothing, which says nothing about the others (Lifeguard, 2017): news first, then
- * verdicts. */
-static void notice_own_pause(struct gossip *self, uint64_t now_us)
-{
-	if (now_us - self->last_round_us > PAUSE_ROUNDS * self->round_us)
-		self->blind_until_us = now_us + BLIND_ROUNDS * self->round_us;
-	self->last_round_us = now_us;
-}
-
+/* Judges the others, tells of those that went, and probes those that have been silent for a while. */
 static void judge(struct gossip *self, uint64_t now_us, struct effects *out)
 {
-	if (now_us < self->blind_until_us)
-		return;
+	for (uint32_t i = 0; i < self->table.count; i++)
+		self->table.peers[i].told = self->table.peers[i].reachability;
+	detector_round(&self->detector, &self->table, &self->self, now_us);
 	for (uint32_t i = 0; i < self->table.count; i++) {
-		struct gossip_peer *peer = &self->table.peers[i];
+		const struct gossip_peer *peer = &self->table.peers[i];
 
-		assert(peer->heard_us <= now_us);
-		if (now_us - peer->heard_us <= self->timeout_us || peer->reachability == RING_UNREACHABLE)
-			continue;
-		peer->reachability = RING_UNREACHABLE;
-		if (peer->is_member)
-			gossip_tell_member(NOTE_MEMBER_UNREACHABLE, &self->table.rows[i],
-					   peer->heard ? self->table.rows[i].incarnation : 0, out);
+		if (peer->is_member && peer->reachability != peer->told)
+			gossip_tell_state(self, i, out);
+		if (peer->probe && !self->displaced)
+			ask(self, self->table.rows[i].node_id, now_us, out);
 	}
 }
 
@@ -510,14 +503,13 @@ static void run_round(struct gossip *self, uint64_t now_us, struct effects *out)
 	uint64_t round = atomic_load_explicit(&self->counters.rounds, memory_order_relaxed);
 
 	self->next_round_us = next_round(self, now_us);
-	notice_own_pause(self, now_us);
 	self->self.heartbeat++;
 	if (self->read_figures != NULL)
 		self->read_figures(self->read_figures_arg, &self->self.figures);
 	judge(self, now_us, out);
 	forget_strangers(self, now_us);
 	draw_bus_links(self, round % REDRAW_ROUNDS == REDRAW_ROUNDS - 1);
-	send(self, MESSAGE_BUS, 0, 0, all_rows(self, BUS_ROWS_MAX, out), now_us, out);
+	send(self, MESSAGE_BUS, 0, 0, all_rows(self, GOSSIP_BUS_ROWS_MAX, out), now_us, out);
 	push_document(self, PUSH_MAX, now_us, out);
 	if (!self->proven || round % EXCHANGE_ROUNDS == 0)
 		ask_for_proof(self, now_us, out);
@@ -529,10 +521,8 @@ static void run_round(struct gossip *self, uint64_t now_us, struct effects *out)
 
 static void start(struct gossip *self, uint64_t now_us)
 {
-	self->last_round_us = now_us;
 	self->next_round_us = now_us;
-	for (uint32_t i = 0; i < self->table.count; i++)
-		self->table.peers[i].heard_us = now_us;
+	detector_start(&self->detector, &self->table, now_us);
 }
 
 /* ---- the actor ---------------------------------------------------------------------------------------------- */
@@ -599,6 +589,7 @@ int gossip_create(const struct gossip_options *options, struct gossip **out, str
 	self->read_figures_arg = options->read_figures_arg;
 	self->round_us = (options->round_ms ? options->round_ms : 200) * UINT64_C(1000);
 	self->timeout_us = (options->timeout_ms ? options->timeout_ms : 2000) * UINT64_C(1000);
+	detector_init(&self->detector, self->round_us, self->timeout_us);
 	prng_seed(&self->prng, options->seed);
 	self->self.life = prng_next(&self->prng) | 1;
 	status = gossip_load_document(self, error_out);

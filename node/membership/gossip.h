@@ -4,7 +4,7 @@
  * Every round the actor raises its own heartbeat and sends its rows on the bus; every few rounds it exchanges rows with
  * one random member by push-pull, which also joins halves that share no bus link. Epoch and hash of the ring document
  * ride in every row; the document itself is pulled on a mismatch. A member whose heartbeat does not advance is
- * published as UNREACHABLE.
+ * published as UNREACHABLE, and as DOWN once two members report that (detector.h).
  *
  * Threading   An actor: one thread at a time.
  * Ownership   Borrows the ring table; owns rows and document.
@@ -23,7 +23,14 @@
 #include "node/actor/event.h"
 #include "node/data_dir.h"
 
+enum { GOSSIP_BUS_ROWS_MAX = 60 }; /* rows (of up to 1,070 bytes) per bus message; above it a random sample */
+
 struct gossip;
+
+/* What a member reports: it hears nothing of this node any more; what it heard last. Suspicion of peer.proto. */
+struct suspicion {
+	uint64_t node_id, incarnation, heartbeat;
+};
 
 /* What a node says of itself, or what another has heard of it. MemberRow of peer.proto. */
 struct gossip_row {
@@ -32,6 +39,8 @@ struct gossip_row {
 	bool receiving;      /* its directory went back in time, and nobody has accepted that yet */
 	bool unproven;       /* G8, by its own word */
 	uint64_t cluster_id, epoch, ring_hash;
+	struct suspicion suspicions[RING_SUSPICIONS_MAX]; /* of members, see detector.h */
+	uint32_t suspicion_count;
 	char name[RING_NAME_MAX];
 	char client_address[RING_ADDRESS_MAX], peer_address[RING_ADDRESS_MAX], bus_address[RING_ADDRESS_MAX];
 	char datacenter[RING_NAME_MAX], rack[RING_NAME_MAX];
@@ -61,7 +70,7 @@ struct gossip_options {
 	void (*read_figures)(void *arg, struct ring_figures *out); /* once a round; NULL: none */
 	void *read_figures_arg;
 	uint32_t round_ms;   /* default 200 */
-	uint32_t timeout_ms; /* default 2000: no news for so long is unreachable */
+	uint32_t timeout_ms; /* default 2000: a member that is silent for so long and answers no probe is unreachable */
 };
 
 /* Loads the document from the data directory: -EBADMSG, -EPERM (of another cluster than the directory) and errors of the disk, with a

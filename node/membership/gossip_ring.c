@@ -11,11 +11,9 @@
 
 /* ---- publishing --------------------------------------------------------------------------------------------- */
 
-static void fill_status(const struct gossip_row *row, uint64_t heard_us, enum ring_reachability reachability,
-			struct ring_member_status *out)
+static void fill_status(const struct gossip_row *row, uint64_t heard_us, struct ring_member_status *out)
 {
 	*out = (struct ring_member_status){
-		.reachability = reachability,
 		.incarnation = row->incarnation,
 		.heartbeat = row->heartbeat,
 		.heard_us = heard_us,
@@ -32,6 +30,18 @@ static void fill_status(const struct gossip_row *row, uint64_t heard_us, enum ri
 	memcpy(out->bus_address, row->bus_address, sizeof(out->bus_address));
 }
 
+/* The reports of this row that count. */
+static void fill_unheard(const struct gossip *self, const struct gossip_row *row, struct ring_member_status *out)
+{
+	for (uint32_t i = 0; i < row->suspicion_count; i++) {
+		int index = gossip_table_find(&self->table, row->suspicions[i].node_id);
+
+		if (index >= 0 && self->table.peers[index].is_member && detector_reports(row, &self->table.rows[index]))
+			out->unheard[out->unheard_count++] = row->suspicions[i].node_id;
+	}
+	assert(out->unheard_count <= RING_SUSPICIONS_MAX);
+}
+
 void gossip_publish(struct gossip *self, uint64_t now_us)
 {
 	if (self->document == NULL)
@@ -42,14 +52,20 @@ void gossip_publish(struct gossip *self, uint64_t now_us)
 		int index = gossip_table_find(&self->table, id);
 
 		if (id == self->self.node_id) {
-			fill_status(&self->self, now_us, RING_UP, &self->status[i]);
+			fill_status(&self->self, now_us, &self->status[i]);
 			self->status[i].displaced = self->displaced;
-		} else if (index >= 0)
-			fill_status(&self->table.rows[index],
-				    self->table.peers[index].heard ? self->table.peers[index].heard_us : 0,
-				    self->table.peers[index].reachability, &self->status[i]);
-		else
+			fill_unheard(self, &self->self, &self->status[i]);
+		} else if (index >= 0) {
+			const struct gossip_peer *peer = &self->table.peers[index];
+
+			fill_status(&self->table.rows[index], peer->heard ? peer->heard_us : 0, &self->status[i]);
+			self->status[i].reachability = peer->reachability;
+			self->status[i].since_us = peer->since_us;
+			if (peer->reachability == RING_UP)
+				fill_unheard(self, &self->table.rows[index], &self->status[i]);
+		} else {
 			self->status[i] = (struct ring_member_status){.reachability = RING_UNKNOWN};
+		}
 	}
 	/* Out of memory: the readers keep the older view, and the next round tries again. */
 	if (ring_table_publish(self->ring, self->document, self->status) == 0) {
@@ -78,7 +94,8 @@ static void enlist_members(struct gossip *self, uint64_t now_us)
 		self->table.peers[i].is_member = ring_member_find(self->document, self->table.rows[i].node_id) >= 0;
 	for (uint32_t i = 0; i < ring_member_count(self->document); i++) {
 		const struct ring_member *member = ring_member(self->document, i);
-		struct gossip_peer peer = {.heard_us = now_us, .is_member = true, .reachability = RING_UNKNOWN};
+		struct gossip_peer peer = {
+			.heard_us = now_us, .since_us = now_us, .is_member = true, .reachability = RING_UNKNOWN};
 		struct gossip_row row;
 
 		if (member->id == self->self.node_id || gossip_table_find(&self->table, member->id) >= 0)

@@ -4,7 +4,7 @@
 #define KVRING_NODE_GOSSIP_STATE_H
 
 #include <stdatomic.h>
-#include "node/membership/gossip_table.h"
+#include "node/membership/detector.h"
 
 enum {
 	GOSSIP_BUS_LINKS = 5, /* k of ALGORITHMS.md, Membership */
@@ -20,6 +20,7 @@ struct gossip {
 	void (*read_figures)(void *arg, struct ring_figures *out);
 	void *read_figures_arg;
 	uint64_t round_us, timeout_us;
+	struct detector detector;
 
 	struct gossip_table table; /* without this node */
 	struct ring_document *document;
@@ -28,7 +29,7 @@ struct gossip {
 	struct ring_member_status *status; /* for publishing */
 
 	uint64_t checked_epoch; /* of the last step */
-	uint64_t next_round_us, last_round_us, blind_until_us, pull_after_us;
+	uint64_t next_round_us, pull_after_us;
 	bool publish_now; /* a member came or went: not only at the end of a round */
 	uint64_t bus_links[GOSSIP_BUS_LINKS];
 	uint32_t bus_link_count;
@@ -72,11 +73,14 @@ static inline void gossip_refuse(struct gossip *self, _Atomic uint64_t *counter,
 /* Asserts what holds between steps: G2; and
  *     G4 Rows are those of other nodes, in the order of their ids, each once.
  *     G5 Epoch, hash and cluster of the own row are those of the document.
- *     G6 Bus links are few, distinct, and not to this node. */
+ *     G6 Bus links are few, distinct, and not to this node.
+ * D1 of detector.h is asserted too. */
 void gossip_check(struct gossip *);
 
 /* ---- gossip_tell.c ---- */
 
+/* A member was found to be UP, UNREACHABLE or DOWN, and was not before. */
+void gossip_tell_state(const struct gossip *, uint32_t index, struct effects *out);
 /* A member came, came back, or went. */
 void gossip_tell_member(enum note_kind, const struct gossip_row *, uint64_t incarnation, struct effects *out);
 /* At the end of a step: notes and contacts of all that it changed. */

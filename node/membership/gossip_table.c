@@ -103,10 +103,25 @@ static bool ends(const char *text, size_t size)
 	return memchr(text, 0, size) != NULL;
 }
 
+/* Each of another node, and once: a reporter counts once. */
+static bool suspicions_valid(const struct gossip_row *row)
+{
+	if (row->suspicion_count > RING_SUSPICIONS_MAX)
+		return false;
+	for (uint32_t i = 0; i < row->suspicion_count; i++) {
+		if (row->suspicions[i].node_id == row->node_id)
+			return false;
+		for (uint32_t j = 0; j < i; j++)
+			if (row->suspicions[i].node_id == row->suspicions[j].node_id)
+				return false;
+	}
+	return true;
+}
+
 bool gossip_row_valid(const struct gossip_row *row)
 {
-	return row->node_id != 0 && row->incarnation > 0 && ends(row->name, sizeof(row->name)) &&
-	       ends(row->client_address, sizeof(row->client_address)) &&
+	return suspicions_valid(row) && row->node_id != 0 && row->incarnation > 0 &&
+	       ends(row->name, sizeof(row->name)) && ends(row->client_address, sizeof(row->client_address)) &&
 	       ends(row->peer_address, sizeof(row->peer_address)) && ends(row->bus_address, sizeof(row->bus_address)) &&
 	       ends(row->datacenter, sizeof(row->datacenter)) && ends(row->rack, sizeof(row->rack)) &&
 	       ends(row->version, sizeof(row->version)) && row->name[0] && row->peer_address[0] && row->bus_address[0];

@@ -16,7 +16,14 @@ enum { GOSSIP_ROWS_MAX = RING_MEMBERS_MAX };
 struct gossip_peer {
 	uint64_t heard_us;  /* when its newest heartbeat came; before any has, when its row was made */
 	uint64_t pushed_us; /* when it was last sent the document */
+	/* the detector's */
 	enum ring_reachability reachability;
+	enum ring_reachability told; /* before this round */
+	uint64_t since_us;           /* when reachability began */
+	uint64_t probed_us;          /* when it was probed first since it was heard; 0: it was not */
+	uint32_t report_count;       /* members that report it, by the rows of the last round */
+	bool suspected;              /* by this node */
+	bool probe;                  /* in this round */
 	bool is_member;
 	bool heard;     /* by itself, or by a heartbeat that rose: a row that another node keeps says nothing */
 	bool confirmed; /* it keeps this node's start on its disk */

@@ -15,6 +15,42 @@ void gossip_tell_member(enum note_kind kind, const struct gossip_row *row, uint6
 					 .name = arena_printf(out->arena, "%s", row->name)});
 }
 
+/* "n1, n2": the first members that report it. NULL without memory. */
+static const char *name_reporters(const struct gossip *self, uint32_t index, struct effects *out)
+{
+	const struct gossip_row *suspect = &self->table.rows[index];
+	const char *names = detector_reports(&self->self, suspect) ? self->self.name : "";
+
+	for (uint32_t i = 0, count = *names != 0; i < self->table.count && count < DETECTOR_REPORTERS; i++) {
+		if (i == index || !self->table.peers[i].is_member || !detector_reports(&self->table.rows[i], suspect))
+			continue;
+		names = arena_printf(out->arena, "%s%s%s", names, count++ > 0 ? ", " : "", self->table.rows[i].name);
+		if (names == NULL)
+			return NULL;
+	}
+	return names;
+}
+
+void gossip_tell_state(const struct gossip *self, uint32_t index, struct effects *out)
+{
+	const struct gossip_row *row = &self->table.rows[index];
+	const struct gossip_peer *peer = &self->table.peers[index];
+	uint64_t incarnation = peer->heard ? row->incarnation : 0;
+
+	assert(index < self->table.count);
+	if (peer->reachability == RING_UP)
+		gossip_tell_member(NOTE_MEMBER_UP, row, incarnation, out);
+	else if (peer->reachability == RING_UNREACHABLE)
+		gossip_tell_member(NOTE_MEMBER_UNREACHABLE, row, incarnation, out);
+	else if (peer->reachability == RING_DOWN)
+		effects_note(out, &(struct note){.kind = NOTE_MEMBER_DOWN,
+						 .id = row->node_id,
+						 .count = incarnation,
+						 .members = peer->report_count,
+						 .name = arena_printf(out->arena, "%s", row->name),
+						 .text = name_reporters(self, index, out)});
+}
+
 /* Members of the document that were heard before they were members. */
 static void tell_known_members(const struct gossip *self, struct effects *out)
 {

@@ -66,6 +66,13 @@ static void say_member_unreachable(const struct told *told)
 		 told->note->count == 0 ? " (not heard of since this node started)" : "");
 }
 
+static void say_member_down(const struct told *told)
+{
+	log_warn("gossip: member down peer=%s id=%016" PRIx64 " reporters=%u (%s%s)", told->note->name, told->note->id,
+		 told->note->members, told->note->text != NULL ? told->note->text : "",
+		 told->note->members > 2 ? " and others" : "");
+}
+
 static void say_joined(const struct told *told)
 {
 	log_info("gossip: joined cluster=%016" PRIx64, told->note->id);
@@ -201,11 +208,11 @@ static void say_log_failed(const struct told *told)
 
 static struct node_event member_event(const struct told *told)
 {
-	bool is_up = told->note->kind != NOTE_MEMBER_UNREACHABLE;
-	return (struct node_event){.type = NODE_EVENT_MEMBER_CHANGED,
-				   .id = told->note->id,
-				   .name = told->note->name,
-				   .state = is_up ? "up" : "unreachable"};
+	const char *state = told->note->kind == NOTE_MEMBER_UNREACHABLE ? "unreachable"
+			    : told->note->kind == NOTE_MEMBER_DOWN      ? "down"
+									: "up";
+	return (struct node_event){
+		.type = NODE_EVENT_MEMBER_CHANGED, .id = told->note->id, .name = told->note->name, .state = state};
 }
 
 static struct node_event ring_event(const struct told *told)
@@ -240,6 +247,7 @@ static const struct {
 	[NOTE_MEMBER_UP] = {say_member_up, 0, member_event},
 	[NOTE_MEMBER_RESTARTED] = {say_member_restarted, 0, member_event},
 	[NOTE_MEMBER_UNREACHABLE] = {say_member_unreachable, 0, member_event},
+	[NOTE_MEMBER_DOWN] = {say_member_down, 0, member_event},
 	[NOTE_JOINED] = {say_joined, 0},
 	[NOTE_RING_INSTALLED] = {say_ring_installed, 0, ring_event},
 	[NOTE_FOREIGN] = {say_refused, REFUSED_INTERVAL_US},

@@ -3,6 +3,7 @@
 #include "node/wire/codec.h"
 #include "node/wire/figures.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -147,6 +148,14 @@ static void pack_trust(const struct ring_member_status *status, Kvring__V1__Node
 	out->unproven = status->unproven && !status->receiving;
 }
 
+/* Borrowed from the view. */
+static void pack_unheard(const struct ring_member_status *status, Kvring__V1__NodeStatus *out)
+{
+	assert(status->unheard_count <= RING_SUSPICIONS_MAX);
+	out->unheard = (uint64_t *)status->unheard;
+	out->n_unheard = status->unheard_count;
+}
+
 static void pack_self(const struct source *source, Kvring__V1__NodeStatus *out)
 {
 	const struct gossip_row *self = source->self;
@@ -165,8 +174,10 @@ static void pack_self(const struct source *source, Kvring__V1__NodeStatus *out)
 	out->uptime_ms = age(source->picture->now_ms, self->started_ms);
 	out->version = (char *)self->version;
 	out->shard_count = self->shard_count;
-	if (source->document != NULL && source->view->self >= 0)
+	if (source->document != NULL && source->view->self >= 0) {
 		pack_trust(&source->view->status[source->view->self], out);
+		pack_unheard(&source->view->status[source->view->self], out);
+	}
 	out->heard = out->linked = true;
 	if (source->document != NULL && source->view->self >= 0)
 		pack_addresses(ring_member(source->document, (uint32_t)source->view->self), self->client_address,
@@ -214,6 +225,8 @@ static void pack_member(const struct source *source, uint32_t index, Kvring__V1_
 	out->cluster_id = ring_cluster_id(source->document);
 	out->shard_count = status->shard_count;
 	pack_trust(status, out);
+	pack_unheard(status, out);
+	out->state_ms = age(source->picture->now_us, status->since_us) / 1000;
 	out->heard = status->heard_us != 0;
 	out->linked = source->picture->linked[index];
 	out->last_seen_ms = age(source->picture->now_us, status->heard_us) / 1000;

@@ -3,6 +3,7 @@
  * others count. */
 #include "node/wire/codec_gossip.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,6 +39,28 @@ static void pack_row(const struct gossip_row *row, Kvring__V1__MemberRow *out)
 	out->unproven = row->unproven;
 }
 
+static int pack_suspicions(const struct gossip_row *row, struct arena *scratch, Kvring__V1__MemberRow *out)
+{
+	Kvring__V1__Suspicion *packed;
+
+	if (row->suspicion_count == 0)
+		return 0;
+	packed = arena_alloc(scratch, row->suspicion_count * sizeof *packed);
+	out->suspicions = arena_alloc(scratch, row->suspicion_count * sizeof *out->suspicions);
+	if (packed == NULL || out->suspicions == NULL)
+		return -ENOMEM;
+	assert(row->suspicion_count <= RING_SUSPICIONS_MAX);
+	for (uint32_t i = 0; i < row->suspicion_count; i++) {
+		kvring__v1__suspicion__init(&packed[i]);
+		packed[i].node_id = row->suspicions[i].node_id;
+		packed[i].incarnation = row->suspicions[i].incarnation;
+		packed[i].heartbeat = row->suspicions[i].heartbeat;
+		out->suspicions[i] = &packed[i];
+	}
+	out->n_suspicions = row->suspicion_count;
+	return 0;
+}
+
 static int pack_rows(const struct gossip_rows *gossip, struct arena *scratch, Kvring__V1__MemberRow ***rows_out)
 {
 	Kvring__V1__MemberRow *rows = arena_alloc(scratch, (gossip->row_count + 1) * sizeof *rows);
@@ -47,6 +70,8 @@ static int pack_rows(const struct gossip_rows *gossip, struct arena *scratch, Kv
 		return -ENOMEM;
 	for (uint32_t i = 0; i < gossip->row_count; i++) {
 		pack_row(&gossip->rows[i], &rows[i]);
+		if (pack_suspicions(&gossip->rows[i], scratch, &rows[i]) < 0)
+			return -ENOMEM;
 		(*rows_out)[i] = &rows[i];
 	}
 	return 0;
@@ -59,6 +84,19 @@ static bool copy_text(const char *text, char *out, size_t size)
 	if (length >= size)
 		return false;
 	memcpy(out, text, length + 1);
+	return true;
+}
+
+static bool unpack_suspicions(const Kvring__V1__MemberRow *row, struct gossip_row *out)
+{
+	if (row->n_suspicions > RING_SUSPICIONS_MAX)
+		return false;
+	for (size_t i = 0; i < row->n_suspicions; i++)
+		out->suspicions[out->suspicion_count++] = (struct suspicion){
+			.node_id = row->suspicions[i]->node_id,
+			.incarnation = row->suspicions[i]->incarnation,
+			.heartbeat = row->suspicions[i]->heartbeat,
+		};
 	return true;
 }
 
@@ -80,7 +118,7 @@ static bool unpack_row(const Kvring__V1__MemberRow *row, struct gossip_row *out)
 		.started_ms = row->started_ms,
 	};
 	figures_unpack_row(row, &out->figures);
-	return copy_text(row->name, out->name, sizeof(out->name)) &&
+	return unpack_suspicions(row, out) && copy_text(row->name, out->name, sizeof(out->name)) &&
 	       copy_text(row->client_address, out->client_address, sizeof(out->client_address)) &&
 	       copy_text(row->peer_address, out->peer_address, sizeof(out->peer_address)) &&
 	       copy_text(row->bus_address, out->bus_address, sizeof(out->bus_address)) &&

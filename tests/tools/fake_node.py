@@ -82,6 +82,7 @@ class FakeCluster:
         self.cluster_id = CLUSTER_ID if formed else 0
         self.epoch = 1 if formed else 0
         self.install_delay = 0  # Describe calls that a node answers before it knows of a new cluster
+        self.unheard = {}  # index -> node ids that it reports
         self.strays = {}  # node index -> the other cluster that it joins while this one is made
         self.nodes = [FakeNode(self, i) for i in range(node_count)]
 
@@ -159,6 +160,8 @@ class FakeCluster:
             uptime_ms=3723000,
             heard=True,
             linked=True,
+            unheard=self.unheard.get(node.index, []),
+            state_ms=61000,
         )
 
     def init(self, request):

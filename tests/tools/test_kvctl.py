@@ -296,6 +296,19 @@ class ClusterTest(ToolTest):
         self.assertEqual([member["name"] for member in status["members"]], ["n1", "n2", "n3"])
         self.assertIn(status["answered_by"], [member["node_id"] for member in status["members"]])
 
+    def test_members(self):
+        out, _ = self.run_tool("members")
+        self.assertEqual(out.decode().splitlines()[2].split(), ["NODE", "STATE", "SINCE", "HEARD", "LINK", "UNHEARD", "BY"])
+        self.assertIn("n1    up     1m 01s", out.decode())
+        self.cluster.unheard = {0: [102], 1: [102]}
+        out, _ = self.run_tool("members")
+        self.assertRegex(out.decode(), r"\nn3 .* n1, n2\n")
+        self.assertEqual([line.split() for line in out.decode().splitlines()[-3:]],
+                         [["1", "n1", "-", ".", "x"], ["2", "n2", ".", "-", "x"], ["3", "n3", ".", ".", "-"]])
+        members = self.run_json("members")["members"]
+        self.assertEqual([member["unheard_by"] for member in members], [[], [], ["n1", "n2"]])
+        self.assertEqual(members[0]["state_ms"], 61000)
+
     def test_wait_up(self):
         self.cluster.nodes[2].describes_until_known = 5
         self.run_tool("status", "--wait-up", "3", "--timeout", "20s")

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kvctl status: every member as the node that answers knows it. */
 #include "tools/kvctl/kvctl.h"
+#include "tools/kvctl/members.h"
 #include "tools/kvctl/table.h"
 
 #include <inttypes.h>
@@ -43,7 +44,8 @@ static const struct argp status_argp = {
 	.options = status_options,
 	.parser = parse_arguments,
 	.doc = "Shows every member of the cluster as the answering node knows it."
-	       "\vSTATE is up, unreachable (no news for some seconds), unknown (none since the answering node "
+	       "\vSTATE is up, unreachable (no news for some seconds), down (at least two members report that; `kvctl "
+	       "members` shows who), unknown (none since the answering node "
 	       "started) or starting; no link: that node is not connected to it; receiving: its data directory went "
 	       "back in time, and reads do not count its answers; unproven: it has just started, and reads count its "
 	       "answers once a majority of the members has confirmed that it did not. ADDRESS is what the member "
@@ -57,13 +59,6 @@ static const struct argp status_argp = {
 	.children = kvctl_argp_child,
 };
 
-static json_t *id_json(uint64_t id)
-{
-	char text[17];
-	snprintf(text, sizeof text, "%016" PRIx64, id);
-	return json_string(text);
-}
-
 /* Only what differs from the ring document. */
 static void set_announced(json_t *object, const char *name, const char *address)
 {
@@ -73,10 +68,11 @@ static void set_announced(json_t *object, const char *name, const char *address)
 
 static json_t *member_json(const Kvring__V1__NodeStatus *member)
 {
-	json_t *object = json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "node_id", id_json(member->node_id),
-				   "name", member->name, "state", member->state, "client_address",
-				   member->client_address, "peer_address", member->peer_address, "bus_address",
-				   member->bus_address, "datacenter", member->datacenter, "rack", member->rack);
+	json_t *object =
+		json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "node_id", members_id_json(member->node_id),
+			  "name", member->name, "state", member->state, "client_address", member->client_address,
+			  "peer_address", member->peer_address, "bus_address", member->bus_address, "datacenter",
+			  member->datacenter, "rack", member->rack);
 	const struct {
 		const char *name;
 		uint64_t number;
@@ -112,23 +108,11 @@ static void print_status_json(const Kvring__V1__StatusResponse *status)
 	json_t *members = json_array();
 	for (size_t i = 0; i < status->n_members; i++)
 		json_array_append_new(members, member_json(status->members[i]));
-	kvctl_print_json(json_pack("{s:o, s:I, s:o, s:i, s:i, s:o, s:o}", "cluster_id", id_json(status->cluster_id),
-				   "epoch", (json_int_t)status->epoch, "ring_hash", id_json(status->ring_hash),
-				   "partition_count", status->partition_count, "replica_count", status->replica_count,
-				   "answered_by", id_json(status->answered_by), "members", members));
-}
-
-static const char *name_of(const Kvring__V1__StatusResponse *status, uint64_t id)
-{
-	for (size_t i = 0; i < status->n_members; i++)
-		if (status->members[i]->node_id == id)
-			return status->members[i]->name;
-	return "a node that is no member";
-}
-
-static bool is_up(const Kvring__V1__NodeStatus *member)
-{
-	return !strcmp(member->state, "up");
+	kvctl_print_json(json_pack("{s:o, s:I, s:o, s:i, s:i, s:o, s:o}", "cluster_id",
+				   members_id_json(status->cluster_id), "epoch", (json_int_t)status->epoch, "ring_hash",
+				   members_id_json(status->ring_hash), "partition_count", status->partition_count,
+				   "replica_count", status->replica_count, "answered_by",
+				   members_id_json(status->answered_by), "members", members));
 }
 
 static void state_cell(struct table *table, const Kvring__V1__NodeStatus *member)
@@ -137,7 +121,7 @@ static void state_cell(struct table *table, const Kvring__V1__NodeStatus *member
 		table_cell(table, "%s, %" PRIu32 " of %" PRIu32 " shards dead", member->state, member->dead_shards,
 			   member->shard_count);
 	else
-		table_cell(table, "%s%s%s", member->state, is_up(member) && !member->linked ? ", no link" : "",
+		table_cell(table, "%s%s%s", member->state, members_is_up(member) && !member->linked ? ", no link" : "",
 			   member->receiving  ? ", receiving"
 			   : member->unproven ? ", unproven"
 					      : "");
@@ -161,13 +145,6 @@ static void member_row(struct table *table, const Kvring__V1__NodeStatus *member
 	table_cell(table, "%s", table_count(member->gets, text));
 	table_cell(table, "%s", table_duration(member->uptime_ms, text));
 	table_cell(table, "%s", member->heard ? table_duration(member->last_seen_ms, text) : "never");
-}
-
-/* n2 before n10 */
-static int by_name(const void *a, const void *b)
-{
-	const Kvring__V1__NodeStatus *const *one = a, *const *other = b;
-	return strverscmp((*one)->name, (*other)->name);
 }
 
 static void print_other_address(const char *member, const char *kind, const char *in_document, const char *announced)
@@ -208,10 +185,10 @@ static void print_status_text(const Kvring__V1__StatusResponse *status)
 		printf("cluster %016" PRIx64 ", epoch %" PRIu64 ", %" PRIu32 " partitions x %" PRIu32
 		       " replicas; as %s sees it\n\n",
 		       status->cluster_id, status->epoch, status->partition_count, status->replica_count,
-		       name_of(status, status->answered_by));
+		       members_name(status, status->answered_by));
 	struct table table;
 	table_init(&table, COLUMNS);
-	qsort(status->members, status->n_members, sizeof *status->members, by_name);
+	members_sort(status);
 	for (size_t i = 0; i < status->n_members; i++)
 		member_row(&table, status->members[i]);
 	table_print(&table, stdout);
@@ -223,7 +200,8 @@ static uint32_t count_up(const Kvring__V1__StatusResponse *status)
 {
 	uint32_t count = 0;
 	for (size_t i = 0; i < status->n_members; i++)
-		count += is_up(status->members[i]) && status->members[i]->linked && !status->members[i]->unproven;
+		count += members_is_up(status->members[i]) && status->members[i]->linked &&
+			 !status->members[i]->unproven;
 	return count;
 }
 

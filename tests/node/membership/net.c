@@ -21,9 +21,16 @@ uint32_t index_of(uint64_t id)
 
 /* ---- the network -------------------------------------------------------------------------------------------- */
 
+static bool is_severed(uint32_t from, uint32_t to)
+{
+	const uint32_t *severed = net->severed;
+
+	return (severed[0] == from && severed[1] == to) || (severed[0] == to && severed[1] == from);
+}
+
 static void post(uint32_t from, uint32_t to, struct message *message)
 {
-	bool arrives = to < net->node_count && net->nodes[from].side == net->nodes[to].side &&
+	bool arrives = to < net->node_count && net->nodes[from].side == net->nodes[to].side && !is_severed(from, to) &&
 		       prng_below(&net->prng, 100) >= net->loss_percent;
 
 	if (!arrives) {
@@ -331,6 +338,7 @@ struct glance look(uint32_t node)
 		for (uint32_t i = 0; i < ring_member_count(view->document); i++) {
 			glance.up += view->status[i].reachability == RING_UP;
 			glance.unreachable += view->status[i].reachability == RING_UNREACHABLE;
+			glance.down += view->status[i].reachability == RING_DOWN;
 		}
 	}
 	ring_view_release(net->nodes[node].ring, view);

@@ -41,6 +41,7 @@ struct net {
 	struct prng prng;
 	uint64_t now_us;
 	uint32_t node_count, loss_percent;
+	uint32_t severed[2]; /* these two nodes alone do not reach each other; equal: none */
 	bool without_seeds, without_bus;
 	struct net_node nodes[NODES_MAX];
 	struct flight flights[FLIGHT_MAX];
@@ -89,7 +90,7 @@ const struct gossip_row *row_at(uint32_t node, uint64_t id); /* NULL: `node` kno
 
 struct glance {
 	uint64_t cluster_id, epoch, hash;
-	uint32_t up, unreachable;
+	uint32_t up, unreachable, down;
 	int self;
 };
 

@@ -146,7 +146,7 @@ static void test_a_restored_directory_is_heard_again(void **state)
 	sim_fs_put_file(net->disk, "/n4/node", old, size);
 	free(old);
 	run_for(TIMEOUT_US + 4 * ROUND_US);
-	assert_true(all_see(4, RING_UNREACHABLE));
+	assert_true(all_see(4, RING_DOWN));
 	start_node(4);
 	ROUNDS_UNTIL(all_see(4, RING_UP), 6);
 	assert_in_range(gossip_counters(net->nodes[4].gossip)->impostors, 1, 100);

@@ -4,7 +4,7 @@
 
 /* ---- who is up ---------------------------------------------------------------------------------------------- */
 
-static void test_a_dead_member_is_unreachable_after_the_timeout_and_up_after_its_restart(void **state)
+static void test_a_dead_member_is_down_after_the_timeout_and_up_after_its_restart(void **state)
 {
 	(void)state;
 	open_cluster(10, 20);
@@ -12,11 +12,11 @@ static void test_a_dead_member_is_unreachable_after_the_timeout_and_up_after_its
 	stop_node(3);
 	run_for(TIMEOUT_US - 3 * ROUND_US);
 	assert_true(all_see(3, RING_UP));
-	ROUNDS_UNTIL(all_see(3, RING_UNREACHABLE), 8);
+	ROUNDS_UNTIL(all_see(3, RING_DOWN), 8);
 	start_node(3);
 	assert_int_equal(look(3).epoch, 1); /* from its own disk, at once */
 	ROUNDS_UNTIL(all_see(3, RING_UP), 4);
-	assert_int_equal(look(0).unreachable, 0);
+	assert_int_equal(look(0).unreachable + look(0).down, 0);
 	close_net();
 }
 
@@ -93,12 +93,12 @@ static void test_halves_part_and_join(void **state)
 	run_for(10 * ROUND_US);
 	set_sides(5);
 	run_for(TIMEOUT_US + 5 * ROUND_US);
-	assert_int_equal(look(0).unreachable, 7);
-	assert_int_equal(look(11).unreachable, 5);
+	assert_int_equal(look(0).down, 7);
+	assert_int_equal(look(11).down, 5);
 	set_sides(12);
-	ROUNDS_UNTIL(look(0).unreachable == 0 && look(11).unreachable == 0, 8);
+	ROUNDS_UNTIL(look(0).up == 12 && look(11).up == 12, 8);
 	for (uint32_t i = 0; i < 12; i++)
-		assert_int_equal(look(i).unreachable, 0);
+		assert_int_equal(look(i).up, 12);
 	close_net();
 }
 
@@ -112,10 +112,10 @@ static void test_a_paused_node_does_not_blame_the_others(void **state)
 	net->nodes[2].side = 1;
 	net->nodes[2].paused_until_us = net->now_us + 5 * TIMEOUT_US;
 	run_for(5 * TIMEOUT_US - 1);
-	assert_true(all_see(2, RING_UNREACHABLE));
+	assert_true(all_see(2, RING_DOWN));
 	net->nodes[2].side = 0;
 	for (uint64_t until = net->now_us + 20 * ROUND_US; advance(until);)
-		assert_int_equal(look(2).unreachable, 0); /* not for a moment */
+		assert_int_equal(look(2).up, 8); /* not for a moment */
 	assert_true(all_see(2, RING_UP));
 	close_net();
 }
@@ -264,7 +264,7 @@ static void test_rows_are_bounded_and_members_keep_their_place(void **state)
 /* Each change of a member is told once, by each of the others. */
 static void test_changes_of_members_are_told_once(void **state)
 {
-	struct net_node *first;
+	const struct net_node *first;
 
 	(void)state;
 	open_cluster(3, 46);
@@ -277,6 +277,7 @@ static void test_changes_of_members_are_told_once(void **state)
 	stop_node(2);
 	run_for(4 * TIMEOUT_US);
 	assert_int_equal(first->notes[NOTE_MEMBER_UNREACHABLE], 1);
+	assert_int_equal(first->notes[NOTE_MEMBER_DOWN], 1);
 	assert_int_equal(first->last_note_id, id_of(2));
 	start_node(2);
 	run_for(4 * TIMEOUT_US);
@@ -363,7 +364,7 @@ static void test_the_same_seed_is_the_same_run(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_a_dead_member_is_unreachable_after_the_timeout_and_up_after_its_restart),
+		cmocka_unit_test(test_a_dead_member_is_down_after_the_timeout_and_up_after_its_restart),
 		cmocka_unit_test(test_push_pull_alone_carries_the_news),
 		cmocka_unit_test(test_halves_part_and_join),
 		cmocka_unit_test(test_a_paused_node_does_not_blame_the_others),

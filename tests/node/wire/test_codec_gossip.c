@@ -56,6 +56,9 @@ static void fill_row(uint64_t id, struct gossip_row *row)
 	row->boot = 15;
 	row->life = 16;
 	row->receiving = true;
+	row->suspicions[0] = (struct suspicion){id + 17, 18, 19};
+	row->suspicions[1] = (struct suspicion){id + 20, 0, 0};
+	row->suspicion_count = 2;
 	snprintf(row->name, sizeof(row->name), "n%lu", (unsigned long)id);
 	strcpy(row->client_address, "c:1");
 	strcpy(row->peer_address, "p:2");
@@ -198,6 +201,34 @@ static void test_rows_that_do_not_fit_are_left_out(void **state)
 	assert_int_equal(codec_bus_encode(gossip_message(MESSAGE_BUS, &gossip), 5, arena, &encoded), 0);
 	assert_int_equal(codec_bus_decode(taken(encoded), arena, &out, &error), -EBADMSG);
 	assert_non_null(strstr(error.text, "1025 rows"));
+}
+
+static void test_the_largest_rows_fit_a_bus_message(void **state)
+{
+	static struct gossip_row rows[GOSSIP_BUS_ROWS_MAX];
+	struct gossip_rows gossip = {.from = UINT64_MAX, .rows = rows, .row_count = GOSSIP_BUS_ROWS_MAX};
+	struct rpc_message *encoded;
+
+	(void)state;
+	for (uint32_t i = 0; i < GOSSIP_BUS_ROWS_MAX; i++) {
+		struct gossip_row *row = &rows[i];
+		char *const texts[] = {row->name,       row->client_address, row->peer_address, row->bus_address,
+				       row->datacenter, row->rack,           row->version};
+		const size_t sizes[] = {sizeof row->name,        sizeof row->client_address, sizeof row->peer_address,
+					sizeof row->bus_address, sizeof row->datacenter,     sizeof row->rack,
+					sizeof row->version};
+
+		memset(row, 0xff, sizeof *row);
+		row->receiving = row->unproven = true;
+		row->suspicion_count = RING_SUSPICIONS_MAX;
+		for (size_t j = 0; j < 7; j++) {
+			memset(texts[j], 'x', sizes[j]);
+			texts[j][sizes[j] - 1] = 0;
+		}
+	}
+	gossip.cluster_id = gossip.epoch = gossip.ring_hash = UINT64_MAX;
+	assert_int_equal(codec_bus_encode(gossip_message(MESSAGE_BUS, &gossip), UINT64_MAX, arena, &encoded), 0);
+	assert_in_range(taken(encoded).size, GOSSIP_BUS_ROWS_MAX * 1000, LIMIT_BUS_MESSAGE_SIZE);
 }
 
 /* ---- operators ---------------------------------------------------------------------------------------------- */
@@ -448,6 +479,7 @@ int main(void)
 		cmocka_unit_test(test_other_events_are_not_for_nodes),
 		cmocka_unit_test(test_push_pull_round_trip),
 		cmocka_unit_test(test_rows_that_do_not_fit_are_left_out),
+		cmocka_unit_test(test_the_largest_rows_fit_a_bus_message),
 		cmocka_unit_test(test_a_node_in_no_cluster_describes_itself),
 		cmocka_unit_test(test_status_shows_every_member),
 		cmocka_unit_test(test_health_says_how_each_shard_is),
