@@ -18,7 +18,7 @@
 
 struct committer;
 struct connector;
-struct jobs;
+struct engine_pool;
 struct peers;
 struct shard_health;
 struct ticker;
@@ -44,7 +44,7 @@ struct hub {
 	struct hosted *actors; /* as in placement.actors */
 	struct peers *peers;
 	struct connector *connector;
-	struct jobs *jobs;
+	struct engine_pool *pool;
 	struct ticker *ticker;
 	struct rpc_bus *bus;
 	struct rpc_budget *budget, *peer_budget; /* of requests, of clients and of peers */

@@ -6,11 +6,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include "engine/pool.h"
 #include "node/driver/committer.h"
 #include "node/driver/connector.h"
 #include "node/driver/hub.h"
 #include "node/driver/inbound.h"
-#include "node/driver/jobs.h"
 #include "node/driver/outbound.h"
 #include "node/driver/ticker.h"
 
@@ -19,6 +19,13 @@ enum {
 	TURN_CHUNK = 16,        /* pieces of mail of one kind before the next kind has its turn */
 	TURN_ROUNDS = 32,       /* of all kinds: answers are encoded after the mail, which takes time too */
 	LOCAL_STEPS_MAX = 4096, /* of messages between its own actors in one batch: others wait for it too */
+};
+
+/* A job on its way to the pool or back. */
+struct job_mail {
+	struct cds_wfcq_node mail;
+	struct engine_pool_job work;
+	struct hosted *actor;
 };
 
 /* ---- stepping ------------------------------------------------------------------------------------------------ */
@@ -54,10 +61,30 @@ static void step_synced(struct hosted *actor, int status)
 
 static void step_job(struct job_mail *mail)
 {
-	struct event event = {.type = EVENT_JOB_DONE, .job = mail->job};
-	struct hosted *actor = mail->owner;
+	struct event event = {.type = EVENT_JOB_DONE, .job = mail->work.job};
+	struct hosted *actor = mail->actor;
 	free(mail);
 	step_event(actor, &event);
+}
+
+static void on_job_done(struct engine_pool_job *work)
+{
+	struct job_mail *mail = caa_container_of(work, struct job_mail, work);
+	struct mailbox *mailbox = &mail->actor->worker->mailbox;
+	mailbox_put(mailbox, MAIL_JOB, &mail->mail);
+	mailbox_wake(mailbox);
+}
+
+static int submit(struct hosted *actor, struct engine_job *job)
+{
+	struct job_mail *mail = malloc(sizeof *mail);
+	if (mail == NULL)
+		return -ENOMEM;
+	*mail = (struct job_mail){.work = {.job = job, .done = on_job_done}, .actor = actor};
+	int error = engine_pool_submit(actor->worker->hub->pool, &mail->work);
+	if (error < 0)
+		free(mail);
+	return error;
 }
 
 static void submit_jobs(struct hosted *actor)
@@ -68,7 +95,7 @@ static void submit_jobs(struct hosted *actor)
 	memcpy(jobs, self->effects.jobs, sizeof jobs);
 	self->effects.job_count = 0;
 	for (uint32_t i = 0; i < count; i++) {
-		int error = jobs_submit(self->hub->jobs, jobs[i], &self->mailbox, actor);
+		int error = submit(actor, jobs[i]);
 		if (error == 0)
 			continue;
 		/* Out of memory for a queue entry: run it here, late is better than never. At the end it goes back unrun. */

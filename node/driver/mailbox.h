@@ -19,7 +19,7 @@ enum mail_kind {
 	MAIL_MESSAGE, /* struct message, from an actor of this node */
 	MAIL_CALL,    /* struct rpc_call, from a client or a peer */
 	MAIL_PENDING, /* struct rpc_pending, the answer of a peer */
-	MAIL_JOB,     /* struct worker_job, has run */
+	MAIL_JOB,     /* struct job_mail (loop.c), has run */
 	MAIL_BUS,     /* struct bus_mail, heard on the bus */
 	MAIL_COMMIT,  /* struct commit_mail, a log that is synced (or, to a committer, is to be). The last: see drain */
 	MAIL_KINDS,

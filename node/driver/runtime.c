@@ -10,8 +10,8 @@
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
+#include "engine/pool.h"
 #include "node/driver/inbound.h"
-#include "node/driver/jobs.h"
 #include "node/driver/loop.h"
 #include "node/driver/peers.h"
 #include "node/object/limit.h"
@@ -175,7 +175,7 @@ static int open_all(struct runtime *self, const struct runtime_options *options,
 	if (error == 0)
 		error = peers_create(&hub->peers);
 	if (error == 0)
-		error = jobs_start(options->job_threads, &hub->jobs);
+		error = engine_pool_start(options->job_threads, &hub->pool);
 	/* A seed's link bears its number until the seed's node id is known. */
 	for (uint32_t i = 0; error == 0 && i < options->node.seed_count; i++)
 		error = peers_set(hub->peers, i + 1, options->node.seeds[i], error_out);
@@ -230,10 +230,11 @@ static void stop_workers(struct runtime *self)
 	for (uint32_t i = 0;
 	     self->hub.node != NULL && self->hub.node->replicas != NULL && i < self->hub.node->shard_count; i++)
 		replica_quiesce(self->hub.node->replicas[i]);
-	jobs_stop(self->hub.jobs); /* what ran comes back as mail, which the replicas still install */
+	engine_pool_stop(self->hub.pool); /* what ran comes back as mail, which the replicas still install */
 	for (uint32_t i = 0; i < self->worker_count; i++)
 		loop_stop(&self->workers[i]);
-	jobs_destroy(&self->hub.jobs); /* not before: a replica may just have asked for a job, and comes with it late */
+	engine_pool_destroy(
+		&self->hub.pool); /* not before: a replica may just have asked for a job, and comes with it late */
 	ticker_stop(&self->hub.ticker);
 }
 

@@ -267,7 +267,7 @@ static int run_named(struct bench *bench, const char *name)
 static int run_all(struct bench *bench)
 {
 	char *list = strdup(bench->options->workloads), *rest = list;
-	int rc = list != NULL ? pool_create(bench->options->job_threads, &bench->pool) : -ENOMEM;
+	int rc = list != NULL ? jobs_create(bench->options->job_threads, &bench->jobs) : -ENOMEM;
 
 	if (rc == 0)
 		rc = bench_open_engine(bench);
@@ -275,7 +275,7 @@ static int run_all(struct bench *bench)
 		rc = run_named(bench, name);
 	if (rc == 0)
 		rc = bench_close_engine(bench);
-	pool_destroy(&bench->pool);
+	jobs_destroy(&bench->jobs);
 	free(list);
 	return rc;
 }

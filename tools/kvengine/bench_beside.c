@@ -193,7 +193,7 @@ static int write_beside(struct worker *worker, struct shared *shared, struct eng
 			worker->written_beside++;
 		}
 		if (rc == 0)
-			rc = pool_tend(worker->bench->pool, worker->shard, false);
+			rc = jobs_tend(worker->bench->jobs, worker->shard, false);
 		if (rc == 0 && shared->is_wanted)
 			rc = publish(shared, worker->shard);
 		if (!may)

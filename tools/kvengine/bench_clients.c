@@ -98,7 +98,7 @@ static int serve(struct worker *worker, struct mailbox *mailbox, struct engine_b
 		if (rc == 0)
 			rc = worker_write(worker, batch, ENGINE_SYNC_EACH);
 		if (rc == 0)
-			rc = pool_tend(worker->bench->pool, worker->shard, false);
+			rc = jobs_tend(worker->bench->jobs, worker->shard, false);
 		answer(mailbox, list);
 	}
 	return rc;

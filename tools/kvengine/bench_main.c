@@ -40,7 +40,8 @@ static const struct argp_option bench_argp_options[] = {
 	{"value-bytes", KEY_VALUE_BYTES, "BYTES", 0, "up to 524288 (default 128)", 0},
 	{"shards", KEY_SHARDS, "N", 0, "one owner thread each (default 1)", 0},
 	{"threads", KEY_THREADS, "N", 0, "readers beside the writer in readwhilewriting (default 1)", 0},
-	{"job-threads", KEY_JOB_THREADS, "N", 0, "for flush and compaction (default 2)", 0},
+	{"job-threads", KEY_JOB_THREADS, "N", 0,
+	 "for deep merges; one more merges the newest runs, one more flushes (default 1)", 0},
 	{"cache-mb", KEY_CACHE, "MIB", 0, "block cache of all shards together (default 256)", 0},
 	{"memtable-mb", KEY_MEMTABLE, "MIB", 0, "per shard (default 64)", 0},
 	{"block-bytes", KEY_BLOCK, "BYTES", 0, "(default 4096)", 0},
@@ -196,7 +197,7 @@ int bench_main(int argc, char **argv)
 		.key_bytes = 16,
 		.value_bytes = 128,
 		.threads = 1,
-		.job_threads = 2,
+		.job_threads = 1,
 		.seed = 1,
 	};
 	int rc;

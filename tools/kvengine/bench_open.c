@@ -15,7 +15,7 @@ static void write_and_die(struct bench *bench, uint64_t writes)
 {
 	struct worker worker = {.bench = bench, .operations = writes, .random = {bench->options->seed}};
 
-	if (pool_create(bench->options->job_threads, &bench->pool) || bench_open_engine(bench))
+	if (jobs_create(bench->options->job_threads, &bench->jobs) || bench_open_engine(bench))
 		_exit(1);
 	worker.shard = engine_shard(bench->engine, 0);
 	bench_fillrandom(&worker);
@@ -63,7 +63,7 @@ int bench_open_after_kill(struct bench *bench)
 	if (rc)
 		return rc;
 	fflush(stdout);
-	pool_destroy(&bench->pool); /* a fork takes no threads along */
+	jobs_destroy(&bench->jobs); /* a fork takes no threads along */
 	child = fork();
 	if (child < 0)
 		return -errno;
@@ -73,7 +73,7 @@ int bench_open_after_kill(struct bench *bench)
 		fprintf(stderr, "kvengine bench: open: the process that was to be killed ended otherwise\n");
 		return -EIO;
 	}
-	rc = pool_create(bench->options->job_threads, &bench->pool);
+	rc = jobs_create(bench->options->job_threads, &bench->jobs);
 	if (rc)
 		return rc;
 	begin = bench_now_ns();

@@ -19,7 +19,7 @@ static int drain(struct bench *bench)
 	int rc = 0;
 
 	for (uint32_t i = 0; rc == 0 && i < engine_shard_count(bench->engine); i++)
-		rc = pool_drain(bench->pool, engine_shard(bench->engine, i));
+		rc = jobs_drain(bench->jobs, engine_shard(bench->engine, i));
 	return rc;
 }
 

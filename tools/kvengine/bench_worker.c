@@ -77,7 +77,7 @@ int worker_write(struct worker *worker, const struct engine_batch *batch, enum e
 	int rc;
 
 	while ((rc = shard_write(worker->shard, batch)) == -EAGAIN) {
-		rc = pool_tend(worker->bench->pool, worker->shard, true);
+		rc = jobs_tend(worker->bench->jobs, worker->shard, true);
 		if (rc)
 			return rc;
 	}

@@ -11,7 +11,7 @@
 #include "tools/kvengine/bench.h"
 #include "tools/kvengine/bench_data.h"
 #include "tools/measure/histogram.h"
-#include "tools/kvengine/pool.h"
+#include "tools/kvengine/jobs.h"
 
 enum {
 	BENCH_TEND_EVERY = 64,  /* writes between looks at the background jobs */
@@ -21,7 +21,7 @@ enum {
 struct bench {
 	const struct bench_options *options;
 	struct engine *engine;
-	struct pool *pool;
+	struct jobs *jobs;
 	struct bench_data data;
 	uint64_t run_count; /* workloads begun: no two draw the same numbers */
 };

@@ -14,7 +14,7 @@ static void fill(struct worker *worker, bool in_order, enum engine_sync sync)
 		rc = worker_put(worker, batch, in_order ? i * shards + worker->index : worker_random_number(worker),
 				sync);
 		if (rc == 0 && i % BENCH_TEND_EVERY == 0)
-			rc = pool_tend(worker->bench->pool, worker->shard, false);
+			rc = jobs_tend(worker->bench->jobs, worker->shard, false);
 		worker_end(worker, begin);
 	}
 	engine_batch_destroy(&batch);

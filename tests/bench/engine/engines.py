@@ -3,7 +3,7 @@
 
 What is made equal: keys and value sizes, how the values compress (db_bench: --compression_ratio=0.5), the number of
 operations of all threads together, the key space, block cache, filter bits, compression, memtable bytes (of all threads
-together), two background threads, and durability: the log is handed to the operating system at every write; it is synced
+together), two background threads for merges (RocksDB and kvring flush beside one of them), and durability: the log is handed to the operating system at every write; it is synced
 only in fillsync. What stays each engine's own: block size (4 KiB in RocksDB, LevelDB and kvring), the shape of the
 tree, and that RocksDB keeps indexes and filters outside of its cache while kvring pays them from it.
 
@@ -117,7 +117,7 @@ class Kvring(Engine):
                    "--num=%d" % step.num, "--reads=%d" % step.reads, "--writes=%d" % step.writes,
                    "--value-bytes=%d" % step.value_bytes, "--cache-mb=%d" % step.cache_mb,
                    "--memtable-mb=%d" % max(1, step.buffer_mb // step.threads), "--shards=%d" % step.threads,
-                   "--compression=" + self.options.compression, "--job-threads=2", "--filter-bits=10",
+                   "--compression=" + self.options.compression, "--job-threads=1", "--filter-bits=10",
                    "--seed=%d" % step.seed]
         command += ["--keep"] * step.keep
         if step.seconds:

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Jobs here are the test's own: nothing of the engine is linked. */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include "node/driver/jobs.h"
-#include "tests/node/support.h"
+#include "engine/pool.h"
 
 enum { JOBS = 1000, SUBMITTERS = 3 };
 
@@ -80,62 +84,87 @@ void engine_job_run(struct engine_job *job)
 	atomic_fetch_add(&job->runs, 1);
 }
 
-static unsigned collect(struct mailbox *mailbox, unsigned wanted)
+/* What a submitter keeps of a job, and where it comes back to. */
+struct box {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	unsigned count;
+};
+
+struct piece {
+	struct engine_pool_job work;
+	struct box *box;
+};
+
+static void come_back(struct engine_pool_job *work)
 {
-	unsigned count = 0;
-	while (count < wanted) {
-		struct mail_queue taken;
-		struct cds_wfcq_node *node;
-		if (!mailbox_take(mailbox, MAIL_JOB, &taken)) {
-			mailbox_wait(mailbox, UINT64_MAX);
-			continue;
-		}
-		while ((node = mail_next(&taken)) != NULL) {
-			struct job_mail *mail = caa_container_of(node, struct job_mail, mail);
-			assert_int_equal(atomic_load(&mail->job->runs), 1); /* before it comes back */
-			assert_ptr_equal(mail->submitter, mailbox);
-			free(mail);
-			count++;
-		}
-	}
-	return count;
+	struct piece *piece = (struct piece *)work;         /* its first member */
+	assert_int_equal(atomic_load(&work->job->runs), 1); /* before it comes back */
+	pthread_mutex_lock(&piece->box->lock);
+	piece->box->count++;
+	pthread_cond_signal(&piece->box->changed);
+	pthread_mutex_unlock(&piece->box->lock);
+	free(piece);
 }
+
+static int submit(struct engine_pool *pool, struct engine_job *job, struct box *box)
+{
+	struct piece *piece = malloc(sizeof *piece);
+	assert_non_null(piece);
+	*piece = (struct piece){.work = {.job = job, .done = come_back}, .box = box};
+	int error = engine_pool_submit(pool, &piece->work);
+	if (error < 0)
+		free(piece); /* it stayed ours */
+	return error;
+}
+
+static void collect(struct box *box, unsigned wanted)
+{
+	pthread_mutex_lock(&box->lock);
+	while (box->count < wanted)
+		pthread_cond_wait(&box->changed, &box->lock);
+	assert_int_equal(box->count, wanted);
+	pthread_mutex_unlock(&box->lock);
+}
+
+#define EMPTY_BOX                                                                                                      \
+	{                                                                                                              \
+		.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER                                 \
+	}
 
 static void test_each_job_runs_once_and_comes_back(void **state)
 {
 	(void)state;
 	static struct engine_job work[JOBS];
-	struct mailbox mailbox;
-	struct jobs *jobs;
-	mailbox_init(&mailbox);
-	assert_int_equal(jobs_start(2, &jobs), 0);
+	struct box box = EMPTY_BOX;
+	struct engine_pool *pool;
+	assert_int_equal(engine_pool_start(2, &pool), 0);
 	for (int i = 0; i < JOBS; i++)
-		assert_int_equal(jobs_submit(jobs, &work[i], &mailbox, NULL), 0);
-	assert_int_equal(collect(&mailbox, JOBS), JOBS);
+		assert_int_equal(submit(pool, &work[i], &box), 0);
+	collect(&box, JOBS);
 	for (int i = 0; i < JOBS; i++)
 		assert_int_equal(work[i].runs, 1);
-	jobs_stop(jobs);
-	jobs_destroy(&jobs);
-	assert_null(jobs);
-	jobs_stop(jobs); /* nothing to stop */
-	jobs_destroy(&jobs);
+	engine_pool_stop(pool);
+	engine_pool_destroy(&pool);
+	assert_null(pool);
+	engine_pool_stop(pool); /* nothing to stop */
+	engine_pool_destroy(&pool);
 }
 
 static void test_stop_runs_what_is_queued(void **state)
 {
 	(void)state;
 	static struct engine_job work[JOBS];
-	struct mailbox mailbox;
-	struct jobs *jobs;
-	mailbox_init(&mailbox);
-	assert_int_equal(jobs_start(1, &jobs), 0);
+	struct box box = EMPTY_BOX;
+	struct engine_pool *pool;
+	assert_int_equal(engine_pool_start(1, &pool), 0);
 	for (int i = 0; i < JOBS; i++)
-		assert_int_equal(jobs_submit(jobs, &work[i], &mailbox, NULL), 0);
-	jobs_stop(jobs);
-	jobs_destroy(&jobs);
+		assert_int_equal(submit(pool, &work[i], &box), 0);
+	engine_pool_stop(pool);
+	engine_pool_destroy(&pool);
 	for (int i = 0; i < JOBS; i++)
 		assert_int_equal(work[i].runs, 1);
-	assert_int_equal(collect(&mailbox, JOBS), JOBS);
+	collect(&box, JOBS);
 }
 
 /* A replica may have asked for a job just before the stop. */
@@ -143,14 +172,13 @@ static void test_what_comes_after_the_stop_is_refused(void **state)
 {
 	(void)state;
 	struct engine_job late = {0};
-	struct mailbox mailbox;
-	struct jobs *jobs;
-	mailbox_init(&mailbox);
-	assert_int_equal(jobs_start(1, &jobs), 0);
-	jobs_stop(jobs);
-	assert_int_equal(jobs_submit(jobs, &late, &mailbox, NULL), -ESHUTDOWN);
+	struct box box = EMPTY_BOX;
+	struct engine_pool *pool;
+	assert_int_equal(engine_pool_start(1, &pool), 0);
+	engine_pool_stop(pool);
+	assert_int_equal(submit(pool, &late, &box), -ESHUTDOWN);
 	assert_int_equal(late.runs, 0);
-	jobs_destroy(&jobs);
+	engine_pool_destroy(&pool);
 }
 
 /* Two long jobs at once: each waits for the other. */
@@ -160,15 +188,14 @@ static void test_threads_work_side_by_side(void **state)
 	pthread_barrier_t meeting;
 	pthread_barrier_init(&meeting, NULL, 2);
 	struct engine_job work[2] = {{.meeting = &meeting}, {.meeting = &meeting}};
-	struct mailbox mailbox;
-	struct jobs *jobs;
-	mailbox_init(&mailbox);
-	assert_int_equal(jobs_start(2, &jobs), 0);
+	struct box box = EMPTY_BOX;
+	struct engine_pool *pool;
+	assert_int_equal(engine_pool_start(2, &pool), 0);
 	for (int i = 0; i < 2; i++)
-		assert_int_equal(jobs_submit(jobs, &work[i], &mailbox, NULL), 0);
-	assert_int_equal(collect(&mailbox, 2), 2);
-	jobs_stop(jobs);
-	jobs_destroy(&jobs);
+		assert_int_equal(submit(pool, &work[i], &box), 0);
+	collect(&box, 2);
+	engine_pool_stop(pool);
+	engine_pool_destroy(&pool);
 	pthread_barrier_destroy(&meeting);
 }
 
@@ -181,19 +208,18 @@ static void test_deep_merges_block_nobody(void **state)
 	enum { COUNT = sizeof urgencies / sizeof urgencies[0] };
 	struct engine_job work[COUNT] = {0};
 	struct hold hold = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-	struct mailbox mailbox;
-	struct jobs *jobs;
-	mailbox_init(&mailbox);
-	assert_int_equal(jobs_start(1, &jobs), 0);
+	struct box box = EMPTY_BOX;
+	struct engine_pool *pool;
+	assert_int_equal(engine_pool_start(1, &pool), 0);
 	for (int i = 0; i < COUNT; i++) {
 		work[i].urgency = urgencies[i];
 		work[i].hold = &hold;
-		assert_int_equal(jobs_submit(jobs, &work[i], &mailbox, NULL), 0);
+		assert_int_equal(submit(pool, &work[i], &box), 0);
 	}
-	assert_int_equal(collect(&mailbox, COUNT), COUNT);
+	collect(&box, COUNT);
 	assert_int_equal(hold.most_deep, 1);
-	jobs_stop(jobs);
-	jobs_destroy(&jobs);
+	engine_pool_stop(pool);
+	engine_pool_destroy(&pool);
 }
 
 static void await_merges(struct crowd *crowd, unsigned count)
@@ -213,10 +239,9 @@ static void test_one_thread_is_kept_for_flushes(void **state)
 		struct crowd crowd = {
 			.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .limit = MERGES - 1};
 		struct engine_job work[MERGES + 1] = {0};
-		struct mailbox mailbox;
-		struct jobs *jobs;
-		mailbox_init(&mailbox);
-		assert_int_equal(jobs_start(1, &jobs), 0);
+		struct box box = EMPTY_BOX;
+		struct engine_pool *pool;
+		assert_int_equal(engine_pool_start(1, &pool), 0);
 		for (int i = 0; i <= MERGES; i++) {
 			work[i].crowd = &crowd;
 			work[i].urgency = i == MERGES       ? ENGINE_URGENCY_FLUSH
@@ -224,18 +249,18 @@ static void test_one_thread_is_kept_for_flushes(void **state)
 							    : ENGINE_URGENCY_NEWEST;
 			if (i == MERGES - 1)
 				await_merges(&crowd, MERGES - 1);
-			assert_int_equal(jobs_submit(jobs, &work[i], &mailbox, NULL), 0);
+			assert_int_equal(submit(pool, &work[i], &box), 0);
 		}
-		assert_int_equal(collect(&mailbox, MERGES + 1), MERGES + 1);
-		jobs_stop(jobs);
-		jobs_destroy(&jobs);
+		collect(&box, MERGES + 1);
+		engine_pool_stop(pool);
+		engine_pool_destroy(&pool);
 		assert_int_equal(crowd.most_merges, MERGES - 1);
 	}
 }
 
 struct submitter {
-	struct jobs *jobs;
-	struct mailbox mailbox;
+	struct engine_pool *pool;
+	struct box box;
 	struct engine_job work[JOBS];
 };
 
@@ -243,8 +268,8 @@ static void *submit_and_collect(void *arg)
 {
 	struct submitter *submitter = arg;
 	for (int i = 0; i < JOBS; i++)
-		assert_int_equal(jobs_submit(submitter->jobs, &submitter->work[i], &submitter->mailbox, NULL), 0);
-	collect(&submitter->mailbox, JOBS);
+		assert_int_equal(submit(submitter->pool, &submitter->work[i], &submitter->box), 0);
+	collect(&submitter->box, JOBS);
 	return NULL;
 }
 
@@ -253,17 +278,17 @@ static void test_each_submitter_gets_its_own_back(void **state)
 	(void)state;
 	static struct submitter submitters[SUBMITTERS];
 	pthread_t threads[SUBMITTERS];
-	struct jobs *jobs;
-	assert_int_equal(jobs_start(2, &jobs), 0);
+	struct engine_pool *pool;
+	assert_int_equal(engine_pool_start(2, &pool), 0);
 	for (int i = 0; i < SUBMITTERS; i++) {
-		submitters[i].jobs = jobs;
-		mailbox_init(&submitters[i].mailbox);
+		submitters[i].pool = pool;
+		submitters[i].box = (struct box)EMPTY_BOX;
 		assert_int_equal(pthread_create(&threads[i], NULL, submit_and_collect, &submitters[i]), 0);
 	}
 	for (int i = 0; i < SUBMITTERS; i++)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
-	jobs_stop(jobs);
-	jobs_destroy(&jobs);
+	engine_pool_stop(pool);
+	engine_pool_destroy(&pool);
 }
 
 int main(void)
