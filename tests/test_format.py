@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks that every .c and .h file stands as clang-format 14 writes it, by .clang-format.
 
-    tests/test_format.py ROOT
+    tests/test_format.py [ROOT]      ROOT: of the tree (default: where this file stands)
 
 Skipped (status 77) where there is no clang-format 14: other versions write some lines differently. To mend a file:
 clang-format -i FILE.
@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 
+SOURCE_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VERSION = 14
 ROOMS = ("rpc", "ring", "engine", "node", "tools", "tests")
 
@@ -39,11 +40,12 @@ def main():
     if formatter is None:
         print("skipped: there is no clang-format %d here" % VERSION)
         return 77
-    files = sorted(sources(sys.argv[1]))
+    root = sys.argv[1] if len(sys.argv) > 1 else SOURCE_ROOT
+    files = sorted(sources(root))
     run = subprocess.run([formatter, "--dry-run", "--Werror", "--style=file", *files], stderr=subprocess.PIPE, text=True)
     wrong = sorted(set(re.findall(r"^(\S+?):\d+:\d+: error:", run.stderr, re.M)))
     for path in wrong:
-        print("not formatted: %s; run: %s -i %s" % (os.path.relpath(path, sys.argv[1]), formatter, path))
+        print("not formatted: %s; run: %s -i %s" % (os.path.relpath(path, root), formatter, path))
     if run.returncode != 0 and not wrong:
         print(run.stderr)
     print("%d files, %d not formatted" % (len(files), len(wrong)))

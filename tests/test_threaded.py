@@ -25,6 +25,8 @@ def starts_threads(test, build):
 
 
 def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     introspection = subprocess.run(["meson", "introspect", "--tests", sys.argv[1]], capture_output=True, text=True, check=True)
     tests = json.loads(introspection.stdout)
     missing, found = [], 0
