@@ -11,6 +11,7 @@ static void check_rows(const struct gossip *self)
 		assert(self->document != NULL || !self->table.peers[i].is_member);
 		assert(self->table.peers[i].reachability != RING_DOWN ||
 		       self->table.peers[i].report_count >= DETECTOR_REPORTERS); /* D1 */
+		assert(!self->table.peers[i].is_member || !self->table.peers[i].forgotten);
 	}
 }
 

@@ -90,8 +90,12 @@ static void row_of_member(const struct ring_member *member, struct gossip_row *o
 /* Every member has a row, so that it is dialled; incarnation 0 is older than anything it will say itself. */
 static void enlist_members(struct gossip *self, uint64_t now_us)
 {
-	for (uint32_t i = 0; i < self->table.count; i++)
-		self->table.peers[i].is_member = ring_member_find(self->document, self->table.rows[i].node_id) >= 0;
+	for (uint32_t i = 0; i < self->table.count; i++) {
+		struct gossip_peer *peer = &self->table.peers[i];
+
+		peer->is_member = ring_member_find(self->document, self->table.rows[i].node_id) >= 0;
+		peer->forgotten &= !peer->is_member;
+	}
 	for (uint32_t i = 0; i < ring_member_count(self->document); i++) {
 		const struct ring_member *member = ring_member(self->document, i);
 		struct gossip_peer peer = {

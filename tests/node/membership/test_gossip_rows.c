@@ -241,6 +241,27 @@ static void test_ghosts_are_forgotten(void **state)
 	close_net();
 }
 
+/* What was forgotten as a stranger counts like any other member once the ring names it: its row goes round, down or not. */
+static void test_a_ghost_that_becomes_a_member_is_told_again(void **state)
+{
+	(void)state;
+	open_net(3, 48);
+	net->watched_id = id_of(2);
+	run_for(10 * ROUND_US);
+	assert_non_null(row_at(0, id_of(2)));
+	stop_node(2);
+	run_for(UINT64_C(70) * 1000 * 1000);
+	for (uint32_t i = 0; i < 2; i++)
+		assert_int_equal(gossip_counters(net->nodes[i].gossip)->forgotten, 1);
+	net->watched_rows = 0;
+	run_for(10 * ROUND_US);
+	assert_int_equal(net->watched_rows, 0);
+	assert_int_equal(init_cluster(0, 0, 3), KVRING__V1__CODE__OK);
+	run_for(10 * ROUND_US);
+	assert_in_range(net->watched_rows, 1, UINT32_MAX);
+	close_net();
+}
+
 static void test_rows_are_bounded_and_members_keep_their_place(void **state)
 {
 	const struct gossip_row *rows;
@@ -371,6 +392,7 @@ int main(void)
 		cmocka_unit_test(test_an_older_row_never_replaces_a_newer),
 		cmocka_unit_test(test_malformed_rows_are_ignored),
 		cmocka_unit_test(test_ghosts_are_forgotten),
+		cmocka_unit_test(test_a_ghost_that_becomes_a_member_is_told_again),
 		cmocka_unit_test(test_members_are_unknown_until_their_first_heartbeat),
 		cmocka_unit_test(test_a_row_that_others_keep_makes_no_member_up),
 		cmocka_unit_test(test_strangers_cost_no_links_and_no_turns),
