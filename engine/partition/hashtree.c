@@ -73,14 +73,15 @@ int hashtree_prepare(struct hashtree *trees, uint16_t partition, uint32_t leaf)
  * needed on average until one meets a free leaf. */
 static uint64_t keys_per_leaf(uint32_t filled)
 {
+	assert(filled < LEAVES);
 	return ((uint64_t)LEAVES << 16) / (LEAVES - filled);
 }
 
 static void count_leaf(struct hashtree *trees, struct partition_tree *tree, bool is_filled)
 {
+	assert(is_filled ? tree->filled < LEAVES : tree->filled > 0);
 	uint64_t keys = keys_per_leaf(is_filled ? tree->filled : tree->filled - 1);
 
-	assert(is_filled ? tree->filled < LEAVES : tree->filled > 0);
 	trees->full_partitions -= tree->filled == LEAVES;
 	tree->filled += is_filled ? 1 : -1u;
 	tree->keys_fixed += is_filled ? keys : -keys;

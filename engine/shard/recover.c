@@ -287,7 +287,7 @@ void shard_recovery_free(struct recovery **recovery)
 }
 
 /* The shard can be read from here on. */
-static int make_view(struct shard *shard)
+static int make_view(struct shard *shard, struct engine_error *error_out)
 {
 	struct memtable *memtable;
 	struct tables *tables;
@@ -297,7 +297,9 @@ static int make_view(struct shard *shard)
 		return error;
 	error = tables_create(&shard->state, &tables);
 	if (error == 0) {
-		error = shard_make_view(shard, memtable, 0, tables, &shard->view);
+		error = tables_check_runs(tables, shard->files.directory, error_out);
+		if (error == 0)
+			error = shard_make_view(shard, memtable, 0, tables, &shard->view);
 		tables_unref(&tables);
 	}
 	memtable_unref(&memtable);
@@ -338,7 +340,7 @@ static int read_all(struct shard *shard, struct engine_error *error_out)
 	error = replay_all(replay);
 	replay->error_out = NULL;
 	recovery->must_flush = replay->is_damaged || replay_acknowledged(replay) < shard->sequence;
-	return error ? error : make_view(shard);
+	return error ? error : make_view(shard, error_out);
 }
 
 /* A disk without room, or a process out of descriptors, does not stand in the way of reading: what must be written is then

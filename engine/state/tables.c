@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 enum { GET_TOGETHER = 16 }; /* runs whose filters are fetched at once */
@@ -97,7 +98,7 @@ static void fill(struct tables *tables, struct manifest_table *const *sorted, si
 		run->bytes += sorted[i]->meta.size;
 	}
 	tables->table_count = count;
-	/* T1; T2 is what the manifest says. */
+	/* T1; T2 is what tables_check_runs saw of the manifest, and what jobs keep to. */
 	for (size_t i = 1; i < tables->run_count; i++) {
 		const struct tables_run *newer = &tables->runs[i - 1], *older = &tables->runs[i];
 
@@ -131,6 +132,28 @@ int tables_create(const struct manifest_state *state, struct tables **out)
 	tables->quarantine = quarantine_ref(state->quarantine);
 	free(sorted);
 	*out = tables;
+	return 0;
+}
+
+static bool overlaps_next(const struct tables_run *run, size_t index)
+{
+	return format_compare(sst_largest(run->ssts[index]), sst_smallest(run->ssts[index + 1])) >= 0;
+}
+
+int tables_check_runs(const struct tables *tables, const char *directory, struct engine_error *error_out)
+{
+	for (size_t i = 0; i < tables->run_count; i++) {
+		const struct tables_run *run = &tables->runs[i];
+
+		for (size_t j = 0; j + 1 < run->table_count; j++)
+			if (overlaps_next(run, j))
+				return format_error(
+					error_out, -EBADMSG,
+					"%s: the manifest names tables %" PRIu64 " and %" PRIu64
+					" in one run, and they overlap: restore the store from a backup, or "
+					"empty it and refill it from its replicas",
+					directory, run->ssts[j]->meta.number, run->ssts[j + 1]->meta.number);
+	}
 	return 0;
 }
 

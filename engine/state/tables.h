@@ -3,7 +3,7 @@
  *
  * Threading   Immutable; any thread reads.
  * Ownership   Counted; holds a reference to every table in it, so a snapshot keeps files that a compaction replaced.
- * Errors      -ENOMEM.
+ * Errors      -ENOMEM; -EBADMSG from tables_check_runs.
  * Invariants  T1 Runs go from newest to oldest: an entry hides those of the same key in later runs.
  *             T2 The tables of a run do not overlap and ascend.
  *             T3 A drop hides what is older than it: sources (memtables, tables) with a smaller drop_id.
@@ -45,6 +45,8 @@ struct tables {
 
 /* Every table of the state must be open. */
 ENGINE_OK int tables_create(const struct manifest_state *, struct tables **out);
+/* T2 of what a manifest names: -EBADMSG when two tables of a run overlap. */
+ENGINE_OK int tables_check_runs(const struct tables *, const char *directory, struct engine_error *error_out);
 void tables_ref(struct tables *);
 void tables_unref(struct tables **);
 

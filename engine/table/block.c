@@ -25,7 +25,8 @@ static uint32_t offset_at(const struct block_view *view, uint32_t index)
 }
 
 /* Checks one entry; true when it lies within the block. */
-static bool entry_is_sound(const struct block_view *view, uint32_t index, const uint8_t *entries, const uint8_t *end)
+static bool entry_is_sound(const struct block_view *view, uint32_t index, const uint8_t *entries, const uint8_t *end,
+			   struct engine_slice *suffix_out)
 {
 	const uint8_t *at = view->data + offset_at(view, index);
 	uint64_t value_and_type, suffix_size, left;
@@ -37,6 +38,7 @@ static bool entry_is_sound(const struct block_view *view, uint32_t index, const 
 	if (at == NULL)
 		return false;
 	left = (uint64_t)(end - at);
+	*suffix_out = (struct engine_slice){at, suffix_size};
 	return (value_and_type & 3) <= ENTRY_DELETE && suffix_size <= left && value_and_type >> 2 <= left - suffix_size;
 }
 
@@ -59,9 +61,13 @@ int block_parse(const void *data, size_t size, struct block_view *out)
 	out->prefix = out->data + BLOCK_HEADER;
 	out->tags = out->prefix + out->prefix_size;
 	out->offsets = out->tags + out->count;
+	struct engine_slice before = {0}, suffix;
+
 	for (uint32_t i = 0; i < out->count; i++) {
-		if (!entry_is_sound(out, i, out->data + fixed, end))
+		if (!entry_is_sound(out, i, out->data + fixed, end, &suffix) ||
+		    (i > 0 && format_compare(before, suffix) >= 0))
 			return -EBADMSG;
+		before = suffix;
 	}
 	return 0;
 }
@@ -88,6 +94,19 @@ void block_entry_at(const struct block_view *view, uint32_t index, struct block_
 	out->suffix = (struct engine_slice){at, suffix_size};
 	out->value = (struct engine_slice){at + suffix_size, value_and_type >> 2};
 	out->type = value_and_type & 3;
+}
+
+int block_compare(const struct block_view *view, uint32_t index, struct engine_slice key)
+{
+	size_t shared = key.size < view->prefix_size ? key.size : view->prefix_size;
+	int order = shared ? memcmp(view->prefix, key.data, shared) : 0;
+	struct block_entry entry;
+
+	if (order || key.size < view->prefix_size)
+		return order ? order : 1;
+	block_entry_at(view, index, &entry);
+	return format_compare(entry.suffix,
+			      (struct engine_slice){(const uint8_t *)key.data + shared, key.size - shared});
 }
 
 int64_t block_find(const struct block_view *view, struct engine_slice key, uint8_t tag, struct block_entry *out)

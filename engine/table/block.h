@@ -14,7 +14,8 @@
  * would, and every entry can be reached directly: searches, both directions and point reads need no decoding of others.
  *
  * Threading   A block is immutable. A builder has one user.
- * Errors      -EBADMSG from block_parse, which checks every entry once, so that reading needs no checks. -ENOMEM.
+ * Errors      -EBADMSG from block_parse, which checks every entry and the order of the keys once, so that reading needs no
+ *             checks. -ENOMEM.
  */
 #ifndef KVRING_ENGINE_BLOCK_H
 #define KVRING_ENGINE_BLOCK_H
@@ -39,6 +40,8 @@ struct block_entry {
 
 ENGINE_OK int block_parse(const void *data, size_t size, struct block_view *out);
 void block_entry_at(const struct block_view *, uint32_t index, struct block_entry *out);
+/* Below, at or above 0, as the entry's key is below, equal to or above this one. */
+int block_compare(const struct block_view *, uint32_t index, struct engine_slice key);
 /* Index of the key, or -1. tag is block_tag of the key's hash. */
 int64_t block_find(const struct block_view *, struct engine_slice key, uint8_t tag, struct block_entry *out);
 /* Index of the first key >= the given one; count when there is none. */

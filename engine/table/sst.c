@@ -482,6 +482,16 @@ uint64_t sst_block_offset(const struct sst *sst, uint32_t block_index)
 	return sst->blocks[block_index].offset;
 }
 
+/* Do the block's keys lie where the index has it? With the order within blocks (block_parse) and of separators
+ * (index_is_sound) this makes all keys of a table ascend, whatever its bytes are. */
+static bool block_is_in_place(const struct sst *sst, uint32_t index, const struct block_view *view)
+{
+	bool is_above = index == 0 ? block_compare(view, 0, sst_smallest(sst)) >= 0
+				   : block_compare(view, 0, separator(sst, index - 1)) > 0;
+
+	return is_above && block_compare(view, view->count - 1, separator(sst, index)) <= 0;
+}
+
 /* Makes a block of a verified part. */
 static int block_from_part(struct sst *sst, const uint8_t *part, const struct index_block *where, struct block **out,
 			   struct engine_error *error_out)
@@ -501,6 +511,10 @@ static int block_from_part(struct sst *sst, const uint8_t *part, const struct in
 	    block_parse(block->data, raw_size, &block->view)) {
 		block_release(block);
 		return damaged(sst, where->offset, "a block", error_out);
+	}
+	if (!block_is_in_place(sst, (uint32_t)(where - sst->blocks), &block->view)) {
+		block_release(block);
+		return damaged(sst, where->offset, "a block (against the index)", error_out);
 	}
 	*out = block;
 	return 0;

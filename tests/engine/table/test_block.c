@@ -219,13 +219,61 @@ static void test_damaged_blocks_stay_within(void **state)
 	assert_true(parsed > 500);
 }
 
+/* What every search and merge relies on, and no checksum sees when a writer was wrong: keys ascend, and each is there once. */
+static void test_keys_must_ascend(void **state)
+{
+	static const char *const keys[] = {"k1", "k2", "k3"};
+	static const uint8_t wrong[][3] = {{0, 2, 1}, {1, 0, 2}, {2, 1, 0}, {0, 0, 2}, {0, 1, 1}};
+	struct block_builder builder = {0};
+	struct buffer bytes = {0};
+	struct block_view view;
+	uint16_t offsets[3];
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(block_builder_add(&builder, (struct engine_slice){keys[i], 2}, i,
+						   (struct engine_slice){"v", 1}, ENTRY_PUT),
+				 0);
+	assert_int_equal(block_builder_finish(&builder, &bytes), 0);
+	assert_int_equal(block_parse(bytes.data, bytes.size, &view), 0);
+	assert_int_equal(view.offset_width, 2);
+	memcpy(offsets, view.offsets, sizeof offsets);
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+		for (unsigned j = 0; j < 3; j++)
+			memcpy((uint8_t *)view.offsets + 2 * j, &offsets[wrong[i][j]], 2);
+		assert_int_equal(block_parse(bytes.data, bytes.size, &view), -EBADMSG);
+	}
+	block_builder_fini(&builder);
+	buffer_fini(&bytes);
+}
+
+static void test_entries_are_compared_with_keys(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		struct model model;
+
+		model_init(&model, seed);
+		for (uint32_t i = 0; i < model.count; i += 7) {
+			for (uint32_t j = 0; j < model.count; j += 5) {
+				int order = block_compare(&model.view, i, key_at(&model, j));
+
+				assert_int_equal(order < 0, i < j);
+				assert_int_equal(order > 0, i > j);
+			}
+			assert_true(block_compare(&model.view, i, (struct engine_slice){"", 0}) > 0);
+			assert_true(block_compare(&model.view, i, (struct engine_slice){"~", 1}) < 0);
+		}
+		buffer_fini(&model.bytes);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_random_blocks),
-		cmocka_unit_test(test_equal_tags),
-		cmocka_unit_test(test_offset_widths),
-		cmocka_unit_test(test_damaged_blocks_stay_within),
+		cmocka_unit_test(test_random_blocks),    cmocka_unit_test(test_equal_tags),
+		cmocka_unit_test(test_offset_widths),    cmocka_unit_test(test_damaged_blocks_stay_within),
+		cmocka_unit_test(test_keys_must_ascend), cmocka_unit_test(test_entries_are_compared_with_keys),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

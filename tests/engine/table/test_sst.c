@@ -443,6 +443,51 @@ static void forge(struct victim *it, uint64_t offset, uint64_t size, uint8_t cod
 	format_u64_put(part + size + 8, format_checksum(part, size + 8, it->meta.number, offset));
 }
 
+/* A key of this block gets another byte behind the block's prefix, and the checksum is right. Reading the block fails. */
+static void assert_out_of_place(struct victim *it, uint32_t block_index, bool last_entry, uint8_t byte)
+{
+	struct engine_error error = {{0}};
+	struct sst_stream stream;
+	struct block_entry entry;
+	struct block *block;
+	struct sst *sst;
+
+	assert_int_equal(sst_open(&it->shelf.files, it->shelf.cache, &it->meta, &sst, NULL), 0);
+	sst_stream_init(&stream, sst);
+	assert_int_equal(sst_stream_block(&stream, block_index, &block, NULL), 0);
+	block_entry_at(&block->view, last_entry ? block->view.count - 1 : 0, &entry);
+	uint64_t offset = sst_block_offset(sst, block_index), size = block->size;
+	uint8_t *at = it->bytes + offset + ((const uint8_t *)entry.suffix.data - block->view.data), kept = *at;
+
+	block_release(block);
+	sst_stream_fini(&stream);
+	sst_unref(&sst);
+	*at = byte;
+	forge(it, offset, size, ENGINE_COMPRESSION_NONE, (uint32_t)size);
+	victim_store(it, it->meta.size);
+	assert_int_equal(sst_open(&it->shelf.files, it->shelf.cache, &it->meta, &sst, NULL), 0);
+	assert_int_equal(sst_block(sst, block_index, NULL, &block, &error), -EBADMSG);
+	assert_non_null(strstr(error.text, "against the index"));
+	sst_unref(&sst);
+	*at = kept;
+	forge(it, offset, size, ENGINE_COMPRESSION_NONE, (uint32_t)size);
+	victim_store(it, it->meta.size);
+}
+
+/* Blocks whose keys lie outside of what the index says: a merge would meet keys that descend. */
+static void test_blocks_keep_to_their_place(void **state)
+{
+	struct victim it;
+
+	(void)state;
+	victim_init(&it, ENGINE_COMPRESSION_NONE);
+	for (uint32_t block = 0; block < 3; block++)
+		assert_out_of_place(&it, block, true, 0xff);
+	for (uint32_t block = 1; block < 3; block++)
+		assert_out_of_place(&it, block, false, 0);
+	victim_fini(&it);
+}
+
 /* Raw lengths that lie behind a right checksum, in the first block: reading it fails, for every codec and claim. What is
  * believed is at most what the codec could give: nothing large is allocated on the way. */
 static void test_lying_lengths_of_blocks(void **state)
@@ -641,6 +686,7 @@ int main(void)
 		cmocka_unit_test(test_the_wrong_file_is_refused),
 		cmocka_unit_test(test_cut_files_are_refused),
 		cmocka_unit_test(test_digest_sees_every_bit),
+		cmocka_unit_test(test_blocks_keep_to_their_place),
 		cmocka_unit_test(test_lying_lengths_of_blocks),
 		cmocka_unit_test(test_part_claims_no_more_than_its_codec_can_give),
 		cmocka_unit_test(test_footer_bounds),
