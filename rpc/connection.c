@@ -13,8 +13,6 @@ enum {
 	HANDSHAKE_SIZE = 8,
 	LENGTH_SIZE = 8,
 	ID_SIZE = 4,
-	CALLS_FIRST = 4, /* without an answer, see connection_rests_above */
-	ANSWERED_ENOUGH = 1 << 16,
 };
 
 /* One direction, as the owner sees it when it looks. */
@@ -32,10 +30,9 @@ struct connection {
 	struct pace pace_in, pace_out;
 	_Atomic uint64_t used_us; /* see connection_use */
 	atomic_int calls;
-	atomic_int answered;          /* calls, up to ANSWERED_ENOUGH */
-	atomic_int rests_above;       /* calls; 0: it does not rest for their number */
-	_Atomic size_t expected_size; /* see connection_expect */
-	_Atomic uint64_t expected_until_us;
+	atomic_int rests_above;     /* calls; 0: it does not rest for their number */
+	_Atomic size_t likely_size; /* see connection_likely_size */
+	_Atomic uint64_t tried_us;  /* see connection_may_try */
 	nng_stream *stream;
 	_Atomic uint64_t heard_us; /* see connection_heard_us */
 	size_t id_size;            /* of each frame: 4, or 0 on a bus */
@@ -425,11 +422,19 @@ static enum step deliver(struct connection *c, struct rpc_message *message)
 	return c->options.events->on_message(c->options.arg, c, id, message) ? STEP_AGAIN : STEP_PAUSE;
 }
 
+static bool is_ready(struct connection *c, size_t size)
+{
+	const struct connection_events *events = c->options.events;
+	return events->on_ready == NULL || events->on_ready(c->options.arg, c, size);
+}
+
 static enum step take_partial(struct connection *c)
 {
 	struct rpc_message *message = c->partial;
 	if (c->partial_size < frame_size_of(c, message))
 		return STEP_WAIT;
+	if (!is_ready(c, message->size))
+		return STEP_PAUSE;
 	c->partial = NULL;
 	return deliver(c, message);
 }
@@ -448,6 +453,8 @@ static enum step take_frame(struct connection *c)
 		return STEP_WAIT;
 	if (frame_size > CONNECTION_BUFFER_SIZE && c->options.events->on_large != NULL &&
 	    !c->options.events->on_large(c->options.arg, c, frame_size))
+		return STEP_PAUSE;
+	if (there >= frame_size && !is_ready(c, (size_t)length - c->id_size))
 		return STEP_PAUSE;
 	struct rpc_message *message = rpc_message_create((size_t)length - c->id_size);
 	if (message == NULL)
@@ -589,8 +596,6 @@ bool connection_is_slow(struct connection *c, uint64_t now_us)
 void connection_use(struct connection *c, int calls)
 {
 	atomic_store_explicit(&c->used_us, rpc_now_us(), memory_order_relaxed);
-	if (calls < 0 && atomic_load_explicit(&c->answered, memory_order_relaxed) < ANSWERED_ENOUGH)
-		atomic_fetch_add_explicit(&c->answered, 1, memory_order_relaxed);
 	int now = atomic_fetch_add(&c->calls, calls) + calls, above = atomic_load(&c->rests_above);
 	if (above > 0 && now <= above && atomic_compare_exchange_strong(&c->rests_above, &above, 0))
 		connection_resume(c);
@@ -598,9 +603,6 @@ void connection_use(struct connection *c, int calls)
 
 bool connection_rests_above(struct connection *c, int calls_max)
 {
-	int first = CALLS_FIRST + atomic_load_explicit(&c->answered, memory_order_relaxed);
-	if (first < calls_max)
-		calls_max = first;
 	if (atomic_load(&c->calls) <= calls_max)
 		return false;
 	atomic_store(&c->rests_above, calls_max);
@@ -608,18 +610,25 @@ bool connection_rests_above(struct connection *c, int calls_max)
 	return atomic_load(&c->calls) > calls_max || !atomic_compare_exchange_strong(&c->rests_above, &calls_max, 0);
 }
 
-void connection_expect(struct connection *c, size_t size, uint64_t until_us)
+/* Answers of several threads may overwrite each other here: it is an estimate. */
+void connection_answered(struct connection *c, size_t size)
 {
-	atomic_store_explicit(&c->answered, 0, memory_order_relaxed);
-	atomic_store_explicit(&c->expected_size, size, memory_order_relaxed);
-	atomic_store_explicit(&c->expected_until_us, until_us, memory_order_relaxed);
+	size_t before = atomic_load_explicit(&c->likely_size, memory_order_relaxed), likely = size > 0 ? size : 1;
+	if (likely < before / 2)
+		likely = before / 2;
+	if (likely != before)
+		atomic_store_explicit(&c->likely_size, likely, memory_order_relaxed);
 }
 
-size_t connection_expected_size(const struct connection *c, uint64_t now_us)
+size_t connection_likely_size(const struct connection *c)
 {
-	return now_us < atomic_load_explicit(&c->expected_until_us, memory_order_relaxed)
-		       ? atomic_load_explicit(&c->expected_size, memory_order_relaxed)
-		       : 0;
+	return atomic_load_explicit(&c->likely_size, memory_order_relaxed);
+}
+
+bool connection_may_try(struct connection *c, uint64_t now_us, uint64_t each_us)
+{
+	uint64_t tried_us = atomic_load_explicit(&c->tried_us, memory_order_relaxed);
+	return now_us >= tried_us + each_us && atomic_compare_exchange_strong(&c->tried_us, &tried_us, now_us);
 }
 
 uint64_t connection_unused_us(const struct connection *c, uint64_t now_us)

@@ -47,6 +47,9 @@ struct connection_events {
 	/* Optional: is there memory for a message of which only the head has come? False: nothing is read until connection_resume, and then it
 	 * is asked again. True: on_message or on_closed follows. */
 	bool (*on_large)(void *arg, struct connection *, size_t size);
+	/* Optional: a message is there, may it be delivered? False: nothing is until connection_resume, and then it is asked again. True:
+	 * on_message or on_closed follows. */
+	bool (*on_ready)(void *arg, struct connection *, size_t size);
 };
 
 struct connection_options {
@@ -82,14 +85,14 @@ uint64_t connection_heard_us(const struct connection *);
 bool connection_is_slow(struct connection *, uint64_t now_us);
 /* A call of this connection is with the receiver (1), or no longer (-1): it is in use. */
 void connection_use(struct connection *, int calls);
-/* True when more calls than that are with the receiver: its reader then rests, and connection_use resumes it when there is room. A
- * connection begins with a few and may have one more for each answer, so that it does not ask for much before it is known how much
- * its answers cost. */
+/* True when more calls than that are with the receiver: its reader then rests, and connection_use resumes it when there is room. */
 bool connection_rests_above(struct connection *, int calls_max);
-/* An answer of this size found no room: until then another one like it is expected, and the connection begins with few calls anew. */
-void connection_expect(struct connection *, size_t size, uint64_t until_us);
-/* 0: nothing is expected. */
-size_t connection_expected_size(const struct connection *, uint64_t now_us);
+/* An answer of this size was made for it, also if it could not be sent. */
+void connection_answered(struct connection *, size_t size);
+/* How large its next answer is likely to be: the last one, or half of what was likely before, whichever is more. 0: it has had none. */
+size_t connection_likely_size(const struct connection *);
+/* True for the first who asks within so long. */
+bool connection_may_try(struct connection *, uint64_t now_us, uint64_t each_us);
 /* How long nothing has been done for it; 0 while a call is with the receiver. */
 uint64_t connection_unused_us(const struct connection *, uint64_t now_us);
 /* Neither is under way. */

@@ -93,6 +93,9 @@ struct rpc_server_options {
 	uint32_t in_flight_max; /* calls not yet answered; beyond, requests wait in the connections */
 	/* Calls not yet answered that connections share fairly: one with more than are free, and more than 8, is not read. 0: no shares. */
 	uint32_t in_flight_fair;
+	/* Bytes of heavy calls in flight, whose sum is what a light one may have to wait for: those that weigh more than 64 KiB, by their
+	 * message or by the answer that their connection is likely to get. One always goes, others wait for their turn. 0: no limit. */
+	uint64_t heavy_max;
 	/* 0: RPC_CONNECTIONS_MAX. Beyond, the newcomer takes the place of the connection that has had no use for longest, one second at least;
 	 * while all are in use it is closed. */
 	uint32_t connections_max;

@@ -7,6 +7,9 @@
  * bring more; TCP pushes back on their clients. A client that has gone takes nothing with it: its calls are answered
  * to nobody.
  *
+ * Whoever waits for something waits in a line and is served in its order: for memory for a large message that wants to
+ * arrive, for room among the heavy calls, for room among all.
+ *
  * Lifetime  One reference for the owner, one per connection and one per call, so that a call may be answered after
  *           rpc_server_close.
  */
@@ -28,7 +31,8 @@ enum {
 	SWEEP_MS = 500,       /* between looks at who is slow or idle */
 	CALLS_MIN = 8,        /* of each connection, however many others there are */
 	UNUSED_MS_MIN = 1000, /* a connection in use within it keeps its place */
-	IN_VAIN_MS = 1000,    /* an answer that was made in vain is expected again for so long */
+	IN_VAIN_MS = 1000,    /* after an answer was made in vain, the next one of its like is made no sooner */
+	HEAVY_UNKNOWN = 8,    /* a part of heavy_max: the call of a connection that has had no answer yet */
 	/* While others wait for memory, whoever holds some moves so many bytes per second, measured over so long. */
 	HASTE_RATE_MIN = 64 * 1024,
 	HASTE_MS = 3000,
@@ -40,8 +44,14 @@ struct haste {
 	uint64_t bytes;    /* moved until then */
 };
 
+/* Clients that wait, the first first. */
+struct line {
+	struct client *first, **last;
+};
+
 struct server_call {
 	struct rpc_call call;
+	uint64_t weight; /* bytes, see heavy_max; 0: it is light */
 	struct rpc_server *server;
 	struct connection *connection; /* a reference */
 	uint32_t id;
@@ -54,10 +64,13 @@ struct client {
 	struct connection *connection; /* a reference */
 	struct client *next, **previous;
 	struct client *next_resting;
-	bool resting;
-	size_t arriving; /* bytes of a large message under way */
-	bool waiting;    /* for memory for one */
-	bool leaving;    /* it has been closed, and its end is under way */
+	bool resting;      /* in_flight_max was reached */
+	struct line *line; /* in which it waits with its next message; NULL: in none */
+	struct client *next_in_line;
+	uint64_t wanted;   /* bytes, in line */
+	uint64_t arriving; /* bytes that a large message has of the budget, until it is with the receiver */
+	uint64_t weight;   /* bytes among the heavy that its next call has */
+	bool leaving;      /* it has been closed, and its end is under way */
 	struct haste haste_in, haste_out;
 	/* of on_message, one at a time */
 	struct rpc_age age;
@@ -77,8 +90,13 @@ struct rpc_server {
 	unsigned references;
 	bool closing;
 	struct client *clients;
-	struct client *resting;
-	unsigned waiting;       /* clients, for memory for a large message */
+	struct client *resting, **last_resting;
+	struct line for_memory; /* for a large message that wants to arrive */
+	/* For room among the heavy calls: connections that have had no answer yet, and the others. The lines take turns: who comes anew
+	 * does not wait for all that are known to ask for much. */
+	struct line for_turn[2];
+	unsigned next_turn;     /* the line whose turn is next */
+	uint64_t heavy;         /* bytes: of heavy calls in flight, and of those whose turn it is */
 	atomic_bool wants_room; /* since the last look, an answer to a client without any in its queue found no room */
 	struct server_call *free_calls;
 	struct rpc_server_counts counts;
@@ -102,6 +120,89 @@ static void server_unref_unlock(struct rpc_server *s)
 	free(s);
 }
 
+/* ---- lines ------------------------------------------------------------------------------------------------------- */
+
+/* All under lock. */
+static void line_init(struct line *line)
+{
+	*line = (struct line){NULL, &line->first};
+}
+
+static void line_join(struct line *line, struct client *client, uint64_t wanted)
+{
+	client->line = line;
+	client->wanted = wanted;
+	client->next_in_line = NULL;
+	*line->last = client;
+	line->last = &client->next_in_line;
+}
+
+static void line_leave(struct client *client)
+{
+	struct line *line = client->line;
+	if (line == NULL)
+		return;
+	struct client **at = &line->first;
+	while (*at != client)
+		at = &(*at)->next_in_line;
+	*at = client->next_in_line;
+	if (*at == NULL)
+		line->last = at;
+	client->line = NULL;
+}
+
+/* The first goes on with what it wanted. */
+static void line_serve(struct line *line)
+{
+	struct client *client = line->first;
+	line_leave(client);
+	connection_resume(client->connection);
+}
+
+/* Memory that large messages took is free again. */
+static void arriving_end(struct client *client)
+{
+	struct rpc_server *s = client->server;
+	if (client->arriving == 0)
+		return;
+	rpc_budget_arrived(s->options.budget, client->arriving);
+	client->arriving = 0;
+	for (struct client *first; (first = s->for_memory.first) != NULL;) {
+		if (!rpc_budget_arrive(s->options.budget, first->wanted))
+			break;
+		first->arriving = first->wanted;
+		line_serve(&s->for_memory);
+	}
+}
+
+static bool heavy_fits(const struct rpc_server *s, uint64_t weight)
+{
+	return s->heavy == 0 || s->heavy + weight <= s->options.heavy_max;
+}
+
+static bool nobody_waits_for_a_turn(const struct rpc_server *s)
+{
+	return s->for_turn[0].first == NULL && s->for_turn[1].first == NULL;
+}
+
+static void heavy_end(struct rpc_server *s, uint64_t weight)
+{
+	if (weight == 0)
+		return;
+	assert(s->heavy >= weight);
+	s->heavy -= weight;
+	while (!nobody_waits_for_a_turn(s)) {
+		if (s->for_turn[s->next_turn].first == NULL)
+			s->next_turn ^= 1;
+		struct client *first = s->for_turn[s->next_turn].first;
+		if (!heavy_fits(s, first->wanted))
+			break;
+		s->heavy += first->weight = first->wanted;
+		line_serve(&s->for_turn[s->next_turn]);
+		s->next_turn ^= 1;
+	}
+}
+
 /* ---- calls ------------------------------------------------------------------------------------------------------- */
 
 /* Under lock. NULL: memory is out. */
@@ -122,6 +223,19 @@ static struct server_call *call_take(struct rpc_server *s)
 	return call;
 }
 
+/* Under lock. */
+static void unlink_resting(struct client *client)
+{
+	struct rpc_server *s = client->server;
+	struct client **at = &s->resting;
+	while (*at != client)
+		at = &(*at)->next_resting;
+	*at = client->next_resting;
+	if (*at == NULL)
+		s->last_resting = at;
+	client->resting = false;
+}
+
 /* response NULL: no answer. */
 static void call_end(struct server_call *call, struct rpc_message *response)
 {
@@ -133,10 +247,10 @@ static void call_end(struct server_call *call, struct rpc_message *response)
 	pthread_mutex_lock(&s->lock);
 	assert(s->counts.in_flight > 0);
 	s->counts.in_flight--;
+	heavy_end(s, call->weight);
 	struct client *rested = s->resting;
 	if (rested != NULL) {
-		s->resting = rested->next_resting;
-		rested->resting = false;
+		unlink_resting(rested);
 		resume = connection_ref(rested->connection);
 	}
 	call->next_free = s->free_calls;
@@ -161,21 +275,22 @@ bool rpc_call_has_room(struct rpc_call *call, size_t answer_size)
 	struct rpc_budget *budget = c->server->options.budget;
 	if (budget == NULL)
 		return true;
-	uint64_t now_us = rpc_now_us();
 	size_t own = connection_unsent_size(c->connection);
-	size_t size = answer_size > 0 ? answer_size : connection_expected_size(c->connection, now_us);
+	size_t size = answer_size > 0 ? answer_size : connection_likely_size(c->connection);
 	if (rpc_budget_may_queue(budget, own, size))
 		return true;
 	if (answer_size > 0)
-		connection_expect(c->connection, size, now_us + IN_VAIN_MS * UINT64_C(1000));
+		connection_answered(c->connection, size);
 	if (own == 0)
 		atomic_store_explicit(&c->server->wants_room, true, memory_order_relaxed);
-	return false;
+	/* It may ask for something smaller now. */
+	return answer_size == 0 && connection_may_try(c->connection, rpc_now_us(), IN_VAIN_MS * UINT64_C(1000));
 }
 
 void rpc_call_reply(struct rpc_call *call, struct rpc_message *response)
 {
 	assert(response != NULL);
+	connection_answered(call_of(call)->connection, response->size);
 	call_end(call_of(call), response);
 }
 
@@ -209,8 +324,9 @@ static bool rest_if_full(struct client *client)
 		return false;
 	if (!client->resting) {
 		client->resting = true;
-		client->next_resting = s->resting;
-		s->resting = client;
+		client->next_resting = NULL;
+		*s->last_resting = client;
+		s->last_resting = &client->next_resting;
 	}
 	return true;
 }
@@ -240,39 +356,45 @@ static bool answer_ping(struct connection *connection, uint32_t id, struct rpc_m
 	return true;
 }
 
-/* Under lock: memory that large messages took is free again. Whoever waits asks again. */
-static void arriving_end(struct client *client)
-{
-	struct rpc_server *s = client->server;
-	if (client->arriving == 0)
-		return;
-	if (s->options.budget != NULL)
-		rpc_budget_arrived(s->options.budget, client->arriving);
-	client->arriving = 0;
-	for (struct client *waiting = s->waiting > 0 ? s->clients : NULL; waiting != NULL; waiting = waiting->next) {
-		if (!waiting->waiting)
-			continue;
-		waiting->waiting = false;
-		s->waiting--;
-		connection_resume(waiting->connection);
-	}
-}
-
 static bool on_large(void *arg, struct connection *connection, size_t size)
 {
 	struct client *client = arg;
 	struct rpc_server *s = client->server;
 	(void)connection;
+	if (s->options.budget == NULL)
+		return true;
 	pthread_mutex_lock(&s->lock);
-	bool room = s->options.budget == NULL || rpc_budget_arrive(s->options.budget, size);
-	if (room) {
-		client->arriving = size;
-	} else if (!client->waiting) {
-		client->waiting = true;
-		s->waiting++;
+	if (client->arriving == 0 && client->line == NULL) {
+		if (s->for_memory.first == NULL && rpc_budget_arrive(s->options.budget, size))
+			client->arriving = size;
+		else
+			line_join(&s->for_memory, client, size);
 	}
+	bool room = client->arriving > 0;
 	pthread_mutex_unlock(&s->lock);
 	return room;
+}
+
+static bool on_ready(void *arg, struct connection *connection, size_t size)
+{
+	struct client *client = arg;
+	struct rpc_server *s = client->server;
+	uint64_t likely = connection_likely_size(connection);
+	uint64_t weight = likely > 0 ? likely : s->options.heavy_max / HEAVY_UNKNOWN;
+	if (weight < size)
+		weight = size;
+	if (s->options.heavy_max == 0 || weight <= RPC_BUDGET_SMALL)
+		return true;
+	pthread_mutex_lock(&s->lock);
+	if (client->weight == 0 && client->line == NULL) {
+		if (nobody_waits_for_a_turn(s) && heavy_fits(s, weight))
+			s->heavy += client->weight = weight;
+		else
+			line_join(&s->for_turn[likely > 0], client, weight);
+	}
+	bool turn = client->weight > 0;
+	pthread_mutex_unlock(&s->lock);
+	return turn;
 }
 
 /* Under lock: calls that one connection may have. As with bytes (budget.h): as many as are free, so that n connections that ask for
@@ -293,7 +415,11 @@ static bool on_message(void *arg, struct connection *connection, uint32_t id, st
 		return true;
 	pthread_mutex_lock(&s->lock);
 	arriving_end(client);
+	uint64_t weight = client->weight;
+	client->weight = 0;
 	struct server_call *call = s->closing ? NULL : call_take(s);
+	if (call == NULL)
+		heavy_end(s, weight);
 	bool rest = call != NULL && rest_if_full(client);
 	int calls_max = fair_calls(s);
 	pthread_mutex_unlock(&s->lock);
@@ -303,6 +429,7 @@ static bool on_message(void *arg, struct connection *connection, uint32_t id, st
 	}
 	*call = (struct server_call){
 		.call = {.received_us = sent_by_our_clock(client, message), .request = message},
+		.weight = weight,
 		.server = s,
 		.connection = connection_ref(connection),
 		.id = id,
@@ -313,24 +440,16 @@ static bool on_message(void *arg, struct connection *connection, uint32_t id, st
 	return !above && !rest;
 }
 
-static void client_unlink_resting(struct client *client)
-{
-	struct client **at = &client->server->resting;
-	while (*at != client)
-		at = &(*at)->next_resting;
-	*at = client->next_resting;
-}
-
 static void on_closed(void *arg, struct connection *connection)
 {
 	struct client *client = arg;
 	struct rpc_server *s = client->server;
 	pthread_mutex_lock(&s->lock);
 	if (client->resting)
-		client_unlink_resting(client);
-	s->waiting -= client->waiting;
-	client->waiting = false;
+		unlink_resting(client);
+	line_leave(client);
 	arriving_end(client);
+	heavy_end(s, client->weight);
 	*client->previous = client->next;
 	if (client->next != NULL)
 		client->next->previous = client->previous;
@@ -341,7 +460,7 @@ static void on_closed(void *arg, struct connection *connection)
 	free(client);
 }
 
-static const struct connection_events server_events = {on_open, on_message, on_closed, on_large};
+static const struct connection_events server_events = {on_open, on_message, on_closed, on_large, on_ready};
 
 /* Takes the stream. */
 static void client_add(struct rpc_server *s, nng_stream *stream)
@@ -438,9 +557,10 @@ static bool is_in_the_way(struct client *client, bool wants_room, uint64_t now_u
 {
 	const struct connection *connection = client->connection;
 	bool unsent = connection_unsent_size(client->connection) > RPC_BUDGET_SMALL;
-	bool in = lags(&client->haste_in, client->arriving > 0, connection_bytes_in(connection), now_us);
+	bool arriving = client->arriving > 0 && client->line == NULL; /* in line, it has arrived */
+	bool in = lags(&client->haste_in, arriving, connection_bytes_in(connection), now_us);
 	bool out = lags(&client->haste_out, unsent, connection_bytes_out(connection), now_us);
-	return (in && client->server->waiting > 0) || (out && wants_room);
+	return (in && client->server->for_memory.first != NULL) || (out && wants_room);
 }
 
 static bool on_sweep(void *arg)
@@ -452,7 +572,7 @@ static bool on_sweep(void *arg)
 	for (struct client *client = s->clients; client != NULL; client = client->next) {
 		bool slow = connection_is_slow(client->connection, now_us);
 		slow |= is_in_the_way(client, wants_room, now_us);
-		bool idle = idle_us != 0 && connection_is_idle(client->connection) && !client->waiting &&
+		bool idle = idle_us != 0 && connection_is_idle(client->connection) && client->line == NULL &&
 			    connection_unused_us(client->connection, now_us) >= idle_us;
 		if (client->leaving || (!slow && !idle))
 			continue;
@@ -491,6 +611,10 @@ int rpc_server_open(const struct rpc_server_options *options, struct rpc_server 
 	if (s->options.connections_max == 0)
 		s->options.connections_max = RPC_CONNECTIONS_MAX;
 	s->references = 1;
+	s->last_resting = &s->resting;
+	line_init(&s->for_memory);
+	line_init(&s->for_turn[0]);
+	line_init(&s->for_turn[1]);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
 	struct listener_options listener = {options->address, on_stream, s};

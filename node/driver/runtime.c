@@ -98,6 +98,7 @@ static int open_sockets(struct runtime *self, const struct runtime_options *opti
 		.message_max = RPC_CLIENT_MESSAGE_MAX,
 		.in_flight_max = LIMIT_IN_FLIGHT,
 		.in_flight_fair = LIMIT_IN_FLIGHT_FAIR,
+		.heavy_max = LIMIT_HEAVY_BYTES,
 		.connections_max = options->client_connections_max,
 		.idle_ms = options->client_idle_ms,
 		.budget = self->hub.budget,

@@ -20,7 +20,10 @@ enum {
 	LIMIT_BATCH_SIZE = 16 * 1024 * 1024, /* bytes per client request */
 	LIMIT_IN_FLIGHT = 4096,              /* client requests being worked on, per node */
 	LIMIT_IN_FLIGHT_FAIR = 512,          /* of them, those that clients share: what a burst of slow ones holds up */
-	LIMIT_OPERATIONS = 65536,            /* coordinator: operations in flight, per actor */
+	LIMIT_HEAVY_BYTES =
+		32 * 1024 *
+		1024, /* of large values in work for clients at once: small ones wait so long, about 0.1 s */
+	LIMIT_OPERATIONS = 65536,                /* coordinator: operations in flight, per actor */
 	LIMIT_PEER_BATCH_SIZE = 4 * 1024 * 1024, /* bytes per message to a peer, unless one object is larger */
 	LIMIT_PEER_BATCH_OPERATIONS = 4096,
 	LIMIT_PEER_OUTSTANDING = 1024, /* batches under way to one peer, of all workers */

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What arrives on a node's peer port and should not, and what operators do to nodes by mistake: a clear line, and nothing lost."""
 
+import multiprocessing
 import os
 import re
 import shutil
 import socket
 import struct
+import sys
 import threading
 import time
 import unittest
@@ -245,6 +247,58 @@ class MemoryTest(unittest.TestCase):
             self.say(self.node.base, b"\0\0\0")
         self.node.process.terminate()
         self.assertEqual(self.node.process.wait(60), 0)
+
+
+def read_greedily(port, request, connections):
+    """Asks for 200 large values at once on each connection, and for another one when one has come, until it is killed."""
+
+    def one():
+        framed = struct.pack(">QI", len(request) + 4, 0x80000001) + request
+        buffer = bytearray(1 << 20)
+        with socket.create_connection(("127.0.0.1", port)) as greedy:
+            greedy.sendall(sp.handshake_bytes(sp.REQ))
+            greedy.recv(8, socket.MSG_WAITALL)
+            greedy.sendall(framed * 200)
+            while head := greedy.recv(8, socket.MSG_WAITALL):
+                rest = struct.unpack(">Q", head)[0]
+                while rest:
+                    rest -= greedy.recv_into(buffer, min(rest, len(buffer)))
+                greedy.sendall(framed)
+
+    threads = [threading.Thread(target=one) for _ in range(connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+class GreedyReadersTest(unittest.TestCase):
+    PUTS = 21
+
+    def test_a_client_with_little_to_ask_does_not_wait_for_all_that_others_ask(self):
+        with Cluster(3, arguments=["--request-mb", "128"]) as cluster:
+            node = cluster.nodes[0]
+            client = cluster.client(node)
+            client.put("large", bytes(8 << 20))
+            request = m.Request(protocol_version=1, method="kvring.v1.Kv/Get", body=m.GetRequest(key=b"large").SerializeToString())
+            greedy = multiprocessing.get_context("fork").Process(target=read_greedily, args=(node.base, request.SerializeToString(), 20))
+            greedy.start()
+            try:
+                served = m.StatusResponse.FromString(ask(node.base, "Admin/Status").body)  # by a connection that comes anew
+                self.assertTrue(served.answered_by)
+                seconds = []
+                for i in range(self.PUTS):
+                    start = time.monotonic()
+                    client.put("small%d" % i, b"v")
+                    seconds.append(time.monotonic() - start)
+                self.assertTrue(greedy.is_alive())
+            finally:
+                greedy.kill()
+                greedy.join()
+            seconds.sort()
+            print("puts beside 20 greedy readers: half of them within %.0f ms, all within %.0f ms" % (
+                1000 * seconds[self.PUTS // 2], 1000 * seconds[-1]), file=sys.stderr)
+            self.assertLess(seconds[self.PUTS // 2], 5 if is_instrumented(node) else 1)
 
 
 class OperatorTest(unittest.TestCase):

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who asks for much waits for its turn, and who asks for little beside it is served at once. The receiver of this server answers when
+ * the test says so. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "tests/rpc/harness.h"
+
+enum {
+	HEAVY_MAX = 1024 * 1024,
+	LARGE = 400 * 1024, /* two of them fit */
+	FIT = HEAVY_MAX / LARGE,
+	SMALL = 100,
+	GREEDY = 4, /* links */
+	ASKED = 10, /* calls of each */
+	CALLS_MAX = 1024,
+};
+
+/* ---- the server ---------------------------------------------------------------------------------------------------- */
+
+struct receiver {
+	struct rpc_server *server;
+	pthread_mutex_t lock;
+	struct rpc_call *calls[CALLS_MAX];
+	uint64_t askers[CALLS_MAX]; /* the trace id of each, which is its asker's number */
+	unsigned received, answered;
+};
+
+static void on_request(void *arg, struct rpc_call *call)
+{
+	struct receiver *self = arg;
+	struct rpc_request request;
+	assert_int_equal(rpc_request_decode(rpc_message_bytes(call->request), &request, NULL), 0);
+	pthread_mutex_lock(&self->lock);
+	assert_true(self->received < CALLS_MAX);
+	self->askers[self->received] = request.trace_id;
+	self->calls[self->received++] = call;
+	pthread_mutex_unlock(&self->lock);
+}
+
+static void receive(struct receiver *self, struct rpc_server_options options)
+{
+	*self = (struct receiver){.lock = PTHREAD_MUTEX_INITIALIZER};
+	options.address = "127.0.0.1:0";
+	options.message_max = 2 * HEAVY_MAX;
+	options.in_flight_max = CALLS_MAX;
+	options.on_request = on_request;
+	options.arg = self;
+	assert_int_equal(rpc_server_open(&options, &self->server, NULL), 0);
+}
+
+static unsigned received(struct receiver *self)
+{
+	pthread_mutex_lock(&self->lock);
+	unsigned count = self->received;
+	pthread_mutex_unlock(&self->lock);
+	return count;
+}
+
+#define EVENTUALLY(condition)                                                                                          \
+	({                                                                                                             \
+		uint64_t until_us = rpc_now_us() + HARNESS_PATIENCE_MS * UINT64_C(1000);                               \
+		while (!(condition) && rpc_now_us() < until_us)                                                        \
+			sched_yield();                                                                                 \
+		assert_true(condition);                                                                                \
+	})
+
+static void answer(struct receiver *self, size_t size)
+{
+	static const uint8_t zeros[LARGE];
+	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION, .message = {zeros, size}};
+	struct rpc_message *response;
+	EVENTUALLY(self->answered < received(self));
+	assert_int_equal(rpc_response_encode(&head, NULL, &response), 0);
+	rpc_call_reply(self->calls[self->answered++], response);
+}
+
+/* ---- links --------------------------------------------------------------------------------------------------------- */
+
+struct asker {
+	struct rpc_link *link;
+	uint64_t number;
+	struct latch done;
+	struct question {
+		struct rpc_pending pending;
+		struct asker *asker;
+	} questions[ASKED + 1];
+	unsigned asked;
+};
+
+static void on_done(struct rpc_pending *pending)
+{
+	struct question *question = (struct question *)pending;
+	assert_int_equal(pending->status, 0);
+	rpc_message_free(pending->response);
+	latch_raise(&question->asker->done);
+}
+
+static void connect_asker(struct asker *self, struct receiver *receiver, uint64_t number)
+{
+	char address[32];
+	*self = (struct asker){.number = number, .done = LATCH_INIT};
+	snprintf(address, sizeof address, "127.0.0.1:%u", rpc_server_port(receiver->server));
+	struct rpc_link_options options = {.address = address, .message_max = 2 * HEAVY_MAX, .outstanding_max = 64};
+	assert_int_equal(rpc_link_open(&options, &self->link, NULL), 0);
+	EVENTUALLY(rpc_link_connected(self->link));
+}
+
+static void ask(struct asker *self, size_t size)
+{
+	static const uint8_t zeros[LARGE];
+	struct rpc_request head = {
+		.protocol_version = RPC_PROTOCOL_VERSION, .trace_id = self->number, .method = {zeros, size}};
+	struct question *question = &self->questions[self->asked++];
+	struct rpc_message *request;
+	*question = (struct question){.pending.done = on_done, .asker = self};
+	assert_int_equal(rpc_request_encode(&head, NULL, &request), 0);
+	assert_int_equal(rpc_link_call(self->link, request, 10 * HARNESS_PATIENCE_MS, &question->pending), 0);
+}
+
+static void end(struct receiver *receiver, struct asker *askers, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		latch_wait(&askers[i].done, askers[i].asked);
+		rpc_link_close(&askers[i].link);
+	}
+	rpc_server_close(&receiver->server);
+}
+
+/* Some that ask for much, one of which less is known than of the others, and a modest one that has had an answer. */
+static void greedy_ask(struct receiver *receiver, struct asker askers[GREEDY + 1], size_t size)
+{
+	struct asker *modest = &askers[GREEDY];
+	connect_asker(modest, receiver, GREEDY);
+	ask(modest, SMALL);
+	answer(receiver, SMALL);
+	latch_wait(&modest->done, 1);
+	for (unsigned i = 0; i < GREEDY; i++)
+		connect_asker(&askers[i], receiver, i);
+	for (unsigned i = 0; i < GREEDY; i++)
+		ask(&askers[i], size);
+}
+
+static uint32_t in_flight(struct receiver *receiver)
+{
+	struct rpc_server_counts counts;
+	rpc_server_counts(receiver->server, &counts);
+	return counts.in_flight;
+}
+
+/* Until so many were answered; never more than fit are with the receiver. */
+static void answer_all(struct receiver *receiver, unsigned total, size_t size, unsigned fit)
+{
+	while (receiver->answered < total) {
+		EVENTUALLY(in_flight(receiver) > 0);
+		assert_true(in_flight(receiver) <= fit);
+		answer(receiver, size);
+	}
+}
+
+static void test_large_requests_take_turns_and_small_ones_do_not_wait(void **state)
+{
+	static struct receiver receiver; /* threads still touch them when an assertion has failed */
+	static struct asker askers[GREEDY + 1];
+	(void)state;
+	receive(&receiver, (struct rpc_server_options){.heavy_max = HEAVY_MAX});
+	greedy_ask(&receiver, askers, LARGE);
+	for (unsigned i = 0; i < GREEDY; i++)
+		for (unsigned j = 1; j < ASKED; j++)
+			ask(&askers[i], LARGE);
+	EVENTUALLY(received(&receiver) == 1 + FIT);
+	ask(&askers[GREEDY], SMALL);
+	EVENTUALLY(received(&receiver) == 1 + FIT + 1);
+	assert_int_equal(receiver.askers[1 + FIT], GREEDY);
+	for (unsigned i = 0; i < FIT + 1; i++) /* the modest one among them */
+		answer(&receiver, SMALL);
+	answer_all(&receiver, 2 + GREEDY * ASKED, SMALL, FIT);
+	end(&receiver, askers, GREEDY + 1);
+}
+
+static void test_who_had_large_answers_takes_turns(void **state)
+{
+	static struct receiver receiver; /* threads still touch them when an assertion has failed */
+	static struct asker askers[GREEDY + 2], *newcomer = &askers[GREEDY + 1];
+	(void)state;
+	receive(&receiver, (struct rpc_server_options){.heavy_max = HEAVY_MAX});
+	greedy_ask(&receiver, askers, SMALL);
+	for (unsigned i = 0; i < GREEDY; i++)
+		answer(&receiver, LARGE);
+	for (unsigned i = 0; i < GREEDY; i++) {
+		latch_wait(&askers[i].done, 1);
+		for (unsigned j = 1; j < ASKED; j++)
+			ask(&askers[i], SMALL);
+	}
+	unsigned before = 1 + GREEDY;
+	EVENTUALLY(received(&receiver) == before + FIT);
+	ask(&askers[GREEDY], SMALL);
+	EVENTUALLY(received(&receiver) == before + FIT + 1);
+	assert_int_equal(receiver.askers[before + FIT], GREEDY);
+	for (unsigned i = 0; i < FIT + 1; i++)
+		answer(&receiver, i < FIT ? LARGE : SMALL);
+	/* A newcomer waits for a turn, not for all turns of the others. */
+	connect_asker(newcomer, &receiver, GREEDY + 1);
+	ask(newcomer, SMALL);
+	unsigned total = before + 2 + GREEDY * (ASKED - 1), turn = 0;
+	answer_all(&receiver, total, LARGE, FIT + 1);
+	for (unsigned i = 0; i < total; i++)
+		if (receiver.askers[i] == GREEDY + 1)
+			turn = i;
+	end(&receiver, askers, GREEDY + 2);
+	assert_in_range(turn, before + FIT + 1, total - 2 * GREEDY);
+}
+
+/* ---- memory for what arrives ----------------------------------------------------------------------------------------- */
+
+enum {
+	PART = 1024 * 1024,    /* of the budget, for what arrives */
+	HOLDER = PART / 2,     /* bytes of a message that arrives slowly */
+	WAITER = PART / 4 * 3, /* of one that does not fit beside it */
+	HOLDERS = 20,
+};
+
+struct sender {
+	int fd;
+	size_t rest; /* bytes */
+};
+
+static void say(int fd, const void *bytes, size_t size)
+{
+	assert_int_equal(send(fd, bytes, size, MSG_NOSIGNAL), size);
+}
+
+/* A request of this size, but for its end. */
+static struct sender begin_to_send(struct receiver *receiver, size_t size)
+{
+	static const uint8_t hello[8] = {0, 'S', 'P', 0, 0, 0x30, 0, 0}, zeros[PART];
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(rpc_server_port(receiver->server))};
+	struct sender self = {.fd = socket(AF_INET, SOCK_STREAM, 0), .rest = size / 2};
+	uint8_t head[12 + 6] = {
+		0,    0, 0, 0, 0, (uint8_t)((size + 4) >> 16), (uint8_t)((size + 4) >> 8), (uint8_t)(size + 4),
+		0x80, 0, 0, 1};
+	size_t body = size - 6; /* a field that is not known is passed over: number 100, its size in three bytes */
+	head[12] = 0xa2;
+	head[13] = 0x06;
+	head[14] = (uint8_t)(body | 0x80);
+	head[15] = (uint8_t)(body >> 7 | 0x80);
+	head[16] = (uint8_t)(body >> 14 | 0x80);
+	head[17] = (uint8_t)(body >> 21);
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(connect(self.fd, (struct sockaddr *)&to, sizeof to), 0);
+	say(self.fd, hello, sizeof hello);
+	say(self.fd, head, sizeof head);
+	say(self.fd, zeros, body - self.rest);
+	return self;
+}
+
+static void send_rest(struct sender *self)
+{
+	static const uint8_t zeros[PART];
+	say(self->fd, zeros, self->rest);
+}
+
+/* There is always a smaller one for which there would be room at once. */
+static void test_a_large_message_that_waits_for_memory_has_its_turn(void **state)
+{
+	static struct receiver receiver;
+	struct rpc_budget *budget = rpc_budget_create(4 * PART);
+	struct sender holders[HOLDERS + 1];
+	unsigned turn = 0;
+	(void)state;
+	receive(&receiver, (struct rpc_server_options){.budget = budget});
+	holders[0] = begin_to_send(&receiver, HOLDER);
+	EVENTUALLY(atomic_load(&budget->arriving) >= HOLDER);
+	struct sender waiter = begin_to_send(&receiver, WAITER);
+	send_rest(&waiter);
+	for (; turn < HOLDERS && received(&receiver) == turn; turn++) {
+		holders[turn + 1] = begin_to_send(&receiver, HOLDER);
+		send_rest(&holders[turn]);
+		/* The holder has come, and the next one has memory, or the one that waited is there as well. */
+		EVENTUALLY(received(&receiver) > turn + 1 ||
+			   (received(&receiver) == turn + 1 && atomic_load(&budget->arriving) >= HOLDER));
+	}
+	assert_int_equal(received(&receiver), turn + 1);
+	for (unsigned i = 0; i <= turn; i++)
+		close(holders[i].fd);
+	close(waiter.fd);
+	rpc_server_close(&receiver.server);
+	while (receiver.answered < receiver.received)
+		answer(&receiver, SMALL);
+	rpc_budget_unref(budget);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_large_requests_take_turns_and_small_ones_do_not_wait),
+		cmocka_unit_test(test_who_had_large_answers_takes_turns),
+		cmocka_unit_test(test_a_large_message_that_waits_for_memory_has_its_turn),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
