@@ -342,6 +342,43 @@ static struct rpc_call *take_held(struct node *node)
 	return call;
 }
 
+/* A client that takes turns asks a silent node once, not at each of its turns; a late answer brings the node back. */
+static void test_a_silent_node_is_remembered_by_a_client_that_takes_turns(void **state)
+{
+	enum { CALLS = 20, PASSED_OVER_MS = 5000 };
+	struct fixture *f = *state;
+	struct client *client;
+	char list[80];
+	struct client_options options = options_for(f, list);
+	options.timeout_ms = 400;
+	options.spread = true;
+	assert_int_equal(client_open(&options, &client, NULL), 0);
+	assert_int_equal(client_wait_connected(client, 2, 20000), 0);
+	f->nodes[0].silent = true;
+	Kvring__V1__PutRequest put = a_put();
+	struct client_reply reply;
+	uint64_t began_us = rpc_now_us();
+	for (unsigned i = 0; i < CALLS; i++) {
+		assert_int_equal(client_put(client, &put, &reply), 0);
+		assert_int_equal(reply.endpoint, 1);
+		client_reply_release(&reply);
+	}
+	uint64_t took_ms = (rpc_now_us() - began_us) / 1000;
+	assert_in_range(node_seen(&f->nodes[0]), 1, 1 + took_ms / PASSED_OVER_MS);
+	assert_int_equal(node_seen(&f->nodes[1]), CALLS);
+
+	f->nodes[0].silent = false;
+	began_us = rpc_now_us();
+	while (f->nodes[0].held_count > 0)
+		answer_put(take_held(&f->nodes[0]), 0);
+	do {
+		assert_int_equal(client_put(client, &put, &reply), 0);
+		client_reply_release(&reply);
+	} while (reply.endpoint != 0);
+	assert_true(rpc_now_us() - began_us < (PASSED_OVER_MS - 1000) * UINT64_C(1000));
+	client_close(&client);
+}
+
 static void *put_in_background(void *arg)
 {
 	struct fixture *f = arg;
@@ -592,6 +629,7 @@ int main(void)
 		WITH_NODES(test_refusals_are_reported_as_they_are),
 		WITH_NODES(test_no_answer_leaves_a_put_in_doubt_and_a_get_not),
 		WITH_NODES(test_a_silent_node_is_passed_over_after_its_share_of_the_time),
+		WITH_NODES(test_a_silent_node_is_remembered_by_a_client_that_takes_turns),
 		WITH_NODES(test_the_node_that_was_asked_first_may_still_answer_first),
 		WITH_NODES(test_a_refusal_does_not_speak_for_a_node_that_is_silent),
 		WITH_NODES(test_what_may_not_be_repeated_waits_for_its_node),

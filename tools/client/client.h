@@ -3,8 +3,9 @@
  *
  * A client holds one connection to each node of its list. A call goes to one of them; the next one is asked, with the
  * same operation id, when that node cannot be reached or answers UNAVAILABLE, and also when it is silent for its share
- * of the time (an equal part of it, one second at most): then both may answer, and the first answer counts. Requests and
- * answers are the messages of kv.proto; answers live in the reply until it is released.
+ * of the time (an equal part of it, one second at most): then both may answer, and the first answer counts. A node that was
+ * silent is passed over by the calls of the next five seconds, as long as another one can be asked; then one call tries it
+ * again. Requests and answers are the messages of kv.proto; answers live in the reply until it is released.
  *
  *     struct client *client;
  *     struct client_options options = {.endpoints = "10.0.0.1:7000,10.0.0.2:7000"};
@@ -70,7 +71,7 @@ struct client_options {
 };
 
 enum {
-	CLIENT_ENDPOINTS_MAX = 64,
+	CLIENT_ENDPOINTS_MAX = 64, /* bits of client_call.asked */
 	CLIENT_ANY_ENDPOINT = -1,
 	CLIENT_EXPLAIN_SIZE = 512, /* bytes of a text */
 };
@@ -170,6 +171,7 @@ struct client_call {
 	uint64_t patience_us; /* when one more node is asked; 0: not while these attempts are under way */
 	uint64_t deadline_us;
 	unsigned tried;   /* nodes of this round */
+	uint64_t asked;   /* which they are, a bit each */
 	unsigned current; /* index of the node asked last */
 };
 

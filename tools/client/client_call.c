@@ -15,6 +15,7 @@
 enum {
 	ANSWER_MS_MAX = 100,           /* of the time that is left, for the answer to come back; at most a tenth */
 	PATIENCE_US_MAX = 1000 * 1000, /* until one more node is asked, however long the call may take */
+	AVOID_US = 5 * 1000 * 1000,    /* for so long a silent node is passed over; then one call tries it */
 };
 
 struct client_attempt {
@@ -145,6 +146,44 @@ static int ask(struct client_call *call)
 	return ended ? 0 : status;
 }
 
+/* ---- which node -------------------------------------------------------------------------------------------------- */
+
+/* Under lock. The endpoint has used up a call's patience, or its time. */
+static void avoid(struct client *client, unsigned endpoint)
+{
+	client->endpoints[endpoint].avoided_until_us = rpc_now_us() + AVOID_US;
+}
+
+static bool is_avoided(const struct endpoint *endpoint, uint64_t now_us)
+{
+	return endpoint->avoided_until_us > now_us;
+}
+
+/* Under lock. The next node of the round: the first from `call->current` on that was not asked in it and is not avoided;
+ * when all that are left are avoided, the first of them. */
+static void choose_next(struct client_call *call)
+{
+	struct client *client = call->client;
+	uint64_t now_us = rpc_now_us();
+	unsigned chosen = client->endpoint_count;
+	for (unsigned i = 0; i < client->endpoint_count; i++) {
+		unsigned index = (call->current + i) % client->endpoint_count;
+		if (call->asked >> index & 1)
+			continue;
+		if (chosen == client->endpoint_count)
+			chosen = index;
+		if (!is_avoided(&client->endpoints[index], now_us)) {
+			chosen = index;
+			break;
+		}
+	}
+	assert(chosen < client->endpoint_count);
+	call->current = chosen;
+	/* Its time is over: this call tries it, and the others wait for what comes of it. */
+	if (client->endpoints[chosen].avoided_until_us != 0)
+		avoid(client, chosen);
+}
+
 /* Asks the first of the nodes that are left which takes the request. Under lock, which it releases. An error: no attempt
  * is under way, and the call is the caller's. */
 static int ask_next(struct client_call *call)
@@ -152,8 +191,10 @@ static int ask_next(struct client_call *call)
 	struct client *client = call->client;
 	int status = -EHOSTUNREACH;
 	while (call->tried < candidate_count(call) && (status == -EHOSTUNREACH || status == -EAGAIN)) {
-		if (call->tried++ > 0)
-			call->current = (call->current + 1) % client->endpoint_count;
+		if (call->endpoint == CLIENT_ANY_ENDPOINT)
+			choose_next(call);
+		call->asked |= UINT64_C(1) << call->current;
+		call->tried++;
 		status = ask(call);
 		if (status == 0)
 			return 0;
@@ -240,6 +281,10 @@ static void attempt_on_done(struct rpc_pending *pending)
 	pthread_mutex_lock(&client->lock);
 	struct client_call *call = attempt->call;
 	bool settled = false;
+	if (response != NULL)
+		client->endpoints[endpoint].avoided_until_us = 0;
+	else if (status == -ETIMEDOUT)
+		avoid(client, endpoint);
 	if (call != NULL) {
 		attempt_remove(attempt);
 		settled = settles(call, status);
@@ -264,6 +309,7 @@ static void attempt_on_done(struct rpc_pending *pending)
 
 void client_call_on_due(struct client_call *call)
 {
+	avoid(call->client, call->current);
 	prefer_another(call->client, call->current);
 	int status = ask_next(call);
 	if (status == 0)
@@ -308,6 +354,7 @@ int client_call_prepare(struct client *client, struct client_call *call)
 	call->attempts = NULL;
 	call->patience_us = 0;
 	call->tried = 0;
+	call->asked = 0;
 	uint32_t timeout_ms = call->timeout_ms == 0 ? client->options.timeout_ms : call->timeout_ms;
 	call->deadline_us = rpc_now_us() + (uint64_t)timeout_ms * 1000;
 	if (call->endpoint != CLIENT_ANY_ENDPOINT) {
@@ -325,6 +372,7 @@ int client_call_prepare(struct client *client, struct client_call *call)
 int client_call_begin_round(struct client_call *call)
 {
 	call->tried = 0;
+	call->asked = 0;
 	client_reply_release(&call->reply);
 	pthread_mutex_lock(&call->client->lock);
 	return ask_next(call);

@@ -19,6 +19,7 @@
 struct endpoint {
 	char *address;
 	struct rpc_link *link;
+	uint64_t avoided_until_us; /* under the client's lock; 0: it was not silent, or has answered since */
 };
 
 /* One thread, which sleeps until the first call on its list has waited long enough. */
