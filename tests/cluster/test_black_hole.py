@@ -5,6 +5,7 @@ Each node has a network namespace of its own; a router between them drops what g
 and the right to make namespaces, else the test is skipped and says why.
 """
 
+import json
 import os
 import subprocess
 import threading
@@ -91,6 +92,11 @@ class SpacedNode(Node):
                  "%s does not start" % self.name)
 
 
+def states(node):
+    members = json.loads(node.kvctl("members", "-o", "json").stdout)["members"]
+    return {member["name"]: member["state"] for member in members}
+
+
 class BlackHoleTest(unittest.TestCase):
     def test_a_node_that_was_cut_off_serves_soon_after_the_heal(self):
         net = None
@@ -134,6 +140,9 @@ class BlackHoleTest(unittest.TestCase):
         asking.start()
         try:
             stop.wait(CUT - (time.monotonic() - cut_at))
+            # Both sides hear nothing of each other. Two agree on that, and one alone confirms nothing.
+            self.assertEqual(states(first), {"n1": "up", "n2": "up", "n3": "down"})
+            self.assertEqual(states(last), {"n1": "unreachable", "n2": "unreachable", "n3": "up"})
             self.assertNotEqual(last.kvctl("put", "--blind", "--timeout", "300ms", "k", "v").returncode, 0, "it was not cut off")
         finally:
             stop.set()

@@ -183,6 +183,27 @@ class FailureTest(unittest.TestCase):
         self.check(values, 3)
 
 
+    def members(self, through):
+        out, _ = self.cluster.kvctl("members", "-o", "json", endpoints=through.address)
+        return {member["name"]: member for member in json.loads(out)["members"]}
+
+    def test_a_killed_node_is_down_by_the_word_of_two(self):
+        one, two, killed = self.cluster.nodes
+        killed.kill()
+        for node in (one, two):
+            wait_for(lambda: self.members(node)["n3"]["state"] == "down", "%s finds n3 down" % node.name)
+            wait_for(lambda: self.members(node)["n3"]["unheard_by"] == ["n1", "n2"], "both report n3 at %s" % node.name)
+            self.assertRegex(node.log(), r"member down peer=n3 .* reporters=2 \(n[12], n[12]\)")
+        two.kill()
+        wait_for(lambda: self.members(one)["n2"]["state"] == "unreachable", "n1 hears nothing of n2")
+        # Nobody is left who could agree, not even on what was agreed before.
+        wait_for(lambda: self.members(one)["n3"]["state"] == "unreachable", "the word of n2 no longer counts")
+        self.assertEqual(self.members(one)["n3"]["unheard_by"], ["n1"])
+        for node in (two, killed):
+            node.start()
+        self.cluster.wait_up()
+        self.assertEqual({member["state"] for member in self.members(one).values()}, {"up"})
+
     def test_in_doubt_tells_how_many_have_it(self):
         """One of three is stopped, and all three are asked for: two have the write, and both clients are told so."""
         self.cluster.client().put("k", b"v", w=3)
