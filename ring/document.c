@@ -62,6 +62,8 @@ static void document_free(struct ring_document *document)
 	free(document->datacenters);
 	free(document->members);
 	free(document->member_datacenter);
+	free(document->member_rack);
+	free(document->rack_count);
 	free(document->by_name);
 	free(document->replicas);
 	free(document->primaries);
@@ -83,6 +85,8 @@ int document_create(uint32_t partition_count, uint32_t datacenter_count, uint32_
 	document->datacenters = calloc(datacenter_count, sizeof *document->datacenters);
 	document->members = calloc(member_count, sizeof *document->members);
 	document->member_datacenter = calloc(member_count, sizeof *document->member_datacenter);
+	document->member_rack = calloc(member_count, sizeof *document->member_rack);
+	document->rack_count = calloc(datacenter_count, sizeof *document->rack_count);
 	document->owners = calloc(datacenter_count, sizeof *document->owners);
 	document->old_owners = calloc(datacenter_count, sizeof *document->old_owners);
 	document->by_name = calloc(member_count, sizeof *document->by_name);
@@ -90,8 +94,9 @@ int document_create(uint32_t partition_count, uint32_t datacenter_count, uint32_
 	document->primaries = calloc(member_count, sizeof *document->primaries);
 	document->holder_count = calloc(datacenter_count, sizeof *document->holder_count);
 	if (document->datacenters == NULL || document->members == NULL || document->member_datacenter == NULL ||
-	    document->owners == NULL || document->old_owners == NULL || document->by_name == NULL ||
-	    document->replicas == NULL || document->primaries == NULL || document->holder_count == NULL) {
+	    document->member_rack == NULL || document->rack_count == NULL || document->owners == NULL ||
+	    document->old_owners == NULL || document->by_name == NULL || document->replicas == NULL ||
+	    document->primaries == NULL || document->holder_count == NULL) {
 		document_free(document);
 		return -ENOMEM;
 	}

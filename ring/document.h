@@ -38,6 +38,8 @@ struct ring_document {
 	struct ring_datacenter *datacenters;
 	struct ring_member *members;
 	uint8_t *member_datacenter;
+	uint16_t *member_rack;          /* document_number_racks; RING_NOBODY for who is not ACTIVE */
+	uint32_t *rack_count;           /* by datacenter: racks with ACTIVE members */
 	struct owner_table *owners;     /* by datacenter */
 	struct owner_table *old_owners; /* by datacenter; all of width 0 when STABLE */
 
@@ -57,6 +59,10 @@ RING_OK int document_create(uint32_t partition_count, uint32_t datacenter_count,
 RING_OK int document_copy(const struct ring_document *, struct ring_document **out);
 RING_OK int owner_table_create(struct owner_table *, uint32_t partition_count, uint32_t width);
 RING_OK int owner_table_copy(struct owner_table *, uint32_t partition_count, const struct owner_table *from);
+/* Fills by_name. Of two members with one name the lower id is first. */
+void document_sort_names(struct ring_document *);
+/* Numbers the racks with ACTIVE members, from 0 in each datacenter. Uses by_name. */
+void document_number_racks(struct ring_document *);
 RING_OK int document_seal(struct ring_document *);
 
 /* A name is 1 to 63 letters, digits, '.', '_' or '-'; a rack may also be empty; an address is printable without blanks.

@@ -80,18 +80,9 @@ static bool is_active_in(const struct ring_document *document, uint32_t member, 
 	       document->members[member].state == RING_MEMBER_ACTIVE;
 }
 
-static bool is_first_of_rack(const struct ring_document *document, uint32_t member, uint32_t datacenter)
-{
-	for (uint32_t i = 0; i < member; i++)
-		if (is_active_in(document, i, datacenter) &&
-		    !strcmp(document->members[i].rack, document->members[member].rack))
-			return false;
-	return true;
-}
-
 static struct census take_census(const struct ring_document *document, uint32_t datacenter)
 {
-	struct census census = {0};
+	struct census census = {.racks = document->rack_count[datacenter]};
 
 	for (uint32_t i = 0; i < document->member_count; i++) {
 		if (!is_active_in(document, i, datacenter))
@@ -99,7 +90,6 @@ static struct census take_census(const struct ring_document *document, uint32_t 
 		census.active++;
 		census.weight += document->members[i].weight;
 		census.racks_named |= document->members[i].rack[0] != 0;
-		census.racks += is_first_of_rack(document, i, datacenter);
 	}
 	return census;
 }

@@ -35,42 +35,26 @@ static uint32_t count_nodes(const struct ring_document *document, uint32_t datac
 	return count;
 }
 
-/* Racks get numbers in the order in which members name them. */
-static uint16_t rack_number(const struct balance *balance, const struct ring_document *document, uint32_t nodes_so_far,
-			    const char *rack)
+static int collect_nodes(struct board *board, const struct ring_document *document, uint32_t datacenter)
 {
-	uint16_t next = 0;
-
-	for (uint32_t i = 0; i < nodes_so_far; i++) {
-		const struct claimant *node = &balance->nodes[i];
-		if (!strcmp(document->members[node->member].rack, rack))
-			return node->rack;
-		if (node->rack >= next)
-			next = node->rack + 1;
-	}
-	return next;
-}
-
-static int collect_nodes(struct balance *balance, const struct ring_document *document, uint32_t datacenter)
-{
-	uint32_t *weights = malloc(balance->node_count * sizeof *weights);
+	uint32_t *weights = malloc(board->node_count * sizeof *weights);
 	uint32_t count = 0;
 	int error;
 
 	if (weights == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < document->member_count; i++) {
-		struct claimant *node = &balance->nodes[count];
+		struct claimant *node = &board->nodes[count];
 
 		if (!is_node(document, i, datacenter))
 			continue;
 		node->member = i;
 		node->id = document->members[i].id;
-		node->rack = rack_number(balance, document, count, document->members[i].rack);
+		node->rack = document->member_rack[i];
 		weights[count++] = document->members[i].weight;
 	}
-	assert(count == balance->node_count);
-	error = balance_set_shares(balance, weights);
+	assert(count == board->node_count);
+	error = board_set_shares(board, weights);
 	free(weights);
 	return error;
 }
@@ -83,12 +67,12 @@ struct kept {
 	uint32_t count;
 };
 
-static struct kept kept_owners(const struct owner_table *previous, const uint16_t *node_of_member, uint32_t partition)
+static struct kept kept_owners(const struct board *board, uint32_t partition)
 {
 	struct kept kept = {.count = 0};
 
-	for (uint32_t i = 0; i < previous->width; i++) {
-		uint16_t node = node_of_member[previous->rows[(size_t)partition * previous->width + i]];
+	for (uint32_t i = 0; i < board->before_width; i++) {
+		uint16_t node = board->before[(size_t)partition * board->before_width + i];
 		if (node != RING_NOBODY)
 			kept.nodes[kept.count++] = node;
 	}
@@ -96,99 +80,106 @@ static struct kept kept_owners(const struct owner_table *previous, const uint16_
 }
 
 /* Drops the fullest: of this rack, or of all racks that hold more than their least. */
-static void drop_fullest(struct balance *balance, struct kept *kept, const uint32_t *rack)
+static void drop_fullest(struct board *board, struct kept *kept, const uint32_t *rack)
 {
 	uint32_t fullest = kept->count;
 
 	for (uint32_t i = 0; i < kept->count; i++) {
-		const struct claimant *node = &balance->nodes[kept->nodes[i]];
+		const struct claimant *node = &board->nodes[kept->nodes[i]];
 
 		if (rack != NULL && node->rack != *rack)
 			continue;
-		if (rack == NULL && balance->racks_have_least &&
-		    balance_count_rack(balance, kept->nodes, kept->count, node->rack) <=
-			    balance->racks[node->rack].least)
+		if (rack == NULL && board->racks_have_least &&
+		    board_count_rack(board, kept->nodes, kept->count, node->rack) <= board->racks[node->rack].least)
 			continue;
-		if (fullest == kept->count || balance_is_fuller(node, &balance->nodes[kept->nodes[fullest]]))
+		if (fullest == kept->count || board_is_fuller(node, &board->nodes[kept->nodes[fullest]]))
 			fullest = i;
 	}
 	assert(fullest < kept->count);
-	balance_change_load(balance, kept->nodes[fullest], -1);
+	board_change_load(board, kept->nodes[fullest], -1);
 	for (uint32_t i = fullest + 1; i < kept->count; i++)
 		kept->nodes[i - 1] = kept->nodes[i];
 	kept->count--;
 }
 
 /* Fewer replicas than before, nodes that changed their rack: make room for a row within the limits. */
-static void trim(struct balance *balance, struct kept *kept)
+static void trim(struct board *board, struct kept *kept)
 {
 	for (uint32_t i = 0; i < kept->count;) {
-		uint32_t rack = balance->nodes[kept->nodes[i]].rack;
+		uint32_t rack = board->nodes[kept->nodes[i]].rack;
 
-		if (balance_count_rack(balance, kept->nodes, kept->count, (uint16_t)rack) > balance->racks[rack].most) {
-			drop_fullest(balance, kept, &rack);
+		if (board_count_rack(board, kept->nodes, kept->count, (uint16_t)rack) > board->racks[rack].most) {
+			drop_fullest(board, kept, &rack);
 			i = 0;
 		} else {
 			i++;
 		}
 	}
-	while (kept->count + balance_count_reserved(balance, kept->nodes, kept->count) > balance->width)
-		drop_fullest(balance, kept, NULL);
+	while (kept->count + board_count_reserved(board, kept->nodes, kept->count) > board->width)
+		drop_fullest(board, kept, NULL);
 }
 
-static void keep_rows(struct balance *balance, const struct owner_table *previous, const uint16_t *node_of_member)
+static void keep_rows(struct board *board)
 {
-	for (uint32_t partition = 0; partition < balance->partition_count; partition++) {
-		struct kept kept = kept_owners(previous, node_of_member, partition);
+	for (uint32_t partition = 0; partition < board->partition_count; partition++) {
+		struct kept kept = kept_owners(board, partition);
 
 		for (uint32_t i = 0; i < kept.count; i++)
-			balance_change_load(balance, kept.nodes[i], 1);
+			board_change_load(board, kept.nodes[i], 1);
 	}
-	for (uint32_t i = 0; i < balance->partition_count; i++) {
-		struct kept kept = kept_owners(previous, node_of_member, balance->order[i]);
+	for (uint32_t i = 0; i < board->partition_count; i++) {
+		struct kept kept = kept_owners(board, board->order[i]);
 
-		trim(balance, &kept);
-		assert(kept.count <= balance->width);
-		assert(kept.count <= balance->holes);
-		memcpy(balance_row(balance, balance->order[i]), kept.nodes, kept.count * sizeof *kept.nodes);
-		balance->holes -= kept.count;
+		trim(board, &kept);
+		assert(kept.count <= board->width);
+		assert(kept.count <= board->holes);
+		memcpy(board_row(board, board->order[i]), kept.nodes, kept.count * sizeof *kept.nodes);
+		board->holes -= kept.count;
 	}
 }
 
-static int keep(struct balance *balance, const struct ring_document *document, uint32_t datacenter,
+static int keep(struct board *board, const struct ring_document *document, uint32_t datacenter,
 		const struct ring_document *previous)
 {
 	uint16_t *node_of_member; /* by previous member index */
+	const struct owner_table *owners;
 	uint32_t before;
+	int error;
 
 	for (before = 0; before < previous->datacenter_count; before++)
 		if (!strcmp(previous->datacenters[before].name, document->datacenters[datacenter].name))
 			break;
 	if (before == previous->datacenter_count || previous->owners[before].width == 0)
 		return 0;
+	owners = &previous->owners[before];
+	error = board_remember(board, owners->width);
+	if (error)
+		return error;
 	node_of_member = malloc(previous->member_count * sizeof *node_of_member);
 	if (node_of_member == NULL)
 		return -ENOMEM;
 	memset(node_of_member, 0xff, previous->member_count * sizeof *node_of_member); /* RING_NOBODY */
-	for (uint16_t i = 0; i < balance->node_count; i++) {
-		int member = ring_member_find(previous, balance->nodes[i].id);
+	for (uint16_t i = 0; i < board->node_count; i++) {
+		int member = ring_member_find(previous, board->nodes[i].id);
 		if (member >= 0)
 			node_of_member[member] = i;
 	}
-	keep_rows(balance, &previous->owners[before], node_of_member);
+	for (size_t i = 0; i < (size_t)board->partition_count * owners->width; i++)
+		board->before[i] = node_of_member[owners->rows[i]];
 	free(node_of_member);
+	keep_rows(board);
 	return 0;
 }
 
 /* ---- all ------------------------------------------------------------------------------------------------------- */
 
-static int store_owners(const struct balance *balance, struct owner_table *table)
+static int store_owners(const struct board *board, struct owner_table *table)
 {
-	int error = owner_table_create(table, balance->partition_count, balance->width);
+	int error = owner_table_create(table, board->partition_count, board->width);
 
-	for (size_t i = 0; i < (size_t)balance->partition_count * balance->width && !error; i++) {
-		assert(balance->rows[i] < balance->node_count); /* no hole is left */
-		table->rows[i] = (uint16_t)balance->nodes[balance->rows[i]].member;
+	for (size_t i = 0; i < (size_t)board->partition_count * board->width && !error; i++) {
+		assert(board->rows[i] < board->node_count); /* no hole is left */
+		table->rows[i] = (uint16_t)board->nodes[board->rows[i]].member;
 	}
 	return error;
 }
@@ -196,24 +187,27 @@ static int store_owners(const struct balance *balance, struct owner_table *table
 static int claim_datacenter(struct ring_document *document, uint32_t datacenter, const struct ring_document *previous)
 {
 	uint32_t nodes = count_nodes(document, datacenter), width = document->datacenters[datacenter].replica_count;
-	struct balance balance;
+	struct board board;
 	int error;
 
 	if (nodes == 0)
 		return 0;
-	error = balance_init(&balance, document->hash_seed, document->epoch, document->partition_count,
-			     width < nodes ? width : nodes, nodes);
+	error = board_init(&board, document->hash_seed, document->epoch, document->partition_count,
+			   width < nodes ? width : nodes, nodes);
 	if (error)
 		return error;
-	error = collect_nodes(&balance, document, datacenter);
+	error = collect_nodes(&board, document, datacenter);
 	if (!error && previous != NULL)
-		error = keep(&balance, document, datacenter, previous);
+		error = keep(&board, document, datacenter, previous);
+	if (!error)
+		error = balance_run(&board);
 	if (!error) {
-		balance_run(&balance);
-		balance_run_first_places(&balance);
-		error = store_owners(&balance, &document->owners[datacenter]);
+		board_turn_to_first_places(&board);
+		error = balance_run(&board);
 	}
-	balance_fini(&balance);
+	if (!error)
+		error = store_owners(&board, &document->owners[datacenter]);
+	board_fini(&board);
 	return error;
 }
 
@@ -225,6 +219,7 @@ int ring_claim(const struct ring_document *previous, const struct ring_plan *pla
 
 	if (error)
 		return error;
+	document_number_racks(document);
 	for (uint32_t i = 0; i < document->datacenter_count && !error; i++)
 		error = claim_datacenter(document, i, previous);
 	if (!error)

@@ -145,12 +145,14 @@ static int check_unique(const struct ring_document *document, struct ring_error 
 		if (document->members[i - 1].id == document->members[i].id)
 			REFUSE(error, "members %s and %s have the same id %016" PRIx64, document->members[i - 1].name,
 			       document->members[i].name, document->members[i].id);
-	for (uint32_t i = 1; i < document->member_count; i++)
-		for (uint32_t j = 0; j < i; j++)
-			if (!strcmp(document->members[i].name, document->members[j].name))
-				REFUSE(error,
-				       "two members are named %s (ids %016" PRIx64 " and %016" PRIx64 "): rename one",
-				       document->members[i].name, document->members[j].id, document->members[i].id);
+	for (uint32_t i = 1; i < document->member_count; i++) {
+		const struct ring_member *left = &document->members[document->by_name[i - 1]];
+		const struct ring_member *right = &document->members[document->by_name[i]];
+
+		if (!strcmp(left->name, right->name))
+			REFUSE(error, "two members are named %s (ids %016" PRIx64 " and %016" PRIx64 "): rename one",
+			       left->name, left->id, right->id);
+	}
 	return 0;
 }
 
@@ -169,6 +171,7 @@ static int copy_members(struct ring_document *document, const struct ring_plan *
 	qsort(document->members, document->member_count, sizeof *document->members, compare_members);
 	for (uint32_t i = 0; i < document->member_count; i++)
 		document->member_datacenter[i] = (uint8_t)find_datacenter(document, document->members[i].datacenter);
+	document_sort_names(document);
 	return check_unique(document, error);
 }
 

@@ -10,15 +10,15 @@
  *
  * Threading   pure functions.
  * Ownership   all arrays are the caller's.
- * Errors      none.
+ * Errors      -ENOMEM.
  * Invariants  integers only: no rounding that differs between machines (R4).
  */
 #ifndef KVRING_RING_SHARE_H
 #define KVRING_RING_SHARE_H
 
-#include <stdint.h>
+#include "ring/ring.h"
 
-enum { SHARE_BITS = 40 }; /* fraction bits of a share */
+enum { SHARE_BITS = 46 }; /* fraction bits of a share */
 
 struct share {
 	uint64_t value;       /* replicas << SHARE_BITS */
@@ -35,9 +35,9 @@ struct rack_limit {
 /* width: at most the sum of node_count. */
 void rack_limits_compute(struct rack_limit *racks, uint32_t rack_count, uint32_t width);
 /* weights and racks by node. */
-void shares_compute(const uint32_t *weights, const uint16_t *racks, uint32_t node_count,
-		    const struct rack_limit *limits, uint32_t rack_count, uint32_t partition_count, uint32_t width,
-		    struct share *shares_out);
+RING_OK int shares_compute(const uint32_t *weights, const uint16_t *racks, uint32_t node_count,
+			   const struct rack_limit *limits, uint32_t rack_count, uint32_t partition_count,
+			   uint32_t width, struct share *shares_out);
 /* numerator / denominator, as a share. */
 struct share share_of(uint32_t numerator, uint32_t denominator);
 
