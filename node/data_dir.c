@@ -20,11 +20,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
+#include "ring/ring.h"
 
 enum {
-	IDENTITY_SIZE_MAX = 256,             /* bytes */
-	MEMBERS_SIZE_MAX = 1024 * 1024,      /* bytes; 1,024 members of at most 56 */
-	DOCUMENT_SIZE_MAX = 8 * 1024 * 1024, /* bytes; 65,536 partitions and 1,024 members need 2 MiB */
+	IDENTITY_SIZE_MAX = 256,        /* bytes */
+	MEMBERS_SIZE_MAX = 1024 * 1024, /* bytes; RING_MEMBERS_MAX members of at most 56 need 0.9 MB */
 };
 
 struct data_dir {
@@ -373,11 +373,11 @@ int data_dir_ring_store(struct data_dir *data_dir, struct rpc_slice document, st
 
 int data_dir_ring_load(struct data_dir *data_dir, uint8_t **bytes_out, size_t *size_out, struct rpc_error *error_out)
 {
-	int status = fs_read_file(data_dir->fs, data_dir->ring_path, DOCUMENT_SIZE_MAX, bytes_out, size_out);
+	int status = fs_read_file(data_dir->fs, data_dir->ring_path, RING_DOCUMENT_SIZE_MAX, bytes_out, size_out);
 
 	if (status == -ENOENT)
 		return 0;
-	return status ? fail_reading(data_dir->ring_path, status, DOCUMENT_SIZE_MAX, error_out) : 1;
+	return status ? fail_reading(data_dir->ring_path, status, RING_DOCUMENT_SIZE_MAX, error_out) : 1;
 }
 
 int data_dir_members_store(struct data_dir *data_dir, struct rpc_slice bytes, struct rpc_error *error_out)

@@ -277,6 +277,20 @@ static void check_names(struct reader *reader, const struct ring_document *docum
 	}
 }
 
+/* Before anything of that size is allocated: are there bytes enough for so many? */
+static void check_room(struct reader *reader, const struct counts *counts)
+{
+	size_t need = (size_t)counts->datacenters * ENCODING_DATACENTER_SIZE_MIN +
+		      (size_t)counts->members * ENCODING_MEMBER_SIZE_MIN;
+
+	if (reader->failed || need <= reader->size - reader->offset)
+		return;
+	reader->field = reader->offset;
+	COMPLAIN(reader,
+		 "cut short: %" PRIu32 " datacenters and %" PRIu32 " members take %zu bytes at least, %zu there",
+		 counts->datacenters, counts->members, need, reader->size - reader->offset);
+}
+
 static int get_body(struct reader *reader, struct ring_document *document)
 {
 	uint32_t widths[RING_DATACENTERS_MAX], old_widths[RING_DATACENTERS_MAX];
@@ -309,6 +323,11 @@ int ring_document_decode(const uint8_t *bytes, size_t size, struct ring_document
 			       ENCODING_HEADER_SIZE + ENCODING_CHECKSUM_SIZE);
 		return -EBADMSG;
 	}
+	if (size > RING_DOCUMENT_SIZE_MAX) {
+		ring_error_set(error_out, "ring document: %zu bytes are too many, the largest has %d", size,
+			       RING_DOCUMENT_SIZE_MAX);
+		return -EBADMSG;
+	}
 	reader.size = size - ENCODING_CHECKSUM_SIZE;
 	error = check_frame(&reader);
 	if (error)
@@ -322,6 +341,7 @@ int ring_document_decode(const uint8_t *bytes, size_t size, struct ring_document
 	head.parent_hash = get_u64(&reader);
 	head.hash_seed = get_u64(&reader);
 	counts = get_counts(&reader, &head.transition);
+	check_room(&reader, &counts);
 	if (reader.failed)
 		return -EBADMSG;
 

@@ -12,11 +12,6 @@
 
 #include <xxhash.h>
 
-enum {
-	DATACENTER_SIZE_MAX = RING_NAME_MAX + 3,
-	MEMBER_SIZE_MAX = 14 + 2 * RING_NAME_MAX + 3 * RING_ADDRESS_MAX,
-};
-
 static uint8_t *put_bytes(uint8_t *at, const void *bytes, size_t size)
 {
 	memcpy(at, bytes, size);
@@ -94,8 +89,8 @@ static size_t size_limit(const struct ring_document *document)
 
 	for (uint32_t i = 0; i < document->datacenter_count; i++)
 		owners += document->owners[i].width + document->old_owners[i].width;
-	return ENCODING_HEADER_SIZE + document->datacenter_count * (size_t)DATACENTER_SIZE_MAX +
-	       document->member_count * (size_t)MEMBER_SIZE_MAX +
+	return ENCODING_HEADER_SIZE + document->datacenter_count * (size_t)ENCODING_DATACENTER_SIZE_MAX +
+	       document->member_count * (size_t)ENCODING_MEMBER_SIZE_MAX +
 	       owners * document->partition_count * sizeof(uint16_t) + ENCODING_CHECKSUM_SIZE;
 }
 

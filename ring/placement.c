@@ -102,38 +102,19 @@ bool ring_owns(const struct ring_document *document, uint32_t partition, uint32_
 	return row_has(row, count, member_index);
 }
 
-struct seen {
-	uint64_t bits[RING_MEMBERS_MAX / 64];
-};
-
-/* True the first time. */
-static bool see(struct seen *seen, uint32_t member)
-{
-	uint64_t bit = UINT64_C(1) << (member % 64);
-	bool is_new;
-
-	assert(member < RING_MEMBERS_MAX);
-	is_new = !(seen->bits[member / 64] & bit);
-	seen->bits[member / 64] |= bit;
-	return is_new;
-}
-
 uint32_t ring_fallbacks(const struct ring_document *document, uint32_t partition, uint32_t datacenter_index,
 			uint16_t *members_out, uint32_t max)
 {
 	const struct owner_table *table = &document->owners[datacenter_index];
-	struct seen seen = {0};
 	uint32_t others, count = 0;
-	const uint16_t *row;
+	const uint16_t *row, *own;
 
 	/* Dynamo 4.6: "performed on the first N healthy nodes from the preference list, which may not always be the
 	 * first N nodes encountered while walking the consistent hashing ring". The list goes on where the partition's
 	 * own row ends. */
 	if (table->width == 0)
 		return 0;
-	ring_owners(document, partition, datacenter_index, &row);
-	for (uint32_t i = 0; i < table->width; i++)
-		see(&seen, row[i]);
+	ring_owners(document, partition, datacenter_index, &own);
 	assert(document->holder_count[datacenter_index] >= table->width);
 	others = document->holder_count[datacenter_index] - table->width;
 	if (max > others)
@@ -141,7 +122,7 @@ uint32_t ring_fallbacks(const struct ring_document *document, uint32_t partition
 	for (uint32_t step = 1; step < document->partition_count && count < max; step++) {
 		ring_owners(document, (partition + step) & (document->partition_count - 1), datacenter_index, &row);
 		for (uint32_t i = 0; i < table->width && count < max; i++)
-			if (see(&seen, row[i]))
+			if (!row_has(own, table->width, row[i]) && !row_has(members_out, count, row[i]))
 				members_out[count++] = row[i];
 	}
 	return count;

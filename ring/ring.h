@@ -38,14 +38,17 @@ enum {
 	RING_NAME_MAX = 64,     /* bytes with the final 0: node, datacenter and rack names */
 	RING_ADDRESS_MAX = 128, /* bytes with the final 0: HOST:PORT */
 	RING_PARTITIONS_MIN = 8,
-	RING_PARTITIONS_MAX = 65536,
+	RING_PARTITIONS_MAX = 65536, /* keys on disk begin with two bytes of partition */
 	RING_PARTITIONS_DEFAULT = 1024,
 	RING_REPLICAS_MAX = 8, /* N, per datacenter */
 	RING_REPLICAS_DEFAULT = 3,
-	RING_MEMBERS_MAX = 1024,
+	RING_MEMBERS_MAX = 16384, /* below 65,535: owners are numbers of two bytes, and one says nobody */
 	RING_DATACENTERS_MAX = 16,
 	RING_WEIGHT_DEFAULT = 100, /* relative */
 	RING_WEIGHT_MAX = 10000,
+	/* Bytes of an encoded document at all these limits: with every name and address of full length 8.3 MiB of members, and
+	 * 32 MiB of owners, in transition, at RING_REPLICAS_MAX in each of RING_DATACENTERS_MAX. */
+	RING_DOCUMENT_SIZE_MAX = 41 * 1024 * 1024,
 };
 
 enum ring_member_state { RING_MEMBER_ACTIVE = 1, RING_MEMBER_STANDBY, RING_MEMBER_LEAVING };
@@ -126,7 +129,8 @@ uint32_t ring_partition_of(const struct ring_document *, const void *bucket, siz
  * many members. */
 uint32_t ring_owners(const struct ring_document *, uint32_t partition, uint32_t datacenter_index,
 		     const uint16_t **members_out);
-/* The next distinct nodes of that datacenter walking the ring clockwise: who stands in for the owners (sloppy quorum). */
+/* The next distinct nodes of that datacenter walking the ring clockwise: who stands in for the owners (sloppy quorum). max:
+ * a few, since each newcomer is compared with those found. */
 uint32_t ring_fallbacks(const struct ring_document *, uint32_t partition, uint32_t datacenter_index,
 			uint16_t *members_out, uint32_t max);
 /* Owner now, or before the transition that is on: who stores writes of this partition. */

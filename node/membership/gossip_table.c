@@ -77,11 +77,22 @@ static bool grow(struct gossip_table *table)
 	return true;
 }
 
+static bool is_full(const struct gossip_table *table, bool for_member)
+{
+	uint32_t strangers = 0;
+
+	if (for_member || table->count < GOSSIP_STRANGERS_MAX)
+		return table->count == GOSSIP_ROWS_MAX;
+	for (uint32_t i = 0; i < table->count; i++)
+		strangers += !table->peers[i].is_member;
+	return strangers >= GOSSIP_STRANGERS_MAX || table->count == GOSSIP_ROWS_MAX;
+}
+
 int gossip_table_insert(struct gossip_table *table, const struct gossip_row *row, const struct gossip_peer *peer)
 {
 	uint32_t index;
 
-	if (table->count == GOSSIP_ROWS_MAX && !evict_stranger(table, peer->is_member))
+	if (is_full(table, peer->is_member) && !evict_stranger(table, peer->is_member))
 		return -1;
 	if (table->count == table->capacity && !grow(table))
 		return -1;

@@ -4,14 +4,19 @@
  * Threading   The gossip thread.
  * Ownership   Owns rows and peers, two arrays with the same index, sorted by node id. Pointers into them last until the
  *             next insert or remove.
- * Errors      A full table refuses (index -1), never grows past GOSSIP_ROWS_MAX.
+ * Errors      A full table refuses (index -1), never grows past GOSSIP_ROWS_MAX, nor by a stranger past
+ *             GOSSIP_STRANGERS_MAX of them.
  */
 #ifndef KVRING_NODE_GOSSIP_TABLE_H
 #define KVRING_NODE_GOSSIP_TABLE_H
 
 #include "node/membership/gossip.h"
 
-enum { GOSSIP_ROWS_MAX = RING_MEMBERS_MAX };
+enum {
+	GOSSIP_ROWS_MAX = RING_MEMBERS_MAX,
+	GOSSIP_STRANGERS_MAX =
+		1024, /* rows of nodes that are no members: anyone can make them up, and each costs every round */
+};
 
 struct gossip_peer {
 	uint64_t heard_us;  /* when its newest heartbeat came; before any has, when its row was made */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "node/data_dir.h"
+#include "ring/ring.h"
 #include "tests/sim/sim_fs.h"
 
 static struct sim_fs *disk;
@@ -225,6 +226,25 @@ static void test_ring_is_kept(void **state)
 	data_dir_close(&data_dir);
 }
 
+/* What a peer may send must be there again after a restart. */
+static void test_the_largest_ring_is_kept(void **state)
+{
+	struct data_dir *data_dir = must_open(1);
+	size_t size = RING_DOCUMENT_SIZE_MAX, found_size;
+	uint8_t *bytes = calloc(size, 1), *found;
+	struct rpc_error error;
+
+	(void)state;
+	bytes[size - 1] = 7;
+	assert_int_equal(data_dir_ring_store(data_dir, (struct rpc_slice){bytes, size}, &error), 0);
+	assert_int_equal(data_dir_ring_load(data_dir, &found, &found_size, &error), 1);
+	assert_int_equal(found_size, size);
+	assert_memory_equal(found, bytes, size);
+	free(found);
+	free(bytes);
+	data_dir_close(&data_dir);
+}
+
 static void test_a_missing_parent_is_named(void **state)
 {
 	struct rpc_error error;
@@ -334,6 +354,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_full_disk_stops_new_nodes_only, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_misread_identity_is_read_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_ring_is_kept, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_the_largest_ring_is_kept, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_directory_that_went_back_says_so_until_it_is_accepted, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_a_missing_parent_is_named, set_up, tear_down),

@@ -7,7 +7,8 @@
 
 void cluster_init(struct cluster *cluster, uint32_t partition_count, uint32_t replica_count)
 {
-	memset(cluster, 0, sizeof(*cluster));
+	memset(&cluster->plan, 0, sizeof(cluster->plan));
+	memset(cluster->datacenters, 0, sizeof(cluster->datacenters));
 	cluster->plan.cluster_id = 0xc1;
 	cluster->plan.hash_seed = 0x5eed;
 	cluster->plan.partition_count = partition_count;

@@ -305,8 +305,9 @@ static void test_decode_says_what_and_where(void **state)
 	refuse_byte(AT_TRANSITION, 3, "byte 44: transition is 3, not 0 to 2");
 	refuse_byte(AT_DATACENTERS, 0, "byte 45: datacenter count is 0, not 1 to 16");
 	refuse_byte(AT_DATACENTERS, 17, "byte 45: datacenter count is 17");
-	refuse_byte(AT_MEMBERS, 0, "byte 46: 0 members, not 1 to 1024");
-	refuse_byte(AT_MEMBERS + 1, 5, "byte 46: 1283 members");
+	refuse_byte(AT_MEMBERS, 0, "byte 46: 0 members, not 1 to 16384");
+	refuse_byte(AT_MEMBERS + 1, 0x41, "byte 46: 16643 members");
+	refuse_byte(AT_MEMBERS + 1, 0x40 - 1, "byte 48: cut short: 1 datacenters and 16131 members take 371018 bytes");
 	refuse_byte(AT_DATACENTER, 0, "byte 48: datacenter name of 0 bytes");
 	refuse_byte(AT_DATACENTER, 64, "byte 48: datacenter name of 64 bytes");
 	refuse_byte(AT_DATACENTER, 255, "cut short: 255 more bytes expected");

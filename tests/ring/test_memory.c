@@ -2,12 +2,15 @@
 /* Every allocation fails once: each call must say -ENOMEM, leak nothing (under ASan), and work the next time. */
 #include "tests/ring/cluster.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <xxhash.h>
 
 #include <cmocka.h>
 
@@ -19,19 +22,23 @@ void *__wrap_calloc(size_t count, size_t size);
 
 static long allocations_left = -1; /* before the one that fails; -1: none fails */
 
-static bool fails_now(void)
+static size_t largest_allocation;
+
+static bool fails_now(size_t size)
 {
+	if (size > largest_allocation)
+		largest_allocation = size;
 	return allocations_left >= 0 && allocations_left-- == 0;
 }
 
 void *__wrap_malloc(size_t size)
 {
-	return fails_now() ? NULL : __real_malloc(size);
+	return fails_now(size) ? NULL : __real_malloc(size);
 }
 
 void *__wrap_calloc(size_t count, size_t size)
 {
-	return fails_now() ? NULL : __real_calloc(count, size);
+	return fails_now(count * size) ? NULL : __real_calloc(count, size);
 }
 
 static struct cluster cluster;
@@ -123,6 +130,25 @@ static void test_memory_documents(void **state)
 	fail_each_allocation(call_abort, 12);
 }
 
+/* Few bytes that promise many members reserve no memory for them. */
+static void test_memory_of_a_short_document(void **state)
+{
+	uint8_t *damaged = malloc(bytes_size);
+	struct ring_document *document;
+	uint64_t checksum;
+
+	(void)state;
+	memcpy(damaged, bytes, bytes_size);
+	damaged[46] = RING_MEMBERS_MAX & 0xff;
+	damaged[47] = RING_MEMBERS_MAX >> 8;
+	checksum = htole64(XXH3_64bits(damaged, bytes_size - sizeof(checksum)));
+	memcpy(damaged + bytes_size - sizeof(checksum), &checksum, sizeof(checksum));
+	largest_allocation = 0;
+	assert_int_equal(ring_document_decode(damaged, bytes_size, &document, NULL), -EBADMSG);
+	assert_in_range(largest_allocation, 0, 16 * bytes_size);
+	free(damaged);
+}
+
 static void test_memory_table(void **state)
 {
 	(void)state;
@@ -161,6 +187,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_memory_documents),
+		cmocka_unit_test(test_memory_of_a_short_document),
 		cmocka_unit_test(test_memory_table),
 	};
 

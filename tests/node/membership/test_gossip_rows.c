@@ -269,17 +269,42 @@ static void test_rows_are_bounded_and_members_keep_their_place(void **state)
 
 	(void)state;
 	open_net(1, 42);
-	for (uint32_t i = 0; i < 3000; i++) {
+	for (uint32_t i = 0; i < GOSSIP_STRANGERS_MAX + 2000; i++) {
 		fill_row(1000 + i, &row);
 		tell(0, &row, 1);
 	}
-	assert_int_equal(gossip_rows(net->nodes[0].gossip, &rows), GOSSIP_ROWS_MAX);
-	assert_in_range(gossip_counters(net->nodes[0].gossip)->overflows, 1900, 2000);
+	assert_int_equal(gossip_rows(net->nodes[0].gossip, &rows), GOSSIP_STRANGERS_MAX);
+	assert_int_equal(gossip_counters(net->nodes[0].gossip)->overflows, 2000);
 	assert_int_equal(init_cluster(0, 0, 5), KVRING__V1__CODE__OK);
-	assert_int_equal(gossip_rows(net->nodes[0].gossip, &rows), GOSSIP_ROWS_MAX);
+	assert_int_equal(gossip_rows(net->nodes[0].gossip, &rows), GOSSIP_STRANGERS_MAX + 4);
 	for (uint32_t i = 1; i < 5; i++)
 		assert_non_null(row_at(0, id_of(i)));
 	close_net();
+}
+
+/* Full of members but for one stranger: the next member takes its place, the next stranger none. */
+static void test_a_member_takes_the_place_of_a_stranger(void **state)
+{
+	struct gossip_peer member = {.is_member = true}, stranger = {.is_member = false};
+	struct gossip_table table = {0};
+	struct gossip_row row;
+
+	(void)state;
+	for (uint32_t i = 0; i < GOSSIP_ROWS_MAX; i++) {
+		fill_row(i, &row);
+		row.node_id = 10 + i;
+		assert_true(gossip_table_insert(&table, &row, i == 7 ? &stranger : &member) >= 0);
+	}
+	assert_int_equal(gossip_table_find(&table, 10 + 7), 7);
+	row.node_id = 5;
+	assert_int_equal(gossip_table_insert(&table, &row, &stranger), -1);
+	row.node_id = 6;
+	assert_int_equal(gossip_table_insert(&table, &row, &member), 0);
+	assert_int_equal(gossip_table_find(&table, 10 + 7), -1);
+	row.node_id = 7;
+	assert_int_equal(gossip_table_insert(&table, &row, &member), -1);
+	assert_int_equal(table.count, GOSSIP_ROWS_MAX);
+	gossip_table_fini(&table);
 }
 
 /* Each change of a member is told once, by each of the others. */
@@ -398,6 +423,7 @@ int main(void)
 		cmocka_unit_test(test_strangers_cost_no_links_and_no_turns),
 		cmocka_unit_test(test_no_false_row_is_the_last_word),
 		cmocka_unit_test(test_rows_are_bounded_and_members_keep_their_place),
+		cmocka_unit_test(test_a_member_takes_the_place_of_a_stranger),
 		cmocka_unit_test(test_bus_links_are_few_and_distinct),
 		cmocka_unit_test(test_changes_of_members_are_told_once),
 		cmocka_unit_test(test_contacts_are_told_when_they_change),

@@ -534,7 +534,7 @@ static void test_claim_refuses_bad_plan(void **state)
 	start_refusal(), cluster.plan.datacenter_count = 0, refuse(NULL, "0 datacenters");
 	start_refusal(), cluster.plan.member_count = 0, refuse(NULL, "0 members");
 	start_refusal(), cluster.plan.member_count = RING_MEMBERS_MAX + 1,
-			 refuse(NULL, "1025 members");
+			 refuse(NULL, "16385 members: use 1 to 16384");
 	start_refusal(), cluster.datacenters[0].replica_count = 0, refuse(NULL, "datacenter dc1: 0 replicas");
 	start_refusal(), cluster.datacenters[0].replica_count = 9, refuse(NULL, "datacenter dc1: 9 replicas");
 	start_refusal(), cluster.datacenters[0].name[0] = ' ', refuse(NULL, "datacenter 1: its name");
