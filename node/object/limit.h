@@ -15,7 +15,7 @@ enum {
 	LIMIT_CLOCK_TRUNCATE =
 		50, /* Dynamo 4.4: the oldest entries go past this many. The paper has 10; here every start of an
 	 * owner adds an entry, and one that goes too early lets superseded values come back */
-	LIMIT_CONTEXT_SIZE = 20 * 1024,      /* bytes; the largest vector has room, with the longest counters */
+	LIMIT_CONTEXT_SIZE = 21 * 1024,      /* bytes; the largest vector has room, with the longest counters */
 	LIMIT_BATCH_OPERATIONS = 4096,       /* per client request */
 	LIMIT_BATCH_SIZE = 16 * 1024 * 1024, /* bytes per client request */
 	LIMIT_IN_FLIGHT = 4096,              /* client requests being worked on, per node */

@@ -12,7 +12,7 @@
  *               stamp: entry              index in the vector of the dot's actor
  *                      behind             that entry's counter minus the dot's: nearly always 0
  *                      age (zigzag)       that entry's last_ms minus written_ms: nearly always 0
- *               flags (u8): 1 tombstone, 2 expires, 4 aliases
+ *               flags (u8): 1 tombstone, 2 expires, 4 aliases, 8 repeated (but not beside aliases, which say as much)
  *               operation id (16)
  *               when flagged: expires_ms (from 1)
  *               when flagged: count (from 1) times a stamp, ascending by dot
@@ -41,7 +41,8 @@ enum {
 	STORED_TOMBSTONE = 1,
 	STORED_EXPIRES = 2,
 	STORED_ALIASES = 4,
-	STORED_FLAGS = STORED_TOMBSTONE | STORED_EXPIRES | STORED_ALIASES,
+	STORED_REPEATED = 8,
+	STORED_FLAGS = STORED_TOMBSTONE | STORED_EXPIRES | STORED_ALIASES | STORED_REPEATED,
 
 	DOT_SIZE_MIN = 9,
 	STAMP_SIZE_MIN = 3,
@@ -174,6 +175,9 @@ static int decode_sibling(struct decoder *d, const struct version *vector, struc
 		return refuse(d, "the stamp is cut short or outside the vector");
 	if (!bytes_get_u8(&d->reader, &flags) || (flags & ~STORED_FLAGS))
 		return refuse(d, "unknown flags");
+	if ((flags & STORED_REPEATED) && (flags & STORED_ALIASES))
+		return refuse(d, "flags that exclude each other");
+	sibling->repeated = flags & (STORED_REPEATED | STORED_ALIASES);
 	if (!bytes_get(&d->reader, sibling->operation_id, RPC_OPERATION_ID_SIZE))
 		return refuse(d, "the operation id is cut short");
 	if ((flags & STORED_EXPIRES) &&
@@ -340,7 +344,10 @@ static uint8_t *put_sibling(uint8_t *at, const struct version *vector, const str
 {
 	at = put_stamp(at, vector, sibling->dot, sibling->written_ms);
 	*at++ = (uint8_t)((sibling->flags & SIBLING_TOMBSTONE ? STORED_TOMBSTONE : 0) |
-			  (sibling->expires_ms ? STORED_EXPIRES : 0) | (sibling->alias_count ? STORED_ALIASES : 0));
+			  (sibling->expires_ms ? STORED_EXPIRES : 0) |
+			  (sibling->alias_count ? STORED_ALIASES
+			   : sibling->repeated  ? STORED_REPEATED
+						: 0));
 	at = bytes_put(at, sibling->operation_id, RPC_OPERATION_ID_SIZE);
 	if (sibling->expires_ms)
 		at = bytes_put_varint(at, sibling->expires_ms);
@@ -433,12 +440,13 @@ static void check_siblings(const struct object *object)
 		assert(i == 0 || dot_compare(object->siblings[i - 1].dot, sibling->dot) <= 0);
 		assert(version_covers(&object->vector, sibling->dot)); /* O3 */
 		assert(!sibling_is_past(&object->past, sibling));      /* O6 */
+		assert(sibling->repeated || sibling->alias_count == 0);
 	}
 }
 
 void object_check(const struct object *object)
 {
-	assert(object->past.count <= PAST_MAX);
+	past_check(&object->past);
 	assert(object->sibling_count == 0 || object->vector.count > 0);
 	for (uint32_t i = 1; i < object->vector.count; i++)
 		assert(object->vector.entries[i - 1].actor < object->vector.entries[i].actor);

@@ -27,7 +27,8 @@
  * Errors      -EBADMSG with a text naming the byte (error_out may be NULL); -ENOMEM; -E2BIG from object_encode, past
  *             LIMIT_OBJECT_SIZE or OBJECT_DOTS_MAX.
  * Invariants  O1 object_merge is commutative, associative and idempotent, to the byte once encoded (associative only as
- *             long as O4's exception is not needed, and the past holds all that was superseded: PAST_MAX).
+ *             long as O4's exception is not needed, the past holds all that was superseded (past.h), and attempts are
+ *             counted: of two dots at least one is of a repeated attempt).
  *             O2 Two siblings of one object never share a dot, nor an operation id with the same content. (An id used
  *             again for another content is a client's mistake; both values are kept.)
  *             O3 Every sibling's dot is covered by the object's vector.
@@ -66,6 +67,7 @@ struct sibling {
 	struct rpc_slice value;
 	struct alias *aliases; /* sorted by dot; nearly always none */
 	uint32_t alias_count;
+	bool repeated; /* more than one attempt was made, as far as is known (past.h); so it is with aliases */
 };
 
 struct object {
@@ -76,6 +78,7 @@ struct object {
 	uint32_t sibling_count;
 	struct past past;
 	uint32_t clash_count; /* of a merge's result: see object_merge; not stored */
+	bool repeat_noted;    /* of a put's result: see enum object_put_result; not stored */
 };
 
 /* Same id and same content. */
@@ -88,7 +91,8 @@ RPC_OK int object_decode(struct rpc_slice, struct arena *, struct object *out, s
 RPC_OK int object_encode(const struct object *, struct arena *, struct rpc_slice *out);
 size_t object_encoded_size(const struct object *);
 
-/* out is old, but for OBJECT_PUT_ADDED. */
+/* out is old, but for OBJECT_PUT_ADDED and when a repeated attempt found its operation: then out->repeat_noted says whether
+ * old did not know yet that it was repeated. */
 enum object_put_result {
 	OBJECT_PUT_ADDED,         /* out is the new object */
 	OBJECT_PUT_DUPLICATE,     /* this operation is there already; *dot_out is its dot */

@@ -119,6 +119,7 @@ static int split_aliases(const struct object *object, struct arena *arena, struc
 
 		single.alias_count = 0;
 		single.aliases = NULL;
+		assert(single.repeated || object->siblings[i].alias_count == 0);
 		out->siblings[out->sibling_count++] = single;
 		for (uint32_t j = 0; j < object->siblings[i].alias_count; j++) {
 			single.dot = object->siblings[i].aliases[j].dot;
@@ -157,6 +158,7 @@ static int collapse_aliases(struct object *object, struct arena *arena)
 			object->siblings[kept++] = *sibling;
 			continue;
 		}
+		object->siblings[same].repeated = true;
 		if (add_alias(&object->siblings[same], sibling, object->sibling_count - i, arena))
 			return -ENOMEM;
 	}
@@ -169,6 +171,7 @@ struct survivors {
 	uint32_t only_b;  /* kept, of b alone */
 	uint32_t clashes; /* equal dots of different operations */
 	bool dropped_a;
+	bool repeated_a;   /* b knows that an operation of a was repeated, and a did not */
 	struct mark *gone; /* operations of dropped siblings, of either */
 	uint32_t gone_count;
 };
@@ -225,7 +228,9 @@ static int merge_siblings(const struct object *a, const struct object *b, struct
 			siblings[n++] = with_own_dot(&b->siblings[j++]);
 			found->clashes++;
 		} else if (order == 0) {
-			siblings[n++] = a->siblings[i++];
+			siblings[n] = a->siblings[i];
+			siblings[n].repeated |= b->siblings[j].repeated;
+			found->repeated_a |= siblings[n++].repeated != a->siblings[i++].repeated;
 			j++;
 		} else if (order < 0) {
 			bool keep = !object_covers(b, a->siblings[i].dot);
@@ -324,6 +329,8 @@ static int drop_past(const struct object *a, const struct object *b, struct aren
 		}
 		found->dropped_a |= in_a;
 		found->only_b -= !in_a;
+		if (sibling->repeated && past_note_repeat(&out->past, sibling_mark(sibling), arena, &out->past))
+			return -ENOMEM;
 	}
 	out->sibling_count = kept;
 	past_bound(&out->past);
@@ -411,8 +418,8 @@ int object_merge(const struct object *a, const struct object *b, struct arena *a
 		changed = !same_vector(&a->vector, &out->vector);
 	object_check(out);
 	out->clash_count = found.clashes;
-	*changed_out = changed || found.clashes > 0 || found.dropped_a || found.only_b > 0 || !same_seen(a, out) ||
-		       !past_is_within(&out->past, &a->past);
+	*changed_out = changed || found.clashes > 0 || found.dropped_a || found.repeated_a || found.only_b > 0 ||
+		       !same_seen(a, out) || !past_is_within(&out->past, &a->past);
 	return 0;
 }
 
@@ -526,29 +533,53 @@ static enum object_put_result judge_attempt(const struct object *old, const stru
 	return OBJECT_PUT_ADDED;
 }
 
+/* This attempt finds the operation applied; so another may have run elsewhere, and be cut off there. */
+static int note_repeat(const struct object *old, const struct sibling *present, struct arena *arena, struct object *out)
+{
+	size_t size = old->sibling_count * sizeof *old->siblings;
+
+	if (present->repeated)
+		return 0;
+	out->siblings = arena_copy(arena, old->siblings, size);
+	if (out->siblings == NULL)
+		return -ENOMEM;
+	out->siblings[present - old->siblings].repeated = true;
+	out->repeat_noted = true;
+	return 0;
+}
+
 int object_put(const struct object *old, const struct context *context, const struct sibling *sibling,
 	       const struct object_terms *terms, struct arena *arena, struct object *out,
 	       enum object_put_result *result_out, struct dot *dot_out, uint32_t *truncated_out)
 {
 	const struct sibling *present = find_operation(old, sibling);
+	struct sibling added = *sibling;
 	uint64_t now_ms = terms->now_ms;
 	bool changed;
 
 	*out = *old;
+	out->repeat_noted = false;
 	*truncated_out = 0;
 	if (present != NULL) {
 		*result_out = OBJECT_PUT_DUPLICATE;
 		*dot_out = present->dot;
-		return 0;
+		return terms->repeated ? note_repeat(old, present, arena, out) : 0;
 	}
 	*dot_out = (struct dot){0};
 	*result_out = judge_attempt(old, context, sibling, terms);
+	if (*result_out == OBJECT_PUT_SUPERSEDED && terms->repeated) {
+		if (past_note_repeat(&old->past, sibling_mark(sibling), arena, &out->past))
+			return -ENOMEM;
+		past_bound(&out->past);
+		out->repeat_noted = out->past.marks != old->past.marks;
+	}
 	if (*result_out != OBJECT_PUT_ADDED)
 		return 0;
 	*dot_out = sibling->dot;
 	if (object_covers(old, sibling->dot) || context_covers(context, sibling->dot))
 		return -EEXIST;
-	if (replace_siblings(old, context, sibling, arena, out) ||
+	added.repeated |= terms->repeated;
+	if (replace_siblings(old, context, &added, arena, out) ||
 	    version_merge(&old->vector, &context->vector, now_ms, arena, &out->vector, &changed))
 		return -ENOMEM;
 	raise_entry(&out->vector, sibling->dot, now_ms);

@@ -11,12 +11,17 @@ bool past_is_empty(const struct past *self)
 	return self->count == 0 && self->horizon_ms == 0;
 }
 
-bool past_has(const struct past *self, struct mark mark)
+static const struct mark *find(const struct past *self, struct mark mark)
 {
 	for (uint32_t i = 0; i < self->count; i++)
 		if (mark_compare(self->marks[i], mark) == 0)
-			return true;
-	return false;
+			return &self->marks[i];
+	return NULL;
+}
+
+bool past_has(const struct past *self, struct mark mark)
+{
+	return find(self, mark) != NULL;
 }
 
 bool past_has_time(const struct past *self, uint64_t time_ms)
@@ -33,10 +38,22 @@ bool past_is_within(const struct past *a, const struct past *b)
 {
 	if (a->horizon_ms > b->horizon_ms)
 		return false;
-	for (uint32_t i = 0; i < a->count; i++)
-		if (a->marks[i].time_ms > b->horizon_ms && !past_has(b, a->marks[i]))
+	for (uint32_t i = 0; i < a->count; i++) {
+		const struct mark *mark = &a->marks[i], *there = find(b, *mark);
+
+		if (mark->repeated ? there == NULL || !there->repeated : there == NULL && mark->time_ms > b->horizon_ms)
 			return false;
+	}
 	return true;
+}
+
+int past_note_repeat(const struct past *self, struct mark mark, struct arena *arena, struct past *out)
+{
+	mark.repeated = true;
+	*out = *self;
+	if (find(self, mark) == NULL || find(self, mark)->repeated)
+		return 0;
+	return past_unite(self, &(struct past){.marks = &mark, .count = 1}, arena, out);
 }
 
 struct past past_of_marks(struct mark *marks, uint32_t count)
@@ -49,8 +66,10 @@ struct past past_of_marks(struct mark *marks, uint32_t count)
 
 		while (at > 0 && mark_compare(marks[at - 1], moving) > 0)
 			at--;
-		if (at > 0 && mark_compare(marks[at - 1], moving) == 0)
+		if (at > 0 && mark_compare(marks[at - 1], moving) == 0) {
+			marks[at - 1].repeated |= moving.repeated;
 			continue;
+		}
 		memmove(&marks[at + 1], &marks[at], (distinct - at) * sizeof *marks);
 		marks[at] = moving;
 		distinct++;
@@ -75,6 +94,8 @@ int past_unite(const struct past *a, const struct past *b, struct arena *arena, 
 		int order = i == a->count ? 1 : j == b->count ? -1 : mark_compare(a->marks[i], b->marks[j]);
 
 		marks[n] = order <= 0 ? a->marks[i] : b->marks[j];
+		if (order == 0)
+			marks[n].repeated |= b->marks[j].repeated;
 		assert(n == 0 || mark_compare(marks[n - 1], marks[n]) < 0);
 		n++;
 		i += order <= 0;
@@ -97,11 +118,42 @@ static void drop_oldest(struct past *self, uint32_t count)
 	self->count -= count;
 }
 
+static uint32_t count_excess(const struct past *self, bool repeated)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < self->count; i++)
+		n += self->marks[i].repeated == repeated;
+	return n > PAST_KIND_MAX ? n - PAST_KIND_MAX : 0;
+}
+
+/* The array is self's alone when there is too much: no past that was stored has more. */
 void past_bound(struct past *self)
 {
-	if (self->count > PAST_MAX)
-		drop_oldest(self, self->count - PAST_MAX);
-	assert(self->count <= PAST_MAX);
+	uint32_t excess[2] = {count_excess(self, false), count_excess(self, true)}, kept = 0;
+
+	if (excess[0] + excess[1] == 0)
+		return;
+	for (uint32_t i = 0; i < self->count; i++) {
+		struct mark mark = self->marks[i];
+
+		if (excess[mark.repeated] == 0) {
+			self->marks[kept++] = mark;
+			continue;
+		}
+		excess[mark.repeated]--;
+		if (mark.time_ms > self->horizon_ms)
+			self->horizon_ms = mark.time_ms;
+	}
+	self->count = kept;
+	past_check(self);
+}
+
+void past_check(const struct past *self)
+{
+	assert(count_excess(self, false) == 0 && count_excess(self, true) == 0);
+	for (uint32_t i = 1; i < self->count; i++)
+		assert(mark_compare(self->marks[i - 1], self->marks[i]) < 0);
 }
 
 void past_forget(struct past *self, uint64_t before_ms)
@@ -134,7 +186,8 @@ uint8_t *past_put(uint8_t *at, const struct past *self)
 	at = bytes_put_varint(at, self->count);
 	for (uint32_t i = 0; i < self->count; i++) {
 		at = bytes_put_varint(at, self->marks[i].time_ms - before_ms);
-		at = bytes_put_u64(at, self->marks[i].hash);
+		assert((self->marks[i].hash & 1) == 0);
+		at = bytes_put_u64(at, self->marks[i].hash | self->marks[i].repeated);
 		before_ms = self->marks[i].time_ms;
 	}
 	return bytes_put_varint(at, self->horizon_ms);
@@ -157,8 +210,12 @@ int past_get(struct bytes_reader *reader, struct arena *arena, struct past *out)
 		    !bytes_get_u64(reader, &mark->hash))
 			return -EBADMSG;
 		mark->time_ms = time_ms += later_ms;
+		mark->repeated = mark->hash & 1;
+		mark->hash &= ~UINT64_C(1);
 		if (out->count > 0 && mark_compare(mark[-1], *mark) >= 0)
 			return -EBADMSG;
 	}
+	if (count_excess(out, false) > 0 || count_excess(out, true) > 0)
+		return -EBADMSG;
 	return bytes_get_varint(reader, &out->horizon_ms) ? 0 : -EBADMSG;
 }

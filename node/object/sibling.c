@@ -25,7 +25,9 @@ struct mark sibling_mark(const struct sibling *sibling)
 	assert(at == head + sizeof head);
 	(void)operation_id_time(sibling->operation_id, &mark.time_ms);
 	mark.hash = XXH3_64bits_withSeed(sibling->value.size ? sibling->value.data : head, sibling->value.size,
-					 XXH3_64bits(head, sizeof(head)));
+					 XXH3_64bits(head, sizeof(head))) &
+		    ~UINT64_C(1);
+	mark.repeated = sibling->repeated;
 	return mark;
 }
 

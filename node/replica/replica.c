@@ -270,6 +270,7 @@ static struct sibling sibling_of(const struct client_operation *operation, uint6
 {
 	struct sibling sibling = {
 		.flags = operation->tombstone ? SIBLING_TOMBSTONE : 0,
+		.repeated = operation->attempt != 1,
 		.written_ms = now_ms,
 		.expires_ms = operation->expires_ms,
 		.value = operation->tombstone ? (struct rpc_slice){0} : operation->value,
@@ -306,7 +307,7 @@ static enum replica_status add_version(struct replica *self, const struct messag
 	struct object_terms terms = {
 		.now_ms = sibling->written_ms,
 		.window_ms = self->options.retry_window_ms,
-		.repeated = question->coordinate.operation.attempt != 1,
+		.repeated = sibling->repeated,
 	};
 	int error = identity_note(&self->identity,
 				  context_actor_counter(&question->coordinate.context, self->identity.actor));
@@ -322,15 +323,14 @@ static enum replica_status add_version(struct replica *self, const struct messag
 	enum replica_status status = status_of_put(result);
 	if (status != REPLICA_OK)
 		return status;
-	if (result != OBJECT_PUT_ADDED) {
-		count(&self->counters.duplicates, 1);
-		error = object_encode(stored, out->arena, object_out);
-	} else {
+	count(result == OBJECT_PUT_ADDED ? &self->counters.puts : &self->counters.duplicates, 1);
+	count(&self->counters.truncations, truncated);
+	if (result == OBJECT_PUT_ADDED)
 		forget_past(self, &fresh, terms.now_ms);
-		count(&self->counters.puts, 1);
-		count(&self->counters.truncations, truncated);
+	if (result == OBJECT_PUT_ADDED || fresh.repeat_noted)
 		error = write_object(self, question->key, stored, &fresh, out->arena, object_out);
-	}
+	else
+		error = object_encode(stored, out->arena, object_out);
 	if (error == -E2BIG)
 		return REPLICA_SIBLING_LIMIT; /* no single value is larger than an object may be */
 	return error < 0 ? store_failed(self, error) : REPLICA_OK;

@@ -228,7 +228,9 @@ static struct client_operation operation_of(const struct scene *scene, enum oper
 		.context = {arena_copy(arena, ask.context.data, ask.context.size), ask.context.size},
 		.quorum = ask.quorum,
 		.tombstone = ask.tombstone,
-		.attempt = 1,
+		.attempt = ask.attempt == SCENE_UNCOUNTED ? 0
+			   : ask.attempt                  ? ask.attempt
+							  : 1,
 	};
 	operation_id_of(ask.id, scene->now_ms, operation.operation_id);
 	return operation;
@@ -332,7 +334,7 @@ void scene_superseded(struct scene *scene, unsigned node)
 	struct message *answer = answer_to(scene_question(scene, MESSAGE_COORDINATE, node), MESSAGE_COORDINATED);
 	answer->status = REPLICA_OK;
 	answer->coordinated.object = copy_text(answer->arena, "encoded object");
-	answer->coordinated.mark = (struct mark){scene->now_ms, 7};
+	answer->coordinated.mark = (struct mark){scene->now_ms, 8};
 	scene_message(scene, answer);
 }
 

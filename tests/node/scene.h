@@ -13,6 +13,7 @@
 #include "tests/node/support.h"
 
 enum { SCENE_NODES = 5, SCENE_QUESTIONS = 256, SCENE_SHARDS = 4 };
+#define SCENE_UNCOUNTED UINT32_MAX /* the client does not count its attempts */
 
 struct scene {
 	struct ring_document *document;
@@ -54,7 +55,8 @@ struct ask {
 	uint64_t deadline_us; /* from now; 0: 5 s */
 	uint8_t id;           /* of the operation */
 	bool tombstone;
-	const char *key; /* NULL: the scene's */
+	uint32_t attempt; /* 0: the first; SCENE_UNCOUNTED */
+	const char *key;  /* NULL: the scene's */
 };
 
 #define scene_put(scene, ...) scene_client(scene, OPERATION_PUT, (struct ask){__VA_ARGS__})

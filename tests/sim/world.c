@@ -8,7 +8,7 @@
 #include <xxhash.h>
 #include "node/object/key.h"
 
-_Static_assert((int)ORACLE_PAST_MAX == (int)PAST_MAX, "the oracle excuses what owners forget");
+_Static_assert((int)ORACLE_PAST_MAX == (int)PAST_KIND_MAX, "the oracle excuses what owners forget");
 
 enum { WORK_LIMIT_US_PER_OPERATION = 60 * 1000 * 1000 };
 

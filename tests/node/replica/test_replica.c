@@ -447,17 +447,18 @@ static void test_an_operation_takes_effect_at_most_once(void **state)
 	struct object seen = decoded(&s);
 	put_with(&s, s.key, "green", 2, (struct context){.vector = seen.vector});
 	expect(&s, "coordinated ok, coordinated ok");
-	/* A late attempt, whichever, is done already, and nothing is left to write. */
-	for (uint32_t number = 1; number <= 2; number++) {
+	/* A late attempt, whichever, is done already. That there was a second one is written once. */
+	for (uint32_t number = 1; number <= 3; number++) {
 		attempt(&s, s.key, "red", 1, begun_ms, number);
 		assert_int_equal(s.dot.counter, 0);
 		assert_int_equal(decoded(&s).sibling_count, 1);
 		assert_slice_equal(decoded(&s).siblings[0].value, slice("green"));
 	}
-	expect(&s, "coordinated ok, coordinated ok");
+	expect(&s, "coordinated ok, coordinated ok, coordinated ok");
+	assert_true(decoded(&s).past.marks[0].repeated);
 	finish_batch(&s);
-	expect(&s, "stored ok, stored ok, stored ok, stored ok"); /* with what superseded it */
-	assert_int_equal(replica_counters(s.replica)->duplicates, 2);
+	expect(&s, "stored ok, stored ok, stored ok, stored ok, stored ok"); /* with what superseded it */
+	assert_int_equal(replica_counters(s.replica)->duplicates, 3);
 	/* One that may have been superseded and forgotten is refused. */
 	s.scene.now_ms += RETRY_WINDOW_MS + 1;
 	attempt(&s, s.key, "red", 1, begun_ms, 2);
