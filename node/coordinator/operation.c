@@ -18,10 +18,12 @@ void coordinator_count(_Atomic uint64_t *counter)
 
 static const bool moves[OPERATION_STATE_COUNT][OPERATION_STATE_COUNT] = {
 	[OPERATION_STARTED] = {[OPERATION_FORWARDED] = true,
+			       [OPERATION_LEARNING] = true,
 			       [OPERATION_COORDINATING] = true,
 			       [OPERATION_FETCHING] = true,
 			       [OPERATION_ANSWERED] = true},
 	[OPERATION_FORWARDED] = {[OPERATION_ANSWERED] = true},
+	[OPERATION_LEARNING] = {[OPERATION_COORDINATING] = true, [OPERATION_ANSWERED] = true},
 	[OPERATION_COORDINATING] =
 		{[OPERATION_REPLICATING] = true, [OPERATION_FORWARDED] = true, [OPERATION_ANSWERED] = true},
 	[OPERATION_REPLICATING] = {[OPERATION_ANSWERED] = true},
@@ -313,7 +315,8 @@ uint32_t owner_rank(const struct owner *owner)
 
 static bool is_of_kind(enum operation_kind kind, enum operation_state state)
 {
-	bool of_put = state == OPERATION_FORWARDED || state == OPERATION_COORDINATING || state == OPERATION_REPLICATING;
+	bool of_put = state == OPERATION_FORWARDED || state == OPERATION_LEARNING || state == OPERATION_COORDINATING ||
+		      state == OPERATION_REPLICATING;
 	bool of_get = state == OPERATION_FETCHING || state == OPERATION_REPAIRING;
 	return (!of_put || kind == OPERATION_PUT) && (!of_get || kind == OPERATION_GET);
 }
@@ -345,6 +348,8 @@ void operation_check(const struct operation *operation)
 	assert(operation->forward_acks == 0 || operation->maybe_written);                             /* I7 */
 	assert(operation->state != OPERATION_REPLICATING || operation->maybe_written);                /* I7 */
 	assert(operation->state != OPERATION_REPLICATING || operation->held != NULL);                 /* I7 */
+	assert(operation->state != OPERATION_LEARNING || !operation->maybe_written);                  /* I9 */
+	assert(operation->lessons == 0 || operation->state == OPERATION_LEARNING || answered);        /* I9 */
 	assert(!operation->has_object || operation->merge_arena != NULL);                             /* I8 */
 	assert(!operation->has_object || operation->kind == OPERATION_GET);                           /* I8 */
 	assert(operation->held == NULL || operation->kind == OPERATION_PUT || operation->has_object); /* I8 */

@@ -9,6 +9,7 @@
  *
  *     STARTED -> FORWARDED -> ANSWERED
  *     STARTED -> COORDINATING -> REPLICATING -> ANSWERED      COORDINATING -> FORWARDED: the local replica refused
+ *     STARTED -> LEARNING -> COORDINATING                     an attempt that is not the first
  *     STARTED -> FETCHING -> REPAIRING -> ANSWERED            FETCHING -> ANSWERED: nothing to repair
  *     any -> ANSWERED: refused, or the deadline
  *
@@ -21,6 +22,8 @@
  *             I6 Every slot is in flight, with a timer, or free.
  *             I7 A put that replicates has the object to send, and may be written.
  *             I8 Only a get merges; what it has merged lies in merge_arena, or in `held`.
+ *             I9 A put that learns has written nothing; one that has learned awaits no lesson: a STORED of this node
+ *                is for the write.
  */
 #ifndef KVRING_NODE_OPERATION_H
 #define KVRING_NODE_OPERATION_H
@@ -34,6 +37,7 @@
 enum operation_state {
 	OPERATION_STARTED,
 	OPERATION_FORWARDED,
+	OPERATION_LEARNING,
 	OPERATION_COORDINATING,
 	OPERATION_REPLICATING,
 	OPERATION_FETCHING,
@@ -51,7 +55,7 @@ struct owner {
 	bool up;              /* when the operation started, by this node's own calls or by gossip */
 	bool unreachable;     /* likewise; neither: nothing is known yet */
 	bool suspect;         /* it left the last of this node's own calls without an answer */
-	enum call_state call; /* put: COORDINATE, STORE or FORWARD; get: FETCH */
+	enum call_state call; /* put: FETCH while it learns, COORDINATE, STORE or FORWARD; get: FETCH */
 	enum replica_status failure;
 	/* get only */
 	bool object_asked;
@@ -80,6 +84,8 @@ struct operation {
 	uint32_t owner_count;
 	uint32_t needed;
 	uint32_t tries;        /* put: replicas that were asked to coordinate it, each a further attempt */
+	uint32_t learned;      /* put: other owners of which the local replica knows what they know */
+	uint32_t lessons;      /* put: objects of other owners that the local replica is merging */
 	bool maybe_written;    /* some replica may hold the write */
 	uint32_t forward_acks; /* the most that an owner who answered IN_DOUBT had */
 	struct message *held;  /* put: COORDINATED, until answered; get: the FETCHED that `merged` points into, unless

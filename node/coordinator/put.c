@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Writes. A put runs where the object is stored (ALGORITHMS.md, Versions): the local replica adds the version, then every other
  * owner gets the merged object while the local log syncs. A node that holds no replica, or whose replica cannot write,
- * forwards the put to an owner that can. */
+ * forwards the put to an owner that can.
+ *
+ * An attempt that is not the first learns before it writes: an earlier one may have been applied, and superseded since, at
+ * owners of which this one has heard nothing. The replica that is to run it merges what so many owners hold that one of
+ * any w is among them. If that cannot be had, nothing is written. */
 #include <assert.h>
 #include <stdatomic.h>
 #include "node/coordinator/operation.h"
@@ -157,6 +161,114 @@ static void on_coordinated(struct coordinator *self, struct operation *operation
 	count_acks(self, operation, out);
 }
 
+/* ---- learning ----------------------------------------------------------------------------------------------- */
+
+/* Owners, this one included, of which one has acknowledged whatever w owners did; no more than the write needs itself. */
+static uint32_t count_to_know(const struct operation *operation)
+{
+	uint32_t meet = operation->owner_count - operation->needed + 1;
+	return meet < operation->needed ? meet : operation->needed;
+}
+
+static void ask_what_it_knows(struct coordinator *self, struct operation *operation, struct owner *owner,
+			      struct effects *out)
+{
+	struct message *question = operation_question(self, operation, owner, MESSAGE_FETCH, out);
+	if (question == NULL) {
+		owner->call = CALL_FAILED;
+		owner->failure = REPLICA_OVERLOADED;
+		return;
+	}
+	question->key = operation->key;
+	owner->call = CALL_SENT;
+	effects_send(out, question);
+}
+
+static void forget_calls(struct operation *operation)
+{
+	for (uint32_t i = 0; i < operation->owner_count; i++) {
+		operation->owners[i].call = CALL_IDLE;
+		operation->owners[i].receiving = false;
+	}
+}
+
+static void refuse_to_repeat(struct coordinator *self, struct operation *operation, uint32_t code, struct effects *out)
+{
+	const char *text = arena_printf(
+		out->arena,
+		"not repeated: whether an earlier attempt took effect, %u of the key's owners have to tell (%s): "
+		"nothing was written, retry later or at another node",
+		count_to_know(operation), operation_failures(self, operation, code, out));
+	forget_calls(operation); /* an answer is no ack */
+	operation_fail(self, operation, OUTCOME_REFUSED, code, text, out);
+	operation_finish(self, operation);
+}
+
+/* Enough is known: the write may begin. Out of reach: it will not. */
+static void settle_learning(struct coordinator *self, struct operation *operation, struct effects *out)
+{
+	uint32_t coming = operation->lessons + operation_count_calls(operation, CALL_SENT);
+	uint32_t needed = count_to_know(operation);
+	if (operation->learned + 1 >= needed && operation->lessons == 0) {
+		forget_calls(operation);
+		coordinate(self, operation, operation_owner(operation, self->options.self.node_id), out);
+	} else if (operation->learned + 1 + coming < needed) {
+		refuse_to_repeat(self, operation, RPC_CODE_UNAVAILABLE, out);
+	}
+}
+
+static void learn(struct coordinator *self, struct operation *operation, struct effects *out)
+{
+	operation_move(operation, OPERATION_LEARNING);
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		if (operation->owners[i].node_id != self->options.self.node_id)
+			ask_what_it_knows(self, operation, &operation->owners[i], out);
+	settle_learning(self, operation, out);
+}
+
+/* Another owner's object goes to the local replica, as a repair would. */
+static bool teach(struct coordinator *self, struct operation *operation, const struct message *answer,
+		  struct effects *out)
+{
+	const struct owner *local = operation_owner(operation, self->options.self.node_id);
+	struct message *question = operation_question(self, operation, local, MESSAGE_STORE, out);
+	const void *object = arena_copy(out->arena, answer->fetched.object.data, answer->fetched.object.size);
+	if (question == NULL || object == NULL) {
+		message_free(question);
+		return false;
+	}
+	question->key = operation->key;
+	question->store.object = (struct rpc_slice){object, answer->fetched.object.size};
+	operation->lessons++;
+	effects_send(out, question);
+	return true;
+}
+
+static void on_lesson(struct coordinator *self, struct operation *operation, const struct message *answer,
+		      struct effects *out)
+{
+	struct owner *owner = operation_owner(operation, answer->from.node_id);
+	if (answer->type == MESSAGE_STORED && answer->from.node_id == self->options.self.node_id) {
+		assert(operation->lessons > 0);
+		operation->lessons--;
+		operation->learned += answer->status == REPLICA_OK;
+		owner->call = answer->status == REPLICA_OK ? CALL_OK : CALL_FAILED;
+		owner->failure = answer->status;
+	} else if (answer->type == MESSAGE_FETCHED && owner != NULL && owner->call == CALL_SENT) {
+		bool knows = answer->status == REPLICA_OK || answer->status == REPLICA_ABSENT;
+		owner->receiving = answer->fetched.receiving;
+		owner->call = knows ? CALL_OK : CALL_FAILED;
+		owner->failure = answer->status;
+		if (answer->status == REPLICA_ABSENT && !owner->receiving)
+			operation->learned++;
+		else if (answer->status == REPLICA_OK && !owner->receiving && !teach(self, operation, answer, out))
+			owner->call = CALL_FAILED; /* out of memory */
+	}
+	settle_learning(self, operation, out);
+}
+
+/* ---- refused by the local replica --------------------------------------------------------------------------- */
+
 static const char *sibling_limit_text(struct arena *arena)
 {
 	return text_or(
@@ -283,7 +395,9 @@ static void forward(struct coordinator *self, struct operation *operation, uint6
 	timer_heap_move(&self->timers, &operation->timer, forward_until(operation, now_us));
 	question->deadline_us = operation->timer.due_us - answer_time(operation->timer.due_us, now_us);
 	question->forward.operation = *operation->request;
-	question->forward.operation.attempt = operation->request->attempt + operation->tries++;
+	if (operation->request->attempt > 0) /* 0: the client does not count, and no number makes it the first */
+		question->forward.operation.attempt = operation->request->attempt + operation->tries;
+	operation->tries++;
 	if (operation->question->arena != out->arena)
 		message_pin(question, operation->question->arena);
 	owner->call = CALL_SENT;
@@ -414,6 +528,8 @@ void put_start(struct coordinator *self, struct operation *operation, uint64_t n
 	assert(operation->state == OPERATION_STARTED);
 	if (local != NULL && count_reachable(self, operation) < operation->needed) {
 		refuse_unreachable(self, operation, out);
+	} else if (local != NULL && operation->request->attempt != 1 && count_to_know(operation) > 1) {
+		learn(self, operation, out);
 	} else if (local != NULL) {
 		coordinate(self, operation, local, out);
 	} else if (operation->question->type == MESSAGE_FORWARD) {
@@ -439,6 +555,8 @@ void put_on_message(struct coordinator *self, struct operation *operation, struc
 			return;
 		}
 		on_not_coordinated(self, operation, answer, now_us, out);
+	} else if (operation->state == OPERATION_LEARNING) {
+		on_lesson(self, operation, answer, out);
 	} else if (answer->type == MESSAGE_STORED) {
 		on_stored(self, operation, answer, out);
 	}
@@ -459,6 +577,10 @@ void put_on_timer(struct coordinator *self, struct operation *operation, uint64_
 				operation->owners[i].failure = REPLICA_LOST;
 			}
 		forward(self, operation, now_us, out);
+		return;
+	}
+	if (operation->state == OPERATION_LEARNING) {
+		refuse_to_repeat(self, operation, RPC_CODE_DEADLINE_EXCEEDED, out);
 		return;
 	}
 	answer_in_doubt(self, operation, RPC_CODE_DEADLINE_EXCEEDED, out);

@@ -46,24 +46,36 @@ class OnceTest(unittest.TestCase):
             clients[i % 3].put(key, b"Y", context=done.context)
             self.assertEqual(clients[(i + 1) % 3].get(key, r=3).values, [b"Y"])
 
+    def attempt_at_a_node_that_is_cut_off(self, key):
+        """Puts X: the first attempt stays in doubt at n1, which is down afterwards; the second is done at n2 or n3."""
+        one, two, three = self.cluster.nodes
+        self.cluster.client(one).get("warm-up")  # links are there
+        with two.paused(), three.paused():
+            with self.assertRaises(kvring.InDoubt) as caught:  # it has not noticed yet that it is alone
+                self.cluster.client(one, timeout=1).put(key, b"X")
+            one.kill()
+        client = self.cluster.client(two, three)
+        wait_for(lambda: self.done(client, key, b"X", caught.exception.operation_id), "no quorum of two")
+        return client
+
     def test_an_attempt_at_a_node_that_was_cut_off(self):
         self.begin(3)
-        one, two, three = self.cluster.nodes
-        operation = kvring.new_operation_id()
-        two.kill()
-        three.kill()
-        with self.assertRaises(kvring.InDoubt):  # it has not noticed yet that it is alone
-            self.cluster.client(one, timeout=3).put("cut", b"X", operation_id=operation)
-        one.kill()
-        two.start()
-        three.start()
-        self.cluster.wait_up(2)
-        client = self.cluster.client(two, three)
-        wait_for(lambda: self.done(client, "cut", b"X", operation), "no quorum of two")
+        client = self.attempt_at_a_node_that_is_cut_off("cut")
         client.delete("cut", context=client.get("cut").context)
-        one.start()
+        self.cluster.nodes[0].start()
         self.cluster.wait_up()
         self.assert_stays_deleted("cut", 1)
+
+    def test_many_newer_writes_do_not_make_it_come_back(self):
+        self.begin(3)
+        client = self.attempt_at_a_node_that_is_cut_off("hot")
+        for i in range(100):
+            client.put("hot", b"%d" % i, context=client.get("hot").context)
+        self.cluster.nodes[0].start()
+        self.cluster.wait_up()
+        for node in self.cluster.nodes * 2:
+            values = self.cluster.client(node).get("hot", r=3).values
+            self.assertEqual(values, [b"99"], "overwritten 100 times, and yet X is back")
 
     @staticmethod
     def done(client, key, value, operation):

@@ -166,6 +166,11 @@ static void check_refused(struct oracle *oracle, const struct oracle_write *writ
 			     (uint32_t)(write - oracle->writes));
 }
 
+void oracle_repeated(struct oracle *oracle, uint32_t write)
+{
+	oracle->writes[write].repeated = true;
+}
+
 void oracle_attempted(struct oracle *oracle, uint32_t write, enum oracle_answer answer)
 {
 	oracle->writes[write].attempts++;
@@ -250,7 +255,7 @@ static bool may_be_forgotten(const struct oracle *oracle, uint32_t number)
 	uint32_t newer = 0;
 
 	for (uint32_t i = 0; i < oracle->count; i++)
-		newer += i != number && oracle->writes[i].key == write->key &&
+		newer += i != number && oracle->writes[i].key == write->key && oracle->writes[i].repeated &&
 			 oracle->writes[i].begun_us / 1000 >= write->begun_us / 1000;
 	return newer >= ORACLE_PAST_MAX;
 }

@@ -18,7 +18,7 @@
  *        disk goes back in time: it may have been the only one.)
  *     L7 An operation takes effect at most once, and what was superseded does not come back: with r + w > n a get that
  *        begins after an acknowledgement returns nothing that the write covers. At the end L4 says the same. Unless a
- *        clock was truncated, or ORACLE_PAST_MAX newer writes of the key were begun, of which the owners forget older
+ *        clock was truncated, or ORACLE_PAST_MAX newer writes of the key were repeated, of which the owners forget older
  *        ones.
  *
  * Threading   One thread.
@@ -36,7 +36,7 @@ enum {
 	ORACLE_VALUE_MAX = 8192,
 	ORACLE_ID_SIZE = 16,
 	ORACLE_START_S = 1700000000, /* Unix time when a run begins */
-	ORACLE_PAST_MAX = 32,        /* superseded operations that a key remembers */
+	ORACLE_PAST_MAX = 32,        /* superseded operations that a key remembers, of those that were repeated */
 };
 #define ORACLE_NONE UINT32_MAX
 
@@ -59,6 +59,7 @@ struct oracle_write {
 	uint32_t w;        /* replicas that acknowledged, owners only; 0: some stood in */
 	uint32_t attempts, refusals;
 	bool ended, seen, read; /* seen: by anyone; read: by a get */
+	bool repeated;          /* an owner was asked to run an attempt that was not the first */
 	uint64_t stamp;
 };
 
@@ -100,6 +101,8 @@ uint32_t oracle_find(const struct oracle *, const uint8_t id[ORACLE_ID_SIZE]);
 size_t oracle_value(const struct oracle *, uint32_t write, uint8_t value_out[ORACLE_VALUE_MAX]);
 /* A node acknowledged, whether or not the client heard it. */
 void oracle_acked(struct oracle *, uint32_t write, uint32_t owners, uint32_t stand_ins, uint64_t now_us);
+/* An owner is asked to run a later attempt, of the client or of a coordinator that forwards. */
+void oracle_repeated(struct oracle *, uint32_t write);
 /* What the client heard of one attempt. */
 void oracle_attempted(struct oracle *, uint32_t write, enum oracle_answer);
 /* No more attempts. */

@@ -170,10 +170,14 @@ void traffic_note(struct actor *actor, const struct message *message)
 		world_mix_bytes(world, message->store.object.data, message->store.object.size);
 	if (message->type == MESSAGE_FETCHED)
 		world_mix_bytes(world, message->fetched.object.data, message->fetched.object.size);
-	if (message->type == MESSAGE_COORDINATE &&
-	    oracle_find(&world->oracle, message->coordinate.operation.operation_id) == ORACLE_NONE)
-		world_break(world, ORACLE_NONE, "%s coordinates an operation id that no client used",
-			    actor->machine->name);
+	if (message->type == MESSAGE_COORDINATE) {
+		uint32_t write = oracle_find(&world->oracle, message->coordinate.operation.operation_id);
+		if (write == ORACLE_NONE)
+			world_break(world, ORACLE_NONE, "%s coordinates an operation id that no client used",
+				    actor->machine->name);
+		else if (message->coordinate.operation.attempt != 1)
+			oracle_repeated(&world->oracle, write);
+	}
 	if (world->tracing)
 		tell(actor, message);
 }

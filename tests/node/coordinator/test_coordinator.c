@@ -119,10 +119,10 @@ static void test_batch_with_mixed_results(void **state)
 	scene_begin(&s, 1);
 	struct rpc_slice key = slice(s.key);
 	struct client_operation operations[] = {
-		{.kind = OPERATION_PUT, .key = key, .value = slice("red")},
+		{.kind = OPERATION_PUT, .key = key, .value = slice("red"), .attempt = 1},
 		{.kind = OPERATION_GET, .key = {0}},
 		{.kind = OPERATION_GET, .key = key, .quorum = 1},
-		{.kind = OPERATION_PUT, .key = key, .value = slice("blue"), .quorum = 3},
+		{.kind = OPERATION_PUT, .key = key, .value = slice("blue"), .quorum = 3, .attempt = 1},
 	};
 	operation_id_of(1, s.now_ms, operations[0].operation_id);
 	operation_id_of(2, s.now_ms, operations[3].operation_id);

@@ -288,6 +288,96 @@ static void test_put_sibling_limit(void **state)
 	scene_end(&s);
 }
 
+/* ---- an attempt that is not the first ------------------------------------------------------------------------------ */
+
+/* It writes when this owner knows what another one knows: of any two one has heard of an earlier attempt that was done. */
+static void test_a_later_attempt_learns_first(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 1);
+	struct rpc_slice object = scene_object(&s, (struct rpc_slice){0}, false, 2, 5, "old");
+	scene_put(&s, .value = "red", .attempt = 2);
+	expect(&s, "fetch n2, fetch n3");
+	scene_fetched(&s, 2, object);
+	expect(&s, "store n1");
+	assert_slice_equal(scene_question(&s, MESSAGE_STORE, 1)->store.object, object);
+	scene_fetched(&s, 3, (struct rpc_slice){0}); /* enough by itself, but the lesson is to end first */
+	expect(&s, "");
+	scene_stored(&s, 1, REPLICA_OK);
+	expect(&s, "coordinate n1");
+	scene_coordinated(&s, 1, REPLICA_OK);
+	expect(&s, "store n2, store n3");
+	scene_fetched(&s, 2, object); /* late: it means nothing any more */
+	scene_stored(&s, 3, REPLICA_OK);
+	expect(&s, "");
+	scene_stored(&s, 1, REPLICA_OK);
+	expect(&s, "client: done 2/2");
+	scene_end(&s);
+}
+
+/* An owner that has nothing teaches as much; a client that does not count may be at any attempt; so may who forwards. */
+static void test_who_learns(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 1);
+	scene_put(&s, .value = "red", .attempt = SCENE_UNCOUNTED);
+	scene_fetched(&s, 3, (struct rpc_slice){0});
+	expect(&s, "fetch n2, fetch n3, coordinate n1");
+	scene_forward_in(&s, (struct ask){.value = "red", .attempt = 3});
+	scene_fetched(&s, 2, (struct rpc_slice){0});
+	expect(&s, "fetch n2, fetch n3, coordinate n1");
+	/* With w=3 whatever was done is known here, with w=1 the write would ask for less than to learn. */
+	scene_put(&s, .value = "red", .attempt = 2, .quorum = 3);
+	scene_put(&s, .value = "red", .attempt = 2, .quorum = 1);
+	scene_put(&s, .value = "red");
+	expect(&s, "coordinate n1, coordinate n1, coordinate n1");
+	scene_end(&s);
+}
+
+static void test_a_later_attempt_that_cannot_learn_is_refused(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 1);
+	scene_put(&s, .value = "red", .attempt = 2);
+	scene_fetch_failed(&s, 2, REPLICA_UNREACHABLE);
+	scene_fetched_receiving(&s, 3, (struct rpc_slice){0});
+	expect(&s, "fetch n2, fetch n3, client: refused 0/2");
+	assert_int_equal(s.code, CODE(UNAVAILABLE));
+	scene_expect_text(&s, "2 of the key's owners have to tell (n2: unreachable, n3: receiving, its answer does not "
+			      "count): nothing was written");
+	/* The lesson cannot be kept. */
+	scene_put(&s, .value = "red", .attempt = 2);
+	scene_fetch_failed(&s, 2, REPLICA_LOST);
+	scene_fetched(&s, 3, scene_object(&s, (struct rpc_slice){0}, false, 2, 5, "old"));
+	scene_stored(&s, 1, REPLICA_DISK_FULL);
+	expect(&s, "fetch n2, fetch n3, store n1, client: refused 0/2");
+	scene_expect_text(&s, "n1: disk full");
+	/* Silence. */
+	scene_put(&s, .value = "red", .attempt = 2);
+	scene_tick(&s, 5 * 1000 * 1000);
+	expect(&s, "fetch n2, fetch n3, client: refused 0/2");
+	assert_int_equal(s.code, CODE(DEADLINE_EXCEEDED));
+	assert_int_equal(scene_in_flight(&s), 0);
+	scene_end(&s);
+}
+
+/* What is not counted does not become the first attempt by a forward. */
+static void test_an_uncounted_attempt_stays_uncounted(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 4);
+	scene_put(&s, .value = "red", .attempt = SCENE_UNCOUNTED);
+	scene_tick(&s, 2 * 1000 * 1000);
+	expect(&s, "forward n1, forward n2");
+	assert_int_equal(s.questions[0]->forward.operation.attempt, 0);
+	assert_int_equal(s.questions[1]->forward.operation.attempt, 0);
+	scene_end(&s);
+}
+
 /* Refusals of the owner that no other can better, each with its advice. */
 static void test_put_refused_attempts(void **state)
 {
@@ -684,6 +774,10 @@ int main(void)
 		cmocka_unit_test(test_put_duplicates_count_once),
 		cmocka_unit_test(test_put_answers_from_nobody_asked),
 		cmocka_unit_test(test_put_sibling_limit),
+		cmocka_unit_test(test_a_later_attempt_learns_first),
+		cmocka_unit_test(test_who_learns),
+		cmocka_unit_test(test_a_later_attempt_that_cannot_learn_is_refused),
+		cmocka_unit_test(test_an_uncounted_attempt_stays_uncounted),
 		cmocka_unit_test(test_put_refused_attempts),
 		cmocka_unit_test(test_put_with_a_context_of_its_own_goes_to_another_owner),
 		cmocka_unit_test(test_put_superseded_is_done_with_the_clients_context),
