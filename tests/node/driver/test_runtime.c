@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A whole node on 127.0.0.1, and a member beside it that takes requests and never answers: what operators hear of it on the bus,
- * what clients hear when its memory for requests is used up, and that it stops under load. */
+/* A whole node on 127.0.0.1, and a member beside it that takes requests and never answers: what operators hear of it on the bus, what
+ * it hears there, also in a flood, what clients hear when its memory for requests is used up, and that it stops under load. */
 #include <errno.h>
 #include <ftw.h>
 #include <netinet/in.h>
@@ -181,15 +181,20 @@ static void begin(struct scene *scene, struct call *call, const char *method, ui
 	assert_int_equal(error, 0);
 }
 
+static void wait_until_done(struct call *call)
+{
+	pthread_mutex_lock(&call->lock);
+	while (!call->done)
+		pthread_cond_wait(&call->changed, &call->lock);
+	pthread_mutex_unlock(&call->lock);
+}
+
 /* The code of the call; its text goes to text_out. */
 static uint32_t finish(struct call *call, char text_out[256])
 {
 	struct rpc_response response;
 	struct rpc_error why;
-	pthread_mutex_lock(&call->lock);
-	while (!call->done)
-		pthread_cond_wait(&call->changed, &call->lock);
-	pthread_mutex_unlock(&call->lock);
+	wait_until_done(call);
 	assert_int_equal(call->pending.status, 0);
 	assert_int_equal(rpc_response_decode(rpc_message_bytes(call->pending.response), &response, &why), 0);
 	uint32_t code = response.code;
@@ -293,6 +298,180 @@ static void test_events_on_the_bus(void **state)
 	tear_down(&scene);
 }
 
+/* ---- what the bus is told ---------------------------------------------------------------------------------------- */
+
+/* What the node says of a member. */
+static Kvring__V1__StatusResponse *ask_status(struct scene *scene, Kvring__V1__NodeStatus **silent_out)
+{
+	Kvring__V1__StatusRequest status = KVRING__V1__STATUS_REQUEST__INIT;
+	struct rpc_response response;
+	struct call call;
+	begin(scene, &call, "kvring.v1.Admin/Status", 5000, &status.base);
+	wait_until_done(&call);
+	assert_int_equal(call.pending.status, 0);
+	assert_int_equal(rpc_response_decode(rpc_message_bytes(call.pending.response), &response, NULL), 0);
+	Kvring__V1__StatusResponse *body =
+		kvring__v1__status_response__unpack(NULL, response.body.size, response.body.data);
+	rpc_message_free(call.pending.response);
+	assert_non_null(body);
+	*silent_out = NULL;
+	for (size_t i = 0; i < body->n_members; i++)
+		if (body->members[i]->node_id == SILENT)
+			*silent_out = body->members[i];
+	assert_non_null(*silent_out);
+	return body;
+}
+
+static void say_heartbeat(struct scene *scene, uint64_t cluster_id, uint64_t keys)
+{
+	Kvring__V1__MemberRow row = KVRING__V1__MEMBER_ROW__INIT, *rows[] = {&row};
+	Kvring__V1__Heartbeats heartbeats = KVRING__V1__HEARTBEATS__INIT;
+	Kvring__V1__Event event = KVRING__V1__EVENT__INIT;
+	uint8_t bytes[512];
+	row.node_id = event.node_id = SILENT;
+	row.cluster_id = event.cluster_id = cluster_id;
+	row.incarnation = 1;
+	row.heartbeat = keys; /* each newer than those before */
+	row.name = (char *)"n2";
+	row.datacenter = (char *)"dc1";
+	row.client_address = (char *)"127.0.0.1:1";
+	row.peer_address = scene->silent_peer;
+	row.bus_address = scene->silent_bus;
+	row.keys = keys;
+	heartbeats.rows = rows;
+	heartbeats.n_rows = 1;
+	event.what_case = KVRING__V1__EVENT__WHAT_HEARTBEATS;
+	event.heartbeats = &heartbeats;
+	assert_true(kvring__v1__event__get_packed_size(&event) <= sizeof bytes);
+	size_t size = kvring__v1__event__pack(&event, bytes);
+	assert_int_equal(nng_send(scene->listener, bytes, size, 0), 0);
+}
+
+/* The member answers no gossip, so there is no other way for its row. */
+static void test_a_heartbeat_that_comes_by_the_bus_alone_is_heard(void **state)
+{
+	enum { KEYS = 12345 };
+	struct scene scene;
+	Kvring__V1__NodeStatus *silent;
+	(void)state;
+	set_up(&scene, 64 << 20);
+	form_cluster(&scene);
+	Kvring__V1__StatusResponse *status = ask_status(&scene, &silent);
+	uint64_t cluster_id = status->cluster_id;
+	assert_false(silent->heard);
+	kvring__v1__status_response__free_unpacked(status, NULL);
+	bool heard = false;
+	for (uint64_t until = rpc_now_us() + PATIENCE_MS * 1000; !heard && rpc_now_us() < until;) {
+		say_heartbeat(&scene, cluster_id, KEYS); /* again and again: the bus is best effort */
+		status = ask_status(&scene, &silent);
+		heard = silent->heard && silent->keys == KEYS;
+		kvring__v1__status_response__free_unpacked(status, NULL);
+	}
+	assert_true(heard);
+	tear_down(&scene);
+}
+
+/* ---- a flood of the bus -------------------------------------------------------------------------------------------- */
+
+enum { STRANGERS = 4, ROWS = 150, HEARTBEATS = 20, EVENT_SIZE = 64 * 1024 };
+
+/* A stranger on the bus, who tells of nodes that there are none of as fast as it is read. */
+struct stranger {
+	pthread_t thread;
+	uint8_t frame[8 + EVENT_SIZE];
+	size_t size;
+	int fd;
+	_Atomic uint64_t *said;
+};
+
+static void *flood(void *arg)
+{
+	struct stranger *self = arg;
+	while (send(self->fd, self->frame, self->size, MSG_NOSIGNAL) == (ssize_t)self->size)
+		atomic_fetch_add(self->said, 1);
+	return NULL; /* shut down */
+}
+
+static void make_frame(struct stranger *self, uint64_t number, uint64_t cluster_id)
+{
+	static Kvring__V1__MemberRow rows[ROWS], *pointers[ROWS];
+	Kvring__V1__Heartbeats heartbeats = KVRING__V1__HEARTBEATS__INIT;
+	Kvring__V1__Event event = KVRING__V1__EVENT__INIT;
+	for (unsigned i = 0; i < ROWS; i++) {
+		pointers[i] = &rows[i];
+		kvring__v1__member_row__init(&rows[i]);
+		rows[i].node_id = 1000 * number + i;
+		rows[i].cluster_id = cluster_id;
+		rows[i].incarnation = rows[i].heartbeat = 1;
+		rows[i].name = (char *)"stranger";
+		rows[i].client_address = rows[i].peer_address = rows[i].bus_address = (char *)"127.0.0.1:1";
+	}
+	event.node_id = 1000 * number;
+	event.cluster_id = cluster_id;
+	heartbeats.rows = pointers;
+	heartbeats.n_rows = ROWS;
+	event.what_case = KVRING__V1__EVENT__WHAT_HEARTBEATS;
+	event.heartbeats = &heartbeats;
+	assert_true(kvring__v1__event__get_packed_size(&event) <= EVENT_SIZE);
+	size_t size = kvring__v1__event__pack(&event, self->frame + 8);
+	for (unsigned i = 0; i < 8; i++)
+		self->frame[i] = (uint8_t)((uint64_t)size >> (56 - 8 * i));
+	self->size = 8 + size;
+}
+
+static void start_flood(struct scene *scene, struct stranger *self, uint64_t number, uint64_t cluster_id)
+{
+	static const uint8_t hello[8] = {0, 'S', 'P', 0, 0, 0x70, 0, 0};
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	to.sin_port = htons((uint16_t)atoi(strchr(scene->bus, ':') + 1));
+	make_frame(self, number, cluster_id);
+	self->fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(self->fd, (struct sockaddr *)&to, sizeof to), 0);
+	assert_int_equal(send(self->fd, hello, sizeof hello, MSG_NOSIGNAL), sizeof hello);
+	assert_int_equal(pthread_create(&self->thread, NULL, flood, self), 0);
+}
+
+/* Each of them says more than the receiver takes; what members say is heard beside it. */
+static void test_a_member_stays_up_while_strangers_flood_the_bus(void **state)
+{
+	struct scene scene;
+	static struct stranger strangers[STRANGERS];
+	static _Atomic uint64_t said;
+	struct rpc_bus_counts counts;
+	Kvring__V1__NodeStatus *silent;
+	(void)state;
+	set_up(&scene, 64 << 20);
+	form_cluster(&scene);
+	Kvring__V1__StatusResponse *status = ask_status(&scene, &silent);
+	uint64_t cluster_id = status->cluster_id;
+	kvring__v1__status_response__free_unpacked(status, NULL);
+	for (unsigned i = 0; i < STRANGERS; i++) {
+		strangers[i].said = &said;
+		start_flood(&scene, &strangers[i], i + 1, cluster_id);
+	}
+	for (uint64_t keys = 1; keys <= HEARTBEATS; keys++) {
+		bool heard = false;
+		for (uint64_t until = rpc_now_us() + PATIENCE_MS * 1000; !heard && rpc_now_us() < until;) {
+			say_heartbeat(&scene, cluster_id, keys);
+			status = ask_status(&scene, &silent);
+			heard = silent->keys == keys;
+			assert_true(keys == 1 || strcmp(silent->state, "up") == 0);
+			kvring__v1__status_response__free_unpacked(status, NULL);
+		}
+		assert_true(heard);
+	}
+	do
+		rpc_bus_counts(scene.runtime->hub.bus, &counts);
+	while (counts.unheard == 0 && atomic_load(&said) < UINT64_C(1000000)); /* it was a flood */
+	assert_true(counts.unheard > 0);
+	for (unsigned i = 0; i < STRANGERS; i++) {
+		shutdown(strangers[i].fd, SHUT_RDWR);
+		pthread_join(strangers[i].thread, NULL);
+		close(strangers[i].fd);
+	}
+	tear_down(&scene);
+}
+
 static void test_requests_past_the_budget_are_refused(void **state)
 {
 	struct scene scene;
@@ -368,6 +547,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_events_on_the_bus),
+		cmocka_unit_test(test_a_heartbeat_that_comes_by_the_bus_alone_is_heard),
+		cmocka_unit_test(test_a_member_stays_up_while_strangers_flood_the_bus),
 		cmocka_unit_test(test_requests_past_the_budget_are_refused),
 		cmocka_unit_test(test_a_full_budget_leaves_room_for_operators),
 		cmocka_unit_test(test_stopping_answers_what_is_under_way),
