@@ -260,7 +260,7 @@ static void ask_for_proof(struct gossip *self, uint64_t now_us, struct effects *
 static void exchange_with(struct gossip *self, uint64_t node_id, uint16_t index, bool with_document, uint64_t now_us,
 			  struct effects *out)
 {
-	struct gossip_rows *gossip = all_rows(self, GOSSIP_ROWS_MAX + 1, out);
+	struct gossip_rows *gossip = all_rows(self, GOSSIP_ROWS_MAX, out);
 
 	if (gossip != NULL && with_document && self->document != NULL)
 		attach_document(self, gossip, out);

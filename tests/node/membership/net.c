@@ -68,17 +68,19 @@ static void broadcast(uint32_t from, struct message *message)
 	message_free(message);
 }
 
-static void count_watched(const struct message *message)
+/* More rows than a cluster may have are refused as a whole by who gets them (node/wire/codec_gossip.c). */
+static void look_at_rows(const struct message *message)
 {
 	if (message->type != MESSAGE_BUS && message->type != MESSAGE_GOSSIP && message->type != MESSAGE_GOSSIPED)
 		return;
+	assert_in_range(message->gossip->row_count, 0, RING_MEMBERS_MAX);
 	for (uint32_t i = 0; i < message->gossip->row_count; i++)
 		net->watched_rows += message->gossip->rows[i].node_id == net->watched_id;
 }
 
 static void dispatch(uint32_t from, struct message *message)
 {
-	count_watched(message);
+	look_at_rows(message);
 	if (message->type == MESSAGE_BUS && net->without_bus) {
 		message_free(message);
 	} else if (message->type == MESSAGE_BUS) {

@@ -307,6 +307,24 @@ static void test_a_member_takes_the_place_of_a_stranger(void **state)
 	gossip_table_fini(&table);
 }
 
+/* A flood of strangers fills the table; members go on to hear each other and the document. */
+static void test_a_full_table_is_told_in_what_others_take(void **state)
+{
+	struct gossip_row row;
+
+	(void)state;
+	open_net(3, 49);
+	net->without_bus = true;
+	run_for(10 * ROUND_US);
+	for (uint32_t i = 0; i < 1200; i++) {
+		fill_row(1000 + i, &row);
+		tell(0, &row, 1);
+	}
+	assert_int_equal(init_cluster(0, 0, 3), KVRING__V1__CODE__OK);
+	ROUNDS_UNTIL(all_have_epoch(1), 100);
+	close_net();
+}
+
 /* Each change of a member is told once, by each of the others. */
 static void test_changes_of_members_are_told_once(void **state)
 {
@@ -424,6 +442,7 @@ int main(void)
 		cmocka_unit_test(test_no_false_row_is_the_last_word),
 		cmocka_unit_test(test_rows_are_bounded_and_members_keep_their_place),
 		cmocka_unit_test(test_a_member_takes_the_place_of_a_stranger),
+		cmocka_unit_test(test_a_full_table_is_told_in_what_others_take),
 		cmocka_unit_test(test_bus_links_are_few_and_distinct),
 		cmocka_unit_test(test_changes_of_members_are_told_once),
 		cmocka_unit_test(test_contacts_are_told_when_they_change),
