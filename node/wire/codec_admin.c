@@ -285,6 +285,7 @@ static uint64_t *ids_of(const struct source *source, const uint16_t *members, ui
 {
 	uint64_t *ids = arena_alloc(source->scratch, (count + 1) * sizeof *ids);
 
+	assert(count <= ring_member_count(source->document));
 	for (uint32_t i = 0; ids != NULL && i < count; i++)
 		ids[i] = ring_member(source->document, members[i])->id;
 	return ids;
@@ -310,6 +311,8 @@ static int show_owners(const struct source *source, Kvring__V1__RingResponse *ou
 {
 	uint32_t partitions = out->partition_count, replicas = out->replica_count;
 
+	assert(partitions > 0);
+	assert(replicas > 0 && replicas <= RING_REPLICAS_MAX);
 	out->owners = arena_zalloc(source->scratch, (size_t)partitions * replicas * sizeof *out->owners);
 	if (out->owners == NULL)
 		return -ENOMEM;

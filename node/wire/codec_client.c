@@ -13,6 +13,9 @@
 #include "node/object/limit.h"
 #include "rpc/operation_id.h"
 
+/* A claim of more counts as so many: coordinators count on from it, and it must not come round to a first attempt. */
+enum { ATTEMPT_MAX = INT32_MAX };
+
 static int refuse(struct rpc_error *error_out, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 static int refuse(struct rpc_error *error_out, int error, const char *format, ...)
@@ -68,7 +71,9 @@ static uint32_t attempt_of(const struct decoder *decoder, const Kvring__V1__PutR
 		return 1; /* the id is made here */
 	if (request->attempt == 0 || (own_id && put->attempt == 0))
 		return 2;
-	return own_id ? put->attempt + request->attempt - 1 : request->attempt;
+	uint64_t attempt = own_id ? (uint64_t)put->attempt + request->attempt - 1 : request->attempt;
+	assert(attempt > 0);
+	return attempt < ATTEMPT_MAX ? (uint32_t)attempt : ATTEMPT_MAX;
 }
 
 static int decode_put(const struct decoder *decoder, const Kvring__V1__PutRequest *put, bool batch, uint32_t index)
@@ -183,6 +188,7 @@ int codec_client_decode(enum method method, const struct rpc_request *request,
 			      request->body.size, LIMIT_BATCH_SIZE);
 	}
 	memcpy(decoder.base_id, request->has_operation_id ? request->operation_id : fallback_id, RPC_OPERATION_ID_SIZE);
+	assert(method >= METHOD_PUT && method <= METHOD_BATCH_GET);
 	decoder.out = message->client.request = arena_zalloc(arena, sizeof *decoder.out);
 	int error = decoder.out != NULL ? 0 : -ENOMEM;
 	if (error == 0) {
@@ -212,8 +218,17 @@ static char *text_of(const char *text)
 	return (char *)(text != NULL ? text : protobuf_c_empty_string);
 }
 
+/* Whatever happened to an operation, its coordinator said so before the answer is encoded. */
+static void check_result(const struct client_result *result)
+{
+	assert(result->outcome >= OUTCOME_DONE && result->outcome <= OUTCOME_REFUSED);
+	assert(result->outcome != OUTCOME_DONE || result->code == KVRING__V1__CODE__OK);
+	assert(result->sibling_count <= LIMIT_SIBLINGS);
+}
+
 void codec_put_response(const struct client_result *result, Kvring__V1__PutResponse *out)
 {
+	check_result(result);
 	kvring__v1__put_response__init(out);
 	out->outcome = (Kvring__V1__Outcome)result->outcome;
 	out->code = (Kvring__V1__Code)result->code;
@@ -227,6 +242,7 @@ void codec_put_response(const struct client_result *result, Kvring__V1__PutRespo
 
 static int get_response(const struct client_result *result, struct arena *scratch, Kvring__V1__GetResponse *out)
 {
+	check_result(result);
 	kvring__v1__get_response__init(out);
 	out->outcome = (Kvring__V1__Outcome)result->outcome;
 	out->code = (Kvring__V1__Code)result->code;
@@ -286,6 +302,7 @@ static int encode_puts(const struct client_request *request, const struct rpc_re
 		codec_put_response(&request->results[i], &responses[i]);
 		list[i] = &responses[i];
 	}
+	assert(request->count == 1 || request->method == METHOD_BATCH_PUT);
 	if (request->method != METHOD_BATCH_PUT)
 		return rpc_response_encode(head, &responses[0].base, out);
 	Kvring__V1__BatchPutResponse batch = KVRING__V1__BATCH_PUT_RESPONSE__INIT;
@@ -301,7 +318,9 @@ static int encode_gets(const struct client_request *request, const struct rpc_re
 	Kvring__V1__GetResponse **list = arena_alloc(scratch, (request->count + 1) * sizeof *list);
 	int error = responses != NULL && list != NULL ? 0 : -ENOMEM;
 	assert(request->count <= LIMIT_BATCH_OPERATIONS);
+	assert(request->count == 1 || request->method == METHOD_BATCH_GET);
 	size_t room = RPC_CLIENT_MESSAGE_MAX - ANSWER_SLACK - (size_t)request->count * REFUSAL_SIZE;
+	assert(room < RPC_CLIENT_MESSAGE_MAX);
 	for (uint32_t i = 0; error == 0 && i < request->count; i++) {
 		size_t size = result_size(&request->results[i]);
 		if (size <= room)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/wire/codec_event.h"
 
+#include <assert.h>
 #include "proto/event.pb-c.h"
 
 int codec_event_encode(const struct node_event *what, struct rpc_message **out)
@@ -11,6 +12,8 @@ int codec_event_encode(const struct node_event *what, struct rpc_message **out)
 	Kvring__V1__SlowRequest slow = KVRING__V1__SLOW_REQUEST__INIT;
 	Kvring__V1__Overload overload = KVRING__V1__OVERLOAD__INIT;
 
+	assert(what->node_id != 0);
+	assert(what->name != NULL || what->type == NODE_EVENT_RING_CHANGED);
 	event.node_id = what->node_id;
 	event.cluster_id = what->cluster_id;
 	event.time_ms = what->unix_ms;

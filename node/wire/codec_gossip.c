@@ -65,6 +65,7 @@ static int pack_rows(const struct gossip_rows *gossip, struct arena *scratch, Kv
 {
 	Kvring__V1__MemberRow *rows = arena_alloc(scratch, (gossip->row_count + 1) * sizeof *rows);
 
+	assert(gossip->row_count <= RING_MEMBERS_MAX); /* more are refused, all of them: see unpack */
 	*rows_out = arena_alloc(scratch, (gossip->row_count + 1) * sizeof(**rows_out));
 	if (rows == NULL || *rows_out == NULL)
 		return -ENOMEM;
@@ -265,6 +266,8 @@ int codec_bus_encode(const struct message *message, uint64_t unix_ms, struct are
 	if (status)
 		return status;
 	heartbeats.n_rows = message->gossip->row_count;
+	assert(message->type == MESSAGE_BUS);
+	assert(message->gossip->from != 0);
 	event.node_id = message->gossip->from;
 	event.cluster_id = message->gossip->cluster_id;
 	event.time_ms = unix_ms;

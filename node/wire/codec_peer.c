@@ -11,7 +11,10 @@
 #include "node/object/limit.h"
 #include "proto/peer.pb-c.h"
 
-enum { OPERATION_OVERHEAD = 32 }; /* bytes: tags, lengths, ids; for the size limit, not exact */
+enum {
+	OPERATION_OVERHEAD = 32, /* bytes: tags, lengths, ids; for the size limit, not exact */
+	KEY_MIN = 2,             /* bytes: the partition, see node/object/key.h */
+};
 
 static struct rpc_slice slice(ProtobufCBinaryData bytes)
 {
@@ -104,6 +107,7 @@ static int encode_forward(const struct message *question, uint32_t count, const 
 	for (uint32_t i = 0; i < count; i++, question = question->next) {
 		const struct client_operation *operation = &question->forward.operation;
 		assert(question->type == MESSAGE_FORWARD);
+		assert(operation->attempt > 0);
 		kvring__v1__put_request__init(&puts[i]);
 		puts[i].bucket = bytes_of(operation->bucket);
 		puts[i].key = bytes_of(operation->key);
@@ -178,7 +182,7 @@ static int decode_store(struct list *list, const struct rpc_request *request, st
 		message->key = slice(body->operations[i]->key);
 		message->store.object = slice(body->operations[i]->object);
 		message->store.hint_for = body->operations[i]->hint_for;
-		if (message->key.size < 2)
+		if (message->key.size < KEY_MIN)
 			return -EINVAL;
 	}
 	return 0;
@@ -196,7 +200,7 @@ static int decode_fetch(struct list *list, const struct rpc_request *request, st
 			return -ENOMEM;
 		message->key = slice(body->operations[i]->key);
 		message->fetch.digest_only = body->operations[i]->digest_only;
-		if (message->key.size < 2)
+		if (message->key.size < KEY_MIN)
 			return -EINVAL;
 	}
 	return 0;
@@ -249,6 +253,16 @@ static int decode_gossip(struct list *list, const struct rpc_request *request, s
 
 /* ---- answers out -------------------------------------------------------------------------------------------- */
 
+/* Of the question at this place. What a replica says of a put that it coordinates stays on its node. */
+static Kvring__V1__ReplicaCode code_of(const struct message *answer, enum message_type type)
+{
+	if (answer == NULL)
+		return KVRING__V1__REPLICA_CODE__REPLICA_ERROR;
+	assert(answer->type == type);
+	assert(answer->status >= REPLICA_OK && answer->status <= REPLICA_NOT_OWNER);
+	return (Kvring__V1__ReplicaCode)answer->status;
+}
+
 static int encode_stored(struct message *const *answers, uint32_t count, const struct rpc_response *head,
 			 struct arena *scratch, struct rpc_message **out)
 {
@@ -258,7 +272,7 @@ static int encode_stored(struct message *const *answers, uint32_t count, const s
 	if (body.codes == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++)
-		body.codes[i] = (Kvring__V1__ReplicaCode)(answers[i] != NULL ? answers[i]->status : REPLICA_ERROR);
+		body.codes[i] = code_of(answers[i], MESSAGE_STORED);
 	return rpc_response_encode(head, &body.base, out);
 }
 
@@ -269,16 +283,16 @@ static int encode_fetched(struct message *const *answers, uint32_t count, const 
 	Kvring__V1__FetchResult *results = arena_alloc(scratch, count * sizeof *results);
 	body.results = arena_alloc(scratch, count * sizeof *body.results);
 	body.n_results = count;
+	assert(count <= LIMIT_PEER_BATCH_OPERATIONS);
 	size_t room = RPC_PEER_MESSAGE_MAX - count * OPERATION_OVERHEAD - OPERATION_OVERHEAD;
 	if (results == NULL || body.results == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
 		kvring__v1__fetch_result__init(&results[i]);
-		results[i].code = (Kvring__V1__ReplicaCode)(answers[i] != NULL ? answers[i]->status : REPLICA_ERROR);
+		results[i].code = code_of(answers[i], MESSAGE_FETCHED);
 		if (answers[i] != NULL && answers[i]->fetched.object.size > room) {
 			results[i].code = KVRING__V1__REPLICA_CODE__REPLICA_OVERLOADED; /* the others still arrive */
 		} else if (answers[i] != NULL) {
-			assert(answers[i]->type == MESSAGE_FETCHED);
 			room -= answers[i]->fetched.object.size;
 			results[i].object = bytes_of(answers[i]->fetched.object);
 			results[i].digest = answers[i]->fetched.digest;
@@ -302,6 +316,7 @@ static int encode_forwarded(struct message *const *answers, uint32_t count, cons
 	if (results == NULL || body.results == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
+		assert(answers[i] == NULL || answers[i]->type == MESSAGE_FORWARDED);
 		codec_put_response(answers[i] != NULL ? &answers[i]->forwarded.result : &no_result, &results[i]);
 		body.results[i] = &results[i];
 	}

@@ -44,6 +44,7 @@ void exchange_init(struct exchange *self, const struct exchange_options *options
 		.options.batch_max = or_default(options->batch_max, LIMIT_PEER_BATCH_OPERATIONS),
 	};
 	assert(self->options.in_flight_max <= EXCHANGE_IN_FLIGHT_MAX);
+	assert(self->options.batch_max <= LIMIT_PEER_BATCH_OPERATIONS);
 }
 
 void exchange_fini(struct exchange *self)
@@ -207,6 +208,7 @@ static void fail_expired_forwards(struct exchange_queue *queue, uint64_t now_us,
 bool exchange_pack(struct exchange *self, uint32_t queue_index, uint64_t now_us, uint64_t sent_us, struct arena *arena,
 		   struct exchange_batch *out, struct message_list *answers)
 {
+	assert(queue_index < self->queue_count);
 	struct exchange_queue *queue = &self->queues[queue_index];
 	fail_expired_forwards(queue, now_us, arena, answers);
 	if (queue->waiting.count == 0)
@@ -225,6 +227,7 @@ bool exchange_pack(struct exchange *self, uint32_t queue_index, uint64_t now_us,
 		fail_all(&queue->waiting, REPLICA_OVERLOADED, arena, answers);
 		return false;
 	}
+	assert(count > 0 && batch->questions.count == count);
 	batch->number = ++self->batch_number << QUEUE_BITS | queue_index;
 	queue->in_flight++;
 	self->counters.batches++;
@@ -269,6 +272,7 @@ static int decode_answers(enum method method, const struct message *questions, s
 	struct message *first = NULL;
 	error = codec_peer_decode_answers(method, questions, &response, arena, &first, error_out);
 	arena_unref(arena);
+	assert((error == 0) == (first != NULL));
 	for (struct message *answer = first, *next; error == 0 && answer != NULL; answer = next) {
 		next = answer->next;
 		message_list_add(answers, answer);
@@ -290,6 +294,7 @@ int exchange_complete(struct exchange *self, uint64_t number, int error, struct 
 	if (error < 0)
 		fail_all(&batch->questions, status_of(error), arena, answers);
 	message_list_free(&batch->questions);
+	assert(queue->in_flight > 0);
 	batch->number = 0;
 	queue->in_flight--;
 	self->changed = true;
@@ -312,6 +317,7 @@ int exchange_accept(enum method method, const struct rpc_request *request, uint6
 	arena_unref(arena);
 	if (error < 0)
 		return error;
+	assert(first != NULL && count > 0);
 	struct exchange_incoming *incoming = calloc(1, sizeof *incoming + count * sizeof incoming->answers[0]);
 	for (struct message *question = first, *next; question != NULL; question = next) {
 		next = question->next;

@@ -18,6 +18,8 @@ static void check_decoded(struct message *message, struct arena *arena)
 
 	check(request->count <= LIMIT_BATCH_OPERATIONS);
 	message->type = MESSAGE_CLIENT_DONE;
+	for (uint32_t i = 0; i < request->count; i++)
+		request->results[i].outcome = OUTCOME_REFUSED;
 	check(codec_client_encode(message, 1, arena, &response) == 0);
 	rpc_message_free(response);
 	message_free(message);

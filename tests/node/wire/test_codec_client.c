@@ -121,6 +121,43 @@ static void test_batch_ids_come_from_the_envelope_and_the_index(void **state)
 	}
 }
 
+/* Which attempt of its id an operation is, by what the envelope and the operation say. However a client counts, a later one
+ * never becomes a first one: that would let it take effect a second time. */
+static void test_attempts_are_counted_on(void **state)
+{
+	static const struct {
+		bool envelope_id, own_id;
+		uint32_t envelope, own, expected;
+	} cases[] = {
+		{false, false, 0, 0, 1}, /* the id is made here */
+		{true, false, 1, 0, 1},
+		{true, false, 3, 9, 3}, /* the operation has no id to count attempts of */
+		{true, false, 0, 0, 2}, /* not counted: not the first, as far as is known */
+		{true, true, 1, 1, 1},
+		{true, true, 3, 2, 4},
+		{true, true, 3, 0, 2},
+		{true, true, 0, 3, 2},
+		{true, false, UINT32_MAX, 0, INT32_MAX},
+		{true, true, 3, UINT32_MAX, INT32_MAX}, /* and not 1 */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		Kvring__V1__PutRequest put = KVRING__V1__PUT_REQUEST__INIT;
+		uint8_t id[RPC_OPERATION_ID_SIZE] = {1, 2, 3};
+		struct message *message;
+
+		put.key = bytes_of("key");
+		put.attempt = cases[i].own;
+		if (cases[i].own_id)
+			put.operation_id = (ProtobufCBinaryData){RPC_OPERATION_ID_SIZE, id};
+		struct rpc_request request = arriving(METHOD_PUT, cases[i].envelope_id ? id : NULL, &put.base);
+		request.attempt = cases[i].envelope;
+		assert_int_equal(codec_client_decode(METHOD_PUT, &request, fallback, arena, &message, &error), 0);
+		assert_int_equal(message->client.request->operations[0].attempt, cases[i].expected);
+	}
+}
+
 static int decode_fails(enum method method, const ProtobufCMessage *body)
 {
 	struct rpc_request request = arriving(method, NULL, body);
@@ -239,6 +276,7 @@ int main(void)
 		cmocka_unit_test(test_methods_have_the_names_of_the_schema),
 		cmocka_unit_test(test_put_decodes),
 		cmocka_unit_test(test_batch_ids_come_from_the_envelope_and_the_index),
+		cmocka_unit_test(test_attempts_are_counted_on),
 		cmocka_unit_test(test_what_cannot_be_represented_is_refused_by_name),
 		cmocka_unit_test(test_results_encode),
 		cmocka_unit_test(test_an_answer_too_large_for_the_link_is_refused_by_operation),

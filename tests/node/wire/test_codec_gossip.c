@@ -171,9 +171,8 @@ static void test_push_pull_round_trip(void **state)
 
 static void test_rows_that_do_not_fit_are_left_out(void **state)
 {
-	static struct gossip_row rows[RING_MEMBERS_MAX + 1];
-	struct gossip_rows gossip = {.from = 1, .rows = rows, .row_count = 2};
-	Kvring__V1__MemberRow row = KVRING__V1__MEMBER_ROW__INIT, *list[3] = {&row, &row, &row}, good = row;
+	static Kvring__V1__MemberRow *list[RING_MEMBERS_MAX + 1];
+	Kvring__V1__MemberRow row = KVRING__V1__MEMBER_ROW__INIT, good = row;
 	Kvring__V1__Heartbeats heartbeats = KVRING__V1__HEARTBEATS__INIT;
 	Kvring__V1__Event event = KVRING__V1__EVENT__INIT;
 	char name[RING_NAME_MAX + 1];
@@ -186,6 +185,7 @@ static void test_rows_that_do_not_fit_are_left_out(void **state)
 	row.name = name;
 	row.node_id = 5;
 	good.node_id = 6;
+	list[0] = list[2] = &row;
 	list[1] = &good;
 	heartbeats.rows = list;
 	heartbeats.n_rows = 3;
@@ -196,9 +196,13 @@ static void test_rows_that_do_not_fit_are_left_out(void **state)
 	assert_int_equal(out->gossip->row_count, 1);
 	assert_int_equal(out->gossip->rows[0].node_id, 6);
 	for (uint32_t i = 0; i <= RING_MEMBERS_MAX; i++)
-		fill_row(i + 1, &rows[i]);
-	gossip.row_count = RING_MEMBERS_MAX + 1;
-	assert_int_equal(codec_bus_encode(gossip_message(MESSAGE_BUS, &gossip), 5, arena, &encoded), 0);
+		list[i] = &good;
+	heartbeats.n_rows = RING_MEMBERS_MAX;
+	assert_int_equal(rpc_bare_encode(&event.base, &encoded), 0);
+	assert_int_equal(codec_bus_decode(taken(encoded), arena, &out, &error), 1);
+	assert_int_equal(out->gossip->row_count, RING_MEMBERS_MAX);
+	heartbeats.n_rows = RING_MEMBERS_MAX + 1;
+	assert_int_equal(rpc_bare_encode(&event.base, &encoded), 0);
 	assert_int_equal(codec_bus_decode(taken(encoded), arena, &out, &error), -EBADMSG);
 	assert_non_null(strstr(error.text, "16385 rows"));
 }

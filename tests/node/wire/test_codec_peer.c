@@ -130,6 +130,7 @@ static void test_forward_batch_round_trip(void **state)
 
 	(void)state;
 	*operation = (struct client_operation){.kind = OPERATION_PUT,
+					       .attempt = 1,
 					       .bucket = slice("b"),
 					       .key = slice("k"),
 					       .value = slice("v"),

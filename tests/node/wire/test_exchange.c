@@ -53,7 +53,8 @@ static void ask_with(struct desk *desk, enum message_type type, uint64_t peer, u
 	if (type == MESSAGE_FETCH)
 		assert_int_equal(key_encode(5, slice("b"), slice("key"), desk->arena, &question->key), 0);
 	if (type == MESSAGE_FORWARD)
-		question->forward.operation = (struct client_operation){.key = slice("key"), .value = slice("v")};
+		question->forward.operation =
+			(struct client_operation){.key = slice("key"), .value = slice("v"), .attempt = 1};
 	exchange_ask(&desk->exchange, question, desk->arena, &desk->answers);
 }
 
