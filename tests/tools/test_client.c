@@ -606,7 +606,7 @@ static void test_bad_endpoint_lists_are_refused(void **state)
 	(void)state;
 	static const char *const lists[][2] = {
 		{"", "is empty"},     {"a:1,,b:2", "is empty"}, {"localhost", "no port"},
-		{"a:1,b", "no port"}, {"a:0", "1 to 65535"},
+		{"a:1,b", "no port"}, {"a:0", "1 to 65535"},    {"a:1 b:2", "put a comma"},
 	};
 	for (unsigned i = 0; i < 5; i++) {
 		struct client_options options = {.endpoints = lists[i][0]};

@@ -117,14 +117,27 @@ static int endpoint_open(struct client *client, char *address, struct rpc_error 
 	return endpoint->address == NULL ? -ENOMEM : 0;
 }
 
+static char *trim(char *text)
+{
+	text += strspn(text, " \t");
+	size_t size = strlen(text);
+	while (size > 0 && strchr(" \t", text[size - 1]) != NULL)
+		size--;
+	text[size] = '\0';
+	return text;
+}
+
 static int endpoints_open(struct client *client, struct rpc_error *error_out)
 {
 	char *list = strdup(client->options.endpoints), *rest = list, *address;
 	int status = list == NULL ? -ENOMEM : 0;
 	while (status == 0 && (address = strsep(&rest, ",")) != NULL) {
-		address += strspn(address, " \t");
-		address[strcspn(address, " \t")] = '\0';
-		if (client->endpoint_count == CLIENT_ENDPOINTS_MAX) {
+		address = trim(address);
+		if (strpbrk(address, " \t") != NULL) {
+			snprintf(error_out->text, sizeof error_out->text,
+				 "\"%.80s\": put a comma, and no blank, between two addresses", address);
+			status = -EINVAL;
+		} else if (client->endpoint_count == CLIENT_ENDPOINTS_MAX) {
 			snprintf(error_out->text, sizeof error_out->text, "more than %d endpoints",
 				 CLIENT_ENDPOINTS_MAX);
 			status = -EINVAL;
