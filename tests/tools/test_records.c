@@ -81,10 +81,13 @@ static void test_json_errors_name_the_line(void **state)
 	(void)state;
 	expect_error(RECORD_JSON_LINES, "{\"key\":\"a\",\"value\":\"1\"}\n{\"key\":", 1, ":2: no JSON");
 	expect_error(RECORD_JSON_LINES, "[1]\n", 0, ":1: each line is an object");
-	expect_error(RECORD_JSON_LINES, "{\"value\":\"1\"}\n", 0, ":1: needs \"key\"");
+	expect_error(RECORD_JSON_LINES, "{\"value\":\"1\"}\n", 0, ":1: there is no key");
 	expect_error(RECORD_JSON_LINES, "{\"key\":\"a\",\"key_b64\":\"YQ\"}\n", 0, "one of them");
-	expect_error(RECORD_JSON_LINES, "{\"key\":\"a\",\"value_b64\":\"*\"}\n", 0, "value_b64");
-	expect_error(RECORD_JSON_LINES, "{\"key\":7}\n", 0, "needs \"key\"");
+	expect_error(RECORD_JSON_LINES, "{\"key\":\"a\",\"value_b64\":\"YQ*\"}\n", 0,
+		     "\"value_b64\" is no base64url: it breaks at character 3");
+	expect_error(RECORD_JSON_LINES, "{\"key_b64\":\"Y*QQ\",\"value\":\"1\"}\n", 0,
+		     "\"key_b64\" is no base64url: it breaks at character 2");
+	expect_error(RECORD_JSON_LINES, "{\"key\":7}\n", 0, "\"key\" as text");
 	expect_error(RECORD_JSON_LINES, "{\"key\":\"a\",\"key\":\"b\",\"value\":\"1\"}\n", 0, "duplicate");
 	expect_error(RECORD_JSON_LINES, "\n\nPackage: 0ad\n", 0, "--format debian");
 	expect_error(RECORD_JSON_LINES, "{\"key\":\"a\",\"value\":\"1\",\"ttl\":7}\n", 0,

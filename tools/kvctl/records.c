@@ -10,6 +10,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* A value of 8 MiB with each byte written as \\u00XX, and its key, are shorter. */
+enum { LINE_SIZE_MAX = 64 * 1024 * 1024 };
+
 struct records {
 	FILE *file;
 	char *name; /* for messages */
@@ -89,19 +92,46 @@ void record_free(struct record *record)
 
 /* ---- lines ---------------------------------------------------------------------------------------------------- */
 
+static int fail_reading(const struct records *records, int error, const char *why, struct rpc_error *error_out)
+{
+	snprintf(error_out->text, sizeof error_out->text, "%s: cannot read on after line %" PRIu64 ": %s",
+		 records->name, records->line, why);
+	return error;
+}
+
+/* What getline does, up to LINE_SIZE_MAX: its size, 0 at the end of the input, or a negative errno. */
+static ssize_t read_line(struct records *records)
+{
+	size_t size = 0;
+	int c = 0;
+	errno = 0;
+	while (c != '\n' && (c = getc_unlocked(records->file)) != EOF) {
+		if (size == LINE_SIZE_MAX)
+			return -EFBIG;
+		if (size == records->text_room) {
+			records->text_room = size ? 2 * size : 4096;
+			records->text = realloc(records->text, records->text_room);
+			if (records->text == NULL)
+				abort();
+		}
+		records->text[size++] = (char)c;
+	}
+	if (ferror(records->file))
+		return errno ? -errno : -EIO;
+	return (ssize_t)size;
+}
+
 /* 1 and the line with its end in records->text, 0 at the end of the input. */
 static int next_line(struct records *records, size_t *size_out, struct rpc_error *error_out)
 {
-	errno = 0;
-	ssize_t size = getline(&records->text, &records->text_room, records->file);
-	if (size < 0) {
-		if (feof(records->file))
-			return 0;
-		int error = errno ? -errno : -EIO;
-		snprintf(error_out->text, sizeof error_out->text, "%s: cannot read on after line %" PRIu64 ": %s",
-			 records->name, records->line, strerror(-error));
-		return error;
-	}
+	ssize_t size = read_line(records);
+	if (size == -EFBIG)
+		return fail_reading(records, -EFBIG, "the next one has more than 64 MiB; is this the right --format?",
+				    error_out);
+	if (size < 0)
+		return fail_reading(records, (int)size, strerror((int)-size), error_out);
+	if (size == 0)
+		return 0;
 	records->offset += (uint64_t)size;
 	records->line++;
 	*size_out = (size_t)size;
@@ -150,24 +180,32 @@ static void finish(const struct records *records, struct record *record, uint64_
 
 /* ---- JSON lines ----------------------------------------------------------------------------------------------- */
 
-/* Bytes of member `name`, or of `name`_b64. 1 found, 0 neither, -EBADMSG. */
-static int json_bytes(const json_t *object, const char *name, uint8_t **bytes_out, size_t *size_out)
+/* Bytes of member `name`, or of `name`_b64. 1 found, 0 neither, -EBADMSG with a text. */
+static int json_bytes(const struct records *records, const json_t *object, const char *name, uint8_t **bytes_out,
+		      size_t *size_out, struct rpc_error *error_out)
 {
-	char base64_name[16];
+	char base64_name[16], what[120];
 	snprintf(base64_name, sizeof base64_name, "%s_b64", name);
 	const json_t *plain = json_object_get(object, name), *base64 = json_object_get(object, base64_name);
 	if (plain == NULL && base64 == NULL)
 		return 0;
-	if ((plain != NULL && base64 != NULL) || !json_is_string(plain != NULL ? plain : base64))
-		return -EBADMSG;
+	if ((plain != NULL && base64 != NULL) || !json_is_string(plain != NULL ? plain : base64)) {
+		snprintf(what, sizeof what, "give \"%s\" as text, or \"%s\" as base64url; one of them", name,
+			 base64_name);
+		return bad_record(records, records->line, error_out, what);
+	}
 	if (plain != NULL) {
 		*size_out = json_string_length(plain);
 		*bytes_out = copy(json_string_value(plain), *size_out);
 		return 1;
 	}
 	size_t offset;
-	int error = base64_decode(json_string_value(base64), json_string_length(base64), bytes_out, size_out, &offset);
-	return error < 0 ? error : 1;
+	if (base64_decode(json_string_value(base64), json_string_length(base64), bytes_out, size_out, &offset) < 0) {
+		snprintf(what, sizeof what, "\"%s\" is no base64url: it breaks at character %zu", base64_name,
+			 offset + 1);
+		return bad_record(records, records->line, error_out, what);
+	}
+	return 1;
 }
 
 /* The first member that is no field of a record, NULL when there is none. */
@@ -221,14 +259,15 @@ static int take_json(struct records *records, const json_t *object, struct recor
 	const char *unknown = unknown_field(object);
 	if (unknown != NULL)
 		return bad_field(records, unknown, error_out);
-	int has_key = json_bytes(object, "key", &record->key, &record->key_size);
-	if (has_key <= 0)
+	int has_key = json_bytes(records, object, "key", &record->key, &record->key_size, error_out);
+	if (has_key < 0)
+		return has_key;
+	if (!has_key)
 		return bad_record(records, records->line, error_out,
-				  "needs \"key\" (text) or \"key_b64\" (base64), one of them");
-	int has_value = json_bytes(object, "value", &record->value, &record->value_size);
+				  "there is no key: give \"key\" (text) or \"key_b64\" (base64url)");
+	int has_value = json_bytes(records, object, "value", &record->value, &record->value_size, error_out);
 	if (has_value < 0)
-		return bad_record(records, records->line, error_out,
-				  "\"value\" is text, or \"value_b64\" base64; only one of them");
+		return has_value;
 	if (!has_value && records->requires_values)
 		return no_value(records, record, error_out);
 	return 1;
@@ -296,6 +335,11 @@ static int next_stanza(struct records *records, struct record *record, struct rp
 		    !strncasecmp(records->text, PACKAGE, sizeof PACKAGE - 1))
 			take_package(records->text, size, record);
 		fwrite(records->text, 1, size, stanza);
+		if (ftell(stanza) > LINE_SIZE_MAX) {
+			found = fail_reading(records, -EFBIG,
+					     "the stanza has more than 64 MiB; is this the right --format?", error_out);
+			break;
+		}
 	}
 	fclose(stanza);
 	record->value = (uint8_t *)value;
