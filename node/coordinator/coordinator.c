@@ -52,8 +52,10 @@ static const char *prepare(const struct coordinator *self, struct operation *ope
 	operation->epoch = ring_epoch(view->document);
 	operation->needed = request->quorum ? request->quorum : count / 2 + 1;
 	if (operation->needed > count)
-		return text_or(arena_printf(out->arena, "%s=%u asks for more replicas than the N=%u there are",
-					    request->kind == OPERATION_PUT ? "w" : "r", operation->needed, count),
+		return text_or(arena_printf(out->arena,
+					    "%s=%u asks for more replicas than the N=%u there are: ask for %u at most",
+					    request->kind == OPERATION_PUT ? "w" : "r", operation->needed, count,
+					    count),
 			       "more replicas asked for than there are");
 	for (uint32_t i = 0; i < count; i++) {
 		struct owner *owner = &operation->owners[operation->owner_count++];

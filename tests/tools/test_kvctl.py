@@ -4,6 +4,7 @@
 import json
 import os
 import socket
+import subprocess
 import time
 import unittest
 
@@ -109,13 +110,23 @@ class KeyTest(ToolTest):
         get = m.GetRequest.FromString(seen[-1][1])
         self.assertEqual((get.bucket, get.r), (b"carts", 1))
 
-    def test_refused_is_3_and_says_why(self):
-        self.assertIn("5000 bytes", self.run_tool("put", "--blind", "k" * 5000, "v", expect=3)[1])
-        self.assertIn("more than the 3 replicas", self.run_tool("get", "--r", "4", "k", expect=3)[1])
+    def test_what_the_cluster_calls_invalid_is_2_and_is_not_to_be_tried_again(self):
+        for command in (("put", "--blind", "k" * 5000, "v"), ("put", "k" * 5000, "v"), ("del", "k" * 5000), ("get", "k" * 5000)):
+            self.assertIn("5000 bytes", self.run_tool(*command, expect=2)[1])
+        for command in (("get", "--r", "4", "k"), ("put", "--r", "4", "k", "v"), ("put", "--w", "4", "k", "v"), ("del", "--r", "4", "k")):
+            _, err = self.run_tool(*command, expect=2)
+            self.assertIn("more than the 3 replicas", err)
+            self.assertNotIn("Try again", err)
         context = "AAAAAAAAAAAAAAAA"
-        self.assertIn("checksum", self.run_tool("put", "k", "v", "--context", context, expect=3)[1])
-        answer = self.run_json("put", "--blind", "k" * 5000, "v", expect=3)
+        self.assertIn("checksum", self.run_tool("put", "k", "v", "--context", context, expect=2)[1])
+        answer = self.run_json("put", "--blind", "k" * 5000, "v", expect=2)
         self.assertEqual((answer["outcome"], answer["code"]), ("REFUSED", "INVALID_ARGUMENT"))
+        self.assertEqual(self.cluster.applied, [])
+
+    def test_refused_is_3_and_says_why(self):
+        refused = m.PutResponse(outcome=m.REFUSED, code=m.FAILED_PRECONDITION, message="100 siblings are there: merge them")
+        self.cluster.hook = lambda node, method, body: reply(refused) if method.endswith("/Put") else None
+        self.assertIn("merge them", self.run_tool("put", "k", "v", expect=3)[1])
 
     def test_nodes_in_no_cluster_are_5(self):
         self.cluster.cluster_id = 0
@@ -233,10 +244,67 @@ class KeyTest(ToolTest):
         self.assertEqual(error["exit_status"], 5)
         self.assertEqual(error["code"], "UNAVAILABLE")
 
+    def test_an_answer_that_makes_no_sense_is_5(self):
+        self.cluster.hook = lambda node, method, body: m.Response(code=m.OK, body=b"\xff" * 40)
+        self.assertIn("client port of a kvring node", self.run_tool("get", "k", expect=5)[1])
+        self.assertIn("does not decode", self.run_tool("import", self.path("in", '{"key":"k","value":"v"}\n'), expect=5)[1])
+
+    def test_no_answer_in_time_says_what_waits_longer(self):
+        self.cluster.hook = lambda node, method, body: "drop"
+        self.assertIn("--timeout DURATION waits longer", self.run_tool("get", "-t", "200ms", "k", expect=5)[1])
+
     def test_the_next_endpoint_is_taken(self):
         self.run_tool("put", "k", "v")
         self.cluster.nodes[0].close()
         self.assertEqual(self.run_tool("get", "k")[0], b"v")
+
+
+class OutputTest(ToolTest):
+    """A result that nobody gets is no success: 6, also when the command itself was done."""
+
+    def run_into(self, stdout, *arguments, **options):
+        environment = dict(os.environ, KVRING_ENDPOINTS=self.cluster.endpoints)
+        done = subprocess.run([os.environ["KVCTL"], *arguments], stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE,
+                              env=environment, timeout=60, **options)
+        return done.returncode, done.stderr.decode()
+
+    def commands(self):
+        keys = self.path("in", '{"key": "k", "value": "v"}\n')
+        return (("put", "k", "v"), ("get", "k"), ("-o", "json", "get", "nothing"), ("status",), ("ring", "--all"), ("import", keys),
+                ("export", "-f", "jsonl", keys), ("compare", keys), ("--help",))
+
+    def test_a_full_stdout(self):
+        with open("/dev/full", "wb") as full:
+            for command in self.commands():
+                status, err = self.run_into(full, *command)
+                self.assertEqual(status, 0 if command == ("--help",) else 6, (command, err))
+                if status:
+                    self.assertEqual(err.count("No space left on device"), 1, err)
+        self.assertEqual(self.run_tool("get", "k")[0], b"v")
+
+    def test_a_closed_stdout_is_no_file_of_ours(self):
+        for command in self.commands()[:-1]:
+            status, err = self.run_into(None, *command, preexec_fn=lambda: os.close(1))
+            self.assertEqual(status, 6, (command, err))
+            self.assertIn("Bad file descriptor", err)
+        self.assertEqual(self.run_tool("get", "k")[0], b"v")
+
+    def test_all_three_closed(self):
+        status, _ = self.run_into(None, "put", "k", "v", preexec_fn=lambda: os.closerange(0, 3))
+        self.assertEqual(status, 6)
+        self.assertEqual(self.run_tool("get", "k")[0], b"v")
+
+    def test_a_closed_stdin_cannot_be_read(self):
+        done = self.start_tool("put", "k", "-", stdin=None, preexec_fn=lambda: os.close(0))
+        self.assertIn(b"cannot read stdin: Bad file descriptor", done.communicate(timeout=60)[1])
+        self.assertEqual(done.returncode, 2)
+
+    def test_context_and_output_files(self):
+        self.run_tool("put", "k", "v")
+        self.assertIn("No space left", self.run_tool("put", "--context-out", "/dev/full", "k", "w", expect=6)[1])
+        self.assertEqual(self.run_tool("get", "k")[0], b"w")
+        self.assertIn("No space left", self.run_tool("export", "--out", "/dev/full", "-", stdin=b"k\n", expect=6)[1])
+        self.run_tool("export", "--out", "/dev/null", "-", stdin=b"k\n")
 
 
 class UsageTest(ToolTest):
@@ -249,6 +317,13 @@ class UsageTest(ToolTest):
         self.expect_usage("cluster", text="Did you mean 'cluster init'?")
         self.expect_usage("cluster", "inti", text="Did you mean 'cluster init'?")
         self.expect_usage("frobnicate", text="`kvctl --help` lists them")
+        for word, meant in (("set", "put"), ("delete", "del"), ("rm", "del"), ("nodes", "members"), ("scan", "export")):
+            self.expect_usage(word, text="Did you mean '%s'?" % meant)
+
+    def test_help_of_a_command(self):
+        self.assertEqual(self.run_tool("help", "put")[0], self.run_tool("put", "--help")[0])
+        self.assertEqual(self.run_tool("help", "cluster", "init")[0], self.run_tool("cluster", "init", "--help")[0])
+        self.expect_usage("help", "frobnicate", text="there is no command 'frobnicate'")
 
     def test_wrong_arguments(self):
         self.expect_usage("put", text="which KEY?")
@@ -262,6 +337,8 @@ class UsageTest(ToolTest):
         self.expect_usage("put", "", "v", text="the key is empty")
         self.expect_usage("get", "", text="the key is empty")
         self.expect_usage("del", "", text="the key is empty")
+        self.expect_usage("ring", "", text="the key is empty")
+        self.expect_usage("-e", "127.0.0.1:1 127.0.0.1:2", "get", "k", text="put a comma")
         self.expect_usage("get", "k", "--timeout", "soon", text="500ms, 5s or 2m")
         self.expect_usage("-o", "xml", "get", "k", text="text or json")
         self.expect_usage("cluster", "init", text="which nodes?")
@@ -492,7 +569,7 @@ class TransferTest(ToolTest):
 
     def test_a_refused_record_stops_or_is_skipped(self):
         lines = self.jsonl(3) + json.dumps({"key": "k" * 5000, "value": "v"}) + "\n" + '{"key": "last", "value": "v"}\n'
-        _, err = self.run_tool("import", self.path("in", lines), expect=3)
+        _, err = self.run_tool("import", self.path("in", lines), expect=2)
         self.assertIn(":4: 'kkk", err)
         self.assertIn("5000 bytes", err)
         out, _ = self.run_tool("import", "--keep-going", self.path("in"), expect=3)
@@ -549,6 +626,23 @@ class TransferTest(ToolTest):
         self.assertIn("in:2: no JSON", self.run_tool("import", self.path("in", self.jsonl(1) + "{oops\n"), expect=2)[1])
         self.assertIn("in:1: 'k': no value", self.run_tool("import", self.path("in", '{"key":"k"}\n'), expect=2)[1])
         self.assertIn("--state needs an input that is a file", self.run_tool("import", "--state", self.path("s"), "-", expect=2)[1])
+
+    def test_a_line_without_an_end_is_not_read_for_ever(self):
+        for form in ("jsonl", "debian", "keys"):
+            command = ("import", "-f", form, "/dev/zero") if form != "keys" else ("export", "/dev/zero")
+            self.assertIn("after line 0: the next one has more than 64 MiB", self.run_tool(*command, expect=2)[1])
+
+    def test_export_does_not_destroy_its_list(self):
+        self.run_tool("put", "k", "v")
+        self.path("keys", "k\n")
+        os.link(self.path("keys"), self.path("same"))
+        os.symlink(self.path("keys"), self.path("link"))
+        for name in ("keys", "same", "link"):
+            _, err = self.run_tool("export", "--out", self.path(name), self.path("keys"), expect=2)
+            self.assertIn("is the file of the keys, which would be lost", err)
+        self.assertEqual(self.read("keys"), b"k\n")
+        arguments = ("export", "--state", self.path("new"), "--out", self.path("new"), self.path("keys"))
+        self.assertIn("is the file of the state", self.run_tool(*arguments, expect=2)[1])
 
     def test_patience_ends(self):
         self.cluster.hook = lambda node, method, body: m.Response(code=m.UNAVAILABLE, message="no quorum today")

@@ -24,7 +24,7 @@ static int write_context(const struct kv_arguments *arguments, const ProtobufCBi
 		FILE *file = fopen(arguments->context_path, "we");
 		bool written = file != NULL && fprintf(file, "%s\n", text) > 0;
 		if (file == NULL || fclose(file) || !written)
-			status = kvctl_fail(arguments->kvctl, KVCTL_USAGE, "cannot write the context to %s: %s",
+			status = kvctl_fail(arguments->kvctl, KVCTL_OUTPUT, "cannot write the context to %s: %s",
 					    arguments->context_path, strerror(errno));
 	}
 	free(text);
@@ -102,7 +102,7 @@ static void print_put_text(const struct kvctl *kvctl, const struct client_reply 
 static int answer_put(const struct kv_arguments *arguments, const Kvring__V1__PutRequest *request,
 		      const struct client_reply *reply)
 {
-	int status = kvctl_outcome_exit(reply->put->outcome);
+	int status = kvctl_outcome_exit(reply->put->outcome, reply->put->code);
 	if (arguments->kvctl->json)
 		print_put_json(reply, request);
 	else
@@ -160,6 +160,9 @@ static int read_context(const struct kvctl *kvctl, uint32_t r, Kvring__V1__PutRe
 		status = kvctl_fail_call(kvctl, &reply);
 	} else if (reply.get->outcome == KVRING__V1__OUTCOME__ABSENT && must_exist) {
 		status = kvctl_fail(kvctl, KVCTL_NOT_FOUND, "not found: there is nothing to delete");
+	} else if (reply.get->code == KVRING__V1__CODE__INVALID_ARGUMENT) {
+		status = kvctl_fail(kvctl, KVCTL_USAGE, "%s%s", kvctl_reason(reply.get->message, reply.get->code),
+				    get.r && !r ? "\n  The read before the write asks as many replicas as --w." : "");
 	} else if (reply.get->outcome != KVRING__V1__OUTCOME__DONE &&
 		   reply.get->outcome != KVRING__V1__OUTCOME__ABSENT) {
 		bool unreadable = reply.get->code == KVRING__V1__CODE__UNAVAILABLE ||
@@ -335,12 +338,18 @@ static void print_get_json(const Kvring__V1__GetResponse *get)
 	kvctl_print_json(object);
 }
 
+static bool is_invalid(uint32_t code)
+{
+	return code == KVRING__V1__CODE__INVALID_ARGUMENT;
+}
+
 static void print_get_text(const struct kv_arguments *arguments, const Kvring__V1__GetResponse *get)
 {
 	const char *command = arguments->kvctl->command;
 	if (get->outcome == KVRING__V1__OUTCOME__ABSENT)
 		fprintf(stderr, "%s: not found: '%s'\n", command, arguments->key);
-	else if (get->outcome != KVRING__V1__OUTCOME__DONE && !get->needed) /* no replica was asked */
+	else if (get->outcome != KVRING__V1__OUTCOME__DONE &&
+		 (!get->needed || is_invalid(get->code))) /* none was asked */
 		fprintf(stderr, "%s: refused: %s\n", command, kvctl_reason(get->message, get->code));
 	else if (get->outcome != KVRING__V1__OUTCOME__DONE)
 		fprintf(stderr, "%s: %u of %u replicas answered: %s\n  Try again, or ask fewer with --r.\n", command,
@@ -395,7 +404,7 @@ int command_get(struct kvctl *kvctl, int argc, char **argv)
 		if (client_get(kvctl->client, &request, &reply) < 0) {
 			status = kvctl_fail_call(kvctl, &reply);
 		} else {
-			status = kvctl_outcome_exit(reply.get->outcome);
+			status = kvctl_outcome_exit(reply.get->outcome, reply.get->code);
 			if (kvctl->json)
 				print_get_json(reply.get);
 			else

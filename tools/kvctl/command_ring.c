@@ -198,7 +198,11 @@ static int take_key(const struct ring_arguments *arguments, uint8_t **bytes_out,
 {
 	key->data = (uint8_t *)arguments->key;
 	key->len = arguments->key != NULL ? strlen(arguments->key) : 0;
-	if (!arguments->key_is_base64 || arguments->key == NULL)
+	if (arguments->key == NULL)
+		return KVCTL_DONE;
+	if (key->len == 0)
+		return kvctl_fail(arguments->kvctl, KVCTL_USAGE, "the key is empty: a key has at least one byte");
+	if (!arguments->key_is_base64)
 		return KVCTL_DONE;
 	size_t offset;
 	if (base64_decode(arguments->key, key->len, bytes_out, &key->len, &offset) < 0)

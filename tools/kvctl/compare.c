@@ -59,6 +59,7 @@ static enum batches_verdict on_get(void *arg, size_t index, const Kvring__V1__Ge
 	} else if (get->outcome != KVRING__V1__OUTCOME__DONE) {
 		enum batches_verdict verdict = batches_judge(get->outcome, get->code);
 		if (verdict == BATCHES_STOP) {
+			compare->transfer.stopped_by_input = get->code == KVRING__V1__CODE__INVALID_ARGUMENT;
 			transfer_print_record(&compare->transfer, record);
 			fprintf(stderr, ": could not be read: %s\n", kvctl_reason(get->message, get->code));
 		}

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct export
@@ -92,6 +93,7 @@ static enum batches_verdict on_get(void *arg, size_t index, const Kvring__V1__Ge
 	}
 	enum batches_verdict verdict = batches_judge(get->outcome, get->code);
 	if (verdict == BATCHES_STOP) {
+		export->transfer.stopped_by_input = get->code == KVRING__V1__CODE__INVALID_ARGUMENT;
 		transfer_print_record(&export->transfer, record);
 		fprintf(stderr, ": could not be read: %s\n", kvctl_reason(get->message, get->code));
 	}
@@ -118,7 +120,7 @@ static int write_texts(struct export *export)
 		export->transfer.state.output_size += export->text_sizes[i];
 	}
 	if (!written || fflush(export->out))
-		return kvctl_fail(export->options->transfer.kvctl, KVCTL_USAGE, "cannot write %s: %s",
+		return kvctl_fail(export->options->transfer.kvctl, KVCTL_OUTPUT, "cannot write %s: %s",
 				  export->options->out_path != NULL ? export->options->out_path : "stdout",
 				  strerror(errno));
 	return KVCTL_DONE;
@@ -150,11 +152,12 @@ static int open_output(struct export *export)
 	if (path == NULL)
 		return KVCTL_DONE;
 	export->out = fopen(path, keep ? "r+e" : "we");
-	if (export->out == NULL || ftruncate(fileno(export->out), (off_t)keep) < 0 ||
-	    fseeko(export->out, 0, SEEK_END) < 0)
+	bool resumable = export->options->transfer.state_path != NULL; /* else it may be a device or a pipe */
+	if (export->out == NULL ||
+	    (resumable && (ftruncate(fileno(export->out), (off_t)keep) < 0 || fseeko(export->out, 0, SEEK_END) < 0)))
 		return kvctl_fail(export->options->transfer.kvctl, KVCTL_USAGE, "cannot write %s: %s", path,
 				  strerror(errno));
-	if ((uint64_t)ftello(export->out) != keep)
+	if (resumable && (uint64_t)ftello(export->out) != keep)
 		return kvctl_fail(export->options->transfer.kvctl, KVCTL_USAGE,
 				  "%s has less than the %" PRIu64
 				  " bytes that the state file records; remove the state file to start over",
@@ -181,12 +184,32 @@ static void print_result(const struct export *export)
 		export->unresolved);
 }
 
+static bool same_file(const char *one, const char *other)
+{
+	struct stat a, b;
+	return one != NULL && other != NULL &&
+	       (!strcmp(one, other) ||
+		(stat(one, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino));
+}
+
+/* Opening the output empties it. */
+static int check_paths(const struct export_options *options)
+{
+	const char *const taken[] = {options->transfer.path, options->transfer.state_path};
+	for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+		if (same_file(options->out_path, taken[i]))
+			return kvctl_fail(options->transfer.kvctl, KVCTL_USAGE,
+					  "--out %s is the file of the %s, which would be lost: name another one",
+					  options->out_path, i ? "state" : "keys");
+	return KVCTL_DONE;
+}
+
 static int check_options(const struct export_options *options)
 {
 	if (options->transfer.state_path != NULL && options->out_path == NULL)
 		return kvctl_fail(options->transfer.kvctl, KVCTL_USAGE,
 				  "--state needs --out FILE: what has gone to stdout cannot be taken back");
-	return KVCTL_DONE;
+	return check_paths(options);
 }
 
 int export_keys(const struct export_options *options)
@@ -207,7 +230,7 @@ int export_keys(const struct export_options *options)
 		status = transfer_each(&export.transfer, export_window, &export);
 	transfer_close(&export.transfer);
 	if (export.out != NULL && export.out != stdout && fclose(export.out) && status == KVCTL_DONE)
-		status = kvctl_fail(options->transfer.kvctl, KVCTL_USAGE, "cannot write %s: %s", options->out_path,
+		status = kvctl_fail(options->transfer.kvctl, KVCTL_OUTPUT, "cannot write %s: %s", options->out_path,
 				    strerror(errno));
 	free(export.texts);
 	free(export.text_sizes);

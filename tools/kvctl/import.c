@@ -23,6 +23,7 @@ struct import {
 	size_t put_count;
 	Kvring__V1__GetRequest *gets;
 	uint64_t refused; /* records, those that cannot be read included */
+	uint64_t refused_bytes;
 	uint64_t unreadable;
 };
 
@@ -44,8 +45,11 @@ static bool on_bad(void *arg, const char *text)
 	return true;
 }
 
-static enum batches_verdict refuse(struct import *import, size_t index, const char *what, const char *why)
+static enum batches_verdict refuse(struct import *import, size_t index, const char *what, const char *why,
+				   uint32_t code)
 {
+	import->transfer.stopped_by_input = code == KVRING__V1__CODE__INVALID_ARGUMENT;
+	import->refused_bytes += import->transfer.window.records[index].value_size;
 	transfer_print_record(&import->transfer, &import->transfer.window.records[index]);
 	fprintf(stderr, ": %s: %s%s\n", what, why, go_on_advice(import));
 	import->refused++;
@@ -65,7 +69,8 @@ static enum batches_verdict on_get(void *arg, size_t index, const Kvring__V1__Ge
 		/* a key that cannot be read is refused once, by the put: it says why in the words that fit */
 		if (get->code == KVRING__V1__CODE__INVALID_ARGUMENT)
 			return BATCHES_SETTLED;
-		return refuse(import, index, "could not read what to replace", kvctl_reason(get->message, get->code));
+		return refuse(import, index, "could not read what to replace", kvctl_reason(get->message, get->code),
+			      get->code);
 	}
 	if (get->context.len) {
 		slot->context = malloc(get->context.len);
@@ -97,7 +102,7 @@ static enum batches_verdict on_put(void *arg, size_t index, const Kvring__V1__Pu
 		import->puts[index].attempt = 0; /* no longer the first */
 		return BATCHES_AGAIN;
 	}
-	return refuse(import, import->put_records[index], "refused", kvctl_reason(put->message, put->code));
+	return refuse(import, import->put_records[index], "refused", kvctl_reason(put->message, put->code), put->code);
 }
 
 static void build_puts(struct import *import)
@@ -163,9 +168,10 @@ static void print_result(const struct import *import)
 		kvctl_print_json(object);
 		return;
 	}
-	printf("%s records acknowledged, %s, %.1f s, %s/s; %s asked again\n",
-	       table_count(transfer->record_count + import->unreadable - import->refused, count),
-	       table_bytes(transfer->value_bytes, bytes), transfer->seconds,
+	uint64_t acknowledged = transfer->record_count + import->unreadable - import->refused;
+	printf("%s %s acknowledged, %s, %.1f s, %s/s; %s asked again\n", table_count(acknowledged, count),
+	       acknowledged == 1 ? "record" : "records",
+	       table_bytes(transfer->value_bytes - import->refused_bytes, bytes), transfer->seconds,
 	       table_count(transfer->seconds > 0 ? (uint64_t)((double)transfer->record_count / transfer->seconds) : 0,
 			   rate),
 	       table_count(transfer->batches.repeated, repeated));

@@ -45,7 +45,9 @@ error_t kv_arguments_parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPTION_TTL:
 		if (!kvctl_parse_duration(arg, TTL_MAX_MS, &arguments->ttl_ms))
-			argp_error(state, "--ttl is a duration such as 500ms, 30s, 10m, 1h or 7d, not '%s'", arg);
+			argp_error(state,
+				   "--ttl is a duration such as 500ms, 30s, 10m, 1h or 7d, up to 365000d, not '%s'",
+				   arg);
 		return 0;
 	case OPTION_BLIND:
 		arguments->blind = true;

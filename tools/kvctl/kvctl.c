@@ -131,33 +131,38 @@ static int exit_of_reply(const struct client_reply *reply)
 	if (reply->in_doubt)
 		return KVCTL_IN_DOUBT;
 	switch (reply->status) {
+	case -EINVAL:
+	case -EMSGSIZE:
+		return KVCTL_USAGE;
 	case -EHOSTUNREACH:
 	case -ETIMEDOUT:
 	case -ECONNRESET:
+	case -EBADMSG:
 		return KVCTL_UNREACHABLE;
 	default:
 		return KVCTL_REFUSED;
 	}
 }
 
-static const char *advice(int status)
+static const char *advice(const struct kvctl *kvctl, const struct client_reply *reply)
 {
-	switch (status) {
-	case KVCTL_UNREACHABLE:
+	if (reply->in_doubt)
+		return "\n  It may or may not have taken effect.";
+	if (reply->status == -ETIMEDOUT)
+		return "\n  --timeout DURATION waits longer.";
+	if (reply->status == -EBADMSG)
+		return "\n  Is this the client port of a kvring node, and of this version?";
+	if (exit_of_reply(reply) == KVCTL_UNREACHABLE && strchr(kvctl->endpoints, ',') == NULL)
 		return "\n  -e takes several nodes: HOST:PORT,HOST:PORT; the next one is asked when one does not "
 		       "answer.";
-	case KVCTL_IN_DOUBT:
-		return "\n  It may or may not have taken effect.";
-	default:
-		return "";
-	}
+	return "";
 }
 
 int kvctl_fail_call(const struct kvctl *kvctl, const struct client_reply *reply)
 {
 	char text[sizeof reply->text + 256];
 	int status = exit_of_reply(reply);
-	snprintf(text, sizeof text, "%s%s", reply->text, advice(status));
+	snprintf(text, sizeof text, "%s%s", reply->text, advice(kvctl, reply));
 	return fail(kvctl, status, kvctl_code_name(reply->code), text);
 }
 
@@ -176,13 +181,15 @@ void kvctl_print_json(json_t *document)
 	json_decref(document);
 }
 
-int kvctl_outcome_exit(Kvring__V1__Outcome outcome)
+int kvctl_outcome_exit(Kvring__V1__Outcome outcome, uint32_t code)
 {
 	if (outcome == KVRING__V1__OUTCOME__DONE)
 		return KVCTL_DONE;
 	if (outcome == KVRING__V1__OUTCOME__ABSENT)
 		return KVCTL_NOT_FOUND;
-	return outcome == KVRING__V1__OUTCOME__IN_DOUBT ? KVCTL_IN_DOUBT : KVCTL_REFUSED;
+	if (outcome == KVRING__V1__OUTCOME__IN_DOUBT)
+		return KVCTL_IN_DOUBT;
+	return code == KVRING__V1__CODE__INVALID_ARGUMENT ? KVCTL_USAGE : KVCTL_REFUSED;
 }
 
 const char *kvctl_outcome_name(Kvring__V1__Outcome outcome)

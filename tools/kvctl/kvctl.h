@@ -22,10 +22,11 @@
 enum kvctl_exit {
 	KVCTL_DONE = 0,
 	KVCTL_NOT_FOUND = 1,   /* no live value; compare: something differs */
-	KVCTL_USAGE = 2,       /* wrong arguments or input; nothing was sent */
+	KVCTL_USAGE = 2,       /* wrong arguments or input, as kvctl or the cluster finds; the text names it */
 	KVCTL_REFUSED = 3,     /* the cluster did not do it, and says why */
 	KVCTL_IN_DOUBT = 4,    /* a write that may or may not have taken effect; safe to repeat with its operation id */
 	KVCTL_UNREACHABLE = 5, /* no node answered, or none that did can serve; nothing was done */
+	KVCTL_OUTPUT = 6,      /* the result could not be written down; what was asked for may have been done */
 };
 
 enum { KVCTL_TIMEOUT_MAX_MS = 7 * 86400 * 1000 };
@@ -70,8 +71,8 @@ int kvctl_fail_connect(const struct kvctl *, unsigned endpoint);
 /* Prints the document and a newline on stdout; takes the reference. */
 void kvctl_print_json(json_t *);
 
-/* Exit status of an operation's outcome. */
-int kvctl_outcome_exit(Kvring__V1__Outcome);
+/* Exit status of an operation's outcome, with the code that explains it. */
+int kvctl_outcome_exit(Kvring__V1__Outcome, uint32_t code);
 const char *kvctl_outcome_name(Kvring__V1__Outcome);          /* "DONE", "IN_DOUBT", ... */
 const char *kvctl_code_name(uint32_t code);                   /* "UNAVAILABLE", ... */
 const char *kvctl_reason(const char *message, uint32_t code); /* the message, or the code's name when it is empty */

@@ -2,6 +2,7 @@
 /* kvctl: puts, gets, imports and looks after a kvring cluster. Finds the command and runs it. */
 #include "tools/kvctl/kvctl.h"
 #include "tools/kvctl/suggest.h"
+#include "tools/output/output.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -53,10 +54,11 @@ static error_t parse_main(int key, char *arg, struct argp_state *state)
 static const char EXIT_HELP[] = "\nExit status:\n"
 				"  0  done\n"
 				"  1  not found; compare: something differs; export: keys are missing\n"
-				"  2  wrong usage or input, nothing was sent\n"
-				"  3  refused by the cluster, which says why\n"
+				"  2  wrong usage or input; an import has stored the records before it\n"
+				"  3  refused by the cluster, which says why; import: records were skipped\n"
 				"  4  in doubt: the write may or may not have taken effect\n"
-				"  5  no node could be reached\n"
+				"  5  no usable answer from any node; status --wait-up: too few are up\n"
+				"  6  the result could not be written; the command may have been done\n"
 				"\n`kvctl COMMAND --help` explains a command, with examples.";
 
 static char *help_filter(int key, const char *text, void *input)
@@ -100,6 +102,24 @@ static int match(const char *name, int argc, char **argv)
 	}
 }
 
+/* What other tools call our commands. */
+static const char *translate(const char *word)
+{
+	static const char *const WORDS[][2] = {
+		{"set", "put"},           {"store", "put"},   {"write", "put"},
+		{"read", "get"},          {"delete", "del"},  {"rm", "del"},
+		{"remove", "del"},        {"info", "status"}, {"nodes", "members"},
+		{"init", "cluster init"}, {"load", "import"}, {"dump", "export"},
+		{"keys", "export"},       {"scan", "export"}, {"ls", "export"},
+		{"list", "export"},       {"where", "ring"},  {"owners", "ring"},
+		{"version", "--version"},
+	};
+	for (size_t i = 0; i < sizeof WORDS / sizeof *WORDS; i++)
+		if (!strcmp(WORDS[i][0], word))
+			return WORDS[i][1];
+	return NULL;
+}
+
 static int unknown_command(struct kvctl *kvctl, int argc, char **argv)
 {
 	char typed[NAME_SIZE];
@@ -107,7 +127,9 @@ static int unknown_command(struct kvctl *kvctl, int argc, char **argv)
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		names[i] = COMMANDS[i].name;
 	snprintf(typed, sizeof typed, "%s %s", argv[0], argc > 1 ? argv[1] : "");
-	const char *meant = suggest_word(argv[0], names);
+	const char *meant = translate(argv[0]);
+	if (meant == NULL)
+		meant = suggest_word(argv[0], names);
 	if (meant == NULL)
 		meant = suggest_word(typed, names);
 	if (meant == NULL && !strcmp(argv[0], "cluster"))
@@ -132,8 +154,20 @@ static int run_command(struct kvctl *kvctl, int argc, char **argv)
 	return unknown_command(kvctl, argc, argv);
 }
 
+/* `kvctl help COMMAND` is `kvctl COMMAND --help`. */
+static int help(struct kvctl *kvctl, int argc, char **argv)
+{
+	if (argc == 1) {
+		argp_help(&main_argp, stdout, HELP_FLAGS, "kvctl");
+		return KVCTL_DONE;
+	}
+	char *words[] = {argv[1], argc > 2 ? argv[2] : "--help", "--help", NULL};
+	return run_command(kvctl, argc > 2 ? 3 : 2, words);
+}
+
 int main(int argc, char **argv)
 {
+	output_open();
 	struct kvctl kvctl = {.command = "kvctl", .endpoints = getenv("KVRING_ENDPOINTS"), .timeout_ms = 5000};
 	struct words words = {.kvctl = &kvctl};
 	argp_err_exit_status = KVCTL_USAGE;
@@ -142,14 +176,11 @@ int main(int argc, char **argv)
 	if (!words.first)
 		argp_help(&main_argp, stderr, HELP_FLAGS, "kvctl");
 	else if (!strcmp(argv[words.first], "help"))
-		argp_help(&main_argp, stdout, HELP_FLAGS, "kvctl"), status = KVCTL_DONE;
+		status = help(&kvctl, argc - words.first, argv + words.first);
 	else
 		status = run_command(&kvctl, argc - words.first, argv + words.first);
 	if (kvctl.client != NULL)
 		client_close(&kvctl.client);
-	if (fflush(stdout) || ferror(stdout)) {
-		perror("kvctl: stdout");
-		return KVCTL_USAGE;
-	}
-	return status;
+	bool written = status == KVCTL_OUTPUT || output_close("kvctl");
+	return !written && status <= KVCTL_NOT_FOUND ? KVCTL_OUTPUT : status;
 }

@@ -181,7 +181,7 @@ int transfer_advance(struct transfer *transfer)
 	transfer->state.line = last->end_line;
 	state_begin_window(&transfer->state);
 	if (state_save(transfer->options->state_path, &transfer->state, &error) < 0)
-		return kvctl_fail(transfer->options->kvctl, KVCTL_USAGE, "cannot note how far it has come: %s",
+		return kvctl_fail(transfer->options->kvctl, KVCTL_OUTPUT, "cannot note how far it has come: %s",
 				  error.text);
 	progress_update(&transfer->progress, transfer->state.offset, transfer->record_count);
 	return KVCTL_DONE;
@@ -212,9 +212,12 @@ int transfer_fail(const struct transfer *transfer, int error, const struct rpc_e
 	if (given->state_path != NULL)
 		snprintf(resume, sizeof resume, "\n  Run the same command again to resume from there.");
 	fputs(transfer->progress.terminal && !given->quiet ? "\n" : "", stderr);
+	if (error == -EBADMSG)
+		status = KVCTL_UNREACHABLE;
 	if (error == -ECANCELED) /* said by the callback */
-		return kvctl_fail(given->kvctl, KVCTL_REFUSED, "stopped after %s records%s",
-				  table_count(transfer->state.record_count, count), resume);
+		return kvctl_fail(given->kvctl, transfer->stopped_by_input ? KVCTL_USAGE : KVCTL_REFUSED,
+				  "stopped after %s records%s", table_count(transfer->state.record_count, count),
+				  resume);
 	return kvctl_fail(given->kvctl, status, "stopped after %s records: %s%s",
 			  table_count(transfer->state.record_count, count), why->text, resume);
 }
