@@ -52,13 +52,21 @@ static void look(struct runtime *self)
 	connector_tell(&self->connector, now_us);
 }
 
+void runtime_signals(sigset_t *out)
+{
+	sigemptyset(out);
+	sigaddset(out, SIGHUP);
+	sigaddset(out, SIGTERM);
+	sigaddset(out, SIGINT);
+	sigaddset(out, SIGPWR);       /* the power fails; a container is halted (LXC) */
+	sigaddset(out, SIGRTMIN + 3); /* a container is halted (systemd's signal for it) */
+	sigaddset(out, SIGXCPU);      /* the process has used up its time: SIGKILL is next */
+}
+
 int runtime_run(struct runtime *self)
 {
 	sigset_t signals;
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGHUP);
+	runtime_signals(&signals);
 	int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
 	struct pollfd fds[2] = {{.fd = self->connector.control, .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
 	struct signalfd_siginfo info = {0};

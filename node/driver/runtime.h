@@ -16,6 +16,7 @@
 #ifndef KVRING_NODE_RUNTIME_H
 #define KVRING_NODE_RUNTIME_H
 
+#include <signal.h>
 #include "node/driver/connector.h"
 #include "node/driver/hub.h"
 
@@ -41,7 +42,9 @@ struct runtime {
 };
 
 RPC_OK int runtime_open(const struct runtime_options *, struct runtime **out, struct rpc_error *error_out);
-/* Until SIGTERM, SIGINT or SIGHUP, which the caller has blocked; returns its number. May be called again. */
+/* What runtime_run waits for: SIGHUP, and the signals that mean an orderly stop. Block them before runtime_open. */
+void runtime_signals(sigset_t *out);
+/* Until one of them comes; returns its number. May be called again. */
 int runtime_run(struct runtime *);
 /* Finishes what is under way, flushes, syncs. The process should end after it. */
 int runtime_close(struct runtime **);

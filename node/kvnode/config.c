@@ -320,9 +320,14 @@ int config_from_arguments(int argc, char **argv, struct node_config *out)
 		fprintf(stderr, "kvnode: %s\n", error.text);
 		return CONFIG_EXIT_WRONG;
 	}
+	if (!arguments.print && !arguments.check)
+		return -1;
 	if (arguments.print)
 		config_print(out, stdout);
-	else if (arguments.check)
+	else
 		printf("the configuration is right\n");
-	return arguments.print || arguments.check ? 0 : -1;
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return 0;
+	fprintf(stderr, "kvnode: the result could not be written to stdout: %s\n", strerror(errno));
+	return EXIT_FAILURE;
 }

@@ -51,6 +51,10 @@ static char *read_line(char *buffer, int size, void *stream)
 		complain(loader, "the line is longer than %d bytes", CONFIG_LINE_MAX);
 		return NULL;
 	}
+	if (!feof(loader->file) && (length == 0 || buffer[length - 1] != '\n')) {
+		complain(loader, "the line has a byte 0: this is no text file");
+		return NULL;
+	}
 	return buffer;
 }
 

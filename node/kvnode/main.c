@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kvnode: one node of a cluster.
  *
- * Exit codes: 0 stopped by SIGTERM or SIGINT after flushing; 1 could not start or could not close cleanly; 2 wrong
- * configuration. SIGHUP: the log level is read again. */
+ * Exit codes: 0 stopped by a signal after flushing; 1 could not start, could not close cleanly, or could not write what
+ * --print-config and --check-config say; 2 wrong configuration. node/README.md says what each signal does. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -129,30 +129,28 @@ static int start(const struct node_config *config, uint64_t files, struct runtim
 }
 
 /* A descriptor from 0 to 2 that was closed at the start would be the next file's: log lines would be written into the
- * engine's files. */
+ * engine's files. A closed stdout stays one to which nothing can be written: --print-config must not look done. */
 static void open_standard_files(void)
 {
-	int fd;
-	do
-		fd = open("/dev/null", O_RDWR);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd >= 0)
-		close(fd);
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) /* open takes the lowest: fd */
+			(void)!open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_RDWR);
 }
 
-/* runtime_run takes SIGTERM, SIGINT and SIGHUP; NNG's threads inherit the mask. What else could end the process without
- * flushing means nothing to a node. Past a limit of file sizes (SIGXFSZ) writes fail, which the engine tells. */
+/* runtime_run takes its signals; NNG's threads inherit the mask. What else could end the process without flushing means
+ * nothing to a node. Past a limit of file sizes (SIGXFSZ) writes fail, which the engine tells. */
 static void arrange_signals(void)
 {
-	static const int meaningless[] = {SIGPIPE, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXFSZ};
+	static const int meaningless[] = {SIGPIPE, SIGUSR1, SIGUSR2, SIGALRM,  SIGVTALRM,
+					  SIGPROF, SIGIO,   SIGXFSZ, SIGSTKFLT};
 	sigset_t signals;
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGHUP);
+	runtime_signals(&signals);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	for (size_t i = 0; i < sizeof meaningless / sizeof *meaningless; i++)
 		signal(meaningless[i], SIG_IGN);
+	for (int number = SIGRTMIN; number <= SIGRTMAX; number++)
+		if (!sigismember(&signals, number))
+			signal(number, SIG_IGN);
 }
 
 /* SIGHUP: the log level is taken from the configuration as it is now; everything else stays as it was at the start. */
@@ -181,10 +179,10 @@ int main(int argc, char **argv)
 {
 	static struct node_config config;
 	open_standard_files();
-	arrange_signals();
 	int exit_code = config_from_arguments(argc, argv, &config);
 	if (exit_code >= 0)
 		return exit_code;
+	arrange_signals(); /* not before: a configuration from a pipe may never end */
 	log_open(config.name, config.log_level);
 	uint64_t files = raise_file_limit();
 	if (files < FILES_MIN) {

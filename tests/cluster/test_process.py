@@ -39,17 +39,33 @@ class IdleTest(unittest.TestCase):
 
 
 class SignalTest(unittest.TestCase):
-    def test_only_sigterm_and_sigint_end_a_node(self):
+    def test_signals_that_mean_nothing_do_not_end_a_node(self):
         with Cluster(1, replicas=1) as cluster:
             node, client = cluster.nodes[0], cluster.client()
             client.put("before", b"v", w=1)
-            for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGHUP, signal.SIGHUP):
+            real_time = set(range(signal.SIGRTMIN, signal.SIGRTMAX + 1)) - {signal.SIGRTMIN + 3}
+            SIGSTKFLT = 16
+            for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO, signal.SIGPIPE,
+                           signal.SIGXFSZ, SIGSTKFLT, signal.SIGHUP, signal.SIGHUP, *real_time):
                 node.process.send_signal(number)
             client.put("after", b"v", w=1)
             self.assertTrue(node.running, node.log())
             wait_for(lambda: not signals_of(node, "ShdPnd"), "every signal is taken")
             client.put("later", b"v", w=1)
             self.assertEqual(node.stop(), 0, node.log())
+
+    def test_signals_that_mean_a_stop_end_it_in_order(self):
+        with Cluster(1, replicas=1) as cluster:
+            node = cluster.nodes[0]
+            for number in (signal.SIGINT, signal.SIGPWR, signal.SIGRTMIN + 3, signal.SIGXCPU):
+                with cluster.client() as client:
+                    client.put("k", str(number), w=1)
+                node.process.send_signal(number)
+                self.assertEqual(node.process.wait(30), 0, (number, node.log()))
+                self.assertIn("stop: flushed and synced", node.log())
+                node.start()
+                with cluster.client() as client:
+                    self.assertIn(str(number).encode(), client.get("k").values)
 
     def test_sighup_reads_the_log_level_again(self):
         with Cluster(1, replicas=1) as cluster:
@@ -176,6 +192,32 @@ class StandardFilesTest(unittest.TestCase):
             for fd in range(3):
                 self.assertEqual(os.readlink("/proc/%d/fd/%d" % (node.process.pid, fd)), "/dev/null")
             self.assertEqual(os.path.getsize(os.path.join(node.data, "engine", "LOCK")), 0)
+
+
+    def test_a_configuration_that_cannot_be_written_is_told(self):
+        command = [os.environ["KVNODE"], "--name", "x", "--data-dir", "/nowhere"]
+        for what in ("--print-config", "--check-config"):
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run([*command, what], stdout=full, stderr=subprocess.PIPE, timeout=30)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"No space left on device", done.stderr)
+            done = subprocess.run([*command, what], stderr=subprocess.PIPE, timeout=30, preexec_fn=lambda: os.close(1))
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"Bad file descriptor", done.stderr)
+
+    def test_a_configuration_that_is_no_text_is_refused(self):
+        done = subprocess.run([os.environ["KVNODE"], "--config", "/dev/zero"], capture_output=True, timeout=30)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"config /dev/zero:1: the line has a byte 0", done.stderr)
+
+    def test_a_node_that_waits_for_its_configuration_can_be_stopped(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            waiting = subprocess.Popen([os.environ["KVNODE"], "--config", "/dev/stdin"], stdin=subprocess.PIPE)
+            wait_for(lambda: "pipe" in os.readlink("/proc/%d/fd/3" % waiting.pid) if os.path.exists("/proc/%d/fd/3" % waiting.pid) else False,
+                     "it has opened its configuration")
+            waiting.send_signal(number)
+            self.assertEqual(waiting.wait(30), -number)
+            waiting.stdin.close()
 
 
 class FilesTest(unittest.TestCase):
