@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 import unittest
+from fractions import Fraction
 
 import kvring
 from fake_node import FakeCluster
@@ -337,9 +338,30 @@ class ClientTest(unittest.TestCase):
         self.assertIn("does not speak SP", str(caught.exception))
 
     def test_endpoints_are_checked(self):
-        for wrong in ("", "localhost", "host:port", ":"):
-            with self.assertRaises(ValueError):
+        for wrong in ("", "localhost", ":", ":7000", "a:1,", "a b:1", "http://a:1", "::1:7000", "[::1:7000", []):
+            with self.assertRaisesRegex(ValueError, "HOST:PORT"):
                 kvring.Client(wrong)
+        for wrong in ("host:port", "a:0", "a:70000", "a:65536", "a:-1", "a:", "a:1.0", "a:\u0663", "a:" + "9" * 5000):
+            with self.assertRaisesRegex(ValueError, "a number from 1 to 65535"):
+                kvring.Client(wrong)
+        for wrong in (None, 7000, b"a:1", [("a", 1)], [None]):
+            with self.assertRaisesRegex(TypeError, "HOST:PORT"):
+                kvring.Client(wrong)
+        for right in (" a:1 , b:65535", "[::1]:7000", ["a:1"], ("a:1", "b:2"), iter(["a:1"])):
+            kvring.Client(right).close()
+
+    def test_timeouts_are_checked(self):
+        for wrong in (0, -1, 1e-9, float("nan"), float("inf"), float("-inf"), 1e9, 10**400):
+            with self.assertRaisesRegex(ValueError, "seconds from 0.001 to 604800"):
+                kvring.Client(self.cluster.endpoints, timeout=wrong)
+            with self.assertRaisesRegex(ValueError, "seconds from 0.001 to 604800"):
+                self.client.timeout = wrong
+        for wrong in (None, "5", True, [5]):
+            with self.assertRaisesRegex(TypeError, "a number of seconds"):
+                kvring.Client(self.cluster.endpoints, timeout=wrong)
+        for right in (7 * 86400, 1, Fraction(5, 2)):
+            self.client.timeout = right
+            self.client.put("k", b"v")
 
     def test_status_lists_the_members(self):
         self.assertEqual([member.name for member in self.client.status().members], ["n1", "n2"])

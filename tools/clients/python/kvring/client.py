@@ -11,6 +11,7 @@ Threads: a Client serves one thread at a time; give each thread its own.
 import os
 import time
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from .failover import Failover, GaveUp
@@ -21,6 +22,7 @@ PROTOCOL_VERSION = 1
 VALUE_MAX = 8 * 1024 * 1024  # bytes: the limit that kv.proto states
 REQUEST_MAX = 16 * 1024 * 1024  # bytes: what a node reads as one request
 OPERATION_ID_SIZE = 16
+TIMEOUT_MIN, TIMEOUT_MAX = 0.001, 7 * 86400  # seconds: a node counts in whole ms
 ANSWER_MAX = 0.1  # seconds of the time that is left, for the answer to come back
 Text = Union[str, bytes, bytearray, memoryview]
 
@@ -168,13 +170,35 @@ def _item(given) -> Tuple:
     return _bytes("key", key), None if value is None else _bytes("value", value), context
 
 
+def _seconds(given) -> float:
+    if not isinstance(given, Real) or isinstance(given, bool):
+        raise TypeError("timeout must be a number of seconds, not %s; there is no waiting for ever" % type(given).__name__)
+    if not TIMEOUT_MIN <= given <= TIMEOUT_MAX:  # nan is in no range
+        raise ValueError("timeout is a number of seconds from %g to %g, not %r" % (TIMEOUT_MIN, TIMEOUT_MAX, given))
+    return float(given)
+
+
+def _parse_endpoint(endpoint) -> Tuple[str, int]:
+    if not isinstance(endpoint, str):
+        raise TypeError("an endpoint must be a str, HOST:PORT, not %s" % type(endpoint).__name__)
+    host, _, port = endpoint.strip().rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""  # an IPv6 address without brackets: nobody knows where it ends
+    if not host or any(letter in host for letter in " \t/[]"):
+        raise ValueError("an endpoint is HOST:PORT, such as db1.example.org:7000 or [::1]:7000, not %r" % endpoint)
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
+        raise ValueError("the port of an endpoint is a number from 1 to 65535, not %r in %r" % (port, endpoint))
+    return host, int(port)
+
+
 def _parse_endpoints(endpoints) -> List[Tuple[str, int]]:
-    parsed = []
-    for endpoint in endpoints.split(",") if isinstance(endpoints, str) else endpoints:
-        host, colon, port = endpoint.strip().rpartition(":")
-        if not colon or not port.isdigit() or not host:
-            raise ValueError("an endpoint is HOST:PORT, not '%s'" % endpoint)
-        parsed.append((host.strip("[]"), int(port)))
+    if isinstance(endpoints, str):
+        endpoints = endpoints.split(",")
+    elif isinstance(endpoints, (bytes, bytearray, memoryview)) or not hasattr(endpoints, "__iter__"):
+        raise TypeError("endpoints must be a str, HOST:PORT,HOST:PORT, or a list of them, not %s" % type(endpoints).__name__)
+    parsed = [_parse_endpoint(endpoint) for endpoint in endpoints]
     if not parsed:
         raise ValueError("give at least one endpoint: HOST:PORT")
     return parsed
@@ -183,12 +207,19 @@ def _parse_endpoints(endpoints) -> List[Tuple[str, int]]:
 class Client:
     def __init__(self, endpoints: Union[str, Iterable[str]], timeout: float = 5.0, bucket: Text = b""):
         """endpoints: "HOST:PORT,HOST:PORT" or a list. timeout: seconds for a whole call, repetitions included."""
-        if not timeout > 0:
-            raise ValueError("timeout is a number of seconds above 0, not %r" % timeout)
+        self.timeout = timeout
         self.bucket = _bytes("bucket", bucket)
         self._failover = Failover([RequestSocket(host, port) for host, port in _parse_endpoints(endpoints)])
         self._closed = False
-        self.timeout = timeout
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for a whole call."""
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, seconds):
+        self._timeout = _seconds(seconds)
 
     def __enter__(self):
         return self
