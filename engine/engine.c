@@ -73,7 +73,7 @@ static int write_store(const struct fs *fs, const char *directory, uint32_t shar
 
 	store_path(path, directory, "STORE");
 	format_header_write(bytes, FORMAT_STORE, &header);
-	return fs_replace_file(fs, directory, path, bytes, sizeof(bytes));
+	return fs_replace_file(fs, directory, path, bytes, sizeof bytes);
 }
 
 struct store_reading {
@@ -234,7 +234,7 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
 	if (engine == NULL)
 		return format_error(error_out, -ENOMEM, "out of memory");
 	engine->options = *options;
-	snprintf(engine->directory, sizeof(engine->directory), "%s", options->directory);
+	snprintf(engine->directory, sizeof engine->directory, "%s", options->directory);
 	engine->options.directory = engine->directory;
 	if (engine->options.fs == NULL)
 		engine->options.fs = fs_posix();
@@ -374,7 +374,7 @@ static int remove_visit(void *arg, const char *name)
 	const struct files *files = arg;
 	char path[FILES_PATH_MAX + 256];
 
-	snprintf(path, sizeof(path), "%s/%s", files->directory, name);
+	snprintf(path, sizeof path, "%s/%s", files->directory, name);
 	fs_remove_file(files->fs, path);
 	return 0;
 }

@@ -330,7 +330,7 @@ static void found_short_log(struct inspect *it)
 {
 	char text[FILES_PATH_MAX + 160];
 
-	snprintf(text, sizeof(text),
+	snprintf(text, sizeof text,
 		 "%s: the log ends at sequence %" PRIu64 ", but the store was closed at %" PRIu64 ": writes are lost",
 		 it->files.directory, it->last_sequence, it->state.closed_sequence);
 	found_damage(it, text);
@@ -389,7 +389,7 @@ int engine_inspect(const struct fs *fs, const char *directory, enum inspect_what
 				    directory);
 	if (error)
 		return error;
-	snprintf(path, sizeof(path), "%s/LOCK", directory);
+	snprintf(path, sizeof path, "%s/LOCK", directory);
 	error = it.fs->lock(it.fs, path, &lock);
 	if (error)
 		return format_error(error_out, error, "%s: %s", path,

@@ -41,7 +41,7 @@ __attribute__((format(printf, 3, 4))) static int fail(struct rpc_error *error_ou
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(error_out->text, sizeof(error_out->text), format, args);
+	vsnprintf(error_out->text, sizeof error_out->text, format, args);
 	va_end(args);
 	return status;
 }

@@ -65,7 +65,7 @@ static uint16_t get_u16(struct reader *reader)
 	uint16_t value = 0;
 
 	if (at != NULL)
-		memcpy(&value, at, sizeof(value));
+		memcpy(&value, at, sizeof value);
 	return le16toh(value);
 }
 
@@ -75,7 +75,7 @@ static uint32_t get_u32(struct reader *reader)
 	uint32_t value = 0;
 
 	if (at != NULL)
-		memcpy(&value, at, sizeof(value));
+		memcpy(&value, at, sizeof value);
 	return le32toh(value);
 }
 
@@ -85,7 +85,7 @@ static uint64_t get_u64(struct reader *reader)
 	uint64_t value = 0;
 
 	if (at != NULL)
-		memcpy(&value, at, sizeof(value));
+		memcpy(&value, at, sizeof value);
 	return le64toh(value);
 }
 
@@ -160,7 +160,7 @@ static int check_frame(struct reader *reader)
 	if (reader->failed)
 		return -EBADMSG;
 
-	memcpy(&checksum, reader->bytes + checked, sizeof(checksum));
+	memcpy(&checksum, reader->bytes + checked, sizeof checksum);
 	if (le64toh(checksum) != XXH3_64bits(reader->bytes, checked)) {
 		reader->field = checked;
 		COMPLAIN(reader, "the checksum does not match: the bytes were damaged or cut short");

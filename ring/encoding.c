@@ -26,19 +26,19 @@ static uint8_t *put_u8(uint8_t *at, uint8_t value)
 static uint8_t *put_u16(uint8_t *at, uint16_t value)
 {
 	value = htole16(value);
-	return put_bytes(at, &value, sizeof(value));
+	return put_bytes(at, &value, sizeof value);
 }
 
 static uint8_t *put_u32(uint8_t *at, uint32_t value)
 {
 	value = htole32(value);
-	return put_bytes(at, &value, sizeof(value));
+	return put_bytes(at, &value, sizeof value);
 }
 
 static uint8_t *put_u64(uint8_t *at, uint64_t value)
 {
 	value = htole64(value);
-	return put_bytes(at, &value, sizeof(value));
+	return put_bytes(at, &value, sizeof value);
 }
 
 static uint8_t *put_string(uint8_t *at, const char *text)

@@ -20,7 +20,7 @@ static uint64_t hash_long(uint64_t seed, uint32_t prefix, const void *bucket, si
 
 	XXH3_INITSTATE(&state); /* or what stands on the stack decides which secret is used */
 	XXH3_64bits_reset_withSeed(&state, seed);
-	XXH3_64bits_update(&state, &prefix, sizeof(prefix));
+	XXH3_64bits_update(&state, &prefix, sizeof prefix);
 	XXH3_64bits_update(&state, bucket, bucket_size);
 	XXH3_64bits_update(&state, key, key_size);
 	return XXH3_64bits_digest(&state);
@@ -31,14 +31,14 @@ static uint64_t hash_key(uint64_t seed, const void *bucket, size_t bucket_size, 
 	uint8_t bytes[SHORT_SIZE];
 	uint32_t prefix = htole32((uint32_t)bucket_size);
 
-	if (bucket_size > sizeof(bytes) || key_size > sizeof(bytes) ||
-	    sizeof(prefix) + bucket_size + key_size > sizeof(bytes))
+	if (bucket_size > sizeof bytes || key_size > sizeof bytes ||
+	    sizeof prefix + bucket_size + key_size > sizeof bytes)
 		return hash_long(seed, prefix, bucket, bucket_size, key, key_size);
-	memcpy(bytes, &prefix, sizeof(prefix));
-	memcpy(bytes + sizeof(prefix), bucket, bucket_size);
+	memcpy(bytes, &prefix, sizeof prefix);
+	memcpy(bytes + sizeof prefix, bucket, bucket_size);
 	if (key_size)
-		memcpy(bytes + sizeof(prefix) + bucket_size, key, key_size);
-	return XXH3_64bits_withSeed(bytes, sizeof(prefix) + bucket_size + key_size, seed);
+		memcpy(bytes + sizeof prefix + bucket_size, key, key_size);
+	return XXH3_64bits_withSeed(bytes, sizeof prefix + bucket_size + key_size, seed);
 }
 
 uint32_t ring_partition_of(const struct ring_document *document, const void *bucket, size_t bucket_size,

@@ -10,7 +10,7 @@ int error_set(struct rpc_error *error_out, int status, const char *format, ...)
 		return status;
 	va_list arguments;
 	va_start(arguments, format);
-	vsnprintf(error_out->text, sizeof(error_out->text), format, arguments);
+	vsnprintf(error_out->text, sizeof error_out->text, format, arguments);
 	va_end(arguments);
 	return status;
 }

@@ -155,8 +155,8 @@ static void frame_write_head(const struct connection *c, uint32_t id, struct rpc
 {
 	uint64_t length = htobe64(c->id_size + (uint64_t)message->size);
 	uint32_t id_bytes = htobe32(id);
-	memcpy(message->head + LENGTH_SIZE, &id_bytes, sizeof(id_bytes));
-	memcpy(frame_start(c, message), &length, sizeof(length)); /* over the id, where there is none */
+	memcpy(message->head + LENGTH_SIZE, &id_bytes, sizeof id_bytes);
+	memcpy(frame_start(c, message), &length, sizeof length); /* over the id, where there is none */
 }
 
 /* ---- sending ----------------------------------------------------------------------------------------------------- */
@@ -380,14 +380,14 @@ uint64_t connection_bytes_out(const struct connection *c)
 static uint64_t read_be64(const uint8_t *at)
 {
 	uint64_t value;
-	memcpy(&value, at, sizeof(value));
+	memcpy(&value, at, sizeof value);
 	return be64toh(value);
 }
 
 static uint32_t read_be32(const uint8_t *at)
 {
 	uint32_t value;
-	memcpy(&value, at, sizeof(value));
+	memcpy(&value, at, sizeof value);
 	return be32toh(value);
 }
 
@@ -676,8 +676,8 @@ void connection_start(struct connection *c)
 {
 	const uint8_t hello[HANDSHAKE_SIZE] = {
 		0, 'S', 'P', 0, (uint8_t)(c->options.protocol >> 8), (uint8_t)c->options.protocol, 0, 0};
-	memcpy(c->out, hello, sizeof(hello));
-	c->out_iov[0] = (nng_iov){c->out, sizeof(hello)};
+	memcpy(c->out, hello, sizeof hello);
+	c->out_iov[0] = (nng_iov){c->out, sizeof hello};
 	c->out_iov_count = 1;
 	c->sending = true;
 	atomic_fetch_add(&c->references, 2); /* one for each direction */

@@ -101,7 +101,7 @@ static int take_operation_id(const struct wire_reader *reader, const struct wire
 		return wire_bad(reader, field->offset, "field 3 (operation_id) has %zu bytes, not %d",
 				field->bytes.size, RPC_OPERATION_ID_SIZE);
 	out->has_operation_id = field->bytes.size > 0;
-	memset(out->operation_id, 0, sizeof(out->operation_id));
+	memset(out->operation_id, 0, sizeof out->operation_id);
 	if (out->has_operation_id)
 		memcpy(out->operation_id, field->bytes.data, RPC_OPERATION_ID_SIZE);
 	return 0;

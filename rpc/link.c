@@ -128,7 +128,7 @@ static void ping(struct connection *connection)
 	static const char method[] = RPC_METHOD_PING;
 	struct rpc_request head = {
 		.protocol_version = RPC_PROTOCOL_VERSION,
-		.method = {(const uint8_t *)method, sizeof(method) - 1},
+		.method = {(const uint8_t *)method, sizeof method - 1},
 	};
 	struct rpc_message *request;
 	if (rpc_request_encode(&head, NULL, &request) == 0) /* else out of memory: the next look tries again */

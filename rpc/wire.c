@@ -16,12 +16,12 @@ int wire_bad(const struct wire_reader *reader, size_t offset, const char *format
 	struct rpc_error *error = reader->error_out;
 	if (error == NULL)
 		return -EBADMSG;
-	int length = snprintf(error->text, sizeof(error->text), "%s, byte %zu: ", reader->what, offset);
-	if (length < 0 || (size_t)length >= sizeof(error->text))
+	int length = snprintf(error->text, sizeof error->text, "%s, byte %zu: ", reader->what, offset);
+	if (length < 0 || (size_t)length >= sizeof error->text)
 		return -EBADMSG;
 	va_list arguments;
 	va_start(arguments, format);
-	vsnprintf(error->text + length, sizeof(error->text) - (size_t)length, format, arguments);
+	vsnprintf(error->text + length, sizeof error->text - (size_t)length, format, arguments);
 	va_end(arguments);
 	return -EBADMSG;
 }

@@ -14,7 +14,7 @@ void files_init(struct files *files, const struct fs *fs, const char *store_dire
 	files->trash = NULL;
 	files->shard_index = shard_index;
 	files->shard_count = 0;
-	snprintf(files->directory, sizeof(files->directory), "%s/shard-%03u", store_directory, shard_index);
+	snprintf(files->directory, sizeof files->directory, "%s/shard-%03u", store_directory, shard_index);
 }
 
 struct files_path files_path(const struct files *files, enum file_kind kind, uint64_t number)
@@ -23,11 +23,11 @@ struct files_path files_path(const struct files *files, enum file_kind kind, uin
 	int size;
 
 	if (kind == FILE_MANIFEST)
-		size = snprintf(path.text, sizeof(path.text), "%s/MANIFEST", files->directory);
+		size = snprintf(path.text, sizeof path.text, "%s/MANIFEST", files->directory);
 	else
-		size = snprintf(path.text, sizeof(path.text), "%s/%010" PRIu64 ".%s", files->directory, number,
+		size = snprintf(path.text, sizeof path.text, "%s/%010" PRIu64 ".%s", files->directory, number,
 				extensions[kind]);
-	assert(size > 0 && (size_t)size < sizeof(path.text));
+	assert(size > 0 && (size_t)size < sizeof path.text);
 	return path;
 }
 

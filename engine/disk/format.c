@@ -62,7 +62,7 @@ int format_error(struct engine_error *error_out, int code, const char *text, ...
 	if (error_out == NULL)
 		return code;
 	va_start(args, text);
-	vsnprintf(error_out->text, sizeof(error_out->text), text, args);
+	vsnprintf(error_out->text, sizeof error_out->text, text, args);
 	va_end(args);
 	return code;
 }
@@ -136,7 +136,7 @@ int buffer_append_u64(struct buffer *buffer, uint64_t value)
 	uint8_t bytes[8];
 
 	format_u64_put(bytes, value);
-	return buffer_append(buffer, bytes, sizeof(bytes));
+	return buffer_append(buffer, bytes, sizeof bytes);
 }
 
 int buffer_append_varint(struct buffer *buffer, uint64_t value)

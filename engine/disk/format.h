@@ -61,26 +61,26 @@ const uint8_t *format_varint_get(const uint8_t *bytes, const uint8_t *end, uint6
 static inline void format_u16_put(void *out, uint16_t value)
 {
 	value = htole16(value);
-	memcpy(out, &value, sizeof(value));
+	memcpy(out, &value, sizeof value);
 }
 
 static inline void format_u32_put(void *out, uint32_t value)
 {
 	value = htole32(value);
-	memcpy(out, &value, sizeof(value));
+	memcpy(out, &value, sizeof value);
 }
 
 static inline void format_u64_put(void *out, uint64_t value)
 {
 	value = htole64(value);
-	memcpy(out, &value, sizeof(value));
+	memcpy(out, &value, sizeof value);
 }
 
 static inline uint16_t format_u16(const void *bytes)
 {
 	uint16_t value;
 
-	memcpy(&value, bytes, sizeof(value));
+	memcpy(&value, bytes, sizeof value);
 	return le16toh(value);
 }
 
@@ -88,7 +88,7 @@ static inline uint32_t format_u32(const void *bytes)
 {
 	uint32_t value;
 
-	memcpy(&value, bytes, sizeof(value));
+	memcpy(&value, bytes, sizeof value);
 	return le32toh(value);
 }
 
@@ -96,7 +96,7 @@ static inline uint64_t format_u64(const void *bytes)
 {
 	uint64_t value;
 
-	memcpy(&value, bytes, sizeof(value));
+	memcpy(&value, bytes, sizeof value);
 	return le64toh(value);
 }
 

@@ -224,7 +224,7 @@ bool wal_reader_resync(struct wal_reader *reader, uint64_t *durable_inout)
 	format_u32_put(magic, batch_magic);
 	while (reader->at < reader->size) {
 		const uint8_t *from = reader->data + reader->at;
-		const uint8_t *hit = memmem(from, reader->size - reader->at, magic, sizeof(magic));
+		const uint8_t *hit = memmem(from, reader->size - reader->at, magic, sizeof magic);
 		struct wal_batch batch;
 
 		if (hit == NULL)

@@ -195,7 +195,7 @@ static struct art_leaf *link_max(uintptr_t link)
 static size_t prefix_match(const struct art_node *node, struct engine_slice key, size_t depth)
 {
 	size_t limit = key.size - depth < node->prefix_size ? key.size - depth : node->prefix_size;
-	size_t head = limit < sizeof(node->prefix_head) ? limit : sizeof(node->prefix_head);
+	size_t head = limit < sizeof node->prefix_head ? limit : sizeof node->prefix_head;
 	const uint8_t *bytes;
 	size_t i = 0;
 
@@ -216,7 +216,7 @@ static void node_set_prefix(struct art_node *node, const uint8_t *prefix, size_t
 	assert(size <= ENGINE_KEY_MAX);
 	node->prefix = prefix;
 	node->prefix_size = (uint32_t)size;
-	memcpy(node->prefix_head, prefix, size < sizeof(node->prefix_head) ? size : sizeof(node->prefix_head));
+	memcpy(node->prefix_head, prefix, size < sizeof node->prefix_head ? size : sizeof node->prefix_head);
 }
 
 static struct art_node *node_new(struct region *region, enum node_kind kind)

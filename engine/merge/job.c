@@ -19,7 +19,7 @@ static int encode_tree(const struct engine_job *job, uint64_t number, struct buf
 	int error;
 
 	format_header_write(bytes, FORMAT_TREE, &header);
-	error = buffer_append(out, bytes, sizeof(bytes));
+	error = buffer_append(out, bytes, sizeof bytes);
 	if (error == 0)
 		error = buffer_append(out, job->tree.data, job->tree.size);
 	if (error == 0)

@@ -13,7 +13,7 @@ int quarantine_create(const struct quarantine *from, struct quarantine **out)
 		return -ENOMEM;
 	atomic_init(&it->refs, 1);
 	if (from != NULL) {
-		memcpy(it->words, from->words, sizeof(it->words));
+		memcpy(it->words, from->words, sizeof it->words);
 		it->reason = from->reason;
 	}
 	*out = it;
@@ -181,7 +181,7 @@ static int decode(struct reader *reader, struct quarantine *it)
 		quarantine_add(it, &(struct partition_row){(uint32_t)first, (uint32_t)last, (uint32_t)step});
 	}
 	reason = reader_slice(reader);
-	if (reader->bad || reason.size >= sizeof(it->reason.text))
+	if (reader->bad || reason.size >= sizeof it->reason.text)
 		return -EBADMSG;
 	if (reason.size)
 		memcpy(it->reason.text, reason.data, reason.size);

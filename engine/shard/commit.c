@@ -52,7 +52,7 @@ static int begin_commit(struct shard *shard, struct engine_commit **out)
 	count = count_unsynced(shard);
 	if (!count)
 		return 0;
-	commit = calloc(1, sizeof *commit + count * sizeof(commit->segments[0]));
+	commit = calloc(1, sizeof *commit + count * sizeof commit->segments[0]);
 	if (commit == NULL)
 		return -ENOMEM;
 	for (struct wal *log = shard->unsynced; log != NULL; log = log->next)

@@ -258,9 +258,8 @@ static void check_complete(struct replay *replay)
 
 	if (acknowledged <= shard->sequence)
 		return;
-	snprintf(what, sizeof(what),
-		 "the log is intact up to sequence %" PRIu64 ", but %" PRIu64 " was synced; it ends", shard->sequence,
-		 acknowledged);
+	snprintf(what, sizeof what, "the log is intact up to sequence %" PRIu64 ", but %" PRIu64 " was synced; it ends",
+		 shard->sequence, acknowledged);
 	note_damage(replay, replay->is_torn ? path.text : shard->files.directory, replay->torn_at, what);
 }
 
@@ -310,7 +309,7 @@ int replay_set_aside(struct replay *replay)
 			break;
 		if (log->is_unused || log->is_aside)
 			continue;
-		snprintf(aside, sizeof(aside), "%s.damaged", path.text);
+		snprintf(aside, sizeof aside, "%s.damaged", path.text);
 		error = fs->rename(fs, path.text, aside);
 		log->is_aside = error == 0;
 	}

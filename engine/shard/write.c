@@ -287,12 +287,12 @@ static int add_to_memtable(struct shard *shard, const struct engine_batch *batch
 static int add_to_pending(struct shard *shard, const struct engine_batch *batch)
 {
 	static const uint8_t room[WAL_BATCH_ROOM];
-	int error = buffer_reserve(&shard->pending, sizeof(room) + batch->entries.size);
+	int error = buffer_reserve(&shard->pending, sizeof room + batch->entries.size);
 
 	if (error)
 		return error;
 	if (!shard->pending_count)
-		error = buffer_append(&shard->pending, room, sizeof(room));
+		error = buffer_append(&shard->pending, room, sizeof room);
 	return error ? error : buffer_append(&shard->pending, batch->entries.data, batch->entries.size);
 }
 

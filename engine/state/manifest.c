@@ -161,7 +161,7 @@ static int record_begin(struct buffer *out)
 {
 	static const uint8_t room[RECORD_HEADER];
 
-	return buffer_append(out, room, sizeof(room));
+	return buffer_append(out, room, sizeof room);
 }
 
 /* Completes the record that begins at `from` and appends its second copy. */
@@ -195,7 +195,7 @@ static int encode_file(const struct files *files, uint64_t number, const struct 
 	int error;
 
 	format_header_write(bytes, FORMAT_MANIFEST, &header);
-	error = buffer_append(out, bytes, sizeof(bytes));
+	error = buffer_append(out, bytes, sizeof bytes);
 	if (error == 0)
 		error = record_begin(out);
 	if (error == 0)

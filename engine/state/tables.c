@@ -21,7 +21,7 @@ static int by_place(const void *a, const void *b)
 
 static int drops_create(const struct manifest_state *state, struct tables_drops **out)
 {
-	struct tables_drops *drops = calloc(1, sizeof *drops + state->drop_count * sizeof(drops->items[0]));
+	struct tables_drops *drops = calloc(1, sizeof *drops + state->drop_count * sizeof drops->items[0]);
 
 	if (drops == NULL)
 		return -ENOMEM;
@@ -111,7 +111,7 @@ static void fill(struct tables *tables, struct manifest_table *const *sorted, si
 int tables_create(const struct manifest_state *state, struct tables **out)
 {
 	size_t count = state->table_count;
-	struct tables *tables = calloc(1, sizeof *tables + count * sizeof(tables->runs[0]));
+	struct tables *tables = calloc(1, sizeof *tables + count * sizeof tables->runs[0]);
 	struct manifest_table **sorted = malloc((count + 1) * sizeof(struct manifest_table *));
 	int error = tables != NULL && sorted != NULL ? drops_create(state, &tables->drops) : -ENOMEM;
 

@@ -9,7 +9,7 @@
 
 int view_create(struct tables *tables, struct memtable *const *memtables, size_t memtable_count, struct view **out)
 {
-	struct view *view = malloc(sizeof *view + memtable_count * sizeof(view->memtables[0]));
+	struct view *view = malloc(sizeof *view + memtable_count * sizeof view->memtables[0]);
 
 	assert(memtable_count > 0); /* the one that is written */
 	if (view == NULL)

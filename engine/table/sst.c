@@ -552,7 +552,7 @@ static int read_block(struct sst *sst, const struct index_block *where, struct b
 	struct engine_error found;
 	uint8_t small[16 * 1024];
 	size_t size = where->size + SST_TRAILER;
-	uint8_t *part = size <= sizeof(small) ? small : malloc(size);
+	uint8_t *part = size <= sizeof small ? small : malloc(size);
 	int error = part != NULL ? read_exactly(sst, part, size, where->offset, &found) : -ENOMEM;
 
 	if (error == 0)

@@ -97,7 +97,7 @@ int sst_writer_create(const struct files *files, uint64_t number, const struct s
 	if (error == 0) {
 		XXH3_64bits_reset(writer->digest);
 		format_header_write(bytes, FORMAT_TABLE, &header);
-		error = append_raw(writer, bytes, sizeof(bytes));
+		error = append_raw(writer, bytes, sizeof bytes);
 	}
 	if (error) {
 		sst_writer_abort(&writer);
@@ -176,7 +176,7 @@ int sst_writer_add(struct sst_writer *writer, struct engine_slice key, struct en
 	if (error == 0)
 		error = block_builder_add(&writer->data, key, hash, value, type);
 	if (error == 0 && writer->options.filter_bits_per_key)
-		error = buffer_append(&writer->hashes, &hash, sizeof(hash));
+		error = buffer_append(&writer->hashes, &hash, sizeof hash);
 	if (error == 0)
 		error = buffer_assign(&writer->last_key, key);
 	if (error == 0 && !writer->meta.entry_count)
@@ -259,7 +259,7 @@ static int append_tail(struct sst_writer *writer)
 	if (error)
 		return error;
 	sst_footer_write(bytes, &footer, writer->meta.number, writer->offset);
-	error = append_raw(writer, bytes, sizeof(bytes));
+	error = append_raw(writer, bytes, sizeof bytes);
 	return error ? error : flush(writer);
 }
 

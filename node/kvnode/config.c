@@ -12,14 +12,14 @@
 
 /* ---- the whole ------------------------------------------------------------------------------------------------- */
 
-static int refuse(struct config_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int refuse(struct config_error *why, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-static int refuse(struct config_error *error, const char *format, ...)
+static int refuse(struct config_error *why, const char *format, ...)
 {
 	va_list arguments;
 
 	va_start(arguments, format);
-	vsnprintf(error->text, sizeof(error->text), format, arguments);
+	vsnprintf(why->text, sizeof why->text, format, arguments);
 	va_end(arguments);
 	return -EINVAL;
 }
@@ -35,15 +35,15 @@ static void set_initial(struct node_config *config)
 			abort(); /* the table is wrong */
 }
 
-static int check_required(const struct node_config *config, const char *path, struct config_error *error)
+static int check_required(const struct node_config *config, const char *path, struct config_error *why)
 {
 	for (const struct setting *setting = settings; setting < settings + SETTING_COUNT; setting++) {
 		if (setting->initial != NULL || *((const char *)config + setting->offset))
 			continue;
 		if (path != NULL)
-			return refuse(error, "config %.300s: '%s' is missing in [%s]; add it, or give --%s %s", path,
+			return refuse(why, "config %.300s: '%s' is missing in [%s]; add it, or give --%s %s", path,
 				      setting->name, setting->section, setting->name, setting->placeholder);
-		return refuse(error, "--%s %s is missing (or '%s' in [%s] of a file given by --config)", setting->name,
+		return refuse(why, "--%s %s is missing (or '%s' in [%s] of a file given by --config)", setting->name,
 			      setting->placeholder, setting->name, setting->section);
 	}
 	return 0;
@@ -58,15 +58,15 @@ static int join(char *out, const char *host, size_t host_size, uint32_t port)
 }
 
 static int derive_listener(char *listener, const char *listen, uint32_t step, const char *flag,
-			   struct config_error *error)
+			   struct config_error *why)
 {
 	if (*listener)
 		return 0;
 	if (address_port(listen) + step > 65535)
-		return refuse(error, "listen %s leaves no port %" PRIu32 " above it for %s; give --%s or a lower port",
+		return refuse(why, "listen %s leaves no port %" PRIu32 " above it for %s; give --%s or a lower port",
 			      listen, step, flag, flag);
 	if (join(listener, listen, address_host_size(listen), address_port(listen) + step))
-		return refuse(error, "listen %s: the host is too long", listen);
+		return refuse(why, "listen %s: the host is too long", listen);
 	return 0;
 }
 
@@ -75,40 +75,40 @@ static bool is_wildcard(const char *host)
 	return !strcmp(host, "0.0.0.0") || !strcmp(host, "[::]");
 }
 
-static int derive_advertised(struct node_config *config, struct config_error *error)
+static int derive_advertised(struct node_config *config, struct config_error *why)
 {
 	if (!*config->advertise) {
-		snprintf(config->advertise, sizeof(config->advertise), "%.*s", (int)address_host_size(config->listen),
+		snprintf(config->advertise, sizeof config->advertise, "%.*s", (int)address_host_size(config->listen),
 			 config->listen);
 		if (is_wildcard(config->advertise))
-			return refuse(error,
+			return refuse(why,
 				      "listen %s is every address of this machine, which others cannot dial: give "
 				      "--advertise HOST",
 				      config->listen);
 	}
 	if (is_wildcard(config->advertise))
-		return refuse(error, "advertise %s is no address that others can dial", config->advertise);
+		return refuse(why, "advertise %s is no address that others can dial", config->advertise);
 	if (join(config->client_address, config->advertise, strlen(config->advertise), address_port(config->listen)) ||
 	    join(config->peer_address, config->advertise, strlen(config->advertise),
 		 address_port(config->listen_peer)) ||
 	    join(config->bus_address, config->advertise, strlen(config->advertise), address_port(config->listen_bus)))
-		return refuse(error, "advertise %s: the host is too long", config->advertise);
+		return refuse(why, "advertise %s: the host is too long", config->advertise);
 	return 0;
 }
 
-static int finish(struct node_config *config, const char *path, struct config_error *error)
+static int finish(struct node_config *config, const char *path, struct config_error *why)
 {
-	int rc = check_required(config, path, error);
+	int error = check_required(config, path, why);
 
-	if (!rc)
-		rc = derive_listener(config->listen_peer, config->listen, 1, "listen-peer", error);
-	if (!rc)
-		rc = derive_listener(config->listen_bus, config->listen, 2, "listen-bus", error);
-	if (!rc && (!strcmp(config->listen, config->listen_peer) || !strcmp(config->listen, config->listen_bus) ||
-		    !strcmp(config->listen_peer, config->listen_bus)))
-		rc = refuse(error, "listen %s, listen-peer %s and listen-bus %s must differ", config->listen,
-			    config->listen_peer, config->listen_bus);
-	return rc ? rc : derive_advertised(config, error);
+	if (!error)
+		error = derive_listener(config->listen_peer, config->listen, 1, "listen-peer", why);
+	if (!error)
+		error = derive_listener(config->listen_bus, config->listen, 2, "listen-bus", why);
+	if (!error && (!strcmp(config->listen, config->listen_peer) || !strcmp(config->listen, config->listen_bus) ||
+		       !strcmp(config->listen_peer, config->listen_bus)))
+		error = refuse(why, "listen %s, listen-peer %s and listen-bus %s must differ", config->listen,
+			       config->listen_peer, config->listen_bus);
+	return error ? error : derive_advertised(config, why);
 }
 
 void config_print(const struct node_config *config, FILE *file)
@@ -147,7 +147,7 @@ struct arguments {
 	bool print, check, accept_restored;
 	struct flag flags[FLAGS_MAX]; /* kept until the file has been read */
 	uint32_t flag_count;
-	struct config_error *error;
+	struct config_error *why;
 	bool failed;
 };
 
@@ -158,7 +158,7 @@ static void __attribute__((format(printf, 2, 3))) refuse_argument(struct argumen
 
 	va_start(values, format);
 	if (!arguments->failed)
-		vsnprintf(arguments->error->text, sizeof(arguments->error->text), format, values);
+		vsnprintf(arguments->why->text, sizeof arguments->why->text, format, values);
 	va_end(values);
 	arguments->failed = true;
 }
@@ -272,7 +272,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
 	return arguments->failed ? -EINVAL : 0;
 }
 
-static int apply_flags(struct node_config *config, const struct arguments *arguments, struct config_error *error)
+static int apply_flags(struct node_config *config, const struct arguments *arguments, struct config_error *why)
 {
 	struct setting_reason reason;
 	bool seeded = false;
@@ -281,43 +281,43 @@ static int apply_flags(struct node_config *config, const struct arguments *argum
 		const struct flag *flag = &arguments->flags[i];
 
 		if (flag->setting->type == SETTING_SEED && !seeded) {
-			memset(config->seeds, 0, sizeof(config->seeds));
+			memset(config->seeds, 0, sizeof config->seeds);
 			config->seed_count = 0; /* of the file */
 			seeded = true;
 		}
 		if (!setting_parse(config, flag->setting, flag->value, &reason))
-			return refuse(error, "--%s %.300s: %s", flag->setting->name, flag->value, reason.text);
+			return refuse(why, "--%s %.300s: %s", flag->setting->name, flag->value, reason.text);
 	}
 	return 0;
 }
 
 static int configure(int argc, char **argv, struct arguments *arguments, struct node_config *out)
 {
-	int rc = parse_arguments(argc, argv, arguments);
+	int error = parse_arguments(argc, argv, arguments);
 
 	set_initial(out);
-	if (!rc && arguments->path != NULL)
-		rc = config_file_load(out, arguments->path, arguments->error);
-	if (!rc)
-		rc = apply_flags(out, arguments, arguments->error);
+	if (!error && arguments->path != NULL)
+		error = config_file_load(out, arguments->path, arguments->why);
+	if (!error)
+		error = apply_flags(out, arguments, arguments->why);
 	out->accept_restored = arguments->accept_restored;
-	return rc ? rc : finish(out, arguments->path, arguments->error);
+	return error ? error : finish(out, arguments->path, arguments->why);
 }
 
 int config_read_again(int argc, char **argv, struct node_config *out, struct config_error *error_out)
 {
-	struct arguments arguments = {.error = error_out};
+	struct arguments arguments = {.why = error_out};
 
 	return configure(argc, argv, &arguments, out);
 }
 
 int config_from_arguments(int argc, char **argv, struct node_config *out)
 {
-	struct config_error error = {""};
-	struct arguments arguments = {.error = &error};
+	struct config_error why = {""};
+	struct arguments arguments = {.why = &why};
 
 	if (configure(argc, argv, &arguments, out)) {
-		fprintf(stderr, "kvnode: %s\n", error.text);
+		fprintf(stderr, "kvnode: %s\n", why.text);
 		return CONFIG_EXIT_WRONG;
 	}
 	if (!arguments.print && !arguments.check)

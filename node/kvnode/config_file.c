@@ -15,7 +15,7 @@ struct loader {
 	int line;                    /* read last */
 	bool failed;                 /* the first complaint stands */
 	int given_at[SETTING_COUNT]; /* line, 0: not in the file */
-	struct config_error *error;
+	struct config_error *why;
 };
 
 __attribute__((format(printf, 2, 3))) static int complain(struct loader *loader, const char *format, ...)
@@ -26,14 +26,13 @@ __attribute__((format(printf, 2, 3))) static int complain(struct loader *loader,
 	if (loader->failed)
 		return 0;
 	va_start(arguments, format);
-	vsnprintf(what, sizeof(what), format, arguments);
+	vsnprintf(what, sizeof what, format, arguments);
 	va_end(arguments);
 	for (char *at = what; *at; at++)
 		if ((unsigned char)*at < ' ' || *at == 0x7f) /* what the file says must not speak to a terminal */
 			*at = '?';
 	loader->failed = true;
-	snprintf(loader->error->text, sizeof(loader->error->text), "config %.300s:%d: %s", loader->path, loader->line,
-		 what);
+	snprintf(loader->why->text, sizeof loader->why->text, "config %.300s:%d: %s", loader->path, loader->line, what);
 	return 0; /* an error, to inih */
 }
 
@@ -113,25 +112,25 @@ static int take_key(void *user, const char *section, const char *key, const char
 				: complain_about_section(loader, section, key);
 }
 
-int config_file_load(struct node_config *config, const char *path, struct config_error *error)
+int config_file_load(struct node_config *config, const char *path, struct config_error *why)
 {
-	struct loader loader = {.config = config, .path = path, .error = error};
-	int rc;
+	struct loader loader = {.config = config, .path = path, .why = why};
+	int error;
 
 	loader.file = fopen(path, "re");
 	if (loader.file == NULL) {
-		rc = -errno;
-		snprintf(error->text, sizeof(error->text), "config %.300s: cannot read it: %s", path, strerror(errno));
-		return rc;
+		error = -errno;
+		snprintf(why->text, sizeof why->text, "config %.300s: cannot read it: %s", path, strerror(errno));
+		return error;
 	}
-	rc = ini_parse_stream(read_line, &loader, take_key, &loader);
+	int line = ini_parse_stream(read_line, &loader, take_key, &loader);
 	if (!loader.failed && ferror(loader.file)) {
 		loader.line++;
 		complain(&loader, "cannot read on: %s", strerror(errno));
 	}
 	fclose(loader.file);
-	if (rc > 0 && (!loader.failed || rc < loader.line)) { /* before any complaint of ours: a line of no form */
-		loader.line = rc;
+	if (line > 0 && (!loader.failed || line < loader.line)) { /* before any complaint of ours: a line of no form */
+		loader.line = line;
 		loader.failed = false;
 		complain(&loader, "expected [section] or key = value");
 	}

@@ -66,7 +66,7 @@ __attribute__((format(printf, 2, 3))) static bool wrong(struct setting_reason *r
 	va_list arguments;
 
 	va_start(arguments, format);
-	vsnprintf(reason->text, sizeof(reason->text), format, arguments);
+	vsnprintf(reason->text, sizeof reason->text, format, arguments);
 	va_end(arguments);
 	return false;
 }
@@ -139,7 +139,7 @@ static bool is_host(const char *text, size_t size)
 	struct in6_addr ipv6;
 	struct in_addr ipv4;
 
-	if (size == 0 || size >= sizeof(host))
+	if (size == 0 || size >= sizeof host)
 		return false;
 	memcpy(host, text, size);
 	host[size] = 0;
@@ -228,7 +228,7 @@ void setting_print(const struct node_config *config, const struct setting *setti
 	uint32_t number;
 
 	if (setting->type == SETTING_NUMBER || setting->type == SETTING_AUTO) {
-		memcpy(&number, at, sizeof(number));
+		memcpy(&number, at, sizeof number);
 		if (number == 0)
 			fprintf(file, "auto");
 		else

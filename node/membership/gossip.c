@@ -555,7 +555,7 @@ void gossip_step(struct gossip *self, const struct event *event, struct effects 
 
 static int refuse_options(struct rpc_error *error_out)
 {
-	snprintf(error_out->text, sizeof(error_out->text),
+	snprintf(error_out->text, sizeof error_out->text,
 		 "gossip: name, peer address and bus address of this node must be set, and at most %d seeds",
 		 UINT16_MAX - 1);
 	return -EINVAL;

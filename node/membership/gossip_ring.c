@@ -24,10 +24,10 @@ static void fill_status(const struct gossip_row *row, uint64_t heard_us, struct 
 		.receiving = row->receiving,
 		.unproven = row->unproven || row->receiving,
 	};
-	memcpy(out->version, row->version, sizeof(out->version));
-	memcpy(out->client_address, row->client_address, sizeof(out->client_address));
-	memcpy(out->peer_address, row->peer_address, sizeof(out->peer_address));
-	memcpy(out->bus_address, row->bus_address, sizeof(out->bus_address));
+	memcpy(out->version, row->version, sizeof out->version);
+	memcpy(out->client_address, row->client_address, sizeof out->client_address);
+	memcpy(out->peer_address, row->peer_address, sizeof out->peer_address);
+	memcpy(out->bus_address, row->bus_address, sizeof out->bus_address);
 }
 
 /* The reports of this row that count. */
@@ -79,12 +79,12 @@ void gossip_publish(struct gossip *self, uint64_t now_us)
 static void row_of_member(const struct ring_member *member, struct gossip_row *out)
 {
 	*out = (struct gossip_row){.node_id = member->id, .weight = member->weight};
-	memcpy(out->name, member->name, sizeof(out->name));
-	memcpy(out->client_address, member->client_address, sizeof(out->client_address));
-	memcpy(out->peer_address, member->peer_address, sizeof(out->peer_address));
-	memcpy(out->bus_address, member->bus_address, sizeof(out->bus_address));
-	memcpy(out->datacenter, member->datacenter, sizeof(out->datacenter));
-	memcpy(out->rack, member->rack, sizeof(out->rack));
+	memcpy(out->name, member->name, sizeof out->name);
+	memcpy(out->client_address, member->client_address, sizeof out->client_address);
+	memcpy(out->peer_address, member->peer_address, sizeof out->peer_address);
+	memcpy(out->bus_address, member->bus_address, sizeof out->bus_address);
+	memcpy(out->datacenter, member->datacenter, sizeof out->datacenter);
+	memcpy(out->rack, member->rack, sizeof out->rack);
 }
 
 /* Every member has a row, so that it is dialled; incarnation 0 is older than anything it will say itself. */
@@ -321,7 +321,7 @@ static uint32_t collect_datacenters(const struct ring_member *members, uint32_t 
 		if (known < dc_count)
 			continue;
 		out[dc_count] = (struct ring_datacenter){.replica_count = replica_count};
-		memcpy(out[dc_count].name, members[i].datacenter, sizeof(out[dc_count].name));
+		memcpy(out[dc_count].name, members[i].datacenter, sizeof out[dc_count].name);
 		dc_count++;
 	}
 	return dc_count;
@@ -411,7 +411,7 @@ static int check_name(const struct gossip *self, const struct ring_document *doc
 
 	if (strcmp(name, self->self.name) == 0)
 		return 0;
-	snprintf(error_out->text, sizeof(error_out->text),
+	snprintf(error_out->text, sizeof error_out->text,
 		 "%.120s: this data directory is that of node '%s', not '%s': start it with --name %s, or give '%s' "
 		 "its own",
 		 data_dir_ring_path(self->data_dir), name, self->self.name, name, self->self.name);
@@ -430,7 +430,7 @@ int gossip_load_document(struct gossip *self, struct rpc_error *error_out)
 		return status;
 	status = ring_document_decode(bytes, size, &document, &why);
 	if (status)
-		snprintf(error_out->text, sizeof(error_out->text), "%.80s: %.70s; remove it to get it from the others",
+		snprintf(error_out->text, sizeof error_out->text, "%.80s: %.70s; remove it to get it from the others",
 			 data_dir_ring_path(self->data_dir), why.text);
 	else
 		status = check_name(self, document, error_out);

@@ -105,7 +105,7 @@ static bool parse(struct gossip *self, const char *text, size_t size)
 		self->table.peers[index].kept_boot = boot;
 		self->table.peers[index].kept_life = life;
 	}
-	snprintf(last, sizeof(last), "checksum %016" PRIx64 "\n", (uint64_t)XXH3_64bits(text, (size_t)(line - text)));
+	snprintf(last, sizeof last, "checksum %016" PRIx64 "\n", (uint64_t)XXH3_64bits(text, (size_t)(line - text)));
 	return strcmp(line, last) == 0;
 }
 
@@ -125,7 +125,7 @@ int gossip_load_starts(struct gossip *self, struct rpc_error *error_out)
 	free(text);
 	if (good)
 		return 0;
-	snprintf(error_out->text, sizeof(error_out->text),
+	snprintf(error_out->text, sizeof error_out->text,
 		 "%.150s: damaged: restore it, or remove it if no other node's directory was restored of late",
 		 data_dir_members_path(self->data_dir));
 	return -EBADMSG;

@@ -132,10 +132,10 @@ static bool suspicions_valid(const struct gossip_row *row)
 bool gossip_row_valid(const struct gossip_row *row)
 {
 	return suspicions_valid(row) && row->node_id != 0 && row->incarnation > 0 &&
-	       ends(row->name, sizeof(row->name)) && ends(row->client_address, sizeof(row->client_address)) &&
-	       ends(row->peer_address, sizeof(row->peer_address)) && ends(row->bus_address, sizeof(row->bus_address)) &&
-	       ends(row->datacenter, sizeof(row->datacenter)) && ends(row->rack, sizeof(row->rack)) &&
-	       ends(row->version, sizeof(row->version)) && row->name[0] && row->peer_address[0] && row->bus_address[0];
+	       ends(row->name, sizeof row->name) && ends(row->client_address, sizeof row->client_address) &&
+	       ends(row->peer_address, sizeof row->peer_address) && ends(row->bus_address, sizeof row->bus_address) &&
+	       ends(row->datacenter, sizeof row->datacenter) && ends(row->rack, sizeof row->rack) &&
+	       ends(row->version, sizeof row->version) && row->name[0] && row->peer_address[0] && row->bus_address[0];
 }
 
 /* On a circle (RFC 1982): there is a newer number than any, so that no false row is the last word on a node. */

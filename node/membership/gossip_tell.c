@@ -116,9 +116,9 @@ static void add_contact(const struct gossip *self, uint32_t index, bool bus, str
 	assert(row->node_id != self->self.node_id);
 	*contact =
 		(struct contact){.node_id = row->node_id, .is_member = self->table.peers[index].is_member, .bus = bus};
-	memcpy(contact->name, row->name, sizeof(contact->name));
-	memcpy(contact->peer_address, row->peer_address, sizeof(contact->peer_address));
-	memcpy(contact->bus_address, row->bus_address, sizeof(contact->bus_address));
+	memcpy(contact->name, row->name, sizeof contact->name);
+	memcpy(contact->peer_address, row->peer_address, sizeof contact->peer_address);
+	memcpy(contact->bus_address, row->bus_address, sizeof contact->bus_address);
 	contacts->bus_count += bus;
 }
 

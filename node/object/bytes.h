@@ -46,16 +46,16 @@ static inline uint64_t bytes_u64_at(const uint8_t *at)
 {
 	uint64_t value;
 
-	memcpy(&value, at, sizeof(value));
+	memcpy(&value, at, sizeof value);
 	return le64toh(value);
 }
 
 static inline bool bytes_get_u64(struct bytes_reader *reader, uint64_t *out)
 {
-	if (bytes_left(reader) < sizeof(*out))
+	if (bytes_left(reader) < sizeof *out)
 		return false;
 	*out = bytes_u64_at(reader->at);
-	reader->at += sizeof(*out);
+	reader->at += sizeof *out;
 	return true;
 }
 
@@ -98,8 +98,8 @@ static inline size_t bytes_varint_size(uint64_t value)
 static inline uint8_t *bytes_put_u64(uint8_t *at, uint64_t value)
 {
 	value = htole64(value);
-	memcpy(at, &value, sizeof(value));
-	return at + sizeof(value);
+	memcpy(at, &value, sizeof value);
+	return at + sizeof value;
 }
 
 static inline uint8_t *bytes_put_varint(uint8_t *at, uint64_t value)

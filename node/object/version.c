@@ -115,9 +115,9 @@ __attribute__((format(printf, 3, 4))) static int refuse(struct rpc_error *error_
 	if (error_out == NULL)
 		return -EBADMSG;
 	va_start(args, format);
-	vsnprintf(what, sizeof(what), format, args);
+	vsnprintf(what, sizeof what, format, args);
 	va_end(args);
-	snprintf(error_out->text, sizeof(error_out->text),
+	snprintf(error_out->text, sizeof error_out->text,
 		 "context, byte %zu: %s; pass the context of a get or put of this key unchanged", offset, what);
 	return -EBADMSG;
 }
@@ -126,7 +126,7 @@ __attribute__((format(printf, 3, 4))) static int refuse(struct rpc_error *error_
 static int refuse_foreign(struct rpc_error *error_out)
 {
 	if (error_out != NULL)
-		snprintf(error_out->text, sizeof(error_out->text),
+		snprintf(error_out->text, sizeof error_out->text,
 			 "context belongs to another key, or was changed on its way; pass the context of a get or put "
 			 "of this "
 			 "key unchanged");
@@ -181,7 +181,7 @@ static int check_frame(struct rpc_slice bytes, struct rpc_slice key, struct byte
 	if (bytes.size < CONTEXT_HEAD_MIN + CONTEXT_ENTRY_MIN + CONTEXT_CHECKSUM_SIZE)
 		return refuse(error_out, bytes.size, "cut short");
 	body = bytes.size - CONTEXT_CHECKSUM_SIZE;
-	memcpy(&stored, bytes.data + body, sizeof(stored));
+	memcpy(&stored, bytes.data + body, sizeof stored);
 	if (le32toh(stored) != checksum(bytes.data, body, key))
 		return refuse_foreign(error_out);
 	*reader = (struct bytes_reader){bytes.data, bytes.data, bytes.data + body};
@@ -288,7 +288,7 @@ int context_encode(const struct context *context, struct rpc_slice key, struct a
 	if (!past_is_empty(&context->past))
 		at = past_put(at, &context->past);
 	sum = htole32(checksum(bytes, (size_t)(at - bytes), key));
-	at = bytes_put(at, &sum, sizeof(sum));
+	at = bytes_put(at, &sum, sizeof sum);
 	assert(at == bytes + size);
 	*out = (struct rpc_slice){bytes, size};
 	return 0;

@@ -24,7 +24,7 @@ static int copy_text(const char *text, char *out, size_t size, size_t member, co
 		memcpy(out, text, length + 1);
 		return 0;
 	}
-	snprintf(error_out->text, sizeof(error_out->text), "member %zu: its %s has %zu bytes, the limit is %zu", member,
+	snprintf(error_out->text, sizeof error_out->text, "member %zu: its %s has %zu bytes, the limit is %zu", member,
 		 field, length, size - 1);
 	return -EINVAL;
 }
@@ -33,14 +33,14 @@ static int unpack_member(const Kvring__V1__NodeStatus *node, size_t index, struc
 			 struct rpc_error *error_out)
 {
 	*out = (struct ring_member){.id = node->node_id, .weight = node->weight, .state = RING_MEMBER_ACTIVE};
-	if (copy_text(node->name, out->name, sizeof(out->name), index, "name", error_out) ||
-	    copy_text(node->client_address, out->client_address, sizeof(out->client_address), index, "client address",
+	if (copy_text(node->name, out->name, sizeof out->name, index, "name", error_out) ||
+	    copy_text(node->client_address, out->client_address, sizeof out->client_address, index, "client address",
 		      error_out) ||
-	    copy_text(node->peer_address, out->peer_address, sizeof(out->peer_address), index, "peer address",
+	    copy_text(node->peer_address, out->peer_address, sizeof out->peer_address, index, "peer address",
 		      error_out) ||
-	    copy_text(node->bus_address, out->bus_address, sizeof(out->bus_address), index, "bus address", error_out) ||
-	    copy_text(node->datacenter, out->datacenter, sizeof(out->datacenter), index, "datacenter", error_out) ||
-	    copy_text(node->rack, out->rack, sizeof(out->rack), index, "rack", error_out))
+	    copy_text(node->bus_address, out->bus_address, sizeof out->bus_address, index, "bus address", error_out) ||
+	    copy_text(node->datacenter, out->datacenter, sizeof out->datacenter, index, "datacenter", error_out) ||
+	    copy_text(node->rack, out->rack, sizeof out->rack, index, "rack", error_out))
 		return -EINVAL;
 	return 0;
 }
@@ -56,7 +56,7 @@ int codec_init_decode(const struct rpc_request *request, struct arena *arena, st
 	if (body == NULL)
 		return -EBADMSG;
 	if (body->n_members > RING_MEMBERS_MAX) {
-		snprintf(error_out->text, sizeof(error_out->text), "%zu members, the limit is %d", body->n_members,
+		snprintf(error_out->text, sizeof error_out->text, "%zu members, the limit is %d", body->n_members,
 			 RING_MEMBERS_MAX);
 		return -EINVAL;
 	}
@@ -360,7 +360,7 @@ static int show_violations(const struct source *source, Kvring__V1__RingResponse
 	if (out->violations == NULL)
 		return -ENOMEM;
 	while (out->n_violations < VIOLATIONS_SHOWN &&
-	       ring_violation(source->document, (uint32_t)out->n_violations, text, sizeof(text))) {
+	       ring_violation(source->document, (uint32_t)out->n_violations, text, sizeof text)) {
 		char *copy = arena_printf(source->scratch, "%s", text);
 
 		if (copy == NULL)
@@ -381,7 +381,7 @@ static int answer_ring(const struct source *source, const struct rpc_request *re
 	if (query == NULL)
 		return -EBADMSG;
 	if (query->key.len > LIMIT_KEY_SIZE || query->bucket.len > LIMIT_BUCKET_SIZE) {
-		snprintf(error_out->text, sizeof(error_out->text), "key must have at most %d bytes, bucket at most %d",
+		snprintf(error_out->text, sizeof error_out->text, "key must have at most %d bytes, bucket at most %d",
 			 LIMIT_KEY_SIZE, LIMIT_BUCKET_SIZE);
 		return -EINVAL;
 	}
@@ -478,7 +478,7 @@ int codec_admin_answer(enum method method, const struct rpc_request *request, co
 		return answer_ring(&source, request, out, error_out);
 	if (method == METHOD_HEALTH)
 		return answer_health(&source, out);
-	snprintf(error_out->text, sizeof(error_out->text), "%.*s is not a method of this port",
+	snprintf(error_out->text, sizeof error_out->text, "%.*s is not a method of this port",
 		 (int)(request->method.size < 64 ? request->method.size : 64), (const char *)request->method.data);
 	return -ENOSYS;
 }

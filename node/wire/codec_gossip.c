@@ -66,7 +66,7 @@ static int pack_rows(const struct gossip_rows *gossip, struct arena *scratch, Kv
 	Kvring__V1__MemberRow *rows = arena_alloc(scratch, (gossip->row_count + 1) * sizeof *rows);
 
 	assert(gossip->row_count <= RING_MEMBERS_MAX); /* more are refused, all of them: see unpack */
-	*rows_out = arena_alloc(scratch, (gossip->row_count + 1) * sizeof(**rows_out));
+	*rows_out = arena_alloc(scratch, (gossip->row_count + 1) * sizeof **rows_out);
 	if (rows == NULL || *rows_out == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < gossip->row_count; i++) {
@@ -119,13 +119,13 @@ static bool unpack_row(const Kvring__V1__MemberRow *row, struct gossip_row *out)
 		.started_ms = row->started_ms,
 	};
 	figures_unpack_row(row, &out->figures);
-	return unpack_suspicions(row, out) && copy_text(row->name, out->name, sizeof(out->name)) &&
-	       copy_text(row->client_address, out->client_address, sizeof(out->client_address)) &&
-	       copy_text(row->peer_address, out->peer_address, sizeof(out->peer_address)) &&
-	       copy_text(row->bus_address, out->bus_address, sizeof(out->bus_address)) &&
-	       copy_text(row->datacenter, out->datacenter, sizeof(out->datacenter)) &&
-	       copy_text(row->rack, out->rack, sizeof(out->rack)) &&
-	       copy_text(row->version, out->version, sizeof(out->version));
+	return unpack_suspicions(row, out) && copy_text(row->name, out->name, sizeof out->name) &&
+	       copy_text(row->client_address, out->client_address, sizeof out->client_address) &&
+	       copy_text(row->peer_address, out->peer_address, sizeof out->peer_address) &&
+	       copy_text(row->bus_address, out->bus_address, sizeof out->bus_address) &&
+	       copy_text(row->datacenter, out->datacenter, sizeof out->datacenter) &&
+	       copy_text(row->rack, out->rack, sizeof out->rack) &&
+	       copy_text(row->version, out->version, sizeof out->version);
 }
 
 /* What the three kinds of gossip have in common, as it came. */
@@ -143,7 +143,7 @@ static int unpack(const struct packed_rows *packed, enum message_type type, stru
 	struct gossip_rows *gossip;
 
 	if (packed->row_count > RING_MEMBERS_MAX) {
-		snprintf(error_out->text, sizeof(error_out->text), "gossip: %zu rows, the limit is %d",
+		snprintf(error_out->text, sizeof error_out->text, "gossip: %zu rows, the limit is %d",
 			 packed->row_count, RING_MEMBERS_MAX);
 		return -EBADMSG;
 	}

@@ -159,10 +159,10 @@ static int check_unique(const struct ring_document *document, struct ring_error 
 static int copy_members(struct ring_document *document, const struct ring_plan *plan, struct ring_error *error)
 {
 	for (uint32_t i = 0; i < plan->member_count; i++) {
-		int rc = check_member(&plan->members[i], error);
+		int invalid = check_member(&plan->members[i], error);
 
-		if (rc)
-			return rc;
+		if (invalid < 0)
+			return invalid;
 		if (find_datacenter(document, plan->members[i].datacenter) < 0)
 			REFUSE(error, "member %s: datacenter '%.*s' is not among those of the plan",
 			       plan->members[i].name, RING_NAME_MAX - 1, plan->members[i].datacenter);

@@ -36,7 +36,7 @@ static void line(const char *what, const struct ring_document *previous, const s
 		 double seconds)
 {
 	printf("%-34s %8.3f %% %8.3f %%", what, deviation(document, false), deviation(document, true));
-	if (previous)
+	if (previous != NULL)
 		printf(" %8" PRIu32 " of %8" PRIu32, moved_claims(previous, document),
 		       gained_claims(previous, document));
 	else
@@ -62,11 +62,11 @@ static void story(uint32_t partitions, uint32_t nodes, uint32_t racks, bool weig
 
 	cluster_init(&cluster, partitions, 3);
 	for (uint32_t i = 0; i <= nodes; i++) {
-		snprintf(rack, sizeof(rack), "r%u", i % racks);
+		snprintf(rack, sizeof rack, "r%u", i % racks);
 		cluster_add(&cluster, i, racks > 1 ? rack : "", weighted ? 50 + 50 * (i % 4) : 100);
 	}
 	cluster.plan.member_count--;
-	snprintf(what, sizeof(what), "Q=%u %u nodes %u racks%s", partitions, nodes, racks, weighted ? " weighted" : "");
+	snprintf(what, sizeof what, "Q=%u %u nodes %u racks%s", partitions, nodes, racks, weighted ? " weighted" : "");
 	change(what, &cluster, &document);
 	cluster.plan.member_count++;
 	change("  one joins", &cluster, &document);
@@ -98,7 +98,7 @@ static void lookups(void)
 
 		key[5] = (char)(i & 0xff);
 		key[6] = (char)(i >> 8);
-		partition = ring_partition_of(document, "default", 7, key, sizeof(key));
+		partition = ring_partition_of(document, "default", 7, key, sizeof key);
 		sum += ring_owners(document, partition, 0, &row) + row[0];
 	}
 	printf("partition_of + owners, 16-byte key: %.1f ns (%" PRIu64 ")\n", (now_s() - start) / ROUNDS * 1e9,

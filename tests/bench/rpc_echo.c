@@ -164,7 +164,7 @@ static struct result raw_run(uint16_t port, pid_t server, unsigned outstanding, 
 	struct raw contexts[OUTSTANDING_MAX];
 	nng_socket socket;
 	char url[64];
-	snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", port);
+	snprintf(url, sizeof url, "tcp://127.0.0.1:%u", port);
 	check_nng(nng_req0_open(&socket), "req0");
 	check_nng(nng_dial(socket, url, NULL, 0), "dial");
 	atomic_store(&running, outstanding);
@@ -223,7 +223,7 @@ static void chain_send(struct chain *chain)
 {
 	static const char method[] = "kvring.v1.Kv/Get";
 	struct rpc_request head = {
-		.protocol_version = 1, .method = {(const uint8_t *)method, sizeof(method) - 1}, .deadline_ms = 5000};
+		.protocol_version = 1, .method = {(const uint8_t *)method, sizeof method - 1}, .deadline_ms = 5000};
 	Kvring__V1__GetRequest get = KVRING__V1__GET_REQUEST__INIT;
 	get.key.data = payload;
 	get.key.len = MESSAGE_SIZE - 27; /* the envelope takes the rest */
@@ -251,7 +251,7 @@ static struct result rpc_run(uint16_t port, pid_t server, unsigned outstanding, 
 {
 	struct chain chains[OUTSTANDING_MAX];
 	char address[64];
-	snprintf(address, sizeof(address), "127.0.0.1:%u", port);
+	snprintf(address, sizeof address, "127.0.0.1:%u", port);
 	struct rpc_link_options options = {
 		.address = address, .message_max = RPC_CLIENT_MESSAGE_MAX, .outstanding_max = OUTSTANDING_MAX};
 	struct rpc_link *link;
@@ -284,13 +284,13 @@ static pid_t serve_in_child(uint16_t (*serve)(void), uint16_t *port_out)
 	if (child == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		uint16_t port = serve();
-		if (write(ends[1], &port, sizeof(port)) != sizeof(port))
+		if (write(ends[1], &port, sizeof port) != sizeof port)
 			_exit(1);
 		for (;;)
 			pause();
 	}
 	close(ends[1]);
-	if (read(ends[0], port_out, sizeof(*port_out)) != sizeof(*port_out))
+	if (read(ends[0], port_out, sizeof *port_out) != sizeof *port_out)
 		die("server", "did not start");
 	close(ends[0]);
 	return child;

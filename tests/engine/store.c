@@ -16,7 +16,7 @@ struct engine_slice store_key(struct store_key *key, uint32_t partition, uint32_
 {
 	key->bytes[0] = (uint8_t)(partition >> 8);
 	key->bytes[1] = (uint8_t)partition;
-	int size = snprintf((char *)key->bytes + 2, sizeof(key->bytes) - 2, "k%05u", index);
+	int size = snprintf((char *)key->bytes + 2, sizeof key->bytes - 2, "k%05u", index);
 
 	return (struct engine_slice){key->bytes, (size_t)size + 2};
 }
@@ -54,14 +54,14 @@ int store_run_jobs(struct shard *shard)
 {
 	for (;;) {
 		struct engine_job *job;
-		int rc = shard_maintain(shard, &job);
+		int error = shard_maintain(shard, &job);
 
-		if (rc || !job)
-			return rc;
+		if (error || job == NULL)
+			return error;
 		engine_job_run(job);
-		rc = shard_install(shard, &job);
-		if (rc)
-			return rc;
+		error = shard_install(shard, &job);
+		if (error)
+			return error;
 	}
 }
 
@@ -71,17 +71,18 @@ int store_write_partition(struct store *store, uint32_t partition)
 	bool is_new = shard_tree_node(store_shard(store, partition), (uint16_t)partition, 0, 0) == 0;
 	uint8_t value[STORE_VALUE];
 	struct store_key key;
-	int rc;
+	int error;
 
 	engine_batch_clear(store->batch);
 	for (uint32_t i = 0; i < STORE_KEYS; i++) {
 		store_value(value, partition, i);
-		rc = engine_batch_put(store->batch, store_key(&key, partition, i),
-				      (struct engine_slice){value, STORE_VALUE}, is_new ? partition * 1000 + i + 1 : 0);
-		assert_int_equal(rc, 0);
+		error = engine_batch_put(store->batch, store_key(&key, partition, i),
+					 (struct engine_slice){value, STORE_VALUE},
+					 is_new ? partition * 1000 + i + 1 : 0);
+		assert_int_equal(error, 0);
 	}
-	rc = shard_write(store_shard(store, partition), store->batch);
-	return rc ? rc : shard_commit(store_shard(store, partition), ENGINE_SYNC_EACH);
+	error = shard_write(store_shard(store, partition), store->batch);
+	return error ? error : shard_commit(store_shard(store, partition), ENGINE_SYNC_EACH);
 }
 
 void store_make(struct store *store)
@@ -141,17 +142,17 @@ struct store_tally store_read_partition(const struct store *store, uint32_t part
 
 	for (uint32_t i = 0; i < STORE_KEYS; i++) {
 		struct engine_value value;
-		int rc = shard_get(store_shard(store, partition), store_key(&key, partition, i), &value);
+		int error = shard_get(store_shard(store, partition), store_key(&key, partition, i), &value);
 
-		if (rc == 1) {
+		if (error == 1) {
 			store_value(expected, partition, i);
 			assert_int_equal(value.size, STORE_VALUE);
 			assert_memory_equal(value.data, expected, STORE_VALUE);
 			tally.right++;
-		} else if (rc == 0) {
+		} else if (error == 0) {
 			tally.absent++;
 		} else {
-			assert_int_equal(rc, -EBADMSG);
+			assert_int_equal(error, -EBADMSG);
 			tally.refused++;
 		}
 		engine_value_release(&value);
@@ -208,7 +209,7 @@ static void visit_file(void *arg, const char *path, uint64_t size)
 	(void)size;
 	if (strncmp(path, search->prefix, strlen(search->prefix)) == 0 && strcmp(end, search->suffix) == 0 &&
 	    !search->found[0])
-		snprintf(search->found, sizeof(search->found), "%s", path);
+		snprintf(search->found, sizeof search->found, "%s", path);
 }
 
 /* The first file of this kind in the shard; empty when there is none. */

@@ -24,7 +24,7 @@ struct fixture {
 
 static int setup(void **state)
 {
-	struct fixture *it = calloc(1, sizeof(*it));
+	struct fixture *it = calloc(1, sizeof *it);
 
 	strcpy(it->directory, "/dev/shm/kvring-engine-XXXXXX"); /* syncing costs nothing there */
 	assert_non_null(mkdtemp(it->directory));
@@ -46,7 +46,7 @@ static int teardown(void **state)
 
 	assert_int_equal(engine_close(&it->engine), 0);
 	engine_batch_destroy(&it->batch);
-	snprintf(command, sizeof(command), "rm -rf %s*", it->directory);
+	snprintf(command, sizeof command, "rm -rf %s*", it->directory);
 	assert_int_equal(system(command), 0);
 	free(it);
 	return 0;
@@ -70,11 +70,11 @@ static void put(struct fixture *it, uint16_t partition, unsigned number, const c
 	char bytes[32];
 	struct engine_slice key = key_of(partition, number, bytes);
 	struct shard *shard = shard_of(it, partition);
-	int rc;
+	int error;
 
 	engine_batch_clear(it->batch);
 	assert_int_equal(engine_batch_put(it->batch, key, (struct engine_slice){value, strlen(value)}, number + 1), 0);
-	while ((rc = shard_write(shard, it->batch)) == -EAGAIN) {
+	while ((error = shard_write(shard, it->batch)) == -EAGAIN) {
 		struct engine_job *job;
 
 		assert_int_equal(shard_maintain(shard, &job), 0);
@@ -82,17 +82,17 @@ static void put(struct fixture *it, uint16_t partition, unsigned number, const c
 		engine_job_run(job);
 		assert_int_equal(shard_install(shard, &job), 0);
 	}
-	assert_int_equal(rc, 0);
+	assert_int_equal(error, 0);
 }
 
 static void assert_value(struct shard *shard, uint16_t partition, unsigned number, const char *expected)
 {
 	char bytes[32];
 	struct engine_value value;
-	int rc = shard_get(shard, key_of(partition, number, bytes), &value);
+	int error = shard_get(shard, key_of(partition, number, bytes), &value);
 
-	assert_int_equal(rc, expected != NULL);
-	if (expected) {
+	assert_int_equal(error, expected != NULL);
+	if (expected != NULL) {
 		assert_int_equal(value.size, strlen(expected));
 		assert_memory_equal(value.data, expected, value.size);
 	}
@@ -103,7 +103,7 @@ static void run_jobs(struct shard *shard)
 {
 	struct engine_job *job;
 
-	while (shard_maintain(shard, &job) == 0 && job) {
+	while (shard_maintain(shard, &job) == 0 && job != NULL) {
 		engine_job_run(job);
 		assert_int_equal(shard_install(shard, &job), 0);
 	}
@@ -164,7 +164,7 @@ static void test_missing_store_is_not_made_unasked(void **state)
 	struct engine *other;
 	char directory[80];
 
-	snprintf(directory, sizeof(directory), "%s-none", it->directory);
+	snprintf(directory, sizeof directory, "%s-none", it->directory);
 	options.directory = directory;
 	options.create_if_missing = false;
 	assert_int_equal(engine_open(&options, &other, &error), -ENOENT);
@@ -180,8 +180,8 @@ static void test_data_without_store_is_left_alone(void **state)
 
 	put(it, 1, 1, "kept");
 	assert_int_equal(engine_close(&it->engine), 0);
-	snprintf(store, sizeof(store), "%s/STORE", it->directory);
-	snprintf(aside, sizeof(aside), "%s/aside", it->directory);
+	snprintf(store, sizeof store, "%s/STORE", it->directory);
+	snprintf(aside, sizeof aside, "%s/aside", it->directory);
 	assert_int_equal(rename(store, aside), 0);
 	assert_int_equal(engine_open(&it->options, &other, &error), -EBADMSG);
 	assert_non_null(strstr(error.text, "STORE is missing, but"));
@@ -260,8 +260,8 @@ static void test_drop_frees_space(void **state)
 	struct shard_stats before, after;
 	char text[512];
 
-	memset(text, 'x', sizeof(text) - 1);
-	text[sizeof(text) - 1] = '\0';
+	memset(text, 'x', sizeof text - 1);
+	text[sizeof text - 1] = '\0';
 	for (unsigned i = 0; i < 600; i++) {
 		put(it, 0, i, text);
 		put(it, 3, i, text);
@@ -345,7 +345,7 @@ static void test_flush_finds_room_among_merges(void **state)
 		assert_int_equal(engine_job_urgency(job), ENGINE_URGENCY_FLUSH);
 		engine_job_run(job);
 		assert_int_equal(shard_install(shard, &job), 0);
-		while (shard_maintain(shard, &job) == 0 && job) {
+		while (shard_maintain(shard, &job) == 0 && job != NULL) {
 			assert_true(count < ENGINE_JOBS_MAX - 1);
 			held[count++] = job;
 		}
@@ -368,8 +368,8 @@ static void test_drop_during_compaction_is_not_forgotten(void **state)
 	struct engine_job *job, *next;
 	char text[512];
 
-	memset(text, 'x', sizeof(text) - 1);
-	text[sizeof(text) - 1] = '\0';
+	memset(text, 'x', sizeof text - 1);
+	text[sizeof text - 1] = '\0';
 	for (unsigned i = 0; i < 400; i++) {
 		put(it, i < 200 ? 0 : 3, i % 200, text);
 		if (i % 200 == 199) { /* each partition has tables of its own */
@@ -417,7 +417,7 @@ static void test_checkpoint_is_a_store(void **state)
 	assert_int_equal(shard_request_flush(shard_of(it, 0)), 0);
 	run_jobs(shard_of(it, 0));
 	put(it, 0, 2, "before, not flushed");
-	snprintf(directory, sizeof(directory), "%s-copy", it->directory);
+	snprintf(directory, sizeof directory, "%s-copy", it->directory);
 	assert_int_equal(engine_checkpoint(it->engine, directory, &error), 0);
 	assert_int_equal(engine_checkpoint(it->engine, directory, &error), -EEXIST);
 	assert_non_null(strstr(error.text, "new directory"));
@@ -444,10 +444,10 @@ static void test_meta_survives(void **state)
 
 	shard_meta_get(engine_shard(it->engine, 1), &meta);
 	assert_int_equal(meta.size, 0);
-	assert_int_equal(shard_meta_set(engine_shard(it->engine, 1), big, sizeof(big)), -EINVAL);
+	assert_int_equal(shard_meta_set(engine_shard(it->engine, 1), big, sizeof big), -EINVAL);
 	/* Enough of them to make the manifest be written anew: it does not grow for ever. */
 	for (int i = 0; i < 700; i++) {
-		snprintf(big, sizeof(big), "meta %d", i);
+		snprintf(big, sizeof big, "meta %d", i);
 		assert_int_equal(shard_meta_set(engine_shard(it->engine, 1), big, ENGINE_META_MAX), 0);
 	}
 	shard_stats(engine_shard(it->engine, 1), &stats);
@@ -464,19 +464,19 @@ static void test_pressure_rises_and_refuses(void **state)
 	struct shard *shard = shard_of(it, 0);
 	uint32_t last = 0, seen = 0;
 	char text[200], bytes[32];
-	int rc = 0;
+	int error = 0;
 
-	memset(text, 'y', sizeof(text));
-	for (unsigned i = 0; rc == 0 && i < 100000; i++) {
+	memset(text, 'y', sizeof text);
+	for (unsigned i = 0; error == 0 && i < 100000; i++) {
 		engine_batch_clear(it->batch);
 		assert_int_equal(engine_batch_put(it->batch, key_of(0, i, bytes), (struct engine_slice){text, 200}, 0),
 				 0);
-		rc = shard_write(shard, it->batch);
+		error = shard_write(shard, it->batch);
 		assert_true(shard_pressure(shard) >= last);
 		seen += shard_pressure(shard) > last;
 		last = shard_pressure(shard);
 	}
-	assert_int_equal(rc, -EAGAIN);
+	assert_int_equal(error, -EAGAIN);
 	assert_int_equal(last, 1000);
 	assert_true(seen > 20);
 	run_jobs(shard);

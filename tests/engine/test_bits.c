@@ -42,7 +42,7 @@ static void save_file(void *arg, const char *path, uint64_t size)
 	struct saved_file *file = &saved->files[saved->count++];
 	const uint8_t *data;
 
-	assert_true(saved->count <= FILES_MAX && strlen(path) < sizeof(file->path));
+	assert_true(saved->count <= FILES_MAX && strlen(path) < sizeof file->path);
 	strcpy(file->path, path);
 	assert_int_equal(sim_fs_look(saved->twin.disk, path, &data, &size), 0);
 	file->size = size;
@@ -114,10 +114,10 @@ static void check_goes_on(struct twin *twin, const char *what, bool *detected)
 
 	if (*detected) {
 		/* A merge may find more: it reads all blocks, the gets did not. */
-		int rc = twin_finish_jobs(twin);
+		int error = twin_finish_jobs(twin);
 
-		if (rc && rc != -EBADMSG)
-			fail_msg("%s: jobs returned %d: %s", what, rc, shard_error(twin->shard));
+		if (error && error != -EBADMSG)
+			fail_msg("%s: jobs returned %d: %s", what, error, shard_error(twin->shard));
 		quarantined = twin_check_around(twin);
 		assert_true(quarantined > 0);
 		reopen(twin, what);
@@ -139,7 +139,7 @@ static void check_goes_on(struct twin *twin, const char *what, bool *detected)
 /* Damage to these leaves nothing to go by; all else leaves a store that opens. */
 static bool may_refuse(const char *what)
 {
-	return strstr(what, "MANIFEST") || strstr(what, "STORE") || strstr(what, "swapped");
+	return strstr(what, "MANIFEST") != NULL || strstr(what, "STORE") != NULL || strstr(what, "swapped") != NULL;
 }
 
 /* Opens the damaged store. Every value is right, or an error says what is damaged. True when it was detected. */
@@ -175,7 +175,7 @@ static bool check_damaged(struct saved *saved, const char *what)
 		engine_value_release(&value);
 	}
 	/* A cut manifest looks like one whose last append was torn: what the caller's blob was last may be gone. */
-	if (saved->checks++ % GOES_ON_STRIDE == 0 && !strstr(what, "MANIFEST cut"))
+	if (saved->checks++ % GOES_ON_STRIDE == 0 && strstr(what, "MANIFEST cut") == NULL)
 		check_goes_on(twin, what, &detected);
 	(void)engine_close(&twin->engine);
 	twin->shard = NULL;
@@ -186,7 +186,7 @@ static uint64_t stride_for(uint64_t size)
 {
 	const char *wish = getenv("KVRING_BITS_STRIDE");
 
-	return size <= SMALL_FILE ? 1 : wish ? strtoull(wish, NULL, 10) : STRIDE;
+	return size <= SMALL_FILE ? 1 : wish != NULL ? strtoull(wish, NULL, 10) : STRIDE;
 }
 
 static void test_flipped_bits(void **state)
@@ -202,7 +202,7 @@ static void test_flipped_bits(void **state)
 		for (uint64_t bit = 0; bit < file->size * 8; bit += stride_for(file->size)) {
 			char what[200];
 
-			snprintf(what, sizeof(what), "%s bit %llu", file->path, (unsigned long long)bit);
+			snprintf(what, sizeof what, "%s bit %llu", file->path, (unsigned long long)bit);
 			file->data[bit / 8] ^= (uint8_t)(1u << bit % 8);
 			restore(&saved);
 			detected += check_damaged(&saved, what);
@@ -230,7 +230,7 @@ static void test_truncated_files(void **state)
 		for (uint64_t size = 0; size < whole; size += stride_for(whole)) {
 			char what[200];
 
-			snprintf(what, sizeof(what), "%s cut at %llu", file->path, (unsigned long long)size);
+			snprintf(what, sizeof what, "%s cut at %llu", file->path, (unsigned long long)size);
 			file->size = size;
 			restore(&saved);
 			detected += check_damaged(&saved, what);
@@ -254,7 +254,7 @@ static void test_missing_files(void **state)
 	for (unsigned i = 0; i < saved.count; i++) {
 		const struct fs *fs;
 
-		if (strstr(saved.files[i].path, "LOCK"))
+		if (strstr(saved.files[i].path, "LOCK") != NULL)
 			continue;
 		restore(&saved);
 		fs = sim_fs_table(saved.twin.disk);
@@ -274,7 +274,7 @@ static void test_swapped_tables(void **state)
 	(void)state;
 	make(&saved);
 	for (unsigned i = 0; i < saved.count; i++) {
-		if (strstr(saved.files[i].path, ".tab"))
+		if (strstr(saved.files[i].path, ".tab") != NULL)
 			tables[tables[0] != NULL] = &saved.files[i];
 	}
 	assert_non_null(tables[1]);

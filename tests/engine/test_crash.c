@@ -24,7 +24,7 @@ static unsigned wish(const char *name, unsigned otherwise)
 {
 	const char *text = getenv(name);
 
-	return text ? (unsigned)strtoul(text, NULL, 10) : otherwise;
+	return text != NULL ? (unsigned)strtoul(text, NULL, 10) : otherwise;
 }
 
 /* A dense script: everything the engine does to files happens several times. */
@@ -56,9 +56,9 @@ static int script_step(struct twin *twin, unsigned i)
 
 static int close_and_open(struct twin *first)
 {
-	int rc = twin_close(first);
+	int error = twin_close(first);
 
-	return rc ? rc : twin_open(first, NULL);
+	return error ? error : twin_open(first, NULL);
 }
 
 /* Runs the script, the shards in turn, until it ends or the power fails. Opening counts too, and so does closing and
@@ -70,19 +70,19 @@ static void run_script(struct twin *first, unsigned steps)
 	if (twin_open(first, NULL))
 		return;
 	for (unsigned i = 0; i < steps; i++) {
-		int rc = script_step(twin, i);
+		int error = script_step(twin, i);
 
-		if (rc == -EAGAIN)
-			rc = twin_finish_jobs(twin);
-		if (rc == 0 && i == steps / 2)
-			rc = close_and_open(first);
-		if (rc)
+		if (error == -EAGAIN)
+			error = twin_finish_jobs(twin);
+		if (error == 0 && i == steps / 2)
+			error = close_and_open(first);
+		if (error)
 			break;
 		/* Runs of several steps, so that one shard does not get all of one kind. */
 		if (i % 3 == 0)
-			twin = twin->next ? twin->next : first;
+			twin = twin->next != NULL ? twin->next : first;
 	}
-	for (twin = first; twin && !sim_fs_is_down(first->disk); twin = twin->next)
+	for (twin = first; twin != NULL && !sim_fs_is_down(first->disk); twin = twin->next)
 		(void)twin_finish_jobs(twin);
 }
 
@@ -96,15 +96,15 @@ static void check_checkpoint(struct twin *first, uint32_t number)
 	const uint8_t *data;
 	uint64_t size;
 
-	snprintf(directory, sizeof(directory), "/checkpoint-%u", number);
-	snprintf(store, sizeof(store), "%s/STORE", directory);
+	snprintf(directory, sizeof directory, "/checkpoint-%u", number);
+	snprintf(store, sizeof store, "%s/STORE", directory);
 	if (sim_fs_look(first->disk, store, &data, &size))
 		return;
 	options.directory = directory;
 	options.create_if_missing = false;
 	if (engine_open(&options, &engine, &error))
 		fail_msg("%s", error.text);
-	for (struct twin *twin = first; twin; twin = twin->next)
+	for (struct twin *twin = first; twin != NULL; twin = twin->next)
 		twin_check_copy(twin, engine_shard(engine, twin->shard_index), twin->checkpoint_points[number]);
 	assert_int_equal(engine_close(&engine), 0);
 }
@@ -117,20 +117,20 @@ static void reopen(struct twin *first)
 	sim_fs_restart(first->disk);
 	if (twin_open(first, &error))
 		fail_msg("%s", error.text);
-	for (struct twin *twin = first; twin; twin = twin->next)
+	for (struct twin *twin = first; twin != NULL; twin = twin->next)
 		twin_check(twin);
 }
 
 /* It goes on after the crash as before. */
 static void go_on(struct twin *first)
 {
-	for (struct twin *twin = first; twin; twin = twin->next) {
+	for (struct twin *twin = first; twin != NULL; twin = twin->next) {
 		for (int i = 0; i < 10; i++) {
-			int rc = twin_write(twin);
+			int error = twin_write(twin);
 
-			if (rc == -EAGAIN)
-				rc = twin_finish_jobs(twin);
-			assert_int_equal(rc, 0);
+			if (error == -EAGAIN)
+				error = twin_finish_jobs(twin);
+			assert_int_equal(error, 0);
 		}
 		assert_int_equal(twin_commit(twin, ENGINE_SYNC_EACH), 0);
 		assert_int_equal(twin_finish_jobs(twin), 0);

@@ -64,11 +64,11 @@ static void check_reopens(struct twin *twin)
 static void check_goes_on(struct twin *twin)
 {
 	for (unsigned i = 0; i < 12; i++) {
-		int rc = twin_write(twin);
+		int error = twin_write(twin);
 
-		if (rc == -EAGAIN)
-			rc = twin_finish_jobs(twin);
-		assert_int_equal(rc, 0);
+		if (error == -EAGAIN)
+			error = twin_finish_jobs(twin);
+		assert_int_equal(error, 0);
 	}
 	assert_int_equal(twin_commit(twin, ENGINE_SYNC_EACH), 0);
 	assert_int_equal(twin_finish_jobs(twin), 0);
@@ -78,16 +78,16 @@ static void check_goes_on(struct twin *twin)
 /* Runs the script; true when the planned error came up. What the engine returned last is in *rc_out. */
 static bool run(struct twin *twin, int *rc_out)
 {
-	int rc = 0;
+	int error = 0;
 
 	for (unsigned i = 0; i < STEPS; i++) {
-		rc = step(twin, i);
-		if (rc == -EAGAIN)
-			rc = twin_finish_jobs(twin);
-		if (rc)
+		error = step(twin, i);
+		if (error == -EAGAIN)
+			error = twin_finish_jobs(twin);
+		if (error)
 			break;
 	}
-	*rc_out = rc;
+	*rc_out = error;
 	return sim_fs_fired(twin->disk);
 }
 
@@ -100,10 +100,10 @@ static void check_no_half_checkpoint(struct twin *twin)
 	uint64_t size;
 
 	for (uint32_t i = 0; i < twin->checkpoint_count; i++) {
-		snprintf(path, sizeof(path), "/checkpoint-%u/STORE", i);
+		snprintf(path, sizeof path, "/checkpoint-%u/STORE", i);
 		if (sim_fs_look(twin->disk, path, &data, &size) == 0)
 			continue;
-		snprintf(path, sizeof(path), "/checkpoint-%u", i);
+		snprintf(path, sizeof path, "/checkpoint-%u", i);
 		assert_int_equal(fs->rmdir(fs, path), -ENOENT);
 	}
 }
@@ -248,25 +248,25 @@ static void test_restart_after_failed_sync_then_power_cut(void **state)
 static void test_full_disk_recovers(void **state)
 {
 	struct twin twin;
-	int rc = 0;
+	int error = 0;
 
 	(void)state;
 	twin_init(&twin, SEED);
 	twin.options.memtable_bytes = 24 * 1024;
 	assert_int_equal(twin_open(&twin, NULL), 0);
 	sim_fs_set_capacity(twin.disk, 400 * 1024);
-	for (unsigned i = 0; rc == 0 && i < 20000; i++) {
-		rc = twin_write(&twin);
-		if (rc == 0)
-			rc = twin_commit(&twin, ENGINE_SYNC_NONE);
-		if (rc == -EAGAIN) {
-			rc = twin_finish_jobs(&twin);
-			rc = rc == -ENOSPC ? 0 : rc; /* the next write must say it */
+	for (unsigned i = 0; error == 0 && i < 20000; i++) {
+		error = twin_write(&twin);
+		if (error == 0)
+			error = twin_commit(&twin, ENGINE_SYNC_NONE);
+		if (error == -EAGAIN) {
+			error = twin_finish_jobs(&twin);
+			error = error == -ENOSPC ? 0 : error; /* the next write must say it */
 		}
 		if (i == 1000) /* overwrites alone never fill a disk that is compacted */
 			sim_fs_set_capacity(twin.disk, sim_fs_used(twin.disk) + 60 * 1024);
 	}
-	assert_int_equal(rc, -ENOSPC);
+	assert_int_equal(error, -ENOSPC);
 	assert_non_null(strstr(shard_error(twin.shard), "free some space"));
 	twin_check(&twin);
 	assert_int_equal(twin_write(&twin), -ENOSPC);

@@ -76,21 +76,21 @@ static uint64_t hash_of(uint64_t number, uint64_t part)
 static int write_batch(struct shard *shard, struct engine_batch *batch, uint64_t number)
 {
 	uint64_t value[30];
-	int rc = 0;
+	int error = 0;
 
 	for (int i = 0; i < 30; i++)
 		value[i] = number;
 	engine_batch_clear(batch);
-	for (uint64_t part = 0; rc == 0 && part < PARTS; part++) {
+	for (uint64_t part = 0; error == 0 && part < PARTS; part++) {
 		uint64_t replaced = number > KEYS ? hash_of(number - KEYS, part) : 0;
 		char bytes[32];
 
-		rc = engine_batch_put(batch, key_of(number, part, bytes), (struct engine_slice){value, sizeof(value)},
-				      replaced ^ hash_of(number, part));
+		error = engine_batch_put(batch, key_of(number, part, bytes), (struct engine_slice){value, sizeof value},
+					 replaced ^ hash_of(number, part));
 	}
-	if (rc == 0)
-		rc = shard_write(shard, batch);
-	return rc ? rc : shard_commit(shard, ENGINE_SYNC_EACH);
+	if (error == 0)
+		error = shard_write(shard, batch);
+	return error ? error : shard_commit(shard, ENGINE_SYNC_EACH);
 }
 
 /* ---- the child ---- */
@@ -98,30 +98,30 @@ static int write_batch(struct shard *shard, struct engine_batch *batch, uint64_t
 static int tend(struct board *board, struct shard *shard)
 {
 	struct engine_job *job;
-	int rc = shard_maintain(shard, &job);
+	int error = shard_maintain(shard, &job);
 
-	if (rc || !job)
-		return rc;
+	if (error || job == NULL)
+		return error;
 	atomic_store(&board->phase, job->kind == JOB_FLUSH ? PHASE_FLUSH : PHASE_COMPACT);
 	engine_job_run(job);
 	atomic_store(&board->phase, PHASE_INSTALL);
-	rc = shard_install(shard, &job);
+	error = shard_install(shard, &job);
 	atomic_store(&board->phase, PHASE_WRITE);
-	return rc;
+	return error;
 }
 
 /* One per round. */
 static int make_checkpoint(struct scene *scene, struct engine *engine, uint64_t number)
 {
-	int rc;
+	int error;
 
 	if (access(scene->checkpoint, F_OK) == 0)
 		return 0;
 	atomic_store(&scene->board->checkpoint_of, number);
 	atomic_store(&scene->board->phase, PHASE_CHECKPOINT);
-	rc = engine_checkpoint(engine, scene->checkpoint, NULL);
+	error = engine_checkpoint(engine, scene->checkpoint, NULL);
 	atomic_store(&scene->board->phase, PHASE_WRITE);
-	return rc;
+	return error;
 }
 
 static void options_for(struct engine_options *options, const char *directory)
@@ -145,13 +145,13 @@ static _Noreturn void child(struct scene *scene, uint64_t from)
 	atomic_store(&scene->board->phase, PHASE_WRITE);
 	for (uint64_t number = from;; number++) {
 		struct shard *shard = shard_of(engine, number);
-		int rc;
+		int error;
 
-		while ((rc = write_batch(shard, batch, number)) == -EAGAIN) {
+		while ((error = write_batch(shard, batch, number)) == -EAGAIN) {
 			if (tend(scene->board, shard))
 				_exit(2);
 		}
-		if (rc)
+		if (error)
 			_exit(3);
 		atomic_store(&scene->board->acknowledged, number);
 		if (number % 8 < SHARDS && tend(scene->board, shard))
@@ -210,12 +210,12 @@ static uint64_t read_number(struct engine *engine, uint64_t slot, uint64_t part)
 	struct engine_value value;
 	uint64_t got = UINT64_MAX;
 	char bytes[32];
-	int rc = shard_get(shard_of(engine, slot), key_of(slot, part, bytes), &value);
+	int error = shard_get(shard_of(engine, slot), key_of(slot, part, bytes), &value);
 
-	assert_true(rc >= 0);
-	if (rc == 1) {
+	assert_true(error >= 0);
+	if (error == 1) {
 		assert_int_equal(value.size, 30 * sizeof(uint64_t));
-		memcpy(&got, value.data, sizeof(got));
+		memcpy(&got, value.data, sizeof got);
 	}
 	engine_value_release(&value);
 	return got;
@@ -273,7 +273,7 @@ static void remove_all(const char *path)
 {
 	char command[120];
 
-	snprintf(command, sizeof(command), "rm -rf %s", path);
+	snprintf(command, sizeof command, "rm -rf %s", path);
 	assert_int_equal(system(command), 0);
 }
 
@@ -284,7 +284,7 @@ static void check_checkpoint(struct scene *scene)
 
 	if (access(scene->checkpoint, F_OK) != 0)
 		return;
-	snprintf(store, sizeof(store), "%s/STORE", scene->checkpoint);
+	snprintf(store, sizeof store, "%s/STORE", scene->checkpoint);
 	if (access(store, F_OK) == 0) {
 		uint64_t of = atomic_load(&scene->board->checkpoint_of);
 
@@ -300,17 +300,18 @@ static void scene_init(struct scene *scene)
 
 	*scene = (struct scene){0};
 	sim_random_seed(&scene->random, (uint64_t)getpid());
-	scene->board = mmap(NULL, sizeof(*scene->board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	scene->board = mmap(NULL, sizeof *scene->board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_true(scene->board != MAP_FAILED);
-	snprintf(scene->directory, sizeof(scene->directory), "%.50s/kvring-kill-XXXXXX", where ? where : "/dev/shm");
+	snprintf(scene->directory, sizeof scene->directory, "%.50s/kvring-kill-XXXXXX",
+		 where != NULL ? where : "/dev/shm");
 	assert_non_null(mkdtemp(scene->directory));
-	snprintf(scene->checkpoint, sizeof(scene->checkpoint), "%s-copy", scene->directory);
+	snprintf(scene->checkpoint, sizeof scene->checkpoint, "%s-copy", scene->directory);
 }
 
 static void test_acknowledged_batches_survive_kills(void **state)
 {
 	const char *wish = getenv("KVRING_KILLS");
-	unsigned kills = wish ? (unsigned)strtoul(wish, NULL, 10) : 60;
+	unsigned kills = wish != NULL ? (unsigned)strtoul(wish, NULL, 10) : 60;
 	struct scene scene;
 	uint64_t next = 1;
 
@@ -333,7 +334,7 @@ static void test_acknowledged_batches_survive_kills(void **state)
 	print_message("\n");
 	assert_true(next > kills);
 	remove_all(scene.directory);
-	munmap(scene.board, sizeof(*scene.board));
+	munmap(scene.board, sizeof *scene.board);
 }
 
 int main(void)

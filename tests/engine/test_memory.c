@@ -80,7 +80,7 @@ static void assert_generation(struct fixture *it, uint64_t generation)
 
 		assert_int_equal(shard_get(it->shard, key_of(item, bytes), &value), generation != 0);
 		if (generation)
-			assert_memory_equal(value.data, &generation, sizeof(generation));
+			assert_memory_equal(value.data, &generation, sizeof generation);
 		engine_value_release(&value);
 		assert_int_equal(shard_tree_node(it->shard, (uint16_t)item, 0, 0), generation);
 	}
@@ -91,31 +91,31 @@ static int write_generation(struct fixture *it, uint64_t generation, size_t valu
 {
 	static uint64_t value[5000];
 	struct engine_batch *batch;
-	int rc = engine_batch_create(&batch);
+	int error = engine_batch_create(&batch);
 
 	value[0] = generation;
-	for (unsigned item = 0; rc == 0 && item < ITEMS; item++) {
+	for (unsigned item = 0; error == 0 && item < ITEMS; item++) {
 		char bytes[64];
 
-		rc = engine_batch_put(batch, key_of(item, bytes), (struct engine_slice){value, value_size},
-				      it->generation ^ generation);
+		error = engine_batch_put(batch, key_of(item, bytes), (struct engine_slice){value, value_size},
+					 it->generation ^ generation);
 	}
-	if (rc == 0)
-		rc = shard_write(it->shard, batch);
+	if (error == 0)
+		error = shard_write(it->shard, batch);
 	engine_batch_destroy(&batch);
-	return rc;
+	return error;
 }
 
 static int write_sized(struct fixture *it, size_t value_size)
 {
 	uint64_t sequence = shard_sequence(it->shard);
-	int rc = write_generation(it, it->generation + 1, value_size);
+	int error = write_generation(it, it->generation + 1, value_size);
 
-	if (rc == 0)
+	if (error == 0)
 		it->generation++;
 	else
 		assert_int_equal(shard_sequence(it->shard), sequence);
-	return rc;
+	return error;
 }
 
 static int step_write(struct fixture *it)
@@ -139,20 +139,20 @@ static int step_commit_in_halves(struct fixture *it)
 {
 	struct engine_commit *commit;
 	long planned = fail_after;
-	int rc;
+	int error;
 
 	fail_after = NEVER;
 	assert_int_equal(write_sized(it, 320), 0);
 	fail_after = planned;
-	rc = shard_commit_begin(it->shard, &commit);
-	if (rc)
+	error = shard_commit_begin(it->shard, &commit);
+	if (error)
 		assert_null(commit);
-	if (rc || !commit)
-		return rc;
+	if (error || commit == NULL)
+		return error;
 	engine_commit_run(commit);
-	rc = shard_commit_end(it->shard, &commit);
-	assert_true(rc || shard_durable_sequence(it->shard) == shard_sequence(it->shard));
-	return rc;
+	error = shard_commit_end(it->shard, &commit);
+	assert_true(error || shard_durable_sequence(it->shard) == shard_sequence(it->shard));
+	return error;
 }
 
 static int step_compact(struct fixture *it)
@@ -164,43 +164,43 @@ static int step_compact(struct fixture *it)
 static int step_checkpoint(struct fixture *it)
 {
 	char directory[80], command[100];
-	int rc;
+	int error;
 
-	snprintf(directory, sizeof(directory), "%s-copy", it->directory);
-	rc = engine_checkpoint(it->engine, directory, NULL);
-	snprintf(command, sizeof(command), "rm -rf %s", directory);
-	if (rc == 0)
+	snprintf(directory, sizeof directory, "%s-copy", it->directory);
+	error = engine_checkpoint(it->engine, directory, NULL);
+	snprintf(command, sizeof command, "rm -rf %s", directory);
+	if (error == 0)
 		assert_int_equal(system(command), 0);
-	return rc;
+	return error;
 }
 
 static int step_get(struct fixture *it)
 {
 	char bytes[64];
 	struct engine_value value;
-	int rc = shard_get(it->shard, key_of(3, bytes), &value);
+	int error = shard_get(it->shard, key_of(3, bytes), &value);
 
 	engine_value_release(&value);
-	return rc < 0 ? rc : 0;
+	return error < 0 ? error : 0;
 }
 
 static int step_iterate(struct fixture *it)
 {
 	struct engine_snapshot *snapshot;
 	struct engine_iterator *iterator;
-	int rc = shard_snapshot(it->shard, &snapshot);
+	int error = shard_snapshot(it->shard, &snapshot);
 
-	if (rc)
-		return rc;
-	rc = engine_iterator_create(snapshot, &iterator);
-	if (rc == 0) {
-		rc = engine_iterator_seek(iterator, (struct engine_slice){0});
-		while (rc == 1)
-			rc = engine_iterator_next(iterator);
+	if (error)
+		return error;
+	error = engine_iterator_create(snapshot, &iterator);
+	if (error == 0) {
+		error = engine_iterator_seek(iterator, (struct engine_slice){0});
+		while (error == 1)
+			error = engine_iterator_next(iterator);
 		engine_iterator_destroy(&iterator);
 	}
 	engine_snapshot_release(&snapshot);
-	return rc;
+	return error;
 }
 
 static int step_rotate(struct fixture *it)
@@ -211,10 +211,10 @@ static int step_rotate(struct fixture *it)
 static int step_job(struct fixture *it)
 {
 	struct engine_job *job;
-	int rc = shard_maintain(it->shard, &job);
+	int error = shard_maintain(it->shard, &job);
 
-	if (rc || !job)
-		return rc;
+	if (error || job == NULL)
+		return error;
 	engine_job_run(job);
 	return shard_install(it->shard, &job);
 }
@@ -272,7 +272,7 @@ static const struct step {
 	{"write", step_write},
 };
 
-enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
+enum { STEPS = sizeof steps / sizeof steps[0] };
 
 static void reopen(struct fixture *it)
 {
@@ -298,14 +298,14 @@ static void test_every_allocation_of_every_step(void **state)
 	it.shard = engine_shard(it.engine, 0);
 	for (int at = 0; at < STEPS; at++) {
 		for (long n = 0;; n++) {
-			int rc;
+			int error;
 
 			has_failed = false;
 			fail_after = n;
-			rc = steps[at].run(&it);
+			error = steps[at].run(&it);
 			fail_after = NEVER;
-			if (rc && (rc != -ENOMEM || !has_failed))
-				fail_msg("%s, allocation %ld: %d", steps[at].name, n, rc);
+			if (error && (error != -ENOMEM || !has_failed))
+				fail_msg("%s, allocation %ld: %d", steps[at].name, n, error);
 			assert_false(shard_is_dead(it.shard));
 			assert_generation(&it, it.generation);
 			failed += has_failed;
@@ -326,15 +326,15 @@ static void test_every_allocation_of_every_step(void **state)
 	reopen(&it);
 	assert_generation(&it, it.generation);
 	for (long n = 0;; n++) {
-		int rc;
+		int error;
 
 		assert_int_equal(engine_close(&it.engine), 0);
 		has_failed = false;
 		fail_after = n;
-		rc = engine_open(&it.options, &it.engine, NULL);
+		error = engine_open(&it.options, &it.engine, NULL);
 		fail_after = NEVER;
-		assert_true(rc == 0 || (rc == -ENOMEM && has_failed));
-		if (rc)
+		assert_true(error == 0 || (error == -ENOMEM && has_failed));
+		if (error)
 			assert_int_equal(engine_open(&it.options, &it.engine, NULL), 0);
 		it.shard = engine_shard(it.engine, 0);
 		assert_generation(&it, it.generation);
@@ -345,7 +345,7 @@ static void test_every_allocation_of_every_step(void **state)
 	print_message("%u allocations failed while opening\n", recovery_failed);
 	assert_true(recovery_failed > 50);
 	assert_int_equal(engine_close(&it.engine), 0);
-	snprintf(command, sizeof(command), "rm -rf %s", it.directory);
+	snprintf(command, sizeof command, "rm -rf %s", it.directory);
 	assert_int_equal(system(command), 0);
 }
 
@@ -357,7 +357,7 @@ static void shell(const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(command, sizeof(command), format, args);
+	vsnprintf(command, sizeof command, format, args);
 	va_end(args);
 	assert_int_equal(system(command), 0);
 }
@@ -367,21 +367,21 @@ static int live_with_damage(struct fixture *it)
 {
 	struct engine_value value;
 	char bytes[64];
-	int rc = engine_open(&it->options, &it->engine, NULL);
+	int error = engine_open(&it->options, &it->engine, NULL);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	it->shard = engine_shard(it->engine, 0);
-	rc = shard_get(it->shard, key_of(0, bytes), &value);
-	if (rc == -EBADMSG)
-		rc = step_job(it);
-	if (rc)
-		return rc;
+	error = shard_get(it->shard, key_of(0, bytes), &value);
+	if (error == -EBADMSG)
+		error = step_job(it);
+	if (error)
+		return error;
 	assert_int_equal(shard_quarantined(it->shard, 0), 0);
 	assert_int_equal(shard_get(it->shard, key_of(0, bytes), &value), -EBADMSG);
-	rc = shard_drop_range(it->shard, (struct engine_slice){0}, (struct engine_slice){0});
-	if (rc)
-		return rc;
+	error = shard_drop_range(it->shard, (struct engine_slice){0}, (struct engine_slice){0});
+	if (error)
+		return error;
 	assert_int_equal(shard_quarantined(it->shard, 0), -1);
 	it->generation = 0;
 	return step_write(it);
@@ -393,10 +393,10 @@ static void check_damaged(struct fixture *it)
 	for (unsigned item = 0; item < ITEMS; item++) {
 		struct engine_value value;
 		char bytes[64];
-		int rc = shard_get(it->shard, key_of(item, bytes), &value);
+		int error = shard_get(it->shard, key_of(item, bytes), &value);
 		bool is_dropped = shard_quarantined(it->shard, 0) < 0;
 
-		assert_true(rc == -EBADMSG || (is_dropped && (rc == 0 || rc == 1)));
+		assert_true(error == -EBADMSG || (is_dropped && (error == 0 || error == 1)));
 		engine_value_release(&value);
 	}
 }
@@ -422,16 +422,16 @@ static unsigned fail_around_damage(const char *suffix, bool is_flushed)
 	      it.directory, suffix);
 	shell("cp -r %s %s.saved", it.directory, it.directory);
 	for (long n = 0;; n++) {
-		int rc;
+		int error;
 
 		shell("rm -rf %s && cp -r %s.saved %s", it.directory, it.directory, it.directory);
 		has_failed = false;
 		fail_after = n;
-		rc = live_with_damage(&it);
+		error = live_with_damage(&it);
 		fail_after = NEVER;
-		if (rc && (rc != -ENOMEM || !has_failed))
-			fail_msg("%s, allocation %ld: %d", suffix, n, rc);
-		if (!it.engine)
+		if (error && (error != -ENOMEM || !has_failed))
+			fail_msg("%s, allocation %ld: %d", suffix, n, error);
+		if (it.engine == NULL)
 			assert_int_equal(engine_open(&it.options, &it.engine, NULL), 0);
 		it.shard = engine_shard(it.engine, 0);
 		check_damaged(&it);

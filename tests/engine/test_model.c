@@ -17,7 +17,7 @@ static unsigned rounds(unsigned least)
 {
 	const char *wish = getenv("KVRING_MODEL_ROUNDS");
 
-	return wish ? (unsigned)strtoul(wish, NULL, 10) : least;
+	return wish != NULL ? (unsigned)strtoul(wish, NULL, 10) : least;
 }
 
 static void open_twin(struct twin *twin)

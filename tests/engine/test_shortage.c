@@ -290,7 +290,7 @@ static rlim_t files_open(void)
 static int put(struct shard *shard, struct engine_batch *batch, uint32_t number)
 {
 	uint8_t key[6] = {0, 1}, value[1000];
-	int rc;
+	int error;
 
 	memcpy(key + 2, &number, sizeof number);
 	memset(value, (int)number, sizeof value);
@@ -298,8 +298,8 @@ static int put(struct shard *shard, struct engine_batch *batch, uint32_t number)
 	assert_int_equal(engine_batch_put(batch, (struct engine_slice){key, sizeof key},
 					  (struct engine_slice){value, sizeof value}, 0),
 			 0);
-	rc = shard_write(shard, batch);
-	return rc ? rc : shard_commit(shard, ENGINE_SYNC_NONE);
+	error = shard_write(shard, batch);
+	return error ? error : shard_commit(shard, ENGINE_SYNC_NONE);
 }
 
 static void check_numbers(struct shard *shard, uint32_t count)
@@ -326,7 +326,7 @@ static void test_process_out_of_descriptors(void **state)
 	struct rlimit before, tight;
 	struct shard *shard;
 	uint32_t written = 0;
-	int rc = 0;
+	int error = 0;
 
 	(void)state;
 	assert_non_null(mkdtemp(directory));
@@ -341,11 +341,11 @@ static void test_process_out_of_descriptors(void **state)
 	tight.rlim_cur = files_open();
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
 	/* Beyond three memtables' worth: the first rotation has its segment, the others go on without. */
-	while (rc == 0 && written < 4000) {
-		rc = put(shard, batch, written);
-		written += rc == 0;
+	while (error == 0 && written < 4000) {
+		error = put(shard, batch, written);
+		written += error == 0;
 	}
-	assert_int_equal(rc, -EAGAIN);
+	assert_int_equal(error, -EAGAIN);
 	assert_true(written > 600);
 	assert_false(shard_is_dead(shard));
 	check_numbers(shard, written);
@@ -355,12 +355,12 @@ static void test_process_out_of_descriptors(void **state)
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 	assert_int_equal(store_run_jobs(shard), 0);
 	for (uint32_t more = 0; more < 500; more++, written++) {
-		rc = put(shard, batch, written);
-		if (rc == -EAGAIN) {
+		error = put(shard, batch, written);
+		if (error == -EAGAIN) {
 			assert_int_equal(store_run_jobs(shard), 0);
-			rc = put(shard, batch, written);
+			error = put(shard, batch, written);
 		}
-		assert_int_equal(rc, 0);
+		assert_int_equal(error, 0);
 	}
 	check_numbers(shard, written);
 	assert_int_equal(engine_close(&engine), 0);

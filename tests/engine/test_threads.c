@@ -61,16 +61,16 @@ static void release(struct shared *shared, struct published *it)
 }
 
 /* Writes number r went to key r % KEYS: which version a snapshot must show follows from its round. */
-static bool is_right(const struct published *it, uint64_t key, int rc, const struct engine_value *value)
+static bool is_right(const struct published *it, uint64_t key, int error, const struct engine_value *value)
 {
 	uint64_t version = it->round > key ? (it->round - 1 - key) / KEYS * KEYS + key : UINT64_MAX;
 	struct value got;
 
 	if (version == UINT64_MAX)
-		return rc == 0;
-	if (rc != 1 || value->size != sizeof(got))
+		return error == 0;
+	if (error != 1 || value->size != sizeof got)
 		return false;
-	memcpy(&got, value->data, sizeof(got));
+	memcpy(&got, value->data, sizeof got);
 	return got.key == key && got.version == version && got.filler[99] == (uint8_t)version;
 }
 
@@ -78,15 +78,15 @@ static bool check_iterator(const struct published *it)
 {
 	struct engine_iterator *iterator;
 	uint64_t count = 0, expected = it->round < KEYS ? it->round : KEYS;
-	int rc = engine_iterator_create(it->snapshot, &iterator);
+	int error = engine_iterator_create(it->snapshot, &iterator);
 
-	if (rc)
+	if (error)
 		return false;
-	for (rc = engine_iterator_seek(iterator, (struct engine_slice){0}); rc == 1;
-	     rc = engine_iterator_next(iterator))
+	for (error = engine_iterator_seek(iterator, (struct engine_slice){0}); error == 1;
+	     error = engine_iterator_next(iterator))
 		count++;
 	engine_iterator_destroy(&iterator);
-	return rc == 0 && count == expected;
+	return error == 0 && count == expected;
 }
 
 static void *read_snapshots(void *arg)
@@ -100,18 +100,18 @@ static void *read_snapshots(void *arg)
 
 		pthread_mutex_lock(&shared->lock);
 		it = shared->stop ? NULL : shared->newest;
-		if (it)
+		if (it != NULL)
 			it->users++;
 		pthread_mutex_unlock(&shared->lock);
-		if (!it)
+		if (it == NULL)
 			break;
 		for (int i = 0; right && i < 20; i++) {
 			uint64_t key = sim_random_below(&random, KEYS);
 			uint8_t bytes[10];
 			struct engine_value value;
-			int rc = engine_snapshot_get(it->snapshot, key_of(key, bytes), &value);
+			int error = engine_snapshot_get(it->snapshot, key_of(key, bytes), &value);
 
-			right = is_right(it, key, rc, &value);
+			right = is_right(it, key, error, &value);
 			engine_value_release(&value);
 		}
 		right = right && check_iterator(it);
@@ -128,7 +128,7 @@ static void *run_jobs(void *arg)
 	while (!shared->stop) {
 		struct engine_job *job = shared->waiting;
 
-		if (!job) {
+		if (job == NULL) {
 			pthread_cond_wait(&shared->changed, &shared->lock);
 			continue;
 		}
@@ -152,13 +152,13 @@ static void tend(struct shared *shared, bool wait)
 	bool is_free;
 
 	pthread_mutex_lock(&shared->lock);
-	while (wait && !shared->done && (shared->waiting || shared->is_running))
+	while (wait && shared->done == NULL && (shared->waiting != NULL || shared->is_running))
 		pthread_cond_wait(&shared->changed, &shared->lock);
 	done = shared->done;
 	shared->done = NULL;
-	is_free = !shared->waiting && !shared->is_running;
+	is_free = shared->waiting == NULL && !shared->is_running;
 	pthread_mutex_unlock(&shared->lock);
-	if (done)
+	if (done != NULL)
 		assert_int_equal(shard_install(shared->shard, &done), 0);
 	if (!is_free)
 		return;
@@ -171,7 +171,7 @@ static void tend(struct shared *shared, bool wait)
 
 static void publish(struct shared *shared, uint64_t round)
 {
-	struct published *it = calloc(1, sizeof(*it)), *old;
+	struct published *it = calloc(1, sizeof *it), *old;
 
 	it->round = round;
 	it->users = 1;
@@ -180,7 +180,7 @@ static void publish(struct shared *shared, uint64_t round)
 	old = shared->newest;
 	shared->newest = it;
 	pthread_mutex_unlock(&shared->lock);
-	if (old)
+	if (old != NULL)
 		release(shared, old);
 }
 
@@ -192,16 +192,16 @@ static void write_all(struct shared *shared)
 	for (uint64_t round = 0; round < ROUNDS; round++) {
 		struct value value = {.key = round % KEYS, .version = round};
 		uint8_t bytes[10];
-		int rc;
+		int error;
 
-		memset(value.filler, (int)(uint8_t)round, sizeof(value.filler));
+		memset(value.filler, (int)(uint8_t)round, sizeof value.filler);
 		engine_batch_clear(batch);
 		assert_int_equal(engine_batch_put(batch, key_of(value.key, bytes),
-						  (struct engine_slice){&value, sizeof(value)}, 0),
+						  (struct engine_slice){&value, sizeof value}, 0),
 				 0);
-		while ((rc = shard_write(shared->shard, batch)) == -EAGAIN)
+		while ((error = shard_write(shared->shard, batch)) == -EAGAIN)
 			tend(shared, true);
-		assert_int_equal(rc, 0);
+		assert_int_equal(error, 0);
 		assert_int_equal(shard_commit(shared->shard, ENGINE_SYNC_NONE), 0);
 		if (round % FRESH_EVERY == 0)
 			publish(shared, round + 1);
@@ -253,14 +253,14 @@ static void test_owner_jobs_and_readers(void **state)
 	struct engine_job *left[] = {shared.waiting, shared.done};
 
 	for (int i = 0; i < 2; i++) {
-		if (left[i])
+		if (left[i] != NULL)
 			(void)!shard_install(shared.shard, &left[i]);
 	}
 	shard_stats(shared.shard, &stats);
 	assert_true(stats.compaction_bytes_written > 0);
 	release(&shared, shared.newest);
 	assert_int_equal(engine_close(&engine), 0);
-	snprintf(command, sizeof(command), "rm -rf %s", directory);
+	snprintf(command, sizeof command, "rm -rf %s", directory);
 	assert_int_equal(system(command), 0);
 }
 

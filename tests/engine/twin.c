@@ -49,7 +49,7 @@ void twin_init(struct twin *twin, uint64_t seed)
 	twin->options.block_bytes = 4096;
 	assert_int_equal(engine_batch_create(&twin->batch), 0);
 	twin->point_capacity = 64;
-	twin->points = calloc(twin->point_capacity, sizeof(*twin->points));
+	twin->points = calloc(twin->point_capacity, sizeof *twin->points);
 	twin->point_count = 1;
 	twin->first = twin;
 }
@@ -61,7 +61,7 @@ void twin_join(struct twin *twin, struct twin *first, uint64_t seed)
 	twin_init(twin, seed);
 	sim_fs_destroy(&twin->disk);
 	twin->disk = first->disk;
-	while (last->next)
+	while (last->next != NULL)
 		last = last->next;
 	last->next = twin;
 	twin->first = first;
@@ -81,7 +81,7 @@ void twin_fini(struct twin *twin)
 	twin_close(twin);
 	assert_int_equal(sim_fs_open_files(twin->disk), 0);
 	sim_fs_destroy(&twin->disk);
-	for (struct twin *it = twin; it; it = it->next) {
+	for (struct twin *it = twin; it != NULL; it = it->next) {
 		engine_batch_destroy(&it->batch);
 		free(it->used_numbers);
 		free(it->points);
@@ -100,7 +100,7 @@ static void add_point(struct twin *twin)
 {
 	if (twin->point_count == twin->point_capacity) {
 		twin->point_capacity *= 2;
-		twin->points = realloc(twin->points, twin->point_capacity * sizeof(*twin->points));
+		twin->points = realloc(twin->points, twin->point_capacity * sizeof *twin->points);
 		assert_non_null(twin->points);
 	}
 	twin->points[twin->point_count++] = (struct twin_point){twin->now, shard_sequence(twin->shard)};
@@ -146,14 +146,14 @@ static int find_point(struct twin *twin)
 
 static int find_place(struct twin *twin)
 {
-	int rc;
+	int error;
 
 	twin->shard = engine_shard(twin->first->engine, twin->shard_index);
 	twin->is_dead = false;
-	rc = find_point(twin);
-	if (rc) {
+	error = find_point(twin);
+	if (error) {
 		twin->is_dead = true;
-		return rc;
+		return error;
 	}
 	if (twin_read_meta(twin) == twin->meta_doubt)
 		twin->meta = twin->meta_doubt;
@@ -166,14 +166,14 @@ int twin_open(struct twin *twin, struct engine_error *error)
 {
 	int rc = engine_open(&twin->options, &twin->engine, error);
 
-	for (struct twin *it = twin; rc == 0 && it; it = it->next)
+	for (struct twin *it = twin; rc == 0 && it != NULL; it = it->next)
 		rc = find_place(it);
 	return rc;
 }
 
 static void end_commit(struct twin *twin)
 {
-	if (!twin->commit)
+	if (twin->commit == NULL)
 		return;
 	if (!twin->commit_has_run)
 		engine_commit_run(twin->commit);
@@ -183,11 +183,11 @@ static void end_commit(struct twin *twin)
 
 void twin_let_go(struct twin *twin)
 {
-	for (struct twin *it = twin->first; it; it = it->next) {
+	for (struct twin *it = twin->first; it != NULL; it = it->next) {
 		for (int i = 0; i < TWIN_HELD; i++)
 			release_held(&it->held[i]);
 		for (int i = 0; i < TWIN_JOBS; i++) {
-			if (it->jobs[i])
+			if (it->jobs[i] != NULL)
 				(void)!shard_install(it->shard, &it->jobs[i]);
 		}
 		end_commit(it);
@@ -196,18 +196,18 @@ void twin_let_go(struct twin *twin)
 
 int twin_close(struct twin *twin)
 {
-	int rc;
+	int error;
 
-	if (!twin->engine)
+	if (twin->engine == NULL)
 		return 0;
 	twin_let_go(twin);
-	rc = engine_close(&twin->engine);
-	for (struct twin *it = twin; it; it = it->next) {
+	error = engine_close(&twin->engine);
+	for (struct twin *it = twin; it != NULL; it = it->next) {
 		it->shard = NULL;
-		if (rc == 0 && it->point_count && !it->is_dead)
+		if (error == 0 && it->point_count && !it->is_dead)
 			acknowledge(it, last_point(it));
 	}
-	return rc;
+	return error;
 }
 
 /* ---- operations ---------------------------------------------------------------------------------------------- */
@@ -226,21 +226,21 @@ static void draw_value(struct twin *twin, struct twin_value *out)
 static void batch_add(struct twin *twin, uint32_t key, const struct twin_value *value, uint64_t delta)
 {
 	uint8_t *bytes = malloc(value->size + 8);
-	int rc;
+	int error;
 
 	twin_fill_value(value, bytes);
-	rc = value->is_present
-		     ? engine_batch_put(twin->batch, twin_key(key), (struct engine_slice){bytes, value->size}, delta)
-		     : engine_batch_delete(twin->batch, twin_key(key), delta);
+	error = value->is_present
+			? engine_batch_put(twin->batch, twin_key(key), (struct engine_slice){bytes, value->size}, delta)
+			: engine_batch_delete(twin->batch, twin_key(key), delta);
 	free(bytes);
-	assert_int_equal(rc, 0);
+	assert_int_equal(error, 0);
 }
 
 int twin_write(struct twin *twin)
 {
 	struct twin_state next = twin->now;
 	uint64_t count = 1 + sim_random_below(&twin->random, 5);
-	int rc;
+	int error;
 
 	engine_batch_clear(twin->batch);
 	for (uint64_t i = 0; i < count; i++) {
@@ -251,9 +251,9 @@ int twin_write(struct twin *twin)
 		batch_add(twin, key, &value, twin_value_hash(key, &next.values[key]) ^ twin_value_hash(key, &value));
 		next.values[key] = value;
 	}
-	rc = shard_write(twin->shard, twin->batch);
-	if (rc)
-		return rc;
+	error = shard_write(twin->shard, twin->batch);
+	if (error)
+		return error;
 	twin->now = next;
 	add_point(twin);
 	return 0;
@@ -261,39 +261,39 @@ int twin_write(struct twin *twin)
 
 int twin_commit(struct twin *twin, enum engine_sync mode)
 {
-	int rc = shard_commit(twin->shard, mode);
+	int error = shard_commit(twin->shard, mode);
 
-	if (rc == 0 && mode == ENGINE_SYNC_EACH) {
+	if (error == 0 && mode == ENGINE_SYNC_EACH) {
 		acknowledge(twin, last_point(twin));
 		assert_int_equal(shard_durable_sequence(twin->shard), shard_sequence(twin->shard));
 		note_durable(twin);
 	}
-	return rc;
+	return error;
 }
 
 int twin_split_commit(struct twin *twin)
 {
-	int rc;
+	int error;
 
-	if (!twin->commit) {
+	if (twin->commit == NULL) {
 		twin->commit_point = last_point(twin);
 		twin->commit_has_run = false;
-		rc = shard_commit_begin(twin->shard, &twin->commit);
-		if (rc == 0 && !twin->commit)
+		error = shard_commit_begin(twin->shard, &twin->commit);
+		if (error == 0 && twin->commit == NULL)
 			acknowledge(twin, twin->commit_point);
-		return rc;
+		return error;
 	}
 	if (!twin->commit_has_run) {
 		engine_commit_run(twin->commit);
 		twin->commit_has_run = true;
 		return 0;
 	}
-	rc = shard_commit_end(twin->shard, &twin->commit);
-	if (rc == 0) {
+	error = shard_commit_end(twin->shard, &twin->commit);
+	if (error == 0) {
 		acknowledge(twin, twin->commit_point);
 		note_durable(twin);
 	}
-	return rc;
+	return error;
 }
 
 /* Begins, runs or installs a job. */
@@ -301,42 +301,42 @@ int twin_job(struct twin *twin)
 {
 	struct engine_job **job = &twin->jobs[sim_random_below(&twin->random, TWIN_JOBS)];
 
-	if (*job) {
+	if (*job != NULL) {
 		uint64_t durable = shard_durable_sequence(twin->shard);
-		int rc = shard_install(twin->shard, job);
+		int error = shard_install(twin->shard, job);
 
 		assert_null(*job);
 		assert_true(shard_durable_sequence(twin->shard) >= durable);
-		if (rc == 0)
+		if (error == 0)
 			note_durable(twin);
-		return rc;
+		return error;
 	}
-	int rc = shard_maintain(twin->shard, job);
+	int error = shard_maintain(twin->shard, job);
 
-	if (rc == 0 && *job)
+	if (error == 0 && *job != NULL)
 		engine_job_run(*job);
-	return rc;
+	return error;
 }
 
 int twin_finish_jobs(struct twin *twin)
 {
-	int rc = 0;
+	int error = 0;
 
 	for (int i = 0; i < TWIN_JOBS; i++) {
-		if (twin->jobs[i]) {
+		if (twin->jobs[i] != NULL) {
 			int job_rc = shard_install(twin->shard, &twin->jobs[i]);
 
-			rc = rc ? rc : job_rc;
+			error = error ? error : job_rc;
 		}
 	}
-	while (rc == 0) {
-		rc = shard_maintain(twin->shard, &twin->jobs[0]);
-		if (rc || !twin->jobs[0])
+	while (error == 0) {
+		error = shard_maintain(twin->shard, &twin->jobs[0]);
+		if (error || twin->jobs[0] == NULL)
 			break;
 		engine_job_run(twin->jobs[0]);
-		rc = shard_install(twin->shard, &twin->jobs[0]);
+		error = shard_install(twin->shard, &twin->jobs[0]);
 	}
-	return rc;
+	return error;
 }
 
 /* Drops a partition, or several. */
@@ -345,22 +345,22 @@ int twin_drop(struct twin *twin)
 	uint8_t first = (uint8_t)sim_random_below(&twin->random, TWIN_PARTITIONS);
 	uint8_t begin[2] = {0, first}, end[2] = {0, (uint8_t)(first + 1)};
 	struct twin_state next = twin->now;
-	int rc;
+	int error;
 
 	for (uint32_t i = 0; i < TWIN_KEYS; i++) {
 		if (twin_partition(i) == first)
 			next.values[i] = (struct twin_value){0};
 	}
 	/* It syncs first. Whether or not the drop itself happens, both states are possible from here on. */
-	rc = shard_drop_range(twin->shard, (struct engine_slice){begin, 2}, (struct engine_slice){end, 2});
-	if (rc) {
+	error = shard_drop_range(twin->shard, (struct engine_slice){begin, 2}, (struct engine_slice){end, 2});
+	if (error) {
 		struct twin_state before = twin->now;
 
 		twin->now = next;
 		add_point(twin);
 		twin->now = before;
 		add_point(twin);
-		return rc;
+		return error;
 	}
 	twin->now = next;
 	add_point(twin);
@@ -371,10 +371,10 @@ int twin_drop(struct twin *twin)
 static int refill_partition(struct twin *twin, uint32_t partition)
 {
 	uint8_t begin[2] = {0, (uint8_t)partition}, end[2] = {0, (uint8_t)(partition + 1)};
-	int rc = shard_drop_range(twin->shard, (struct engine_slice){begin, 2}, (struct engine_slice){end, 2});
+	int error = shard_drop_range(twin->shard, (struct engine_slice){begin, 2}, (struct engine_slice){end, 2});
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	engine_batch_clear(twin->batch);
 	for (uint32_t i = 0; i < TWIN_KEYS; i++) {
 		if (twin_partition(i) == partition && twin->now.values[i].is_present)
@@ -386,29 +386,29 @@ static int refill_partition(struct twin *twin, uint32_t partition)
 int twin_refill(struct twin *twin)
 {
 	static const uint8_t rest[2] = {0, TWIN_PARTITIONS};
-	int rc = 0;
+	int error = 0;
 
-	for (uint32_t i = 0; rc == 0 && i < TWIN_PARTITIONS; i++) {
+	for (uint32_t i = 0; error == 0 && i < TWIN_PARTITIONS; i++) {
 		if (twin_is_quarantined(twin, i))
-			rc = refill_partition(twin, i);
+			error = refill_partition(twin, i);
 	}
 	/* Those that hold nothing. */
-	if (rc == 0 && shard_quarantined(twin->shard, TWIN_PARTITIONS) >= 0)
-		rc = shard_drop_range(twin->shard, (struct engine_slice){rest, 2}, (struct engine_slice){0});
-	if (rc == 0)
+	if (error == 0 && shard_quarantined(twin->shard, TWIN_PARTITIONS) >= 0)
+		error = shard_drop_range(twin->shard, (struct engine_slice){rest, 2}, (struct engine_slice){0});
+	if (error == 0)
 		add_point(twin);
-	return rc;
+	return error;
 }
 
 int twin_meta(struct twin *twin)
 {
-	int rc;
+	int error;
 
 	twin->meta_doubt = sim_random_next(&twin->random) | 1;
-	rc = shard_meta_set(twin->shard, &twin->meta_doubt, sizeof(twin->meta_doubt));
-	if (rc == 0)
+	error = shard_meta_set(twin->shard, &twin->meta_doubt, sizeof twin->meta_doubt);
+	if (error == 0)
 		twin->meta = twin->meta_doubt;
-	return rc;
+	return error;
 }
 
 int twin_checkpoint(struct twin *twin)
@@ -416,18 +416,18 @@ int twin_checkpoint(struct twin *twin)
 	struct twin *first = twin->first;
 	char directory[64];
 	uint32_t number = first->checkpoint_count;
-	int rc;
+	int error;
 
 	if (number == TWIN_CHECKPOINTS)
 		return 0;
 	first->checkpoint_count++;
-	for (struct twin *it = first; it; it = it->next)
+	for (struct twin *it = first; it != NULL; it = it->next)
 		it->checkpoint_points[number] = last_point(it);
-	snprintf(directory, sizeof(directory), "/checkpoint-%u", number);
-	rc = engine_checkpoint(first->engine, directory, NULL);
-	for (struct twin *it = first; rc == 0 && it; it = it->next)
+	snprintf(directory, sizeof directory, "/checkpoint-%u", number);
+	error = engine_checkpoint(first->engine, directory, NULL);
+	for (struct twin *it = first; error == 0 && it != NULL; it = it->next)
 		acknowledge(it, last_point(it));
-	return rc;
+	return error;
 }
 
 /* Moves a held iterator about: it must not notice what happens to the store. */
@@ -437,21 +437,21 @@ static void move_held(struct twin *twin, struct twin_held *held)
 		uint64_t what = sim_random_below(&twin->random, 6);
 		uint32_t key = (uint32_t)sim_random_below(&twin->random, TWIN_KEYS);
 		struct engine_iterator *it = held->iterator;
-		int rc;
+		int error;
 
 		if (held->at == TWIN_KEYS || what == 0) {
 			held->at = twin_find_present(&held->state, key, what % 2 ? -1 : 1);
-			rc = what % 2 ? engine_iterator_seek_last(it, twin_key(key))
-				      : engine_iterator_seek(it, twin_key(key));
+			error = what % 2 ? engine_iterator_seek_last(it, twin_key(key))
+					 : engine_iterator_seek(it, twin_key(key));
 		} else if (what < 4) {
 			held->at = twin_find_present(&held->state, (int64_t)held->at + 1, 1);
-			rc = engine_iterator_next(it);
+			error = engine_iterator_next(it);
 		} else {
 			held->at = twin_find_present(&held->state, (int64_t)held->at - 1, -1);
-			rc = engine_iterator_prev(it);
+			error = engine_iterator_prev(it);
 		}
-		twin_check_place(it, rc, held->at);
-		if (rc == 1)
+		twin_check_place(it, error, held->at);
+		if (error == 1)
 			assert_true(twin_is_value(&held->state.values[held->at], engine_iterator_value(it).data,
 						  engine_iterator_value(it).size));
 	}
@@ -459,31 +459,31 @@ static void move_held(struct twin *twin, struct twin_held *held)
 
 static int take_hold(struct twin *twin, struct twin_held *held)
 {
-	int rc = shard_snapshot(twin->shard, &held->snapshot);
+	int error = shard_snapshot(twin->shard, &held->snapshot);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	held->state = twin->now;
 	held->at = TWIN_KEYS;
 	held->value_key = (uint32_t)sim_random_below(&twin->random, TWIN_KEYS);
-	rc = engine_iterator_create(held->snapshot, &held->iterator);
-	if (rc == 0)
-		rc = engine_snapshot_get(held->snapshot, twin_key(held->value_key), &held->value);
-	return rc < 0 ? rc : 0;
+	error = engine_iterator_create(held->snapshot, &held->iterator);
+	if (error == 0)
+		error = engine_snapshot_get(held->snapshot, twin_key(held->value_key), &held->value);
+	return error < 0 ? error : 0;
 }
 
 static int hold(struct twin *twin)
 {
 	struct twin_held *held = &twin->held[sim_random_below(&twin->random, TWIN_HELD)];
 
-	if (!held->snapshot)
+	if (held->snapshot == NULL)
 		return take_hold(twin, held);
 	move_held(twin, held);
 	if (sim_random_below(&twin->random, 3))
 		return 0;
 	twin_check_iterator(held->snapshot, &held->state);
 	twin_check_seeks(twin, held->snapshot, &held->state);
-	if (held->value.pin)
+	if (held->value.pin != NULL)
 		assert_true(twin_is_value(&held->state.values[held->value_key], held->value.data, held->value.size));
 	release_held(held);
 	return 0;
@@ -493,48 +493,48 @@ static int hold(struct twin *twin)
 static int scrub(struct twin *twin)
 {
 	struct engine_job *job;
-	int rc = shard_scrub(twin->shard, &job);
+	int error = shard_scrub(twin->shard, &job);
 
-	if (rc || !job)
-		return rc;
+	if (error || job == NULL)
+		return error;
 	engine_job_run(job);
-	rc = shard_install(twin->shard, &job);
+	error = shard_install(twin->shard, &job);
 	assert_int_equal(shard_quarantined(twin->shard, 0), -1);
-	return rc;
+	return error;
 }
 
 int twin_step(struct twin *twin)
 {
 	uint64_t what = sim_random_below(&twin->random, 1000);
-	int rc;
+	int error;
 
 	if (what < 600)
-		rc = twin_write(twin);
+		error = twin_write(twin);
 	else if (what < 660)
-		rc = twin_commit(twin, ENGINE_SYNC_EACH);
+		error = twin_commit(twin, ENGINE_SYNC_EACH);
 	else if (what < 720)
-		rc = twin_split_commit(twin);
+		error = twin_split_commit(twin);
 	else if (what < 800)
-		rc = twin_commit(twin, ENGINE_SYNC_NONE);
+		error = twin_commit(twin, ENGINE_SYNC_NONE);
 	else if (what < 930)
-		rc = twin_job(twin);
+		error = twin_job(twin);
 	else if (what < 970)
-		rc = hold(twin);
+		error = hold(twin);
 	else if (what < 976)
-		rc = twin_drop(twin);
+		error = twin_drop(twin);
 	else if (what < 982)
-		rc = twin_meta(twin);
+		error = twin_meta(twin);
 	else if (what < 990)
-		rc = shard_request_flush(twin->shard);
+		error = shard_request_flush(twin->shard);
 	else if (what < 993)
-		rc = shard_request_compaction(twin->shard);
+		error = shard_request_compaction(twin->shard);
 	else if (what < 995)
-		rc = twin_checkpoint(twin);
+		error = twin_checkpoint(twin);
 	else
-		rc = scrub(twin);
-	if (rc == -EAGAIN)
-		rc = twin_finish_jobs(twin);
-	if (rc == -EIO)
+		error = scrub(twin);
+	if (error == -EAGAIN)
+		error = twin_finish_jobs(twin);
+	if (error == -EIO)
 		twin->is_dead = true;
-	return rc;
+	return error;
 }

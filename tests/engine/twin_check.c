@@ -50,7 +50,7 @@ void twin_make_keys(void)
 		if (n % 3 == 2)
 			key->bytes[key->size++] = 0xff;
 	}
-	qsort(keys, TWIN_KEYS, sizeof(keys[0]), by_bytes);
+	qsort(keys, TWIN_KEYS, sizeof keys[0], by_bytes);
 	for (uint32_t i = 1; i < TWIN_KEYS; i++)
 		assert_true(by_bytes(&keys[i - 1], &keys[i]) < 0);
 }
@@ -99,13 +99,13 @@ bool twin_is_value(const struct twin_value *value, const void *data, size_t size
 	return same;
 }
 
-bool twin_is_right(const struct twin *twin, uint32_t key, int rc, const struct engine_value *value)
+bool twin_is_right(const struct twin *twin, uint32_t key, int error, const struct engine_value *value)
 {
 	const struct twin_value *expected = &twin->now.values[key];
 
-	if (rc != 0 && rc != 1)
+	if (error != 0 && error != 1)
 		return false;
-	return rc == expected->is_present && (!rc || twin_is_value(expected, value->data, value->size));
+	return error == expected->is_present && (!error || twin_is_value(expected, value->data, value->size));
 }
 
 bool twin_state_matches(struct twin *twin, struct shard *shard, const struct twin_state *state)
@@ -114,13 +114,13 @@ bool twin_state_matches(struct twin *twin, struct shard *shard, const struct twi
 
 	for (uint32_t i = 0; same && i < TWIN_KEYS; i++) {
 		struct engine_value value;
-		int rc = shard_get(shard, twin_key(i), &value);
+		int error = shard_get(shard, twin_key(i), &value);
 
-		if (rc < 0 && sim_fs_is_down(twin->disk))
+		if (error < 0 && sim_fs_is_down(twin->disk))
 			return false;
-		assert_true(rc >= 0);
-		same = rc == state->values[i].is_present &&
-		       (!rc || twin_is_value(&state->values[i], value.data, value.size));
+		assert_true(error >= 0);
+		same = error == state->values[i].is_present &&
+		       (!error || twin_is_value(&state->values[i], value.data, value.size));
 		engine_value_release(&value);
 	}
 	return same;
@@ -133,8 +133,8 @@ uint64_t twin_read_meta(struct twin *twin)
 
 	shard_meta_get(twin->shard, &meta);
 	if (meta.size) {
-		assert_int_equal(meta.size, sizeof(value));
-		memcpy(&value, meta.data, sizeof(value));
+		assert_int_equal(meta.size, sizeof value);
+		memcpy(&value, meta.data, sizeof value);
 	}
 	return value;
 }
@@ -142,31 +142,31 @@ uint64_t twin_read_meta(struct twin *twin)
 void twin_check_iterator(struct engine_snapshot *snapshot, const struct twin_state *state)
 {
 	struct engine_iterator *iterator;
-	int rc;
+	int error;
 
 	assert_int_equal(engine_iterator_create(snapshot, &iterator), 0);
-	rc = engine_iterator_seek(iterator, (struct engine_slice){0});
+	error = engine_iterator_seek(iterator, (struct engine_slice){0});
 	for (uint32_t i = 0; i < TWIN_KEYS; i++) {
 		if (!state->values[i].is_present)
 			continue;
-		assert_int_equal(rc, 1);
+		assert_int_equal(error, 1);
 		assert_int_equal(engine_iterator_key(iterator).size, keys[i].size);
 		assert_memory_equal(engine_iterator_key(iterator).data, keys[i].bytes, keys[i].size);
 		assert_true(twin_is_value(&state->values[i], engine_iterator_value(iterator).data,
 					  engine_iterator_value(iterator).size));
-		rc = engine_iterator_next(iterator);
+		error = engine_iterator_next(iterator);
 	}
-	assert_int_equal(rc, 0);
-	rc = engine_iterator_seek_last(iterator, (struct engine_slice){0});
+	assert_int_equal(error, 0);
+	error = engine_iterator_seek_last(iterator, (struct engine_slice){0});
 	for (uint32_t i = TWIN_KEYS; i-- > 0;) {
 		if (!state->values[i].is_present)
 			continue;
-		assert_int_equal(rc, 1);
+		assert_int_equal(error, 1);
 		assert_int_equal(engine_iterator_key(iterator).size, keys[i].size);
 		assert_memory_equal(engine_iterator_key(iterator).data, keys[i].bytes, keys[i].size);
-		rc = engine_iterator_prev(iterator);
+		error = engine_iterator_prev(iterator);
 	}
-	assert_int_equal(rc, 0);
+	assert_int_equal(error, 0);
 	engine_iterator_destroy(&iterator);
 }
 
@@ -179,10 +179,10 @@ uint32_t twin_find_present(const struct twin_state *state, int64_t from, int ste
 	return TWIN_KEYS;
 }
 
-void twin_check_place(struct engine_iterator *iterator, int rc, uint32_t expected)
+void twin_check_place(struct engine_iterator *iterator, int error, uint32_t expected)
 {
-	assert_int_equal(rc, expected < TWIN_KEYS);
-	if (rc == 1) {
+	assert_int_equal(error, expected < TWIN_KEYS);
+	if (error == 1) {
 		assert_int_equal(engine_iterator_key(iterator).size, keys[expected].size);
 		assert_memory_equal(engine_iterator_key(iterator).data, keys[expected].bytes, keys[expected].size);
 	}
@@ -292,13 +292,13 @@ static void refuses_write(struct twin *twin, uint32_t key)
 static bool walk_around(struct twin *twin, struct engine_iterator *iterator)
 {
 	uint32_t at = 0;
-	int rc = engine_iterator_seek(iterator, (struct engine_slice){0});
+	int error = engine_iterator_seek(iterator, (struct engine_slice){0});
 
 	for (;;) {
 		while (at < TWIN_KEYS &&
 		       (!twin->now.values[at].is_present || twin_is_quarantined(twin, twin_partition(at))))
 			at++;
-		if (rc == -EBADMSG) {
+		if (error == -EBADMSG) {
 			int32_t stop = engine_iterator_quarantined(iterator);
 			uint8_t behind[2] = {0, (uint8_t)(stop + 1)};
 
@@ -307,18 +307,18 @@ static bool walk_around(struct twin *twin, struct engine_iterator *iterator)
 			assert_true(twin_is_quarantined(twin, (uint32_t)stop));
 			if (stop >= TWIN_PARTITIONS - 1)
 				break;
-			rc = engine_iterator_seek(iterator, (struct engine_slice){behind, 2});
+			error = engine_iterator_seek(iterator, (struct engine_slice){behind, 2});
 			continue;
 		}
-		assert_int_equal(rc, at < TWIN_KEYS);
-		if (rc == 0)
+		assert_int_equal(error, at < TWIN_KEYS);
+		if (error == 0)
 			break;
 		assert_int_equal(engine_iterator_key(iterator).size, keys[at].size);
 		assert_memory_equal(engine_iterator_key(iterator).data, keys[at].bytes, keys[at].size);
 		assert_true(twin_is_value(&twin->now.values[at], engine_iterator_value(iterator).data,
 					  engine_iterator_value(iterator).size));
 		at++;
-		rc = engine_iterator_next(iterator);
+		error = engine_iterator_next(iterator);
 	}
 	assert_int_equal(at, TWIN_KEYS);
 	return true;
@@ -328,13 +328,13 @@ static bool walk_around(struct twin *twin, struct engine_iterator *iterator)
 static bool walk_around_back(struct twin *twin, struct engine_iterator *iterator)
 {
 	int64_t at = TWIN_KEYS - 1;
-	int rc = engine_iterator_seek_last(iterator, twin_key(TWIN_KEYS - 1));
+	int error = engine_iterator_seek_last(iterator, twin_key(TWIN_KEYS - 1));
 
 	for (;;) {
 		while (at >= 0 &&
 		       (!twin->now.values[at].is_present || twin_is_quarantined(twin, twin_partition((uint32_t)at))))
 			at--;
-		if (rc == -EBADMSG) {
+		if (error == -EBADMSG) {
 			int32_t stop = engine_iterator_quarantined(iterator);
 
 			if (stop < 0)
@@ -345,19 +345,19 @@ static bool walk_around_back(struct twin *twin, struct engine_iterator *iterator
 			/* The largest key of the partition before. */
 			for (uint32_t i = TWIN_KEYS; i-- > 0;) {
 				if (twin_partition(i) == stop - 1) {
-					rc = engine_iterator_seek_last(iterator, twin_key(i));
+					error = engine_iterator_seek_last(iterator, twin_key(i));
 					break;
 				}
 			}
 			continue;
 		}
-		assert_int_equal(rc, at >= 0);
-		if (rc == 0)
+		assert_int_equal(error, at >= 0);
+		if (error == 0)
 			break;
 		assert_int_equal(engine_iterator_key(iterator).size, keys[at].size);
 		assert_memory_equal(engine_iterator_key(iterator).data, keys[at].bytes, keys[at].size);
 		at--;
-		rc = engine_iterator_prev(iterator);
+		error = engine_iterator_prev(iterator);
 	}
 	assert_int_equal(at, -1);
 	return true;
@@ -384,16 +384,16 @@ static bool check_gets_around(struct twin *twin)
 
 	for (uint32_t i = 0; i < TWIN_KEYS; i++) {
 		struct engine_value value;
-		int rc = shard_get(twin->shard, twin_key(i), &value);
+		int error = shard_get(twin->shard, twin_key(i), &value);
 
 		if (twin_is_quarantined(twin, twin_partition(i))) {
-			assert_int_equal(rc, -EBADMSG);
+			assert_int_equal(error, -EBADMSG);
 			assert_non_null(strstr(shard_error(twin->shard), "quarantined"));
 			refuses_write(twin, i);
-		} else if (rc == -EBADMSG) {
+		} else if (error == -EBADMSG) {
 			known = false;
-		} else if (!twin_is_right(twin, i, rc, &value)) {
-			fail_msg("key %u of partition %u: wrong answer (%d)", i, twin_partition(i), rc);
+		} else if (!twin_is_right(twin, i, error, &value)) {
+			fail_msg("key %u of partition %u: wrong answer (%d)", i, twin_partition(i), error);
 		}
 		engine_value_release(&value);
 	}
@@ -406,9 +406,9 @@ uint32_t twin_check_around(struct twin *twin)
 
 	/* What is met here for the first time is known after the next round of jobs. */
 	for (int rounds = 0; !(check_gets_around(twin) && check_walks_around(twin)); rounds++) {
-		int rc = twin_finish_jobs(twin);
+		int error = twin_finish_jobs(twin);
 
-		assert_true(rounds < 8 && (rc == 0 || rc == -EBADMSG));
+		assert_true(rounds < 8 && (error == 0 || error == -EBADMSG));
 	}
 	assert_int_equal(twin_read_meta(twin), twin->meta);
 	check_trees(twin->shard, &twin->now);
@@ -427,13 +427,13 @@ static void count_file(void *arg, const char *path, uint64_t size)
 	struct file_counts *counts = arg;
 	const char *dot = strrchr(path, '.');
 
-	if (dot && strcmp(dot, ".tab") == 0)
+	if (dot != NULL && strcmp(dot, ".tab") == 0)
 		counts->tables++;
-	else if (dot && strcmp(dot, ".tree") == 0)
+	else if (dot != NULL && strcmp(dot, ".tree") == 0)
 		counts->trees++;
-	else if (dot && strcmp(dot, ".log") == 0 && size)
+	else if (dot != NULL && strcmp(dot, ".log") == 0 && size)
 		counts->logs++;
-	else if (dot && strcmp(dot, ".log") == 0)
+	else if (dot != NULL && strcmp(dot, ".log") == 0)
 		counts->ahead++;
 	else
 		counts->others++;
@@ -444,7 +444,7 @@ void twin_check_files(struct twin *twin)
 	struct file_counts counts = {0};
 	uint32_t shards = 0, tables = 0;
 
-	for (struct twin *it = twin->first; it; it = it->next) {
+	for (struct twin *it = twin->first; it != NULL; it = it->next) {
 		struct shard_stats stats;
 
 		shard_stats(it->shard, &stats);

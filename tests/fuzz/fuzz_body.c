@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size == 0)
 		return 0;
-	const ProtobufCMessageDescriptor *type = types[data[0] % (sizeof(types) / sizeof(types[0]))];
+	const ProtobufCMessageDescriptor *type = types[data[0] % (sizeof types / sizeof types[0])];
 	struct rpc_slice body = {data + 1, size - 1};
 	struct arena *arena = arena_create(1024, SIZE_MAX);
 	struct rpc_error error = {""};

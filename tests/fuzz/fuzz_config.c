@@ -20,7 +20,7 @@ static int load(const void *data, size_t size, struct node_config *config, struc
 
 	assert(file >= 0);
 	assert(write(file, data, size) == (ssize_t)size);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", file);
 	rc = config_read_again(3, (char *[]){"kvnode", "--config", path, NULL}, config, error);
 	close(file);
 	return rc;
@@ -41,11 +41,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	}
 	file = open_memstream(&printed, &printed_size);
-	assert(file);
+	assert(file != NULL);
 	config_print(&config, file);
 	fclose(file);
 	assert(load(printed, printed_size, &again, &error) == 0);
-	assert(!memcmp(&config, &again, sizeof(config)));
+	assert(!memcmp(&config, &again, sizeof config));
 	free(printed);
 	return 0;
 }

@@ -44,7 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		uint8_t *sealed = arena_copy(arena, bytes.data, bytes.size);
 		uint32_t sum = (uint32_t)XXH3_64bits_withSeed(sealed, bytes.size - 4, XXH3_64bits(key.data, key.size));
 
-		memcpy(sealed + bytes.size - 4, &sum, sizeof(sum));
+		memcpy(sealed + bytes.size - 4, &sum, sizeof sum);
 		bytes.data = sealed;
 	}
 	status = context_decode(bytes, key, arena, &context, &error);

@@ -61,7 +61,7 @@ static void put_header(struct buffer *file, const char *magic, uint64_t number, 
 	uint8_t bytes[FORMAT_HEADER_SIZE];
 
 	format_header_write(bytes, magic, &header);
-	check(buffer_append(file, bytes, sizeof(bytes)) == 0);
+	check(buffer_append(file, bytes, sizeof bytes) == 0);
 }
 
 static void store_file(struct sim_fs *disk, const char *path, struct buffer *file)
@@ -78,7 +78,7 @@ static void store_manifest(struct sim_fs *disk, struct engine_slice edit)
 	put_header(&file, FORMAT_MANIFEST, 7, 0, 0);
 	format_u32_put(record + 4, (uint32_t)edit.size);
 	format_u64_put(record + 16, format_checksum(edit.data, edit.size, 7, 0));
-	check(buffer_append(&file, record, sizeof(record)) == 0);
+	check(buffer_append(&file, record, sizeof record) == 0);
 	check(buffer_append(&file, edit.data, edit.size) == 0);
 	store_file(disk, "/store/shard-000/MANIFEST", &file);
 }
@@ -91,17 +91,17 @@ static void store_log(struct sim_fs *disk, uint64_t number, struct engine_slice 
 	char path[64];
 	const uint8_t *next = format_varint_get(input.at, input.end, &first);
 
-	input.at = next ? next : input.end;
+	input.at = next != NULL ? next : input.end;
 	put_header(&file, FORMAT_LOG, number, first, drops);
 	while (input.at < input.end) {
 		struct engine_slice batch = take_part(&input);
 		uint8_t fixed[12] = {'K', 'V', 'W', 'B'};
 
 		format_u64_put(fixed + 4, format_checksum(batch.data, batch.size, number, file.size));
-		check(buffer_append(&file, fixed, sizeof(fixed)) == 0);
+		check(buffer_append(&file, fixed, sizeof fixed) == 0);
 		check(buffer_append(&file, batch.data, batch.size) == 0);
 	}
-	snprintf(path, sizeof(path), "/store/shard-000/%010llu.log", (unsigned long long)number);
+	snprintf(path, sizeof path, "/store/shard-000/%010llu.log", (unsigned long long)number);
 	store_file(disk, path, &file);
 }
 
@@ -113,7 +113,7 @@ static void store_trees(struct sim_fs *disk, struct engine_slice trees)
 	put_header(&file, FORMAT_TREE, TREE, 0, 0);
 	check(buffer_append(&file, trees.data, trees.size) == 0);
 	check(buffer_append_u64(&file, format_checksum(trees.data, trees.size, TREE, 0)) == 0);
-	snprintf(path, sizeof(path), "/store/shard-000/%010d.tree", TREE);
+	snprintf(path, sizeof path, "/store/shard-000/%010d.tree", TREE);
 	store_file(disk, path, &file);
 }
 
@@ -136,9 +136,9 @@ static void build(struct sim_fs *disk, struct input *input)
 		store_log(disk, SECOND_LOG, take(input, 1 << 16), drops >> 4);
 }
 
-static bool is_expected(int rc)
+static bool is_expected(int error)
 {
-	return rc == -EBADMSG || rc == -ENOTSUP || rc == -EINVAL || rc == -ENOENT || rc == -EFBIG;
+	return error == -EBADMSG || error == -ENOTSUP || error == -EINVAL || error == -ENOENT || error == -EFBIG;
 }
 
 /* Past a quarantined partition. 0 when nothing lies behind it. */
@@ -154,25 +154,25 @@ static void read_all(struct shard *shard)
 {
 	struct engine_snapshot *snapshot;
 	struct engine_iterator *iterator;
-	int rc, steps = 0;
+	int error, steps = 0;
 
 	check(shard_snapshot(shard, &snapshot) == 0);
 	check(engine_iterator_create(snapshot, &iterator) == 0);
-	rc = engine_iterator_seek(iterator, (struct engine_slice){0});
-	while (rc && steps++ < STEPS_MAX) {
+	error = engine_iterator_seek(iterator, (struct engine_slice){0});
+	while (error && steps++ < STEPS_MAX) {
 		struct engine_value value;
 
-		if (rc == -EBADMSG) {
+		if (error == -EBADMSG) {
 			int32_t partition = engine_iterator_quarantined(iterator);
 
 			check(partition >= 0 && shard_quarantined(shard, (uint32_t)partition) == partition);
-			rc = seek_behind(iterator, partition);
+			error = seek_behind(iterator, partition);
 			continue;
 		}
-		check(rc == 1);
+		check(error == 1);
 		check(engine_snapshot_get(snapshot, engine_iterator_key(iterator), &value) == 1);
 		engine_value_release(&value);
-		rc = engine_iterator_next(iterator);
+		error = engine_iterator_next(iterator);
 	}
 	engine_iterator_destroy(&iterator);
 	engine_snapshot_release(&snapshot);
@@ -190,9 +190,9 @@ static void use(struct shard *shard)
 	check(engine_batch_create(&batch) == 0);
 	check(engine_batch_put(batch, (struct engine_slice){"\0\1key", 5}, (struct engine_slice){"value", 5}, 99) == 0);
 	if (shard_quarantined(shard, 0) >= 0) {
-		int rc = shard_write(shard, batch);
+		int error = shard_write(shard, batch);
 
-		check((shard_quarantined(shard, 1) == 1) == (rc == -EBADMSG));
+		check((shard_quarantined(shard, 1) == 1) == (error == -EBADMSG));
 		check(shard_quarantine_reason(shard)[0] != 0);
 		check(shard_drop_range(shard, all, all) == 0);
 		check(shard_quarantined(shard, 0) < 0);
@@ -200,7 +200,7 @@ static void use(struct shard *shard)
 	check(shard_write(shard, batch) == 0);
 	check(shard_commit(shard, ENGINE_SYNC_EACH) == 0);
 	check(shard_request_compaction(shard) == 0);
-	for (int i = 0; i < 10 && shard_maintain(shard, &job) == 0 && job; i++) {
+	for (int i = 0; i < 10 && shard_maintain(shard, &job) == 0 && job != NULL; i++) {
 		engine_job_run(job);
 		(void)!shard_install(shard, &job);
 	}
@@ -227,7 +227,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct sim_fs *disk;
 	int rc;
 
-	if (!nowhere)
+	if (nowhere == NULL)
 		nowhere = fopen("/dev/null", "w");
 	sim_fs_create(1, &disk);
 	build(disk, &input);

@@ -14,7 +14,7 @@ static void check(bool holds)
 
 static void discard(struct message *message)
 {
-	for (struct message *next; message; message = next) {
+	for (struct message *next; message != NULL; message = next) {
 		next = message->next;
 		message_free(message);
 	}
@@ -24,7 +24,7 @@ static uint32_t count_of(const struct message *message)
 {
 	uint32_t count = 0;
 
-	for (; message; message = message->next)
+	for (; message != NULL; message = message->next)
 		count++;
 	return count;
 }

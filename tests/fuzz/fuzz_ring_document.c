@@ -19,8 +19,8 @@ static void look_up_everything(const struct ring_document *document)
 	const uint16_t *row;
 	char text[200];
 
-	for (uint32_t line = 0; ring_violation(document, line, text, sizeof(text)); line++)
-		assert(memchr(text, 0, sizeof(text)));
+	for (uint32_t line = 0; ring_violation(document, line, text, sizeof text); line++)
+		assert(memchr(text, 0, sizeof text) != NULL);
 	for (uint32_t datacenter = 0; datacenter < ring_datacenter_count(document); datacenter++) {
 		for (uint32_t i = 0; i < 16; i++) {
 			uint32_t partition = i * (ring_partition_count(document) - 1) / 15;
@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct ring_error error;
 	uint8_t *bytes = malloc(size + !size);
 
-	if (!bytes)
+	if (bytes == NULL)
 		return 0;
 	memcpy(bytes, data, size);
 	if (size >= 8) {

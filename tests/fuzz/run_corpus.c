@@ -71,7 +71,7 @@ static void run_path(const char *path)
 		char inside[4096];
 		if (entry->d_name[0] == '.')
 			continue;
-		snprintf(inside, sizeof(inside), "%s/%s", path, entry->d_name);
+		snprintf(inside, sizeof inside, "%s/%s", path, entry->d_name);
 		run_path(inside);
 	}
 	closedir(directory);

@@ -7,8 +7,8 @@
 
 void cluster_init(struct cluster *cluster, uint32_t partition_count, uint32_t replica_count)
 {
-	memset(&cluster->plan, 0, sizeof(cluster->plan));
-	memset(cluster->datacenters, 0, sizeof(cluster->datacenters));
+	memset(&cluster->plan, 0, sizeof cluster->plan);
+	memset(cluster->datacenters, 0, sizeof cluster->datacenters);
 	cluster->plan.cluster_id = 0xc1;
 	cluster->plan.hash_seed = 0x5eed;
 	cluster->plan.partition_count = partition_count;
@@ -21,8 +21,8 @@ void cluster_add_datacenter(struct cluster *cluster, const char *name, uint32_t 
 {
 	struct ring_datacenter *datacenter = &cluster->datacenters[cluster->plan.datacenter_count++];
 
-	assert(cluster->plan.datacenter_count <= sizeof(cluster->datacenters) / sizeof(cluster->datacenters[0]));
-	snprintf(datacenter->name, sizeof(datacenter->name), "%s", name);
+	assert(cluster->plan.datacenter_count <= sizeof cluster->datacenters / sizeof cluster->datacenters[0]);
+	snprintf(datacenter->name, sizeof datacenter->name, "%s", name);
 	datacenter->replica_count = replica_count;
 }
 
@@ -32,14 +32,14 @@ struct ring_member *cluster_add(struct cluster *cluster, uint32_t number, const 
 	struct ring_member *member = &cluster->members[cluster->plan.member_count++];
 
 	assert(cluster->plan.member_count <= RING_MEMBERS_MAX);
-	memset(member, 0, sizeof(*member));
+	memset(member, 0, sizeof *member);
 	member->id = random_next(&ids) | 1;
-	snprintf(member->name, sizeof(member->name), "n%u", number);
-	snprintf(member->client_address, sizeof(member->client_address), "10.0.0.1:%u", 10000 + number);
-	snprintf(member->peer_address, sizeof(member->peer_address), "10.0.0.1:%u", 20000 + number);
-	snprintf(member->bus_address, sizeof(member->bus_address), "10.0.0.1:%u", 30000 + number);
+	snprintf(member->name, sizeof member->name, "n%u", number);
+	snprintf(member->client_address, sizeof member->client_address, "10.0.0.1:%u", 10000 + number);
+	snprintf(member->peer_address, sizeof member->peer_address, "10.0.0.1:%u", 20000 + number);
+	snprintf(member->bus_address, sizeof member->bus_address, "10.0.0.1:%u", 30000 + number);
 	strcpy(member->datacenter, "dc1");
-	snprintf(member->rack, sizeof(member->rack), "%s", rack);
+	snprintf(member->rack, sizeof member->rack, "%s", rack);
 	member->weight = weight;
 	member->state = RING_MEMBER_ACTIVE;
 	return member;

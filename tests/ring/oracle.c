@@ -83,7 +83,7 @@ void oracle_shares(const struct ring_document *document, uint32_t datacenter, do
 	double total = (double)ring_owners(document, 0, datacenter, &row) * ring_partition_count(document);
 	double low = 0, high = ring_partition_count(document);
 
-	memset(shares_out, 0, ring_member_count(document) * sizeof(*shares_out));
+	memset(shares_out, 0, ring_member_count(document) * sizeof *shares_out);
 	for (int i = 0; i < 100; i++) {
 		double level = (low + high) / 2, sum = 0;
 		for (uint32_t leader = 0; leader < ring_member_count(document); leader++)

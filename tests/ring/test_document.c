@@ -76,7 +76,7 @@ static void refuse(struct bytes bytes, const char *text)
 	sign(&bytes);
 	assert_int_equal(ring_document_decode(bytes.at, bytes.size, &document, &error), -EBADMSG);
 	assert_null(document);
-	if (!strstr(error.text, text))
+	if (strstr(error.text, text) == NULL)
 		fail_msg("'%s' does not say '%s'", error.text, text);
 	free(bytes.at);
 }
@@ -109,11 +109,11 @@ static void same_document(const struct ring_document *a, const struct ring_docum
 			const uint16_t *left, *right;
 			uint32_t count = ring_owners(a, partition, i, &left);
 			assert_int_equal(ring_owners(b, partition, i, &right), count);
-			assert_memory_equal(left, right, count * sizeof(*left));
+			assert_memory_equal(left, right, count * sizeof *left);
 			count = ring_old_owners(a, partition, i, &left);
 			assert_int_equal(ring_old_owners(b, partition, i, &right), count);
 			if (count)
-				assert_memory_equal(left, right, count * sizeof(*left));
+				assert_memory_equal(left, right, count * sizeof *left);
 		}
 	}
 	for (uint32_t i = 0; i < ring_member_count(a); i++) {
@@ -171,7 +171,7 @@ static void test_document_layout_is_fixed(void **state)
 	struct bytes bytes = small_bytes();
 
 	(void)state;
-	assert_memory_equal(bytes.at, head, sizeof(head));
+	assert_memory_equal(bytes.at, head, sizeof head);
 	assert_int_equal(bytes.at[AT_MEMBER + 8], RING_MEMBER_ACTIVE);
 	assert_int_equal(bytes.at[AT_MEMBER + 10], 100);
 	assert_memory_equal(bytes.at + AT_MEMBER_NAME, "\2n", 2);
@@ -204,7 +204,7 @@ static void test_document_finds_members(void **state)
 	for (uint32_t i = 0; i < 20; i++) {
 		int index = ring_member_find(document, cluster.members[i].id);
 		assert_in_range(index, 0, 19);
-		snprintf(name, sizeof(name), "n%u", i);
+		snprintf(name, sizeof name, "n%u", i);
 		assert_string_equal(ring_member(document, (uint32_t)index)->name, name);
 		assert_int_equal(ring_member_find_name(document, name), index);
 		assert_true(index == 0 || ring_member(document, (uint32_t)index - 1)->id <

@@ -60,12 +60,12 @@ static int call_encode(struct ring_document **out)
 {
 	uint8_t *copy;
 	size_t size;
-	int rc = ring_document_encode(changing, &copy, &size);
+	int error = ring_document_encode(changing, &copy, &size);
 
 	(void)out;
-	if (!rc)
+	if (!error)
 		free(copy);
-	return rc;
+	return error;
 }
 
 static int call_begin(struct ring_document **out)
@@ -87,27 +87,27 @@ static int call_table(struct ring_document **out)
 {
 	struct ring_member_status status[8] = {0};
 	struct ring_table *table;
-	int rc = ring_table_create(1, &table);
+	int error = ring_table_create(1, &table);
 
 	(void)out;
-	if (rc)
-		return rc;
-	rc = ring_table_publish(table, stable, status);
+	if (error)
+		return error;
+	error = ring_table_publish(table, stable, status);
 	ring_table_destroy(&table);
-	return rc;
+	return error;
 }
 
 static void fail_each_allocation(int (*call)(struct ring_document **), uint32_t allocations_min)
 {
-	int rc = -ENOMEM;
+	int error = -ENOMEM;
 
-	for (uint32_t n = 0; rc; n++) {
+	for (uint32_t n = 0; error; n++) {
 		struct ring_document *document = NULL;
 
 		allocations_left = (long)n;
-		rc = call(&document);
-		if (rc) {
-			assert_int_equal(rc, -ENOMEM);
+		error = call(&document);
+		if (error) {
+			assert_int_equal(error, -ENOMEM);
 			assert_int_equal(allocations_left, -1); /* it was ours that failed */
 			assert_null(document);
 			assert_in_range(n, 0, 1000);

@@ -36,7 +36,7 @@ static void test_partition_is_stated_hash(void **state)
 	memcpy(bytes, "\5\0\0\0users", 9);
 	for (size_t i = 0; i < 70000; i++)
 		bytes[9 + i] = (uint8_t)(i * 31);
-	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]);
+	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0];
 	     i++) { /* short and long keys: in one call, and streamed */
 		uint64_t hash = XXH3_64bits_withSeed(bytes, 9 + sizes[i], cluster.plan.hash_seed);
 		assert_int_equal(ring_partition_of(document, "users", 5, bytes + 9, sizes[i]), hash >> 48);
@@ -60,12 +60,12 @@ static void test_partition_does_not_depend_on_the_stack(void **state)
 {
 	static const uint8_t key[2000] = {1, 2, 3};
 	struct ring_document *document = document_of(65536, 3);
-	uint32_t expected = ring_partition_of(document, "users", 5, key, sizeof(key));
+	uint32_t expected = ring_partition_of(document, "users", 5, key, sizeof key);
 
 	(void)state;
 	for (size_t place = 0; place < 512; place++) {
 		leave_on_stack(cluster.plan.hash_seed, place);
-		assert_int_equal(ring_partition_of(document, "users", 5, key, sizeof(key)), expected);
+		assert_int_equal(ring_partition_of(document, "users", 5, key, sizeof key), expected);
 	}
 	ring_document_destroy(&document);
 }
@@ -104,7 +104,7 @@ static void test_partitions_are_used_evenly(void **state)
 
 	(void)state;
 	for (uint32_t i = 0; i < KEYS; i++) {
-		snprintf(key, sizeof(key), "key%u", i);
+		snprintf(key, sizeof key, "key%u", i);
 		counts[partition_of(document, "", key)]++;
 	}
 	for (uint32_t i = 0; i < PARTITIONS; i++)
@@ -134,7 +134,7 @@ static uint32_t walk(const struct ring_document *document, uint32_t partition, u
 		if (step == 0)
 			owners = count;
 	}
-	memmove(out, out + owners, (count - owners) * sizeof(*out));
+	memmove(out, out + owners, (count - owners) * sizeof *out);
 	return count - owners;
 }
 
@@ -152,7 +152,7 @@ static void test_fallbacks_walk_clockwise(void **state)
 			uint32_t count = ring_fallbacks(document, partition, 0, fallbacks, max);
 			assert_int_equal(count, max < others ? max : others);
 			if (count)
-				assert_memory_equal(fallbacks, expected, count * sizeof(*expected));
+				assert_memory_equal(fallbacks, expected, count * sizeof *expected);
 		}
 	}
 	ring_document_destroy(&document);

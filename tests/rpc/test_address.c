@@ -15,7 +15,7 @@ static void test_good_addresses_become_urls(void **state)
 		{"[::1]:7000", "tcp://[::1]:7000"},
 		{"[2001:db8::42]:7000", "tcp://[2001:db8::42]:7000"},
 	};
-	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		char url[RPC_URL_MAX];
 		struct rpc_error error = {""};
 		assert_int_equal(address_to_url(cases[i][0], false, url, &error), 0);
@@ -47,14 +47,14 @@ static void test_bad_addresses_are_explained(void **state)
 	};
 	char url[RPC_URL_MAX];
 	struct rpc_error error;
-	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		error.text[0] = '\0';
 		assert_int_equal(address_to_url(cases[i][0], false, url, &error), -EINVAL);
 		assert_contains(error.text, cases[i][1]);
 		assert_contains(error.text, cases[i][0]);
 	}
 	char longest[600];
-	memset(longest, 'a', sizeof(longest));
+	memset(longest, 'a', sizeof longest);
 	strcpy(longest + 300, ":7000");
 	assert_int_equal(address_to_url(longest, false, url, &error), -EINVAL);
 	assert_int_equal(address_to_url(NULL, false, url, &error), -EINVAL);

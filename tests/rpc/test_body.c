@@ -29,8 +29,8 @@ static void test_a_batch_decodes_into_the_arena(void **state)
 {
 	(void)state;
 	enum { PUTS = 4096 };
-	Kvring__V1__PutRequest *puts = calloc(PUTS, sizeof(*puts));
-	Kvring__V1__PutRequest **pointers = calloc(PUTS, sizeof(*pointers));
+	Kvring__V1__PutRequest *puts = calloc(PUTS, sizeof *puts);
+	Kvring__V1__PutRequest **pointers = calloc(PUTS, sizeof *pointers);
 	for (unsigned i = 0; i < PUTS; i++) {
 		kvring__v1__put_request__init(&puts[i]);
 		puts[i].key = (ProtobufCBinaryData){1, (uint8_t *)"k"};
@@ -100,7 +100,7 @@ static void test_the_cap_of_the_arena_refuses(void **state)
 	(void)state;
 	uint8_t value[5000] = {0};
 	Kvring__V1__PutRequest put = KVRING__V1__PUT_REQUEST__INIT;
-	put.value = (ProtobufCBinaryData){sizeof(value), value};
+	put.value = (ProtobufCBinaryData){sizeof value, value};
 	struct buffer bytes = pack(&put.base);
 	assert_refused(&kvring__v1__put_request__descriptor, &bytes, 4096, "more memory than");
 	free(bytes.data);
@@ -216,7 +216,7 @@ static void test_memory_of_what_decodes_is_bounded(void **state)
 	unsigned decoded = 0;
 	for (unsigned round = 0; round < 100000; round++) {
 		uint8_t bytes[64];
-		size_t size = random_next(&seed) % sizeof(bytes);
+		size_t size = random_next(&seed) % sizeof bytes;
 		for (size_t i = 0; i < size; i++) {
 			uint32_t r = random_next(&seed);
 			bytes[i] = (uint8_t)(r % 3 == 0   ? r >> 8

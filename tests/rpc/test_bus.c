@@ -43,13 +43,13 @@ static void station_open(struct station *station, uint16_t port)
 {
 	*station = (struct station){.heard = LATCH_INIT, .lock = PTHREAD_MUTEX_INITIALIZER};
 	char address[32];
-	snprintf(address, sizeof(address), "127.0.0.1:%u", port);
+	snprintf(address, sizeof address, "127.0.0.1:%u", port);
 	struct rpc_bus_options options = {address, BUS_MESSAGE_MAX, .on_message = on_message, .arg = station};
 	struct rpc_error error = {""};
 	int status = rpc_bus_open(&options, &station->bus, &error);
 	if (status < 0)
 		fail_msg("%s", error.text);
-	snprintf(station->address, sizeof(station->address), "127.0.0.1:%u", rpc_bus_port(station->bus));
+	snprintf(station->address, sizeof station->address, "127.0.0.1:%u", rpc_bus_port(station->bus));
 }
 
 static void say(struct station *station, uint64_t node_id)
@@ -191,8 +191,8 @@ static void test_a_neighbour_that_does_not_read_misses_messages_alone(void **sta
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(rpc_bus_port(a.bus))};
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
-	assert_int_equal(send(fd, hello, sizeof(hello), MSG_NOSIGNAL), sizeof(hello));
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+	assert_int_equal(send(fd, hello, sizeof hello, MSG_NOSIGNAL), sizeof hello);
 	assert_int_equal(rpc_bus_dial(b.bus, a.address), 0);
 	say_until_heard(&a, &b, 1);
 	while (counts_of(&a).connections < 2)
@@ -263,7 +263,7 @@ static void test_a_flood_is_bounded_by_neighbour(void **state)
 	struct station flooder, other;
 	char address[32];
 	assert_int_equal(rpc_bus_open(&options, &bus, NULL), 0);
-	snprintf(address, sizeof(address), "127.0.0.1:%u", rpc_bus_port(bus));
+	snprintf(address, sizeof address, "127.0.0.1:%u", rpc_bus_port(bus));
 	station_open(&flooder, 0);
 	station_open(&other, 0);
 	assert_int_equal(rpc_bus_dial(flooder.bus, address), 0);
@@ -305,7 +305,7 @@ static int neighbour_main(const char *address)
 	if (rpc_bus_open(&options, &station.bus, NULL) < 0)
 		return 1;
 	uint16_t port = rpc_bus_port(station.bus);
-	if (write(STDOUT_FILENO, &port, sizeof(port)) != sizeof(port))
+	if (write(STDOUT_FILENO, &port, sizeof port) != sizeof port)
 		return 1;
 	for (;;)
 		say(&station, 7);
@@ -316,7 +316,7 @@ static pid_t neighbour_start(uint16_t *port)
 {
 	char address[32];
 	int ends[2];
-	snprintf(address, sizeof(address), "127.0.0.1:%u", *port);
+	snprintf(address, sizeof address, "127.0.0.1:%u", *port);
 	assert_int_equal(pipe(ends), 0);
 	pid_t child = fork();
 	assert_true(child >= 0);
@@ -328,7 +328,7 @@ static pid_t neighbour_start(uint16_t *port)
 		_exit(1);
 	}
 	close(ends[1]);
-	assert_int_equal(read(ends[0], port, sizeof(*port)), sizeof(*port));
+	assert_int_equal(read(ends[0], port, sizeof *port), sizeof *port);
 	close(ends[0]);
 	return child;
 }
@@ -358,7 +358,7 @@ static void test_a_killed_neighbour_is_found_again(void **state)
 	char address[32];
 	pthread_t speaker;
 	pid_t child = neighbour_start(&port);
-	snprintf(address, sizeof(address), "127.0.0.1:%u", port);
+	snprintf(address, sizeof address, "127.0.0.1:%u", port);
 	assert_int_equal(rpc_bus_open(&options, &a.bus, NULL), 0);
 	assert_int_equal(rpc_bus_dial(a.bus, address), 0);
 	atomic_store(&speaking, true);

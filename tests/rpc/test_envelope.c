@@ -77,7 +77,7 @@ static void test_requests_agree_with_protobuf_both_ways(void **state)
 		struct rpc_request head, again;
 		Kvring__V1__PutRequest put;
 		random_request(&seed, &head);
-		random_put(&seed, &put, bytes, sizeof(bytes));
+		random_put(&seed, &put, bytes, sizeof bytes);
 		bool empty = random_next(&seed) % 4 == 0;
 		struct rpc_message *message;
 		assert_int_equal(rpc_request_encode(&head, empty ? NULL : &put.base, &message), 0);
@@ -111,7 +111,7 @@ static void test_responses_agree_with_protobuf_both_ways(void **state)
 	static uint8_t bytes[3000];
 	for (unsigned round = 0; round < 2000; round++) {
 		Kvring__V1__PutRequest body; /* any message will do */
-		random_put(&seed, &body, bytes, sizeof(bytes));
+		random_put(&seed, &body, bytes, sizeof bytes);
 		struct rpc_response again,
 			head = {
 				.protocol_version = (uint32_t)random_number(&seed),
@@ -216,7 +216,7 @@ static void test_bad_bytes_are_refused_with_their_place(void **state)
 		 "abc",
 		 5, "field 3 (operation_id) has 3 bytes, not 16"},
 	};
-	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct rpc_request request;
 		struct rpc_error error = {""};
 		struct rpc_slice bytes = bytes_of(cases[i].bytes, cases[i].size);
@@ -239,7 +239,7 @@ static void test_every_truncation_is_safe(void **state)
 	Kvring__V1__PutRequest put;
 	uint8_t bytes[64];
 	random_request(&seed, &head);
-	random_put(&seed, &put, bytes, sizeof(bytes));
+	random_put(&seed, &put, bytes, sizeof bytes);
 	put.key.len = 10;
 	struct rpc_message *message;
 	assert_int_equal(rpc_request_encode(&head, &put.base, &message), 0);

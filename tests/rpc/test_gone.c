@@ -26,7 +26,7 @@ static void on_request(void *arg, struct rpc_call *call)
 	(void)arg;
 	static const char zeros[ANSWER_SIZE];
 	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION,
-				    .message = {(const uint8_t *)zeros, sizeof(zeros)}};
+				    .message = {(const uint8_t *)zeros, sizeof zeros}};
 	struct rpc_message *response;
 	assert_int_equal(rpc_response_encode(&head, NULL, &response), 0);
 	rpc_call_reply(call, response);
@@ -91,7 +91,7 @@ static int peer_connect(uint16_t port)
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	assert_true(fd >= 0);
-	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
 	return fd;
 }
 
@@ -112,7 +112,7 @@ static void says_half_a_hello(int fd)
 
 static void says_hello(int fd)
 {
-	say(fd, hello, sizeof(hello));
+	say(fd, hello, sizeof hello);
 }
 
 static void says_nonsense(int fd)
@@ -123,7 +123,7 @@ static void says_nonsense(int fd)
 static void says_half_a_small_message(int fd)
 {
 	says_hello(fd);
-	say(fd, request, sizeof(request) - 1);
+	say(fd, request, sizeof request - 1);
 }
 
 static void says_half_a_large_message(int fd)
@@ -131,8 +131,8 @@ static void says_half_a_large_message(int fd)
 	static const uint8_t head[] = {0, 0, 0, 0, 0, 0x0c, 0, 0, 0x80, 0, 0, 1};
 	static const uint8_t part[200 * 1024];
 	says_hello(fd);
-	say(fd, head, sizeof(head));
-	say(fd, part, sizeof(part));
+	say(fd, head, sizeof head);
+	say(fd, part, sizeof part);
 }
 
 /* Until nobody takes any more: the queues of both kernels and of the server are full. */
@@ -140,7 +140,7 @@ static void asks_much_and_reads_nothing(int fd)
 {
 	says_hello(fd);
 	for (unsigned i = 0; i < REQUESTS; i++)
-		if (send(fd, request, sizeof(request), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		if (send(fd, request, sizeof request, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 			return;
 }
 
@@ -149,7 +149,7 @@ static void asks_much_and_reads_a_little(int fd)
 {
 	char some[ANSWER_SIZE];
 	asks_much_and_reads_nothing(fd);
-	assert_true(recv(fd, some, sizeof(some), MSG_WAITALL) == sizeof(some));
+	assert_true(recv(fd, some, sizeof some, MSG_WAITALL) == sizeof some);
 }
 
 static void closes(int fd)
@@ -160,7 +160,7 @@ static void closes(int fd)
 static void resets(int fd)
 {
 	struct linger at_once = {1, 0};
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
 	close(fd);
 }
 
@@ -169,7 +169,7 @@ static void ends_its_half(int fd)
 {
 	char some[4096];
 	shutdown(fd, SHUT_WR);
-	while (recv(fd, some, sizeof(some), 0) > 0)
+	while (recv(fd, some, sizeof some, 0) > 0)
 		;
 	close(fd);
 }
@@ -191,7 +191,7 @@ static const struct habit habits[] = {
 };
 static const struct habit endings[] = {{"closes", closes}, {"resets", resets}, {"ends its half", ends_its_half}};
 
-enum { HABITS = sizeof(habits) / sizeof(habits[0]), ENDINGS = sizeof(endings) / sizeof(endings[0]) };
+enum { HABITS = sizeof habits / sizeof habits[0], ENDINGS = sizeof endings / sizeof endings[0] };
 
 /* A peer whose bytes have all arrived and been worked on leaves differently from one that is cut off in between: both are tried. */
 static void come_and_go(struct rpc_server *server, const struct habit *habit, const struct habit *ending, bool pause)
@@ -273,10 +273,10 @@ static bool is_served(struct rpc_server *server, int ms)
 	struct timeval limit = {ms / 1000, ms % 1000 * 1000};
 	char answer[64];
 	int fd = peer_connect(rpc_server_port(server));
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
 	says_hello(fd);
-	bool served = send(fd, request, sizeof(request), MSG_NOSIGNAL) == sizeof(request) &&
-		      recv(fd, answer, sizeof(answer), MSG_WAITALL) == sizeof(answer);
+	bool served = send(fd, request, sizeof request, MSG_NOSIGNAL) == sizeof request &&
+		      recv(fd, answer, sizeof answer, MSG_WAITALL) == sizeof answer;
 	close(fd);
 	return served;
 }
@@ -337,11 +337,11 @@ static void send_half(int fd, size_t size)
 	static const uint8_t part[256 * 1024];
 	const uint8_t head[] = {0, 0, 0, 0, 3, 0xc0, 0, 0, 0x80, 0, 0, 1}; /* 60 MiB */
 	struct timeval limit = {.tv_usec = 300 * 1000};
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 	says_hello(fd);
-	say(fd, head, sizeof(head));
-	for (size_t sent = 0; sent < size; sent += sizeof(part))
-		if (send(fd, part, sizeof(part), MSG_NOSIGNAL) != sizeof(part))
+	say(fd, head, sizeof head);
+	for (size_t sent = 0; sent < size; sent += sizeof part)
+		if (send(fd, part, sizeof part, MSG_NOSIGNAL) != sizeof part)
 			return;
 }
 

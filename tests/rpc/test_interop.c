@@ -57,10 +57,10 @@ static void test_nngs_req_socket_is_a_client(void **state)
 	struct rpc_server *server = server_open();
 	nng_socket socket;
 	char url[64];
-	snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", rpc_server_port(server));
+	snprintf(url, sizeof url, "tcp://127.0.0.1:%u", rpc_server_port(server));
 	assert_int_equal(nng_req0_open(&socket), 0);
 	assert_int_equal(nng_dial(socket, url, NULL, 0), 0);
-	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+	for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
 		char *text = text_of(sizes[i]);
 		struct rpc_request head = {.protocol_version = 1, .method = slice_of(text)};
 		struct rpc_message *request;
@@ -114,11 +114,11 @@ static void test_nngs_rep_socket_is_a_server(void **state)
 	assert_int_equal(nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port), 0);
 	assert_int_equal(pthread_create(&thread, NULL, nng_echo, &socket), 0);
 	char address[32];
-	snprintf(address, sizeof(address), "127.0.0.1:%d", port);
+	snprintf(address, sizeof address, "127.0.0.1:%d", port);
 	struct rpc_link_options options = {.address = address, .message_max = TEST_MESSAGE_MAX, .outstanding_max = 4};
 	struct rpc_link *link;
 	assert_int_equal(rpc_link_open(&options, &link, NULL), 0);
-	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+	for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
 		char *text = text_of(sizes[i]);
 		struct rpc_request head = {.protocol_version = 1, .method = slice_of(text)}, echo;
 		struct request request;
@@ -211,7 +211,7 @@ static void bus_exchange_all(struct rpc_bus *bus, struct ear *ear, nng_socket so
 	unsigned before = latch_count(&ear->count);
 	while (!latch_wait_ms(&ear->count, before + 1, 20)) /* until NNG has noticed us, too */
 		assert_int_equal(nng_send(socket, "", 0, 0), 0);
-	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+	for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
 		bus_exchange(bus, ear, socket, sizes[i]);
 }
 
@@ -223,7 +223,7 @@ static void test_nngs_bus_socket_dials_ours(void **state)
 	struct rpc_bus *bus;
 	char url[64];
 	assert_int_equal(rpc_bus_open(&options, &bus, NULL), 0);
-	snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", rpc_bus_port(bus));
+	snprintf(url, sizeof url, "tcp://127.0.0.1:%u", rpc_bus_port(bus));
 	nng_socket socket = nng_bus();
 	assert_int_equal(nng_dial(socket, url, NULL, 0), 0);
 	bus_exchange_all(bus, &ear, socket);
@@ -244,7 +244,7 @@ static void test_our_bus_dials_nngs_socket(void **state)
 	nng_socket socket = nng_bus();
 	assert_int_equal(nng_listen(socket, "tcp://127.0.0.1:0", &listener, 0), 0);
 	assert_int_equal(nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port), 0);
-	snprintf(address, sizeof(address), "127.0.0.1:%d", port);
+	snprintf(address, sizeof address, "127.0.0.1:%d", port);
 	assert_int_equal(rpc_bus_open(&options, &bus, NULL), 0);
 	assert_int_equal(rpc_bus_dial(bus, address), 0);
 	bus_exchange_all(bus, &ear, socket);
@@ -264,8 +264,8 @@ static int tcp_dial_port(uint16_t port)
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	struct timeval patience = {HARNESS_PATIENCE_MS / 1000, 0};
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
 	return fd;
 }
 
@@ -301,18 +301,18 @@ static void test_a_request_may_come_byte_by_byte(void **state)
 	/* Request {method: "hi"}, id 0x80000007 */
 	const uint8_t frame[] = {0, 0, 0, 0, 0, 0, 0, 8, 0x80, 0, 0, 7, 0x12, 2, 'h', 'i'};
 	int one = 1;
-	setsockopt(fd, IPPROTO_TCP, 1 /* TCP_NODELAY */, &one, sizeof(one));
-	for (unsigned i = 0; i < sizeof(hello_req); i++)
+	setsockopt(fd, IPPROTO_TCP, 1 /* TCP_NODELAY */, &one, sizeof one);
+	for (unsigned i = 0; i < sizeof hello_req; i++)
 		tcp_send(fd, hello_req + i, 1);
 	uint8_t hello[8], answer[18];
-	tcp_receive(fd, hello, sizeof(hello));
-	assert_memory_equal(hello, hello_rep, sizeof(hello));
-	for (unsigned i = 0; i < sizeof(frame); i++)
+	tcp_receive(fd, hello, sizeof hello);
+	assert_memory_equal(hello, hello_rep, sizeof hello);
+	for (unsigned i = 0; i < sizeof frame; i++)
 		tcp_send(fd, frame + i, 1);
 	/* Response {protocol_version: 1, message: "hi"} with the same id */
 	const uint8_t expected[18] = {0, 0, 0, 0, 0, 0, 0, 10, 0x80, 0, 0, 7, 0x08, 1, 0x1a, 2, 'h', 'i'};
-	tcp_receive(fd, answer, sizeof(answer));
-	assert_memory_equal(answer, expected, sizeof(expected));
+	tcp_receive(fd, answer, sizeof answer);
+	assert_memory_equal(answer, expected, sizeof expected);
 	close(fd);
 	rpc_server_close(&server);
 }
@@ -335,22 +335,22 @@ static void test_what_is_not_our_protocol_is_hung_up(void **state)
 		{"\0\0\0\0\0\5\0\0\x80\0\0\1", 12, true},           /* 327,680 bytes */
 		{"\0\0\0\0\0\0\0\x08\0\0\0\1\x80\0\0\2", 16, true}, /* through a device */
 	};
-	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		int fd = tcp_dial(server);
 		uint8_t hello[8];
 		if (cases[i].after_hello)
-			tcp_send(fd, hello_req, sizeof(hello_req));
+			tcp_send(fd, hello_req, sizeof hello_req);
 		tcp_send(fd, cases[i].bytes, cases[i].size);
 		if (cases[i].size < 12)
 			tcp_send(fd, "x", 1);
-		tcp_receive(fd, hello, sizeof(hello));
+		tcp_receive(fd, hello, sizeof hello);
 		tcp_expect_end(fd);
 	}
 	/* And the server is well. */
 	int fd = tcp_dial(server);
 	uint8_t answer[8];
-	tcp_send(fd, hello_req, sizeof(hello_req));
-	tcp_receive(fd, answer, sizeof(answer));
+	tcp_send(fd, hello_req, sizeof hello_req);
+	tcp_receive(fd, answer, sizeof answer);
 	close(fd);
 	rpc_server_close(&server);
 }
@@ -369,10 +369,10 @@ static void test_the_bus_speaks_bus0_on_the_wire(void **state)
 	uint8_t got[14];
 	assert_int_equal(rpc_bus_open(&options, &bus, NULL), 0);
 	int fd = tcp_dial_port(rpc_bus_port(bus));
-	tcp_send(fd, hello_bus, sizeof(hello_bus));
-	tcp_receive(fd, got, sizeof(hello_bus));
-	assert_memory_equal(got, hello_bus, sizeof(hello_bus));
-	tcp_send(fd, frame, sizeof(frame));
+	tcp_send(fd, hello_bus, sizeof hello_bus);
+	tcp_receive(fd, got, sizeof hello_bus);
+	assert_memory_equal(got, hello_bus, sizeof hello_bus);
+	tcp_send(fd, frame, sizeof frame);
 	latch_wait(&ear.count, 1);
 	assert_int_equal(rpc_message_bytes(ear.heard).size, 4);
 	assert_memory_equal(rpc_message_bytes(ear.heard).data, frame + 8, 4);
@@ -380,13 +380,13 @@ static void test_the_bus_speaks_bus0_on_the_wire(void **state)
 	struct rpc_message *message;
 	assert_int_equal(rpc_request_encode(&head, NULL, &message), 0);
 	rpc_bus_send(bus, message);
-	tcp_receive(fd, got, sizeof(sent));
-	assert_memory_equal(got, sent, sizeof(sent));
-	tcp_send(fd, too_long, sizeof(too_long));
+	tcp_receive(fd, got, sizeof sent);
+	assert_memory_equal(got, sent, sizeof sent);
+	tcp_send(fd, too_long, sizeof too_long);
 	tcp_expect_end(fd);
 	fd = tcp_dial_port(rpc_bus_port(bus));
-	tcp_send(fd, hello_req, sizeof(hello_req)); /* a client */
-	tcp_receive(fd, got, sizeof(hello_bus));
+	tcp_send(fd, hello_req, sizeof hello_req); /* a client */
+	tcp_receive(fd, got, sizeof hello_bus);
 	tcp_expect_end(fd);
 	rpc_bus_close(&bus);
 	rpc_message_free(ear.heard);
@@ -398,7 +398,7 @@ static void *read_slowly(void *arg)
 	static uint8_t sink[64 * 1024];
 	size_t total = 0;
 	ssize_t got;
-	while ((got = recv(fd, sink, sizeof(sink), 0)) > 0)
+	while ((got = recv(fd, sink, sizeof sink, 0)) > 0)
 		total += (size_t)got;
 	return (void *)total;
 }
@@ -411,14 +411,14 @@ static void test_a_client_that_does_not_read_is_not_read_either(void **state)
 	enum { METHOD_SIZE = 100 * 1024, COUNT = 300 };
 	struct rpc_server *server = server_open();
 	int fd = tcp_dial(server);
-	tcp_send(fd, hello_req, sizeof(hello_req));
+	tcp_send(fd, hello_req, sizeof hello_req);
 	size_t size = 12 + 4 + METHOD_SIZE;
 	uint8_t *frame = calloc(1, size);
 	const uint8_t head[16] = {0, 0, 0, 0, 0, 1, 0x90, 0x08, 0x80, 0, 0, 1, 0x12, 0x80, 0xa0, 0x06};
-	memcpy(frame, head, sizeof(head));
+	memcpy(frame, head, sizeof head);
 	unsigned sent = 0;
 	struct timeval patience = {0, 300 * 1000};
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
 	size_t part = 0;
 	while (sent < COUNT) {
 		ssize_t n = send(fd, frame + part, size - part, MSG_NOSIGNAL);
@@ -435,7 +435,7 @@ static void test_a_client_that_does_not_read_is_not_read_either(void **state)
 	pthread_t reader;
 	assert_int_equal(pthread_create(&reader, NULL, read_slowly, &fd), 0);
 	struct timeval forever = {0, 0};
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &forever, sizeof(forever));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &forever, sizeof forever);
 	while (sent < COUNT) {
 		ssize_t n = send(fd, frame + part, size - part, MSG_NOSIGNAL);
 		assert_true(n > 0);

@@ -88,7 +88,7 @@ static void desk_open(struct desk *desk, uint16_t port, char address_out[32])
 	*desk = (struct desk){.arrived = LATCH_INIT, .lock = PTHREAD_MUTEX_INITIALIZER};
 	struct rpc_error error = {""};
 	char address[32];
-	snprintf(address, sizeof(address), "127.0.0.1:%u", port);
+	snprintf(address, sizeof address, "127.0.0.1:%u", port);
 	struct rpc_server_options options = desk_options(desk, address);
 	int status = rpc_server_open(&options, &desk->server, &error);
 	if (status < 0)
@@ -248,7 +248,7 @@ static void test_answers_may_come_in_any_order(void **state)
 	desk_open(&desk, 0, address);
 	caller_open_connected(&caller, address, 50);
 	for (unsigned i = 0; i < 50; i++) {
-		snprintf(name, sizeof(name), "m%u", i);
+		snprintf(name, sizeof name, "m%u", i);
 		request_start_ok(&requests[i], caller.link, name);
 	}
 	latch_wait(&desk.arrived, 50); /* all of them are with the server */
@@ -260,7 +260,7 @@ static void test_answers_may_come_in_any_order(void **state)
 	for (unsigned i = 50; i-- > 0;)
 		answer(desk_take(&desk, i));
 	for (unsigned i = 0; i < 50; i++) {
-		snprintf(name, sizeof(name), "m%u", i);
+		snprintf(name, sizeof name, "m%u", i);
 		request_expect_answer(&requests[i], name);
 	}
 	rpc_link_close(&caller.link);
@@ -510,7 +510,7 @@ static void test_replies_to_clients_that_left_recycle_their_contexts(void **stat
 	options.in_flight_max = 2;
 	assert_int_equal(rpc_server_open(&options, &desk.server, NULL), 0);
 	char address[32];
-	snprintf(address, sizeof(address), "127.0.0.1:%u", rpc_server_port(desk.server));
+	snprintf(address, sizeof address, "127.0.0.1:%u", rpc_server_port(desk.server));
 	for (unsigned round = 0; round < 6; round++) {
 		struct caller caller;
 		struct request requests[2];
@@ -537,7 +537,7 @@ static void test_beyond_in_flight_max_requests_wait_and_none_is_lost(void **stat
 	options.in_flight_max = 3;
 	assert_int_equal(rpc_server_open(&options, &desk.server, NULL), 0);
 	char address[32];
-	snprintf(address, sizeof(address), "127.0.0.1:%u", rpc_server_port(desk.server));
+	snprintf(address, sizeof address, "127.0.0.1:%u", rpc_server_port(desk.server));
 	struct caller caller;
 	struct request requests[12];
 	caller_open_connected(&caller, address, 12);
@@ -613,7 +613,7 @@ static void test_connections_beyond_the_limit_are_closed(void **state)
 	options.connections_max = 1;
 	assert_int_equal(rpc_server_open(&options, &desk.server, NULL), 0);
 	char address[32];
-	snprintf(address, sizeof(address), "127.0.0.1:%u", rpc_server_port(desk.server));
+	snprintf(address, sizeof address, "127.0.0.1:%u", rpc_server_port(desk.server));
 	struct caller first, second;
 	struct request request;
 	caller_open_connected(&first, address, 1);
@@ -649,11 +649,11 @@ static int silent_client(const char *address)
 	to.sin_port = htons((uint16_t)atoi(strrchr(address, ':') + 1));
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	assert_true(fd >= 0);
-	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
-	assert_int_equal(send(fd, shake, sizeof(shake), MSG_NOSIGNAL), sizeof(shake));
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+	assert_int_equal(send(fd, shake, sizeof shake, MSG_NOSIGNAL), sizeof shake);
 	for (uint8_t i = 0; i < SILENT_REQUESTS; i++) {
 		const uint8_t request[] = {0, 0, 0, 0, 0, 0, 0, 4, 0x80, 0, 0, i};
-		assert_int_equal(send(fd, request, sizeof(request), MSG_NOSIGNAL), sizeof(request));
+		assert_int_equal(send(fd, request, sizeof request, MSG_NOSIGNAL), sizeof request);
 	}
 	return fd;
 }
@@ -667,7 +667,7 @@ static void test_a_client_that_does_not_read_leaves_no_room(void **state)
 	assert_int_equal(rpc_server_open(&options, &desk.server, NULL), 0);
 	char address[32], *text = malloc(SILENT_ANSWER_SIZE);
 	memset(text, 'x', SILENT_ANSWER_SIZE);
-	snprintf(address, sizeof(address), "127.0.0.1:%u", rpc_server_port(desk.server));
+	snprintf(address, sizeof address, "127.0.0.1:%u", rpc_server_port(desk.server));
 	int silent = silent_client(address);
 	unsigned answered = 0;
 	for (unsigned i = 0; i < SILENT_REQUESTS; i++) {

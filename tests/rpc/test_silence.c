@@ -45,9 +45,9 @@ static int socket_to(uint16_t port, bool listening)
 	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	assert_true(fd >= 0);
 	if (listening)
-		assert_true(bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0 && listen(fd, 64) == 0);
+		assert_true(bind(fd, (struct sockaddr *)&at, sizeof at) == 0 && listen(fd, 64) == 0);
 	else
-		assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+		assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
 	return fd;
 }
 
@@ -61,7 +61,7 @@ static void proxy_close_pair(struct proxy *proxy, unsigned i)
 static void proxy_forward(struct proxy *proxy, unsigned i)
 {
 	char bytes[16 * 1024];
-	ssize_t size = recv(proxy->fds[i], bytes, sizeof(bytes), 0);
+	ssize_t size = recv(proxy->fds[i], bytes, sizeof bytes, 0);
 	if (size <= 0 || send(proxy->fds[i ^ 1], bytes, (size_t)size, MSG_NOSIGNAL) != size)
 		proxy_close_pair(proxy, i);
 }
@@ -99,11 +99,11 @@ static void *proxy_run(void *arg)
 static void proxy_open(struct proxy *proxy, uint16_t to)
 {
 	struct sockaddr_in at;
-	socklen_t size = sizeof(at);
+	socklen_t size = sizeof at;
 	*proxy = (struct proxy){.to = to};
 	proxy->listener = socket_to(0, true);
 	assert_int_equal(getsockname(proxy->listener, (struct sockaddr *)&at, &size), 0);
-	snprintf(proxy->address, sizeof(proxy->address), "127.0.0.1:%u", ntohs(at.sin_port));
+	snprintf(proxy->address, sizeof proxy->address, "127.0.0.1:%u", ntohs(at.sin_port));
 	assert_int_equal(pthread_create(&proxy->thread, NULL, proxy_run, proxy), 0);
 }
 
@@ -251,19 +251,19 @@ static void test_a_dial_that_nobody_answers_is_given_up_and_made_again(void **st
 	enum { FILL = 8 };
 	int deaf = socket(AF_INET, SOCK_STREAM, 0), fill[FILL], yes = 1;
 	struct sockaddr_in at = {.sin_family = AF_INET};
-	socklen_t size = sizeof(at);
+	socklen_t size = sizeof at;
 	struct rpc_error error = {""};
 	struct latch unused = LATCH_INIT;
 	char address[32];
 	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	setsockopt(deaf, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-	assert_true(bind(deaf, (struct sockaddr *)&at, sizeof(at)) == 0 && listen(deaf, 0) == 0);
+	setsockopt(deaf, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+	assert_true(bind(deaf, (struct sockaddr *)&at, sizeof at) == 0 && listen(deaf, 0) == 0);
 	assert_int_equal(getsockname(deaf, (struct sockaddr *)&at, &size), 0);
 	for (unsigned i = 0; i < FILL; i++) {
 		fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-		assert_true(connect(fill[i], (struct sockaddr *)&at, sizeof(at)) < 0 && errno == EINPROGRESS);
+		assert_true(connect(fill[i], (struct sockaddr *)&at, sizeof at) < 0 && errno == EINPROGRESS);
 	}
-	snprintf(address, sizeof(address), "127.0.0.1:%u", ntohs(at.sin_port));
+	snprintf(address, sizeof address, "127.0.0.1:%u", ntohs(at.sin_port));
 	struct rpc_link *link = NULL;
 	struct rpc_link_options options = {address, MESSAGE_MAX, 16, .silence_ms = SILENCE_MS};
 	assert_int_equal(rpc_link_open(&options, &link, &error), 0);

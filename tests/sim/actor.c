@@ -15,7 +15,7 @@ static void mail_insert(struct actor *actor, struct mail *mail)
 {
 	struct mail **link = &actor->mailbox;
 
-	while (*link && (*link)->ready_us <= mail->ready_us)
+	while (*link != NULL && (*link)->ready_us <= mail->ready_us)
 		link = &(*link)->next;
 	mail->next = *link;
 	*link = mail;
@@ -30,8 +30,8 @@ static bool same_address(const struct address *a, const struct address *b)
 /* Mailboxes keep the order of each sender on the same machine. */
 static uint64_t after_earlier_mail(const struct actor *actor, const struct message *message, uint64_t ready_us)
 {
-	for (const struct mail *mail = actor->mailbox; mail; mail = mail->next)
-		if (mail->message && message->from.node_id == actor->machine->id &&
+	for (const struct mail *mail = actor->mailbox; mail != NULL; mail = mail->next)
+		if (mail->message != NULL && message->from.node_id == actor->machine->id &&
 		    same_address(&mail->message->from, &message->from) && mail->ready_us > ready_us)
 			ready_us = mail->ready_us;
 	return ready_us;
@@ -85,15 +85,15 @@ static void forget_superseded(struct message *message)
 
 void machine_post(struct machine *machine, struct message *message, uint64_t delay_us)
 {
-	struct mail *mail = world_alloc(sizeof(*mail));
+	struct mail *mail = world_alloc(sizeof *mail);
 	struct actor *actor = recipient(machine, message);
 
 	if (machine->world->options->canary == CANARY_FORGET_SUPERSEDED)
 		forget_superseded(message);
-	if (!actor)
+	if (actor == NULL)
 		world_break(machine->world, ORACLE_NONE, "%s: a message %s to an actor that does not exist",
 			    machine->name, message_type_name(message->type));
-	assert(actor);
+	assert(actor != NULL);
 	mail->message = message;
 	mail->ready_us = after_earlier_mail(actor, message, machine->world->schedule.now_us + delay_us);
 	mail_insert(actor, mail);
@@ -114,7 +114,7 @@ static void actor_plan(struct actor *actor)
 
 	if (actor->blocked)
 		return;
-	if (actor->mailbox && actor->mailbox->ready_us < due_us)
+	if (actor->mailbox != NULL && actor->mailbox->ready_us < due_us)
 		due_us = actor->mailbox->ready_us;
 	if (due_us == UINT64_MAX || due_us >= actor->wake_us)
 		return;
@@ -146,7 +146,7 @@ static struct mail *take_mail(struct actor *actor)
 {
 	struct mail *mail = actor->mailbox;
 
-	if (!mail || mail->ready_us > actor->machine->world->schedule.now_us)
+	if (mail == NULL || mail->ready_us > actor->machine->world->schedule.now_us)
 		return NULL;
 	actor->mailbox = mail->next;
 	return mail;
@@ -167,7 +167,7 @@ static void step_mail(struct actor *actor, struct mail *mail, struct effects *ef
 {
 	struct event event = {.type = EVENT_MESSAGE};
 
-	if (mail->job) {
+	if (mail->job != NULL) {
 		event.type = EVENT_JOB_DONE;
 		event.job = mail->job;
 		forget_job(actor->machine, mail->job);
@@ -196,7 +196,7 @@ static void take_jobs(struct actor *actor, struct effects *effects)
 	struct world *world = machine->world;
 
 	for (uint32_t i = 0; i < effects->job_count; i++) {
-		struct job *job = world_alloc(sizeof(*job));
+		struct job *job = world_alloc(sizeof *job);
 		*job = (struct job){machine->jobs, ++world->next_job, effects->jobs[i], actor, false};
 		machine->jobs = job;
 		schedule_in(&world->schedule, world_random(world, JOB_DELAY_US), run_job, machine, job->number, NULL);
@@ -212,16 +212,16 @@ static void run_job(void *world_arg, void *arg, uint64_t number)
 
 	if (machine_holds(machine, run_job, machine, number, NULL))
 		return;
-	while (job && job->number != number)
+	while (job != NULL && job->number != number)
 		job = job->next;
-	if (!job)
+	if (job == NULL)
 		return; /* the machine has died since */
 	world_mix(world, number);
 	engine_job_run(job->engine_job);
 	job->has_run = true;
 	if (machine_died(machine))
 		return;
-	struct mail *mail = world_alloc(sizeof(*mail));
+	struct mail *mail = world_alloc(sizeof *mail);
 	mail->job = job->engine_job;
 	mail->ready_us = world->schedule.now_us + world_random(world, JOB_DELAY_US);
 	mail_insert(job->actor, mail);
@@ -246,7 +246,7 @@ static void begin_commit_beside(struct actor *actor, struct effects *effects)
 	int status = shard_commit_begin(shard_of(actor), &actor->commit);
 
 	world_mix(world, (uint64_t)(uint32_t)status);
-	if (status || !actor->commit)
+	if (status || actor->commit == NULL)
 		step_synced(actor, status, effects);
 	else
 		schedule_in(&world->schedule, draw_commit_us(world), run_commit, actor, actor->machine->boot, NULL);
@@ -294,7 +294,7 @@ static void effects_begin(struct effects *effects)
 {
 	struct arena *arena = arena_create(4096, SIZE_MAX);
 
-	if (!arena)
+	if (arena == NULL)
 		abort();
 	effects_init(effects, arena);
 }
@@ -310,12 +310,12 @@ static void actor_wake(void *world_arg, void *arg, uint64_t number)
 
 	if (machine_holds(actor->machine, actor_wake, actor, number, NULL))
 		return;
-	if (number != actor->wake_number || !actor->machine->node)
+	if (number != actor->wake_number || actor->machine->node == NULL)
 		return;
 	actor->wake_us = UINT64_MAX;
 	effects_begin(&effects);
 	uint64_t most = world_random(world, 3) ? UINT64_MAX : 1 + world_random(world, 4);
-	for (uint64_t i = 0; i < most && (mail = take_mail(actor)); i++) {
+	for (uint64_t i = 0; i < most && (mail = take_mail(actor)) != NULL; i++) {
 		step_mail(actor, mail, &effects);
 		if (sim_fs_is_down(actor->machine->disk)) {
 			finish_steps(actor, &effects);
@@ -347,7 +347,7 @@ static void actor_commit(void *world_arg, void *arg, uint64_t boot)
 	if (machine_holds(actor->machine, actor_commit, actor, boot, NULL))
 		return;
 	(void)world_arg;
-	if (boot != actor->machine->boot || !actor->machine->node)
+	if (boot != actor->machine->boot || actor->machine->node == NULL)
 		return;
 	actor->blocked = false;
 	int status = shard_commit(shard_of(actor), ENGINE_SYNC_EACH);
@@ -365,7 +365,7 @@ static void run_commit(void *world_arg, void *arg, uint64_t boot)
 	struct world *world = world_arg;
 	struct actor *actor = arg;
 
-	if (boot != actor->machine->boot || !actor->machine->node)
+	if (boot != actor->machine->boot || actor->machine->node == NULL)
 		return;
 	engine_commit_run(actor->commit);
 	actor->commit_has_run = true;
@@ -391,7 +391,7 @@ static void end_commit(void *world_arg, void *arg, uint64_t boot)
 	if (machine_holds(actor->machine, end_commit, actor, boot, NULL))
 		return;
 	(void)world_arg;
-	if (boot != actor->machine->boot || !actor->machine->node)
+	if (boot != actor->machine->boot || actor->machine->node == NULL)
 		return;
 	int status = take_commit_home(actor);
 	if (!machine_died(actor->machine))
@@ -404,7 +404,7 @@ void actors_reset(struct machine *machine)
 {
 	for (uint32_t i = 0; i < machine->actor_count; i++) {
 		struct actor *actor = &machine->actors[i];
-		for (struct mail *mail = actor->mailbox, *next; mail; mail = next) {
+		for (struct mail *mail = actor->mailbox, *next; mail != NULL; mail = next) {
 			next = mail->next;
 			message_free(mail->message);
 			free(mail);
@@ -419,9 +419,9 @@ void actors_reset(struct machine *machine)
 void actors_bring_work_home(struct machine *machine)
 {
 	for (uint32_t i = 0; i < machine->actor_count; i++)
-		if (machine->actors[i].commit)
+		if (machine->actors[i].commit != NULL)
 			(void)take_commit_home(&machine->actors[i]);
-	while (machine->jobs) {
+	while (machine->jobs != NULL) {
 		struct job *job = machine->jobs;
 		machine->jobs = job->next;
 		if (!job->has_run)
@@ -437,7 +437,7 @@ void actors_start(struct machine *machine)
 	struct event event;
 
 	actors_reset(machine);
-	for (uint32_t i = 0; i < machine->actor_count && machine->node; i++) {
+	for (uint32_t i = 0; i < machine->actor_count && machine->node != NULL; i++) {
 		effects_begin(&effects);
 		event = (struct event){.type = EVENT_START};
 		step(&machine->actors[i], &event, &effects);

@@ -24,19 +24,19 @@ void clients_init(struct world *world)
 {
 	uint32_t count = world->settings.clients + 1;
 
-	world->clients = world_alloc(count * sizeof(*world->clients));
+	world->clients = world_alloc(count * sizeof *world->clients);
 	for (uint32_t i = 0; i < count; i++) {
 		struct client *client = &world->clients[i];
 		*client = (struct client){
 			.world = world, .index = i, .idle = true, .auditor = i == world->settings.clients};
 		client->random = sim_random_fork(&world->random, 1000 + i);
-		client->known = world_alloc(world->settings.keys * sizeof(*client->known));
+		client->known = world_alloc(world->settings.keys * sizeof *client->known);
 	}
 }
 
 void clients_fini(struct world *world)
 {
-	for (uint32_t i = 0; world->clients && i <= world->settings.clients; i++) {
+	for (uint32_t i = 0; world->clients != NULL && i <= world->settings.clients; i++) {
 		for (uint32_t key = 0; key < world->settings.keys; key++) {
 			free(world->clients[i].known[key].context);
 			oracle_set_fini(&world->clients[i].known[key].covers);
@@ -209,8 +209,8 @@ static struct attempt *add_attempt(struct world *world)
 {
 	if (world->attempt_count == world->attempt_capacity) {
 		world->attempt_capacity = world->attempt_capacity ? world->attempt_capacity * 2 : 256;
-		world->attempts = realloc(world->attempts, world->attempt_capacity * sizeof(*world->attempts));
-		if (!world->attempts)
+		world->attempts = realloc(world->attempts, world->attempt_capacity * sizeof *world->attempts);
+		if (world->attempts == NULL)
 			abort();
 	}
 	world->attempts[world->attempt_count] = (struct attempt){0};
@@ -251,14 +251,14 @@ static void fill_operation(struct client *client, const struct task *task, struc
 static struct message *make_request(struct client *client, const struct attempt *attempt, uint64_t number)
 {
 	struct arena *arena = arena_create(4096, SIZE_MAX);
-	struct message *message = arena ? message_create(arena, MESSAGE_CLIENT) : NULL;
+	struct message *message = arena != NULL ? message_create(arena, MESSAGE_CLIENT) : NULL;
 
-	if (!message)
+	if (message == NULL)
 		abort();
-	struct client_request *request = arena_zalloc(arena, sizeof(*request));
+	struct client_request *request = arena_zalloc(arena, sizeof *request);
 	request->count = attempt->task_count;
-	request->operations = arena_zalloc(arena, request->count * sizeof(*request->operations));
-	request->results = arena_zalloc(arena, request->count * sizeof(*request->results));
+	request->operations = arena_zalloc(arena, request->count * sizeof *request->operations);
+	request->results = arena_zalloc(arena, request->count * sizeof *request->results);
 	for (uint32_t i = 0; i < request->count; i++)
 		fill_operation(client, &attempt->tasks[i], &request->operations[i], arena);
 	message->client.request = request;
@@ -294,7 +294,7 @@ static void check_answered(void *world_arg, void *arg, uint64_t number)
 		schedule_in(&world->schedule, ANSWER_SLACK_US, check_answered, arg, number, NULL);
 		return;
 	}
-	if (!attempt->answered && machine->node && machine->boot == attempt->boot)
+	if (!attempt->answered && machine->node != NULL && machine->boot == attempt->boot)
 		world_break(world, attempt->tasks[0].key, "%s has not answered a request %u ms after its deadline",
 			    machine->name, ANSWER_SLACK_US / 1000);
 }
@@ -312,7 +312,7 @@ static void arrive(void *world_arg, void *arg, uint64_t number)
 	if (machine_holds(machine, arrive, request, number, drop_request))
 		return;
 	world_mix(world, request->number);
-	if (!machine->node) {
+	if (machine->node == NULL) {
 		schedule_in(&world->schedule, REFUSED_AT_DOOR_US, refuse_at_door, attempt->client, request->number,
 			    NULL);
 		drop_request(request);
@@ -352,7 +352,7 @@ static void ask(struct client *client, uint32_t machine_index, uint32_t deadline
 	client->machine = machine_index;
 	struct network_fate fate = network_send_client(&world->network);
 	if (fate.copies) {
-		struct request *request = world_alloc(sizeof(*request));
+		struct request *request = world_alloc(sizeof *request);
 		*request = (struct request){world, make_request(client, attempt, number), number};
 		schedule_in(&world->schedule, fate.delay_us[0], arrive, request, 0, drop_request);
 	}
@@ -389,7 +389,7 @@ static void plan_late_attempt(struct client *client, struct task *task)
 	struct world *world = client->world;
 	uint64_t number = world->attempt_count, pause_us = sim_random_below(&client->random, LATE_MAX_US);
 	struct attempt *attempt = add_attempt(world);
-	struct request *request = world_alloc(sizeof(*request));
+	struct request *request = world_alloc(sizeof *request);
 
 	task->attempts++;
 	*attempt = (struct attempt){.client = client, .task_count = 1, .tasks = {*task}};
@@ -548,14 +548,14 @@ static void tell_result(struct world *world, struct machine *machine, const stru
 	if (task->is_get)
 		world_line(world, "%s get k%u: %u of %u replied, need %u -> %s %s%s%s", machine->name, task->key,
 			   result->acks_owners, world->settings.replicas, result->needed, outcome_name(result->outcome),
-			   describe_values(result, values, sizeof(values)), result->message ? ": " : "",
-			   result->message ? result->message : "");
+			   describe_values(result, values, sizeof values), result->message != NULL ? ": " : "",
+			   result->message != NULL ? result->message : "");
 	else
 		world_line(world, "%s %s k%u w%u: %u of %u acked, need %u -> %s%s%s", machine->name,
 			   task->is_delete ? "delete" : "put", task->key, task->write,
 			   result->acks_owners + result->acks_fallbacks, world->settings.replicas, result->needed,
-			   outcome_name(result->outcome), result->message ? ": " : "",
-			   result->message ? result->message : "");
+			   outcome_name(result->outcome), result->message != NULL ? ": " : "",
+			   result->message != NULL ? result->message : "");
 }
 
 static void count_result(struct world *world, const struct task *task, const struct client_result *result)
@@ -570,7 +570,7 @@ static void count_result(struct world *world, const struct task *task, const str
 static void check_get(struct world *world, const struct attempt *attempt, const struct task *task,
 		      const struct client_result *result, struct oracle_set *covers_out)
 {
-	struct oracle_bytes *values = world_alloc((result->sibling_count + 1) * sizeof(*values));
+	struct oracle_bytes *values = world_alloc((result->sibling_count + 1) * sizeof *values);
 
 	for (uint32_t i = 0; i < result->sibling_count; i++)
 		values[i] = (struct oracle_bytes){result->siblings[i].value.data, result->siblings[i].value.size};
@@ -627,7 +627,7 @@ void client_answer(struct world *world, struct machine *machine, const struct me
 	uint64_t number = (uint64_t)(uintptr_t)message->call - 1;
 	struct attempt *attempt = &world->attempts[number];
 	const struct client_request *request = message->client.request;
-	struct reply *reply = world_alloc(sizeof(*reply));
+	struct reply *reply = world_alloc(sizeof *reply);
 
 	assert(number < world->attempt_count);
 	if (attempt->answered || attempt->machine != machine->index || attempt->boot != machine->boot)

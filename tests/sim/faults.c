@@ -38,7 +38,7 @@ static uint32_t count_down(struct world *world)
 	uint32_t down = 0;
 
 	for (uint32_t i = 0; i < world->settings.nodes; i++)
-		down += !world->machines[i].node;
+		down += world->machines[i].node == NULL;
 	return down;
 }
 
@@ -49,7 +49,7 @@ static struct machine *draw_machine(struct world *world)
 
 	for (uint32_t i = 0; i < world->settings.nodes; i++) {
 		struct machine *machine = &world->machines[(start + i) % world->settings.nodes];
-		if (machine->node)
+		if (machine->node != NULL)
 			return machine;
 	}
 	return NULL;
@@ -82,7 +82,7 @@ static void restart(void *world_arg, void *arg, uint64_t number)
 	struct world *world = world_arg;
 	struct machine *machine = arg;
 
-	if (number != machine->restart_number || machine->node)
+	if (number != machine->restart_number || machine->node != NULL)
 		return;
 	sim_fs_fail_never(machine->disk);
 	machine->disk_failed = false;
@@ -96,7 +96,7 @@ static void restart(void *world_arg, void *arg, uint64_t number)
 			sim_fs_restart(machine->disk);
 		plan_crash_in_disk(world, machine);
 	}
-	if (!machine_start(machine) && !machine->node)
+	if (!machine_start(machine) && machine->node == NULL)
 		faults_machine_down(machine);
 }
 
@@ -131,7 +131,7 @@ static void crash_all(struct world *world)
 {
 	for (uint32_t i = 0; i < world->settings.nodes; i++) {
 		struct sim_crash crash = draw_crash(world);
-		if (world->machines[i].node)
+		if (world->machines[i].node != NULL)
 			machine_crash(&world->machines[i], &crash);
 	}
 }
@@ -147,7 +147,7 @@ static void next_crash(void *world_arg, void *arg, uint64_t number)
 		return;
 	if (world->settings.down_together == world->settings.nodes && draw(world, 4) == 0)
 		crash_all(world);
-	else if (machine && count_down(world) < world->settings.down_together)
+	else if (machine != NULL && count_down(world) < world->settings.down_together)
 		crash_one(world, machine);
 	schedule_in(&world->schedule, draw_pause(world, world->settings.crash_rate), next_crash, NULL, 0, NULL);
 }
@@ -163,7 +163,7 @@ static void next_pause(void *world_arg, void *arg, uint64_t number)
 	(void)number;
 	if (!world->faults_on)
 		return;
-	if (machine)
+	if (machine != NULL)
 		machine_pause(machine, 1 + draw(world, draw(world, 2) ? PAUSE_MAX_US : PAUSE_MAX_US / 20));
 	schedule_in(&world->schedule, draw_pause(world, world->settings.pause_rate), next_pause, NULL, 0, NULL);
 }
@@ -246,7 +246,7 @@ static void reboot(void *world_arg, void *arg, uint64_t boot)
 	struct machine *machine = arg;
 	struct sim_crash crash = draw_crash(world);
 
-	if (machine->node && machine->boot == boot)
+	if (machine->node != NULL && machine->boot == boot)
 		machine_crash(machine, &crash);
 }
 
@@ -302,7 +302,7 @@ static void pick_table(void *arg, const char *path, uint64_t size)
 		return;
 	if (sim_random_below(pick->random, ++pick->seen))
 		return;
-	snprintf(pick->path, sizeof(pick->path), "%s", path);
+	snprintf(pick->path, sizeof pick->path, "%s", path);
 	pick->size = size;
 }
 
@@ -337,9 +337,9 @@ static void rot_disk(struct world *world, struct machine *machine)
 		return;
 	machine->rot.offset = draw(world, pick.size);
 	machine->rot.bits = (uint8_t)(1 + draw(world, 255));
-	snprintf(machine->rot.path, sizeof(machine->rot.path), "%s", pick.path);
+	snprintf(machine->rot.path, sizeof machine->rot.path, "%s", pick.path);
 	sim_fs_flip_bits(machine->disk, pick.path, machine->rot.offset, machine->rot.bits);
-	for (uint32_t i = 0; machine->node && i < machine->node->shard_count; i++)
+	for (uint32_t i = 0; machine->node != NULL && i < machine->node->shard_count; i++)
 		replica_quiesce(machine->node->replicas[i]);
 	world->totals.rots++;
 	world_line(world, "%s: byte %llu of %s reads wrong", machine->name, (unsigned long long)machine->rot.offset,
@@ -358,11 +358,11 @@ static void next_disk_error(void *world_arg, void *arg, uint64_t number)
 		return;
 	uint64_t kind = draw(world, 3);
 
-	if (machine && kind == 0)
+	if (machine != NULL && kind == 0)
 		fill_disk(world, machine);
-	else if (machine && kind == 1)
+	else if (machine != NULL && kind == 1)
 		rot_disk(world, machine);
-	else if (machine)
+	else if (machine != NULL)
 		fail_disk(world, machine);
 	schedule_in(&world->schedule, draw_pause(world, world->settings.disk_error_rate), next_disk_error, NULL, 0,
 		    NULL);
@@ -378,7 +378,7 @@ static void next_clock_jump(void *world_arg, void *arg, uint64_t number)
 	(void)number;
 	if (!world->faults_on)
 		return;
-	if (machine)
+	if (machine != NULL)
 		machine->skew_ms = (int64_t)draw(world, 2 * skew_ms + 1) - (int64_t)skew_ms;
 	schedule_in(&world->schedule, draw_pause(world, 10), next_clock_jump, NULL, 0, NULL);
 }
@@ -416,7 +416,7 @@ void faults_end(struct world *world)
 		mend(machine);
 		if (machine->disk_failed)
 			reboot(world, machine, machine->boot);
-		if (!machine->node)
+		if (machine->node == NULL)
 			restart(world, machine, machine->restart_number);
 	}
 }

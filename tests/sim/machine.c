@@ -47,9 +47,9 @@ void machine_init(struct world *world, uint32_t index)
 
 	machine->world = world;
 	machine->index = index;
-	machine->client_ages = world_alloc((world->settings.clients + 1) * sizeof(*machine->client_ages));
-	snprintf(machine->name, sizeof(machine->name), "n%u", index + 1);
-	snprintf(machine->address, sizeof(machine->address), "n%u:1", index + 1);
+	machine->client_ages = world_alloc((world->settings.clients + 1) * sizeof *machine->client_ages);
+	snprintf(machine->name, sizeof machine->name, "n%u", index + 1);
+	snprintf(machine->address, sizeof machine->address, "n%u:1", index + 1);
 	sim_fs_create(world_random(world, UINT64_MAX), &machine->disk);
 	sim_fs_count_only(machine->disk, SIM_FS_WRITES);
 	if (world->tracing && world->trace_key == ORACLE_NONE)
@@ -58,7 +58,7 @@ void machine_init(struct world *world, uint32_t index)
 	machine->new_id = 1 + world_random(world, UINT64_MAX - 1);
 	machine->skew_ms =
 		(int64_t)world_random(world, 2 * (uint64_t)world->settings.skew_ms + 1) - world->settings.skew_ms;
-	machine->actors = world_alloc((counts[0] + counts[1] + counts[2]) * sizeof(*machine->actors));
+	machine->actors = world_alloc((counts[0] + counts[1] + counts[2]) * sizeof *machine->actors);
 	for (enum actor_kind kind = 0; kind < ACTOR_KIND_COUNT; kind++)
 		for (uint32_t i = 0; i < counts[kind]; i++) {
 			struct actor *actor = &machine->actors[machine->actor_count++];
@@ -72,7 +72,7 @@ uint64_t machine_truncations(const struct machine *machine)
 {
 	uint64_t truncations = 0;
 
-	for (uint32_t i = 0; machine->node && i < machine->node->shard_count; i++)
+	for (uint32_t i = 0; machine->node != NULL && i < machine->node->shard_count; i++)
 		truncations += replica_counters(machine->node->replicas[i])->truncations;
 	return truncations;
 }
@@ -156,7 +156,7 @@ void machine_fini(struct machine *machine)
 	free(machine->client_ages);
 	actors_reset(machine);
 	traffic_forget(machine);
-	if (machine->node) {
+	if (machine->node != NULL) {
 		actors_bring_work_home(machine);
 		(void)!node_close(&machine->node);
 	}
@@ -187,12 +187,12 @@ static int open_node(struct machine *machine, struct rpc_error *error_out)
 
 	for (uint32_t i = 0; i < world->settings.nodes; i++)
 		seeds[i] = world->machines[i].address;
-	snprintf(options.self.name, sizeof(options.self.name), "%s", machine->name);
-	snprintf(options.self.client_address, sizeof(options.self.client_address), "%s", machine->address);
-	snprintf(options.self.peer_address, sizeof(options.self.peer_address), "%s", machine->address);
-	snprintf(options.self.bus_address, sizeof(options.self.bus_address), "%s", machine->address);
-	snprintf(options.self.datacenter, sizeof(options.self.datacenter), "dc1");
-	snprintf(options.self.rack, sizeof(options.self.rack), "%s", machine->name);
+	snprintf(options.self.name, sizeof options.self.name, "%s", machine->name);
+	snprintf(options.self.client_address, sizeof options.self.client_address, "%s", machine->address);
+	snprintf(options.self.peer_address, sizeof options.self.peer_address, "%s", machine->address);
+	snprintf(options.self.bus_address, sizeof options.self.bus_address, "%s", machine->address);
+	snprintf(options.self.datacenter, sizeof options.self.datacenter, "dc1");
+	snprintf(options.self.rack, sizeof options.self.rack, "%s", machine->name);
 	options.self.weight = RING_WEIGHT_DEFAULT;
 	options.self.started_ms = machine_now_ms(machine);
 	int error = node_open(&options, &machine->node, error_out);
@@ -234,7 +234,7 @@ bool machine_start(struct machine *machine)
 	int error = open_node(machine, &why);
 	world_mix(world, (uint64_t)machine->index << 32 | (uint32_t)error);
 	if (sim_fs_is_down(machine->disk)) {
-		if (machine->node)
+		if (machine->node != NULL)
 			return !machine_died(machine);
 		world->totals.crashes++;
 		world->totals.crashes_in_disk++;

@@ -9,7 +9,7 @@ enum { STALE_PERMILLE = 250, STALE_MAX_US = 4 * 1000 * 1000 };
 void network_init(struct network *network, uint32_t machine_count, const struct network_weather *weather,
 		  struct sim_random random)
 {
-	memset(network, 0, sizeof(*network));
+	memset(network, 0, sizeof *network);
 	network->random = random;
 	network->weather = *weather;
 	network->machine_count = machine_count;
@@ -28,7 +28,7 @@ void network_cut(struct network *network, uint32_t from, uint32_t to, uint64_t n
 
 void network_heal(struct network *network)
 {
-	memset(network->links, 0, sizeof(network->links));
+	memset(network->links, 0, sizeof network->links);
 }
 
 void network_calm(struct network *network)

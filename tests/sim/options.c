@@ -72,7 +72,7 @@ static const struct number_option number_options[] = {
 	NUMBER("skew-ms", skew_ms, 0, 100000000, "wall clocks are wrong by up to this"),
 };
 
-enum { NUMBER_OPTION_COUNT = sizeof(number_options) / sizeof(number_options[0]) };
+enum { NUMBER_OPTION_COUNT = sizeof number_options / sizeof number_options[0] };
 
 void options_default(struct sim_options *options)
 {
@@ -123,7 +123,7 @@ static bool parse_seeds(struct sim_options *options, const char *text)
 	char first[32];
 	const char *dots = strstr(text, "..");
 
-	if (!dots || (size_t)(dots - text) >= sizeof(first)) {
+	if (dots == NULL || (size_t)(dots - text) >= sizeof first) {
 		fprintf(stderr, "kvsim: --seeds takes A..B, not \"%s\"\n", text);
 		return false;
 	}

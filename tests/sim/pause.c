@@ -10,10 +10,10 @@ bool machine_holds(struct machine *machine, void (*run)(void *world, void *arg, 
 {
 	if (!machine->stopped)
 		return false;
-	struct postponed *held = world_alloc(sizeof(*held)), **last = &machine->held;
+	struct postponed *held = world_alloc(sizeof *held), **last = &machine->held;
 
 	*held = (struct postponed){NULL, run, arg, number, drop};
-	while (*last)
+	while (*last != NULL)
 		last = &(*last)->next;
 	*last = held;
 	return true;
@@ -23,7 +23,7 @@ static struct postponed *take_held(struct machine *machine)
 {
 	struct postponed *held = machine->held;
 
-	if (held)
+	if (held != NULL)
 		machine->held = held->next;
 	return held;
 }
@@ -31,7 +31,7 @@ static struct postponed *take_held(struct machine *machine)
 void machine_forget_held(struct machine *machine)
 {
 	for (struct postponed *held; (held = take_held(machine)) != NULL; free(held))
-		if (held->drop)
+		if (held->drop != NULL)
 			held->drop(held->arg);
 	machine->stopped = false;
 	machine->pause_number++;

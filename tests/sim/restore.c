@@ -38,8 +38,8 @@ static void copy_file(void *arg, const char *path, uint64_t size)
 	if (sim_fs_look(copying->disk, path, &data, &seen) < 0)
 		abort();
 	assert(seen == size);
-	copy->files = realloc(copy->files, (copy->count + 1) * sizeof(*copy->files));
-	if (!copy->files)
+	copy->files = realloc(copy->files, (copy->count + 1) * sizeof *copy->files);
+	if (copy->files == NULL)
 		abort();
 	struct copied_file *file = &copy->files[copy->count++];
 	file->path = strdup(path);
@@ -54,11 +54,11 @@ void restore_forget(struct machine *machine)
 	struct disk_copy *copy = machine->copy;
 
 	machine->copy = NULL;
-	for (uint32_t i = 0; copy && i < copy->count; i++) {
+	for (uint32_t i = 0; copy != NULL && i < copy->count; i++) {
 		free(copy->files[i].path);
 		free(copy->files[i].data);
 	}
-	if (copy)
+	if (copy != NULL)
 		free(copy->files);
 	free(copy);
 }
@@ -67,15 +67,16 @@ void restore_take_copy(struct machine *machine)
 {
 	struct world *world = machine->world;
 
-	if (!world->settings.restore_permille || (world->restored && world->restored != machine) || machine->copy)
+	if (!world->settings.restore_permille || (world->restored != NULL && world->restored != machine) ||
+	    machine->copy != NULL)
 		return;
 	if (machine->rot.bits)
 		return; /* the copy would keep what is read wrong just now */
-	machine->copy = world_alloc(sizeof(*machine->copy));
+	machine->copy = world_alloc(sizeof *machine->copy);
 	struct copying copying = {machine->disk, machine->copy};
 	sim_fs_walk(machine->disk, "/data", copy_file, &copying);
 	machine->copy->has_dots = machine->has_kept_dots;
-	memcpy(machine->copy->dots, machine->kept_dots, sizeof(machine->kept_dots));
+	memcpy(machine->copy->dots, machine->kept_dots, sizeof machine->kept_dots);
 	world_line(world, "%s: its directory is copied, %u files", machine->name, machine->copy->count);
 }
 
@@ -100,8 +101,8 @@ static void find_stray(void *arg, const char *path, uint64_t size)
 	struct stray *stray = arg;
 
 	(void)size;
-	if (!find_copied(stray->copy, path))
-		snprintf(stray->path, sizeof(stray->path), "%s", path);
+	if (find_copied(stray->copy, path) == NULL)
+		snprintf(stray->path, sizeof stray->path, "%s", path);
 }
 
 static void remove_strays(struct machine *machine)
@@ -121,7 +122,7 @@ static uint64_t count_starts(const uint8_t *identity, uint64_t size)
 {
 	const char *line = memmem(identity, size, "\nstarts ", 8);
 
-	return line ? strtoull(line + 8, NULL, 10) : 0; /* a line follows, so the number ends */
+	return line != NULL ? strtoull(line + 8, NULL, 10) : 0; /* a line follows, so the number ends */
 }
 
 static bool keeps_start(struct machine *other, uint64_t id, uint64_t starts)
@@ -130,7 +131,7 @@ static bool keeps_start(struct machine *other, uint64_t id, uint64_t starts)
 	const uint8_t *data;
 	uint64_t size;
 
-	snprintf(line, sizeof(line), "\n%016" PRIx64 " %" PRIu64 " ", id, starts);
+	snprintf(line, sizeof line, "\n%016" PRIx64 " %" PRIu64 " ", id, starts);
 	return !sim_fs_is_down(other->disk) && sim_fs_look(other->disk, "/data/members", &data, &size) == 0 &&
 	       memmem(data, size, line, strlen(line)) != NULL;
 }
@@ -143,7 +144,7 @@ static bool can_be_told(struct machine *machine)
 	const uint8_t *data;
 	uint64_t size;
 
-	if (!copied || sim_fs_look(machine->disk, "/data/node", &data, &size) < 0)
+	if (copied == NULL || sim_fs_look(machine->disk, "/data/node", &data, &size) < 0)
 		return false;
 	uint64_t starts = count_starts(data, size);
 	bool told = starts > count_starts(copied->data, copied->size);
@@ -156,9 +157,9 @@ void restore_from_copy(struct machine *machine)
 {
 	struct world *world = machine->world;
 
-	if (!machine->copy || !sim_random_permille(&world->fault_random, world->settings.restore_permille))
+	if (machine->copy == NULL || !sim_random_permille(&world->fault_random, world->settings.restore_permille))
 		return;
-	if (world->restored && world->restored != machine)
+	if (world->restored != NULL && world->restored != machine)
 		return; /* one machine at most: what it had acknowledged, the others still hold */
 	if (sim_fs_is_down(machine->disk))
 		sim_fs_restart(machine->disk);
@@ -171,7 +172,7 @@ void restore_from_copy(struct machine *machine)
 		sim_fs_put_file(machine->disk, file->path, file->data, file->size);
 	}
 	machine->has_kept_dots = machine->copy->has_dots;
-	memcpy(machine->kept_dots, machine->copy->dots, sizeof(machine->kept_dots));
+	memcpy(machine->kept_dots, machine->copy->dots, sizeof machine->kept_dots);
 	world->restored = machine;
 	world->totals.restores++;
 	world_line(world, "%s: its directory is restored from the copy", machine->name);

@@ -12,7 +12,7 @@ void schedule_init(struct schedule *schedule)
 void schedule_fini(struct schedule *schedule)
 {
 	for (uint32_t i = 0; i < schedule->count; i++)
-		if (schedule->heap[i].drop)
+		if (schedule->heap[i].drop != NULL)
 			schedule->heap[i].drop(schedule->heap[i].arg);
 	free(schedule->heap);
 	*schedule = (struct schedule){0};
@@ -56,8 +56,8 @@ void schedule_in(struct schedule *schedule, uint64_t delay_us, void (*run)(void 
 {
 	if (schedule->count == schedule->capacity) {
 		schedule->capacity = schedule->capacity ? schedule->capacity * 2 : 256;
-		schedule->heap = realloc(schedule->heap, schedule->capacity * sizeof(*schedule->heap));
-		if (!schedule->heap)
+		schedule->heap = realloc(schedule->heap, schedule->capacity * sizeof *schedule->heap);
+		if (schedule->heap == NULL)
 			abort();
 	}
 	schedule->heap[schedule->count] =

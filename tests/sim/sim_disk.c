@@ -29,7 +29,7 @@ struct sim_change {
 
 static void *must_alloc(void *memory)
 {
-	if (!memory)
+	if (memory == NULL)
 		abort();
 	return memory;
 }
@@ -89,7 +89,7 @@ static void node_drop_writes(struct sim_node *node)
 {
 	struct sim_write *next;
 
-	for (struct sim_write *write = node->first_write; write; write = next) {
+	for (struct sim_write *write = node->first_write; write != NULL; write = next) {
 		next = write->next;
 		free(write);
 	}
@@ -99,7 +99,7 @@ static void node_drop_writes(struct sim_node *node)
 
 static void node_add_write(struct sim_node *node, enum write_kind kind, uint64_t offset, const void *data, size_t size)
 {
-	struct sim_write *write = must_alloc(malloc(sizeof(*write) + size));
+	struct sim_write *write = must_alloc(malloc(sizeof *write + size));
 
 	*write = (struct sim_write){.kind = kind, .offset = offset, .size = size};
 	if (size)
@@ -124,14 +124,14 @@ void sim_node_truncate(struct sim_node *node, uint64_t size)
 
 void sim_node_sync(struct sim_node *node)
 {
-	for (const struct sim_write *write = node->first_write; write; write = write->next)
+	for (const struct sim_write *write = node->first_write; write != NULL; write = write->next)
 		write_apply(&node->stored, write, 0);
 	node_drop_writes(node);
 }
 
 void sim_node_sync_failed(struct sim_node *node, struct sim_random *random)
 {
-	for (const struct sim_write *write = node->first_write; write; write = write->next)
+	for (const struct sim_write *write = node->first_write; write != NULL; write = write->next)
 		if (sim_random_permille(random, 500))
 			write_apply(&node->stored, write, 0);
 	node_drop_writes(node);
@@ -139,7 +139,7 @@ void sim_node_sync_failed(struct sim_node *node, struct sim_random *random)
 
 bool sim_node_is_synced(const struct sim_node *node)
 {
-	return !node->first_write;
+	return node->first_write == NULL;
 }
 
 void sim_node_store(struct sim_node *node, const void *data, size_t size)
@@ -154,7 +154,7 @@ void sim_node_store(struct sim_node *node, const void *data, size_t size)
 
 static struct sim_node *node_create(struct sim_disk *disk, bool is_directory)
 {
-	struct sim_node *node = must_alloc(calloc(1, sizeof(*node)));
+	struct sim_node *node = must_alloc(calloc(1, sizeof *node));
 
 	node->number = disk->next_number++;
 	node->is_directory = is_directory;
@@ -185,7 +185,7 @@ void sim_node_unref(struct sim_disk *disk, struct sim_node *node)
 	if (--node->references)
 		return;
 	*node->link = node->next;
-	if (node->next)
+	if (node->next != NULL)
 		node->next->link = node->link;
 	else
 		disk->last_node = node->link;
@@ -214,14 +214,14 @@ static void names_set(struct sim_disk *disk, struct sim_names *names, const char
 	struct sim_entry *entry = names_find(names, name);
 
 	sim_node_ref(node);
-	if (entry) {
+	if (entry != NULL) {
 		sim_node_unref(disk, entry->node);
 		entry->node = node;
 		return;
 	}
 	if (names->count == names->capacity) {
 		names->capacity = names->capacity ? names->capacity * 2 : 8;
-		names->entries = must_alloc(realloc(names->entries, names->capacity * sizeof(*names->entries)));
+		names->entries = must_alloc(realloc(names->entries, names->capacity * sizeof *names->entries));
 	}
 	names->entries[names->count++] = (struct sim_entry){must_alloc(strdup(name)), node};
 }
@@ -230,7 +230,7 @@ static void names_remove(struct sim_disk *disk, struct sim_names *names, const c
 {
 	struct sim_entry *entry = names_find(names, name);
 
-	if (!entry)
+	if (entry == NULL)
 		return;
 	struct sim_entry removed = *entry;
 	memmove(entry, entry + 1, (size_t)((char *)(names->entries + names->count) - (char *)(entry + 1)));
@@ -243,7 +243,7 @@ static void seen_set(struct sim_disk *disk, struct sim_node *directory, const ch
 {
 	struct sim_entry *old = names_find(&directory->names_seen, name);
 
-	if (old)
+	if (old != NULL)
 		old->node->links--;
 	node->links++;
 	names_set(disk, &directory->names_seen, name, node);
@@ -258,7 +258,7 @@ static void seen_remove(struct sim_disk *disk, struct sim_node *directory, const
 static struct sim_change *add_change(struct sim_disk *disk, enum change_kind kind, const struct sim_place *place,
 				     struct sim_node *node)
 {
-	struct sim_change *change = must_alloc(calloc(1, sizeof(*change)));
+	struct sim_change *change = must_alloc(calloc(1, sizeof *change));
 
 	change->kind = kind;
 	change->directory = place->directory;
@@ -275,7 +275,7 @@ static void change_free(struct sim_disk *disk, struct sim_change *change)
 {
 	sim_node_unref(disk, change->directory);
 	sim_node_unref(disk, change->node);
-	if (change->from_directory)
+	if (change->from_directory != NULL)
 		sim_node_unref(disk, change->from_directory);
 	free(change->name);
 	free(change->from_name);
@@ -303,7 +303,7 @@ static void changes_apply_chosen(struct sim_disk *disk)
 {
 	struct sim_change **link = &disk->first_change;
 
-	while (*link) {
+	while (*link != NULL) {
 		struct sim_change *change = *link;
 		if (!change->chosen) {
 			link = &change->next;
@@ -327,9 +327,9 @@ int sim_disk_find(struct sim_disk *disk, const char *path, struct sim_place *out
 		}
 		if (size == 2 && at[0] == '.' && at[1] == '.')
 			return -EINVAL;
-		if (size >= sizeof(out->name))
+		if (size >= sizeof out->name)
 			return -ENAMETOOLONG;
-		if (!out->node)
+		if (out->node == NULL)
 			return -ENOENT;
 		if (!out->node->is_directory)
 			return -ENOTDIR;
@@ -337,7 +337,7 @@ int sim_disk_find(struct sim_disk *disk, const char *path, struct sim_place *out
 		memcpy(out->name, at, size);
 		out->name[size] = 0;
 		struct sim_entry *entry = names_find(&out->directory->names_seen, out->name);
-		out->node = entry ? entry->node : NULL;
+		out->node = entry != NULL ? entry->node : NULL;
 		at += size;
 	}
 	return *path ? 0 : -EINVAL;
@@ -379,12 +379,12 @@ void sim_disk_sync_names(struct sim_disk *disk, struct sim_node *directory)
 {
 	bool grown = true;
 
-	for (struct sim_change *change = disk->first_change; change; change = change->next)
+	for (struct sim_change *change = disk->first_change; change != NULL; change = change->next)
 		change->chosen = change->directory == directory || change->from_directory == directory;
 	while (grown) {
 		grown = false;
-		for (struct sim_change *tie = disk->first_change; tie; tie = tie->next) {
-			if (!tie->chosen || !tie->from_directory || tie->from_directory == tie->directory)
+		for (struct sim_change *tie = disk->first_change; tie != NULL; tie = tie->next) {
+			if (!tie->chosen || tie->from_directory == NULL || tie->from_directory == tie->directory)
 				continue;
 			for (struct sim_change *change = disk->first_change; change != tie; change = change->next) {
 				if (change->chosen ||
@@ -410,7 +410,7 @@ void sim_disk_init(struct sim_disk *disk)
 
 void sim_disk_fini(struct sim_disk *disk)
 {
-	for (struct sim_change *change = disk->first_change; change; change = change->next)
+	for (struct sim_change *change = disk->first_change; change != NULL; change = change->next)
 		change->chosen = true;
 	changes_apply_chosen(disk);
 	sim_node_unref(disk, disk->root);
@@ -421,7 +421,7 @@ uint64_t sim_disk_used(const struct sim_disk *disk)
 {
 	uint64_t used = 0;
 
-	for (const struct sim_node *node = disk->nodes; node; node = node->next)
+	for (const struct sim_node *node = disk->nodes; node != NULL; node = node->next)
 		if (node->links || node->handles)
 			used += node->seen.size;
 	return used;
@@ -440,7 +440,7 @@ static void crash_reorder(struct sim_node *node, struct sim_random *random, uint
 {
 	uint32_t share = draw_share(random);
 
-	for (const struct sim_write *write = node->first_write; write; write = write->next)
+	for (const struct sim_write *write = node->first_write; write != NULL; write = write->next)
 		if (sim_random_permille(random, share))
 			write_apply(&node->stored, write, fill);
 }
@@ -473,7 +473,7 @@ static void crash_torn(struct sim_node *node, struct sim_random *random, size_t 
 	/* The size of the file may reach the medium before its bytes. */
 	bool size_kept = sim_random_permille(random, 300);
 
-	for (const struct sim_write *write = node->first_write; write; write = write->next) {
+	for (const struct sim_write *write = node->first_write; write != NULL; write = write->next) {
 		if (write->kind == WRITE_APPEND)
 			crash_torn_append(node, write, sector_size, cut, luck, share, fill);
 		else if (sim_random_permille(random, share))
@@ -515,14 +515,14 @@ static void crash_names(struct sim_disk *disk, enum sim_crash_names mode, struct
 {
 	uint32_t count = 0, index = 0, share = draw_share(random);
 
-	for (struct sim_change *change = disk->first_change; change; change = change->next)
+	for (struct sim_change *change = disk->first_change; change != NULL; change = change->next)
 		count++;
 	uint64_t prefix = sim_random_below(random, count + 1);
-	for (struct sim_change *change = disk->first_change; change; change = change->next, index++)
+	for (struct sim_change *change = disk->first_change; change != NULL; change = change->next, index++)
 		change->chosen = mode == SIM_NAMES_KEEP || (mode == SIM_NAMES_PREFIX && index < prefix) ||
 				 (mode == SIM_NAMES_ANY && sim_random_permille(random, share));
 	changes_apply_chosen(disk);
-	for (struct sim_change *change = disk->first_change, *next; change; change = next) {
+	for (struct sim_change *change = disk->first_change, *next; change != NULL; change = next) {
 		next = change->next;
 		change_free(disk, change);
 	}
@@ -547,7 +547,7 @@ void sim_disk_crash(struct sim_disk *disk, const struct sim_crash *crash)
 	struct sim_random random;
 
 	sim_random_seed(&random, crash->seed);
-	for (struct sim_node *node = disk->nodes; node; node = node->next) {
+	for (struct sim_node *node = disk->nodes; node != NULL; node = node->next) {
 		struct sim_random of_node = sim_random_fork(&random, node->number);
 		if (!node->is_directory)
 			crash_node(node, crash->data, &of_node);

@@ -87,7 +87,7 @@ static struct fate draw_fate(struct sim_fs *fs, enum sim_fs_call call, const cha
 	if (!(fs->counted & 1u << call))
 		return fate;
 	uint64_t index = fs->operations++;
-	if (fs->hook)
+	if (fs->hook != NULL)
 		fate.error = fs->hook(fs->hook_arg, index, call, path);
 	if (fs->crash.armed && index >= fs->crash.index) {
 		fs->crash.armed = false;
@@ -123,10 +123,10 @@ static struct fate draw_file_fate(struct sim_file *file, enum sim_fs_call call)
 static struct fs_file *file_create(struct sim_fs *fs, struct sim_node *node, const char *path, bool writable,
 				   bool locked)
 {
-	struct sim_file *file = calloc(1, sizeof(*file));
+	struct sim_file *file = calloc(1, sizeof *file);
 	char *copy = strdup(path);
 
-	if (!file || !copy)
+	if (file == NULL || copy == NULL)
 		abort();
 	*file = (struct sim_file){{&fs->table}, node, fs->generation, writable, locked, copy};
 	sim_node_ref(node);
@@ -164,13 +164,13 @@ static int open_place(struct sim_fs *fs, const char *path, enum fs_open_mode mod
 	if (result < 0)
 		return result;
 	if (mode == FS_OPEN_CREATE) {
-		if (place.node)
+		if (place.node != NULL)
 			return -EEXIST;
 		if (disk_is_full(fs))
 			return -ENOSPC;
 		place.node = sim_disk_make(&fs->disk, &place, false);
 	}
-	if (!place.node)
+	if (place.node == NULL)
 		return -ENOENT;
 	if (place.node->is_directory)
 		return -EISDIR;
@@ -187,7 +187,7 @@ static int sim_open(const struct fs *table, const char *path, enum fs_open_mode 
 	if (fate.error)
 		return fate.error;
 	int result = open_place(fs, path, mode, file_out);
-	if (fate.crash && *file_out)
+	if (fate.crash && *file_out != NULL)
 		sim_close(*file_out);
 	if (fate.crash)
 		*file_out = NULL;
@@ -240,7 +240,7 @@ static void append_parts(struct sim_node *node, const struct iovec *parts, int p
 	uint8_t *joined = malloc(size ? size : 1);
 	size_t done = 0;
 
-	if (!joined)
+	if (joined == NULL)
 		abort();
 	for (int i = 0; i < part_count && done < size; i++) {
 		size_t part = parts[i].iov_len < size - done ? parts[i].iov_len : size - done;
@@ -326,7 +326,7 @@ static int sync_place(struct sim_fs *fs, const char *path, bool really)
 
 	if (result < 0)
 		return result;
-	if (!place.node)
+	if (place.node == NULL)
 		return -ENOENT;
 	if (!place.node->is_directory)
 		return -ENOTDIR;
@@ -354,11 +354,11 @@ static int rename_places(struct sim_fs *fs, const char *from_path, const char *t
 		result = sim_disk_find(&fs->disk, to_path, &to);
 	if (result < 0)
 		return result;
-	if (!from.node || !from.directory || !to.directory)
+	if (from.node == NULL || from.directory == NULL || to.directory == NULL)
 		return -ENOENT;
 	if (from.node == to.node)
 		return 0;
-	if (to.node && to.node->is_directory)
+	if (to.node != NULL && to.node->is_directory)
 		return to.node->names_seen.count ? -ENOTEMPTY : -EISDIR;
 	sim_disk_rename(&fs->disk, &from, &to);
 	return 0;
@@ -381,11 +381,11 @@ static int link_places(struct sim_fs *fs, const char *from_path, const char *to_
 		result = sim_disk_find(&fs->disk, to_path, &to);
 	if (result < 0)
 		return result;
-	if (!from.node)
+	if (from.node == NULL)
 		return -ENOENT;
 	if (from.node->is_directory)
 		return -EPERM;
-	if (to.node)
+	if (to.node != NULL)
 		return -EEXIST;
 	sim_disk_link(&fs->disk, &to, from.node);
 	return 0;
@@ -406,9 +406,9 @@ static int unlink_place(struct sim_fs *fs, const char *path, bool directory)
 
 	if (result < 0)
 		return result;
-	if (!place.node)
+	if (place.node == NULL)
 		return -ENOENT;
-	if (!place.directory)
+	if (place.directory == NULL)
 		return -EBUSY;
 	if (place.node->is_directory != directory)
 		return directory ? -ENOTDIR : -EISDIR;
@@ -441,7 +441,7 @@ static int make_directory(struct sim_fs *fs, const char *path)
 
 	if (result < 0)
 		return result;
-	if (place.node)
+	if (place.node != NULL)
 		return -EEXIST;
 	if (disk_is_full(fs))
 		return -ENOSPC;
@@ -462,14 +462,14 @@ static int list_directory(struct sim_fs *fs, const struct sim_node *directory,
 			  int (*visit)(void *arg, const char *name), void *arg)
 {
 	uint32_t count = directory->names_seen.count;
-	char **names = calloc(count ? count : 1, sizeof(*names));
+	char **names = calloc(count ? count : 1, sizeof *names);
 	uint32_t start = (uint32_t)sim_random_below(&fs->random, count ? count : 1);
 	int result = 0;
 
-	if (!names)
+	if (names == NULL)
 		abort();
 	for (uint32_t i = 0; i < count; i++)
-		if (!(names[i] = strdup(directory->names_seen.entries[(start + i) % count].name)))
+		if ((names[i] = strdup(directory->names_seen.entries[(start + i) % count].name)) == NULL)
 			abort();
 	for (uint32_t i = 0; i < count; i++) {
 		result = result ? result : visit(arg, names[i]);
@@ -492,7 +492,7 @@ static int sim_list(const struct fs *table, const char *path, int (*visit)(void 
 	int result = sim_disk_find(&fs->disk, path, &place);
 	if (result < 0)
 		return result;
-	if (!place.node)
+	if (place.node == NULL)
 		return -ENOENT;
 	if (!place.node->is_directory)
 		return -ENOTDIR;
@@ -506,9 +506,9 @@ static int lock_place(struct sim_fs *fs, const char *path, struct fs_file **file
 
 	if (result < 0)
 		return result;
-	if (!place.node && disk_is_full(fs))
+	if (place.node == NULL && disk_is_full(fs))
 		return -ENOSPC;
-	if (!place.node)
+	if (place.node == NULL)
 		place.node = sim_disk_make(&fs->disk, &place, false);
 	if (place.node->is_directory)
 		return -EISDIR;
@@ -565,9 +565,9 @@ static int sim_is_named(struct fs_file *base, const char *path)
 
 void sim_fs_create(uint64_t seed, struct sim_fs **out)
 {
-	struct sim_fs *fs = calloc(1, sizeof(*fs));
+	struct sim_fs *fs = calloc(1, sizeof *fs);
 
-	if (!fs)
+	if (fs == NULL)
 		abort();
 	fs->table = (struct fs){.open = sim_open,
 				.close = sim_close,
@@ -596,7 +596,7 @@ void sim_fs_create(uint64_t seed, struct sim_fs **out)
 
 void sim_fs_destroy(struct sim_fs **fs)
 {
-	if (!*fs)
+	if (*fs == NULL)
 		return;
 	assert((*fs)->open_files == 0);
 	sim_disk_fini(&(*fs)->disk);
@@ -681,7 +681,7 @@ void sim_fs_set_lying(struct sim_fs *fs, bool lying)
 void sim_fs_kill(struct sim_fs *fs)
 {
 	assert(!fs->is_down);
-	for (struct sim_node *node = fs->disk.nodes; node; node = node->next) {
+	for (struct sim_node *node = fs->disk.nodes; node != NULL; node = node->next) {
 		node->locked = false;
 		node->handles = 0;
 	}
@@ -720,7 +720,7 @@ static struct sim_node *must_find(struct sim_fs *fs, const char *path)
 	int result = sim_disk_find(&fs->disk, path, &place);
 
 	assert(result == 0);
-	assert(place.node);
+	assert(place.node != NULL);
 	return place.node;
 }
 
@@ -767,8 +767,8 @@ void sim_fs_put_file(struct sim_fs *fs, const char *path, const void *data, size
 	int result = sim_disk_find(&fs->disk, path, &place);
 
 	assert(result == 0);
-	assert(place.directory);
-	if (!place.node)
+	assert(place.directory != NULL);
+	if (place.node == NULL)
 		place.node = sim_disk_make(&fs->disk, &place, false);
 	sim_node_store(place.node, data, size);
 	sim_disk_sync_names(&fs->disk, place.directory);
@@ -794,7 +794,7 @@ int sim_fs_look(struct sim_fs *fs, const char *path, const uint8_t **data_out, u
 	*size_out = 0;
 	if (result < 0)
 		return result;
-	if (!place.node || place.node->is_directory)
+	if (place.node == NULL || place.node->is_directory)
 		return -ENOENT;
 	*data_out = place.node->seen.data;
 	*size_out = place.node->seen.size;
@@ -810,16 +810,16 @@ static void walk(struct sim_node *directory, const char *path, bool stored,
 		 void (*visit)(void *arg, const char *path, const struct sim_node *), void *arg)
 {
 	const struct sim_names *names = stored ? &directory->names_stored : &directory->names_seen;
-	struct sim_entry *entries = calloc(names->count + 1, sizeof(*entries));
+	struct sim_entry *entries = calloc(names->count + 1, sizeof *entries);
 	char child[PATH_SIZE];
 
-	if (!entries)
+	if (entries == NULL)
 		abort();
 	if (names->count)
-		memcpy(entries, names->entries, names->count * sizeof(*entries));
-	qsort(entries, names->count, sizeof(*entries), entry_order);
+		memcpy(entries, names->entries, names->count * sizeof *entries);
+	qsort(entries, names->count, sizeof *entries, entry_order);
 	for (uint32_t i = 0; i < names->count; i++) {
-		int size = snprintf(child, sizeof(child), "%s/%s", strcmp(path, "/") ? path : "", entries[i].name);
+		int size = snprintf(child, sizeof child, "%s/%s", strcmp(path, "/") ? path : "", entries[i].name);
 		assert(size < PATH_SIZE);
 		if (entries[i].node->is_directory)
 			walk(entries[i].node, child, stored, visit, arg);

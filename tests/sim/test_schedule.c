@@ -47,7 +47,7 @@ static void test_events_run_by_time_then_by_sequence(void **state)
 	while (schedule_step(&journal.schedule, &journal))
 		;
 	assert_int_equal(journal.count, 6);
-	assert_memory_equal(journal.numbers, expected, sizeof(expected));
+	assert_memory_equal(journal.numbers, expected, sizeof expected);
 	assert_int_equal(journal.schedule.now_us, 30);
 	schedule_fini(&journal.schedule);
 }
@@ -64,8 +64,8 @@ static void test_events_made_while_running_come_after_those_of_the_same_time(voi
 	schedule_in(&journal.schedule, 7, note, NULL, 20, NULL);
 	while (schedule_step(&journal.schedule, &journal))
 		;
-	assert_memory_equal(journal.numbers, expected, sizeof(expected));
-	assert_memory_equal(journal.times, times, sizeof(times));
+	assert_memory_equal(journal.numbers, expected, sizeof expected);
+	assert_memory_equal(journal.times, times, sizeof times);
 	schedule_fini(&journal.schedule);
 }
 

@@ -71,7 +71,7 @@ static void assert_content(struct sim_fs *disk, const char *path, const char *ex
 	const uint8_t *data;
 	uint64_t size;
 
-	if (!expected) {
+	if (expected == NULL) {
 		assert_int_equal(sim_fs_look(disk, path, &data, &size), -ENOENT);
 		return;
 	}
@@ -92,7 +92,7 @@ static void test_files_read_what_was_appended(void **state)
 	assert_int_equal(file->fs->append(file, parts, 3), 0);
 	assert_int_equal(file->fs->size(file, &size), 0);
 	assert_int_equal(size, 7);
-	assert_int_equal(file->fs->pread(file, buffer, sizeof(buffer), 0), 7);
+	assert_int_equal(file->fs->pread(file, buffer, sizeof buffer, 0), 7);
 	assert_memory_equal(buffer, "one two", 7);
 	assert_int_equal(file->fs->pread(file, buffer, 2, 4), 2);
 	assert_memory_equal(buffer, "tw", 2);
@@ -597,7 +597,7 @@ static void test_a_short_disk_fills_and_recovers(void **state)
 	assert_int_equal(fs->free_bytes(fs, "/", &bytes), 0);
 	assert_int_equal(bytes, 40);
 	uint8_t more[50] = {2};
-	assert_int_equal(append(file, more, sizeof(more)), -ENOSPC);
+	assert_int_equal(append(file, more, sizeof more), -ENOSPC);
 	assert_int_equal(sim_fs_used(*state), 100);
 	assert_int_equal(fs->open(fs, "/b", FS_OPEN_CREATE, &other), -ENOSPC);
 	assert_int_equal(fs->mkdir(fs, "/d"), -ENOSPC);
@@ -692,8 +692,8 @@ static uint64_t random_history(uint64_t seed)
 	const struct fs *fs = sim_fs_table(disk);
 	for (uint32_t step = 0; step < 400; step++) {
 		struct fs_file *file;
-		snprintf(path, sizeof(path), "/%d", (int)sim_random_below(&random, 8));
-		snprintf(to, sizeof(to), "/%d", (int)sim_random_below(&random, 8));
+		snprintf(path, sizeof path, "/%d", (int)sim_random_below(&random, 8));
+		snprintf(to, sizeof to, "/%d", (int)sim_random_below(&random, 8));
 		switch (sim_random_below(&random, 8)) {
 		case 0:
 			(void)fs->rename(fs, path, to);

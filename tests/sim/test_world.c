@@ -127,7 +127,7 @@ static void test_the_transcript_tells_puts_and_gets(void **state)
 	close(real);
 	rewind(file);
 	assert_true(good);
-	while (fgets(line, sizeof(line), file)) {
+	while (fgets(line, sizeof line, file) != NULL) {
 		assert_int_equal(sscanf(line, "[%lf] ", &ms), 1);
 		assert_true(ms >= last_ms);
 		last_ms = ms;

@@ -24,10 +24,10 @@ static bool has_document(struct machine *machine)
 {
 	const struct ring_view *view;
 
-	if (!machine->node)
+	if (machine->node == NULL)
 		return false;
 	view = ring_view_acquire(machine->node->ring);
-	bool has = view->document && view->self >= 0;
+	bool has = view->document != NULL && view->self >= 0;
 	ring_view_release(machine->node->ring, view);
 	return has;
 }
@@ -43,12 +43,12 @@ static bool all_have_document(struct world *world)
 static void fill_member(const struct machine *machine, struct ring_member *member)
 {
 	member->id = machine->id;
-	snprintf(member->name, sizeof(member->name), "%s", machine->name);
-	snprintf(member->client_address, sizeof(member->client_address), "%s", machine->address);
-	snprintf(member->peer_address, sizeof(member->peer_address), "%s", machine->address);
-	snprintf(member->bus_address, sizeof(member->bus_address), "%s", machine->address);
-	snprintf(member->datacenter, sizeof(member->datacenter), "dc1");
-	snprintf(member->rack, sizeof(member->rack), "%s", machine->name);
+	snprintf(member->name, sizeof member->name, "%s", machine->name);
+	snprintf(member->client_address, sizeof member->client_address, "%s", machine->address);
+	snprintf(member->peer_address, sizeof member->peer_address, "%s", machine->address);
+	snprintf(member->bus_address, sizeof member->bus_address, "%s", machine->address);
+	snprintf(member->datacenter, sizeof member->datacenter, "dc1");
+	snprintf(member->rack, sizeof member->rack, "%s", machine->name);
 	member->weight = RING_WEIGHT_DEFAULT;
 	member->state = RING_MEMBER_ACTIVE;
 }
@@ -60,7 +60,7 @@ static void ask_to_form(void *world_arg, void *arg, uint64_t number)
 	struct machine *machine = &world->machines[0];
 	struct arena *arena = arena_create(65536, SIZE_MAX);
 	struct message *message = message_create(arena, MESSAGE_INIT_CLUSTER);
-	struct ring_member *members = arena_zalloc(arena, world->settings.nodes * sizeof(*members));
+	struct ring_member *members = arena_zalloc(arena, world->settings.nodes * sizeof *members);
 
 	(void)arg;
 	(void)number;
@@ -74,7 +74,7 @@ static void ask_to_form(void *world_arg, void *arg, uint64_t number)
 	message->deadline_us = machine_now_us(machine) + FORM_RETRY_US;
 	message->call = world; /* an operator's */
 	arena_unref(arena);
-	if (machine->node && !world->inited) {
+	if (machine->node != NULL && !world->inited) {
 		machine_post(machine, message, 1);
 		schedule_in(&world->schedule, FORM_RETRY_US, ask_to_form, NULL, 0, NULL);
 	} else {
@@ -86,7 +86,7 @@ void verdict_cluster_inited(struct world *world, const struct message *message)
 {
 	if (message->cluster_inited.code)
 		world_break(world, ORACLE_NONE, "the cluster cannot be formed: %s",
-			    message->cluster_inited.text ? message->cluster_inited.text : "no reason given");
+			    message->cluster_inited.text != NULL ? message->cluster_inited.text : "no reason given");
 	world->inited = true;
 }
 
@@ -105,10 +105,10 @@ static bool sees_all_up(struct world *world, struct machine *machine)
 	const struct ring_view *view;
 	bool up = true;
 
-	if (!machine->node)
+	if (machine->node == NULL)
 		return false;
 	view = ring_view_acquire(machine->node->ring);
-	up = view->document && ring_member_count(view->document) == world->settings.nodes;
+	up = view->document != NULL && ring_member_count(view->document) == world->settings.nodes;
 	for (uint32_t i = 0; up && i < world->settings.nodes; i++)
 		up = (int)i == view->self || view->status[i].reachability == RING_UP;
 	ring_view_release(machine->node->ring, view);
@@ -178,7 +178,7 @@ static uint32_t owners_of(struct world *world, uint32_t key, uint32_t *partition
 	const uint16_t *members;
 	struct machine *first = &world->machines[0];
 	const struct ring_view *view = ring_view_acquire(first->node->ring);
-	int size = snprintf(text, sizeof(text), "k%u", key);
+	int size = snprintf(text, sizeof text, "k%u", key);
 
 	*partition_out = ring_partition_of(view->document, "default", 7, text, (size_t)size);
 	uint32_t count = ring_owners(view->document, *partition_out, 0, &members);
@@ -269,7 +269,7 @@ void verdict_recount(struct machine *machine, uint32_t shard_index)
 	struct shard *shard = engine_shard(machine->node->engine, shard_index);
 	struct engine_snapshot *snapshot;
 	struct engine_iterator *iterator;
-	uint64_t *roots = world_alloc(world->settings.partitions * sizeof(*roots));
+	uint64_t *roots = world_alloc(world->settings.partitions * sizeof *roots);
 	struct arena *arena = arena_create(65536, SIZE_MAX);
 	int found;
 

@@ -102,7 +102,7 @@ static void on_request(void *arg, struct rpc_call *call)
 
 static void node_open(struct node *node)
 {
-	memset(node, 0, sizeof(*node));
+	memset(node, 0, sizeof *node);
 	pthread_mutex_init(&node->lock, NULL);
 	struct rpc_server_options options = {
 		.address = "127.0.0.1:0",
@@ -112,7 +112,7 @@ static void node_open(struct node *node)
 		.arg = node,
 	};
 	assert_int_equal(rpc_server_open(&options, &node->server, NULL), 0);
-	snprintf(node->address, sizeof(node->address), "127.0.0.1:%u", rpc_server_port(node->server));
+	snprintf(node->address, sizeof node->address, "127.0.0.1:%u", rpc_server_port(node->server));
 }
 
 static void node_close(struct node *node)
@@ -146,7 +146,7 @@ static struct client_options options_for(struct fixture *f, char list[80])
 
 static int setup(void **state)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
+	struct fixture *f = calloc(1, sizeof *f);
 	char list[80];
 	node_open(&f->nodes[0]);
 	node_open(&f->nodes[1]);
@@ -537,7 +537,7 @@ static void test_many_calls_under_way_each_get_their_own_answer(void **state)
 	static struct burst bursts[BURSTS];
 	struct burst_shared shared = {f->client, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, BURSTS, 0, 0};
 	for (unsigned i = 0; i < BURSTS; i++) {
-		snprintf(bursts[i].key, sizeof(bursts[i].key), "key-%u", i);
+		snprintf(bursts[i].key, sizeof bursts[i].key, "key-%u", i);
 		bursts[i].get = a_get(bursts[i].key);
 		bursts[i].shared = &shared;
 		bursts[i].left = EACH;

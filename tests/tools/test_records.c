@@ -12,7 +12,7 @@ static void expect_records(enum record_format format, const char *text, const ch
 	write_temporary(text, strlen(text), &path);
 	assert_int_equal(records_open(path, format, 0, 0, &records, &error), 0);
 	assert_int_equal(records_input_size(records), strlen(text));
-	for (; *pairs; pairs += 2) {
+	for (; *pairs != NULL; pairs += 2) {
 		assert_int_equal(records_next(records, &record, &error), 1);
 		assert_int_equal(record.key_size, strlen(pairs[0]));
 		assert_memory_equal(record.key, pairs[0], record.key_size);
@@ -39,7 +39,7 @@ static void expect_error(enum record_format format, const char *text, unsigned g
 		record_free(&record);
 	}
 	assert_int_equal(records_next(records, &record, &error), -EBADMSG);
-	if (!strstr(error.text, what))
+	if (strstr(error.text, what) == NULL)
 		fail_msg("'%s' is not in '%s'", what, error.text);
 	records_close(&records);
 	remove_temporary(path);
@@ -148,7 +148,7 @@ static void test_keys(void **state)
 	struct rpc_error error;
 	write_temporary("a key\n\nb\r\nc", 11, &path);
 	assert_int_equal(records_open(path, RECORD_KEYS, 0, 0, &records, &error), 0);
-	for (const char *const *key = (const char *const[]){"a key", "b", "c", NULL}; *key; key++) {
+	for (const char *const *key = (const char *const[]){"a key", "b", "c", NULL}; *key != NULL; key++) {
 		assert_int_equal(records_next(records, &record, &error), 1);
 		assert_int_equal(record.key_size, strlen(*key));
 		assert_memory_equal(record.key, *key, record.key_size);

@@ -29,7 +29,7 @@ static void expect_windows(size_t record_max, const char *const *windows)
 	write_temporary(INPUT, sizeof INPUT - 1, &path);
 	assert_int_equal(records_open(path, RECORD_KEYS, 0, 0, &records, &error), 0);
 	window_init(&window, record_max);
-	for (; *windows; windows++)
+	for (; *windows != NULL; windows++)
 		assert_string_equal(fill(&window, records), *windows);
 	assert_string_equal(fill(&window, records), "");
 	window_fini(&window);

@@ -60,7 +60,7 @@ static const struct workload workloads[] = {
 	{"settle", "flushes, and waits until the background is idle", NULL, bench_settle, false, false, false, 1},
 };
 
-enum { WORKLOAD_COUNT = sizeof(workloads) / sizeof(workloads[0]) };
+enum { WORKLOAD_COUNT = sizeof workloads / sizeof workloads[0] };
 
 char *bench_workloads_help(void)
 {
@@ -178,7 +178,7 @@ static struct worker make_worker(struct bench *bench, uint32_t index, uint64_t o
 static int run_workers(struct bench *bench, struct outcome *it, struct start *starts, unsigned count)
 {
 	uint64_t total = operation_count(bench->options, it->workload), begin = bench_now_ns();
-	int rc = 0;
+	int error = 0;
 
 	for (unsigned i = 0; i < count; i++) {
 		starts[i] = (struct start){it->workload, make_worker(bench, i, total / count + (i < total % count))};
@@ -191,14 +191,14 @@ static int run_workers(struct bench *bench, struct outcome *it, struct start *st
 		pthread_join(starts[i].thread, NULL);
 	it->ns = bench_now_ns() - begin;
 	for (unsigned i = 0; i < count; i++) {
-		if (starts[i].worker.rc)
-			rc = starts[i].worker.rc;
+		if (starts[i].worker.error)
+			error = starts[i].worker.error;
 		it->operations += starts[i].worker.operations;
 		it->found += starts[i].worker.found;
 		it->written_beside += starts[i].worker.written_beside;
 		histogram_add(&it->histogram, &starts[i].worker.histogram);
 	}
-	return rc;
+	return error;
 }
 
 static int run_workload(struct bench *bench, const struct workload *workload)
@@ -206,21 +206,21 @@ static int run_workload(struct bench *bench, const struct workload *workload)
 	unsigned count = workload->one_owner ? 1 : engine_shard_count(bench->engine);
 	struct start *starts = calloc(count, sizeof *starts);
 	struct outcome *it = calloc(1, sizeof *it);
-	int rc = starts != NULL && it != NULL ? 0 : -ENOMEM;
+	int error = starts != NULL && it != NULL ? 0 : -ENOMEM;
 
 	bench->run_count++;
-	if (rc == 0) {
+	if (error == 0) {
 		it->workload = workload;
 		sum_stats(bench, &it->before);
-		rc = run_workers(bench, it, starts, count);
+		error = run_workers(bench, it, starts, count);
 	}
-	if (rc == 0) {
+	if (error == 0) {
 		sum_stats(bench, &it->after);
 		report(bench, it);
 	}
 	free(starts);
 	free(it);
-	return rc;
+	return error;
 }
 
 /* ---- running all ---------------------------------------------------------------------------------------------- */
@@ -241,43 +241,43 @@ static const struct workload *find(const char *name)
 static int check_names(const char *list)
 {
 	char *copy = strdup(list), *rest = copy;
-	int rc = copy != NULL ? 0 : -ENOMEM;
+	int error = copy != NULL ? 0 : -ENOMEM;
 
-	for (char *name; rc == 0 && (name = strsep(&rest, ",")) != NULL;)
-		rc = find(name) != NULL ? 0 : -EINVAL;
+	for (char *name; error == 0 && (name = strsep(&rest, ",")) != NULL;)
+		error = find(name) != NULL ? 0 : -EINVAL;
 	free(copy);
-	return rc;
+	return error;
 }
 
 static int run_named(struct bench *bench, const char *name)
 {
 	const struct workload *workload = find(name);
-	int rc = 0;
+	int error = 0;
 
 	if (workload->act != NULL)
 		return workload->act(bench);
 	if (workload->empties && !bench->options->keep) {
-		rc = bench_empty_store(bench);
-		if (rc == 0)
-			rc = bench_open_engine(bench);
+		error = bench_empty_store(bench);
+		if (error == 0)
+			error = bench_open_engine(bench);
 	}
-	return rc ? rc : run_workload(bench, workload);
+	return error ? error : run_workload(bench, workload);
 }
 
 static int run_all(struct bench *bench)
 {
 	char *list = strdup(bench->options->workloads), *rest = list;
-	int rc = list != NULL ? jobs_create(bench->options->job_threads, &bench->jobs) : -ENOMEM;
+	int error = list != NULL ? jobs_create(bench->options->job_threads, &bench->jobs) : -ENOMEM;
 
-	if (rc == 0)
-		rc = bench_open_engine(bench);
-	for (char *name; rc == 0 && (name = strsep(&rest, ",")) != NULL;)
-		rc = run_named(bench, name);
-	if (rc == 0)
-		rc = bench_close_engine(bench);
+	if (error == 0)
+		error = bench_open_engine(bench);
+	for (char *name; error == 0 && (name = strsep(&rest, ",")) != NULL;)
+		error = run_named(bench, name);
+	if (error == 0)
+		error = bench_close_engine(bench);
 	jobs_destroy(&bench->jobs);
 	free(list);
-	return rc;
+	return error;
 }
 
 int bench_run(const struct bench_options *asked)
@@ -288,17 +288,17 @@ int bench_run(const struct bench_options *asked)
 				       .key_bytes = asked->key_bytes,
 				       .value_bytes = asked->value_bytes}};
 	char store[4096];
-	int rc = check_names(options.workloads);
+	int error = check_names(options.workloads);
 
-	if (rc == 0)
-		rc = scratch_open(asked->engine.directory, store, sizeof(store));
-	if (rc)
-		return rc;
+	if (error == 0)
+		error = scratch_open(asked->engine.directory, store, sizeof store);
+	if (error)
+		return error;
 	options.engine.directory = store;
 	/* The text is the same whatever the seed: a store can be read with another than it was written with. */
-	rc = bench_data_init(&bench.data, 1);
-	if (rc == 0)
-		rc = run_all(&bench);
+	error = bench_data_init(&bench.data, 1);
+	if (error == 0)
+		error = run_all(&bench);
 	bench_data_fini(&bench.data);
-	return rc;
+	return error;
 }

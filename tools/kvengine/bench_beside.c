@@ -69,11 +69,11 @@ static void view_leave(struct shared *shared, struct view *view)
 static int publish(struct shared *shared, struct shard *shard)
 {
 	struct view *fresh = malloc(sizeof *fresh), *old;
-	int rc = fresh != NULL ? shard_snapshot(shard, &fresh->snapshot) : -ENOMEM;
+	int error = fresh != NULL ? shard_snapshot(shard, &fresh->snapshot) : -ENOMEM;
 
-	if (rc) {
+	if (error) {
 		free(fresh);
-		return rc;
+		return error;
 	}
 	fresh->users = 1;
 	shared->is_wanted = false;
@@ -93,9 +93,9 @@ static int read_one(struct worker *worker, struct view *view)
 	uint64_t number = worker_random_number(worker);
 	uint8_t bytes[BENCH_KEY_ROOM];
 	struct engine_value value;
-	int rc = engine_snapshot_get(view->snapshot, worker_key(worker, number, bytes), &value);
+	int error = engine_snapshot_get(view->snapshot, worker_key(worker, number, bytes), &value);
 
-	return worker_check(worker, number, rc, &value);
+	return worker_check(worker, number, error, &value);
 }
 
 static void *read_beside(void *arg)
@@ -106,8 +106,8 @@ static void *read_beside(void *arg)
 	struct view *view = NULL;
 	uint64_t count = 0, begin, end = bench_now_ns();
 
-	while (worker->rc == 0 && (shared->end_ns ? end < shared->end_ns : count < worker->operations)) {
-		int rc;
+	while (worker->error == 0 && (shared->end_ns ? end < shared->end_ns : count < worker->operations)) {
+		int error;
 
 		begin = end;
 		if (count++ % FRESH_EVERY == 0) { /* a part of the read that it falls to */
@@ -115,9 +115,9 @@ static void *read_beside(void *arg)
 				view_leave(shared, view);
 			view = view_take(shared);
 		}
-		rc = read_one(worker, view);
-		if (rc < 0)
-			worker_fail(worker, rc, "read");
+		error = read_one(worker, view);
+		if (error < 0)
+			worker_fail(worker, error, "read");
 		end = bench_now_ns();
 		histogram_record(&worker->histogram, end - begin);
 	}
@@ -150,8 +150,8 @@ static void join_readers(struct worker *worker, struct reader *readers, unsigned
 		histogram_add(&worker->histogram, &readers[i].worker.histogram);
 		worker->found += readers[i].worker.found;
 		worker->operations += readers[i].worker.operations;
-		if (readers[i].worker.rc)
-			worker->rc = readers[i].worker.rc;
+		if (readers[i].worker.error)
+			worker->error = readers[i].worker.error;
 	}
 }
 
@@ -181,25 +181,25 @@ static int write_beside(struct worker *worker, struct shared *shared, struct eng
 	uint64_t bytes = options->key_bytes + options->value_bytes;
 	struct pace pace = {.per_period = options->write_rate / 10};
 	struct timespec while_waiting = {.tv_nsec = 1000000};
-	int rc = 0;
+	int error = 0;
 
 	if (pace.per_period && pace.per_period < bytes)
 		pace.per_period = bytes;
-	while (rc == 0 && shared->running) {
+	while (error == 0 && shared->running) {
 		bool may = true;
 
-		for (unsigned i = 0; rc == 0 && i < BENCH_TEND_EVERY && (may = pace_take(&pace, bytes)); i++) {
-			rc = worker_put(worker, batch, worker_random_number(worker), ENGINE_SYNC_NONE);
+		for (unsigned i = 0; error == 0 && i < BENCH_TEND_EVERY && (may = pace_take(&pace, bytes)); i++) {
+			error = worker_put(worker, batch, worker_random_number(worker), ENGINE_SYNC_NONE);
 			worker->written_beside++;
 		}
-		if (rc == 0)
-			rc = jobs_tend(worker->bench->jobs, worker->shard, false);
-		if (rc == 0 && shared->is_wanted)
-			rc = publish(shared, worker->shard);
+		if (error == 0)
+			error = jobs_tend(worker->bench->jobs, worker->shard, false);
+		if (error == 0 && shared->is_wanted)
+			error = publish(shared, worker->shard);
 		if (!may)
 			nanosleep(&while_waiting, NULL);
 	}
-	return rc;
+	return error;
 }
 
 void bench_readwhilewriting(struct worker *worker)
@@ -209,21 +209,21 @@ void bench_readwhilewriting(struct worker *worker)
 	struct shared shared = {.end_ns =
 					options->duration_s ? bench_now_ns() + options->duration_s * 1000000000ull : 0};
 	struct engine_batch *batch;
-	int rc = readers != NULL ? engine_batch_create(&batch) : -ENOMEM;
+	int error = readers != NULL ? engine_batch_create(&batch) : -ENOMEM;
 
-	if (rc) {
-		worker_fail(worker, rc, "readwhilewriting");
+	if (error) {
+		worker_fail(worker, error, "readwhilewriting");
 		free(readers);
 		return;
 	}
 	pthread_mutex_init(&shared.lock, NULL);
-	rc = publish(&shared, worker->shard);
-	if (rc == 0)
-		rc = start_readers(&shared, readers, options->threads, worker);
-	if (rc == 0)
-		rc = write_beside(worker, &shared, batch);
-	if (rc) { /* readers are under way: leave them nothing to stumble over */
-		worker_fail(worker, rc, "write");
+	error = publish(&shared, worker->shard);
+	if (error == 0)
+		error = start_readers(&shared, readers, options->threads, worker);
+	if (error == 0)
+		error = write_beside(worker, &shared, batch);
+	if (error) { /* readers are under way: leave them nothing to stumble over */
+		worker_fail(worker, error, "write");
 		exit(1);
 	}
 	join_readers(worker, readers, options->threads);

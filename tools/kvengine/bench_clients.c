@@ -89,19 +89,19 @@ static void answer(struct mailbox *mailbox, struct client *list)
 static int serve(struct worker *worker, struct mailbox *mailbox, struct engine_batch *batch)
 {
 	struct client *list;
-	int rc = 0;
+	int error = 0;
 
-	while (rc == 0 && (list = collect(mailbox)) != NULL) {
+	while (error == 0 && (list = collect(mailbox)) != NULL) {
 		engine_batch_clear(batch);
-		for (struct client *client = list; rc == 0 && client != NULL; client = client->next)
-			rc = worker_add(worker, batch, client->number);
-		if (rc == 0)
-			rc = worker_write(worker, batch, ENGINE_SYNC_EACH);
-		if (rc == 0)
-			rc = jobs_tend(worker->bench->jobs, worker->shard, false);
+		for (struct client *client = list; error == 0 && client != NULL; client = client->next)
+			error = worker_add(worker, batch, client->number);
+		if (error == 0)
+			error = worker_write(worker, batch, ENGINE_SYNC_EACH);
+		if (error == 0)
+			error = jobs_tend(worker->bench->jobs, worker->shard, false);
 		answer(mailbox, list);
 	}
-	return rc;
+	return error;
 }
 
 static int start_clients(struct client *clients, struct mailbox *mailbox, const struct worker *like)
@@ -124,15 +124,15 @@ void bench_fillsync16(struct worker *worker)
 	struct mailbox mailbox = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 	struct client *clients = calloc(CLIENTS, sizeof *clients);
 	struct engine_batch *batch = NULL;
-	int rc = clients != NULL ? engine_batch_create(&batch) : -ENOMEM;
+	int error = clients != NULL ? engine_batch_create(&batch) : -ENOMEM;
 
 	mailbox.last = &mailbox.first;
-	if (rc == 0)
-		rc = start_clients(clients, &mailbox, worker);
-	if (rc == 0)
-		rc = serve(worker, &mailbox, batch);
-	if (rc) { /* clients are under way: leave them nothing to stumble over */
-		worker_fail(worker, rc, "write");
+	if (error == 0)
+		error = start_clients(clients, &mailbox, worker);
+	if (error == 0)
+		error = serve(worker, &mailbox, batch);
+	if (error) { /* clients are under way: leave them nothing to stumble over */
+		worker_fail(worker, error, "write");
 		exit(1);
 	}
 	for (unsigned i = 0; i < CLIENTS; i++) {

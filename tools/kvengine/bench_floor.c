@@ -107,20 +107,20 @@ int bench_floor(struct bench *bench)
 {
 	struct random random = {bench->options->seed};
 	char path[4200];
-	int fd, rc;
+	int fd, error;
 
-	snprintf(path, sizeof(path), "%s/floor", bench->options->engine.directory);
+	snprintf(path, sizeof path, "%s/floor", bench->options->engine.directory);
 	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return -errno;
 	unlink(path); /* gone with the descriptor, whatever happens */
-	rc = floor_writes(bench, fd);
-	if (rc == 0)
-		rc = floor_reads(bench, fd, &random);
-	if (rc == 0)
-		rc = floor_misses(bench, &random);
+	error = floor_writes(bench, fd);
+	if (error == 0)
+		error = floor_reads(bench, fd, &random);
+	if (error == 0)
+		error = floor_misses(bench, &random);
 	close(fd);
-	if (rc)
-		fprintf(stderr, "kvengine bench: floor: %s\n", strerror(-rc));
-	return rc;
+	if (error)
+		fprintf(stderr, "kvengine bench: floor: %s\n", strerror(-error));
+	return error;
 }

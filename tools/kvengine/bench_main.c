@@ -200,15 +200,15 @@ int bench_main(int argc, char **argv)
 		.job_threads = 1,
 		.seed = 1,
 	};
-	int rc;
+	int error;
 
 	engine_options_default(&options.engine);
 	options.engine.shard_count = 1;
 	(void)set_compression(&options.engine, "none");
 	argp_parse(&argp, argc, argv, 0, NULL, &options);
 	free((char *)argp.doc);
-	rc = bench_run(&options);
-	if (rc)
-		fprintf(stderr, "kvengine bench: %s\n", strerror(-rc));
-	return rc ? 1 : 0;
+	error = bench_run(&options);
+	if (error)
+		fprintf(stderr, "kvengine bench: %s\n", strerror(-error));
+	return error ? 1 : 0;
 }

@@ -19,7 +19,7 @@ static void write_and_die(struct bench *bench, uint64_t writes)
 		_exit(1);
 	worker.shard = engine_shard(bench->engine, 0);
 	bench_fillrandom(&worker);
-	if (worker.rc)
+	if (worker.error)
 		_exit(1);
 	kill(getpid(), SIGKILL);
 }
@@ -30,13 +30,13 @@ static int open_and_read(struct bench *bench)
 	struct worker worker = {.bench = bench};
 	uint8_t bytes[BENCH_KEY_ROOM];
 	struct engine_value value;
-	int rc = bench_open_engine(bench);
+	int error = bench_open_engine(bench);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	worker.shard = engine_shard(bench->engine, 0);
-	rc = worker_check(&worker, 0, shard_get(worker.shard, worker_key(&worker, 0, bytes), &value), &value);
-	return rc < 0 ? worker_fail(&worker, rc, "read after opening") : 0;
+	error = worker_check(&worker, 0, shard_get(worker.shard, worker_key(&worker, 0, bytes), &value), &value);
+	return error < 0 ? worker_fail(&worker, error, "read after opening") : 0;
 }
 
 static void report(const struct bench *bench, uint64_t writes, double ms)
@@ -57,11 +57,11 @@ static void report(const struct bench *bench, uint64_t writes, double ms)
 int bench_open_after_kill(struct bench *bench)
 {
 	uint64_t writes = bench->options->writes ? bench->options->writes : bench->options->key_count, begin;
-	int rc = bench_empty_store(bench), status;
+	int error = bench_empty_store(bench), status;
 	pid_t child;
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	fflush(stdout);
 	jobs_destroy(&bench->jobs); /* a fork takes no threads along */
 	child = fork();
@@ -73,12 +73,12 @@ int bench_open_after_kill(struct bench *bench)
 		fprintf(stderr, "kvengine bench: open: the process that was to be killed ended otherwise\n");
 		return -EIO;
 	}
-	rc = jobs_create(bench->options->job_threads, &bench->jobs);
-	if (rc)
-		return rc;
+	error = jobs_create(bench->options->job_threads, &bench->jobs);
+	if (error)
+		return error;
 	begin = bench_now_ns();
-	rc = open_and_read(bench);
-	if (rc == 0)
+	error = open_and_read(bench);
+	if (error == 0)
 		report(bench, writes, (double)(bench_now_ns() - begin) / 1e6);
-	return rc;
+	return error;
 }

@@ -24,10 +24,10 @@ static void read_keys(struct worker *worker, enum choice choice)
 {
 	for (uint64_t i = 0; i < worker->operations; i++) {
 		uint64_t begin = worker_begin(i);
-		int rc = read_one(worker, choice);
+		int error = read_one(worker, choice);
 
-		if (rc < 0) {
-			worker_fail(worker, rc, "read");
+		if (error < 0) {
+			worker_fail(worker, error, "read");
 			return;
 		}
 		worker_end(worker, begin);
@@ -53,11 +53,11 @@ static int seek_to(struct worker *worker, struct engine_iterator *iterator, uint
 {
 	uint8_t bytes[BENCH_KEY_ROOM];
 	struct engine_slice key = worker_key(worker, number, bytes), value;
-	int rc = engine_iterator_seek(iterator, key);
+	int error = engine_iterator_seek(iterator, key);
 
-	if (rc != 1 || engine_iterator_key(iterator).size != key.size ||
+	if (error != 1 || engine_iterator_key(iterator).size != key.size ||
 	    memcmp(engine_iterator_key(iterator).data, key.data, key.size) != 0)
-		return rc;
+		return error;
 	worker->found++;
 	value = engine_iterator_value(iterator);
 	return worker_compare(worker, number, value.data, value.size);
@@ -68,29 +68,29 @@ static int seek_one(struct worker *worker, unsigned steps)
 {
 	struct engine_snapshot *snapshot;
 	struct engine_iterator *iterator;
-	int rc = shard_snapshot(worker->shard, &snapshot);
+	int error = shard_snapshot(worker->shard, &snapshot);
 
-	if (rc)
-		return rc;
-	rc = engine_iterator_create(snapshot, &iterator);
-	if (rc == 0) {
-		rc = seek_to(worker, iterator, worker_random_number(worker));
-		for (; steps && rc == 1; steps--)
-			rc = engine_iterator_next(iterator);
+	if (error)
+		return error;
+	error = engine_iterator_create(snapshot, &iterator);
+	if (error == 0) {
+		error = seek_to(worker, iterator, worker_random_number(worker));
+		for (; steps && error == 1; steps--)
+			error = engine_iterator_next(iterator);
 		engine_iterator_destroy(&iterator);
 	}
 	engine_snapshot_release(&snapshot);
-	return rc;
+	return error;
 }
 
 static void seek_keys(struct worker *worker, unsigned steps)
 {
 	for (uint64_t i = 0; i < worker->operations; i++) {
 		uint64_t begin = worker_begin(i);
-		int rc = seek_one(worker, steps);
+		int error = seek_one(worker, steps);
 
-		if (rc < 0) {
-			worker_fail(worker, rc, "seek");
+		if (error < 0) {
+			worker_fail(worker, error, "seek");
 			return;
 		}
 		worker_end(worker, begin);

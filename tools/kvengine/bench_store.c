@@ -6,45 +6,45 @@
 
 int bench_open_engine(struct bench *bench)
 {
-	struct engine_error error;
-	int rc = engine_open(&bench->options->engine, &bench->engine, &error);
+	struct engine_error why;
+	int error = engine_open(&bench->options->engine, &bench->engine, &why);
 
-	if (rc)
-		fprintf(stderr, "kvengine bench: %s\n", error.text);
-	return rc;
+	if (error)
+		fprintf(stderr, "kvengine bench: %s\n", why.text);
+	return error;
 }
 
 static int drain(struct bench *bench)
 {
-	int rc = 0;
+	int error = 0;
 
-	for (uint32_t i = 0; rc == 0 && i < engine_shard_count(bench->engine); i++)
-		rc = jobs_drain(bench->jobs, engine_shard(bench->engine, i));
-	return rc;
+	for (uint32_t i = 0; error == 0 && i < engine_shard_count(bench->engine); i++)
+		error = jobs_drain(bench->jobs, engine_shard(bench->engine, i));
+	return error;
 }
 
 int bench_settle(struct bench *bench)
 {
-	int rc = 0;
+	int error = 0;
 
-	for (uint32_t i = 0; rc == 0 && i < engine_shard_count(bench->engine); i++)
-		rc = shard_request_flush(engine_shard(bench->engine, i));
-	return rc ? rc : drain(bench);
+	for (uint32_t i = 0; error == 0 && i < engine_shard_count(bench->engine); i++)
+		error = shard_request_flush(engine_shard(bench->engine, i));
+	return error ? error : drain(bench);
 }
 
 int bench_close_engine(struct bench *bench)
 {
-	int rc;
+	int error;
 
 	if (bench->engine == NULL)
 		return 0;
-	rc = drain(bench);
-	return rc ? rc : engine_close(&bench->engine);
+	error = drain(bench);
+	return error ? error : engine_close(&bench->engine);
 }
 
 int bench_empty_store(struct bench *bench)
 {
-	int rc = bench_close_engine(bench);
+	int error = bench_close_engine(bench);
 
-	return rc ? rc : scratch_empty(bench->options->engine.directory);
+	return error ? error : scratch_empty(bench->options->engine.directory);
 }

@@ -6,13 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
-int worker_fail(struct worker *worker, int rc, const char *what)
+int worker_fail(struct worker *worker, int error, const char *what)
 {
 	const char *text = worker->shard != NULL ? shard_error(worker->shard) : "";
 
-	fprintf(stderr, "kvengine bench: %s: %s%s%s\n", what, strerror(-rc), *text ? ": " : "", text);
-	worker->rc = rc;
-	return rc;
+	fprintf(stderr, "kvengine bench: %s: %s%s%s\n", what, strerror(-error), *text ? ": " : "", text);
+	worker->error = error;
+	return error;
 }
 
 uint64_t worker_own_number(const struct worker *worker, uint64_t number)
@@ -37,14 +37,14 @@ int worker_compare(const struct worker *worker, uint64_t number, const void *dat
 	return -EBADMSG;
 }
 
-int worker_check(struct worker *worker, uint64_t number, int rc, struct engine_value *value)
+int worker_check(struct worker *worker, uint64_t number, int error, struct engine_value *value)
 {
-	if (rc == 1) {
+	if (error == 1) {
 		worker->found++;
-		rc = worker_compare(worker, number, value->data, value->size);
+		error = worker_compare(worker, number, value->data, value->size);
 		engine_value_release(value);
 	}
-	return rc;
+	return error;
 }
 
 uint64_t worker_begin(uint64_t operation)
@@ -74,21 +74,21 @@ int worker_add(struct worker *worker, struct engine_batch *batch, uint64_t numbe
 
 int worker_write(struct worker *worker, const struct engine_batch *batch, enum engine_sync sync)
 {
-	int rc;
+	int error;
 
-	while ((rc = shard_write(worker->shard, batch)) == -EAGAIN) {
-		rc = jobs_tend(worker->bench->jobs, worker->shard, true);
-		if (rc)
-			return rc;
+	while ((error = shard_write(worker->shard, batch)) == -EAGAIN) {
+		error = jobs_tend(worker->bench->jobs, worker->shard, true);
+		if (error)
+			return error;
 	}
-	return rc ? rc : shard_commit(worker->shard, sync);
+	return error ? error : shard_commit(worker->shard, sync);
 }
 
 int worker_put(struct worker *worker, struct engine_batch *batch, uint64_t number, enum engine_sync sync)
 {
-	int rc;
+	int error;
 
 	engine_batch_clear(batch);
-	rc = worker_add(worker, batch, number);
-	return rc ? rc : worker_write(worker, batch, sync);
+	error = worker_add(worker, batch, number);
+	return error ? error : worker_write(worker, batch, sync);
 }

@@ -3,7 +3,7 @@
  *
  * Threading   A worker is used by one thread, which owns its shard (or reads beside the owner through snapshots).
  * Ownership   Workers borrow the bench, its engine and its pool.
- * Errors      A workload that fails has printed why and leaves it in worker->rc.
+ * Errors      A workload that fails has printed why and leaves it in worker->error.
  */
 #ifndef KVRING_TOOLS_KVENGINE_BENCH_WORKER_H
 #define KVRING_TOOLS_KVENGINE_BENCH_WORKER_H
@@ -35,18 +35,19 @@ struct worker {
 	struct histogram histogram;
 	uint64_t found;
 	uint64_t written_beside; /* by the writer in readwhilewriting */
-	int rc;
+	int error;
 };
 
-int worker_fail(struct worker *, int rc, const char *what);
+int worker_fail(struct worker *, int error, const char *what);
 /* Keys are dealt to the shards by number: shard i of n holds those that are i modulo n. A worker that draws another's
  * number takes its neighbour (with two shards a hot key thus becomes two that are half as hot: more to cache, not less). */
 uint64_t worker_own_number(const struct worker *, uint64_t number);
 uint64_t worker_random_number(struct worker *);
 /* 1, or -EBADMSG with a line on stderr: not what was written for the number. */
 __attribute__((warn_unused_result)) int worker_compare(const struct worker *, uint64_t number, const void *, size_t);
-/* rc of a get: counts what was found, checks the value and releases it. 1, 0 or -errno. */
-__attribute__((warn_unused_result)) int worker_check(struct worker *, uint64_t number, int rc, struct engine_value *);
+/* error of a get: counts what was found, checks the value and releases it. 1, 0 or -errno. */
+__attribute__((warn_unused_result)) int worker_check(struct worker *, uint64_t number, int error,
+						     struct engine_value *);
 /* Begins and ends the timing of an operation, when it is one of those that are timed. */
 uint64_t worker_begin(uint64_t operation);
 void worker_end(struct worker *, uint64_t begin);

@@ -48,11 +48,11 @@ static error_t parse_store(int key, char *arg, struct argp_state *state)
 static int inspect(const char *directory, enum inspect_what what)
 {
 	struct inspect_result result;
-	struct engine_error error;
-	int rc = engine_inspect(NULL, directory, what, stdout, &result, &error);
+	struct engine_error why;
+	int error = engine_inspect(NULL, directory, what, stdout, &result, &why);
 
-	if (rc) {
-		fprintf(stderr, "kvengine: %s\n", error.text);
+	if (error) {
+		fprintf(stderr, "kvengine: %s\n", why.text);
 		return 2;
 	}
 	if (what == INSPECT_VERIFY)
@@ -124,74 +124,74 @@ static int release_row(struct shard *shard, uint32_t first, uint32_t step, uint3
 static int scrub_shard(struct shard *shard)
 {
 	struct engine_job *job;
-	int rc;
+	int error;
 
-	while ((rc = shard_scrub(shard, &job)) == 0 && job != NULL) {
+	while ((error = shard_scrub(shard, &job)) == 0 && job != NULL) {
 		engine_job_run(job);
-		rc = shard_install(shard, &job);
-		if (rc)
+		error = shard_install(shard, &job);
+		if (error)
 			break;
 	}
-	return rc;
+	return error;
 }
 
 static int release_shard(struct shard *shard, uint32_t index, uint32_t shard_count, bool is_sure)
 {
 	struct shard_stats stats;
-	int rc = scrub_shard(shard);
+	int error = scrub_shard(shard);
 	int32_t at;
 
-	if (rc)
+	if (error)
 		printf("shard %u: %s\n", index, shard_error(shard));
 	at = shard_quarantined(shard, 0);
-	if (rc || at < 0)
-		return rc;
+	if (error || at < 0)
+		return error;
 	shard_stats(shard, &stats);
 	printf("shard %u: %u partitions are quarantined, from %d on\n  %s\n", index, stats.quarantined_partitions, at,
 	       shard_quarantine_reason(shard));
 	if (!is_sure)
 		return 0;
 	/* What the node keeps there speaks for data that is gone now: without it, it writes under a new name. */
-	rc = shard_meta_set(shard, "", 0);
-	while (rc == 0 && at >= 0) {
+	error = shard_meta_set(shard, "", 0);
+	while (error == 0 && at >= 0) {
 		uint32_t next = 0;
 
-		rc = release_row(shard, (uint32_t)at, shard_count, &next);
+		error = release_row(shard, (uint32_t)at, shard_count, &next);
 		at = shard_quarantined(shard, next);
 	}
-	printf("  %s\n", rc ? shard_error(shard) : "dropped: they are empty now");
-	return rc;
+	printf("  %s\n", error ? shard_error(shard) : "dropped: they are empty now");
+	return error;
 }
 
 static int release_store(const struct store_options *options)
 {
 	struct engine_options engine_options;
-	struct engine_error error;
+	struct engine_error why;
 	struct engine *engine;
 	bool found = false;
-	int rc;
+	int error;
 
 	engine_options_default(&engine_options);
 	engine_options.directory = options->directory;
 	engine_options.create_if_missing = false;
-	rc = engine_open(&engine_options, &engine, &error);
-	if (rc) {
-		fprintf(stderr, "kvengine: %s\n", error.text);
+	error = engine_open(&engine_options, &engine, &why);
+	if (error) {
+		fprintf(stderr, "kvengine: %s\n", why.text);
 		return 2;
 	}
 	for (uint32_t i = 0; i < engine_shard_count(engine); i++)
 		found |= shard_quarantined(engine_shard(engine, i), 0) >= 0;
-	for (uint32_t i = 0; rc == 0 && i < engine_shard_count(engine); i++)
-		rc = release_shard(engine_shard(engine, i), i, engine_shard_count(engine), options->is_sure);
-	if (rc == 0 && !found)
+	for (uint32_t i = 0; error == 0 && i < engine_shard_count(engine); i++)
+		error = release_shard(engine_shard(engine, i), i, engine_shard_count(engine), options->is_sure);
+	if (error == 0 && !found)
 		printf("No partition is quarantined.\n");
-	else if (rc == 0 && !options->is_sure)
+	else if (error == 0 && !options->is_sure)
 		printf("Nothing was dropped. With --yes these partitions are dropped.\n");
-	if (rc == 0)
-		rc = engine_close(&engine);
+	if (error == 0)
+		error = engine_close(&engine);
 	else
 		(void)engine_close(&engine);
-	return rc ? 2 : 0;
+	return error ? 2 : 0;
 }
 
 static int main_release(int argc, char **argv)
@@ -233,9 +233,9 @@ int main(int argc, char **argv)
 	char name[64];
 
 	argp_err_exit_status = 2;
-	for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
+	for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof commands[0]; i++) {
 		if (strcmp(argv[1], commands[i].name) == 0) {
-			snprintf(name, sizeof(name), "kvengine %s", argv[1]);
+			snprintf(name, sizeof name, "kvengine %s", argv[1]);
 			argv[1] = name;
 			return commands[i].run(argc - 1, argv + 1);
 		}
@@ -251,7 +251,7 @@ int main(int argc, char **argv)
 		fprintf(to, "kvengine: there is no command '%s'\n", argv[1]);
 	fprintf(to, "Usage: kvengine COMMAND [OPTION...] DIR\n"
 		    "Looks into the store of a stopped node: DIR is `engine` in its data directory.\n\n");
-	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
 		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].help);
 	fprintf(to, "\n`kvengine COMMAND --help` explains a command.\n");
 	return asked ? 0 : 2;

@@ -33,7 +33,7 @@ int scratch_open(const char *directory, char *store_out, size_t size)
 	char marker[PATH_SIZE];
 	int fd, empty;
 
-	if (snprintf(marker, sizeof(marker), "%s/kvengine-bench", directory) >= (int)sizeof(marker) ||
+	if (snprintf(marker, sizeof marker, "%s/kvengine-bench", directory) >= (int)sizeof marker ||
 	    snprintf(store_out, size, "%s/store", directory) >= (int)size)
 		return -ENAMETOOLONG;
 	if (mkdir(directory, 0777) != 0 && errno != EEXIST)
@@ -65,7 +65,7 @@ static int remove_one(const char *path, const struct stat *status, int type, str
 
 int scratch_empty(const char *store)
 {
-	int rc = nftw(store, remove_one, OPEN_DIRECTORIES, FTW_DEPTH | FTW_PHYS);
+	int error = nftw(store, remove_one, OPEN_DIRECTORIES, FTW_DEPTH | FTW_PHYS);
 
-	return rc == -1 && errno == ENOENT ? 0 : rc == -1 ? -errno : rc;
+	return error == -1 && errno == ENOENT ? 0 : error == -1 ? -errno : error;
 }

@@ -36,7 +36,7 @@ static const struct peer *const peers[] = {
 #endif
 };
 
-enum { PEER_COUNT = sizeof(peers) / sizeof(peers[0]) };
+enum { PEER_COUNT = sizeof peers / sizeof peers[0] };
 
 struct bench {
 	const struct peer *peer;
@@ -155,7 +155,7 @@ static void run(struct bench *bench, const struct workload *workload)
 	bench->run_count++;
 	set_open(bench, true, workload->sync);
 	begin = bench_now_ns();
-	if (workload->kind != WRITE && peer->begin_reads)
+	if (workload->kind != WRITE && peer->begin_reads != NULL)
 		peer->begin_reads();
 	for (unsigned i = 0; i < workload->writers; i++) {
 		workers[i] = make_worker(bench, workload, i);
@@ -170,7 +170,7 @@ static void run(struct bench *bench, const struct workload *workload)
 		operations += workers[i].operations;
 		found += workers[i].found;
 	}
-	if (workload->kind != WRITE && peer->end_reads)
+	if (workload->kind != WRITE && peer->end_reads != NULL)
 		peer->end_reads();
 	report(workload, operations, found, (double)(bench_now_ns() - begin) / 1e9);
 }
@@ -197,12 +197,12 @@ static void run_open(struct bench *bench)
 		peer_die("open", "the process that was to be killed ended otherwise");
 	begin = bench_now_ns();
 	set_open(bench, true, false);
-	if (bench->peer->begin_reads)
+	if (bench->peer->begin_reads != NULL)
 		bench->peer->begin_reads();
 	do_one(&reader, 0);
 	printf("{\"workload\": \"open\", \"milliseconds\": %.3f, \"operations\": %" PRIu64 "}\n",
 	       (double)(bench_now_ns() - begin) / 1e6, worker.operations);
-	if (bench->peer->end_reads)
+	if (bench->peer->end_reads != NULL)
 		bench->peer->end_reads();
 }
 
@@ -212,7 +212,7 @@ static void run_named(struct bench *bench, const char *name)
 		run_open(bench);
 		return;
 	}
-	for (size_t i = 0; i < sizeof(workloads) / sizeof(workloads[0]); i++)
+	for (size_t i = 0; i < sizeof workloads / sizeof workloads[0]; i++)
 		if (strcmp(name, workloads[i].name) == 0) {
 			run(bench, &workloads[i]);
 			return;
@@ -280,7 +280,7 @@ int main(int argc, char **argv)
 	rest = argv[optind + 2];
 	if (bench_data_init(&bench.data, 1))
 		peer_die("options", "num must not be 0, value-bytes must be at most 524288");
-	for (char *name; (name = strsep(&rest, ","));)
+	for (char *name; (name = strsep(&rest, ",")) != NULL;)
 		run_named(&bench, name);
 	set_open(&bench, false, false);
 	bench_data_fini(&bench.data);

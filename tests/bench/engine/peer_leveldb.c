@@ -77,7 +77,7 @@ static int seek(const struct bench_data *data, struct peer_key key, unsigned ste
 	leveldb_iterator_t *iterator = leveldb_create_iterator(store, read_options);
 	const char *found, *value;
 	size_t size;
-	int rc = 0;
+	int error = 0;
 
 	leveldb_iter_seek(iterator, key.data, key.size);
 	if (leveldb_iter_valid(iterator)) {
@@ -85,13 +85,13 @@ static int seek(const struct bench_data *data, struct peer_key key, unsigned ste
 		if (size == key.size && memcmp(found, key.data, size) == 0) {
 			value = leveldb_iter_value(iterator, &size);
 			peer_check(data, key, value, size);
-			rc = 1;
+			error = 1;
 		}
 	}
 	for (; steps && leveldb_iter_valid(iterator); steps--)
 		leveldb_iter_next(iterator);
 	leveldb_iter_destroy(iterator);
-	return rc;
+	return error;
 }
 
 const struct peer peer_leveldb = {"leveldb", open_store, close_store, put, get, seek, NULL, NULL};

@@ -10,10 +10,10 @@ static MDB_dbi table;
 static MDB_txn *reading;
 static MDB_cursor *cursor;
 
-static void check(int rc, const char *what)
+static void check(int error, const char *what)
 {
-	if (rc)
-		peer_die(what, mdb_strerror(rc));
+	if (error)
+		peer_die(what, mdb_strerror(error));
 }
 
 static void open_store(const struct peer_settings *settings)
@@ -47,11 +47,11 @@ static void put(const struct bench_data *data, struct peer_key key)
 static int get(const struct bench_data *data, struct peer_key key)
 {
 	MDB_val k = {key.size, (void *)key.data}, v;
-	int rc = mdb_get(reading, table, &k, &v);
+	int error = mdb_get(reading, table, &k, &v);
 
-	if (rc == MDB_NOTFOUND)
+	if (error == MDB_NOTFOUND)
 		return 0;
-	check(rc, "lmdb: get");
+	check(error, "lmdb: get");
 	peer_check(data, key, v.mv_data, v.mv_size);
 	return 1;
 }
@@ -71,16 +71,16 @@ static void end_reads(void)
 static int seek(const struct bench_data *data, struct peer_key key, unsigned steps)
 {
 	MDB_val k = {key.size, (void *)key.data}, v;
-	int rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE), found = 0;
+	int error = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE), found = 0;
 
-	if (rc == 0 && k.mv_size == key.size && memcmp(k.mv_data, key.data, key.size) == 0) {
+	if (error == 0 && k.mv_size == key.size && memcmp(k.mv_data, key.data, key.size) == 0) {
 		peer_check(data, key, v.mv_data, v.mv_size);
 		found = 1;
 	}
-	for (; steps && rc == 0; steps--)
-		rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
-	if (rc != MDB_NOTFOUND)
-		check(rc, "lmdb: seek");
+	for (; steps && error == 0; steps--)
+		error = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+	if (error != MDB_NOTFOUND)
+		check(error, "lmdb: seek");
 	return found;
 }
 

@@ -78,7 +78,7 @@ static int seek(const struct bench_data *data, struct peer_key key, unsigned ste
 	rocksdb_iterator_t *iterator = rocksdb_create_iterator(store, read_options);
 	const char *found, *value;
 	size_t size;
-	int rc = 0;
+	int error = 0;
 
 	rocksdb_iter_seek(iterator, key.data, key.size);
 	if (rocksdb_iter_valid(iterator)) {
@@ -86,13 +86,13 @@ static int seek(const struct bench_data *data, struct peer_key key, unsigned ste
 		if (size == key.size && memcmp(found, key.data, size) == 0) {
 			value = rocksdb_iter_value(iterator, &size);
 			peer_check(data, key, value, size);
-			rc = 1;
+			error = 1;
 		}
 	}
 	for (; steps && rocksdb_iter_valid(iterator); steps--)
 		rocksdb_iter_next(iterator);
 	rocksdb_iter_destroy(iterator);
-	return rc;
+	return error;
 }
 
 const struct peer peer_rocksdb = {"rocksdb", open_store, close_store, put, get, seek, NULL, NULL};

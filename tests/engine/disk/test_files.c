@@ -36,14 +36,14 @@ static void test_names_are_parsed_back(void **state)
 	files_init(&files, NULL, "/store", 7);
 	assert_string_equal(files.directory, "/store/shard-007");
 	for (enum file_kind kind = FILE_LOG; kind <= FILE_TREE; kind++) {
-		for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
 			struct files_path path = files_path(&files, kind, numbers[i]);
 
 			assert_int_equal(files_parse(strrchr(path.text, '/') + 1, &number), kind);
 			assert_int_equal(number, numbers[i]);
 		}
 	}
-	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
 		assert_int_equal(files_parse(others[i].name, &number), others[i].kind);
 }
 

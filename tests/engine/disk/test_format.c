@@ -53,15 +53,15 @@ static void test_header(void **state)
 
 	(void)state;
 	format_header_write(bytes, FORMAT_LOG, &header);
-	assert_int_equal(format_header_read(bytes, sizeof(bytes), FORMAT_LOG, "x.log", &got, &error), 0);
+	assert_int_equal(format_header_read(bytes, sizeof bytes, FORMAT_LOG, "x.log", &got, &error), 0);
 	assert_true(got.shard == 3 && got.number == 9 && got.a == 1 && got.b == 2);
-	assert_int_equal(format_header_read(bytes, sizeof(bytes), FORMAT_TABLE, "x.log", &got, &error), -EBADMSG);
+	assert_int_equal(format_header_read(bytes, sizeof bytes, FORMAT_TABLE, "x.log", &got, &error), -EBADMSG);
 	assert_non_null(strstr(error.text, "not a file of kind 'kvr:tab' but 'kvr:log'"));
-	for (size_t size = 0; size < sizeof(bytes); size++)
+	for (size_t size = 0; size < sizeof bytes; size++)
 		assert_int_equal(format_header_read(bytes, size, FORMAT_LOG, "x.log", &got, &error), -EBADMSG);
-	for (size_t bit = 0; bit < sizeof(bytes) * 8; bit++) {
+	for (size_t bit = 0; bit < sizeof bytes * 8; bit++) {
 		bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
-		assert_int_equal(format_header_read(bytes, sizeof(bytes), FORMAT_LOG, "x.log", &got, &error), -EBADMSG);
+		assert_int_equal(format_header_read(bytes, sizeof bytes, FORMAT_LOG, "x.log", &got, &error), -EBADMSG);
 		assert_non_null(strstr(error.text, "x.log: "));
 		bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
 	}
@@ -76,14 +76,14 @@ static void test_header_of_another_version_is_refused(void **state)
 	uint8_t bytes[FORMAT_HEADER_SIZE];
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
 		char expected[64];
 
 		format_header_write(bytes, FORMAT_LOG, &header);
 		format_u32_put(bytes + 8, others[i]);
 		format_u64_put(bytes + 40, XXH3_64bits(bytes, 40));
-		assert_int_equal(format_header_read(bytes, sizeof(bytes), FORMAT_LOG, "x.log", &got, &error), -ENOTSUP);
-		snprintf(expected, sizeof(expected), "x.log: format version %u", others[i]);
+		assert_int_equal(format_header_read(bytes, sizeof bytes, FORMAT_LOG, "x.log", &got, &error), -ENOTSUP);
+		snprintf(expected, sizeof expected, "x.log: format version %u", others[i]);
 		assert_non_null(strstr(error.text, expected));
 	}
 }

@@ -84,10 +84,10 @@ ssize_t __wrap_pread64(int fd, void *data, size_t size, off_t offset)
 	return is_interrupted() ? -1 : __real_pread64(fd, data, cut(size), offset);
 }
 
-static int sync_result(int rc)
+static int sync_result(int error)
 {
 	if (!os.fail_sync)
-		return rc;
+		return error;
 	errno = (int)os.fail_sync;
 	return -1;
 }
@@ -114,13 +114,13 @@ struct fixture {
 
 static int setup(void **state)
 {
-	struct fixture *it = calloc(1, sizeof(*it));
+	struct fixture *it = calloc(1, sizeof *it);
 
-	memset(&os, 0, sizeof(os));
+	memset(&os, 0, sizeof os);
 	it->fs = fs_posix();
 	strcpy(it->directory, "/tmp/kvring-posix-XXXXXX");
 	assert_non_null(mkdtemp(it->directory));
-	snprintf(it->path, sizeof(it->path), "%s/file", it->directory);
+	snprintf(it->path, sizeof it->path, "%s/file", it->directory);
 	*state = it;
 	return 0;
 }
@@ -130,8 +130,8 @@ static int teardown(void **state)
 	struct fixture *it = *state;
 	char command[100];
 
-	memset(&os, 0, sizeof(os));
-	snprintf(command, sizeof(command), "rm -rf %s", it->directory);
+	memset(&os, 0, sizeof os);
+	snprintf(command, sizeof command, "rm -rf %s", it->directory);
 	assert_int_equal(system(command), 0);
 	free(it);
 	return 0;
@@ -162,7 +162,7 @@ static void assert_content(const struct fixture *it, const char *path, const cha
 	assert_int_equal(it->fs->open(it->fs, path, FS_OPEN_READ, &file), 0);
 	assert_int_equal(it->fs->size(file, &size), 0);
 	assert_int_equal(size, strlen(expected));
-	assert_int_equal(it->fs->pread(file, bytes, sizeof(bytes), 0), size);
+	assert_int_equal(it->fs->pread(file, bytes, sizeof bytes, 0), size);
 	assert_memory_equal(bytes, expected, size);
 	it->fs->close(file);
 }
@@ -226,7 +226,7 @@ static void test_short_and_interrupted_calls(void **state)
 			struct fs_file *file;
 			char path[96], name[20], bytes[26];
 
-			snprintf(name, sizeof(name), "%zu-%u", most, interrupts);
+			snprintf(name, sizeof name, "%zu-%u", most, interrupts);
 			other_path(it, name, path);
 			os.most = most;
 			assert_int_equal(it->fs->open(it->fs, path, FS_OPEN_CREATE, &file), 0);
@@ -249,7 +249,7 @@ static void test_short_and_interrupted_calls(void **state)
 static void test_very_many_parts(void **state)
 {
 	struct fixture *it = *state;
-	struct iovec *parts = calloc(IOV_MAX + 5, sizeof(*parts));
+	struct iovec *parts = calloc(IOV_MAX + 5, sizeof *parts);
 	struct fs_file *file;
 	uint64_t size;
 
@@ -391,13 +391,13 @@ static void test_directories(void **state)
 	assert_int_equal(it->fs->list(it->fs, it->directory, visit, &stopped), -ECANCELED);
 	assert_int_equal(stopped.count, 1);
 	assert_int_equal(it->fs->list(it->fs, it->path, visit, &names), -ENOTDIR);
-	snprintf(inside, sizeof(inside), "%s/x", sub);
+	snprintf(inside, sizeof inside, "%s/x", sub);
 	make_file(it, inside, "x");
 	assert_int_equal(it->fs->rmdir(it->fs, sub), -ENOTEMPTY);
 	assert_int_equal(it->fs->unlink(it->fs, inside), 0);
 	assert_int_equal(it->fs->rmdir(it->fs, sub), 0);
 	assert_int_equal(it->fs->rmdir(it->fs, sub), -ENOENT);
-	snprintf(inside, sizeof(inside), "%s/none/x", it->directory);
+	snprintf(inside, sizeof inside, "%s/none/x", it->directory);
 	assert_int_equal(it->fs->mkdir(it->fs, inside), -ENOENT);
 }
 
@@ -504,7 +504,7 @@ static void test_descriptors_close_on_exec(void **state)
 	other_path(it, "lock", path);
 	assert_int_equal(it->fs->lock(it->fs, path, &lock), 0);
 	assert_int_equal(it->fs->open(it->fs, it->path, FS_OPEN_CREATE, &file), 0);
-	snprintf(command, sizeof(command), "! ls -l /proc/self/fd | grep -q %s", it->directory);
+	snprintf(command, sizeof command, "! ls -l /proc/self/fd | grep -q %s", it->directory);
 	assert_int_equal(system(command), 0);
 	it->fs->close(file);
 	it->fs->close(lock);

@@ -27,7 +27,7 @@ static void assert_content(struct sim_fs *disk, const char *path, const char *ex
 	uint64_t size;
 
 	assert_int_equal(sim_fs_look(disk, path, &data, &size), expected ? 0 : -ENOENT);
-	if (expected) {
+	if (expected != NULL) {
 		assert_int_equal(size, strlen(expected));
 		assert_memory_equal(data, expected, size);
 	}
@@ -45,15 +45,15 @@ static void test_replace_fails_whole(void **state)
 		const struct fs *fs = make_disk(&disk);
 		const uint8_t *data;
 		uint64_t size;
-		int rc;
+		int error;
 
 		assert_int_equal(fs_replace_file(fs, "/store", "/store/F", "old", 3), 0);
 		sim_fs_reset_operations(disk);
 		sim_fs_fail_at(disk, index, -ENOSPC, false);
-		rc = fs_replace_file(fs, "/store", "/store/F", "newer", 5);
+		error = fs_replace_file(fs, "/store", "/store/F", "newer", 5);
 		fired = sim_fs_fired(disk);
 		sim_fs_fail_never(disk);
-		assert_int_equal(rc == 0, !fired);
+		assert_int_equal(error == 0, !fired);
 		assert_int_equal(sim_fs_look(disk, "/store/F.tmp", &data, &size), -ENOENT);
 		assert_content(disk, "/store/F", fired && index < 5 ? "old" : "newer");
 		assert_int_equal(fs_replace_file(fs, "/store", "/store/F", "newest", 6), 0);
@@ -78,18 +78,18 @@ static void test_replace_survives_power_cuts(void **state)
 				const struct fs *fs = make_disk(&disk);
 				const uint8_t *got;
 				uint64_t size;
-				int rc;
+				int error;
 
 				assert_int_equal(fs_replace_file(fs, "/store", "/store/F", "old", 3), 0);
 				sim_fs_reset_operations(disk);
 				sim_fs_crash_at(disk, index, &how);
-				rc = fs_replace_file(fs, "/store", "/store/F", "newer", 5);
+				error = fs_replace_file(fs, "/store", "/store/F", "newer", 5);
 				fired = sim_fs_fired(disk);
 				if (!fired)
 					sim_fs_crash(disk, &how);
 				sim_fs_restart(disk);
 				assert_int_equal(sim_fs_look(disk, "/store/F", &got, &size), 0);
-				assert_true((rc && size == 3 && !memcmp(got, "old", 3)) ||
+				assert_true((error && size == 3 && !memcmp(got, "old", 3)) ||
 					    (size == 5 && !memcmp(got, "newer", 5)));
 				sim_fs_destroy(&disk);
 			}
@@ -103,7 +103,7 @@ static void test_made_directories_are_durable(void **state)
 	static const char *const paths[] = {"/store/a", "/store/a/", "/store/a//", "/store//a"};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+	for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
 		struct sim_fs *disk;
 		const struct fs *fs = make_disk(&disk);
 

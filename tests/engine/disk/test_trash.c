@@ -22,11 +22,11 @@ static void make_file(const struct fs *fs, const char *path)
 static bool is_there(const struct fs *fs, const char *path)
 {
 	struct fs_file *file;
-	int rc = fs->open(fs, path, FS_OPEN_READ, &file);
+	int error = fs->open(fs, path, FS_OPEN_READ, &file);
 
-	if (rc == 0)
+	if (error == 0)
 		fs->close(file);
-	return rc == 0;
+	return error == 0;
 }
 
 static void test_swept_when_asked(void **state)
@@ -98,7 +98,7 @@ static void test_owner_removes_nothing(void **state)
 			shard_stats(shard, &stats);
 			assert_int_equal(shard_maintain(shard, &job), 0);
 			assert_int_equal(unlinks(disk), before);
-			if (!job)
+			if (job == NULL)
 				break;
 			engine_job_run(job);
 			ran = unlinks(disk);

@@ -260,7 +260,7 @@ static void test_lying_fields(void **state)
 
 	(void)state;
 	segment_init(&it);
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		uint8_t *batch = it.bytes + it.ends[BATCHES - 1], *end = batch + 12;
 		struct wal_reader reader = reader_of(&it, it.size);
 		struct wal_batch got;
@@ -294,7 +294,7 @@ static void test_entries_out_of_bounds(void **state)
 		const bool good = flags == 0 || flags == 1 || flags == 4 || flags == 5;
 		struct reader reader = {bytes, bytes + 15, false};
 
-		memset(bytes, 0, sizeof(bytes));
+		memset(bytes, 0, sizeof bytes);
 		bytes[0] = (uint8_t)flags;
 		bytes[1] = 2;
 		bytes[2] = 1;
@@ -306,7 +306,7 @@ static void test_entries_out_of_bounds(void **state)
 	const size_t room = (size_t)ENGINE_VALUE_MAX + 100;
 	uint8_t *large = calloc(1, room);
 
-	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
 		struct reader reader = {large, large + room, false};
 
 		end = format_varint_put(format_varint_put(large + 1, sizes[i][0]), sizes[i][1]);
@@ -344,7 +344,7 @@ static void test_failed_append_is_cut_off(void **state)
 
 	sim_fs_reset_operations(it.shelf.disk);
 	sim_fs_fail_at(it.shelf.disk, 0, -ENOSPC, false);
-	assert_int_equal(wal_append(wal, batch, sizeof(batch), FIRST + 2, 1, 0), -ENOSPC);
+	assert_int_equal(wal_append(wal, batch, sizeof batch, FIRST + 2, 1, 0), -ENOSPC);
 	assert_int_equal(wal->size, before);
 	assert_int_equal(wal->last_sequence, FIRST + 1);
 	assert_int_equal(
@@ -354,7 +354,7 @@ static void test_failed_append_is_cut_off(void **state)
 	/* When cutting fails as well, no one knows what is there. */
 	sim_fs_reset_operations(it.shelf.disk);
 	sim_fs_fail_at(it.shelf.disk, 0, -ENOSPC, true);
-	assert_int_equal(wal_append(wal, batch, sizeof(batch), FIRST + 3, 1, 0), -EIO);
+	assert_int_equal(wal_append(wal, batch, sizeof batch, FIRST + 3, 1, 0), -EIO);
 	sim_fs_fail_never(it.shelf.disk);
 	wal_close(&wal);
 	segment_fini(&it);
@@ -372,15 +372,15 @@ static void test_failed_creation_leaves_nothing(void **state)
 		const uint8_t *data;
 		uint64_t size;
 		struct wal *wal = NULL;
-		int rc;
+		int error;
 
 		shelf_init(&shelf, 4096);
 		path = files_path(&shelf.files, FILE_LOG, 5);
 		sim_fs_reset_operations(shelf.disk);
 		sim_fs_fail_at(shelf.disk, index, -EIO, false);
-		rc = wal_create(&shelf.files, 5, 1, 0, &wal);
+		error = wal_create(&shelf.files, 5, 1, 0, &wal);
 		fired = sim_fs_fired(shelf.disk);
-		assert_int_equal(rc, fired ? -EIO : 0);
+		assert_int_equal(error, fired ? -EIO : 0);
 		assert_int_equal(sim_fs_look(shelf.disk, path.text, &data, &size), fired ? -ENOENT : 0);
 		if (!fired) {
 			assert_true(index >= 3);

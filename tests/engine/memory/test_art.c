@@ -42,7 +42,7 @@ static size_t make_keys(struct key *keys, uint64_t seed, unsigned alphabet)
 		for (size_t j = 0; j < keys[i].size; j++)
 			keys[i].bytes[j] = (uint8_t)sim_random_below(&random, alphabet);
 	}
-	qsort(keys, KEYS, sizeof(keys[0]), by_bytes);
+	qsort(keys, KEYS, sizeof keys[0], by_bytes);
 	for (size_t i = 1; i < KEYS; i++) {
 		if (by_bytes(&keys[count - 1], &keys[i]) != 0)
 			keys[count++] = keys[i];
@@ -52,7 +52,7 @@ static size_t make_keys(struct key *keys, uint64_t seed, unsigned alphabet)
 
 static void insert_shuffled(struct art *art, struct region *region, const struct key *keys, size_t count)
 {
-	size_t *order = malloc(count * sizeof(*order));
+	size_t *order = malloc(count * sizeof *order);
 	struct sim_random random = {5};
 
 	for (size_t i = 0; i < count; i++)
@@ -90,7 +90,7 @@ static void assert_leaf(const struct art_leaf *leaf, const struct key *keys, siz
 
 static void check_against_array(uint64_t seed, unsigned alphabet)
 {
-	struct key *keys = malloc(KEYS * sizeof(*keys));
+	struct key *keys = malloc(KEYS * sizeof *keys);
 	size_t count = make_keys(keys, seed, alphabet);
 	struct region region = {0};
 	struct art art = {0};
@@ -164,14 +164,14 @@ static void *read_beside(void *arg)
 			continue;
 		size_t i = sim_random_below(&random, written);
 
-		if (!art_find(&it->art, slice_of(&it->keys[i])))
+		if (art_find(&it->art, slice_of(&it->keys[i])) == NULL)
 			return "a key that was in is gone";
 		const struct art_leaf *leaf = art_seek(&it->art, slice_of(&it->keys[i]), false);
 
-		if (!leaf || format_compare(art_leaf_key(leaf), slice_of(&it->keys[i])) != 0)
+		if (leaf == NULL || format_compare(art_leaf_key(leaf), slice_of(&it->keys[i])) != 0)
 			return "seek missed a key that was in";
 		leaf = art_seek(&it->art, slice_of(&it->keys[i]), true);
-		if (leaf && format_compare(art_leaf_key(leaf), slice_of(&it->keys[i])) <= 0)
+		if (leaf != NULL && format_compare(art_leaf_key(leaf), slice_of(&it->keys[i])) <= 0)
 			return "the next key is not greater";
 	} while (written < it->count);
 	return NULL;

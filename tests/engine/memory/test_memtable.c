@@ -36,16 +36,16 @@ static int add(struct memtable *memtable, struct model *model, unsigned key, con
 {
 	uint8_t value[300];
 	char bytes[16];
-	int rc;
+	int error;
 
-	memset(value, (int)version->sequence, sizeof(value));
-	rc = memtable_add(memtable, key_at(key, bytes), (struct engine_slice){value, version->size}, version->type,
-			  version->sequence);
-	if (rc == 0) {
+	memset(value, (int)version->sequence, sizeof value);
+	error = memtable_add(memtable, key_at(key, bytes), (struct engine_slice){value, version->size}, version->type,
+			     version->sequence);
+	if (error == 0) {
 		model->versions[key][model->counts[key]++] = *version;
 		model->entries++;
 	}
-	return rc;
+	return error;
 }
 
 static void check_at(const struct memtable *memtable, const struct model *model, uint64_t sequence)
@@ -60,7 +60,7 @@ static void check_at(const struct memtable *memtable, const struct model *model,
 				expected = &model->versions[key][i];
 		}
 		assert_int_equal(got != NULL, expected != NULL);
-		if (!got)
+		if (got == NULL)
 			continue;
 		assert_int_equal(got->sequence, expected->sequence);
 		assert_int_equal(got->type, expected->type);
@@ -87,7 +87,7 @@ static void test_random_versions(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= 20; seed++) {
-		struct model *model = calloc(1, sizeof(*model));
+		struct model *model = calloc(1, sizeof *model);
 		struct sim_random random = {seed};
 		struct memtable *memtable;
 		uint64_t sequence = 0;

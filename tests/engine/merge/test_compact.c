@@ -101,7 +101,7 @@ static void test_shapes(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct compact_run runs[RUNS_MAX];
 		struct compact_choice choice;
 		size_t count = parse(cases[i].shape, runs);
@@ -146,7 +146,7 @@ static void test_deep_merges_paused(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+	for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
 		struct compact_run runs[RUNS_MAX];
 		struct compact_choice choice;
 		size_t count = parse(shapes[i][0], runs);
@@ -246,7 +246,7 @@ static void do_merge(struct load *load, const struct compact_choice *choice)
 	load->written += bytes;
 	load->runs[choice->first] = (struct compact_run){.level = choice->level, .bytes = bytes};
 	memmove(load->runs + choice->first + 1, load->runs + choice->first + choice->count,
-		(load->count - choice->first - choice->count) * sizeof(load->runs[0]));
+		(load->count - choice->first - choice->count) * sizeof load->runs[0]);
 	load->count -= choice->count - 1;
 }
 
@@ -257,7 +257,7 @@ static void run_load(struct load *load, const struct compact_limits *with, int f
 		uint64_t space = 0;
 
 		assert_true(load->count < RUNS_MAX);
-		memmove(load->runs + 1, load->runs, load->count * sizeof(load->runs[0]));
+		memmove(load->runs + 1, load->runs, load->count * sizeof load->runs[0]);
 		load->runs[0] = (struct compact_run){.bytes = 1000};
 		load->count++;
 		load->user += 1000;

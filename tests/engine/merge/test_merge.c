@@ -32,7 +32,7 @@ static struct engine_slice key_at(int64_t index)
 static void make_keys(void)
 {
 	for (int i = 0; i < KEYS; i++) {
-		keys[i].size = (size_t)snprintf(keys[i].bytes, sizeof(keys[i].bytes), "%02d", i / 3);
+		keys[i].size = (size_t)snprintf(keys[i].bytes, sizeof keys[i].bytes, "%02d", i / 3);
 		if (i % 3)
 			keys[i].bytes[keys[i].size++] = (char)(i % 3 == 1 ? 0 : 0xff);
 	}
@@ -68,10 +68,10 @@ struct scene {
 	int64_t at; /* the key the merge stands on, or -1 */
 };
 
-static void fail_at(const struct scene *scene, const char *what, int64_t expected, int rc)
+static void fail_at(const struct scene *scene, const char *what, int64_t expected, int error)
 {
 	fail_msg("seed %llu: %s: expected key %lld, returned %d, standing on key %lld", (unsigned long long)scene->seed,
-		 what, (long long)expected, rc, (long long)scene->at);
+		 what, (long long)expected, error, (long long)scene->at);
 }
 
 /* ---- making ---- */
@@ -89,7 +89,7 @@ static void fill_memtable(struct scene *scene, struct source *source)
 		struct engine_slice value = {said.value, 0};
 
 		said.type = sim_random_below(&scene->random, 4) ? ENTRY_PUT : ENTRY_DELETE;
-		snprintf(said.value, sizeof(said.value), "m%llu", (unsigned long long)++sequence);
+		snprintf(said.value, sizeof said.value, "m%llu", (unsigned long long)++sequence);
 		value.size = strlen(said.value);
 		assert_int_equal(memtable_add(source->memtable, key_at(key), value, said.type, sequence), 0);
 		if (sequence <= source->sequence)
@@ -114,7 +114,7 @@ static void fill_table(struct scene *scene, struct source *source, int64_t begin
 		*said = (struct said){.is_there = true, .drop_id = drop_id};
 		said->type = sim_random_below(&scene->random, 4) ? ENTRY_PUT : ENTRY_DELETE;
 		if (sim_random_below(&scene->random, 8))
-			snprintf(said->value, sizeof(said->value), "t%llu.%lld",
+			snprintf(said->value, sizeof said->value, "t%llu.%lld",
 				 (unsigned long long)scene->shelf.next_number, (long long)key);
 		entries[count++] = (struct shelf_entry){key_at(key), {said->value, strlen(said->value)}, said->type};
 	}
@@ -140,7 +140,7 @@ static void make_drops(struct scene *scene)
 {
 	size_t count = sim_random_below(&scene->random, DROPS_MAX + 1);
 
-	scene->drops = calloc(1, sizeof(*scene->drops) + count * sizeof(scene->drops->items[0]));
+	scene->drops = calloc(1, sizeof *scene->drops + count * sizeof scene->drops->items[0]);
 	scene->drops->refs = 1;
 	for (size_t i = 0; i < count; i++) {
 		struct tables_drop *drop = &scene->drops->items[scene->drops->count++];
@@ -185,7 +185,7 @@ static void begin_merge(struct scene *scene, bool streaming)
 	for (size_t i = 0; i < scene->source_count; i++) {
 		struct source *source = &scene->sources[i];
 
-		if (source->memtable)
+		if (source->memtable != NULL)
 			merge_add_memtable(&scene->merge, source->memtable, source->sequence);
 		else
 			merge_add_tables(&scene->merge, source->tables, source->table_count, streaming);
@@ -228,25 +228,25 @@ static void scene_fini(struct scene *scene)
 static int64_t find(const struct scene *scene, int64_t from, int step)
 {
 	for (int64_t key = from; key >= 0 && key < KEYS; key += step) {
-		if (scene->expected[key])
+		if (scene->expected[key] != NULL)
 			return key;
 	}
 	return -1;
 }
 
-static void check(struct scene *scene, const char *what, int rc, int64_t expected)
+static void check(struct scene *scene, const char *what, int error, int64_t expected)
 {
 	const struct said *said = expected < 0 ? NULL : scene->expected[expected];
 
-	if (rc != (expected >= 0))
-		fail_at(scene, what, expected, rc);
+	if (error != (expected >= 0))
+		fail_at(scene, what, expected, error);
 	scene->at = expected;
-	if (!said)
+	if (said == NULL)
 		return;
 	if (format_compare(merge_key(&scene->merge), key_at(expected)) != 0 ||
 	    merge_type(&scene->merge) != said->type || merge_value(&scene->merge).size != strlen(said->value) ||
 	    memcmp(merge_value(&scene->merge).data, said->value, strlen(said->value)) != 0)
-		fail_at(scene, what, expected, rc);
+		fail_at(scene, what, expected, error);
 }
 
 static void seek(struct scene *scene, bool back)
@@ -264,7 +264,7 @@ static void find_one(struct scene *scene)
 {
 	int64_t key = (int64_t)sim_random_below(&scene->random, KEYS);
 
-	check(scene, "find", merge_find(&scene->merge, key_at(key)), scene->expected[key] ? key : -1);
+	check(scene, "find", merge_find(&scene->merge, key_at(key)), scene->expected[key] != NULL ? key : -1);
 }
 
 /* Keys that are in no source: between two of ours, before all, beyond all. */
@@ -380,7 +380,7 @@ static void test_memtable_grows_beside(void **state)
 		check(&scene, "begin", merge_seek(&scene.merge, (struct engine_slice){0}), find(&scene, 0, 1));
 		while (scene.at >= 0) {
 			for (size_t i = 0; i < scene.source_count; i++) {
-				if (scene.sources[i].memtable)
+				if (scene.sources[i].memtable != NULL)
 					assert_int_equal(memtable_add(scene.sources[i].memtable, key_at(key),
 								      (struct engine_slice){"new", 3}, ENTRY_PUT,
 								      ++sequence),
@@ -404,21 +404,21 @@ static void test_failing_reads(void **state)
 		for (uint64_t index = 0;; index++) {
 			struct scene scene;
 			bool fired = false;
-			int rc;
+			int error;
 
 			scene_init(&scene, seed);
 			begin_merge(&scene, index & 1);
 			sim_fs_reset_operations(scene.shelf.disk);
 			sim_fs_fail_at(scene.shelf.disk, index, -EIO, false);
-			rc = merge_seek(&scene.merge, (struct engine_slice){0});
-			for (int64_t expected = find(&scene, 0, 1); rc != -EIO; rc = merge_next(&scene.merge)) {
-				check(&scene, "next", rc, expected);
-				if (rc == 0)
+			error = merge_seek(&scene.merge, (struct engine_slice){0});
+			for (int64_t expected = find(&scene, 0, 1); error != -EIO; error = merge_next(&scene.merge)) {
+				check(&scene, "next", error, expected);
+				if (error == 0)
 					break;
 				expected = find(&scene, expected + 1, 1);
 			}
 			fired = sim_fs_fired(scene.shelf.disk);
-			assert_int_equal(fired, rc == -EIO);
+			assert_int_equal(fired, error == -EIO);
 			sim_fs_fail_never(scene.shelf.disk);
 			if (!(index & 1))
 				seek(&scene, true);

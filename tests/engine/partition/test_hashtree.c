@@ -115,7 +115,7 @@ static void test_saved_form_that_lies(void **state)
 	} cases[] = {{UINT64_MAX, 1, 0}, {1, UINT16_MAX + 1, 0}, {1, UINT64_MAX, 0}, {1, 1, 257}, {1, 1, UINT64_MAX}};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct hashtree tree = {0};
 		struct buffer saved = {0};
 
@@ -154,7 +154,7 @@ static void test_only_whole_partitions_are_zeroed(void **state)
 	struct hashtree tree = {0};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		change(&tree, 5, 1, 42);
 		change(&tree, UINT16_MAX, 1, 43);
 		hashtree_zero_range(&tree, (struct engine_slice){cases[i].begin, cases[i].begin_size},
@@ -175,7 +175,7 @@ static void test_leaves_of_keys_are_spread(void **state)
 
 	(void)state;
 	for (uint64_t i = 0; i < 2 * LEAVES; i++) {
-		uint32_t leaf = engine_tree_leaf((struct engine_slice){&i, sizeof(i)});
+		uint32_t leaf = engine_tree_leaf((struct engine_slice){&i, sizeof i});
 
 		assert_true(leaf < LEAVES);
 		most = ++counts[leaf] > most ? counts[leaf] : most;
@@ -190,7 +190,7 @@ static void test_leaves_of_keys_are_spread(void **state)
 
 static void change_key(struct hashtree *tree, uint16_t partition, uint64_t number, uint64_t delta)
 {
-	change(tree, partition, engine_tree_leaf((struct engine_slice){&number, sizeof(number)}), delta);
+	change(tree, partition, engine_tree_leaf((struct engine_slice){&number, sizeof number}), delta);
 }
 
 /* An entry of key `number`, in one of its versions. */

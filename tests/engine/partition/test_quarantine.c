@@ -61,7 +61,7 @@ static void check_round_trip(const struct partition_row *rows, size_t count, siz
 	}
 	reader = (struct reader){bytes.data, bytes.data + bytes.size, false};
 	assert_int_equal(quarantine_decode(&reader, &got), 0);
-	assert_memory_equal(got->words, set->words, sizeof(set->words));
+	assert_memory_equal(got->words, set->words, sizeof set->words);
 	assert_string_equal(got->reason.text, "what was found");
 	buffer_fini(&bytes);
 	quarantine_unref(&got);

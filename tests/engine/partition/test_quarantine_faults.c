@@ -23,31 +23,31 @@ static int live(struct store *store, struct life *life)
 	struct shard *shard;
 	struct engine_value value;
 	struct store_key key;
-	int rc = engine_open(&store->options, &store->engine, NULL);
+	int error = engine_open(&store->options, &store->engine, NULL);
 
-	if (rc)
-		return rc;
+	if (error)
+		return error;
 	shard = store_shard(store, STORE_VICTIM);
-	rc = shard_get(shard, store_key(&key, STORE_VICTIM, STORE_KEYS / 2), &value);
-	if (rc != -EBADMSG)
-		return rc ? rc : -EIO;
-	rc = store_run_jobs(shard);
-	life->is_known = rc == 0;
-	if (rc == 0)
-		rc = shard_request_compaction(shard);
-	if (rc == 0)
-		rc = store_run_jobs(shard);
-	if (rc)
-		return rc;
+	error = shard_get(shard, store_key(&key, STORE_VICTIM, STORE_KEYS / 2), &value);
+	if (error != -EBADMSG)
+		return error ? error : -EIO;
+	error = store_run_jobs(shard);
+	life->is_known = error == 0;
+	if (error == 0)
+		error = shard_request_compaction(shard);
+	if (error == 0)
+		error = store_run_jobs(shard);
+	if (error)
+		return error;
 	life->is_dropped = true;
-	rc = store_drop_partition(store, STORE_VICTIM);
-	life->is_gone = rc == 0;
-	if (rc == 0)
-		rc = store_write_partition(store, STORE_VICTIM);
-	life->is_filled = rc == 0;
-	if (rc == 0)
-		rc = shard_request_compaction(shard);
-	return rc ? rc : store_run_jobs(shard);
+	error = store_drop_partition(store, STORE_VICTIM);
+	life->is_gone = error == 0;
+	if (error == 0)
+		error = store_write_partition(store, STORE_VICTIM);
+	life->is_filled = error == 0;
+	if (error == 0)
+		error = shard_request_compaction(shard);
+	return error ? error : store_run_jobs(shard);
 }
 
 static void check_life(struct store *store, const struct life *life)

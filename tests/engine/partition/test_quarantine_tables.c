@@ -74,7 +74,7 @@ static void test_merge_finds_damage_and_goes_on(void **state)
 	struct shard_stats stats;
 	struct store store;
 	struct shard *shard;
-	int rc;
+	int error;
 
 	(void)state;
 	store_fill(&store, true);
@@ -83,8 +83,8 @@ static void test_merge_finds_damage_and_goes_on(void **state)
 	shard = store_shard(&store, STORE_VICTIM);
 	assert_int_equal(store_write_partition(&store, 0), 0);
 	assert_int_equal(shard_request_compaction(shard), 0);
-	rc = store_run_jobs(shard);
-	assert_int_equal(rc, -EBADMSG);
+	error = store_run_jobs(shard);
+	assert_int_equal(error, -EBADMSG);
 	assert_int_equal(store_run_jobs(shard), 0);
 	store_check_only(&store, victim, 1);
 	shard_stats(shard, &stats);
@@ -98,9 +98,9 @@ static void *read_in_thread(void *arg)
 	struct engine_snapshot *snapshot = arg;
 	struct engine_value value;
 	struct store_key key;
-	int rc = engine_snapshot_get(snapshot, store_key(&key, STORE_VICTIM, STORE_KEYS / 2), &value);
+	int error = engine_snapshot_get(snapshot, store_key(&key, STORE_VICTIM, STORE_KEYS / 2), &value);
 
-	assert_int_equal(rc, -EBADMSG);
+	assert_int_equal(error, -EBADMSG);
 	return NULL;
 }
 
@@ -135,7 +135,7 @@ static void test_iteration_stops_and_goes_on_behind(void **state)
 	struct engine_iterator *iterator;
 	struct store store;
 	struct store_key key;
-	int rc;
+	int error;
 
 	(void)state;
 	store_fill(&store, true);
@@ -145,12 +145,12 @@ static void test_iteration_stops_and_goes_on_behind(void **state)
 	assert_int_equal(store_run_jobs(store_shard(&store, STORE_VICTIM)), 0);
 	assert_int_equal(shard_snapshot(store_shard(&store, STORE_VICTIM), &snapshot), 0);
 	assert_int_equal(engine_iterator_create(snapshot, &iterator), 0);
-	rc = engine_iterator_seek(iterator, store_key(&key, 2, 0));
+	error = engine_iterator_seek(iterator, store_key(&key, 2, 0));
 	for (uint32_t i = 0; i < STORE_KEYS; i++) {
-		assert_int_equal(rc, 1);
-		rc = engine_iterator_next(iterator);
+		assert_int_equal(error, 1);
+		error = engine_iterator_next(iterator);
 	}
-	assert_int_equal(rc, -EBADMSG);
+	assert_int_equal(error, -EBADMSG);
 	assert_int_equal(engine_iterator_quarantined(iterator), STORE_VICTIM);
 	assert_int_equal(engine_iterator_next(iterator), -EBADMSG);
 	assert_int_equal(engine_iterator_seek(iterator, store_key(&key, STORE_VICTIM, 3)), -EBADMSG);
@@ -285,7 +285,7 @@ static void test_scrub_finds_damage(void **state)
 
 		for (;;) {
 			assert_int_equal(shard_scrub(shard, &job), 0);
-			if (!job)
+			if (job == NULL)
 				break;
 			assert_int_equal(shard_scrub(shard, &other), 0);
 			assert_null(other);

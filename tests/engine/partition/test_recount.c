@@ -230,11 +230,11 @@ static void test_random_histories_are_recounted(void **state)
 			struct shard_stats stats;
 
 			for (int i = 0; i < 60; i++) {
-				int rc = i % 29 == 28 ? twin_drop(&twin)
-					 : i % 5 == 4 ? twin_job(&twin)
-						      : twin_write(&twin);
+				int error = i % 29 == 28 ? twin_drop(&twin)
+					    : i % 5 == 4 ? twin_job(&twin)
+							 : twin_write(&twin);
 
-				assert_true(rc == 0 || rc == -EAGAIN);
+				assert_true(error == 0 || error == -EAGAIN);
 			}
 			if (round % 2) {
 				assert_int_equal(twin_commit(&twin, ENGINE_SYNC_EACH), 0);

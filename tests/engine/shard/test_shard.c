@@ -44,9 +44,9 @@ static void visit_file(void *arg, const char *path, uint64_t size)
 	const char *dot = strrchr(path, '.');
 
 	(void)size;
-	if (!dot || strcmp(dot, found->extension) != 0)
+	if (dot == NULL || strcmp(dot, found->extension) != 0)
 		return;
-	assert_true(strlen(path) < sizeof(found->path));
+	assert_true(strlen(path) < sizeof found->path);
 	strcpy(found->path, path);
 	found->count++;
 }
@@ -81,7 +81,7 @@ static void save_file(void *arg, const char *path, uint64_t size)
 	struct saved *saved = arg;
 	const uint8_t *data;
 
-	assert_true(saved->count < 16 && strlen(path) < sizeof(saved->files[0].path));
+	assert_true(saved->count < 16 && strlen(path) < sizeof saved->files[0].path);
 	strcpy(saved->files[saved->count].path, path);
 	saved->files[saved->count].data = malloc(size + 1);
 	saved->files[saved->count].size = size;
@@ -134,7 +134,7 @@ static void assert_quarantined(const struct saved *saved, const char *path, cons
 	twin->shard = engine_shard(twin->engine, 0);
 	shard_stats(twin->shard, &stats);
 	assert_int_equal(stats.quarantined_partitions, 65536);
-	if (!strstr(shard_quarantine_reason(twin->shard), why))
+	if (strstr(shard_quarantine_reason(twin->shard), why) == NULL)
 		fail_msg("expected '%s', got: %s", why, shard_quarantine_reason(twin->shard));
 	assert_int_equal(engine_close(&twin->engine), 0);
 	twin->shard = NULL;
@@ -150,7 +150,7 @@ static void test_failed_sync_is_final(void **state)
 	static const int errors[] = {-EIO, -ENOSPC, -EDQUOT};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+	for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
 		for (int halves = 0; halves < 2; halves++) {
 			struct twin twin;
 			struct engine_commit *commit;
@@ -336,7 +336,7 @@ static void test_batches_that_lie_are_noticed(void **state)
 		begin = reader.at;
 		assert_true(wal_reader_next(&reader, &batch));
 	}
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		uint8_t *copy = malloc(found.size), *field;
 
 		memcpy(copy, bytes, found.size);
@@ -409,14 +409,14 @@ static uint64_t count_keys(struct twin *twin)
 	struct engine_snapshot *snapshot;
 	struct engine_iterator *iterator;
 	uint64_t count = 0;
-	int rc;
+	int error;
 
 	assert_int_equal(shard_snapshot(twin->shard, &snapshot), 0);
 	assert_int_equal(engine_iterator_create(snapshot, &iterator), 0);
-	for (rc = engine_iterator_seek(iterator, (struct engine_slice){0}); rc == 1;
-	     rc = engine_iterator_next(iterator))
+	for (error = engine_iterator_seek(iterator, (struct engine_slice){0}); error == 1;
+	     error = engine_iterator_next(iterator))
 		count++;
-	assert_int_equal(rc, 0);
+	assert_int_equal(error, 0);
 	engine_iterator_destroy(&iterator);
 	engine_snapshot_release(&snapshot);
 	return count;
@@ -573,7 +573,7 @@ static void test_segments_of_two_shards_mixed_up(void **state)
 	for (int i = 0; i < 2; i++) {
 		char directory[32];
 
-		snprintf(directory, sizeof(directory), "/store/shard-%03d", i);
+		snprintf(directory, sizeof directory, "/store/shard-%03d", i);
 		sim_fs_walk(twins[0].disk, directory, visit_file, &found[i]);
 		assert_int_equal(sim_fs_look(twins[0].disk, found[i].path, &found[i].data, &found[i].size), 0);
 		bytes[i] = malloc(found[i].size);
@@ -626,15 +626,15 @@ static void test_a_lost_drop_is_noticed(void **state)
 static void test_refused_batch_leaves_nothing(void **state)
 {
 	struct twin twin;
-	int rc = 0;
+	int error = 0;
 
 	(void)state;
 	twin_init(&twin, 5);
 	open_twin(&twin);
 	/* No job is run, so that there is no room in the end. */
-	while (rc == 0)
-		rc = twin_write(&twin);
-	assert_int_equal(rc, -EAGAIN);
+	while (error == 0)
+		error = twin_write(&twin);
+	assert_int_equal(error, -EAGAIN);
 	twin_check(&twin);
 	assert_int_equal(shard_sequence(twin.shard), twin.points[twin.point_count - 1].sequence);
 	assert_int_equal(twin_finish_jobs(&twin), 0);

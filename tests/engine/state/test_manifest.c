@@ -61,7 +61,7 @@ static bool same_state(const struct manifest_state *a, const struct manifest_sta
 	if (a->table_count != b->table_count || a->drop_count != b->drop_count || !same_drops(a, b) ||
 	    a->last_drop_id != b->last_drop_id || a->next_number != b->next_number || a->log_floor != b->log_floor ||
 	    a->flushed_sequence != b->flushed_sequence || a->closed_sequence != b->closed_sequence ||
-	    memcmp(&a->tree, &b->tree, sizeof(a->tree)) != 0 ||
+	    memcmp(&a->tree, &b->tree, sizeof a->tree) != 0 ||
 	    !same_slice(buffer_slice(&a->meta), buffer_slice(&b->meta)))
 		return false;
 	for (size_t i = 0; i < a->table_count; i++) {
@@ -133,8 +133,8 @@ static void draw(struct sim_random *random, const struct manifest_state *state, 
 		out->edit.tree = &out->tree;
 	}
 	if (sim_random_below(random, 3) == 0) {
-		out->meta = (struct engine_slice){out->bytes, sim_random_below(random, sizeof(out->bytes))};
-		memset(out->bytes, (int)sim_random_next(random), sizeof(out->bytes));
+		out->meta = (struct engine_slice){out->bytes, sim_random_below(random, sizeof out->bytes)};
+		memset(out->bytes, (int)sim_random_next(random), sizeof out->bytes);
 		out->edit.meta = &out->meta;
 	}
 }
@@ -403,7 +403,7 @@ static void test_unknown_and_impossible_fields_are_refused(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct engine_error error = {{0}};
 		int rc = decode_edit(cases[i].bytes, cases[i].size, &error);
 
@@ -464,20 +464,20 @@ static void test_failed_append(void **state)
 		for (int forever = 0; forever < 2; forever++) {
 			struct book book;
 			struct drawn drawn;
-			int rc;
+			int error;
 
 			book_init(&book, 6);
 			book_edit(&book);
 			draw(&book.random, &book.state, ++book.edits, &drawn);
 			sim_fs_reset_operations(book.shelf.disk);
 			sim_fs_fail_at(book.shelf.disk, index, -ENOSPC, forever);
-			rc = manifest_append(book.manifest, &drawn.edit);
+			error = manifest_append(book.manifest, &drawn.edit);
 			fired = sim_fs_fired(book.shelf.disk);
 			sim_fs_fail_never(book.shelf.disk);
-			assert_int_equal(rc == 0, !fired);
+			assert_int_equal(error == 0, !fired);
 			/* Only a failed append that could be taken back leaves things as they were. */
-			assert_int_equal(rc == -ENOSPC, fired && index == 0 && !forever);
-			if (rc == -ENOSPC) {
+			assert_int_equal(error == -ENOSPC, fired && index == 0 && !forever);
+			if (error == -ENOSPC) {
 				assert_reads(&book, &book.state);
 				book_edit(&book);
 				assert_reads(&book, &book.state);

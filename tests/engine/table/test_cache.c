@@ -27,7 +27,7 @@ static void read_through(struct cache *cache, cache_slot *slots, size_t index)
 {
 	struct block *block = cache_take(&slots[index]);
 
-	if (!block)
+	if (block == NULL)
 		block = insert(cache, &slots[index], (uint8_t)index);
 	assert_int_equal(block->data[BLOCK - 1], (uint8_t)index);
 	block_release(block);
@@ -35,7 +35,7 @@ static void read_through(struct cache *cache, cache_slot *slots, size_t index)
 
 static void test_keeps_to_its_budget(void **state)
 {
-	cache_slot *slots = calloc(SLOTS, sizeof(*slots));
+	cache_slot *slots = calloc(SLOTS, sizeof *slots);
 	struct cache *cache;
 
 	(void)state;
@@ -58,7 +58,7 @@ static void test_keeps_to_its_budget(void **state)
 
 static void test_scan_does_not_wash_out_hot_blocks(void **state)
 {
-	cache_slot *slots = calloc(SLOTS, sizeof(*slots));
+	cache_slot *slots = calloc(SLOTS, sizeof *slots);
 	struct cache *cache;
 	unsigned kept = 0;
 
@@ -74,7 +74,7 @@ static void test_scan_does_not_wash_out_hot_blocks(void **state)
 		struct block *block = cache_take(&slots[i]);
 
 		kept += block != NULL;
-		if (block)
+		if (block != NULL)
 			block_release(block);
 	}
 	assert_true(kept >= 36);
@@ -139,7 +139,7 @@ static void *read_beside(void *arg)
 		size_t index = sim_random_below(&random, 150);
 		struct block *block = cache_take(&it->slots[index]);
 
-		if (!block) {
+		if (block == NULL) {
 			if (block_create(BLOCK, &block))
 				return "memory";
 			memset(block->data, (int)index, BLOCK);
@@ -155,7 +155,7 @@ static void *read_beside(void *arg)
 /* With room for half of the blocks, so that there is always something going in and out. */
 static void test_threads(void **state)
 {
-	cache_slot *slots = calloc(SLOTS, sizeof(*slots));
+	cache_slot *slots = calloc(SLOTS, sizeof *slots);
 	struct beside args[4];
 	pthread_t threads[4];
 	struct cache *cache;
@@ -182,7 +182,7 @@ static void test_threads(void **state)
  * not wash it out. One that comes back late is as new. */
 static void test_ghosts_come_back_to_the_main_queue(void **state)
 {
-	cache_slot *slots = calloc(SLOTS, sizeof(*slots));
+	cache_slot *slots = calloc(SLOTS, sizeof *slots);
 	struct cache *cache;
 	struct block *block;
 

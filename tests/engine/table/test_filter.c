@@ -27,7 +27,7 @@ static uint64_t hash_of(uint64_t number)
 static void test_rates(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < sizeof(bounds) / sizeof(bounds[0]); i++) {
+	for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++) {
 		size_t size = filter_size(KEYS, bounds[i].bits);
 		uint32_t probes = filter_probes(bounds[i].bits);
 		uint8_t *lines = calloc(1, size);
@@ -80,7 +80,7 @@ static void test_lines_lie_within(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < 4; i++) {
-		for (size_t size = FILTER_LINE; size <= sizeof(lines); size += FILTER_LINE) {
+		for (size_t size = FILTER_LINE; size <= sizeof lines; size += FILTER_LINE) {
 			const uint8_t *line = filter_line(lines, size, hashes[i]);
 
 			assert_true(line >= lines && line + FILTER_LINE <= lines + size);

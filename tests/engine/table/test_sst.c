@@ -47,7 +47,7 @@ static const struct shape shapes[] = {
 	{"keys of all lengths", 400, 3, ENGINE_KEY_MAX, 0, 300, 65536, 10, ENGINE_COMPRESSION_ZSTD, 3, false},
 };
 
-enum { SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
+enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
 struct content {
 	struct shelf_entry *entries;
@@ -86,7 +86,7 @@ static struct engine_slice make_value(const struct shape *shape, uint64_t number
 static void content_init(struct content *content, const struct shape *shape)
 {
 	content->count = shape->count;
-	content->entries = calloc(shape->count, sizeof(*content->entries));
+	content->entries = calloc(shape->count, sizeof *content->entries);
 	for (size_t i = 0; i < shape->count; i++) {
 		bool is_delete = shape->deletes && i % shape->deletes == 0;
 
@@ -277,7 +277,7 @@ static void test_index_of_many_blocks(void **state)
 static void test_separators_of_neighbours(void **state)
 {
 	static const char *const texts[] = {"a", "a\0", "aa", "aaa", "ab", "abb", "abc", "abcd", "abd", "b", "ba", "c"};
-	enum { COUNT = sizeof(texts) / sizeof(texts[0]) };
+	enum { COUNT = sizeof texts / sizeof texts[0] };
 	struct sst_options options = {1, 10, ENGINE_COMPRESSION_NONE}; /* a block per entry */
 	struct shelf_entry entries[COUNT];
 	struct shelf shelf;
@@ -348,7 +348,7 @@ static void assert_refused(struct victim *victim, const char *why)
 	int rc = sst_open(&victim->shelf.files, victim->shelf.cache, &victim->meta, &sst, &error);
 
 	sst_unref(&sst);
-	if (rc != -EBADMSG || !strstr(error.text, why) || !strstr(error.text, victim->path.text))
+	if (rc != -EBADMSG || strstr(error.text, why) == NULL || strstr(error.text, victim->path.text) == NULL)
 		fail_msg("expected '%s', got %d: %s", why, rc, error.text);
 }
 
@@ -523,7 +523,7 @@ static void test_lying_lengths_of_blocks(void **state)
 		}
 		assert_int_equal(it.bytes[FORMAT_HEADER_SIZE + size], written);
 		for (unsigned codec = 0; codec < 5; codec++) {
-			for (size_t i = 0; i < sizeof(claims) / sizeof(claims[0]); i++) {
+			for (size_t i = 0; i < sizeof claims / sizeof claims[0]; i++) {
 				struct engine_error error;
 				struct engine_value value;
 				struct engine_slice key = it.content.entries[0].key;
@@ -549,7 +549,7 @@ static void test_part_claims_no_more_than_its_codec_can_give(void **state)
 	static const struct {
 		uint8_t codec;
 		uint32_t raw_size;
-		int rc;
+		int error;
 	} cases[] = {
 		{ENGINE_COMPRESSION_NONE, 64, 0},
 		{ENGINE_COMPRESSION_NONE, 63, -EBADMSG},
@@ -567,11 +567,11 @@ static void test_part_claims_no_more_than_its_codec_can_give(void **state)
 	uint32_t raw_size;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		part[64] = cases[i].codec;
 		format_u32_put(part + 68, cases[i].raw_size);
 		format_u64_put(part + 72, format_checksum(part, 72, 5, 100));
-		assert_int_equal(sst_part_check(part, 64, 5, 100, &raw_size, &compression), cases[i].rc);
+		assert_int_equal(sst_part_check(part, 64, 5, 100, &raw_size, &compression), cases[i].error);
 		assert_int_equal(sst_part_check(part, 64, 5, 101, &raw_size, &compression), -EBADMSG);
 		assert_int_equal(sst_part_check(part, 64, 6, 100, &raw_size, &compression), -EBADMSG);
 	}
@@ -582,7 +582,7 @@ static void test_footer_bounds(void **state)
 {
 	static const struct {
 		struct sst_handle handle;
-		int rc;
+		int error;
 	} cases[] = {
 		{{48, 100}, 0},
 		{{1000 - 100 - SST_TRAILER, 100}, 0},
@@ -598,13 +598,13 @@ static void test_footer_bounds(void **state)
 	struct sst_footer got;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		const struct sst_footer footers[] = {
 			{cases[i].handle, good, good}, {good, cases[i].handle, good}, {good, good, cases[i].handle}};
 
 		for (size_t j = 0; j < 3; j++) {
 			sst_footer_write(bytes, &footers[j], 7, 1000);
-			assert_int_equal(sst_footer_read(bytes, 7, 1000, &got), cases[i].rc);
+			assert_int_equal(sst_footer_read(bytes, 7, 1000, &got), cases[i].error);
 			assert_int_equal(sst_footer_read(bytes, 8, 1000, &got), -EBADMSG);
 			assert_int_equal(sst_footer_read(bytes, 7, 1001, &got), -EBADMSG);
 		}
@@ -631,23 +631,23 @@ static void test_failing_writer_leaves_nothing(void **state)
 		struct shelf shelf;
 		const uint8_t *data;
 		uint64_t size;
-		int rc;
+		int error;
 
 		shelf_init(&shelf, 4096);
 		path = files_path(&shelf.files, FILE_TABLE, 1);
 		sim_fs_reset_operations(shelf.disk);
 		sim_fs_fail_at(shelf.disk, index, index & 1 ? -EIO : -ENOSPC, false);
-		rc = sst_writer_create(&shelf.files, 1, &options, &writer);
-		if (rc == 0) {
-			for (size_t i = 0; rc == 0 && i < content.count; i++)
-				rc = sst_writer_add(writer, content.entries[i].key, content.entries[i].value,
-						    content.entries[i].type);
-			if (rc == 0)
-				rc = sst_writer_finish(&writer, &meta);
+		error = sst_writer_create(&shelf.files, 1, &options, &writer);
+		if (error == 0) {
+			for (size_t i = 0; error == 0 && i < content.count; i++)
+				error = sst_writer_add(writer, content.entries[i].key, content.entries[i].value,
+						       content.entries[i].type);
+			if (error == 0)
+				error = sst_writer_finish(&writer, &meta);
 			sst_writer_abort(&writer);
 		}
 		fired = sim_fs_fired(shelf.disk);
-		assert_int_equal(rc, !fired ? 0 : index & 1 ? -EIO : -ENOSPC);
+		assert_int_equal(error, !fired ? 0 : index & 1 ? -EIO : -ENOSPC);
 		assert_int_equal(sim_fs_look(shelf.disk, path.text, &data, &size), fired ? -ENOENT : 0);
 		table_meta_fini(&meta);
 		shelf_fini(&shelf);

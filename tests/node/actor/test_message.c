@@ -60,11 +60,11 @@ static void test_results_are_dropped_with_the_request(void **state)
 {
 	struct arena *home = new_arena();
 	struct message *message = message_create(home, MESSAGE_CLIENT);
-	struct client_request *request = arena_zalloc(home, sizeof(*request));
+	struct client_request *request = arena_zalloc(home, sizeof *request);
 
 	(void)state;
 	request->count = 3;
-	request->results = arena_zalloc(home, 3 * sizeof(*request->results));
+	request->results = arena_zalloc(home, 3 * sizeof *request->results);
 	for (uint32_t i = 0; i < 2; i++) {
 		struct arena *other = new_arena();
 

@@ -653,7 +653,7 @@ static void run(uint64_t seed, unsigned operations, const struct weather *weathe
 static uint64_t from_environment(const char *name, uint64_t otherwise)
 {
 	const char *text = getenv(name);
-	return text ? strtoull(text, NULL, 10) : otherwise;
+	return text != NULL ? strtoull(text, NULL, 10) : otherwise;
 }
 
 static void test_walk_in_a_storm(void **state)

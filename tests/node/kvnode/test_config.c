@@ -67,7 +67,7 @@ static void refuse(const char *text, const char *expected)
 
 	write_file(text);
 	assert_int_equal(load_file(path, &config, &error), -EINVAL);
-	snprintf(prefix, sizeof(prefix), "config %s", path);
+	snprintf(prefix, sizeof prefix, "config %s", path);
 	if (strncmp(error.text, prefix, strlen(prefix)) || strcmp(error.text + strlen(prefix), expected))
 		fail_msg("said:     %s\n       expected: config FILE%s", error.text, expected);
 	assert_null(strchr(error.text, '\n'));
@@ -169,7 +169,7 @@ static void there_and_back(const char *text)
 	config_print(&config, file);
 	assert_int_equal(fclose(file), 0);
 	again = load(printed);
-	assert_memory_equal(&config, &again, sizeof(config));
+	assert_memory_equal(&config, &again, sizeof config);
 	free(printed);
 }
 
@@ -183,9 +183,9 @@ static void test_print_reads_back(void **state)
 	there_and_back(everything);
 	there_and_back(REQUIRED "[storage]\ncache-mb = 1\n[log]\nlog-level=error\n[threads]\nshards=auto\n");
 	there_and_back(REQUIRED "rack =\n[network]\nadvertise =\nlisten-peer =\n");
-	memset(directory, 'd', sizeof(directory) - 1); /* the longest path still fits a line */
-	directory[sizeof(directory) - 1] = 0;
-	snprintf(text, sizeof(text), "[node]\nname=n1\ndata-dir=%s\n", directory);
+	memset(directory, 'd', sizeof directory - 1); /* the longest path still fits a line */
+	directory[sizeof directory - 1] = 0;
+	snprintf(text, sizeof text, "[node]\nname=n1\ndata-dir=%s\n", directory);
 	there_and_back(text);
 }
 
@@ -249,8 +249,8 @@ static void refuse_address(const char *address)
 {
 	char text[200], expected[300];
 
-	snprintf(text, sizeof(text), "[network]\nseed = %s\n", address);
-	snprintf(expected, sizeof(expected),
+	snprintf(text, sizeof text, "[network]\nseed = %s\n", address);
+	snprintf(expected, sizeof expected,
 		 ":2: seed = %s in [network]: must be HOST:PORT, for example 127.0.0.1:7000, db1.example.org:7000 or "
 		 "[::1]:7000",
 		 address);
@@ -265,7 +265,7 @@ static void test_wrong_addresses(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++)
+	for (size_t i = 0; i < sizeof addresses / sizeof addresses[0]; i++)
 		refuse_address(addresses[i]);
 	refuse("[network]\nadvertise = host:1\n",
 	       ":2: advertise = host:1 in [network]: must be a host: a name, an IPv4 "
@@ -364,7 +364,7 @@ static struct result run(char *first, ...)
 	pid_t pid;
 
 	va_start(more, first);
-	for (char *argument = first; argument; argument = va_arg(more, char *))
+	for (char *argument = first; argument != NULL; argument = va_arg(more, char *))
 		argv[argc++] = argument;
 	va_end(more);
 	assert_true(out && err);
@@ -375,8 +375,8 @@ static struct result run(char *first, ...)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	result.code = WEXITSTATUS(status);
-	read_all(out, result.out, sizeof(result.out));
-	read_all(err, result.err, sizeof(result.err));
+	read_all(out, result.out, sizeof result.out);
+	read_all(err, result.err, sizeof result.err);
 	return result;
 }
 
@@ -440,7 +440,7 @@ static void test_wrong_flags(void **state)
 	fails(run("--config", "/nowhere", NULL),
 	      "kvnode: config /nowhere: cannot read it: No such file or directory\n");
 	write_file("[node]\nfoo = 1\n");
-	snprintf(line, sizeof(line), "kvnode: config %s:2: unknown key 'foo' in [node]; kvnode --help lists all\n",
+	snprintf(line, sizeof line, "kvnode: config %s:2: unknown key 'foo' in [node]; kvnode --help lists all\n",
 		 path);
 	fails(run("--config", path, NULL), line);
 }
@@ -484,15 +484,15 @@ static void test_help_knows_every_key(void **state)
 	assert_memory_equal(version.out, "kvnode ", 7);
 	config_print(&config, file);
 	fclose(file);
-	for (char *line = strtok_r(printed, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+	for (char *line = strtok_r(printed, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
 		char flag[64];
 		if (*line == '#')
 			continue;
 		if (*line == '[')
-			snprintf(flag, sizeof(flag), "%s", line);
+			snprintf(flag, sizeof flag, "%s", line);
 		else
-			snprintf(flag, sizeof(flag), "--%.*s=", (int)strcspn(line, " "), line);
-		if (!strstr(help.out, flag))
+			snprintf(flag, sizeof flag, "--%.*s=", (int)strcspn(line, " "), line);
+		if (strstr(help.out, flag) == NULL)
 			fail_msg("--help does not say %s", flag);
 	}
 	free(printed);

@@ -98,11 +98,11 @@ static void dispatch(uint32_t from, struct message *message)
 /* Its notes, counted, and its contacts. */
 static void hear(struct net_node *node, const struct effects *effects)
 {
-	for (const struct note *note = effects->first_note; note; note = note->next) {
+	for (const struct note *note = effects->first_note; note != NULL; note = note->next) {
 		node->notes[note->kind]++;
 		node->last_note_id = note->id;
 	}
-	if (!effects->contacts)
+	if (effects->contacts == NULL)
 		return;
 	node->contact_effects++;
 	node->contact_count = effects->contacts->count;
@@ -121,9 +121,10 @@ void step(uint32_t index, enum event_type type, struct message *message)
 	struct event event = {.type = type, .now_us = net->now_us, .now_ms = net->now_us / 1000, .message = message};
 	struct arena *arena = arena_create(1 << 14, SIZE_MAX);
 	struct effects effects;
-	uint64_t trace[4] = {net->transcript, net->now_us, index, (uint64_t)type << 32 | (message ? message->type : 0)};
+	uint64_t trace[4] = {net->transcript, net->now_us, index,
+			     (uint64_t)type << 32 | (message != NULL ? message->type : 0)};
 
-	net->transcript = XXH3_64bits(trace, sizeof(trace));
+	net->transcript = XXH3_64bits(trace, sizeof trace);
 	effects_init(&effects, arena);
 	gossip_step(node->gossip, &event, &effects);
 	node->timer_us = effects.timer_us;
@@ -204,12 +205,12 @@ void set_sides(uint32_t boundary)
 void fill_row(uint32_t index, struct gossip_row *row)
 {
 	*row = (struct gossip_row){.node_id = id_of(index), .incarnation = 1, .weight = 100, .shard_count = 2};
-	snprintf(row->name, sizeof(row->name), "n%u", index);
-	snprintf(row->client_address, sizeof(row->client_address), "10.0.0.%u:1", index);
-	snprintf(row->peer_address, sizeof(row->peer_address), "10.0.0.%u:2", index);
-	snprintf(row->bus_address, sizeof(row->bus_address), "10.0.0.%u:3", index);
+	snprintf(row->name, sizeof row->name, "n%u", index);
+	snprintf(row->client_address, sizeof row->client_address, "10.0.0.%u:1", index);
+	snprintf(row->peer_address, sizeof row->peer_address, "10.0.0.%u:2", index);
+	snprintf(row->bus_address, sizeof row->bus_address, "10.0.0.%u:3", index);
 	strcpy(row->datacenter, "dc1");
-	snprintf(row->rack, sizeof(row->rack), "r%u", index % 3);
+	snprintf(row->rack, sizeof row->rack, "r%u", index % 3);
 }
 
 void open_home(uint32_t index)
@@ -217,7 +218,7 @@ void open_home(uint32_t index)
 	struct rpc_error error;
 	char directory[32];
 
-	snprintf(directory, sizeof(directory), "/n%u", index);
+	snprintf(directory, sizeof directory, "/n%u", index);
 	if (data_dir_open(sim_fs_table(net->disk), directory, id_of(index), &net->nodes[index].data_dir, &error))
 		fail_msg("%s", error.text);
 }
@@ -258,7 +259,7 @@ void stop_node(uint32_t index)
 
 void open_net(uint32_t node_count, uint64_t seed)
 {
-	net = calloc(1, sizeof(*net));
+	net = calloc(1, sizeof *net);
 	assert_non_null(net);
 	sim_fs_create(seed, &net->disk);
 	prng_seed(&net->prng, seed);
@@ -306,7 +307,7 @@ uint32_t init_with(uint32_t node, const struct ring_member *members, uint32_t co
 	struct arena *arena = arena_create(1024, SIZE_MAX);
 	struct message *message = message_create(arena, MESSAGE_INIT_CLUSTER);
 
-	message->init_cluster.members = arena_copy(arena, members, count * sizeof(*members));
+	message->init_cluster.members = arena_copy(arena, members, count * sizeof *members);
 	message->init_cluster.member_count = count;
 	message->init_cluster.partition_count = 64;
 	arena_unref(arena);
@@ -319,7 +320,7 @@ uint32_t init_with(uint32_t node, const struct ring_member *members, uint32_t co
 
 uint32_t init_cluster(uint32_t node, uint32_t first, uint32_t count)
 {
-	struct ring_member *members = calloc(count, sizeof(*members));
+	struct ring_member *members = calloc(count, sizeof *members);
 	uint32_t code;
 
 	fill_members(members, first, count);
@@ -333,7 +334,7 @@ struct glance look(uint32_t node)
 	const struct ring_view *view = ring_view_acquire(net->nodes[node].ring);
 	struct glance glance = {.self = view->self};
 
-	if (view->document) {
+	if (view->document != NULL) {
 		glance.cluster_id = ring_cluster_id(view->document);
 		glance.epoch = ring_epoch(view->document);
 		glance.hash = ring_hash(view->document);
@@ -386,9 +387,9 @@ void tell(uint32_t to, struct gossip_row *rows, uint32_t count)
 	struct arena *arena = arena_create(1024, SIZE_MAX);
 	struct message *message = message_create(arena, MESSAGE_BUS);
 
-	message->gossip = arena_zalloc(arena, sizeof(*message->gossip));
+	message->gossip = arena_zalloc(arena, sizeof *message->gossip);
 	message->gossip->from = rows[0].node_id;
-	message->gossip->rows = arena_copy(arena, rows, count * sizeof(*rows));
+	message->gossip->rows = arena_copy(arena, rows, count * sizeof *rows);
 	message->gossip->row_count = count;
 	arena_unref(arena);
 	step(to, EVENT_MESSAGE, message);

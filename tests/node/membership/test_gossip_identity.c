@@ -103,7 +103,7 @@ static void test_init_in_the_place_of_a_member_is_refused(void **state)
 	assert_int_equal(init_cluster(0, 0, 2), KVRING__V1__CODE__FAILED_PRECONDITION);
 	row.node_id = 4712; /* and one whose last words were from before there was a cluster */
 	row.cluster_id = 0;
-	snprintf(row.peer_address, sizeof(row.peer_address), "10.0.0.0:2");
+	snprintf(row.peer_address, sizeof row.peer_address, "10.0.0.0:2");
 	tell(0, &row, 1);
 	assert_int_equal(init_cluster(0, 0, 1), KVRING__V1__CODE__FAILED_PRECONDITION);
 	assert_int_equal(look(0).epoch, 0);

@@ -72,7 +72,7 @@ static void test_a_second_init_is_refused_with_the_cluster_id(void **state)
 
 	(void)state;
 	open_cluster(3, 4);
-	snprintf(id, sizeof(id), "%016lx", (unsigned long)look(0).cluster_id);
+	snprintf(id, sizeof id, "%016lx", (unsigned long)look(0).cluster_id);
 	for (uint32_t i = 0; i < 3; i++) {
 		assert_int_equal(init_cluster(i, 0, 3), KVRING__V1__CODE__FAILED_PRECONDITION);
 		assert_non_null(strstr(net->inited->cluster_inited.text, id));
@@ -84,7 +84,7 @@ static void test_a_second_init_is_refused_with_the_cluster_id(void **state)
 static void assert_init_refused(const struct ring_member *members, uint32_t count, const char *says)
 {
 	assert_int_equal(init_with(0, members, count), KVRING__V1__CODE__INVALID_ARGUMENT);
-	if (!strstr(net->inited->cluster_inited.text, says))
+	if (strstr(net->inited->cluster_inited.text, says) == NULL)
 		fail_msg("\"%s\" does not say \"%s\"", net->inited->cluster_inited.text, says);
 	assert_int_equal(look(0).epoch, 0);
 	assert_int_equal(data_dir_cluster_id(net->nodes[0].data_dir), 0);
@@ -142,7 +142,7 @@ static void test_news_reaches_many_nodes_under_loss(void **state)
 static struct ring_document *claim_document(const struct ring_document *previous, uint32_t member_count,
 					    uint64_t cluster_id, uint32_t partition_count)
 {
-	struct ring_member *members = calloc(member_count, sizeof(*members));
+	struct ring_member *members = calloc(member_count, sizeof *members);
 	struct ring_datacenter dc = {.name = "dc1", .replica_count = 3};
 	struct ring_plan plan = {.cluster_id = cluster_id,
 				 .hash_seed = 9,
@@ -177,7 +177,7 @@ static void offer(uint32_t to, const struct ring_document *document, uint64_t cl
 	size_t size;
 
 	assert_int_equal(ring_document_encode(document, &bytes, &size), 0);
-	message->gossip = arena_zalloc(arena, sizeof(*message->gossip));
+	message->gossip = arena_zalloc(arena, sizeof *message->gossip);
 	message->gossip->from = 12345;
 	message->gossip->cluster_id = cluster_id;
 	message->gossip->document = (struct rpc_slice){arena_copy(arena, bytes, size), size};
@@ -301,7 +301,7 @@ static void test_damaged_documents_are_counted(void **state)
 
 	(void)state;
 	open_net(1, 34);
-	message->gossip = arena_zalloc(arena, sizeof(*message->gossip));
+	message->gossip = arena_zalloc(arena, sizeof *message->gossip);
 	message->gossip->document = slice("no document at all");
 	arena_unref(arena);
 	step(0, EVENT_MESSAGE, message);

@@ -157,7 +157,7 @@ static void test_malformed_rows_are_ignored(void **state)
 	for (uint32_t i = 0; i < 6; i++)
 		fill_row(50 + i, &rows[i]);
 	rows[0].node_id = 0;
-	memset(rows[1].name, 'x', sizeof(rows[1].name));
+	memset(rows[1].name, 'x', sizeof rows[1].name);
 	rows[2].peer_address[0] = 0;
 	rows[3].bus_address[0] = 0;
 	rows[4].incarnation = 0;

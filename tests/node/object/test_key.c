@@ -20,7 +20,7 @@ static void test_layout(void **state)
 	struct rpc_slice encoded = encode(arena, 0x1234, slice("us"), slice("key"));
 
 	(void)state;
-	assert_slice_equal(encoded, (struct rpc_slice){expected, sizeof(expected)});
+	assert_slice_equal(encoded, (struct rpc_slice){expected, sizeof expected});
 	assert_int_equal(key_partition(encoded), 0x1234);
 	arena_unref(arena);
 }
@@ -32,7 +32,7 @@ static void test_round_trip_at_every_size(void **state)
 	uint8_t bytes[LIMIT_KEY_SIZE];
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(bytes); i++)
+	for (size_t i = 0; i < sizeof bytes; i++)
 		bytes[i] = (uint8_t)(i * 7);
 	for (size_t b = 0; b < 4; b++)
 		for (size_t k = 0; k < 5; k++) {

@@ -12,7 +12,7 @@ static int set_up(void **state)
 {
 	(void)state;
 	arena = arena_create(4096, SIZE_MAX);
-	return arena ? 0 : -1;
+	return arena != NULL ? 0 : -1;
 }
 
 static int tear_down(void **state)
@@ -135,7 +135,7 @@ static void test_every_other_length_is_refused(void **state)
 
 	(void)state;
 	memcpy(longer, bytes.data, bytes.size);
-	for (size_t size = 1; size <= sizeof(longer); size++)
+	for (size_t size = 1; size <= sizeof longer; size++)
 		if (size != bytes.size)
 			assert_int_equal(context_decode((struct rpc_slice){longer, size}, key, arena, &context, NULL),
 					 -EBADMSG);
@@ -150,8 +150,8 @@ static int decode_sealed(const uint8_t *body, size_t size, struct rpc_error *err
 
 	memcpy(bytes, body, size);
 	sum = (uint32_t)XXH3_64bits_withSeed(body, size, XXH3_64bits(key.data, key.size));
-	memcpy(bytes + size, &sum, sizeof(sum));
-	return context_decode((struct rpc_slice){bytes, size + sizeof(sum)}, key, arena, &context, error);
+	memcpy(bytes + size, &sum, sizeof sum);
+	return context_decode((struct rpc_slice){bytes, size + sizeof sum}, key, arena, &context, error);
 }
 
 static void test_another_key_is_refused(void **state)
@@ -206,9 +206,9 @@ static void test_malformed_content_is_named(void **state)
 	struct rpc_error error;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		assert_int_equal(decode_sealed(cases[i].bytes, cases[i].size, &error), -EBADMSG);
-		if (!strstr(error.text, cases[i].says))
+		if (strstr(error.text, cases[i].says) == NULL)
 			fail_msg("case %zu: \"%s\" does not say \"%s\"", i, error.text, cases[i].says);
 	}
 }

@@ -91,7 +91,7 @@ static void test_errno_survives(void **state)
 static size_t count_in(const char *text, const char *what)
 {
 	size_t found = 0;
-	for (; (text = strstr(text, what)); text += strlen(what))
+	for (; (text = strstr(text, what)) != NULL; text += strlen(what))
 		found++;
 	return found;
 }

@@ -21,7 +21,7 @@ static struct rpc_request arriving(enum method method, const uint8_t *operation_
 	struct rpc_message *message;
 	struct rpc_slice bytes;
 
-	if (operation_id) {
+	if (operation_id != NULL) {
 		head.has_operation_id = true;
 		memcpy(head.operation_id, operation_id, RPC_OPERATION_ID_SIZE);
 	}
@@ -81,10 +81,10 @@ static void test_put_decodes(void **state)
 	assert_int_equal(request->operations[0].quorum, 3);
 	assert_int_equal(request->operations[0].expires_ms, 77);
 	assert_false(request->operations[0].tombstone);
-	assert_memory_equal(request->operations[0].operation_id, id, sizeof(id));
+	assert_memory_equal(request->operations[0].operation_id, id, sizeof id);
 	request = decode_client(METHOD_DELETE, NULL, &put.base);
 	assert_true(request->operations[0].tombstone);
-	assert_memory_equal(request->operations[0].operation_id, fallback, sizeof(fallback));
+	assert_memory_equal(request->operations[0].operation_id, fallback, sizeof fallback);
 }
 
 /* A retried batch has the same ids; two operations never share one. */
@@ -102,7 +102,7 @@ static void test_batch_ids_come_from_the_envelope_and_the_index(void **state)
 		kvring__v1__put_request__init(&puts[i]);
 		puts[i].key = bytes_of("k");
 	}
-	puts[2].operation_id = (ProtobufCBinaryData){sizeof(own), own};
+	puts[2].operation_id = (ProtobufCBinaryData){sizeof own, own};
 	batch.puts = list;
 	batch.n_puts = 3;
 	first = decode_client(METHOD_BATCH_PUT, id, &batch.base);
@@ -110,10 +110,10 @@ static void test_batch_ids_come_from_the_envelope_and_the_index(void **state)
 	id[15]++;
 	other = decode_client(METHOD_BATCH_PUT, id, &batch.base);
 	for (int i = 0; i < 3; i++)
-		assert_memory_equal(first->operations[i].operation_id, again->operations[i].operation_id, sizeof(id));
-	assert_memory_not_equal(first->operations[0].operation_id, first->operations[1].operation_id, sizeof(id));
-	assert_memory_not_equal(first->operations[0].operation_id, other->operations[0].operation_id, sizeof(id));
-	assert_memory_equal(first->operations[2].operation_id, own, sizeof(own));
+		assert_memory_equal(first->operations[i].operation_id, again->operations[i].operation_id, sizeof id);
+	assert_memory_not_equal(first->operations[0].operation_id, first->operations[1].operation_id, sizeof id);
+	assert_memory_not_equal(first->operations[0].operation_id, other->operations[0].operation_id, sizeof id);
+	assert_memory_equal(first->operations[2].operation_id, own, sizeof own);
 	for (int i = 0; i < 3; i++) {
 		uint64_t time_ms;
 		assert_true(operation_id_time(first->operations[i].operation_id, &time_ms));
@@ -180,7 +180,7 @@ static void test_what_cannot_be_represented_is_refused_by_name(void **state)
 	put.operation_id = bytes_of("short");
 	assert_int_equal(decode_fails(METHOD_PUT, &put.base), -EINVAL);
 	assert_non_null(strstr(error.text, "operation 0: its id has 5 bytes"));
-	gets = calloc(LIMIT_BATCH_OPERATIONS + 1, sizeof(*gets));
+	gets = calloc(LIMIT_BATCH_OPERATIONS + 1, sizeof *gets);
 	for (int i = 0; i <= LIMIT_BATCH_OPERATIONS; i++)
 		gets[i] = &get;
 	batch.gets = gets;
@@ -190,7 +190,7 @@ static void test_what_cannot_be_represented_is_refused_by_name(void **state)
 	batch.n_gets--;
 	assert_int_equal(decode_client(METHOD_BATCH_GET, NULL, &batch.base)->count, LIMIT_BATCH_OPERATIONS);
 	free(gets);
-	garbage.body = (struct rpc_slice){too_large, sizeof(too_large)};
+	garbage.body = (struct rpc_slice){too_large, sizeof too_large};
 	assert_int_equal(codec_client_decode(METHOD_BATCH_PUT, &garbage, fallback, arena, &message, &error), -EMSGSIZE);
 	assert_non_null(strstr(error.text, "the request has 16777217 bytes, the limit is 16777216: send it in parts"));
 	garbage.body = slice("\xff\xff\xff");
@@ -250,7 +250,7 @@ static void test_results_encode(void **state)
 static void test_an_answer_too_large_for_the_link_is_refused_by_operation(void **state)
 {
 	static uint8_t value[LIMIT_VALUE_SIZE];
-	struct client_sibling sibling = {{value, sizeof(value)}, 5};
+	struct client_sibling sibling = {{value, sizeof value}, 5};
 	struct client_result results[4] = {
 		{.outcome = OUTCOME_DONE, .context = slice("c"), .siblings = &sibling, .sibling_count = 1}};
 	struct rpc_response response;
@@ -260,7 +260,7 @@ static void test_an_answer_too_large_for_the_link_is_refused_by_operation(void *
 	results[1] = results[2] = results[0];
 	results[3].outcome = OUTCOME_ABSENT;
 	response = respond(METHOD_BATCH_GET, results, 4);
-	assert_in_range(response.body.size, 2 * sizeof(value), RPC_CLIENT_MESSAGE_MAX - 1024);
+	assert_in_range(response.body.size, 2 * sizeof value, RPC_CLIENT_MESSAGE_MAX - 1024);
 	gets = rpc_body_decode(&kvring__v1__batch_get_response__descriptor, response.body, arena, &error);
 	assert_int_equal(gets->results[1]->outcome, KVRING__V1__OUTCOME__DONE);
 	assert_int_equal(gets->results[2]->outcome, KVRING__V1__OUTCOME__REFUSED);

@@ -15,7 +15,7 @@ static int set_up(void **state)
 	(void)state;
 	arena = arena_create(1 << 16, SIZE_MAX);
 	ring_reader_register();
-	return arena ? 0 : -1;
+	return arena != NULL ? 0 : -1;
 }
 
 static int tear_down(void **state)
@@ -37,7 +37,7 @@ static struct rpc_slice taken(struct rpc_message *message)
 
 static void fill_row(uint64_t id, struct gossip_row *row)
 {
-	memset(row, 0, sizeof(*row)); /* padding too: rows are compared as bytes */
+	memset(row, 0, sizeof *row); /* padding too: rows are compared as bytes */
 	row->node_id = id;
 	row->incarnation = id + 1;
 	row->heartbeat = id + 2;
@@ -59,7 +59,7 @@ static void fill_row(uint64_t id, struct gossip_row *row)
 	row->suspicions[0] = (struct suspicion){id + 17, 18, 19};
 	row->suspicions[1] = (struct suspicion){id + 20, 0, 0};
 	row->suspicion_count = 2;
-	snprintf(row->name, sizeof(row->name), "n%lu", (unsigned long)id);
+	snprintf(row->name, sizeof row->name, "n%lu", (unsigned long)id);
 	strcpy(row->client_address, "c:1");
 	strcpy(row->peer_address, "p:2");
 	strcpy(row->bus_address, "b:3");
@@ -82,7 +82,7 @@ static struct message *gossip_message(enum message_type type, struct gossip_rows
 static void assert_rows_equal(const struct gossip_rows *a, const struct gossip_rows *b)
 {
 	assert_int_equal(a->row_count, b->row_count);
-	assert_memory_equal(a->rows, b->rows, a->row_count * sizeof(*a->rows));
+	assert_memory_equal(a->rows, b->rows, a->row_count * sizeof *a->rows);
 	assert_int_equal(a->from, b->from);
 	assert_int_equal(a->cluster_id, b->cluster_id);
 	assert_int_equal(a->epoch, b->epoch);
@@ -257,9 +257,9 @@ static struct ring_view view_of(int self)
 
 	for (uint32_t i = 0; i < MEMBERS; i++) {
 		members[i] = (struct ring_member){.id = 100 + i, .weight = 100, .state = RING_MEMBER_ACTIVE};
-		snprintf(members[i].name, sizeof(members[i].name), "n%u", i);
+		snprintf(members[i].name, sizeof members[i].name, "n%u", i);
 		strcpy(members[i].datacenter, "dc1");
-		snprintf(members[i].rack, sizeof(members[i].rack), "r%u", i);
+		snprintf(members[i].rack, sizeof members[i].rack, "r%u", i);
 		strcpy(members[i].client_address, "h:1");
 		strcpy(members[i].peer_address, "h:2");
 		strcpy(members[i].bus_address, "h:3");

@@ -45,7 +45,7 @@ static struct message *receive(const struct rpc_request *request, uint32_t expec
 	if (codec_peer_decode(codec_method(request->method), request, &arena, 99, arena, &first, &count, &error))
 		fail_msg("%s", error.text);
 	assert_int_equal(count, expected_count);
-	for (struct message *at = first; at; at = at->next) {
+	for (struct message *at = first; at != NULL; at = at->next) {
 		assert_ptr_equal(at->call, &arena);
 		assert_int_equal(at->call_index, i++);
 		assert_int_equal(at->deadline_us, 99);
@@ -173,10 +173,10 @@ static void test_batches_are_cut_by_count_and_by_size(void **state)
 	for (uint32_t i = 0; i < 3; i++) {
 		first = question(MESSAGE_STORE, first, i);
 		first->key = slice("kk");
-		first->store.object = (struct rpc_slice){big, sizeof(big) / 2 - 100};
+		first->store.object = (struct rpc_slice){big, sizeof big / 2 - 100};
 	}
 	(void)send(first, 2);
-	first->store.object.size = sizeof(big); /* too large for a batch: goes alone */
+	first->store.object.size = sizeof big; /* too large for a batch: goes alone */
 	(void)send(first, 1);
 }
 
@@ -191,10 +191,10 @@ static void test_fetched_objects_that_do_not_fit_one_message_are_refused_one_by_
 	for (uint32_t i = 0; i < 3; i++) {
 		answers[i] = message_create(arena, MESSAGE_FETCHED);
 		answers[i]->status = REPLICA_OK;
-		answers[i]->fetched.object = (struct rpc_slice){big, i == 2 ? 100 : sizeof(big)};
+		answers[i]->fetched.object = (struct rpc_slice){big, i == 2 ? 100 : sizeof big};
 	}
 	assert_int_equal(codec_peer_encode_answers(METHOD_FETCH, answers, 3, 1, arena, &encoded), 0);
-	assert_in_range(rpc_message_bytes(encoded).size, sizeof(big), RPC_PEER_MESSAGE_MAX);
+	assert_in_range(rpc_message_bytes(encoded).size, sizeof big, RPC_PEER_MESSAGE_MAX);
 	body = rpc_body_decode(&kvring__v1__fetch_response__descriptor, answered(encoded).body, arena, &error);
 	assert_int_equal(body->results[0]->code, KVRING__V1__REPLICA_CODE__REPLICA_OK);
 	assert_int_equal(body->results[1]->code, KVRING__V1__REPLICA_CODE__REPLICA_OVERLOADED);
