@@ -399,6 +399,8 @@ int engine_checkpoint(struct engine *engine, const char *directory, struct engin
 	const struct fs *fs = engine->options.fs;
 	int error;
 
+	if (error_out != NULL)
+		error_out->text[0] = 0;
 	if (strlen(directory) >= FILES_DIRECTORY_MAX)
 		return format_error(error_out, -EINVAL, "the directory's name is longer than %d bytes",
 				    FILES_DIRECTORY_MAX - 1);
