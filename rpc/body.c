@@ -49,9 +49,17 @@ static size_t element_size(ProtobufCType type)
 	case PROTOBUF_C_TYPE_STRING:
 	case PROTOBUF_C_TYPE_MESSAGE:
 		return sizeof(void *);
-	default:
+	case PROTOBUF_C_TYPE_INT32:
+	case PROTOBUF_C_TYPE_SINT32:
+	case PROTOBUF_C_TYPE_SFIXED32:
+	case PROTOBUF_C_TYPE_UINT32:
+	case PROTOBUF_C_TYPE_FIXED32:
+	case PROTOBUF_C_TYPE_FLOAT:
+	case PROTOBUF_C_TYPE_BOOL:
+	case PROTOBUF_C_TYPE_ENUM:
 		return 4;
 	}
+	return sizeof(ProtobufCBinaryData); /* a type that a later protobuf-c adds: the largest */
 }
 
 static bool is_packable(ProtobufCType type)
@@ -59,21 +67,17 @@ static bool is_packable(ProtobufCType type)
 	return type != PROTOBUF_C_TYPE_STRING && type != PROTOBUF_C_TYPE_BYTES && type != PROTOBUF_C_TYPE_MESSAGE;
 }
 
+static bool is_fixed(ProtobufCType type)
+{
+	return type == PROTOBUF_C_TYPE_SFIXED32 || type == PROTOBUF_C_TYPE_FIXED32 || type == PROTOBUF_C_TYPE_FLOAT ||
+	       type == PROTOBUF_C_TYPE_SFIXED64 || type == PROTOBUF_C_TYPE_FIXED64 || type == PROTOBUF_C_TYPE_DOUBLE;
+}
+
 /* From above for varints that are cut off: protobuf-c then refuses the body. */
 static uint64_t packed_count(ProtobufCType type, struct rpc_slice bytes)
 {
-	switch (type) {
-	case PROTOBUF_C_TYPE_SFIXED32:
-	case PROTOBUF_C_TYPE_FIXED32:
-	case PROTOBUF_C_TYPE_FLOAT:
-		return bytes.size / 4 + 1;
-	case PROTOBUF_C_TYPE_SFIXED64:
-	case PROTOBUF_C_TYPE_FIXED64:
-	case PROTOBUF_C_TYPE_DOUBLE:
-		return bytes.size / 8 + 1;
-	default:
-		break;
-	}
+	if (is_fixed(type))
+		return bytes.size / element_size(type) + 1;
 	uint64_t count = 1;
 	for (size_t i = 0; i < bytes.size; i++)
 		count += bytes.data[i] < 0x80;
