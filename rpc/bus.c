@@ -10,6 +10,8 @@
 #include "rpc/deadline.h"
 #include "rpc/dialer.h"
 #include "rpc/listener.h"
+#include "rpc/lock.h"
+#include "rpc/origin.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -40,7 +42,9 @@ struct neighbour {
 	struct bus_dialer *dialer;     /* NULL: it dialled us */
 	struct connection *connection; /* a reference */
 	struct rpc_quota *unheard;     /* what it said and the receiver has not yet freed */
+	struct origin *origin;         /* where it came from; NULL: we have dialled it */
 	bool open;                     /* has shaken hands */
+	bool leaving;                  /* it has given its place to another */
 	struct neighbour *next, **previous;
 };
 
@@ -53,11 +57,12 @@ struct rpc_bus {
 	bool swept; /* owned by the main thread */
 
 	/* shared, under lock */
-	pthread_mutex_t lock;
+	struct lock lock;
 	pthread_cond_t changed;
-	struct neighbour *neighbours;
-	uint32_t accepted; /* of them */
-	struct rpc_bus_counts counts;
+	struct neighbour *neighbours GUARDED;
+	struct origins origins GUARDED; /* of those accepted */
+	uint32_t accepted GUARDED;      /* of them */
+	struct rpc_bus_counts counts GUARDED;
 };
 
 /* ---- neighbours -------------------------------------------------------------------------------------------------- */
@@ -68,10 +73,10 @@ static void on_open(void *arg, struct connection *connection)
 	(void)connection;
 	if (n->dialer != NULL)
 		dialer_succeeded(n->dialer->dialer);
-	pthread_mutex_lock(&n->bus->lock);
+	lock_take(&n->bus->lock);
 	n->open = true;
 	n->bus->counts.connections++;
-	pthread_mutex_unlock(&n->bus->lock);
+	lock_release(&n->bus->lock);
 }
 
 static bool on_message(void *arg, struct connection *connection, uint32_t id, struct rpc_message *message)
@@ -84,9 +89,9 @@ static bool on_message(void *arg, struct connection *connection, uint32_t id, st
 		return true;
 	}
 	rpc_message_free(message);
-	pthread_mutex_lock(&n->bus->lock);
+	lock_take(&n->bus->lock);
 	n->bus->counts.unheard++;
-	pthread_mutex_unlock(&n->bus->lock);
+	lock_release(&n->bus->lock);
 	return true;
 }
 
@@ -95,14 +100,15 @@ static void on_closed(void *arg, struct connection *connection)
 	struct neighbour *n = arg;
 	struct rpc_bus *bus = n->bus;
 	struct bus_dialer *dialer = n->dialer;
-	pthread_mutex_lock(&bus->lock);
+	lock_take(&bus->lock);
 	*n->previous = n->next;
 	if (n->next != NULL)
 		n->next->previous = n->previous;
 	bus->counts.connections -= n->open;
 	bus->accepted -= dialer == NULL;
+	origin_remove(&bus->origins, n->origin);
 	pthread_cond_signal(&bus->changed);
-	pthread_mutex_unlock(&bus->lock); /* without a dialer, the bus may be gone from here on */
+	lock_release(&bus->lock); /* without a dialer, the bus may be gone from here on */
 	connection_unref(connection);
 	rpc_quota_unref(n->unheard);
 	free(n);
@@ -112,8 +118,8 @@ static void on_closed(void *arg, struct connection *connection)
 
 static const struct connection_events bus_events = {on_open, on_message, on_closed};
 
-/* Takes the stream. dialer NULL: it was accepted. */
-static bool neighbour_add(struct rpc_bus *bus, struct bus_dialer *dialer, nng_stream *stream)
+/* Takes the stream. dialer NULL: it was accepted, and origin says from where. */
+static bool neighbour_add(struct rpc_bus *bus, struct bus_dialer *dialer, struct origin *origin, nng_stream *stream)
 {
 	struct neighbour *n = calloc(1, sizeof *n);
 	if (n != NULL)
@@ -140,8 +146,9 @@ static bool neighbour_add(struct rpc_bus *bus, struct bus_dialer *dialer, nng_st
 	}
 	n->bus = bus;
 	n->dialer = dialer;
+	n->origin = origin;
 	struct connection *connection = connection_ref(n->connection);
-	pthread_mutex_lock(&bus->lock);
+	lock_take(&bus->lock);
 	n->next = bus->neighbours;
 	n->previous = &bus->neighbours;
 	if (n->next != NULL)
@@ -150,7 +157,7 @@ static bool neighbour_add(struct rpc_bus *bus, struct bus_dialer *dialer, nng_st
 	bus->accepted += dialer == NULL;
 	if (dialer != NULL && dialer->hung_up)
 		connection_close(connection); /* hang_up has not seen it */
-	pthread_mutex_unlock(&bus->lock);
+	lock_release(&bus->lock);
 	connection_start(connection);
 	connection_unref(connection);
 	return true;
@@ -158,7 +165,7 @@ static bool neighbour_add(struct rpc_bus *bus, struct bus_dialer *dialer, nng_st
 
 void rpc_bus_send(struct rpc_bus *bus, struct rpc_message *message)
 {
-	pthread_mutex_lock(&bus->lock);
+	lock_take(&bus->lock);
 	for (struct neighbour *n = bus->neighbours; n != NULL; n = n->next) {
 		if (!n->open)
 			continue;
@@ -169,15 +176,15 @@ void rpc_bus_send(struct rpc_bus *bus, struct rpc_message *message)
 		if (copy == NULL || !connection_offer(n->connection, copy))
 			bus->counts.dropped++;
 	}
-	pthread_mutex_unlock(&bus->lock);
+	lock_release(&bus->lock);
 	rpc_message_free(message);
 }
 
 void rpc_bus_counts(struct rpc_bus *bus, struct rpc_bus_counts *out)
 {
-	pthread_mutex_lock(&bus->lock);
+	lock_take(&bus->lock);
 	*out = bus->counts;
-	pthread_mutex_unlock(&bus->lock);
+	lock_release(&bus->lock);
 }
 
 /* ---- dialers ----------------------------------------------------------------------------------------------------- */
@@ -185,7 +192,7 @@ void rpc_bus_counts(struct rpc_bus *bus, struct rpc_bus_counts *out)
 static bool on_dialled(void *arg, nng_stream *stream)
 {
 	struct bus_dialer *dialer = arg;
-	return neighbour_add(dialer->bus, dialer, stream);
+	return neighbour_add(dialer->bus, dialer, NULL, stream);
 }
 
 static struct bus_dialer **dialer_find(struct rpc_bus *bus, const char *address)
@@ -222,12 +229,12 @@ static void dialer_hang_up(struct rpc_bus *bus, struct bus_dialer **at)
 {
 	struct bus_dialer *dialer = *at;
 	*at = dialer->next;
-	pthread_mutex_lock(&bus->lock);
+	lock_take(&bus->lock);
 	dialer->hung_up = true;
 	for (struct neighbour *n = bus->neighbours; n != NULL; n = n->next)
 		if (n->dialer == dialer)
 			connection_close(n->connection);
-	pthread_mutex_unlock(&bus->lock);
+	lock_release(&bus->lock);
 	dialer_destroy(&dialer->dialer); /* waits for on_closed */
 	free(dialer);
 }
@@ -245,11 +252,11 @@ static bool on_sweep(void *arg)
 {
 	struct rpc_bus *bus = arg;
 	uint64_t silence_us = (uint64_t)bus->options.silence_ms * 1000, now_us = rpc_now_us();
-	pthread_mutex_lock(&bus->lock);
+	lock_take(&bus->lock);
 	for (struct neighbour *n = bus->neighbours; n != NULL; n = n->next)
 		if (n->dialer != NULL && n->open && now_us > connection_heard_us(n->connection) + silence_us)
 			connection_close(n->connection); /* its dialer dials anew */
-	pthread_mutex_unlock(&bus->lock);
+	lock_release(&bus->lock);
 	return true;
 }
 
@@ -267,22 +274,48 @@ static int sweep_start(struct rpc_bus *bus)
 
 /* ---- open and close ---------------------------------------------------------------------------------------------- */
 
+/* The address with most connections gives one to the newcomer, who is counted, if it has no fewer then: the one that has said nothing for
+ * longest. */
+static bool make_room(struct rpc_bus *bus, const struct origin *newcomer) REQUIRES(bus->lock);
+static bool make_room(struct rpc_bus *bus, const struct origin *newcomer)
+{
+	struct neighbour *largest = NULL;
+	for (struct neighbour *n = bus->neighbours; n != NULL; n = n->next) {
+		if (n->origin == NULL || n->leaving || n->origin->connections <= newcomer->connections)
+			continue;
+		if (largest == NULL || n->origin->connections > largest->origin->connections ||
+		    (n->origin == largest->origin &&
+		     connection_heard_us(n->connection) < connection_heard_us(largest->connection)))
+			largest = n;
+	}
+	if (largest == NULL)
+		return false;
+	largest->leaving = true;
+	connection_close(largest->connection);
+	return true;
+}
+
 static void on_accepted(void *arg, nng_stream *stream)
 {
 	struct rpc_bus *bus = arg;
-	pthread_mutex_lock(&bus->lock);
-	bool allowed = bus->accepted < BUS_CONNECTIONS_MAX;
+	lock_take(&bus->lock);
+	struct origin *origin = origin_add(&bus->origins, stream);
+	bool allowed = origin != NULL && (bus->accepted < bus->options.connections_max || make_room(bus, origin));
 	bus->counts.connections_refused += !allowed;
-	pthread_mutex_unlock(&bus->lock);
-	if (allowed) {
-		(void)neighbour_add(bus, NULL, stream); /* out of memory: it has been closed */
-	} else {
+	if (!allowed)
+		origin_remove(&bus->origins, origin);
+	lock_release(&bus->lock);
+	if (!allowed) {
 		nng_stream_close(stream);
 		nng_stream_free(stream);
+	} else if (!neighbour_add(bus, NULL, origin, stream)) { /* out of memory: it has been closed */
+		lock_take(&bus->lock);
+		origin_remove(&bus->origins, origin);
+		lock_release(&bus->lock);
 	}
 }
 
-int rpc_bus_open(const struct rpc_bus_options *options, struct rpc_bus **out, struct rpc_error *error_out)
+NOT_CHECKED int rpc_bus_open(const struct rpc_bus_options *options, struct rpc_bus **out, struct rpc_error *error_out)
 {
 	assert(options->on_message != NULL && options->message_max > 0);
 	struct rpc_bus *bus = calloc(1, sizeof *bus);
@@ -290,7 +323,9 @@ int rpc_bus_open(const struct rpc_bus_options *options, struct rpc_bus **out, st
 		return error_set(error_out, -ENOMEM, "out of memory");
 	bus->options = *options;
 	bus->options.address = NULL; /* the caller's text */
-	pthread_mutex_init(&bus->lock, NULL);
+	if (bus->options.connections_max == 0)
+		bus->options.connections_max = BUS_CONNECTIONS_MAX;
+	lock_init(&bus->lock);
 	pthread_cond_init(&bus->changed, NULL);
 	if (options->address != NULL) {
 		struct listener_options listener = {options->address, on_accepted, bus};
@@ -328,13 +363,13 @@ void rpc_bus_close(struct rpc_bus **pointer)
 	listener_close(&bus->listener);
 	while (bus->dialers != NULL)
 		dialer_hang_up(bus, &bus->dialers);
-	pthread_mutex_lock(&bus->lock);
+	lock_take(&bus->lock);
 	for (struct neighbour *n = bus->neighbours; n != NULL; n = n->next)
 		connection_close(n->connection);
 	while (bus->neighbours != NULL)
-		pthread_cond_wait(&bus->changed, &bus->lock);
-	pthread_mutex_unlock(&bus->lock);
+		lock_wait(&bus->lock, &bus->changed);
+	lock_release(&bus->lock);
 	pthread_cond_destroy(&bus->changed);
-	pthread_mutex_destroy(&bus->lock);
+	lock_fini(&bus->lock);
 	free(bus);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rpc/connection.h"
+#include "rpc/lock.h"
 
 #include <assert.h>
 #include <endian.h>
@@ -62,24 +63,27 @@ struct connection {
 	bool out_waited; /* the last write found the socket's buffer full: the next one that ends does so by the peer's doing */
 
 	/* shared, under lock */
-	pthread_mutex_t lock;
-	struct rpc_message *queue_first;
-	struct rpc_message **queue_last;
-	size_t queued_size;
-	size_t unsent; /* bytes of frames queued or being written, which the budget counts too */
-	bool sending;
-	atomic_bool closed; /* written under lock: nothing is queued, delivered or waited for any more */
-	bool resting;       /* nothing is read until connection_resume */
-	bool resume_wanted; /* it came before the reader rested */
-	bool queue_full;    /* the reason to rest is the queue */
+	struct lock lock;
+	struct rpc_message *queue_first GUARDED;
+	struct rpc_message **queue_last GUARDED;
+	size_t queued_size GUARDED;
+	size_t unsent GUARDED; /* bytes of frames queued or being written, which the budget counts too */
+	bool sending GUARDED;
+	atomic_bool closed;         /* written under lock: nothing is queued, delivered or waited for any more */
+	bool resting GUARDED;       /* nothing is read until connection_resume */
+	bool resume_wanted GUARDED; /* it came before the reader rested */
+	bool queue_full GUARDED;    /* the reason to rest is the queue */
 };
 
+static void unsent_add(struct connection *c, size_t size) REQUIRES(c->lock);
+static void unsent_remove(struct connection *c, size_t size) REQUIRES(c->lock);
+static void fill_out(struct connection *c) REQUIRES(c->lock);
 static void on_sent(void *arg);
 static void on_received(void *arg);
 
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
-int connection_create(nng_stream *stream, const struct connection_options *options, struct connection **out)
+NOT_CHECKED int connection_create(nng_stream *stream, const struct connection_options *options, struct connection **out)
 {
 	struct connection *c = calloc(1, sizeof *c);
 	if (c != NULL) {
@@ -108,7 +112,7 @@ int connection_create(nng_stream *stream, const struct connection_options *optio
 	c->id_size = options->protocol == CONNECTION_BUS ? 0 : ID_SIZE;
 	c->queue_last = &c->queue_first;
 	atomic_init(&c->references, 1);
-	pthread_mutex_init(&c->lock, NULL);
+	lock_init(&c->lock);
 	pthread_rwlock_init(&c->gate, NULL);
 	*out = c;
 	return 0;
@@ -120,7 +124,7 @@ struct connection *connection_ref(struct connection *c)
 	return c;
 }
 
-void connection_unref(struct connection *c)
+NOT_CHECKED void connection_unref(struct connection *c)
 {
 	if (atomic_fetch_sub_explicit(&c->references, 1, memory_order_acq_rel) > 1)
 		return;
@@ -131,7 +135,7 @@ void connection_unref(struct connection *c)
 	nng_aio_reap(c->send_aio);
 	rpc_message_free(c->partial);
 	rpc_budget_unref(c->options.budget);
-	pthread_mutex_destroy(&c->lock);
+	lock_fini(&c->lock);
 	pthread_rwlock_destroy(&c->gate);
 	free(c->in);
 	free(c->out);
@@ -161,7 +165,6 @@ static void frame_write_head(const struct connection *c, uint32_t id, struct rpc
 
 /* ---- sending ----------------------------------------------------------------------------------------------------- */
 
-/* Under lock. */
 static void unsent_add(struct connection *c, size_t size)
 {
 	c->unsent += size;
@@ -169,7 +172,6 @@ static void unsent_add(struct connection *c, size_t size)
 		rpc_budget_queue(c->options.budget, size);
 }
 
-/* Under lock. */
 static void unsent_remove(struct connection *c, size_t size)
 {
 	assert(c->unsent >= size);
@@ -178,7 +180,7 @@ static void unsent_remove(struct connection *c, size_t size)
 		rpc_budget_sent(c->options.budget, size);
 }
 
-/* Under lock: moves what is queued into the next write. Small messages are copied side by side; the first that is large
+/* Moves what is queued into the next write. Small messages are copied side by side; the first that is large
  * or finds no room ends it, uncopied. */
 static void fill_out(struct connection *c)
 {
@@ -223,14 +225,14 @@ static void send_failed(struct connection *c)
 	connection_close(c); /* first: from here on nothing is queued, and the reader does not rest */
 	rpc_message_free(c->out_large);
 	c->out_large = NULL;
-	pthread_mutex_lock(&c->lock);
+	lock_take(&c->lock);
 	struct rpc_message *queue = c->queue_first;
 	c->queue_first = NULL;
 	c->queue_last = &c->queue_first;
 	c->queued_size = 0;
 	unsent_remove(c, c->unsent);
 	c->sending = false;
-	pthread_mutex_unlock(&c->lock);
+	lock_release(&c->lock);
 	queue_free(queue);
 	connection_unref(c);
 }
@@ -293,7 +295,7 @@ static void on_sent(void *arg)
 	}
 	rpc_message_free(c->out_large);
 	c->out_large = NULL;
-	pthread_mutex_lock(&c->lock);
+	lock_take(&c->lock);
 	unsent_remove(c, c->out_size);
 	c->out_size = 0;
 	bool more = c->queue_first != NULL;
@@ -304,7 +306,7 @@ static void on_sent(void *arg)
 		fill_out(c);
 	else
 		c->sending = false;
-	pthread_mutex_unlock(&c->lock);
+	lock_release(&c->lock);
 	if (resume)
 		connection_resume(c);
 	if (more) {
@@ -320,7 +322,7 @@ static bool enqueue(struct connection *c, struct rpc_message *message, size_t qu
 {
 	size_t size = frame_size_of(c, message);
 	message->next = NULL;
-	pthread_mutex_lock(&c->lock);
+	lock_take(&c->lock);
 	bool closed = atomic_load_explicit(&c->closed, memory_order_relaxed), start = false;
 	bool fits = c->queued_size == 0 || (size <= queue_max && c->queued_size <= queue_max - size);
 	if (!closed && fits) {
@@ -335,7 +337,7 @@ static bool enqueue(struct connection *c, struct rpc_message *message, size_t qu
 		connection_ref(c);
 		fill_out(c);
 	}
-	pthread_mutex_unlock(&c->lock);
+	lock_release(&c->lock);
 	if (closed || !fits)
 		rpc_message_free(message);
 	if (start) {
@@ -359,9 +361,9 @@ bool connection_offer(struct connection *c, struct rpc_message *message)
 
 size_t connection_unsent_size(struct connection *c)
 {
-	pthread_mutex_lock(&c->lock);
+	lock_take(&c->lock);
 	size_t size = c->unsent;
-	pthread_mutex_unlock(&c->lock);
+	lock_release(&c->lock);
 	return size;
 }
 
@@ -520,7 +522,7 @@ static void receive(struct connection *c)
  * nobody would wake it. */
 static bool rest(struct connection *c, bool asked)
 {
-	pthread_mutex_lock(&c->lock);
+	lock_take(&c->lock);
 	if (c->queued_size > CONNECTION_QUEUE_MAX && c->sending)
 		c->queue_full = true;
 	bool closed = atomic_load_explicit(&c->closed, memory_order_relaxed);
@@ -529,7 +531,7 @@ static bool rest(struct connection *c, bool asked)
 	c->resume_wanted = false;
 	if (resting)
 		atomic_store_explicit(&c->pace_in.busy, false, memory_order_relaxed); /* it is for us to go on */
-	pthread_mutex_unlock(&c->lock);
+	lock_release(&c->lock);
 	return resting;
 }
 
@@ -647,11 +649,11 @@ bool connection_is_idle(struct connection *c)
 
 void connection_resume(struct connection *c)
 {
-	pthread_mutex_lock(&c->lock);
+	lock_take(&c->lock);
 	bool wake = c->resting;
 	c->resting = false;
 	c->resume_wanted = !wake;
-	pthread_mutex_unlock(&c->lock);
+	lock_release(&c->lock);
 	if (!wake)
 		return;
 	c->waking = true; /* the reader rests: its fields are ours until the aio hands them back */
@@ -662,9 +664,9 @@ void connection_resume(struct connection *c)
 
 void connection_close(struct connection *c)
 {
-	pthread_mutex_lock(&c->lock);
+	lock_take(&c->lock);
 	atomic_store_explicit(&c->closed, true, memory_order_relaxed);
-	pthread_mutex_unlock(&c->lock);
+	lock_release(&c->lock);
 	pthread_rwlock_wrlock(&c->gate);
 	c->gate_closed = true;
 	nng_stream_close(c->stream);
@@ -672,7 +674,7 @@ void connection_close(struct connection *c)
 	connection_resume(c); /* a reader at rest would not notice */
 }
 
-void connection_start(struct connection *c)
+NOT_CHECKED void connection_start(struct connection *c)
 {
 	const uint8_t hello[HANDSHAKE_SIZE] = {
 		0, 'S', 'P', 0, (uint8_t)(c->options.protocol >> 8), (uint8_t)c->options.protocol, 0, 0};

@@ -10,6 +10,7 @@
 #include "rpc/connection.h"
 #include "rpc/deadline.h"
 #include "rpc/dialer.h"
+#include "rpc/lock.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -44,16 +45,20 @@ struct rpc_link {
 	atomic_bool connected;       /* open for requests; written under lock */
 
 	/* shared, under lock */
-	pthread_mutex_t lock;
-	struct connection *connection; /* a reference, from the dial to on_closed */
-	bool closing;
-	uint64_t asked_us;  /* since when there is something to answer; without meaning while there is not */
-	uint64_t pinged_us; /* when a sign of life was last asked for; 0: not on this connection */
-	unsigned outstanding;
-	struct slot *slots;
-	unsigned slots_used; /* those above were never taken */
-	struct slot *free_slots;
+	struct lock lock;
+	struct connection *connection GUARDED; /* a reference, from the dial to on_closed */
+	bool closing GUARDED;
+	uint64_t asked_us GUARDED;  /* since when there is something to answer; without meaning while there is not */
+	uint64_t pinged_us GUARDED; /* when a sign of life was last asked for; 0: not on this connection */
+	unsigned outstanding GUARDED;
+	struct slot *slots GUARDED;
+	unsigned slots_used GUARDED; /* those above were never taken */
+	struct slot *free_slots GUARDED;
 };
+
+static struct slot *slot_take(struct rpc_link *link, uint64_t now_us) REQUIRES(link->lock);
+static struct rpc_pending *slot_free(struct rpc_link *link, struct slot *slot) REQUIRES(link->lock);
+static bool is_quiet(struct rpc_link *link, uint64_t now_us) REQUIRES(link->lock);
 
 /* ---- requests -------------------------------------------------------------------------------------------------- */
 
@@ -64,7 +69,6 @@ static void pending_end(struct rpc_pending *pending, int status, struct rpc_mess
 	pending->done(pending);
 }
 
-/* Under lock. */
 static struct slot *slot_take(struct rpc_link *link, uint64_t now_us)
 {
 	struct slot *slot = link->free_slots;
@@ -83,7 +87,7 @@ static struct slot *slot_take(struct rpc_link *link, uint64_t now_us)
 	return slot;
 }
 
-/* Under lock. Returns what waited there. */
+/* Returns what waited there. */
 static struct rpc_pending *slot_free(struct rpc_link *link, struct slot *slot)
 {
 	struct rpc_pending *pending = slot->pending;
@@ -101,11 +105,11 @@ static void end_overdue(struct rpc_link *link, uint64_t before_us, int status)
 	unsigned count;
 	do {
 		count = 0;
-		pthread_mutex_lock(&link->lock);
+		lock_take(&link->lock);
 		for (unsigned i = 0; i < link->slots_used && count < ENDED_AT_ONCE; i++)
 			if (link->slots[i].pending != NULL && link->slots[i].deadline_us < before_us)
 				ended[count++] = slot_free(link, &link->slots[i]);
-		pthread_mutex_unlock(&link->lock);
+		lock_release(&link->lock);
 		for (unsigned i = 0; i < count; i++)
 			pending_end(ended[i], status, NULL);
 	} while (count == ENDED_AT_ONCE);
@@ -115,9 +119,9 @@ static bool on_tick(void *arg)
 {
 	struct rpc_link *link = arg;
 	end_overdue(link, rpc_now_us(), -ETIMEDOUT);
-	pthread_mutex_lock(&link->lock);
+	lock_take(&link->lock);
 	bool under_way = link->outstanding > 0;
-	pthread_mutex_unlock(&link->lock);
+	lock_release(&link->lock);
 	return under_way;
 }
 
@@ -135,7 +139,7 @@ static void ping(struct connection *connection)
 		connection_send(connection, PING_ID, request);
 }
 
-/* Under lock. True: ask for a sign of life. */
+/* True: ask for a sign of life. */
 static bool is_quiet(struct rpc_link *link, uint64_t now_us)
 {
 	uint64_t silence_us = (uint64_t)link->options.silence_ms * 1000;
@@ -156,12 +160,12 @@ static bool on_sweep(void *arg)
 	struct rpc_link *link = arg;
 	struct connection *connection = NULL;
 	uint64_t now_us = rpc_now_us();
-	pthread_mutex_lock(&link->lock);
+	lock_take(&link->lock);
 	if (atomic_load(&link->connected) && is_quiet(link, now_us)) {
 		connection = connection_ref(link->connection);
 		link->pinged_us = now_us;
 	}
-	pthread_mutex_unlock(&link->lock);
+	lock_release(&link->lock);
 	if (connection != NULL) {
 		ping(connection);
 		connection_unref(connection);
@@ -175,11 +179,11 @@ int rpc_link_call(struct rpc_link *link, struct rpc_message *request, uint32_t t
 {
 	assert(pending->done != NULL);
 	uint64_t now_us = rpc_now_us();
-	pthread_mutex_lock(&link->lock);
+	lock_take(&link->lock);
 	bool open = atomic_load(&link->connected) && !link->closing;
 	struct slot *slot = open ? slot_take(link, now_us) : NULL;
 	if (slot == NULL) {
-		pthread_mutex_unlock(&link->lock);
+		lock_release(&link->lock);
 		rpc_message_free(request);
 		return open ? -EAGAIN : -EHOSTUNREACH;
 	}
@@ -189,7 +193,7 @@ int rpc_link_call(struct rpc_link *link, struct rpc_message *request, uint32_t t
 	struct connection *connection = connection_ref(link->connection);
 	/* Under the lock: as soon as it is released, the request may end and the link be closed. */
 	deadline_watch_arm(&link->watch);
-	pthread_mutex_unlock(&link->lock);
+	lock_release(&link->lock);
 	/* If the connection is lost meanwhile, on_closed ends the request. */
 	connection_send(connection, id, request);
 	connection_unref(connection);
@@ -209,10 +213,10 @@ static void on_open(void *arg, struct connection *connection)
 	(void)connection;
 	struct rpc_link *link = arg;
 	dialer_succeeded(link->dialer);
-	pthread_mutex_lock(&link->lock);
+	lock_take(&link->lock);
 	atomic_store(&link->connected, true);
 	link->pinged_us = 0;
-	pthread_mutex_unlock(&link->lock);
+	lock_release(&link->lock);
 	tell_connection(link, true);
 }
 
@@ -222,10 +226,10 @@ static bool on_message(void *arg, struct connection *connection, uint32_t id, st
 	struct rpc_link *link = arg;
 	unsigned index = id % SLOT_COUNT_MAX;
 	struct rpc_pending *pending = NULL;
-	pthread_mutex_lock(&link->lock);
+	lock_take(&link->lock);
 	if (index < link->slots_used && link->slots[index].id == id && link->slots[index].pending != NULL)
 		pending = slot_free(link, &link->slots[index]);
-	pthread_mutex_unlock(&link->lock);
+	lock_release(&link->lock);
 	if (pending != NULL)
 		pending_end(pending, 0, message);
 	else
@@ -236,11 +240,11 @@ static bool on_message(void *arg, struct connection *connection, uint32_t id, st
 static void on_closed(void *arg, struct connection *connection)
 {
 	struct rpc_link *link = arg;
-	pthread_mutex_lock(&link->lock);
+	lock_take(&link->lock);
 	bool was_open = atomic_exchange(&link->connected, false);
 	bool closing = link->closing;
 	link->connection = NULL;
-	pthread_mutex_unlock(&link->lock);
+	lock_release(&link->lock);
 	connection_unref(connection);
 	if (was_open) {
 		end_overdue(link, UINT64_MAX, closing ? -ECANCELED : -ECONNRESET);
@@ -265,11 +269,11 @@ static bool on_stream(void *arg, nng_stream *stream)
 	struct connection *connection;
 	if (connection_create(stream, &options, &connection) < 0)
 		return false;
-	pthread_mutex_lock(&link->lock);
+	lock_take(&link->lock);
 	link->connection = connection_ref(connection);
 	if (link->closing)
 		connection_close(connection); /* stop has not seen it */
-	pthread_mutex_unlock(&link->lock);
+	lock_release(&link->lock);
 	connection_start(connection);
 	connection_unref(connection);
 	return true;
@@ -282,10 +286,10 @@ bool rpc_link_connected(const struct rpc_link *link)
 
 /* ---- open and close -------------------------------------------------------------------------------------------- */
 
-static void link_free(struct rpc_link *link)
+static NOT_CHECKED void link_free(struct rpc_link *link)
 {
 	dialer_destroy(&link->dialer);
-	pthread_mutex_destroy(&link->lock);
+	lock_fini(&link->lock);
 	free(link->slots);
 	free(link);
 }
@@ -312,7 +316,8 @@ static void unwatch_link(struct rpc_link *link)
 	link->swept = link->watched = false;
 }
 
-int rpc_link_open(const struct rpc_link_options *options, struct rpc_link **out, struct rpc_error *error_out)
+NOT_CHECKED int rpc_link_open(const struct rpc_link_options *options, struct rpc_link **out,
+			      struct rpc_error *error_out)
 {
 	assert(options->message_max > 0 && options->outstanding_max > 0 && options->outstanding_max < SLOT_COUNT_MAX);
 	struct rpc_link *link = calloc(1, sizeof *link);
@@ -325,7 +330,7 @@ int rpc_link_open(const struct rpc_link_options *options, struct rpc_link **out,
 	link->options = *options;
 	link->options.address = NULL; /* the caller's text */
 	link->slots = slots;
-	pthread_mutex_init(&link->lock, NULL);
+	lock_init(&link->lock);
 	struct dialer_options dialer = {options->address, on_stream, link};
 	int status = dialer_create(&dialer, &link->dialer, error_out);
 	if (status == 0) {
@@ -347,11 +352,11 @@ int rpc_link_open(const struct rpc_link_options *options, struct rpc_link **out,
 
 void rpc_link_stop(struct rpc_link *link)
 {
-	pthread_mutex_lock(&link->lock);
+	lock_take(&link->lock);
 	link->closing = true;
 	if (link->connection != NULL)
 		connection_close(link->connection);
-	pthread_mutex_unlock(&link->lock);
+	lock_release(&link->lock);
 	dialer_stop(link->dialer);
 	/* The deadline thread may still be about to call the done of what it has taken from the table. */
 	unwatch_link(link);

@@ -87,6 +87,15 @@ struct rpc_call {
 	struct rpc_message *request; /* freed with the call, unless the receiver takes it and leaves NULL */
 };
 
+/* All places are taken. */
+struct rpc_server_full {
+	uint16_t port;
+	uint32_t connections_max;
+	char address[48];     /* the one that has most connections */
+	uint32_t connections; /* that it has */
+	uint64_t refused;     /* connections, since open */
+};
+
 struct rpc_server_options {
 	const char *address;    /* HOST:PORT; port 0 takes a free one */
 	size_t message_max;     /* bytes; larger messages are refused and their connection closed */
@@ -96,9 +105,11 @@ struct rpc_server_options {
 	/* Bytes of heavy calls in flight, whose sum is what a light one may have to wait for: those that weigh more than 64 KiB, by their
 	 * message or by the answer that their connection is likely to get. One always goes, others wait for their turn. 0: no limit. */
 	uint64_t heavy_max;
-	/* 0: RPC_CONNECTIONS_MAX. Beyond, the newcomer takes the place of the connection that has had no use for longest, one second at least;
-	 * while all are in use it is closed. */
+	/* 0: RPC_CONNECTIONS_MAX. Beyond, addresses have equal shares (rpc/README.md, W5): the newcomer takes the place of a connection without
+	 * use, or of one of the address that has most, or it is closed. */
 	uint32_t connections_max;
+	/* Optional, on an NNG thread, at most once a minute: connections_max is reached. */
+	void (*on_full)(void *arg, const struct rpc_server_full *);
 	uint32_t idle_ms; /* a connection without use for so long is closed; 0: never */
 	/* Counts large messages that are arriving and answers that wait, of all connections, see rpc/budget.h; the receiver adds requests in
 	 * work. What does not fit is not read yet. While others wait for memory, a connection that holds some and moves less than 64 KiB/s
@@ -174,6 +185,8 @@ struct rpc_bus;
 struct rpc_bus_options {
 	const char *address; /* HOST:PORT to listen on; NULL: dial only */
 	size_t message_max;
+	/* Accepted; 0: 1,024. Beyond, the newcomer takes the place of one from the address that has most, or it is closed. */
+	uint32_t connections_max;
 	/* A neighbour that we have dialled and that says nothing for so long is dialled anew; for a bus on which everybody speaks all the
 	 * time. 0: waits as long as TCP does. */
 	uint32_t silence_ms;

@@ -17,6 +17,8 @@
 #include "rpc/connection.h"
 #include "rpc/deadline.h"
 #include "rpc/listener.h"
+#include "rpc/lock.h"
+#include "rpc/origin.h"
 #include "rpc/stall.h"
 
 #include <assert.h>
@@ -28,6 +30,7 @@
 
 enum {
 	PING_SIZE_MAX = 64,   /* bytes */
+	FULL_MS = 60 * 1000,  /* between two tellings that there is no place */
 	SWEEP_MS = 500,       /* between looks at who is slow or idle */
 	CALLS_MIN = 8,        /* of each connection, however many others there are */
 	UNUSED_MS_MIN = 1000, /* a connection in use within it keeps its place */
@@ -62,6 +65,7 @@ struct server_call {
 struct client {
 	struct rpc_server *server;
 	struct connection *connection; /* a reference */
+	struct origin *origin;         /* where it came from */
 	struct client *next, **previous;
 	struct client *next_resting;
 	bool resting;      /* in_flight_max was reached */
@@ -85,44 +89,65 @@ struct rpc_server {
 	bool swept; /* owned by the main thread */
 
 	/* shared, under lock */
-	pthread_mutex_t lock;
+	struct lock lock;
 	pthread_cond_t changed;
-	unsigned references;
-	bool closing;
-	struct client *clients;
-	struct client *resting, **last_resting;
-	struct line for_memory; /* for a large message that wants to arrive */
+	unsigned references GUARDED;
+	bool closing GUARDED;
+	struct client *clients GUARDED;
+	struct origins origins GUARDED; /* of them */
+	uint64_t full_again_us GUARDED; /* on_full is not called before */
+	struct client *resting GUARDED, **last_resting GUARDED;
+	struct line for_memory GUARDED; /* for a large message that wants to arrive */
 	/* For room among the heavy calls: connections that have had no answer yet, and the others. The lines take turns: who comes anew
 	 * does not wait for all that are known to ask for much. */
-	struct line for_turn[2];
-	unsigned next_turn;     /* the line whose turn is next */
-	uint64_t heavy;         /* bytes: of heavy calls in flight, and of those whose turn it is */
+	struct line for_turn[2] GUARDED;
+	unsigned next_turn GUARDED; /* the line whose turn is next */
+	uint64_t heavy GUARDED;     /* bytes: of heavy calls in flight, and of those whose turn it is */
 	atomic_bool wants_room; /* since the last look, an answer to a client without any in its queue found no room */
-	struct server_call *free_calls;
-	struct rpc_server_counts counts;
+	struct server_call *free_calls GUARDED;
+	struct rpc_server_counts counts GUARDED;
 };
 
-/* Under lock; releases it. */
-static void server_unref_unlock(struct rpc_server *s)
+/* Under lock. */
+static void server_unref_unlock(struct rpc_server *s) RELEASES(s->lock);
+static struct server_call *call_take(struct rpc_server *s) REQUIRES(s->lock);
+static void unlink_resting(struct rpc_server *s, struct client *client) REQUIRES(s->lock);
+static void arriving_end(struct rpc_server *s, struct client *client) REQUIRES(s->lock);
+static bool heavy_fits(const struct rpc_server *s, uint64_t weight) REQUIRES(s->lock);
+static bool nobody_waits_for_a_turn(const struct rpc_server *s) REQUIRES(s->lock);
+static void heavy_end(struct rpc_server *s, uint64_t weight) REQUIRES(s->lock);
+static bool rest_if_full(struct rpc_server *s, struct client *client) REQUIRES(s->lock);
+static int fair_calls(const struct rpc_server *s) REQUIRES(s->lock);
+static struct client *find_unused(struct rpc_server *s, const struct origin *newcomer) REQUIRES(s->lock);
+static struct client *find_largest(struct rpc_server *s) REQUIRES(s->lock);
+static bool make_room(struct rpc_server *s, const struct origin *newcomer) REQUIRES(s->lock);
+static bool is_full(struct rpc_server *s, struct rpc_server_full *full_out) REQUIRES(s->lock);
+static bool is_in_the_way(struct rpc_server *s, struct client *client, bool wants_room, uint64_t now_us)
+	REQUIRES(s->lock);
+
+static NOT_CHECKED void server_free(struct rpc_server *s)
 {
-	bool last = --s->references == 0;
-	pthread_mutex_unlock(&s->lock);
-	if (!last)
-		return;
 	while (s->free_calls != NULL) {
 		struct server_call *next = s->free_calls->next_free;
 		free(s->free_calls);
 		s->free_calls = next;
 	}
 	pthread_cond_destroy(&s->changed);
-	pthread_mutex_destroy(&s->lock);
+	lock_fini(&s->lock);
 	rpc_budget_unref(s->options.budget);
 	free(s);
 }
 
+static void server_unref_unlock(struct rpc_server *s)
+{
+	bool last = --s->references == 0;
+	lock_release(&s->lock);
+	if (last)
+		server_free(s);
+}
+
 /* ---- lines ------------------------------------------------------------------------------------------------------- */
 
-/* All under lock. */
 static void line_init(struct line *line)
 {
 	*line = (struct line){NULL, &line->first};
@@ -160,9 +185,8 @@ static void line_serve(struct line *line)
 }
 
 /* Memory that large messages took is free again. */
-static void arriving_end(struct client *client)
+static void arriving_end(struct rpc_server *s, struct client *client)
 {
-	struct rpc_server *s = client->server;
 	if (client->arriving == 0)
 		return;
 	rpc_budget_arrived(s->options.budget, client->arriving);
@@ -205,7 +229,7 @@ static void heavy_end(struct rpc_server *s, uint64_t weight)
 
 /* ---- calls ------------------------------------------------------------------------------------------------------- */
 
-/* Under lock. NULL: memory is out. */
+/* NULL: memory is out. */
 static struct server_call *call_take(struct rpc_server *s)
 {
 	struct server_call *call = s->free_calls;
@@ -223,10 +247,8 @@ static struct server_call *call_take(struct rpc_server *s)
 	return call;
 }
 
-/* Under lock. */
-static void unlink_resting(struct client *client)
+static void unlink_resting(struct rpc_server *s, struct client *client)
 {
-	struct rpc_server *s = client->server;
 	struct client **at = &s->resting;
 	while (*at != client)
 		at = &(*at)->next_resting;
@@ -244,13 +266,13 @@ static void call_end(struct server_call *call, struct rpc_message *response)
 	rpc_message_free(call->call.request);
 	if (response != NULL)
 		connection_send(connection, call->id, response);
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	assert(s->counts.in_flight > 0);
 	s->counts.in_flight--;
 	heavy_end(s, call->weight);
 	struct client *rested = s->resting;
 	if (rested != NULL) {
-		unlink_resting(rested);
+		unlink_resting(s, rested);
 		resume = connection_ref(rested->connection);
 	}
 	call->next_free = s->free_calls;
@@ -316,10 +338,9 @@ static void on_open(void *arg, struct connection *connection)
 	(void)connection;
 }
 
-/* Under lock: is there no room for one more call? Then the client is noted as resting. */
-static bool rest_if_full(struct client *client)
+/* Is there no room for one more call? Then the client is noted as resting. */
+static bool rest_if_full(struct rpc_server *s, struct client *client)
 {
-	struct rpc_server *s = client->server;
 	if (s->counts.in_flight < s->options.in_flight_max)
 		return false;
 	if (!client->resting) {
@@ -363,7 +384,7 @@ static bool on_large(void *arg, struct connection *connection, size_t size)
 	(void)connection;
 	if (s->options.budget == NULL)
 		return true;
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	if (client->arriving == 0 && client->line == NULL) {
 		if (s->for_memory.first == NULL && rpc_budget_arrive(s->options.budget, size))
 			client->arriving = size;
@@ -371,7 +392,7 @@ static bool on_large(void *arg, struct connection *connection, size_t size)
 			line_join(&s->for_memory, client, size);
 	}
 	bool room = client->arriving > 0;
-	pthread_mutex_unlock(&s->lock);
+	lock_release(&s->lock);
 	return room;
 }
 
@@ -385,7 +406,7 @@ static bool on_ready(void *arg, struct connection *connection, size_t size)
 		weight = size;
 	if (s->options.heavy_max == 0 || weight <= RPC_BUDGET_SMALL)
 		return true;
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	if (client->weight == 0 && client->line == NULL) {
 		if (nobody_waits_for_a_turn(s) && heavy_fits(s, weight))
 			s->heavy += client->weight = weight;
@@ -393,11 +414,11 @@ static bool on_ready(void *arg, struct connection *connection, size_t size)
 			line_join(&s->for_turn[likely > 0], client, weight);
 	}
 	bool turn = client->weight > 0;
-	pthread_mutex_unlock(&s->lock);
+	lock_release(&s->lock);
 	return turn;
 }
 
-/* Under lock: calls that one connection may have. As with bytes (budget.h): as many as are free, so that n connections that ask for
+/* Calls that one connection may have. As with bytes (budget.h): as many as are free, so that n connections that ask for
  * all get 1 / (n + 1) each. */
 static int fair_calls(const struct rpc_server *s)
 {
@@ -413,16 +434,16 @@ static bool on_message(void *arg, struct connection *connection, uint32_t id, st
 	struct rpc_server *s = client->server;
 	if (answer_ping(connection, id, message))
 		return true;
-	pthread_mutex_lock(&s->lock);
-	arriving_end(client);
+	lock_take(&s->lock);
+	arriving_end(s, client);
 	uint64_t weight = client->weight;
 	client->weight = 0;
 	struct server_call *call = s->closing ? NULL : call_take(s);
 	if (call == NULL)
 		heavy_end(s, weight);
-	bool rest = call != NULL && rest_if_full(client);
+	bool rest = call != NULL && rest_if_full(s, client);
 	int calls_max = fair_calls(s);
-	pthread_mutex_unlock(&s->lock);
+	lock_release(&s->lock);
 	if (call == NULL) { /* out of memory: the client's deadline will tell it */
 		rpc_message_free(message);
 		return true;
@@ -444,16 +465,17 @@ static void on_closed(void *arg, struct connection *connection)
 {
 	struct client *client = arg;
 	struct rpc_server *s = client->server;
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	if (client->resting)
-		unlink_resting(client);
+		unlink_resting(s, client);
 	line_leave(client);
-	arriving_end(client);
+	arriving_end(s, client);
 	heavy_end(s, client->weight);
 	*client->previous = client->next;
 	if (client->next != NULL)
 		client->next->previous = client->previous;
 	s->counts.connections--;
+	origin_remove(&s->origins, client->origin);
 	pthread_cond_signal(&s->changed);
 	server_unref_unlock(s);
 	connection_unref(connection);
@@ -462,8 +484,15 @@ static void on_closed(void *arg, struct connection *connection)
 
 static const struct connection_events server_events = {on_open, on_message, on_closed, on_large, on_ready};
 
+static void forget(struct rpc_server *s, struct origin *origin)
+{
+	lock_take(&s->lock);
+	origin_remove(&s->origins, origin);
+	lock_release(&s->lock);
+}
+
 /* Takes the stream. */
-static void client_add(struct rpc_server *s, nng_stream *stream)
+static void client_add(struct rpc_server *s, nng_stream *stream, struct origin *origin)
 {
 	struct client *client = calloc(1, sizeof *client);
 	struct connection_options options = {
@@ -477,16 +506,19 @@ static void client_add(struct rpc_server *s, nng_stream *stream)
 	if (client == NULL) {
 		nng_stream_close(stream);
 		nng_stream_free(stream);
+		forget(s, origin);
 		return;
 	}
 	client->server = s;
+	client->origin = origin;
 	client->opened_us = rpc_sent_us();
 	if (connection_create(stream, &options, &client->connection) < 0) {
+		forget(s, origin);
 		free(client);
 		return;
 	}
 	struct connection *connection = connection_ref(client->connection);
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	s->references++;
 	s->counts.connections++;
 	client->next = s->clients;
@@ -494,47 +526,106 @@ static void client_add(struct rpc_server *s, nng_stream *stream)
 	if (client->next != NULL)
 		client->next->previous = &client->next;
 	s->clients = client;
-	pthread_mutex_unlock(&s->lock);
+	lock_release(&s->lock);
 	connection_start(connection);
 	connection_unref(connection);
 }
 
 /* ---- the listener ------------------------------------------------------------------------------------------------ */
 
-/* Under lock. The connection without use for longest gives its place to a newcomer; false when all are in use. */
-static bool make_room(struct rpc_server *s)
+/* Of those from the newcomer's address and those that have more connections than it: the one without use for longest. NULL: all are in
+ * use. */
+static struct client *find_unused(struct rpc_server *s, const struct origin *newcomer)
 {
 	struct client *longest = NULL;
 	uint64_t most_us = UNUSED_MS_MIN * 1000, now_us = rpc_now_us();
 	for (struct client *client = s->clients; client != NULL; client = client->next) {
-		uint64_t unused_us = client->leaving ? 0 : connection_unused_us(client->connection, now_us);
+		bool may_give = client->origin == newcomer || client->origin->connections >= newcomer->connections;
+		uint64_t unused_us =
+			may_give && !client->leaving ? connection_unused_us(client->connection, now_us) : 0;
 		if (unused_us < most_us)
 			continue;
 		longest = client;
 		most_us = unused_us;
 	}
-	if (longest == NULL)
-		return false;
-	longest->leaving = true;
-	connection_close(longest->connection);
+	return longest;
+}
+
+/* Of those from the address with most connections: the one without use for longest, though it may be in use. */
+static struct client *find_largest(struct rpc_server *s)
+{
+	struct client *largest = NULL;
+	uint64_t now_us = rpc_now_us(), most_us = 0;
+	for (struct client *client = s->clients; client != NULL; client = client->next) {
+		unsigned least = largest != NULL ? largest->origin->connections : 0, has = client->origin->connections;
+		uint64_t unused_us = connection_unused_us(client->connection, now_us);
+		if (client->leaving || has < least || (has == least && unused_us <= most_us && largest != NULL))
+			continue;
+		largest = client;
+		most_us = unused_us;
+	}
+	return largest;
+}
+
+/* One gives its place to the newcomer, who is counted; false when none has to. An address loses a connection that is in use only to one
+ * that still has fewer then. */
+static bool make_room(struct rpc_server *s, const struct origin *newcomer)
+{
+	struct client *client = find_unused(s, newcomer);
+	if (client == NULL) {
+		client = find_largest(s);
+		if (client == NULL || client->origin->connections <= newcomer->connections)
+			return false;
+	}
+	client->leaving = true;
+	connection_close(client->connection);
 	return true;
 }
 
-static bool connection_allowed(struct rpc_server *s)
+/* Says once in a while that there is no place. True: on_full is to be called. */
+static bool is_full(struct rpc_server *s, struct rpc_server_full *full_out)
 {
-	pthread_mutex_lock(&s->lock);
-	bool allowed = s->counts.connections < s->options.connections_max || make_room(s);
-	if (!allowed)
-		s->counts.connections_refused++;
-	pthread_mutex_unlock(&s->lock);
-	return allowed;
+	const struct client *largest = find_largest(s);
+	uint64_t now_us = rpc_now_us();
+	if (s->options.on_full == NULL || largest == NULL || now_us < s->full_again_us)
+		return false;
+	s->full_again_us = now_us + FULL_MS * UINT64_C(1000);
+	*full_out = (struct rpc_server_full){.port = s->port,
+					     .connections_max = s->options.connections_max,
+					     .connections = largest->origin->connections,
+					     .refused = s->counts.connections_refused};
+	origin_text(largest->origin, full_out->address);
+	return true;
+}
+
+/* Where the stream came from, counted; NULL: there is no place for it. */
+static struct origin *admit(struct rpc_server *s, nng_stream *stream)
+{
+	struct rpc_server_full full;
+	bool tell = false;
+	lock_take(&s->lock);
+	struct origin *origin = origin_add(&s->origins, stream);
+	if (origin != NULL && s->counts.connections >= s->options.connections_max) {
+		bool room = make_room(s, origin);
+		s->counts.connections_refused += !room;
+		tell = is_full(s, &full);
+		if (!room) {
+			origin_remove(&s->origins, origin);
+			origin = NULL;
+		}
+	}
+	lock_release(&s->lock);
+	if (tell)
+		s->options.on_full(s->options.arg, &full);
+	return origin;
 }
 
 static void on_stream(void *arg, nng_stream *stream)
 {
 	struct rpc_server *s = arg;
-	if (connection_allowed(s)) {
-		client_add(s, stream);
+	struct origin *origin = admit(s, stream);
+	if (origin != NULL) {
+		client_add(s, stream, origin);
 	} else {
 		nng_stream_close(stream);
 		nng_stream_free(stream);
@@ -552,15 +643,15 @@ static bool lags(struct haste *haste, bool holds, uint64_t bytes, uint64_t now_u
 	return slow;
 }
 
-/* Under lock: it holds memory for which others wait, and makes no haste to give it back. */
-static bool is_in_the_way(struct client *client, bool wants_room, uint64_t now_us)
+/* It holds memory for which others wait, and makes no haste to give it back. */
+static bool is_in_the_way(struct rpc_server *s, struct client *client, bool wants_room, uint64_t now_us)
 {
 	const struct connection *connection = client->connection;
 	bool unsent = connection_unsent_size(client->connection) > RPC_BUDGET_SMALL;
 	bool arriving = client->arriving > 0 && client->line == NULL; /* in line, it has arrived */
 	bool in = lags(&client->haste_in, arriving, connection_bytes_in(connection), now_us);
 	bool out = lags(&client->haste_out, unsent, connection_bytes_out(connection), now_us);
-	return (in && client->server->for_memory.first != NULL) || (out && wants_room);
+	return (in && s->for_memory.first != NULL) || (out && wants_room);
 }
 
 static bool on_sweep(void *arg)
@@ -568,10 +659,10 @@ static bool on_sweep(void *arg)
 	struct rpc_server *s = arg;
 	uint64_t now_us = rpc_now_us(), idle_us = (uint64_t)s->options.idle_ms * 1000;
 	bool wants_room = atomic_exchange_explicit(&s->wants_room, false, memory_order_relaxed);
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	for (struct client *client = s->clients; client != NULL; client = client->next) {
 		bool slow = connection_is_slow(client->connection, now_us);
-		slow |= is_in_the_way(client, wants_room, now_us);
+		slow |= is_in_the_way(s, client, wants_room, now_us);
 		bool idle = idle_us != 0 && connection_is_idle(client->connection) && client->line == NULL &&
 			    connection_unused_us(client->connection, now_us) >= idle_us;
 		if (client->leaving || (!slow && !idle))
@@ -579,7 +670,7 @@ static bool on_sweep(void *arg)
 		client->leaving = true;
 		connection_close(client->connection);
 	}
-	pthread_mutex_unlock(&s->lock);
+	lock_release(&s->lock);
 	return true;
 }
 
@@ -595,7 +686,8 @@ static int sweep_start(struct rpc_server *s)
 
 /* ---- open and close ---------------------------------------------------------------------------------------------- */
 
-int rpc_server_open(const struct rpc_server_options *options, struct rpc_server **out, struct rpc_error *error_out)
+NOT_CHECKED int rpc_server_open(const struct rpc_server_options *options, struct rpc_server **out,
+				struct rpc_error *error_out)
 {
 	assert(options->on_request != NULL && options->message_max > 0 && options->in_flight_max > 0);
 	struct rpc_server *s = calloc(1, sizeof *s);
@@ -615,7 +707,7 @@ int rpc_server_open(const struct rpc_server_options *options, struct rpc_server 
 	line_init(&s->for_memory);
 	line_init(&s->for_turn[0]);
 	line_init(&s->for_turn[1]);
-	pthread_mutex_init(&s->lock, NULL);
+	lock_init(&s->lock);
 	pthread_cond_init(&s->changed, NULL);
 	struct listener_options listener = {options->address, on_stream, s};
 	status = listener_open(&listener, &s->listener, error_out);
@@ -641,9 +733,9 @@ uint16_t rpc_server_port(const struct rpc_server *s)
 
 void rpc_server_counts(struct rpc_server *s, struct rpc_server_counts *out)
 {
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	*out = s->counts;
-	pthread_mutex_unlock(&s->lock);
+	lock_release(&s->lock);
 }
 
 void rpc_server_close(struct rpc_server **server)
@@ -654,15 +746,15 @@ void rpc_server_close(struct rpc_server **server)
 	*server = NULL;
 	if (s->swept)
 		deadline_watch_remove(&s->sweep);
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	s->closing = true;
-	pthread_mutex_unlock(&s->lock);
+	lock_release(&s->lock);
 	listener_close(&s->listener);
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	for (struct client *client = s->clients; client != NULL; client = client->next)
 		connection_close(client->connection);
 	while (s->clients != NULL)
-		pthread_cond_wait(&s->changed, &s->lock);
+		lock_wait(&s->lock, &s->changed);
 	stall_watch_stop();
 	/* on_request has returned for the last time. Calls still out hold their own references. */
 	server_unref_unlock(s);

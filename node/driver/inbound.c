@@ -131,6 +131,17 @@ void inbound_on_peer(void *arg, struct rpc_call *call)
 		put(some_coordinator(hub), call);
 }
 
+void inbound_on_full(void *arg, const struct rpc_server_full *full)
+{
+	(void)arg;
+	log_warn("inbound: all places for connections are taken port=%u limit=%u; most are from address=%s "
+		 "connections=%u "
+		 "refused=%" PRIu64
+		 "; those without use give way, then those of the address that has most. To raise the "
+		 "limit, raise the limit of open files (ulimit -n)",
+		 full->port, full->connections_max, full->address, full->connections, full->refused);
+}
+
 void inbound_on_bus(void *arg, struct rpc_message *message)
 {
 	struct hub *hub = arg;

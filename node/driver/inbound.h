@@ -27,6 +27,7 @@ struct bus_mail {
 void inbound_on_client(void *arg, struct rpc_call *);
 void inbound_on_peer(void *arg, struct rpc_call *);
 void inbound_on_bus(void *arg, struct rpc_message *);
+void inbound_on_full(void *arg, const struct rpc_server_full *);
 
 /* What comes out of the mailbox. */
 void inbound_call(struct worker *, struct rpc_call *);

@@ -99,6 +99,7 @@ static int open_sockets(struct runtime *self, const struct runtime_options *opti
 		.budget = self->hub.peer_budget,
 		.in_flight_max = LIMIT_IN_FLIGHT,
 		.on_request = inbound_on_peer,
+		.on_full = inbound_on_full,
 		.arg = &self->hub,
 	};
 	struct rpc_server_options client = {
@@ -111,6 +112,7 @@ static int open_sockets(struct runtime *self, const struct runtime_options *opti
 		.idle_ms = options->client_idle_ms,
 		.budget = self->hub.budget,
 		.on_request = inbound_on_client,
+		.on_full = inbound_on_full,
 		.arg = &self->hub,
 	};
 	int error = rpc_bus_open(&bus, &self->hub.bus, error_out);

@@ -296,7 +296,11 @@ static void on_heard(void *arg, struct rpc_message *message)
 static struct rpc_bus *bus_open(const char *address, struct latch *heard, uint32_t silence_ms)
 {
 	struct rpc_bus *bus = NULL;
-	struct rpc_bus_options options = {address, MESSAGE_MAX, silence_ms, on_heard, heard};
+	struct rpc_bus_options options = {.address = address,
+					  .message_max = MESSAGE_MAX,
+					  .silence_ms = silence_ms,
+					  .on_message = on_heard,
+					  .arg = heard};
 	assert_int_equal(rpc_bus_open(&options, &bus, NULL), 0);
 	return bus;
 }
