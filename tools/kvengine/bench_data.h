@@ -20,6 +20,7 @@
 
 enum {
 	BENCH_KEY_MAX = 64,
+	BENCH_VALUE_MAX = 512 * 1024,       /* bytes: half the text that values are cut from */
 	BENCH_KEY_ROOM = BENCH_KEY_MAX + 1, /* one more for a missing key */
 	BENCH_SCAN_STEPS = 10,
 };

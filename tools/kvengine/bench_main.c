@@ -2,6 +2,7 @@
 /* The command line of `kvengine bench`. */
 #include <argp.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,11 @@ enum {
 	KEY_SEED,
 	KEY_KEEP,
 	KEY_JSON,
+	THREADS_MAX = 256,
+	CACHE_MB_MAX = 1024 * 1024,
 };
+
+#define KEYS_MAX UINT64_C(1000000000000) /* for ever, on any machine of today */
 
 static const struct argp_option bench_argp_options[] = {
 	{"workloads", 'w', "LIST", 0, "comma separated, see below", 0},
@@ -76,13 +81,14 @@ static int set_compression(struct engine_options *options, const char *name)
 	return 0;
 }
 
-static uint64_t number(const char *arg, struct argp_state *state)
+static uint64_t number(struct argp_state *state, const char *name, const char *arg, uint64_t min, uint64_t max)
 {
 	char *end;
+	errno = 0;
 	unsigned long long value = strtoull(arg, &end, 10);
 
-	if (*end || end == arg)
-		argp_error(state, "'%s' is not a number", arg);
+	if (*end || end == arg || *arg == '-' || errno || value < min || value > max)
+		argp_error(state, "--%s is a number from %" PRIu64 " to %" PRIu64 ", not '%s'", name, min, max, arg);
 	return value;
 }
 
@@ -95,53 +101,53 @@ static error_t parse_bench(int key, char *arg, struct argp_state *state)
 		options->workloads = arg;
 		return 0;
 	case KEY_NUM:
-		options->key_count = number(arg, state);
+		options->key_count = number(state, "num", arg, 1, KEYS_MAX);
 		return 0;
 	case KEY_READS:
-		options->reads = number(arg, state);
+		options->reads = number(state, "reads", arg, 1, KEYS_MAX);
 		return 0;
 	case KEY_WRITES:
-		options->writes = number(arg, state);
+		options->writes = number(state, "writes", arg, 1, KEYS_MAX);
 		return 0;
 	case KEY_KEY_BYTES:
-		options->key_bytes = (uint32_t)number(arg, state);
+		options->key_bytes = (uint32_t)number(state, "key-bytes", arg, 8, BENCH_KEY_MAX);
 		return 0;
 	case KEY_VALUE_BYTES:
-		options->value_bytes = (uint32_t)number(arg, state);
+		options->value_bytes = (uint32_t)number(state, "value-bytes", arg, 0, BENCH_VALUE_MAX);
 		return 0;
 	case KEY_SHARDS:
-		options->engine.shard_count = (uint32_t)number(arg, state);
+		options->engine.shard_count = (uint32_t)number(state, "shards", arg, 1, ENGINE_SHARDS_MAX);
 		return 0;
 	case KEY_THREADS:
-		options->threads = (uint32_t)number(arg, state);
+		options->threads = (uint32_t)number(state, "threads", arg, 1, THREADS_MAX);
 		return 0;
 	case KEY_JOB_THREADS:
-		options->job_threads = (uint32_t)number(arg, state);
+		options->job_threads = (uint32_t)number(state, "job-threads", arg, 1, THREADS_MAX);
 		return 0;
 	case KEY_CACHE:
-		options->engine.cache_bytes = (size_t)number(arg, state) << 20;
+		options->engine.cache_bytes = (size_t)number(state, "cache-mb", arg, 1, CACHE_MB_MAX) << 20;
 		return 0;
 	case KEY_MEMTABLE:
-		options->engine.memtable_bytes = (size_t)number(arg, state) << 20;
+		options->engine.memtable_bytes = (size_t)number(state, "memtable-mb", arg, 1, 1024) << 20;
 		return 0;
 	case KEY_BLOCK:
-		options->engine.block_bytes = (size_t)number(arg, state);
+		options->engine.block_bytes = (size_t)number(state, "block-bytes", arg, 4096, 65536);
 		return 0;
 	case KEY_BITS:
-		options->engine.filter_bits_per_key = (uint32_t)number(arg, state);
+		options->engine.filter_bits_per_key = (uint32_t)number(state, "filter-bits", arg, 0, 32);
 		return 0;
 	case KEY_COMPRESSION:
 		if (set_compression(&options->engine, arg))
 			argp_error(state, "compression '%s'? none, lz4, zstd or default", arg);
 		return 0;
 	case KEY_DURATION:
-		options->duration_s = (uint32_t)number(arg, state);
+		options->duration_s = (uint32_t)number(state, "duration", arg, 0, 86400);
 		return 0;
 	case KEY_WRITE_RATE:
-		options->write_rate = number(arg, state);
+		options->write_rate = number(state, "write-rate", arg, 0, UINT64_MAX);
 		return 0;
 	case KEY_SEED:
-		options->seed = number(arg, state);
+		options->seed = number(state, "seed", arg, 0, UINT64_MAX);
 		return 0;
 	case KEY_KEEP:
 		options->keep = true;
@@ -157,8 +163,6 @@ static error_t parse_bench(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (options->engine.directory == NULL)
 			argp_error(state, "name a directory for the store");
-		if (!options->key_count || !options->threads || !options->job_threads)
-			argp_error(state, "keys, threads and job threads must not be 0");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -208,7 +212,7 @@ int bench_main(int argc, char **argv)
 	argp_parse(&argp, argc, argv, 0, NULL, &options);
 	free((char *)argp.doc);
 	error = bench_run(&options);
-	if (error)
+	if (error == -ENOMEM || error == -EAGAIN) /* of what else went wrong the words are there already */
 		fprintf(stderr, "kvengine bench: %s\n", strerror(-error));
 	return error ? 1 : 0;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "tools/kvengine/bench.h"
+#include "tools/output/output.h"
 #include "engine/inspect.h"
 
 const char *argp_program_version = "kvengine " KVRING_VERSION;
@@ -277,11 +278,24 @@ static const struct command {
 	{"bench", bench_main, "measure the engine alone"},
 };
 
-int main(int argc, char **argv)
+static void print_help(FILE *to)
 {
+	fprintf(to, "Usage: kvengine COMMAND [OPTION...] DIR\n"
+		    "Looks into the store of a stopped node: DIR is `engine` in its data directory.\n\n");
+	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
+	fprintf(to, "\nExit status:\n"
+		    "  0  done; verify: intact\n"
+		    "  1  damaged or quarantined; bench: it failed\n"
+		    "  2  wrong usage, the store cannot be read, or the result not be written\n"
+		    "\n`kvengine COMMAND --help` explains a command.\n");
+}
+
+static int run(int argc, char **argv)
+{
+	static const char *const HELP[] = {"--help", "-?", "-h", "help"};
 	char name[64];
 
-	argp_err_exit_status = 2;
 	for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof commands[0]; i++) {
 		if (strcmp(argv[1], commands[i].name) == 0) {
 			snprintf(name, sizeof name, "kvengine %s", argv[1]);
@@ -289,19 +303,26 @@ int main(int argc, char **argv)
 			return commands[i].run(argc - 1, argv + 1);
 		}
 	}
-	if (argc > 1 && strcmp(argv[1], "--version") == 0) {
+	if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) {
 		puts(argp_program_version);
 		return 0;
 	}
-	bool asked = argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0);
-	FILE *to = asked ? stdout : stderr;
+	for (size_t i = 0; argc > 1 && i < sizeof HELP / sizeof HELP[0]; i++) {
+		if (strcmp(argv[1], HELP[i]) == 0) {
+			print_help(stdout);
+			return 0;
+		}
+	}
+	if (argc > 1)
+		fprintf(stderr, "kvengine: there is no command '%s'\n", argv[1]);
+	print_help(stderr);
+	return 2;
+}
 
-	if (argc > 1 && !asked)
-		fprintf(to, "kvengine: there is no command '%s'\n", argv[1]);
-	fprintf(to, "Usage: kvengine COMMAND [OPTION...] DIR\n"
-		    "Looks into the store of a stopped node: DIR is `engine` in its data directory.\n\n");
-	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
-	fprintf(to, "\n`kvengine COMMAND --help` explains a command.\n");
-	return asked ? 0 : 2;
+int main(int argc, char **argv)
+{
+	output_open();
+	argp_err_exit_status = 2;
+	int status = run(argc, argv);
+	return output_close("kvengine") ? status : 2;
 }

@@ -28,6 +28,12 @@ static int is_empty(const char *directory)
 	return empty;
 }
 
+static int fail(int error, const char *path)
+{
+	fprintf(stderr, "kvengine bench: cannot use %s: %s; name a new or empty directory\n", path, strerror(-error));
+	return error;
+}
+
 int scratch_open(const char *directory, char *store_out, size_t size)
 {
 	char marker[PATH_SIZE];
@@ -35,12 +41,12 @@ int scratch_open(const char *directory, char *store_out, size_t size)
 
 	if (snprintf(marker, sizeof marker, "%s/kvengine-bench", directory) >= (int)sizeof marker ||
 	    snprintf(store_out, size, "%s/store", directory) >= (int)size)
-		return -ENAMETOOLONG;
+		return fail(-ENAMETOOLONG, directory);
 	if (mkdir(directory, 0777) != 0 && errno != EEXIST)
-		return -errno;
+		return fail(-errno, directory);
 	empty = is_empty(directory);
 	if (empty < 0)
-		return empty;
+		return fail(empty, directory);
 	if (!empty && access(marker, F_OK) != 0) {
 		fprintf(stderr,
 			"kvengine bench: %s holds something else; fill workloads would empty it. Name a new or empty "
@@ -50,7 +56,7 @@ int scratch_open(const char *directory, char *store_out, size_t size)
 	}
 	fd = open(marker, O_WRONLY | O_CREAT, 0666);
 	if (fd < 0)
-		return -errno;
+		return fail(-errno, marker);
 	close(fd);
 	return 0;
 }

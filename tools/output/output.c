@@ -19,7 +19,7 @@ bool output_close(const char *program)
 	errno = 0;
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return true;
-	fprintf(stderr, "%s: the result could not be written to stdout%s%s\n", program, errno ? ": " : "",
-		errno ? strerror(errno) : "");
+	fprintf(stderr, "%s: the result could not be written to stdout: %s\n", program,
+		errno ? strerror(errno) : "is its disk full, or nobody there to read it?");
 	return false;
 }
