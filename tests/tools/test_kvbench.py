@@ -2,7 +2,9 @@
 """kvbench against a fake cluster: what it stores, what it counts, what it notices."""
 
 import json
+import os
 import re
+import subprocess
 import unittest
 
 from kvring.schema import messages as m
@@ -225,6 +227,33 @@ class BenchTest(ToolTest):
 
     def test_no_endpoint(self):
         self.assertIn("KVRING_ENDPOINTS", self.run_tool("load", endpoints="", expect=2)[1])
+        self.assertIn("no port", self.run_tool("load", endpoints="localhost", expect=2)[1])
+
+    def test_a_result_that_nobody_gets_is_an_error(self):
+        environment = dict(os.environ, KVRING_ENDPOINTS=self.cluster.endpoints)
+        command = [os.environ["KVBENCH"], "load", "--keys", "10"]
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment, timeout=60)
+        self.assertEqual(done.returncode, 6)
+        self.assertIn(b"could not be written to stdout", done.stderr)
+        done = subprocess.run(command, stderr=subprocess.PIPE, env=environment, timeout=60, preexec_fn=lambda: os.close(1))
+        self.assertEqual(done.returncode, 6)
+        self.assertEqual(len(self.objects()), 10)
+
+    def test_a_load_gives_up_when_nothing_is_settled(self):
+        self.cluster.hook = lambda node, method, body: "drop"
+        _, err = self.run_tool("load", "--keys", "10", "--timeout", "1", expect=5)
+        self.assertIn("gave up: no key could be read for 10 s", err)
+        self.assertIn("no answer in time", err)
+
+    def test_a_load_gives_up_when_all_nodes_are_gone(self):
+        def gone(node, method, body):
+            for one in self.cluster.nodes:
+                one.close()
+
+        self.cluster.hook = gone
+        _, err = self.run_tool("load", "--keys", "10000", "--timeout", "1", expect=5)
+        self.assertIn("gave up: no key could be", err)
 
     def test_nobody_there(self):
         for node in self.cluster.nodes:

@@ -9,12 +9,14 @@
 #include "tools/kvbench/payload.h"
 #include "tools/kvbench/report.h"
 #include "tools/kvbench/suite.h"
+#include "tools/output/output.h"
 
 enum {
 	EXIT_DONE = 0,
 	EXIT_WRONG_DATA = 1, /* a value that nobody wrote, or one that is missing */
 	EXIT_USAGE = 2,
 	EXIT_FAILED = 5, /* could not run: nodes not reached, keys not stored */
+	EXIT_OUTPUT = 6, /* the result could not be written */
 	OPTION_SECONDS = 1000,
 	OPTION_SEED,
 	OPTION_BATCH,
@@ -201,12 +203,13 @@ static const char DOC[] =
 	"returned several "
 	"values all the same, as after a write in doubt. Every value read is checked. Latencies are per request, in "
 	"milliseconds.\n"
-	"\nExit status: 0 done, 1 wrong or missing data was read, 2 usage, 5 could not run.\n"
+	"\nExit status: 0 done, 1 wrong or missing data was read, 2 usage, 5 could not run, 6 the result could not be "
+	"written.\n"
 	"\nExamples:\n"
-	"  kvbench load -e 127.0.0.1:7700 --keys 1000000\n"
-	"  kvbench run -e 127.0.0.1:7700 --keys 1000000 -w B --in-flight 128 --seconds 30\n"
+	"  kvbench load -e 127.0.0.1:7000 --keys 1000000\n"
+	"  kvbench run -e 127.0.0.1:7000 --keys 1000000 -w B --in-flight 128 --seconds 30\n"
 	"  kvbench echo --in-flight 64\n"
-	"  kvbench suite -e 127.0.0.1:7700,127.0.0.1:7710,127.0.0.1:7720 -o json";
+	"  kvbench suite -e 127.0.0.1:7000,127.0.0.1:7010,127.0.0.1:7020 -o json";
 
 static const struct argp argp = {.options = options, .parser = parse, .args_doc = "load|run|echo|suite", .doc = DOC};
 
@@ -217,6 +220,12 @@ static int fail(int status, const char *text)
 	fflush(stdout);
 	fprintf(stderr, "kvbench: %s\n", text);
 	return status;
+}
+
+/* Endpoints that are none are wrong usage. */
+static int fail_run(int error, const struct rpc_error *why)
+{
+	return fail(error == -EINVAL ? EXIT_USAGE : EXIT_FAILED, why->text);
 }
 
 static void report(const struct arguments *arguments, const char *title, const struct phase_result *result)
@@ -243,9 +252,11 @@ static int run_load(const struct arguments *arguments, struct contexts *contexts
 {
 	struct rpc_error error;
 	struct chooser unused = {.key_count = arguments->phase.key_count};
-	if (prepare(arguments, contexts, result, &error) < 0 ||
-	    phase_run(PHASE_LOAD, &arguments->phase, &unused, contexts, result, &error) < 0)
-		return fail(EXIT_FAILED, error.text);
+	int failed = prepare(arguments, contexts, result, &error);
+	if (failed == 0)
+		failed = phase_run(PHASE_LOAD, &arguments->phase, &unused, contexts, result, &error);
+	if (failed < 0)
+		return fail_run(failed, &error);
 	report(arguments, "load", result);
 	return EXIT_DONE;
 }
@@ -255,8 +266,9 @@ static int run_workload(struct arguments *arguments, struct contexts *contexts, 
 	struct rpc_error error;
 	struct chooser chooser;
 	char title[32];
-	if (prepare(arguments, contexts, result, &error) < 0)
-		return fail(EXIT_FAILED, error.text);
+	int failed = prepare(arguments, contexts, result, &error);
+	if (failed < 0)
+		return fail_run(failed, &error);
 	if (result->absent) {
 		char text[128];
 		snprintf(text, sizeof text,
@@ -306,7 +318,8 @@ static int run_suite(const struct arguments *arguments)
 		.json = arguments->json,
 	};
 	struct rpc_error error;
-	return suite_run(&suite, &error) < 0 ? fail(EXIT_FAILED, error.text) : EXIT_DONE;
+	int failed = suite_run(&suite, &error);
+	return failed < 0 ? fail_run(failed, &error) : EXIT_DONE;
 }
 
 static int run_command(struct arguments *arguments)
@@ -356,10 +369,12 @@ int main(int argc, char **argv)
 				.seed = 1,
 			},
 	};
+	output_open();
 	argp_err_exit_status = EXIT_USAGE;
 	raise_file_limit();
 	argp_parse(&argp, argc, argv, 0, NULL, &arguments);
 	if ((uint64_t)arguments.phase.batch * (arguments.phase.value_size + 256) > 16 * 1024 * 1024)
 		return fail(EXIT_USAGE, "--batch times --value-size is more than the 16 MiB a request may have");
-	return run_command(&arguments);
+	int status = run_command(&arguments);
+	return output_close("kvbench") || status != EXIT_DONE ? status : EXIT_OUTPUT;
 }

@@ -10,7 +10,12 @@
 #include <string.h>
 #include <time.h>
 
-enum { RETRY_MS = 5, CONNECT_MS = 5000 };
+enum {
+	RETRY_MS = 5,
+	CONNECT_MS = 5000,
+	STALL_MS = 10 * 1000, /* at least, and so many timeouts: */
+	STALL_TIMEOUTS = 4,
+};
 
 static void explain(const struct client *client, unsigned index, struct rpc_error *error_out)
 {
@@ -58,6 +63,13 @@ static void close_clients(const struct phase_options *options, struct client **c
 			client_close(&clients[i]);
 }
 
+/* A load that settles nothing for so long ends: the nodes are gone, hang, or are no nodes of ours. */
+static uint64_t stall_us(const struct phase *phase)
+{
+	uint64_t ms = STALL_TIMEOUTS * (uint64_t)phase->options->timeout_ms;
+	return (ms > STALL_MS ? ms : STALL_MS) * 1000;
+}
+
 /* Starts the slots, starts those again that could not send, and waits until all are idle. */
 static void drive(struct phase *phase, struct slot *slots, uint32_t slot_count)
 {
@@ -74,6 +86,8 @@ static void drive(struct phase *phase, struct slot *slots, uint32_t slot_count)
 		struct slot *parked = phase->parked;
 		phase->parked = NULL;
 		pthread_mutex_unlock(&phase->lock);
+		if (phase->kind != PHASE_RUN && rpc_now_us() > phase->settled_us + stall_us(phase))
+			phase->gave_up = true;
 		while (parked != NULL) {
 			struct slot *next = parked->next_parked;
 			slot_resume(parked);
@@ -90,6 +104,12 @@ static int check_load(const struct phase *phase, struct rpc_error *error_out)
 	uint64_t lost = result->in_doubt + result->refused + result->failed;
 	if (phase->kind == PHASE_RUN || !lost)
 		return 0;
+	if (phase->gave_up) {
+		snprintf(error_out->text, sizeof error_out->text,
+			 "gave up: no key could be %s for %" PRIu64 " s: %.400s",
+			 phase->kind == PHASE_LOAD ? "stored" : "read", stall_us(phase) / 1000000, result->first_error);
+		return -EIO;
+	}
 	snprintf(error_out->text, sizeof error_out->text, "%" PRIu64 " of %" PRIu64 " keys could not be %s: %.400s",
 		 lost, phase->options->key_count, phase->kind == PHASE_LOAD ? "stored" : "read", result->first_error);
 	return -EIO;
@@ -106,6 +126,7 @@ static int run_slots(struct phase *phase, struct client **clients, struct rpc_er
 		slot_init(&slots[i], phase, clients[i % options->client_count], i);
 	phase->busy = slot_count;
 	uint64_t start_us = rpc_now_us();
+	phase->settled_us = start_us;
 	phase->end_us = start_us + (uint64_t)options->duration_ms * 1000;
 	drive(phase, slots, slot_count);
 	phase->result->seconds = (double)(rpc_now_us() - start_us) / 1e6;

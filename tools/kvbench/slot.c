@@ -131,6 +131,8 @@ static enum phase_step choose_step(struct slot *slot)
 static bool choose(struct slot *slot)
 {
 	const struct phase *phase = slot->phase;
+	if (phase->gave_up)
+		return false;
 	if (phase->kind == PHASE_RUN) {
 		if (rpc_now_us() >= phase->end_us)
 			return false;
@@ -265,10 +267,14 @@ void slot_start(struct slot *slot)
 	next_request(slot);
 }
 
+static void end_once(struct slot *);
+
 void slot_resume(struct slot *slot)
 {
 	if (slot->phase->kind == PHASE_RUN)
 		next_request(slot);
+	else if (slot->phase->gave_up)
+		end_once(slot);
 	else
 		send_request(slot);
 }
@@ -368,19 +374,27 @@ static bool all_settled(const struct slot *slot)
 	return true;
 }
 
+static void end_once(struct slot *slot)
+{
+	struct phase_result *result = slot->phase->result;
+	for (uint32_t i = 0; i < slot->count; i++)
+		*(slot->items[i].settled ? &result->operations : &result->failed) += 1;
+	result->requests++;
+	histogram_record(&result->latency[slot->step], rpc_now_us() - slot->start_us);
+	next_request(slot);
+}
+
 /* Load and prepare: a request is repeated, puts with the same operation ids, until every key is settled. */
 static void after_once(struct slot *slot)
 {
-	struct phase_result *result = slot->phase->result;
-	if (all_settled(slot) || ++slot->attempts == ATTEMPTS_MAX) {
-		for (uint32_t i = 0; i < slot->count; i++)
-			*(slot->items[i].settled ? &result->operations : &result->failed) += 1;
-		result->requests++;
-		histogram_record(&result->latency[slot->step], rpc_now_us() - slot->start_us);
-		next_request(slot);
+	bool settled = all_settled(slot);
+	if (settled)
+		slot->phase->settled_us = rpc_now_us();
+	if (settled || ++slot->attempts == ATTEMPTS_MAX || slot->phase->gave_up) {
+		end_once(slot);
 		return;
 	}
-	result->repeated++;
+	slot->phase->result->repeated++;
 	park(slot);
 }
 

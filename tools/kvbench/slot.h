@@ -25,7 +25,9 @@ struct phase {
 	struct contexts *contexts;
 	struct phase_result *result;
 	uint64_t end_us;
-	_Atomic uint64_t next_key; /* PHASE_LOAD and PHASE_PREPARE */
+	_Atomic uint64_t next_key;   /* PHASE_LOAD and PHASE_PREPARE, as the two below */
+	_Atomic uint64_t settled_us; /* when a request was settled last */
+	_Atomic bool gave_up;        /* nothing has been settled for too long */
 	_Atomic bool error_noted;
 	/* under lock */
 	pthread_mutex_t lock;

@@ -68,8 +68,8 @@ static const struct argp init_argp = {
 	       "ring."
 	       "\vEach HOST:PORT is the address a node listens on for clients. -e is not needed.\n\n"
 	       "Examples:\n"
-	       "  kvctl cluster init 10.0.0.1:7700 10.0.0.2:7700 10.0.0.3:7700\n"
-	       "  kvctl cluster init --replicas 1 127.0.0.1:7700",
+	       "  kvctl cluster init 10.0.0.1:7000 10.0.0.2:7000 10.0.0.3:7000\n"
+	       "  kvctl cluster init --replicas 1 127.0.0.1:7000",
 	.children = kvctl_argp_child,
 };
 

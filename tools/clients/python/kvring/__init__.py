@@ -3,7 +3,7 @@
 
     from kvring import Client
 
-    with Client("127.0.0.1:7700,127.0.0.1:7710") as client:
+    with Client("127.0.0.1:7000,127.0.0.1:7010") as client:
         client.put("greeting", b"hello")
         found = client.get("greeting")
         found.value                       # b"hello"
