@@ -101,6 +101,7 @@ static int open_coordinators(struct node *self, const struct node_options *optio
 			.shard_count = self->shard_count,
 			.ring = self->ring,
 			.retry_window_ms = retry_window_ms(options),
+			.links = options->links,
 		};
 		int error = coordinator_create(&coordinator, &self->coordinators[i]);
 		if (error < 0)

@@ -33,6 +33,7 @@ struct node_options {
 	uint32_t job_limit;            /* per shard; 0: default */
 	uint64_t retry_window_ms;      /* replica.h; 0: default */
 	bool accept_restored;          /* a directory that went back in time counts again (data_dir.h) */
+	struct coordinator_links links;
 };
 
 struct node {

@@ -17,6 +17,28 @@ static const char *text_or(const char *text, const char *without_memory)
 	return text != NULL ? text : without_memory;
 }
 
+static bool is_connected(const struct coordinator *self, uint64_t node_id)
+{
+	const struct coordinator_links *links = &self->options.links;
+	return node_id == self->options.self.node_id || links->connected == NULL ||
+	       links->connected(links->arg, node_id);
+}
+
+/* What is known of an owner before it is asked: by gossip, and by this node's own calls and links, which count more. */
+static struct owner owner_of(const struct coordinator *self, const struct ring_view *view, uint16_t member,
+			     uint64_t now_us)
+{
+	struct owner owner = {.node_id = ring_member(view->document, member)->id, .member_index = member};
+	enum ring_reachability reachability = view->status[member].reachability;
+	bool answers = evidence_is_up(&self->evidence, member, owner.node_id, now_us);
+	bool away = reachability == RING_UNREACHABLE || reachability == RING_DOWN;
+	bool connected = is_connected(self, owner.node_id);
+	owner.up = connected && (reachability == RING_UP || answers);
+	owner.unreachable = !connected || (away && !answers);
+	owner.suspect = evidence_is_suspect(&self->evidence, member, owner.node_id, now_us);
+	return owner;
+}
+
 /* What is wrong with an operation before anything is sent, or NULL. */
 static const char *prepare(const struct coordinator *self, struct operation *operation, const struct ring_view *view,
 			   uint64_t now_us, struct effects *out, uint32_t *code_out)
@@ -57,16 +79,8 @@ static const char *prepare(const struct coordinator *self, struct operation *ope
 					    request->kind == OPERATION_PUT ? "w" : "r", operation->needed, count,
 					    count),
 			       "more replicas asked for than there are");
-	for (uint32_t i = 0; i < count; i++) {
-		struct owner *owner = &operation->owners[operation->owner_count++];
-		owner->member_index = owners[i];
-		owner->node_id = ring_member(view->document, owners[i])->id;
-		enum ring_reachability reachability = view->status[owners[i]].reachability;
-		bool answers = evidence_is_up(&self->evidence, owners[i], owner->node_id, now_us);
-		owner->up = reachability == RING_UP || answers;
-		owner->unreachable = !answers && (reachability == RING_UNREACHABLE || reachability == RING_DOWN);
-		owner->suspect = evidence_is_suspect(&self->evidence, owners[i], owner->node_id, now_us);
-	}
+	for (uint32_t i = 0; i < count; i++)
+		operation->owners[operation->owner_count++] = owner_of(self, view, owners[i], now_us);
 	struct rpc_error why = {"context refused: this node is out of memory, retry later or elsewhere"};
 	int error = context_decode(request->context, operation->key, out->arena, &operation->context, &why);
 	if (error == -ENOMEM)

@@ -14,7 +14,9 @@
  *             (they are not receiving), or that all N owners held. A receiving owner's object is merged and it is repaired,
  *             but neither that object nor its ABSENT makes up r: what it had acknowledged with others it may lack.
  *             C4 An operation ends at its deadline at the latest.
- *             C5 A put is not begun while fewer than w of its owners can be reached, as far as this node knows.
+ *             C5 A put is not begun while fewer than w of its owners can be reached, as far as this node knows: by gossip and
+ *             by its links. (No other node may stand in for an owner.) If those include one that left the last call without
+ *             an answer, they are asked first.
  */
 #ifndef KVRING_NODE_COORDINATOR_H
 #define KVRING_NODE_COORDINATOR_H
@@ -23,11 +25,18 @@
 
 struct coordinator;
 
+/* Is there a connection to this node? Without one every call to it fails at once. */
+struct coordinator_links {
+	bool (*connected)(void *arg, uint64_t node_id); /* any thread, does not block; NULL: always */
+	void *arg;
+};
+
 struct coordinator_options {
 	struct address self;
 	uint32_t shard_count; /* of this node: partition mod shard_count is the local replica's index */
 	struct ring_table *ring;
 	uint64_t retry_window_ms; /* replica.h */
+	struct coordinator_links links;
 };
 
 RPC_OK int coordinator_create(const struct coordinator_options *, struct coordinator **out);

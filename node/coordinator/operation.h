@@ -9,7 +9,7 @@
  *
  *     STARTED -> FORWARDED -> ANSWERED
  *     STARTED -> COORDINATING -> REPLICATING -> ANSWERED      COORDINATING -> FORWARDED: the local replica refused
- *     STARTED -> LEARNING -> COORDINATING                     an attempt that is not the first
+ *     STARTED -> LEARNING -> COORDINATING                     an attempt that is not the first, or owners that may be away
  *     STARTED -> FETCHING -> REPAIRING -> ANSWERED            FETCHING -> ANSWERED: nothing to repair
  *     any -> ANSWERED: refused, or the deadline
  *
@@ -84,7 +84,8 @@ struct operation {
 	uint32_t owner_count;
 	uint32_t needed;
 	uint32_t tries;        /* put: replicas that were asked to coordinate it, each a further attempt */
-	uint32_t learned;      /* put: other owners of which the local replica knows what they know */
+	uint32_t to_learn;     /* put: owners that are to answer before it writes, this one included */
+	uint32_t learned;      /* put: other owners that did, and the local replica knows what it has to of them */
 	uint32_t lessons;      /* put: objects of other owners that the local replica is merging */
 	bool maybe_written;    /* some replica may hold the write */
 	uint32_t forward_acks; /* the most that an owner who answered IN_DOUBT had */

@@ -5,7 +5,8 @@
  *
  * An attempt that is not the first learns before it writes: an earlier one may have been applied, and superseded since, at
  * owners of which this one has heard nothing. The replica that is to run it merges what so many owners hold that one of
- * any w is among them. If that cannot be had, nothing is written. */
+ * any w is among them. And a put that counts on an owner which left the last call without an answer asks before it writes.
+ * If the answers cannot be had, nothing is written. */
 #include <assert.h>
 #include <stdatomic.h>
 #include "node/coordinator/operation.h"
@@ -163,8 +164,13 @@ static void on_coordinated(struct coordinator *self, struct operation *operation
 
 /* ---- learning ----------------------------------------------------------------------------------------------- */
 
+static bool is_repeated(const struct operation *operation)
+{
+	return operation->request->attempt != 1;
+}
+
 /* Owners, this one included, of which one has acknowledged whatever w owners did; no more than the write needs itself. */
-static uint32_t count_to_know(const struct operation *operation)
+static uint32_t count_to_meet(const struct operation *operation)
 {
 	uint32_t meet = operation->owner_count - operation->needed + 1;
 	return meet < operation->needed ? meet : operation->needed;
@@ -180,6 +186,7 @@ static void ask_what_it_knows(struct coordinator *self, struct operation *operat
 		return;
 	}
 	question->key = operation->key;
+	question->fetch.digest_only = !is_repeated(operation); /* that it answers is enough */
 	owner->call = CALL_SENT;
 	effects_send(out, question);
 }
@@ -192,13 +199,13 @@ static void forget_calls(struct operation *operation)
 	}
 }
 
-static void refuse_to_repeat(struct coordinator *self, struct operation *operation, uint32_t code, struct effects *out)
+static void refuse_untold(struct coordinator *self, struct operation *operation, uint32_t code, struct effects *out)
 {
 	const char *text = arena_printf(
 		out->arena,
-		"not repeated: whether an earlier attempt took effect, %u of the key's owners have to tell (%s): "
-		"nothing was written, retry later or at another node",
-		count_to_know(operation), operation_failures(self, operation, code, out));
+		"%s, %u of the key's owners have to answer (%s): nothing was written, retry later or at another node",
+		is_repeated(operation) ? "before the write is repeated" : "before the write begins",
+		operation->to_learn, operation_failures(self, operation, code, out));
 	forget_calls(operation); /* an answer is no ack */
 	operation_fail(self, operation, OUTCOME_REFUSED, code, text, out);
 	operation_finish(self, operation);
@@ -208,12 +215,12 @@ static void refuse_to_repeat(struct coordinator *self, struct operation *operati
 static void settle_learning(struct coordinator *self, struct operation *operation, struct effects *out)
 {
 	uint32_t coming = operation->lessons + operation_count_calls(operation, CALL_SENT);
-	uint32_t needed = count_to_know(operation);
+	uint32_t needed = operation->to_learn;
 	if (operation->learned + 1 >= needed && operation->lessons == 0) {
 		forget_calls(operation);
 		coordinate(self, operation, operation_owner(operation, self->options.self.node_id), out);
 	} else if (operation->learned + 1 + coming < needed) {
-		refuse_to_repeat(self, operation, RPC_CODE_UNAVAILABLE, out);
+		refuse_untold(self, operation, RPC_CODE_UNAVAILABLE, out);
 	}
 }
 
@@ -255,14 +262,16 @@ static void on_lesson(struct coordinator *self, struct operation *operation, con
 		owner->call = answer->status == REPLICA_OK ? CALL_OK : CALL_FAILED;
 		owner->failure = answer->status;
 	} else if (answer->type == MESSAGE_FETCHED && owner != NULL && owner->call == CALL_SENT) {
-		bool knows = answer->status == REPLICA_OK || answer->status == REPLICA_ABSENT;
-		owner->receiving = answer->fetched.receiving;
-		owner->call = knows ? CALL_OK : CALL_FAILED;
+		bool answers = answer->status == REPLICA_OK || answer->status == REPLICA_ABSENT;
+		owner->receiving = answer->fetched.receiving && is_repeated(operation);
+		owner->call = answers ? CALL_OK : CALL_FAILED;
 		owner->failure = answer->status;
-		if (answer->status == REPLICA_ABSENT && !owner->receiving)
+		if (!answers || owner->receiving)
+			; /* it tells nothing */
+		else if (answer->status == REPLICA_ABSENT || !is_repeated(operation))
 			operation->learned++;
-		else if (answer->status == REPLICA_OK && !owner->receiving && !teach(self, operation, answer, out))
-			owner->call = CALL_FAILED; /* out of memory */
+		else if (!teach(self, operation, answer, out))
+			owner->call = CALL_FAILED;
 	}
 	settle_learning(self, operation, out);
 }
@@ -500,21 +509,35 @@ static void on_forwarded(struct coordinator *self, struct operation *operation, 
 
 /* ---- before anything is written ------------------------------------------------------------------------------ */
 
-static uint32_t count_reachable(const struct coordinator *self, const struct operation *operation)
+static uint32_t count_reachable(const struct coordinator *self, const struct operation *operation, bool surely)
 {
 	uint32_t n = 0;
-	for (uint32_t i = 0; i < operation->owner_count; i++)
-		n += !operation->owners[i].unreachable || operation->owners[i].node_id == self->options.self.node_id;
+	for (uint32_t i = 0; i < operation->owner_count; i++) {
+		const struct owner *owner = &operation->owners[i];
+		bool reachable = !owner->unreachable && !(surely && owner->suspect);
+		n += reachable || owner->node_id == self->options.self.node_id;
+	}
 	return n;
+}
+
+/* Owners, this one included, that are to answer before it writes. */
+static uint32_t count_to_learn(const struct coordinator *self, const struct operation *operation)
+{
+	uint32_t to_learn = is_repeated(operation) ? count_to_meet(operation) : 1;
+	if (count_reachable(self, operation, true) < operation->needed)
+		to_learn = operation->needed; /* C5 */
+	assert(to_learn <= operation->needed);
+	return to_learn;
 }
 
 /* C5: a write that cannot reach its quorum would only leave doubt, and a version that comes to light later. */
 static void refuse_unreachable(struct coordinator *self, struct operation *operation, struct effects *out)
 {
-	const char *text = arena_printf(out->arena,
-					"%u of the key's %u owners can be reached from this node, and the write needs "
-					"%u: nothing was written, retry later or at another node",
-					count_reachable(self, operation), operation->owner_count, operation->needed);
+	const char *text =
+		arena_printf(out->arena,
+			     "%u of the key's %u owners can be reached from this node, and the write needs "
+			     "%u: nothing was written, retry later or at another node",
+			     count_reachable(self, operation, false), operation->owner_count, operation->needed);
 	operation_fail(self, operation, OUTCOME_REFUSED, RPC_CODE_UNAVAILABLE, text, out);
 	operation_finish(self, operation);
 }
@@ -526,9 +549,11 @@ void put_start(struct coordinator *self, struct operation *operation, uint64_t n
 	struct owner *local = operation_owner(operation, self->options.self.node_id);
 	assert(operation->kind == OPERATION_PUT);
 	assert(operation->state == OPERATION_STARTED);
-	if (local != NULL && count_reachable(self, operation) < operation->needed) {
+	if (local != NULL)
+		operation->to_learn = count_to_learn(self, operation);
+	if (local != NULL && count_reachable(self, operation, false) < operation->needed) {
 		refuse_unreachable(self, operation, out);
-	} else if (local != NULL && operation->request->attempt != 1 && count_to_know(operation) > 1) {
+	} else if (operation->to_learn > 1) {
 		learn(self, operation, out);
 	} else if (local != NULL) {
 		coordinate(self, operation, local, out);
@@ -580,7 +605,7 @@ void put_on_timer(struct coordinator *self, struct operation *operation, uint64_
 		return;
 	}
 	if (operation->state == OPERATION_LEARNING) {
-		refuse_to_repeat(self, operation, RPC_CODE_DEADLINE_EXCEEDED, out);
+		refuse_untold(self, operation, RPC_CODE_DEADLINE_EXCEEDED, out);
 		return;
 	}
 	answer_in_doubt(self, operation, RPC_CODE_DEADLINE_EXCEEDED, out);

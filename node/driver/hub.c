@@ -3,6 +3,7 @@
 
 #include <stdatomic.h>
 #include <time.h>
+#include "node/driver/peers.h"
 #include "node/object/key.h"
 #include "node/wire/codec.h"
 
@@ -36,6 +37,13 @@ struct hosted *hub_actor_for(struct hub *self, const struct message *message)
 	default:
 		return hub_gossip(self);
 	}
+}
+
+bool hub_is_connected(void *arg, uint64_t node_id)
+{
+	struct hub *self = arg;
+	const struct rpc_link *link = peers_link(self->peers, node_id);
+	return link != NULL && rpc_link_connected(link);
 }
 
 uint64_t hub_unix_ms(void)

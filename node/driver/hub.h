@@ -71,6 +71,8 @@ void hub_health(struct hub *, struct shard_health *shards_out);
 void hub_broadcast(struct hub *, struct message *);
 /* Sends an event on the bus, with who and when filled in. */
 void hub_tell(struct hub *, const struct node_event *);
+/* coordinator_links: is the link to that node open? arg is the hub. (any thread) */
+bool hub_is_connected(void *arg, uint64_t node_id);
 /* The wall clock. */
 uint64_t hub_unix_ms(void);
 

@@ -263,10 +263,8 @@ static int show_links(struct worker *worker, const struct ring_view *view, struc
 	bool *linked = arena_zalloc(scratch, count + 1);
 	if (linked == NULL)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < count; i++) {
-		const struct rpc_link *link = peers_link(worker->hub->peers, ring_member(view->document, i)->id);
-		linked[i] = (int)i == view->self || (link != NULL && rpc_link_connected(link));
-	}
+	for (uint32_t i = 0; i < count; i++)
+		linked[i] = (int)i == view->self || hub_is_connected(worker->hub, ring_member(view->document, i)->id);
 	*out = linked;
 	return 0;
 }

@@ -171,7 +171,9 @@ static void tell_actors(const struct node *node)
 static int open_all(struct runtime *self, const struct runtime_options *options, struct rpc_error *error_out)
 {
 	struct hub *hub = &self->hub;
-	int error = node_open(&options->node, &hub->node, error_out);
+	struct node_options node = options->node;
+	node.links = (struct coordinator_links){hub_is_connected, hub};
+	int error = node_open(&node, &hub->node, error_out);
 	if (error < 0)
 		return error;
 	hub->self = options->node.self;

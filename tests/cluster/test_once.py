@@ -115,6 +115,26 @@ class OnceTest(unittest.TestCase):
         self.assertIn("nothing was written", str(caught.exception))
         self.assertEqual(client.get("alone", r=1).values, [])
 
+    def test_a_write_that_needs_a_node_just_killed_is_refused(self):
+        self.begin(3)
+        one, _, three = self.cluster.nodes
+        client = self.cluster.client(one, timeout=5)
+        for i in range(5):
+            client.put("all-%d" % i, b"X", w=3)
+            three.kill()
+            wait_for(lambda: self.links(one).count(False) == 1, "n1 does not notice that a link is closed", 1)
+            with self.assertRaises(kvring.KvringError) as caught:
+                client.put("all-%d" % i, b"Y", w=3)
+            self.assertNotIsInstance(caught.exception, kvring.InDoubt)
+            self.assertIn("nothing was written", str(caught.exception))
+            self.assertEqual(client.get("all-%d" % i, r=2).values, [b"X"])
+            three.start()
+            self.cluster.wait_up()
+
+    def links(self, node):
+        with kvring.Client(node.address, timeout=20) as client:
+            return [member.linked for member in client.status().members]
+
     def states(self, node):
         with kvring.Client(node.address, timeout=20) as client:
             return [member.state for member in client.status().members]

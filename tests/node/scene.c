@@ -80,6 +80,12 @@ void scene_set_reachable(struct scene *scene, unsigned node, bool reachable)
 	publish(scene, node, reachable ? RING_UP : RING_UNREACHABLE);
 }
 
+static bool is_connected(void *arg, uint64_t node_id)
+{
+	const struct scene *scene = arg;
+	return !scene->closed[node_number(node_id)];
+}
+
 void scene_begin(struct scene *scene, unsigned self)
 {
 	*scene = (struct scene){.self = self, .now_us = 1000 * 1000, .now_ms = 1700000000000, .timer_us = UINT64_MAX};
@@ -93,6 +99,7 @@ void scene_begin(struct scene *scene, unsigned self)
 		.self = {scene_node(self), ACTOR_COORDINATOR, 0},
 		.shard_count = SCENE_SHARDS,
 		.ring = scene->ring,
+		.links = {is_connected, scene},
 	};
 	assert_int_equal(coordinator_create(&options, &scene->coordinator), 0);
 }

@@ -26,8 +26,9 @@ struct scene {
 	struct message *questions[SCENE_QUESTIONS];
 	bool answered[SCENE_QUESTIONS];
 	unsigned question_count;
-	size_t memory;           /* bytes that a step may take for what it sends; 0: no limit */
-	uint32_t forwarded_acks; /* what the next scene_forwarded that is not DONE counts */
+	bool closed[SCENE_NODES + 1]; /* no connection to this node; by number */
+	size_t memory;                /* bytes that a step may take for what it sends; 0: no limit */
+	uint32_t forwarded_acks;      /* what the next scene_forwarded that is not DONE counts */
 	/* of the last result */
 	char text[512];
 	uint32_t code;

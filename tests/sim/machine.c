@@ -183,6 +183,7 @@ static int open_node(struct machine *machine, struct rpc_error *error_out)
 		.cache_bytes = world->settings.cache_bytes,
 		.memtable_bytes = world->settings.memtable_bytes,
 		.first_dots = restore_planted_dots(machine),
+		.links = {traffic_is_connected, machine},
 	};
 
 	for (uint32_t i = 0; i < world->settings.nodes; i++)

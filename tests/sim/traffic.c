@@ -290,6 +290,15 @@ static bool is_known_unreachable(const struct machine *machine, const struct mac
 	       network_is_known_cut(&world->network, machine->index, to->index, now_us);
 }
 
+/* coordinator_links of a machine. */
+bool traffic_is_connected(void *arg, uint64_t node_id)
+{
+	struct machine *machine = arg;
+	const struct machine *to = world_machine(machine->world, node_id);
+
+	return to != NULL && !is_known_unreachable(machine, to);
+}
+
 /* Seeds are addressed by their number before their node ids are known. */
 static struct machine *peer_machine(struct world *world, uint64_t peer)
 {

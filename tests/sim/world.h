@@ -304,6 +304,7 @@ uint64_t machine_sent_us(struct machine *, struct connection_age *, uint32_t sen
 /* ---- traffic.c ---- */
 
 /* A message is about to be stepped: into the hash, the transcript and the oracle. */
+bool traffic_is_connected(void *machine, uint64_t node_id);
 void traffic_note(struct actor *, const struct message *);
 /* Takes what a step left. Consumes the messages. */
 void traffic_deliver(struct actor *, struct effects *);

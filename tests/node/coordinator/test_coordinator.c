@@ -196,7 +196,7 @@ static void test_limit_of_operations(void **state)
 	scene_tick(&s, 5 * 1000 * 1000);
 	assert_int_equal(scene_in_flight(&s), 0);
 	s.log[0] = 0;
-	scene_put(&s, .value = "red");
+	scene_put(&s, .value = "red", .quorum = 1);
 	expect(&s, "coordinate n1");
 	scene_end(&s);
 }

@@ -346,8 +346,9 @@ static void test_a_later_attempt_that_cannot_learn_is_refused(void **state)
 	scene_fetched_receiving(&s, 3, (struct rpc_slice){0});
 	expect(&s, "fetch n2, fetch n3, client: refused 0/2");
 	assert_int_equal(s.code, CODE(UNAVAILABLE));
-	scene_expect_text(&s, "2 of the key's owners have to tell (n2: unreachable, n3: receiving, its answer does not "
-			      "count): nothing was written");
+	scene_expect_text(&s,
+			  "before the write is repeated, 2 of the key's owners have to answer (n2: unreachable, n3: "
+			  "receiving, its answer does not count): nothing was written");
 	/* The lesson cannot be kept. */
 	scene_put(&s, .value = "red", .attempt = 2);
 	scene_fetch_failed(&s, 2, REPLICA_LOST);
@@ -361,6 +362,62 @@ static void test_a_later_attempt_that_cannot_learn_is_refused(void **state)
 	expect(&s, "fetch n2, fetch n3, client: refused 0/2");
 	assert_int_equal(s.code, CODE(DEADLINE_EXCEEDED));
 	assert_int_equal(scene_in_flight(&s), 0);
+	scene_end(&s);
+}
+
+/* C5: the links know first. Nothing is written for which too few of them are open. */
+static void test_a_closed_link_counts_at_once(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 1);
+	s.closed[3] = true;
+	scene_put(&s, .value = "red", .quorum = 3);
+	expect(&s, "client: refused 0/3");
+	assert_int_equal(s.code, CODE(UNAVAILABLE));
+	scene_expect_text(&s, "2 of the key's 3 owners can be reached from this node");
+	scene_put(&s, .value = "red");
+	expect(&s, "coordinate n1");
+	s.closed[3] = false; /* it is there again, whatever gossip says meanwhile */
+	scene_put(&s, .value = "red", .quorum = 3);
+	expect(&s, "coordinate n1");
+	scene_end(&s);
+	/* Who is no owner asks one to which a link is open first. */
+	scene_begin(&s, 4);
+	s.closed[1] = true;
+	scene_put(&s, .value = "red");
+	expect(&s, "forward n2");
+	scene_end(&s);
+}
+
+/* C5: an owner that left a call without an answer is asked before anything is written that needs it. */
+static void test_a_silent_owner_is_asked_first(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 1);
+	scene_put(&s, .value = "red", .quorum = 3);
+	scene_coordinated(&s, 1, REPLICA_OK);
+	scene_stored(&s, 1, REPLICA_OK);
+	scene_stored(&s, 2, REPLICA_OK);
+	scene_tick(&s, 5 * 1000 * 1000);
+	expect(&s, "coordinate n1, store n2, store n3, client: in doubt 2/3");
+	/* With w=2 the others are enough. */
+	scene_put(&s, .value = "red");
+	expect(&s, "coordinate n1");
+	scene_put(&s, .value = "red", .quorum = 3);
+	scene_fetched(&s, 2, (struct rpc_slice){0});
+	expect(&s, "digest n2, digest n3");
+	scene_fetch_failed(&s, 3, REPLICA_LOST);
+	expect(&s, "client: refused 0/3");
+	scene_expect_text(&s, "before the write begins, 3 of the key's owners have to answer (n3: no answer");
+	/* It answers: one that is receiving takes writes, too. */
+	scene_put(&s, .value = "red", .quorum = 3);
+	scene_fetched_receiving(&s, 3, scene_object(&s, (struct rpc_slice){0}, false, 2, 5, "old"));
+	scene_fetched(&s, 2, (struct rpc_slice){0});
+	expect(&s, "digest n2, digest n3, coordinate n1");
+	scene_put(&s, .value = "red", .quorum = 3);
+	expect(&s, "coordinate n1"); /* no longer silent */
 	scene_end(&s);
 }
 
@@ -777,6 +834,8 @@ int main(void)
 		cmocka_unit_test(test_a_later_attempt_learns_first),
 		cmocka_unit_test(test_who_learns),
 		cmocka_unit_test(test_a_later_attempt_that_cannot_learn_is_refused),
+		cmocka_unit_test(test_a_closed_link_counts_at_once),
+		cmocka_unit_test(test_a_silent_owner_is_asked_first),
 		cmocka_unit_test(test_an_uncounted_attempt_stays_uncounted),
 		cmocka_unit_test(test_put_refused_attempts),
 		cmocka_unit_test(test_put_with_a_context_of_its_own_goes_to_another_owner),
