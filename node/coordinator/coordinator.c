@@ -79,6 +79,7 @@ static const char *prepare(const struct coordinator *self, struct operation *ope
 					    request->kind == OPERATION_PUT ? "w" : "r", operation->needed, count,
 					    count),
 			       "more replicas asked for than there are");
+	operation->unproven = view->status[view->self].unproven;
 	for (uint32_t i = 0; i < count; i++)
 		operation->owners[operation->owner_count++] = owner_of(self, view, owners[i], now_us);
 	struct rpc_error why = {"context refused: this node is out of memory, retry later or elsewhere"};

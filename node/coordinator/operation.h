@@ -83,9 +83,12 @@ struct operation {
 	struct owner owners[RING_REPLICAS_MAX];
 	uint32_t owner_count;
 	uint32_t needed;
-	uint32_t tries;        /* put: replicas that were asked to coordinate it, each a further attempt */
-	uint32_t to_learn;     /* put: owners that are to answer before it writes, this one included */
-	uint32_t learned;      /* put: other owners that did, and the local replica knows what it has to of them */
+	uint32_t tries;    /* put: replicas that were asked to coordinate it, each a further attempt */
+	uint32_t to_learn; /* put: owners that are to answer before it writes, this one included */
+	uint32_t
+		learned; /* put: owners that did, or whose objects are among the lessons; not those that are receiving */
+	uint32_t told;   /* put: the same, receiving ones too, but without this one */
+	bool unproven;   /* this node's disk may have gone back in time */
 	uint32_t lessons;      /* put: objects of other owners that the local replica is merging */
 	bool maybe_written;    /* some replica may hold the write */
 	uint32_t forward_acks; /* the most that an owner who answered IN_DOUBT had */

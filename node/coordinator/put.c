@@ -211,15 +211,16 @@ static void refuse_untold(struct coordinator *self, struct operation *operation,
 	operation_finish(self, operation);
 }
 
-/* Enough is known: the write may begin. Out of reach: it will not. */
+/* Enough is known: the write may begin. Out of reach: it will not. As with a read (C3), a disk that may have gone back in
+ * time does not count, unless all owners have told. */
 static void settle_learning(struct coordinator *self, struct operation *operation, struct effects *out)
 {
-	uint32_t coming = operation->lessons + operation_count_calls(operation, CALL_SENT);
-	uint32_t needed = operation->to_learn;
-	if (operation->learned + 1 >= needed && operation->lessons == 0) {
+	uint32_t others = operation->owner_count - 1, coming = operation_count_calls(operation, CALL_SENT);
+	bool known = operation->learned >= operation->to_learn || operation->told == others;
+	if (known && operation->lessons == 0) {
 		forget_calls(operation);
 		coordinate(self, operation, operation_owner(operation, self->options.self.node_id), out);
-	} else if (operation->learned + 1 + coming < needed) {
+	} else if (!known && operation->learned + coming < operation->to_learn && operation->told + coming < others) {
 		refuse_untold(self, operation, RPC_CODE_UNAVAILABLE, out);
 	}
 }
@@ -227,6 +228,7 @@ static void settle_learning(struct coordinator *self, struct operation *operatio
 static void learn(struct coordinator *self, struct operation *operation, struct effects *out)
 {
 	operation_move(operation, OPERATION_LEARNING);
+	operation->learned = is_repeated(operation) && operation->unproven ? 0 : 1;
 	for (uint32_t i = 0; i < operation->owner_count; i++)
 		if (operation->owners[i].node_id != self->options.self.node_id)
 			ask_what_it_knows(self, operation, &operation->owners[i], out);
@@ -251,29 +253,37 @@ static bool teach(struct coordinator *self, struct operation *operation, const s
 	return true;
 }
 
-static void on_lesson(struct coordinator *self, struct operation *operation, const struct message *answer,
-		      struct effects *out)
+static void on_told(struct coordinator *self, struct operation *operation, struct owner *owner,
+		    const struct message *answer, struct effects *out)
+{
+	bool repeated = is_repeated(operation);
+	bool tells = answer->status == REPLICA_OK || answer->status == REPLICA_ABSENT;
+	if (tells && repeated && answer->status == REPLICA_OK)
+		tells = teach(self, operation, answer, out);
+	owner->receiving = answer->fetched.receiving && repeated;
+	owner->call = tells ? CALL_OK : CALL_FAILED;
+	owner->failure = answer->status;
+	operation->told += tells;
+	operation->learned += tells && !owner->receiving;
+}
+
+static void on_learning(struct coordinator *self, struct operation *operation, const struct message *answer,
+			struct effects *out)
 {
 	struct owner *owner = operation_owner(operation, answer->from.node_id);
-	if (answer->type == MESSAGE_STORED && answer->from.node_id == self->options.self.node_id) {
+	if (answer->type == MESSAGE_FETCHED && owner != NULL && owner->call == CALL_SENT) {
+		on_told(self, operation, owner, answer, out);
+	} else if (answer->type == MESSAGE_STORED && answer->from.node_id == self->options.self.node_id) {
 		assert(operation->lessons > 0);
 		operation->lessons--;
-		operation->learned += answer->status == REPLICA_OK;
-		owner->call = answer->status == REPLICA_OK ? CALL_OK : CALL_FAILED;
+		owner->call = answer->status == REPLICA_OK ? CALL_IDLE : CALL_FAILED;
 		owner->failure = answer->status;
-	} else if (answer->type == MESSAGE_FETCHED && owner != NULL && owner->call == CALL_SENT) {
-		bool answers = answer->status == REPLICA_OK || answer->status == REPLICA_ABSENT;
-		owner->receiving = answer->fetched.receiving && is_repeated(operation);
-		owner->call = answers ? CALL_OK : CALL_FAILED;
-		owner->failure = answer->status;
-		if (!answers || owner->receiving)
-			; /* it tells nothing */
-		else if (answer->status == REPLICA_ABSENT || !is_repeated(operation))
-			operation->learned++;
-		else if (!teach(self, operation, answer, out))
-			owner->call = CALL_FAILED;
 	}
-	settle_learning(self, operation, out);
+	const struct owner *local = operation_owner(operation, self->options.self.node_id);
+	if (local->call == CALL_FAILED) /* it cannot keep what it is told */
+		refuse_untold(self, operation, RPC_CODE_UNAVAILABLE, out);
+	else
+		settle_learning(self, operation, out);
 }
 
 /* ---- refused by the local replica --------------------------------------------------------------------------- */
@@ -581,7 +591,7 @@ void put_on_message(struct coordinator *self, struct operation *operation, struc
 		}
 		on_not_coordinated(self, operation, answer, now_us, out);
 	} else if (operation->state == OPERATION_LEARNING) {
-		on_lesson(self, operation, answer, out);
+		on_learning(self, operation, answer, out);
 	} else if (answer->type == MESSAGE_STORED) {
 		on_stored(self, operation, answer, out);
 	}

@@ -365,6 +365,21 @@ static void test_a_later_attempt_that_cannot_learn_is_refused(void **state)
 	scene_end(&s);
 }
 
+/* As in reads: a disk that may have gone back in time proves nothing, but what it has is taken, and all owners are enough. */
+static void test_a_later_attempt_among_receiving_owners(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 1);
+	scene_put(&s, .value = "red", .attempt = 2);
+	scene_fetched_receiving(&s, 2, scene_object(&s, (struct rpc_slice){0}, false, 2, 5, "old"));
+	scene_stored(&s, 1, REPLICA_OK);
+	expect(&s, "fetch n2, fetch n3, store n1");
+	scene_fetched_receiving(&s, 3, (struct rpc_slice){0});
+	expect(&s, "coordinate n1");
+	scene_end(&s);
+}
+
 /* C5: the links know first. Nothing is written for which too few of them are open. */
 static void test_a_closed_link_counts_at_once(void **state)
 {
@@ -834,6 +849,7 @@ int main(void)
 		cmocka_unit_test(test_a_later_attempt_learns_first),
 		cmocka_unit_test(test_who_learns),
 		cmocka_unit_test(test_a_later_attempt_that_cannot_learn_is_refused),
+		cmocka_unit_test(test_a_later_attempt_among_receiving_owners),
 		cmocka_unit_test(test_a_closed_link_counts_at_once),
 		cmocka_unit_test(test_a_silent_owner_is_asked_first),
 		cmocka_unit_test(test_an_uncounted_attempt_stays_uncounted),
