@@ -169,8 +169,10 @@ static void deliver_local(struct worker *self)
 	self->left_over = self->local.count > 0;
 }
 
+/* Everything that the steps so far have left goes on its way. */
 static void flush(struct worker *self)
 {
+	deliver(self);
 	outbound_flush(self);
 	worker_wake_posted(self);
 }
@@ -283,10 +285,8 @@ static void end_commit(struct worker *self, struct commit_mail *mail)
 static void commit(struct worker *self)
 {
 	for (uint32_t i = 0; i < self->actor_count; i++)
-		while (self->actors[i]->sync) {
+		while (self->actors[i]->sync)
 			begin_commit(self->actors[i]);
-			deliver(self);
-		}
 }
 
 static void end_batch(struct worker *self)
@@ -298,7 +298,6 @@ static void end_batch(struct worker *self)
 			step(actor, EVENT_BATCH_END, NULL);
 		actor->worked = false;
 	}
-	deliver(self);
 	flush(self);
 	commit(self);
 	flush(self);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A whole node on 127.0.0.1, and a member beside it that takes requests and never answers: what operators hear of it on the bus, what
- * it hears there, also in a flood, what clients hear when its memory for requests is used up, and that it stops under load. */
+ * it hears there, also in a flood, what its port of peers says, what clients hear when its memory for requests is used up, and
+ * that it stops under load. At times the member answers what it is asked to store. */
 #include <errno.h>
 #include <ftw.h>
 #include <netinet/in.h>
@@ -15,9 +16,11 @@
 #include <nng/protocol/bus0/bus.h>
 #include "proto/event.pb-c.h"
 #include "proto/kv.pb-c.h"
+#include "proto/peer.pb-c.h"
 #include "node/driver/peers.h"
 #include "node/driver/runtime.h"
 #include "node/observe/log.h"
+#include "node/wire/codec.h"
 #include "tests/node/support.h"
 
 enum { PATIENCE_MS = 10000, SLOW_MS = 700, NODE = 1, SILENT = 2 };
@@ -28,7 +31,7 @@ struct scene {
 	struct runtime *runtime;
 	pthread_t runner;
 	struct rpc_server *silent;
-	struct rpc_link *link;
+	struct rpc_link *link, *peer_link; /* to the node's ports of clients and of peers */
 	nng_socket listener;
 };
 
@@ -45,10 +48,24 @@ static void choose_address(char out[32])
 	close(fd);
 }
 
+static _Atomic bool stores; /* the member answers what it is asked to store */
+
 static void stay_silent(void *arg, struct rpc_call *call)
 {
+	static Kvring__V1__ReplicaCode ok = KVRING__V1__REPLICA_CODE__REPLICA_OK;
+	Kvring__V1__StoreResponse body = KVRING__V1__STORE_RESPONSE__INIT;
+	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION};
+	struct rpc_request request;
+	struct rpc_message *response;
+	struct rpc_error why;
 	(void)arg;
-	(void)call; /* dropped when the server closes */
+	if (!atomic_load(&stores) || rpc_request_decode(rpc_message_bytes(call->request), &request, &why) < 0 ||
+	    codec_method(request.method) != METHOD_STORE)
+		return; /* dropped when the server closes */
+	body.n_codes = 1;
+	body.codes = &ok;
+	if (rpc_response_encode(&head, &body.base, &response) == 0)
+		rpc_call_reply(call, response);
 }
 
 static void *run(void *arg)
@@ -122,6 +139,8 @@ static void set_up(struct scene *scene, uint64_t request_bytes)
 	open_node(scene, request_bytes);
 	listen_to_bus(scene);
 	assert_int_equal(rpc_link_open(&link, &scene->link, &why), 0);
+	link.address = scene->peer;
+	assert_int_equal(rpc_link_open(&link, &scene->peer_link, &why), 0);
 }
 
 static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *where)
@@ -135,6 +154,8 @@ static int remove_entry(const char *path, const struct stat *status, int type, s
 static void tear_down(struct scene *scene)
 {
 	rpc_link_close(&scene->link);
+	rpc_link_close(&scene->peer_link);
+	atomic_store(&stores, false);
 	/* The listener stays: nng_close of NNG 1.5.2 does not always return (rpc/README.md). */
 	if (scene->runtime != NULL)
 		close_node(scene);
@@ -161,12 +182,13 @@ static void on_done(struct rpc_pending *pending)
 }
 
 /* Sends; -EHOSTUNREACH while the connection comes up is tried again. */
-static void begin(struct scene *scene, struct call *call, const char *method, uint32_t deadline_ms,
-		  const ProtobufCMessage *body)
+static void begin_at(struct rpc_link *link, struct call *call, const char *method, uint32_t deadline_ms,
+		     const ProtobufCMessage *body)
 {
 	struct rpc_request head = {.protocol_version = RPC_PROTOCOL_VERSION,
 				   .method = slice(method),
 				   .deadline_ms = deadline_ms,
+				   .ring_epoch = 1,
 				   .trace_id = 0xabc};
 	uint64_t until = rpc_now_us() + PATIENCE_MS * 1000;
 	int error;
@@ -176,9 +198,15 @@ static void begin(struct scene *scene, struct call *call, const char *method, ui
 	do {
 		struct rpc_message *request;
 		assert_int_equal(rpc_request_encode(&head, body, &request), 0);
-		error = rpc_link_call(scene->link, request, PATIENCE_MS, &call->pending);
+		error = rpc_link_call(link, request, PATIENCE_MS, &call->pending);
 	} while (error == -EHOSTUNREACH && rpc_now_us() < until);
 	assert_int_equal(error, 0);
+}
+
+static void begin(struct scene *scene, struct call *call, const char *method, uint32_t deadline_ms,
+		  const ProtobufCMessage *body)
+{
+	begin_at(scene->link, call, method, deadline_ms, body);
 }
 
 static void wait_until_done(struct call *call)
@@ -189,14 +217,20 @@ static void wait_until_done(struct call *call)
 	pthread_mutex_unlock(&call->lock);
 }
 
-/* The code of the call; its text goes to text_out. */
-static uint32_t finish(struct call *call, char text_out[256])
+static struct rpc_response await(struct call *call)
 {
 	struct rpc_response response;
 	struct rpc_error why;
 	wait_until_done(call);
 	assert_int_equal(call->pending.status, 0);
 	assert_int_equal(rpc_response_decode(rpc_message_bytes(call->pending.response), &response, &why), 0);
+	return response;
+}
+
+/* The code of the call; its text goes to text_out. */
+static uint32_t finish(struct call *call, char text_out[256])
+{
+	struct rpc_response response = await(call);
 	uint32_t code = response.code;
 	snprintf(text_out, 256, "%.*s", (int)response.message.size, (const char *)response.message.data);
 	rpc_message_free(call->pending.response);
@@ -281,6 +315,7 @@ static void test_events_on_the_bus(void **state)
 	assert_true(event->cluster_id != 0);
 	assert_true(event->time_ms > 0);
 	kvring__v1__event__free_unpacked(event, NULL);
+	kvring__v1__event__free_unpacked(hear(&scene, KVRING__V1__EVENT__WHAT_HEARTBEATS), NULL);
 
 	begin_put(&scene, &call, 5, 2, SLOW_MS); /* n2 counts as up for a while, and says nothing */
 	event = hear(&scene, KVRING__V1__EVENT__WHAT_SLOW_REQUEST);
@@ -472,6 +507,56 @@ static void test_a_member_stays_up_while_strangers_flood_the_bus(void **state)
 	tear_down(&scene);
 }
 
+/* A put travels to the other owner, and its answer back to the coordinator, long before the deadline. */
+static void test_what_a_peer_stores_counts(void **state)
+{
+	struct scene scene;
+	struct call call;
+	(void)state;
+	set_up(&scene, 64 << 20);
+	form_cluster(&scene);
+	atomic_store(&stores, true);
+	begin_put(&scene, &call, 5, 2, PATIENCE_MS);
+	struct rpc_response response = await(&call);
+	assert_int_equal(response.code, KVRING__V1__CODE__OK);
+	Kvring__V1__PutResponse *put = kvring__v1__put_response__unpack(NULL, response.body.size, response.body.data);
+	assert_non_null(put);
+	assert_int_equal(put->outcome, KVRING__V1__OUTCOME__DONE);
+	assert_int_equal(put->acks_owners, 2);
+	kvring__v1__put_response__free_unpacked(put, NULL);
+	rpc_message_free(call.pending.response);
+	tear_down(&scene);
+}
+
+/* The port of peers: a replica of this node is asked, and says something. */
+static void test_a_peer_is_answered(void **state)
+{
+	struct scene scene;
+	struct call call;
+	Kvring__V1__FetchOperation key = KVRING__V1__FETCH_OPERATION__INIT, *keys[] = {&key, &key, &key};
+	Kvring__V1__FetchRequest fetch = KVRING__V1__FETCH_REQUEST__INIT;
+	uint8_t no_such_partition[] = {0xff, 0xff, 0, 'b', 'k'};
+	(void)state;
+	set_up(&scene, 64 << 20);
+	form_cluster(&scene);
+	key.key = (ProtobufCBinaryData){sizeof no_such_partition, no_such_partition};
+	fetch.n_operations = 3;
+	fetch.operations = keys;
+	begin_at(scene.peer_link, &call, "kvring.v1.Peer/Fetch", 5000, &fetch.base);
+	struct rpc_response response = await(&call);
+	assert_int_equal(response.code, KVRING__V1__CODE__OK);
+	assert_int_equal(response.ring_epoch, 1);
+	Kvring__V1__FetchResponse *fetched =
+		kvring__v1__fetch_response__unpack(NULL, response.body.size, response.body.data);
+	assert_non_null(fetched);
+	assert_int_equal(fetched->n_results, 3);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(fetched->results[i]->code, KVRING__V1__REPLICA_CODE__REPLICA_ERROR);
+	kvring__v1__fetch_response__free_unpacked(fetched, NULL);
+	rpc_message_free(call.pending.response);
+	tear_down(&scene);
+}
+
 static void test_requests_past_the_budget_are_refused(void **state)
 {
 	struct scene scene;
@@ -546,6 +631,8 @@ static void test_stopping_answers_what_is_under_way(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_what_a_peer_stores_counts),
+		cmocka_unit_test(test_a_peer_is_answered),
 		cmocka_unit_test(test_events_on_the_bus),
 		cmocka_unit_test(test_a_heartbeat_that_comes_by_the_bus_alone_is_heard),
 		cmocka_unit_test(test_a_member_stays_up_while_strangers_flood_the_bus),
