@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Format: the bytes that all files of the engine have in common.
+/* Format: the bytes that all files of the engine have in common. Numbers become bytes here and nowhere else in the engine,
+ * which includes nothing of other rooms.
  *
  * Numbers are little endian. Varints are 7 bits per byte, low bits first, at most 10 bytes. Every file begins with
  *
@@ -57,6 +58,17 @@ int format_error(struct engine_error *error_out, int code, const char *text, ...
 uint8_t *format_varint_put(uint8_t *out, uint64_t value);
 /* NULL when the bytes end first or the number does not fit. */
 const uint8_t *format_varint_get(const uint8_t *bytes, const uint8_t *end, uint64_t *value_out);
+
+/* One that format_varint_get has taken before: unchecked. */
+static inline const uint8_t *format_varint_sound(const uint8_t *at, uint64_t *value_out)
+{
+	uint64_t value = *at & 0x7f;
+
+	for (unsigned shift = 7; *at++ & 0x80; shift += 7)
+		value |= (uint64_t)(*at & 0x7f) << shift;
+	*value_out = value;
+	return at;
+}
 
 static inline void format_u16_put(void *out, uint16_t value)
 {

@@ -7,6 +7,7 @@
 
 #include "engine/merge/merge.h"
 #include "engine/disk/trash.h"
+#include "engine/partition/partition.h"
 
 #define TREE_MAX ((uint64_t)1 << 34) /* bytes: 65,536 partitions of 16,384 leaves each, with room to spare */
 
@@ -226,7 +227,7 @@ static bool is_full(const struct output *output, struct engine_slice key)
 	uint64_t size = sst_writer_size(output->writer), target = output->job->table_bytes;
 
 	return size >= target ||
-	       (size >= target / 4 && hashtree_partition(key) != hashtree_partition(buffer_slice(&output->last_key)));
+	       (size >= target / 4 && partition_of(key) != partition_of(buffer_slice(&output->last_key)));
 }
 
 static int write_entry(struct output *output, struct engine_slice key, struct engine_slice value, enum entry_type type)

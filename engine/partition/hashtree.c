@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/partition/hashtree.h"
+#include "engine/partition/partition.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -145,17 +146,9 @@ void hashtree_zero(struct hashtree *trees, uint16_t partition)
 
 void hashtree_zero_range(struct hashtree *trees, struct engine_slice begin, struct engine_slice end)
 {
-	for (uint32_t partition = 0; partition < trees->count; partition++) {
-		uint8_t first[2] = {(uint8_t)(partition >> 8), (uint8_t)partition};
-		uint8_t next[2] = {(uint8_t)((partition + 1) >> 8), (uint8_t)(partition + 1)};
-		/* The partition's keys are [first, next); nothing follows those of the last one but the end of all
-		 * keys. */
-		struct engine_slice low = {first, 2}, high = {next, 2};
-		bool last = partition == UINT16_MAX;
-
-		if (format_compare(begin, low) <= 0 && (end.size == 0 || (!last && format_compare(end, high) >= 0)))
+	for (uint32_t partition = 0; partition < trees->count; partition++)
+		if (partition_is_within((uint16_t)partition, begin, end))
 			hashtree_zero(trees, (uint16_t)partition);
-	}
 }
 
 static uint64_t leaf_bitmap(const uint64_t *leaves)

@@ -44,12 +44,4 @@ int64_t hashtree_keys(const struct hashtree *);
 ENGINE_OK int hashtree_save(const struct hashtree *, struct buffer *out);
 ENGINE_OK int hashtree_load(struct hashtree *, struct engine_slice saved);
 
-/* The partition a key belongs to: its first two bytes. */
-static inline uint16_t hashtree_partition(struct engine_slice key)
-{
-	const uint8_t *bytes = key.data;
-
-	return (uint16_t)((key.size > 0 ? bytes[0] << 8 : 0) | (key.size > 1 ? bytes[1] : 0));
-}
-
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/partition/quarantine.h"
+#include "engine/partition/partition.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -60,23 +61,11 @@ int quarantine_extend(struct quarantine **quarantine, const struct partition_row
 	return 0;
 }
 
-bool quarantine_covers(struct engine_slice begin, struct engine_slice end, uint16_t partition)
-{
-	uint32_t after = partition + 1u;
-	uint8_t first[2] = {(uint8_t)(partition >> 8), (uint8_t)partition};
-	uint8_t next[2] = {(uint8_t)(after >> 8), (uint8_t)after};
-
-	if (format_compare(begin, (struct engine_slice){first, 2}) > 0)
-		return false;
-	/* Nothing follows the last partition but the end of all keys. */
-	return !end.size || (after < QUARANTINE_PARTITIONS && format_compare(end, (struct engine_slice){next, 2}) >= 0);
-}
-
 void quarantine_remove_range(struct quarantine *it, struct engine_slice begin, struct engine_slice end)
 {
 	for (int32_t at = quarantine_first(it, 0, UINT16_MAX); at >= 0;
 	     at = quarantine_first(it, (uint32_t)at + 1, UINT16_MAX)) {
-		if (quarantine_covers(begin, end, (uint16_t)at))
+		if (partition_is_within((uint16_t)at, begin, end))
 			it->words[at / 64] &= ~((uint64_t)1 << at % 64);
 	}
 }

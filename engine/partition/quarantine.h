@@ -58,7 +58,4 @@ ENGINE_OK int quarantine_encode(const struct quarantine *, struct buffer *out);
 /* NULL when the set is empty. */
 ENGINE_OK int quarantine_decode(struct reader *, struct quarantine **out);
 
-/* Are all keys that begin with this partition in [begin, end)? end empty: no end. */
-bool quarantine_covers(struct engine_slice begin, struct engine_slice end, uint16_t partition);
-
 #endif

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 
 #include "engine/disk/batch.h"
+#include "engine/partition/partition.h"
 
 struct partition_row shard_partitions(const struct shard *shard)
 {
@@ -29,7 +30,7 @@ int shard_quarantine_check(struct shard *shard, const struct engine_batch *batch
 	struct wal_entry entry;
 
 	while (wal_entry_next(&reader, &entry) == 1) {
-		uint16_t partition = hashtree_partition(entry.key);
+		uint16_t partition = partition_of(entry.key);
 
 		if (quarantine_has(shard->state.quarantine, partition))
 			return quarantine_refuse(shard->state.quarantine, partition, &shard->error);

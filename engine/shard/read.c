@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "engine/merge/merge.h"
+#include "engine/partition/partition.h"
 
 void engine_value_release(struct engine_value *value)
 {
@@ -128,7 +129,7 @@ static int skip_deletes(struct engine_iterator *iterator, int error, int (*move)
  * say that there is nothing in between. */
 static int check_passed(struct engine_iterator *iterator, int error, uint32_t from, bool up)
 {
-	uint32_t to = error == 1 ? hashtree_partition(merge_key(&iterator->merge)) : up ? UINT16_MAX : 0;
+	uint32_t to = error == 1 ? partition_of(merge_key(&iterator->merge)) : up ? UINT16_MAX : 0;
 
 	if (error < 0)
 		return error;
@@ -150,12 +151,12 @@ int engine_iterator_seek(struct engine_iterator *iterator, struct engine_slice k
 {
 	iterator->stopped_at = -1;
 	return check_passed(iterator, skip_deletes(iterator, seek(iterator, key, merge_seek), merge_next),
-			    hashtree_partition(key), true);
+			    partition_of(key), true);
 }
 
 int engine_iterator_seek_last(struct engine_iterator *iterator, struct engine_slice key)
 {
-	uint32_t from = key.size ? hashtree_partition(key) : UINT16_MAX;
+	uint32_t from = key.size ? partition_of(key) : UINT16_MAX;
 
 	iterator->stopped_at = -1;
 	return check_passed(iterator, skip_deletes(iterator, seek(iterator, key, merge_seek_back), merge_prev), from,
@@ -169,7 +170,7 @@ static int step(struct engine_iterator *iterator, bool up)
 
 	if (iterator->stopped_at >= 0)
 		return -EBADMSG;
-	from = hashtree_partition(merge_key(&iterator->merge));
+	from = partition_of(merge_key(&iterator->merge));
 	return check_passed(iterator, skip_deletes(iterator, move(&iterator->merge), move), from, up);
 }
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "engine/merge/merge.h"
+#include "engine/partition/partition.h"
 
 struct recount {
 	struct shard *shard;
@@ -41,13 +42,13 @@ static int count_entry(struct recount *it, uint16_t partition)
  * none; on -EBADMSG *partition_inout is the one that cannot be counted. */
 static int count_partition(struct recount *it, uint32_t *partition_inout)
 {
-	uint8_t begin[2] = {(uint8_t)(*partition_inout >> 8), (uint8_t)*partition_inout};
-	int found = merge_seek(&it->merge, (struct engine_slice){begin, sizeof begin});
+	uint8_t begin[PARTITION_SIZE];
+	int found = merge_seek(&it->merge, partition_start((uint16_t)*partition_inout, begin));
 
 	if (found != 1)
 		return found;
-	*partition_inout = hashtree_partition(merge_key(&it->merge));
-	while (found == 1 && hashtree_partition(merge_key(&it->merge)) == *partition_inout) {
+	*partition_inout = partition_of(merge_key(&it->merge));
+	while (found == 1 && partition_of(merge_key(&it->merge)) == *partition_inout) {
 		int error = count_entry(it, (uint16_t)*partition_inout);
 
 		if (error)

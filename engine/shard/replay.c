@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/shard/replay.h"
+#include "engine/partition/partition.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -23,7 +24,7 @@ static void apply_drops(struct replay *replay, uint64_t drop_id)
 
 static int replay_entry(struct shard *shard, struct memtable *memtable, const struct wal_entry *entry)
 {
-	uint16_t partition = hashtree_partition(entry->key);
+	uint16_t partition = partition_of(entry->key);
 	int error = memtable_add(memtable, entry->key, entry->value, entry->type, shard->sequence + 1);
 
 	if (error)

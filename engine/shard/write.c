@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "engine/disk/batch.h"
+#include "engine/partition/partition.h"
 
 enum { SPACE_CHECK_BYTES = 1024 * 1024 };
 
@@ -230,8 +231,7 @@ static int prepare_trees(struct shard *shard, const struct engine_batch *batch)
 	while (error == 0 && (error = wal_entry_next(&reader, &entry)) == 1) {
 		error = 0;
 		if (entry.tree_delta)
-			error = hashtree_prepare(&shard->tree, hashtree_partition(entry.key),
-						 engine_tree_leaf(entry.key));
+			error = hashtree_prepare(&shard->tree, partition_of(entry.key), engine_tree_leaf(entry.key));
 	}
 	return error;
 }
@@ -243,7 +243,7 @@ static void apply_trees(struct shard *shard, const struct engine_batch *batch)
 
 	while (wal_entry_next(&reader, &entry) == 1) {
 		if (entry.tree_delta)
-			hashtree_apply(&shard->tree, hashtree_partition(entry.key), engine_tree_leaf(entry.key),
+			hashtree_apply(&shard->tree, partition_of(entry.key), engine_tree_leaf(entry.key),
 				       entry.tree_delta);
 	}
 	shard->is_tree_changed = true;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/state/tables.h"
+#include "engine/partition/partition.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -73,7 +74,7 @@ bool tables_drops_hide_partition(const struct tables_drops *drops, uint64_t sour
 		const struct tables_drop *item = &drops->items[i];
 
 		if (item->id > source_drop_id &&
-		    quarantine_covers(buffer_slice(&item->begin), buffer_slice(&item->end), partition))
+		    partition_is_within(partition, buffer_slice(&item->begin), buffer_slice(&item->end)))
 			return true;
 	}
 	return false;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "engine/partition/hashtree.h"
+#include "engine/partition/partition.h"
 
 int view_create(struct tables *tables, struct memtable *const *memtables, size_t memtable_count, struct view **out)
 {
@@ -76,8 +77,8 @@ int view_get(struct view *view, struct engine_slice key, uint64_t sequence, stru
 	int found;
 
 	*value_out = (struct engine_value){0};
-	if (quarantine_has(quarantine, hashtree_partition(key)))
-		return quarantine_refuse(quarantine, hashtree_partition(key), error_out);
+	if (quarantine_has(quarantine, partition_of(key)))
+		return quarantine_refuse(quarantine, partition_of(key), error_out);
 	version = find_in_memory(view, key, sequence, &memtable);
 	if (version == NULL) {
 		if (!view->tables->run_count)

@@ -72,25 +72,14 @@ int block_parse(const void *data, size_t size, struct block_view *out)
 	return 0;
 }
 
-/* Unchecked: block_parse has seen every entry. */
-static const uint8_t *varint(const uint8_t *at, uint64_t *value_out)
-{
-	uint64_t value = *at & 0x7f;
-
-	for (unsigned shift = 7; *at++ & 0x80; shift += 7)
-		value |= (uint64_t)(*at & 0x7f) << shift;
-	*value_out = value;
-	return at;
-}
-
 void block_entry_at(const struct block_view *view, uint32_t index, struct block_entry *out)
 {
 	uint64_t value_and_type, suffix_size;
 	const uint8_t *at;
 
 	assert(index < view->count);
-	at = varint(view->data + offset_at(view, index), &value_and_type);
-	at = varint(at, &suffix_size);
+	at = format_varint_sound(view->data + offset_at(view, index), &value_and_type);
+	at = format_varint_sound(at, &suffix_size); /* block_parse has seen every entry */
 	out->suffix = (struct engine_slice){at, suffix_size};
 	out->value = (struct engine_slice){at + suffix_size, value_and_type >> 2};
 	out->type = value_and_type & 3;

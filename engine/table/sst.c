@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
+#include "engine/partition/partition.h"
 #include "engine/table/filter.h"
 #include "engine/partition/hashtree.h"
 #include "engine/disk/trash.h"
@@ -454,10 +455,10 @@ uint32_t sst_find_block(const struct sst *sst, struct engine_slice key)
 /* Those of this shard from one key to another. */
 static struct partition_row partitions_between(const struct sst *sst, struct engine_slice from, struct engine_slice to)
 {
-	uint32_t step = sst->files.shard_count ? sst->files.shard_count : 1, first = hashtree_partition(from);
+	uint32_t step = sst->files.shard_count ? sst->files.shard_count : 1, first = partition_of(from);
 	uint32_t index = sst->files.shard_count ? sst->files.shard_index : 0;
 
-	return (struct partition_row){first + (index + step - first % step) % step, hashtree_partition(to), step};
+	return (struct partition_row){first + (index + step - first % step) % step, partition_of(to), step};
 }
 
 struct partition_row sst_partitions(const struct sst *sst)

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bytes: bounded reading and unchecked writing of the integers in our formats.
  *
- * Varints are LEB128 in their shortest form; a longer one is refused, so that equal values are equal bytes.
+ * Varints are LEB128 in their shortest form; a longer one is refused, so that equal values are equal bytes. What is ordered
+ * by its bytes, as keys are, is big endian (_be); the rest is little endian.
+ *
+ * Numbers of node/ become bytes here and nowhere else. ring/ and engine/ include nothing of other rooms, and their formats
+ * differ (fixed sizes; varints that may be long): they have their own, in ring/encoding.c and engine/disk/format.h.
  *
  * Threading   Pure functions.
  * Ownership   The reader borrows its bytes.
@@ -41,13 +45,26 @@ static inline bool bytes_get_u8(struct bytes_reader *reader, uint8_t *out)
 	return true;
 }
 
-/* Eight bytes that are known to be there. */
+/* These bytes are known to be there. */
 static inline uint64_t bytes_u64_at(const uint8_t *at)
 {
 	uint64_t value;
 
 	memcpy(&value, at, sizeof value);
 	return le64toh(value);
+}
+
+static inline uint32_t bytes_u32_at(const uint8_t *at)
+{
+	uint32_t value;
+
+	memcpy(&value, at, sizeof value);
+	return le32toh(value);
+}
+
+static inline uint16_t bytes_be16_at(const uint8_t *at)
+{
+	return (uint16_t)(at[0] << 8 | at[1]);
 }
 
 static inline bool bytes_get_u64(struct bytes_reader *reader, uint64_t *out)
@@ -93,6 +110,20 @@ static inline bool bytes_get(struct bytes_reader *reader, void *out, size_t size
 static inline size_t bytes_varint_size(uint64_t value)
 {
 	return value < 0x80 ? 1 : (size_t)(63 - __builtin_clzll(value)) / 7 + 1;
+}
+
+static inline uint8_t *bytes_put_be16(uint8_t *at, uint16_t value)
+{
+	*at++ = (uint8_t)(value >> 8);
+	*at++ = (uint8_t)value;
+	return at;
+}
+
+static inline uint8_t *bytes_put_u32(uint8_t *at, uint32_t value)
+{
+	value = htole32(value);
+	memcpy(at, &value, sizeof value);
+	return at + sizeof value;
 }
 
 static inline uint8_t *bytes_put_u64(uint8_t *at, uint64_t value)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include "engine/engine.h"
+#include "node/object/bytes.h"
 #include "node/object/limit.h"
 
 enum { KEY_SPACE_AT = 2, KEY_BUCKET_SIZE_AT = 3, KEY_HEAD_SIZE = 5 };
@@ -28,11 +29,9 @@ int key_encode(uint16_t partition, struct rpc_slice bucket, struct rpc_slice key
 	if (bytes == NULL)
 		return -ENOMEM;
 	assert(size <= ENGINE_KEY_MAX);
-	bytes[0] = (uint8_t)(partition >> 8);
-	bytes[1] = (uint8_t)partition;
+	bytes_put_be16(bytes, partition);
 	bytes[KEY_SPACE_AT] = KEY_SPACE_OBJECT;
-	bytes[KEY_BUCKET_SIZE_AT] = (uint8_t)(bucket.size >> 8);
-	bytes[KEY_BUCKET_SIZE_AT + 1] = (uint8_t)bucket.size;
+	bytes_put_be16(bytes + KEY_BUCKET_SIZE_AT, (uint16_t)bucket.size);
 	memcpy(bytes + KEY_HEAD_SIZE, bucket.data, bucket.size);
 	memcpy(bytes + KEY_HEAD_SIZE + bucket.size, key.data, key.size);
 	*out = (struct rpc_slice){bytes, size};
@@ -47,7 +46,7 @@ int key_decode(struct rpc_slice engine_key, uint16_t *partition_out, struct rpc_
 
 	if (engine_key.size < KEY_HEAD_SIZE || bytes[KEY_SPACE_AT] != KEY_SPACE_OBJECT)
 		return -EBADMSG;
-	bucket_size = (size_t)bytes[KEY_BUCKET_SIZE_AT] << 8 | bytes[KEY_BUCKET_SIZE_AT + 1];
+	bucket_size = bytes_be16_at(bytes + KEY_BUCKET_SIZE_AT);
 	if (bucket_size > engine_key.size - KEY_HEAD_SIZE ||
 	    !sizes_valid(bucket_size, engine_key.size - KEY_HEAD_SIZE - bucket_size))
 		return -EBADMSG;
@@ -60,5 +59,5 @@ int key_decode(struct rpc_slice engine_key, uint16_t *partition_out, struct rpc_
 
 uint16_t key_partition(struct rpc_slice engine_key)
 {
-	return (uint16_t)(engine_key.data[0] << 8 | engine_key.data[1]);
+	return bytes_be16_at(engine_key.data);
 }

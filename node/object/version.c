@@ -173,7 +173,6 @@ static int decode_vector(struct bytes_reader *reader, struct version *vector, st
 static int check_frame(struct rpc_slice bytes, struct rpc_slice key, struct bytes_reader *reader,
 		       struct rpc_error *error_out)
 {
-	uint32_t stored;
 	size_t body;
 
 	if (bytes.size > LIMIT_CONTEXT_SIZE)
@@ -181,8 +180,7 @@ static int check_frame(struct rpc_slice bytes, struct rpc_slice key, struct byte
 	if (bytes.size < CONTEXT_HEAD_MIN + CONTEXT_ENTRY_MIN + CONTEXT_CHECKSUM_SIZE)
 		return refuse(error_out, bytes.size, "cut short");
 	body = bytes.size - CONTEXT_CHECKSUM_SIZE;
-	memcpy(&stored, bytes.data + body, sizeof stored);
-	if (le32toh(stored) != checksum(bytes.data, body, key))
+	if (bytes_u32_at(bytes.data + body) != checksum(bytes.data, body, key))
 		return refuse_foreign(error_out);
 	*reader = (struct bytes_reader){bytes.data, bytes.data, bytes.data + body};
 	return 0;
@@ -261,7 +259,6 @@ int context_encode(const struct context *context, struct rpc_slice key, struct a
 {
 	size_t size = context_size(context);
 	uint8_t *bytes, *at;
-	uint32_t sum;
 
 	assert(size <= LIMIT_CONTEXT_SIZE);
 	assert(context->vector.count <= LIMIT_CLOCK_ENTRIES);
@@ -287,8 +284,7 @@ int context_encode(const struct context *context, struct rpc_slice key, struct a
 	}
 	if (!past_is_empty(&context->past))
 		at = past_put(at, &context->past);
-	sum = htole32(checksum(bytes, (size_t)(at - bytes), key));
-	at = bytes_put(at, &sum, sizeof sum);
+	at = bytes_put_u32(at, checksum(bytes, (size_t)(at - bytes), key));
 	assert(at == bytes + size);
 	*out = (struct rpc_slice){bytes, size};
 	return 0;

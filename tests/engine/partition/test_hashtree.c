@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "engine/partition/hashtree.h"
+#include "engine/partition/partition.h"
 #include "tests/sim/sim_random.h"
 
 enum { LEAVES = ENGINE_TREE_BRANCHES * ENGINE_TREE_LEAVES };
@@ -183,9 +184,9 @@ static void test_leaves_of_keys_are_spread(void **state)
 	for (uint32_t i = 0; i < LEAVES; i++)
 		used += counts[i] != 0;
 	assert_true(most < 16 && used > LEAVES * 8 / 10); /* thrown at random: 86 % */
-	assert_int_equal(hashtree_partition((struct engine_slice){"\1\2x", 3}), 258);
-	assert_int_equal(hashtree_partition((struct engine_slice){"\1", 1}), 256);
-	assert_int_equal(hashtree_partition((struct engine_slice){"", 0}), 0);
+	assert_int_equal(partition_of((struct engine_slice){"\1\2x", 3}), 258);
+	assert_int_equal(partition_of((struct engine_slice){"\1", 1}), 256);
+	assert_int_equal(partition_of((struct engine_slice){"", 0}), 0);
 }
 
 static void change_key(struct hashtree *tree, uint16_t partition, uint64_t number, uint64_t delta)
