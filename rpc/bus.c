@@ -252,9 +252,10 @@ static bool on_sweep(void *arg)
 {
 	struct rpc_bus *bus = arg;
 	uint64_t silence_us = (uint64_t)bus->options.silence_ms * 1000, now_us = rpc_now_us();
+	bool listens = now_us > bus->sweep.awake_us + silence_us; /* else the silence may be this process's own */
 	lock_take(&bus->lock);
 	for (struct neighbour *n = bus->neighbours; n != NULL; n = n->next)
-		if (n->dialer != NULL && n->open && now_us > connection_heard_us(n->connection) + silence_us)
+		if (listens && n->dialer != NULL && n->open && now_us > connection_heard_us(n->connection) + silence_us)
 			connection_close(n->connection); /* its dialer dials anew */
 	lock_release(&bus->lock);
 	return true;

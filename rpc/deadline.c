@@ -45,6 +45,8 @@ static uint64_t check_all(uint64_t now_us)
 	for (struct deadline_watch *watch = deadlines.watches; watch != NULL; watch = watch->next) {
 		if (!atomic_load(&watch->armed) || watch->next_us > now_us)
 			continue;
+		if (watch->period_us != 0 && now_us > watch->next_us + DEADLINE_LATE_MS * UINT64_C(1000))
+			watch->awake_us = now_us;
 		/* Disarmed before the check: what is armed during it stays armed. */
 		atomic_store(&watch->armed, false);
 		if (watch->check(watch->arg))
@@ -115,6 +117,7 @@ int deadline_watch_add(struct deadline_watch *watch)
 	int status = deadlines.watches == NULL ? start() : 0;
 	if (status == 0) {
 		lock_take(&deadlines.lock);
+		watch->next_us = watch->period_us == 0 ? 0 : rpc_now_us();
 		watch->next = deadlines.watches;
 		deadlines.watches = watch;
 		lock_release(&deadlines.lock);

@@ -17,7 +17,11 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-enum { DEADLINE_TICK_MS = 5 };
+enum {
+	DEADLINE_TICK_MS = 5,
+	DEADLINE_LATE_MS =
+		500, /* a check that comes so late was not held up by load: the process did not run (SIGSTOP, stall.h) */
+};
 
 struct deadline_watch {
 	/* Ends what is overdue; false when nothing is under way any more. Must not add or remove watches. */
@@ -25,6 +29,10 @@ struct deadline_watch {
 	void *arg;
 	uint64_t period_us; /* between checks; 0: DEADLINE_TICK_MS */
 	uint64_t next_us;   /* the earliest time of the next check; the thread's */
+	uint64_t
+		awake_us; /* of the last check that came DEADLINE_LATE_MS late, 0: none. What was not heard before that nobody
+			     * listened for. With a period only, and one that is armed all the time; for
+			     * the check to read */
 	atomic_bool armed;
 	struct deadline_watch *next; /* under the list's lock */
 };

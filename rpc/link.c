@@ -150,6 +150,8 @@ static bool is_quiet(struct rpc_link *link, uint64_t now_us)
 	uint64_t since_us = link->outstanding > 0 ? link->asked_us : link->pinged_us;
 	if (since_us < heard_us)
 		since_us = heard_us;
+	if (since_us < link->sweep.awake_us) /* the silence was this process's own */
+		since_us = link->sweep.awake_us;
 	if (now_us > since_us + silence_us)
 		connection_close(link->connection); /* on_closed dials anew */
 	return !pinged && now_us > since_us + silence_us / 3;

@@ -659,13 +659,15 @@ static bool on_sweep(void *arg)
 	struct rpc_server *s = arg;
 	uint64_t now_us = rpc_now_us(), idle_us = (uint64_t)s->options.idle_ms * 1000;
 	bool wants_room = atomic_exchange_explicit(&s->wants_room, false, memory_order_relaxed);
+	/* Nobody was slower than this process itself: who was looked at begins anew. */
+	bool stood_still = now_us < s->sweep.awake_us + SWEEP_MS * 1000 / 2;
 	lock_take(&s->lock);
 	for (struct client *client = s->clients; client != NULL; client = client->next) {
 		bool slow = connection_is_slow(client->connection, now_us);
 		slow |= is_in_the_way(s, client, wants_room, now_us);
 		bool idle = idle_us != 0 && connection_is_idle(client->connection) && client->line == NULL &&
 			    connection_unused_us(client->connection, now_us) >= idle_us;
-		if (client->leaving || (!slow && !idle))
+		if (client->leaving || stood_still || (!slow && !idle))
 			continue;
 		client->leaving = true;
 		connection_close(client->connection);

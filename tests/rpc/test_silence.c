@@ -6,9 +6,11 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "tests/rpc/harness.h"
 
@@ -339,13 +341,82 @@ static void test_a_bus_is_back_soon_after_a_black_hole(void **state)
 	rpc_bus_close(&there);
 }
 
-int main(void)
+/* ---- a process that stands still --------------------------------------------------------------------------------------- */
+
+static void say(char word)
 {
+	assert_int_equal(write(STDOUT_FILENO, &word, 1), 1);
+}
+
+/* The child: asks once, is stopped meanwhile, and tells whether it was answered. */
+static int ask_and_tell(const char *address)
+{
+	struct rpc_error error = {""};
+	struct rpc_link_options options = {address, MESSAGE_MAX, 16, .silence_ms = SILENCE_MS};
+	struct request request = {.pending = {.done = on_done}, .done = LATCH_INIT};
+	struct rpc_link *link = NULL;
+	assert_int_equal(rpc_link_open(&options, &link, &error), 0);
+	while (ask(link, "now", 5000) != 0)
+		pass_ms(1);
+	assert_int_equal(rpc_link_call(link, make_request("later"), 20000, &request.pending), 0);
+	say('a');
+	latch_wait(&request.done, 1);
+	say(request.pending.status == 0 ? 'd' : 'l');
+	rpc_link_close(&link);
+	return 0;
+}
+
+static char hear(int from)
+{
+	char word = 0;
+	assert_int_equal(read(from, &word, 1), 1);
+	return word;
+}
+
+/* Its links are as they were: nobody else was silent. The answer comes after it goes on, but before the peer has been silent. */
+static void test_a_process_that_was_stopped_keeps_its_links(void **state)
+{
+	(void)state;
+	struct pair pair;
+	int words[2];
+	pair_open(&pair);
+	assert_int_equal(pipe(words), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		dup2(words[1], STDOUT_FILENO);
+		execl("/proc/self/exe", "test_silence", pair.proxy.address, (char *)NULL);
+		_exit(1);
+	}
+	assert_true(child > 0);
+	close(words[1]);
+	assert_int_equal(hear(words[0]), 'a');
+	latch_wait(&pair.held, 1);
+	unsigned accepted = atomic_load(&pair.proxy.accepted);
+	kill(child, SIGSTOP);
+	pass_ms(4 * SILENCE_MS);
+	kill(child, SIGCONT);
+	pass_ms(SILENCE_MS / 3);
+	rpc_call_refuse(held, RPC_CODE_OK, 0, "");
+	char end = hear(words[0]);
+	int status = 0;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	close(words[0]);
+	assert_int_equal(status, 0);
+	assert_int_equal(end, 'd');
+	assert_int_equal(atomic_load(&pair.proxy.accepted), accepted);
+	pair_close(&pair);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2)
+		return ask_and_tell(argv[1]);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_link_is_back_soon_after_a_black_hole),
 		cmocka_unit_test(test_a_peer_that_is_slow_to_answer_keeps_its_link),
 		cmocka_unit_test(test_a_dial_that_nobody_answers_is_given_up_and_made_again),
 		cmocka_unit_test(test_a_bus_is_back_soon_after_a_black_hole),
+		cmocka_unit_test(test_a_process_that_was_stopped_keeps_its_links),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
