@@ -64,6 +64,8 @@ void document_sort_names(struct ring_document *);
 /* Numbers the racks with ACTIVE members, from 0 in each datacenter. Uses by_name. */
 void document_number_racks(struct ring_document *);
 RING_OK int document_seal(struct ring_document *);
+/* Seals a document that was built without an error and hands it out; destroys it when there is one. Returns the error. */
+RING_OK int document_finish(struct ring_document *, int error, struct ring_document **out);
 
 /* A name is 1 to 63 letters, digits, '.', '_' or '-'; a rack may also be empty; an address is printable without blanks.
  */

@@ -93,3 +93,14 @@ int document_seal(struct ring_document *document)
 	free(bytes);
 	return 0;
 }
+
+int document_finish(struct ring_document *document, int error, struct ring_document **out)
+{
+	if (!error)
+		error = document_seal(document);
+	if (error)
+		ring_document_destroy(&document);
+	else
+		*out = document;
+	return error;
+}

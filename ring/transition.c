@@ -6,18 +6,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Takes over *document on success only; destroys it otherwise. */
-static int finish(struct ring_document *document, int error, struct ring_document **out)
-{
-	if (!error)
-		error = document_seal(document);
-	if (error)
-		ring_document_destroy(&document);
-	else
-		*out = document;
-	return error;
-}
-
 static int copy_owners(struct ring_document *document, const struct ring_document *from)
 {
 	int error = 0;
@@ -91,7 +79,7 @@ int ring_transition_begin(const struct ring_document *stable, const struct ring_
 		if (before >= 0 && stable->owners[before].width)
 			error = remember_owners(document, i, stable, &stable->owners[before]);
 	}
-	return finish(document, error, out);
+	return document_finish(document, error, out);
 }
 
 int ring_transition_next(const struct ring_document *from, struct ring_document **out, struct ring_error *error_out)
@@ -112,7 +100,7 @@ int ring_transition_next(const struct ring_document *from, struct ring_document 
 	error = copy_owners(document, from);
 	if (!error && document->transition != RING_STABLE)
 		error = copy_old_owners(document, from);
-	return finish(document, error, out);
+	return document_finish(document, error, out);
 }
 
 int ring_transition_abort(const struct ring_document *from, const struct ring_document *stable,
@@ -134,5 +122,5 @@ int ring_transition_abort(const struct ring_document *from, const struct ring_do
 		return error;
 	document->epoch = from->epoch + 1;
 	document->parent_hash = from->hash;
-	return finish(document, copy_owners(document, stable), out);
+	return document_finish(document, copy_owners(document, stable), out);
 }

@@ -18,17 +18,8 @@ enum {
 static void fetch(struct coordinator *self, struct operation *operation, struct owner *owner, bool object,
 		  struct effects *out)
 {
-	struct message *question = operation_question(self, operation, owner, MESSAGE_FETCH, out);
-	if (question == NULL) {
-		owner->call = CALL_FAILED;
-		owner->failure = REPLICA_OVERLOADED;
-		return;
-	}
-	question->key = operation->key;
-	question->fetch.digest_only = !object;
-	owner->call = CALL_SENT;
-	owner->object_asked = object;
-	effects_send(out, question);
+	if (operation_fetch(self, operation, owner, !object, out))
+		owner->object_asked = object;
 }
 
 static bool object_is_coming(const struct operation *operation)

@@ -166,6 +166,22 @@ struct message *operation_question(struct coordinator *self, struct operation *o
 	return question;
 }
 
+bool operation_fetch(struct coordinator *self, struct operation *operation, struct owner *owner, bool digest_only,
+		     struct effects *out)
+{
+	struct message *question = operation_question(self, operation, owner, MESSAGE_FETCH, out);
+	if (question == NULL) {
+		owner->call = CALL_FAILED;
+		owner->failure = REPLICA_OVERLOADED;
+		return false;
+	}
+	question->key = operation->key;
+	question->fetch.digest_only = digest_only;
+	owner->call = CALL_SENT;
+	effects_send(out, question);
+	return true;
+}
+
 static const char *failure_text(const struct owner *owner, uint32_t code)
 {
 	static const char *const texts[REPLICA_STATUS_COUNT] = {

@@ -136,6 +136,8 @@ void coordinator_check(const struct coordinator *);
 /* A question about this operation's key, to a replica (or coordinator) of that owner. NULL: out of memory. */
 struct message *operation_question(struct coordinator *, struct operation *, const struct owner *, enum message_type,
 				   struct effects *);
+/* Asks the owner for its object, or for the digest. False: no memory, which counts as an owner that is overloaded. */
+bool operation_fetch(struct coordinator *, struct operation *, struct owner *, bool digest_only, struct effects *);
 struct owner *operation_owner(struct operation *, uint64_t node_id);
 uint32_t operation_count_calls(const struct operation *, enum call_state);
 /* Acknowledgements known of, here or by an owner that it was forwarded to; of a get, answers that count toward r. */

@@ -176,21 +176,6 @@ static uint32_t count_to_meet(const struct operation *operation)
 	return meet < operation->needed ? meet : operation->needed;
 }
 
-static void ask_what_it_knows(struct coordinator *self, struct operation *operation, struct owner *owner,
-			      struct effects *out)
-{
-	struct message *question = operation_question(self, operation, owner, MESSAGE_FETCH, out);
-	if (question == NULL) {
-		owner->call = CALL_FAILED;
-		owner->failure = REPLICA_OVERLOADED;
-		return;
-	}
-	question->key = operation->key;
-	question->fetch.digest_only = !is_repeated(operation); /* that it answers is enough */
-	owner->call = CALL_SENT;
-	effects_send(out, question);
-}
-
 static void forget_calls(struct operation *operation)
 {
 	for (uint32_t i = 0; i < operation->owner_count; i++) {
@@ -231,7 +216,8 @@ static void learn(struct coordinator *self, struct operation *operation, struct 
 	operation->learned = is_repeated(operation) && operation->unproven ? 0 : 1;
 	for (uint32_t i = 0; i < operation->owner_count; i++)
 		if (operation->owners[i].node_id != self->options.self.node_id)
-			ask_what_it_knows(self, operation, &operation->owners[i], out);
+			/* That it answers is enough, unless the operation is repeated. */
+			(void)operation_fetch(self, operation, &operation->owners[i], !is_repeated(operation), out);
 	settle_learning(self, operation, out);
 }
 

@@ -222,11 +222,5 @@ int ring_claim(const struct ring_document *previous, const struct ring_plan *pla
 	document_number_racks(document);
 	for (uint32_t i = 0; i < document->datacenter_count && !error; i++)
 		error = claim_datacenter(document, i, previous);
-	if (!error)
-		error = document_seal(document);
-	if (error)
-		ring_document_destroy(&document);
-	else
-		*out = document;
-	return error;
+	return document_finish(document, error, out);
 }

@@ -7,9 +7,11 @@
 static struct client_call *first_due(struct client_patience *self)
 {
 	struct client_call *first = NULL, *call;
-	cds_list_for_each_entry(call, &self->calls,
-				patience_link) if (first == NULL || call->patience_us < first->patience_us) first =
-		call;
+	cds_list_for_each_entry(call, &self->calls, patience_link)
+	{
+		if (first == NULL || call->patience_us < first->patience_us)
+			first = call;
+	}
 	return first;
 }
 
