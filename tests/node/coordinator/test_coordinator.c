@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What puts and gets share: refusals before anything is sent, batches, the limit, ending with work in flight. */
 #include "proto/kv.pb-c.h"
+#include "node/coordinator/operation.h"
 #include "node/object/limit.h"
 #include "tests/node/scene.h"
 
@@ -282,6 +283,37 @@ static void test_counters(void **state)
 	scene_end(&s);
 }
 
+/* Operators are told how many operations of a call were refused for load, why, and of keys with many siblings. */
+static void test_what_of_an_answer_is_told(void **state)
+{
+	struct client_operation operations[3] = {{.key = slice("a")}, {.key = slice("b")}, {.key = slice("c")}};
+	struct client_result results[3] = {
+		{.outcome = OUTCOME_DONE, .sibling_count = LIMIT_SIBLINGS_WARN + 1},
+		{.outcome = OUTCOME_REFUSED, .code = CODE(RESOURCE_EXHAUSTED), .message = "too much"},
+		{.outcome = OUTCOME_REFUSED, .code = CODE(FAILED_PRECONDITION)}};
+	struct client_request request = {.operations = operations, .results = results, .count = 3};
+	struct arena *arena = arena_create(4096, SIZE_MAX);
+	struct effects effects;
+
+	(void)state;
+	effects_init(&effects, arena);
+	coordinator_tell_answer(&request, 1, &effects);
+	const struct note *siblings = effects.first_note, *overload = siblings->next;
+	assert_int_equal(siblings->kind, NOTE_MANY_SIBLINGS);
+	assert_int_equal(siblings->count, LIMIT_SIBLINGS_WARN + 1);
+	assert_slice_equal(siblings->key, slice("a"));
+	assert_int_equal(overload->kind, NOTE_OVERLOAD);
+	assert_int_equal(overload->count, 1);
+	assert_string_equal(overload->text, "too much");
+	assert_null(overload->next);
+	effects_init(&effects, arena);
+	request.count = 1;
+	results[0].sibling_count = LIMIT_SIBLINGS_WARN;
+	coordinator_tell_answer(&request, 1, &effects);
+	assert_null(effects.first_note);
+	arena_unref(arena);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -298,6 +330,7 @@ int main(void)
 		cmocka_unit_test(test_limit_answered_operations_give_way),
 		cmocka_unit_test(test_destroy_with_operations_in_every_state),
 		cmocka_unit_test(test_counters),
+		cmocka_unit_test(test_what_of_an_answer_is_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -182,10 +182,12 @@ static void on_done(struct rpc_pending *pending)
 }
 
 /* Sends; -EHOSTUNREACH while the connection comes up is tried again. */
+static uint32_t version = RPC_PROTOCOL_VERSION; /* of the next calls */
+
 static void begin_at(struct rpc_link *link, struct call *call, const char *method, uint32_t deadline_ms,
 		     const ProtobufCMessage *body)
 {
-	struct rpc_request head = {.protocol_version = RPC_PROTOCOL_VERSION,
+	struct rpc_request head = {.protocol_version = version,
 				   .method = slice(method),
 				   .deadline_ms = deadline_ms,
 				   .ring_epoch = 1,
@@ -557,6 +559,26 @@ static void test_a_peer_is_answered(void **state)
 	tear_down(&scene);
 }
 
+/* What this node does not understand is answered, by name. */
+static void test_what_is_not_understood_is_refused(void **state)
+{
+	struct scene scene;
+	struct call call;
+	Kvring__V1__HealthRequest health = KVRING__V1__HEALTH_REQUEST__INIT;
+	char text[256];
+	(void)state;
+	set_up(&scene, 64 << 20);
+	begin(&scene, &call, "kvring.v1.Kv/Invent", 5000, &health.base);
+	assert_int_equal(finish(&call, text), KVRING__V1__CODE__UNIMPLEMENTED);
+	assert_non_null(strstr(text, "kvring.v1.Kv/Invent"));
+	version = RPC_PROTOCOL_VERSION + 1;
+	begin(&scene, &call, "kvring.v1.Health/Check", 5000, &health.base);
+	version = RPC_PROTOCOL_VERSION;
+	assert_int_equal(finish(&call, text), KVRING__V1__CODE__INVALID_ARGUMENT);
+	assert_non_null(strstr(text, "protocol version 2"));
+	tear_down(&scene);
+}
+
 static void test_requests_past_the_budget_are_refused(void **state)
 {
 	struct scene scene;
@@ -636,6 +658,7 @@ int main(void)
 		cmocka_unit_test(test_events_on_the_bus),
 		cmocka_unit_test(test_a_heartbeat_that_comes_by_the_bus_alone_is_heard),
 		cmocka_unit_test(test_a_member_stays_up_while_strangers_flood_the_bus),
+		cmocka_unit_test(test_what_is_not_understood_is_refused),
 		cmocka_unit_test(test_requests_past_the_budget_are_refused),
 		cmocka_unit_test(test_a_full_budget_leaves_room_for_operators),
 		cmocka_unit_test(test_stopping_answers_what_is_under_way),

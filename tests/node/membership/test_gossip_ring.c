@@ -41,6 +41,27 @@ static void test_init_forms_the_cluster(void **state)
 	close_net();
 }
 
+/* An operator who names no count gets the default one. */
+static void test_init_without_a_partition_count(void **state)
+{
+	struct arena *arena = arena_create(4096, SIZE_MAX);
+	struct message *message = message_create(arena, MESSAGE_INIT_CLUSTER);
+	struct ring_member *member = arena_zalloc(arena, sizeof *member);
+
+	(void)state;
+	open_net(1, 50);
+	fill_members(member, 0, 1);
+	message->init_cluster = (struct init_cluster_body){.members = member, .member_count = 1};
+	step(0, EVENT_MESSAGE, message);
+	assert_non_null(net->inited);
+	assert_int_equal(net->inited->cluster_inited.code, KVRING__V1__CODE__OK);
+	const struct ring_view *view = ring_view_acquire(net->nodes[0].ring);
+	assert_int_equal(ring_partition_count(view->document), RING_PARTITIONS_DEFAULT);
+	ring_view_release(net->nodes[0].ring, view);
+	close_net();
+	arena_unref(arena);
+}
+
 static void test_the_initiator_without_seeds_reaches_nodes_it_never_heard(void **state)
 {
 	(void)state;
@@ -348,6 +369,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nothing_is_published_before_there_is_a_cluster),
 		cmocka_unit_test(test_init_forms_the_cluster),
+		cmocka_unit_test(test_init_without_a_partition_count),
 		cmocka_unit_test(test_the_initiator_without_seeds_reaches_nodes_it_never_heard),
 		cmocka_unit_test(test_init_without_any_seed),
 		cmocka_unit_test(test_a_second_init_is_refused_with_the_cluster_id),
