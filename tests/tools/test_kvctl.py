@@ -3,6 +3,7 @@
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import time
@@ -298,6 +299,23 @@ class OutputTest(ToolTest):
         done = self.start_tool("put", "k", "-", stdin=None, preexec_fn=lambda: os.close(0))
         self.assertIn(b"cannot read stdin: Bad file descriptor", done.communicate(timeout=60)[1])
         self.assertEqual(done.returncode, 2)
+
+    def test_a_limit_of_file_sizes_is_told(self):
+        self.run_tool("put", "k", "-", stdin=b"x" * 100000)
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+        with open(self.path("out"), "wb") as out:
+            status, err = self.run_into(out, "get", "k", preexec_fn=limit)
+        self.assertEqual(status, 6)
+        self.assertIn("kvctl: the result could not be written to stdout", err)
+
+    def test_a_key_in_a_message_does_nothing_to_a_terminal(self):
+        for key in ("\x1b[31mred", "a\nb", "\x9b31m"):
+            _, err = self.run_tool("get", key, expect=1)
+            self.assertIn("not found: base64:", err)
+            self.assertNotIn(key, err)
+        _, err = self.run_tool("export", "-", stdin=b"\x1b[31mred\n", expect=1)
+        self.assertIn("stdin:1: base64:G1szMW1yZWQ: not found", err)
+        self.assertIn("not found: 'gr\u00fcn'", self.run_tool("get", "gr\u00fcn", expect=1)[1])
 
     def test_context_and_output_files(self):
         self.run_tool("put", "k", "v")
@@ -730,6 +748,8 @@ class TransferTest(ToolTest):
         with open(self.path("out"), "ab") as out:
             out.write(b"half a line that a crash left behi")
         self.cluster.hook = None
+        elsewhere = [self.path("elsewhere") if argument == self.path("out") else argument for argument in arguments]
+        self.assertIn("elsewhere is not there, and the state file records", self.run_tool(*elsewhere, expect=2)[1])
         self.run_tool(*arguments)
         self.assertEqual([json.loads(line)["key"] for line in self.read("out").splitlines()], keys.split())
 

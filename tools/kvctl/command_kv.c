@@ -321,8 +321,9 @@ static void print_siblings(const struct kv_arguments *arguments, const Kvring__V
 	printf("--- context %s\n", context != NULL ? context : "");
 	fprintf(stderr,
 		"%s: %zu values were written concurrently. Choose or merge, then write one with their context:\n"
-		"  kvctl put --context %s '%s' VALUE\n",
-		arguments->kvctl->command, get->n_siblings, context != NULL ? context : "", arguments->key);
+		"  kvctl put --context %s %s'%s' VALUE\n",
+		arguments->kvctl->command, get->n_siblings, context != NULL ? context : "",
+		arguments->key_is_base64 ? "-k " : "", arguments->key);
 	free(context);
 }
 
@@ -338,6 +339,13 @@ static void print_get_json(const Kvring__V1__GetResponse *get)
 	kvctl_print_json(object);
 }
 
+static void print_not_found(const struct kv_arguments *arguments)
+{
+	fprintf(stderr, "%s: not found: ", arguments->kvctl->command);
+	kvctl_print_key(stderr, (const uint8_t *)arguments->key, strlen(arguments->key));
+	fputc('\n', stderr);
+}
+
 static bool is_invalid(uint32_t code)
 {
 	return code == KVRING__V1__CODE__INVALID_ARGUMENT;
@@ -347,7 +355,7 @@ static void print_get_text(const struct kv_arguments *arguments, const Kvring__V
 {
 	const char *command = arguments->kvctl->command;
 	if (get->outcome == KVRING__V1__OUTCOME__ABSENT)
-		fprintf(stderr, "%s: not found: '%s'\n", command, arguments->key);
+		print_not_found(arguments);
 	else if (get->outcome != KVRING__V1__OUTCOME__DONE &&
 		 (!get->needed || is_invalid(get->code))) /* none was asked */
 		fprintf(stderr, "%s: refused: %s\n", command, kvctl_reason(get->message, get->code));

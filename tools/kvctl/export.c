@@ -152,6 +152,12 @@ static int open_output(struct export *export)
 	if (path == NULL)
 		return KVCTL_DONE;
 	export->out = fopen(path, keep ? "r+e" : "we");
+	if (export->out == NULL && keep && errno == ENOENT)
+		return kvctl_fail(
+			export->options->transfer.kvctl, KVCTL_USAGE,
+			"%s is not there, and the state file records %" PRIu64
+			" bytes of it; name the file that was written, or remove the state file to start over",
+			path, keep);
 	bool resumable = export->options->transfer.state_path != NULL; /* else it may be a device or a pipe */
 	if (export->out == NULL ||
 	    (resumable && (ftruncate(fileno(export->out), (off_t)keep) < 0 || fseeko(export->out, 0, SEEK_END) < 0)))

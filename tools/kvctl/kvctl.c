@@ -98,8 +98,9 @@ int kvctl_connect(struct kvctl *kvctl)
 		.connect_ms = kvctl->timeout_ms < 4000 ? kvctl->timeout_ms / 2 + 1 : 2000,
 	};
 	struct rpc_error error;
-	if (client_open(&options, &kvctl->client, &error) < 0)
-		return kvctl_fail(kvctl, KVCTL_USAGE, "%s", error.text);
+	int failed = client_open(&options, &kvctl->client, &error);
+	if (failed < 0)
+		return kvctl_fail(kvctl, failed == -EINVAL ? KVCTL_USAGE : KVCTL_UNREACHABLE, "%s", error.text);
 	return KVCTL_DONE;
 }
 
@@ -245,6 +246,29 @@ json_t *kvctl_siblings_json(const Kvring__V1__GetResponse *get)
 		json_array_append_new(siblings, sibling);
 	}
 	return siblings;
+}
+
+/* Text without control characters: a terminal shows it, and does nothing else. */
+static bool is_plain(const uint8_t *bytes, size_t size)
+{
+	for (size_t i = 0; i < size; i++) {
+		bool c1 = bytes[i] == 0xc2 && i + 1 < size && bytes[i + 1] < 0xa0;
+		if (bytes[i] < ' ' || bytes[i] == 0x7f || c1)
+			return false;
+	}
+	return is_utf8(bytes, size);
+}
+
+void kvctl_print_key(FILE *file, const uint8_t *bytes, size_t size)
+{
+	if (is_plain(bytes, size)) {
+		fprintf(file, "'%.*s'", (int)size, (const char *)bytes);
+		return;
+	}
+	char *base64 = base64_encode(bytes, size);
+	if (base64 != NULL)
+		fprintf(file, "base64:%s", base64);
+	free(base64);
 }
 
 void kvctl_print_bytes(FILE *file, const uint8_t *bytes, size_t size)

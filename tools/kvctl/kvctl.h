@@ -81,6 +81,8 @@ const char *kvctl_reason(const char *message, uint32_t code); /* the message, or
 void kvctl_json_set_bytes(json_t *object, const char *name, const uint8_t *bytes, size_t size);
 /* [{value or value_b64, written_ms}, ...] */
 json_t *kvctl_siblings_json(const Kvring__V1__GetResponse *);
+/* Prints a key in a message: 'text', or base64:... when it is no text, or has control characters. */
+void kvctl_print_key(FILE *, const uint8_t *bytes, size_t size);
 /* Prints bytes for people: text as it is, else "base64:...". */
 void kvctl_print_bytes(FILE *, const uint8_t *bytes, size_t size);
 

@@ -99,9 +99,10 @@ static int open_input(struct transfer *transfer)
 		return kvctl_fail(given->kvctl, KVCTL_USAGE, "%s", error.text);
 	size = records_input_size(transfer->records);
 	if (given->state_path != NULL && !size)
-		return kvctl_fail(given->kvctl, KVCTL_USAGE,
-				  "--state needs an input that is a file: %s cannot be read again from its middle",
-				  strcmp(given->path, "-") ? given->path : "stdin");
+		return kvctl_fail(
+			given->kvctl, KVCTL_USAGE,
+			"--state needs an input that is a file, and not empty: %s cannot be read again from its middle",
+			strcmp(given->path, "-") ? given->path : "stdin");
 	if (state_load(given->state_path, size, &transfer->state, &error) < 0)
 		return kvctl_fail(given->kvctl, KVCTL_USAGE, "%s", error.text);
 	/* before anything is sent: what is sent twice must carry the same operation ids */
@@ -230,10 +231,10 @@ void transfer_clear_line(const struct transfer *transfer)
 void transfer_print_record(const struct transfer *transfer, const struct record *record)
 {
 	transfer_clear_line(transfer);
-	fprintf(stderr, "%s:%" PRIu64 ": '", strcmp(transfer->options->path, "-") ? transfer->options->path : "stdin",
+	fprintf(stderr, "%s:%" PRIu64 ": ", strcmp(transfer->options->path, "-") ? transfer->options->path : "stdin",
 		record->line);
-	kvctl_print_bytes(stderr, record->key, record->key_size > 100 ? 100 : record->key_size);
-	fputs(record->key_size > 100 ? "...'" : "'", stderr);
+	kvctl_print_key(stderr, record->key, record->key_size > 100 ? 100 : record->key_size);
+	fputs(record->key_size > 100 ? "..." : "", stderr);
 }
 
 void transfer_set_figures(const struct transfer *transfer, json_t *object)

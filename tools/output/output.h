@@ -11,7 +11,8 @@
 #include <stdbool.h>
 
 /* Call it first. A descriptor from 0 to 2 that was closed at the start would become that of a file or a socket, and the
- * result would be written into it. It is opened on /dev/null, in the direction in which using it still fails. */
+ * result would be written into it. It is opened on /dev/null, in the direction in which using it still fails.
+ * Writing past the limit of file sizes (SIGXFSZ) fails, too, and ends nothing. */
 void output_open(void);
 
 /* Flushes stdout. False when something written there did not arrive; then "PROGRAM: ..." says so on stderr. */
