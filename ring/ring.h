@@ -185,6 +185,7 @@ struct ring_member_status {
 	uint64_t started_ms; /* Unix time */
 	uint32_t shard_count;
 	bool displaced; /* this node alone: another process goes by its id, and this process serves no client any more */
+	bool held;      /* this node alone: such a process may live, and until that shows this one serves no client */
 	bool unproven;  /* by its own word: its disk may have gone back in time, so its answers count toward no r */
 	bool receiving; /* its disk went back in time, by its own word, and no operator has accepted that yet */
 	/* as the member announces them: these are dialled, whatever the document says */

@@ -19,8 +19,8 @@
 
 enum {
 	DEADLINE_TICK_MS = 5,
-	DEADLINE_LATE_MS =
-		500, /* a check that comes so late was not held up by load: the process did not run (SIGSTOP, stall.h) */
+	/* A check that comes so late was not held up by load: the process did not run (SIGSTOP, stall.h). */
+	DEADLINE_LATE_MS = 500,
 };
 
 struct deadline_watch {
@@ -29,10 +29,9 @@ struct deadline_watch {
 	void *arg;
 	uint64_t period_us; /* between checks; 0: DEADLINE_TICK_MS */
 	uint64_t next_us;   /* the earliest time of the next check; the thread's */
-	uint64_t
-		awake_us; /* of the last check that came DEADLINE_LATE_MS late, 0: none. What was not heard before that nobody
-			     * listened for. With a period only, and one that is armed all the time; for
-			     * the check to read */
+	/* When a check last came DEADLINE_LATE_MS late, 0: never. What was not heard before, nobody listened for. Only of a watch with
+	 * a period that is armed all the time; for its check to read. */
+	uint64_t awake_us;
 	atomic_bool armed;
 	struct deadline_watch *next; /* under the list's lock */
 };

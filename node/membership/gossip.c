@@ -12,7 +12,8 @@ enum {
 	REDRAW_ROUNDS = 64,             /* rounds between changes of a bus link */
 	PUSH_MAX = 3,                   /* documents pushed per round */
 	PUSH_AGAIN_ROUNDS = 4,          /* to the same node */
-	SETTLE_ROUNDS = 15,             /* after a start: what others keep of a former life has been heard by then */
+	SETTLE_ROUNDS = 4,              /* after a start, and one for each doubling of the members: see settle_rounds */
+	HOLD_ROUNDS = 8,                /* without a rise, until another process of this id counts as dead */
 	TWIN_RISES = 3,                 /* later rises of another process of this id: it is alive */
 	STRANGER_US = 60 * 1000 * 1000, /* a node that is no member and silent for so long is forgotten */
 };
@@ -30,6 +31,33 @@ static bool yields_to(const struct gossip_row *self, const struct gossip_row *ot
 	return self->life > other->life;
 }
 
+/* By then a node has heard what others keep of its former life: news reaches all in about as many rounds as the number of members
+ * doubles, and the links take one or two to open. */
+static uint64_t settle_rounds(const struct gossip *self)
+{
+	uint64_t rounds = SETTLE_ROUNDS;
+
+	for (uint32_t n = 1; n < self->table.count + 1; n *= 2)
+		rounds++;
+	return rounds;
+}
+
+void gossip_hold(struct gossip *self)
+{
+	self->publish_now |= !gossip_is_held(self);
+	self->twin.held_round = atomic_load_explicit(&self->counters.rounds, memory_order_relaxed) + 1;
+}
+
+bool gossip_is_held(const struct gossip *self)
+{
+	uint64_t round = atomic_load_explicit(&self->counters.rounds, memory_order_relaxed) + 1;
+	uint64_t from = settle_rounds(self);
+
+	if (from < self->twin.held_round)
+		from = self->twin.held_round;
+	return self->twin.held_round > 0 && !self->displaced && round < from + HOLD_ROUNDS;
+}
+
 /* A row of this id that another process made. Whether it lives shows in time: what the others keep of a former life of this node
  * does not go on rising. Both would take and acknowledge writes as one node, so one of them stops. */
 static void notice_twin(struct gossip *self, const struct gossip_row *row)
@@ -42,13 +70,15 @@ static void notice_twin(struct gossip *self, const struct gossip_row *row)
 	if (row->life != self->twin.life) {
 		self->twin.life = row->life;
 		self->twin.rises = 0;
-		(void)gossip_hear_start(self, row->boot, row->life);
+		self->twin.is_later = gossip_hear_start(self, row->boot, row->life);
 	} else if (!gossip_row_newer(row, &last)) {
 		return;
 	}
 	self->twin.incarnation = row->incarnation;
 	self->twin.heartbeat = row->heartbeat;
-	if (self->twin.round == round || round < SETTLE_ROUNDS)
+	if (self->twin.is_later && yields_to(&self->self, row))
+		gossip_hold(self);
+	if (self->twin.round == round || round < settle_rounds(self))
 		return;
 	self->twin.round = round;
 	self->twin.rises++;
@@ -513,7 +543,7 @@ static void run_round(struct gossip *self, uint64_t now_us, struct effects *out)
 	push_document(self, PUSH_MAX, now_us, out);
 	if (!self->proven || round % EXCHANGE_ROUNDS == 0)
 		ask_for_proof(self, now_us, out);
-	if (round % EXCHANGE_ROUNDS == 0 || self->document == NULL)
+	if (round % EXCHANGE_ROUNDS == 0 || self->document == NULL || gossip_is_held(self))
 		exchange(self, now_us, out);
 	gossip_publish(self, now_us);
 	gossip_count(&self->counters.rounds);

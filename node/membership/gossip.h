@@ -16,6 +16,8 @@
  *             G7 A start of a member is on this node's disk before this node says so to that member.
  *             G8 This node is proven when, counting itself, a majority of the members keep its start and none of them has told it
  *             of a later one, or of the same one by another process.
+ *             G9 A node serves nobody from the first sign of a process of its id to which it would have to yield, until it is clear
+ *             whether that one lives.
  */
 #ifndef KVRING_NODE_GOSSIP_H
 #define KVRING_NODE_GOSSIP_H

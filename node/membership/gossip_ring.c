@@ -54,6 +54,7 @@ void gossip_publish(struct gossip *self, uint64_t now_us)
 		if (id == self->self.node_id) {
 			fill_status(&self->self, now_us, &self->status[i]);
 			self->status[i].displaced = self->displaced;
+			self->status[i].held = gossip_is_held(self);
 			fill_unheard(self, &self->self, &self->status[i]);
 		} else if (index >= 0) {
 			const struct gossip_peer *peer = &self->table.peers[index];

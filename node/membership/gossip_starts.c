@@ -181,8 +181,12 @@ void gossip_hear_kept(struct gossip *self, const struct gossip_rows *answer)
 
 	if (index < 0 || !self->table.peers[index].is_member)
 		return;
-	if (gossip_hear_start(self, answer->kept_boot, answer->kept_life))
+	bool was_receiving = self->self.receiving;
+	if (gossip_hear_start(self, answer->kept_boot, answer->kept_life)) {
+		if (!was_receiving) /* it is told again in each round */
+			gossip_hold(self);
 		return;
+	}
 	self->table.peers[index].confirmed |= is_known(self, answer->kept_boot, answer->kept_life);
 	bool proven = self->proven;
 	gossip_prove(self);

@@ -40,6 +40,9 @@ struct gossip {
 		uint64_t life, incarnation, heartbeat;
 		uint64_t round; /* in which it rose last */
 		uint32_t rises; /* rounds in which it did: only what lives goes on rising */
+		bool is_later;  /* its start is one that this node's directory does not know */
+		uint64_t
+			held_round; /* 1 and the round of the last sign that this node may have to yield to it; 0: none */
 	} twin;
 	bool displaced;
 	bool proven; /* G8 */
@@ -76,6 +79,13 @@ static inline void gossip_refuse(struct gossip *self, _Atomic uint64_t *counter,
  *     G6 Bus links are few, distinct, and not to this node.
  * D1 of detector.h is asserted too. */
 void gossip_check(struct gossip *);
+
+/* ---- gossip.c ---- */
+
+/* G9 A sign of a process to which this one would have to yield, if it lives: until that shows, this node serves nobody, so that nothing
+ * is acknowledged by two processes as one node. An ordinary start is none: it has the latest number of all. */
+void gossip_hold(struct gossip *);
+bool gossip_is_held(const struct gossip *);
 
 /* ---- gossip_tell.c ---- */
 

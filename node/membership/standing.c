@@ -14,5 +14,9 @@ const char *standing_refusal(const struct ring_view *view)
 		return "another process goes by this node's id, so this one has stopped: ask another node. One of "
 		       "their data "
 		       "directories is a copy or was restored: stop that one for good, then start the other again";
+	if (view->status[view->self].held)
+		return "another process may go by this node's id, which shows within seconds: ask another node. If "
+		       "this node's "
+		       "data directory is a copy or was restored, that is why";
 	return NULL;
 }

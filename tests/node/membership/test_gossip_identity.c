@@ -5,6 +5,7 @@
 #include "tests/node/membership/net.h"
 #include <errno.h>
 #include <stdlib.h>
+#include "node/membership/standing.h"
 
 /* ---- twins -------------------------------------------------------------------------------------------------- */
 
@@ -15,6 +16,15 @@ static bool is_displaced(uint32_t node)
 
 	ring_view_release(net->nodes[node].ring, view);
 	return displaced;
+}
+
+static bool serves(uint32_t node)
+{
+	const struct ring_view *view = ring_view_acquire(net->nodes[node].ring);
+	bool serves = standing_refusal(view) == NULL;
+
+	ring_view_release(net->nodes[node].ring, view);
+	return serves;
 }
 
 /* A copy of a directory in use is started elsewhere: the original goes on, the copy stops serving, and nobody shouts for ever. */
@@ -34,6 +44,9 @@ static void test_of_two_processes_with_one_id_one_stops(void **state)
 		twin.heartbeat++;
 		twin.incarnation = row_at(1, twin.node_id)->incarnation + (row_at(1, twin.node_id)->life != 77);
 		tell(1, &twin, 1);
+		/* It has heard within two rounds, and acknowledges nothing from then on; after ten it knows. */
+		assert_true(round < 2 || !serves(2));
+		assert_true(round < 10 || is_displaced(2));
 	}
 	assert_int_equal(gossip_counters(net->nodes[2].gossip)->displaced, 1);
 	assert_true(is_displaced(2));
@@ -65,6 +78,7 @@ static void test_the_process_that_lived_on_goes_on(void **state)
 		twin.heartbeat++;
 		twin.incarnation = row_at(1, twin.node_id)->incarnation + (row_at(1, twin.node_id)->life != 77);
 		tell(1, &twin, 1);
+		assert_true(serves(2));
 	}
 	assert_false(is_displaced(2));
 	ROUNDS_UNTIL(row_at(1, twin.node_id)->life != 77, 4); /* the copy has stopped by itself: it hears, too */
@@ -139,7 +153,10 @@ static void test_a_restored_directory_is_heard_again(void **state)
 	for (int i = 0; i < 5; i++) { /* its incarnation rises */
 		stop_node(4);
 		start_node(4);
-		run_for(4 * ROUND_US);
+		for (int round = 0; round < 8; round++) {
+			run_for(ROUND_US / 2);
+			assert_true(serves(4)); /* an ordinary start is no sign of another process */
+		}
 		assert_int_equal(gossip_counters(net->nodes[4].gossip)->went_back, 0);
 	}
 	stop_node(4);
@@ -149,6 +166,10 @@ static void test_a_restored_directory_is_heard_again(void **state)
 	assert_true(all_see(4, RING_DOWN));
 	start_node(4);
 	ROUNDS_UNTIL(all_see(4, RING_UP), 6);
+	assert_false(serves(4)); /* is the later process alive? */
+	ROUNDS_UNTIL(serves(4), 20);
+	run_for(40 * ROUND_US);
+	assert_true(serves(4));
 	assert_in_range(gossip_counters(net->nodes[4].gossip)->impostors, 1, 100);
 	assert_in_range(gossip_counters(net->nodes[4].gossip)->went_back, 1, 100);
 	assert_int_equal(gossip_counters(net->nodes[4].gossip)->displaced, 0); /* what it was before lives no more */
