@@ -154,7 +154,7 @@ struct message *operation_question(struct coordinator *self, struct operation *o
 	assert(owner->node_id != 0);
 	question->from = self->options.self;
 	question->to.node_id = owner->node_id;
-	question->to.kind = message_receiver(type);
+	question->to.kind = (uint16_t)message_receiver(type);
 	/* Which of the other node's coordinators does it, that node says. */
 	uint32_t shard = operation->partition % self->options.shard_count;
 	question->to.index = (uint16_t)(type == MESSAGE_FORWARD ? 0 : shard);

@@ -149,7 +149,7 @@ static struct message *append(struct list *list, enum message_type type)
 	struct message *message = message_create(list->arena, type);
 	if (message == NULL)
 		return NULL;
-	message->to.kind = message_receiver(type);
+	message->to.kind = (uint16_t)message_receiver(type);
 	message->epoch = list->epoch;
 	message->deadline_us = list->deadline_us;
 	message->call = list->call;
