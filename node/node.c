@@ -31,6 +31,7 @@ static int notice_lost_store(struct node *self, struct rpc_error *error_out)
 {
 	if (data_dir_cluster_id(self->data_dir) == 0)
 		return 0;
+	self->lost_store = true;
 	return data_dir_set_receiving(self->data_dir, 0, error_out);
 }
 

@@ -45,6 +45,7 @@ struct node {
 	uint32_t coordinator_count;
 	struct replica **replicas;
 	uint32_t shard_count;
+	bool lost_store; /* the directory belongs to a cluster, and had no store */
 	struct gossip *gossip;
 	_Atomic uint32_t load_permille; /* how busy its busiest thread is: the driver says */
 };

@@ -160,6 +160,27 @@ static int init_workers(struct runtime *self, uint32_t threads)
 	return error < 0 ? error : ticker_start(hub->ticker);
 }
 
+/* What an operator has to know of the store before it is read. */
+static void tell_store(const struct node *node)
+{
+	const char *directory = data_dir_engine_directory(node->data_dir);
+	if (node->lost_store)
+		log_error("start: found no store in %s although this node is a member of a cluster, and made an empty "
+			  "one. Is its "
+			  "disk mounted? If the store is still somewhere, stop this node, put it back and start again. "
+			  "If it is "
+			  "lost, leave the node running: reads do not count it until you have got every key at r=N "
+			  "(kvctl export "
+			  "--r N) and started it once with --accept-restored",
+			  directory);
+	else if (data_dir_is_receiving(node->data_dir))
+		log_warn("start: this node is receiving: its store lacks writes that it had acknowledged, so reads do "
+			 "not count its "
+			 "answers. Get every key at r=N, which brings them back (kvctl export --r N), then start it "
+			 "once with "
+			 "--accept-restored");
+}
+
 /* The names under which this process writes: versions in clocks and in the log carry them. */
 static void tell_actors(const struct node *node)
 {
@@ -183,6 +204,7 @@ static int open_all(struct runtime *self, const struct runtime_options *options,
 	hub->self.shard_count = hub->node->shard_count;
 	atomic_init(&hub->cluster_id, hub->self.cluster_id);
 	hub->connector = &self->connector;
+	tell_store(hub->node);
 	tell_actors(hub->node);
 	error = init_workers(self, options->threads);
 	if (error == 0)

@@ -136,6 +136,16 @@ class LostStoreTest(unittest.TestCase):
                 with kvring.Client(reader.address, timeout=20) as one:
                     self.assertEqual([one.get(key, r=2).values for key in keys], [[b"v"]] * 10, reader.name)
             self.assertIn(b"up, receiving", cluster.kvctl("status", endpoints=n3.address)[0])
+            log = n3.log()
+            self.assertEqual(log.count("found no store in %s" % os.path.join(n3.data, "engine")), 1, log)
+            self.assertIn("Is its disk mounted?", log)
+            n3.stop()
+            n3.start()
+            cluster.wait_up()
+            self.assertIn("start: this node is receiving", n3.log())  # and goes on saying so
+            for other in (n1, n2):
+                self.assertNotIn("found no store", other.log())
+                self.assertNotIn("this node is receiving", other.log())
 
 
 class CopyInUseTest(unittest.TestCase):
