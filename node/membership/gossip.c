@@ -272,8 +272,10 @@ static void ask(struct gossip *self, uint64_t node_id, uint64_t now_us, struct e
 {
 	struct gossip_rows *gossip = make_rows(self, 1, out);
 
-	if (gossip != NULL)
+	if (gossip != NULL) {
 		gossip->rows[gossip->row_count++] = self->self;
+		gossip->brief = true;
+	}
 	send(self, MESSAGE_GOSSIP, node_id, 0, gossip, now_us, out);
 }
 
@@ -395,14 +397,15 @@ static bool told_newer(const struct gossip_rows *gossip, const struct gossip_row
 /* The rows in which this node is ahead of the asker. */
 static struct gossip_rows *rows_for(struct gossip *self, const struct gossip_rows *gossip, struct effects *out)
 {
-	struct gossip_rows *answer = make_rows(self, self->table.count + 1, out);
+	uint32_t others = gossip->brief ? 0 : self->table.count;
+	struct gossip_rows *answer = make_rows(self, others + 1, out);
 
 	if (answer == NULL || gossip_is_foreign(self, gossip->cluster_id))
 		return answer; /* another cluster gets to know whose node this is, and nothing else */
 	gossip_answer_start(self, gossip, answer);
 	if (!self->displaced)
 		answer->rows[answer->row_count++] = self->self;
-	for (uint32_t i = 0; i < self->table.count; i++)
+	for (uint32_t i = 0; i < others; i++)
 		if (is_told(self, i) && !told_newer(gossip, &self->table.rows[i]))
 			answer->rows[answer->row_count++] = self->table.rows[i];
 	if (asker_needs_document(self, gossip))

@@ -58,6 +58,7 @@ struct gossip_rows {
 	struct gossip_row *rows;
 	uint32_t row_count;
 	struct rpc_slice document; /* encoded ring document, or empty */
+	bool brief;                /* GOSSIP: of the rows only the answering node's own is wanted */
 	/* GOSSIPED: the latest start of the asker that the answering node keeps on disk; life 0: it keeps none */
 	uint64_t kept_boot, kept_life;
 };

@@ -178,6 +178,7 @@ int codec_gossip_encode(const struct message *question, struct arena *scratch, P
 	body->cluster_id = gossip->cluster_id;
 	body->epoch = gossip->epoch;
 	body->ring_hash = gossip->ring_hash;
+	body->brief = gossip->brief;
 	body->document = (ProtobufCBinaryData){gossip->document.size, (uint8_t *)gossip->document.data};
 	body->n_rows = gossip->row_count;
 	*body_out = &body->base;
@@ -199,7 +200,8 @@ int codec_gossip_decode(const struct rpc_request *request, struct arena *arena, 
 					      {.from = body->from,
 					       .cluster_id = body->cluster_id,
 					       .epoch = body->epoch,
-					       .ring_hash = body->ring_hash}},
+					       .ring_hash = body->ring_hash,
+					       .brief = body->brief}},
 			MESSAGE_GOSSIP, arena, out, error_out);
 	if (!status)
 		(*out)->epoch = request->ring_epoch;

@@ -2,6 +2,8 @@
 #include "tests/node/membership/net.h"
 #include <stdlib.h>
 #include <xxhash.h>
+#include "node/wire/codec.h"
+#include "node/wire/codec_gossip.h"
 
 struct net *net;
 bool without_seeds;
@@ -28,18 +30,57 @@ static bool is_severed(uint32_t from, uint32_t to)
 	return (severed[0] == from && severed[1] == to) || (severed[0] == to && severed[1] == from);
 }
 
+/* Of two at the same time messages come before timers, as the driver has it. */
+static bool sooner(const struct flight *a, const struct flight *b)
+{
+	if (a->due_us != b->due_us)
+		return a->due_us < b->due_us;
+	if ((a->message == NULL) != (b->message == NULL))
+		return a->message != NULL;
+	return a->number < b->number;
+}
+
+static void launch(uint64_t due_us, uint32_t to, struct message *message)
+{
+	struct flight flight = {due_us, net->flight_number++, to, message};
+	uint32_t at = net->flight_count++;
+
+	if (net->flight_count > net->flight_room) {
+		net->flight_room = net->flight_room > 0 ? net->flight_room * 2 : 1024;
+		net->flights = realloc(net->flights, net->flight_room * sizeof *net->flights);
+		assert_non_null(net->flights);
+	}
+	for (; at > 0 && sooner(&flight, &net->flights[(at - 1) / 2]); at = (at - 1) / 2)
+		net->flights[at] = net->flights[(at - 1) / 2];
+	net->flights[at] = flight;
+}
+
+/* There must be one. */
+static struct flight land(void)
+{
+	struct flight first = net->flights[0], last = net->flights[--net->flight_count];
+	uint32_t at = 0, child;
+
+	while ((child = 2 * at + 1) < net->flight_count) {
+		child += child + 1 < net->flight_count && sooner(&net->flights[child + 1], &net->flights[child]);
+		if (!sooner(&net->flights[child], &last))
+			break;
+		net->flights[at] = net->flights[child];
+		at = child;
+	}
+	net->flights[at] = last;
+	return first;
+}
+
 static void post(uint32_t from, uint32_t to, struct message *message)
 {
 	bool arrives = to < net->node_count && net->nodes[from].side == net->nodes[to].side && !is_severed(from, to) &&
 		       prng_below(&net->prng, 100) >= net->loss_percent;
 
-	if (!arrives) {
+	if (arrives)
+		launch(net->now_us + 200 + prng_below(&net->prng, 5000), to, message);
+	else
 		message_free(message);
-		return;
-	}
-	assert_true(net->flight_count < FLIGHT_MAX);
-	net->flights[net->flight_count++] =
-		(struct flight){net->now_us + 200 + prng_below(&net->prng, 5000), to, message};
 }
 
 static bool has_link(uint32_t from, uint32_t to)
@@ -50,13 +91,27 @@ static bool has_link(uint32_t from, uint32_t to)
 	return false;
 }
 
+static bool are_linked(uint32_t from, uint32_t to)
+{
+	return to != from && net->nodes[to].alive && (has_link(from, to) || has_link(to, from));
+}
+
+static uint32_t count_links(uint32_t from)
+{
+	uint32_t count = 0;
+
+	for (uint32_t to = 0; to < net->node_count; to++)
+		count += are_linked(from, to);
+	return count;
+}
+
 static void broadcast(uint32_t from, struct message *message)
 {
 	for (uint32_t to = 0; to < net->node_count; to++) {
 		struct arena *arena;
 		struct message *copy;
 
-		if (to == from || !net->nodes[to].alive || !(has_link(from, to) || has_link(to, from)))
+		if (!are_linked(from, to))
 			continue;
 		arena = arena_create(512, SIZE_MAX);
 		copy = message_create(arena, MESSAGE_BUS);
@@ -68,19 +123,41 @@ static void broadcast(uint32_t from, struct message *message)
 	message_free(message);
 }
 
+/* Bytes of protobuf: once for each link that a message of the bus leaves by. */
+static void weigh(uint32_t from, const struct message *message)
+{
+	struct arena *arena = arena_create(1 << 16, SIZE_MAX);
+	struct rpc_message *event;
+	ProtobufCMessage *body;
+
+	if (message->type == MESSAGE_BUS) {
+		assert_int_equal(codec_bus_encode(message, net->now_us / 1000, arena, &event), 0);
+		net->sent_bytes += rpc_message_bytes(event).size * count_links(from);
+		rpc_message_free(event);
+	} else {
+		int error = message->type == MESSAGE_GOSSIP ? codec_gossip_encode(message, arena, &body)
+							    : codec_gossiped_encode(message, arena, &body);
+		assert_int_equal(error, 0);
+		net->sent_bytes += protobuf_c_message_get_packed_size(body);
+	}
+	arena_unref(arena);
+}
+
 /* More rows than a cluster may have are refused as a whole by who gets them (node/wire/codec_gossip.c). */
-static void look_at_rows(const struct message *message)
+static void look_at_rows(uint32_t from, const struct message *message)
 {
 	if (message->type != MESSAGE_BUS && message->type != MESSAGE_GOSSIP && message->type != MESSAGE_GOSSIPED)
 		return;
 	assert_in_range(message->gossip->row_count, 0, RING_MEMBERS_MAX);
 	for (uint32_t i = 0; i < message->gossip->row_count; i++)
 		net->watched_rows += message->gossip->rows[i].node_id == net->watched_id;
+	if (net->weigh)
+		weigh(from, message);
 }
 
 static void dispatch(uint32_t from, struct message *message)
 {
-	look_at_rows(message);
+	look_at_rows(from, message);
 	if (message->type == MESSAGE_BUS && net->without_bus) {
 		message_free(message);
 	} else if (message->type == MESSAGE_BUS) {
@@ -127,6 +204,8 @@ void step(uint32_t index, enum event_type type, struct message *message)
 	net->transcript = XXH3_64bits(trace, sizeof trace);
 	effects_init(&effects, arena);
 	gossip_step(node->gossip, &event, &effects);
+	if (node->timer_us != effects.timer_us || type == EVENT_TIMER)
+		launch(effects.timer_us, index, NULL);
 	node->timer_us = effects.timer_us;
 	hear(node, &effects);
 	for (struct message *sent; (sent = message_list_take(&effects.messages)) != NULL;) {
@@ -135,54 +214,42 @@ void step(uint32_t index, enum event_type type, struct message *message)
 	arena_unref(arena);
 }
 
-static void deliver(uint32_t flight)
+static bool is_stale(const struct flight *flight)
 {
-	struct flight taken = net->flights[flight];
+	const struct net_node *node = &net->nodes[flight->to];
 
-	net->flights[flight] = net->flights[--net->flight_count];
-	if (net->nodes[taken.to].alive)
-		step(taken.to, EVENT_MESSAGE, taken.message);
+	return flight->message == NULL && (!node->alive || node->timer_us != flight->due_us);
+}
+
+static void happen(const struct flight *flight)
+{
+	struct net_node *node = &net->nodes[flight->to];
+
+	if (flight->due_us < node->paused_until_us) { /* its mailbox is closed, and its timers wait */
+		if (flight->message == NULL)
+			node->timer_us = node->paused_until_us;
+		launch(node->paused_until_us, flight->to, flight->message);
+		return;
+	}
+	net->now_us = flight->due_us > net->now_us ? flight->due_us : net->now_us;
+	if (flight->message == NULL)
+		step(flight->to, EVENT_TIMER, NULL);
+	else if (node->alive)
+		step(flight->to, EVENT_MESSAGE, flight->message);
 	else
-		message_free(taken.message);
+		message_free(flight->message);
 }
 
-/* When node's mailbox is open and its timers run. */
-static uint64_t awake(uint32_t node, uint64_t due_us)
-{
-	return due_us > net->nodes[node].paused_until_us ? due_us : net->nodes[node].paused_until_us;
-}
-
-/* Messages before timers, as the driver has it. */
 bool advance(uint64_t until_us)
 {
-	uint64_t due = UINT64_MAX;
-	int flight = -1, timer = -1;
-
-	for (uint32_t i = 0; i < net->flight_count; i++) {
-		uint64_t at = awake(net->flights[i].to, net->flights[i].due_us);
-
-		if (at < due) {
-			due = at;
-			flight = (int)i;
-		}
-	}
-	for (uint32_t i = 0; i < net->node_count; i++) {
-		uint64_t at = net->nodes[i].alive ? awake(i, net->nodes[i].timer_us) : UINT64_MAX;
-
-		if (at < due) {
-			due = at;
-			timer = (int)i;
-		}
-	}
-	if (due > until_us) {
+	while (net->flight_count > 0 && is_stale(&net->flights[0]))
+		(void)land();
+	if (net->flight_count == 0 || net->flights[0].due_us > until_us) {
 		net->now_us = until_us;
 		return false;
 	}
-	net->now_us = due > net->now_us ? due : net->now_us;
-	if (timer >= 0)
-		step((uint32_t)timer, EVENT_TIMER, NULL);
-	else
-		deliver((uint32_t)flight);
+	struct flight flight = land();
+	happen(&flight);
 	return true;
 }
 
@@ -206,9 +273,9 @@ void fill_row(uint32_t index, struct gossip_row *row)
 {
 	*row = (struct gossip_row){.node_id = id_of(index), .incarnation = 1, .weight = 100, .shard_count = 2};
 	snprintf(row->name, sizeof row->name, "n%u", index);
-	snprintf(row->client_address, sizeof row->client_address, "10.0.0.%u:1", index);
-	snprintf(row->peer_address, sizeof row->peer_address, "10.0.0.%u:2", index);
-	snprintf(row->bus_address, sizeof row->bus_address, "10.0.0.%u:3", index);
+	snprintf(row->client_address, sizeof row->client_address, "10.0.%u.%u:1", index / 250, index % 250);
+	snprintf(row->peer_address, sizeof row->peer_address, "10.0.%u.%u:2", index / 250, index % 250);
+	snprintf(row->bus_address, sizeof row->bus_address, "10.0.%u.%u:3", index / 250, index % 250);
 	strcpy(row->datacenter, "dc1");
 	snprintf(row->rack, sizeof row->rack, "r%u", index % 3);
 }
@@ -276,7 +343,8 @@ void close_net(void)
 		if (net->nodes[i].alive)
 			stop_node(i);
 	while (net->flight_count > 0)
-		message_free(net->flights[--net->flight_count].message);
+		message_free(land().message);
+	free(net->flights);
 	message_free(net->inited);
 	assert_int_equal(sim_fs_open_files(net->disk), 0);
 	sim_fs_destroy(&net->disk);
@@ -309,7 +377,7 @@ uint32_t init_with(uint32_t node, const struct ring_member *members, uint32_t co
 
 	message->init_cluster.members = arena_copy(arena, members, count * sizeof *members);
 	message->init_cluster.member_count = count;
-	message->init_cluster.partition_count = 64;
+	message->init_cluster.partition_count = count > 64 ? 4096 : 64;
 	arena_unref(arena);
 	message_free(net->inited);
 	net->inited = NULL;

@@ -14,7 +14,7 @@
 #include "tests/node/support.h"
 #include "tests/sim/sim_fs.h"
 
-enum { NODES_MAX = 100, ROUND_US = 200 * 1000, TIMEOUT_US = 2000 * 1000, FLIGHT_MAX = 65536 };
+enum { NODES_MAX = 1024, ROUND_US = 200 * 1000, TIMEOUT_US = 2000 * 1000 };
 
 struct net_node {
 	struct data_dir *data_dir;
@@ -30,10 +30,11 @@ struct net_node {
 	uint32_t bus_count, contact_count, contact_effects;
 };
 
+/* A message on its way, or a timer. */
 struct flight {
-	uint64_t due_us;
+	uint64_t due_us, number;
 	uint32_t to;
-	struct message *message;
+	struct message *message; /* NULL: the timer of that node, unless it was set anew since */
 };
 
 struct net {
@@ -44,8 +45,11 @@ struct net {
 	uint32_t severed[2]; /* these two nodes alone do not reach each other; equal: none */
 	bool without_seeds, without_bus;
 	struct net_node nodes[NODES_MAX];
-	struct flight flights[FLIGHT_MAX];
-	uint32_t flight_count;
+	struct flight *flights; /* a heap: the next one first */
+	uint32_t flight_count, flight_room;
+	uint64_t flight_number;
+	bool weigh; /* messages, into sent_bytes */
+	uint64_t sent_bytes;
 	struct message *inited; /* the last answer to INIT_CLUSTER */
 	uint64_t transcript;    /* hash of what was delivered, when */
 	uint64_t watched_id;    /* how often its row was sent */

@@ -2,6 +2,7 @@
 #include "tests/node/support.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include "node/actor/event.h"
 #include "node/object/past.h"
 

@@ -135,7 +135,8 @@ static void test_push_pull_round_trip(void **state)
 				  .ring_hash = 5,
 				  .rows = &row,
 				  .row_count = 1,
-				  .document = slice("a document")};
+				  .document = slice("a document"),
+				  .brief = true};
 	struct gossip_rows told = {
 		.from = 8, .cluster_id = 3, .epoch = 6, .rows = &row, .row_count = 1, .document = slice("newer")};
 	struct message *question = gossip_message(MESSAGE_GOSSIP, &ask), *in, *answer, *out;
@@ -155,6 +156,7 @@ static void test_push_pull_round_trip(void **state)
 	assert_int_equal(in->to.kind, ACTOR_GOSSIP);
 	assert_rows_equal(in->gossip, &ask);
 	assert_int_equal(in->gossip->ring_hash, 5);
+	assert_true(in->gossip->brief);
 	answer = message_answer(in, arena, MESSAGE_GOSSIPED);
 	told.kept_boot = 21;
 	told.kept_life = 22;
