@@ -228,7 +228,7 @@ class OperatorTest(ClusterTest):
         self.cluster.kvctl("put", "k", "v")
         self.cluster.kvctl("get", "nothing", expect=1)
         self.cluster.kvctl("put", "k", expect=2)
-        self.cluster.kvctl("get", "--r", "4", "k", expect=3)
+        self.cluster.kvctl("get", "--r", "4", "k", expect=2)
         self.cluster.kvctl("--timeout", "300ms", "get", "k", endpoints="127.0.0.1:1", expect=5)
 
     def test_import_compare_and_export(self):
