@@ -663,9 +663,13 @@ class TransferTest(ToolTest):
         self.assertIn("is the file of the state", self.run_tool(*arguments, expect=2)[1])
 
     def test_patience_ends(self):
-        self.cluster.hook = lambda node, method, body: m.Response(code=m.UNAVAILABLE, message="no quorum today")
-        _, err = self.run_tool("-t", "300ms", "import", "--patience", "300ms", self.path("in", self.jsonl(3)), expect=4)
+        arguments = ("-t", "300ms", "import", "--patience", "300ms", self.path("in", self.jsonl(3)))
+        self.cluster.hook = lambda node, method, body: m.Response(code=m.UNAVAILABLE, message="no quorum today") if "BatchPut" in method else None
+        _, err = self.run_tool(*arguments, expect=4)
         self.assertIn("stopped after 0 records", err)
+        self.cluster.hook = lambda node, method, body: m.Response(code=m.UNAVAILABLE, message="no quorum today")
+        for command in (arguments, ("export", *arguments[3:], "-f", "jsonl"), ("compare", *arguments[3:])):  # nothing was written
+            self.assertIn("stopped after 0 records", self.run_tool(*command, expect=5)[1])
 
     def test_compare_tells_what_differs(self):
         self.run_tool("import", self.path("in", self.jsonl(20)))

@@ -86,6 +86,7 @@ static int read_contexts(struct import *import)
 {
 	struct transfer *transfer = &import->transfer;
 	struct rpc_error error;
+	transfer->writing = false;
 	transfer_gets(transfer, 0, import->gets);
 	int failed = batches_get(&transfer->batches, import->gets, transfer->window.count, on_get, import, &error);
 	return failed < 0 ? transfer_fail(transfer, failed, &error) : KVCTL_DONE;
@@ -134,6 +135,7 @@ static int put_all(struct import *import)
 	struct transfer *transfer = &import->transfer;
 	struct rpc_error error;
 	build_puts(import);
+	transfer->writing = true;
 	int failed = batches_put(&transfer->batches, import->puts, import->put_count, on_put, import, &error);
 	return failed < 0 ? transfer_fail(transfer, failed, &error) : KVCTL_DONE;
 }

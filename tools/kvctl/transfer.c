@@ -208,8 +208,10 @@ int transfer_fail(const struct transfer *transfer, int error, const struct rpc_e
 	const struct transfer_options *given = transfer->options;
 	char count[32], resume[256] = "";
 	int status = KVCTL_REFUSED;
-	if (error == -ETIMEDOUT)
-		status = client_wait_connected(given->kvctl->client, 1, 1) < 0 ? KVCTL_UNREACHABLE : KVCTL_IN_DOUBT;
+	if (error == -ETIMEDOUT) /* what only reads is never in doubt */
+		status = transfer->writing && client_wait_connected(given->kvctl->client, 1, 1) == 0
+				 ? KVCTL_IN_DOUBT
+				 : KVCTL_UNREACHABLE;
 	if (given->state_path != NULL)
 		snprintf(resume, sizeof resume, "\n  Run the same command again to resume from there.");
 	fputs(transfer->progress.terminal && !given->quiet ? "\n" : "", stderr);

@@ -41,6 +41,7 @@ struct transfer {
 	uint64_t record_count; /* of this run, as the three below */
 	uint64_t value_bytes;
 	double seconds;
+	bool writing;          /* what is under way are writes */
 	bool stopped_by_input; /* a callback stops with BATCHES_STOP: because of the input, not of the cluster */
 };
 
