@@ -445,8 +445,6 @@ void get_on_timer(struct coordinator *self, struct operation *operation, const s
 		answer_if_ready(self, operation, false, event, out);
 	if (expired && operation->state != OPERATION_ANSWERED)
 		answer_failed(self, operation, RPC_CODE_DEADLINE_EXCEEDED, out);
-	if (expired)
-		operation_finish(self, operation);
-	else
+	if (!expired) /* otherwise on_timer ends it in its next turn, as every operation that is answered and due */
 		timer_heap_move(&self->timers, &operation->timer, operation->deadline_us);
 }
