@@ -2,7 +2,7 @@
 /* File system: the one door between the engine and a disk.
  *
  * A small table of functions. fs_posix.c is the real disk; the simulator has another whose unsynced
- * data is lost or torn at a crash. It is the only table of function pointers in kvring.
+ * data is lost or torn at a crash.
  *
  * Threading   Every function may be called from several threads, on different files. One file is written by
  *             one thread at a time; pread of bytes already written is allowed beside the writer.

@@ -2,7 +2,7 @@
 /* Data directory of a node, apart from the engine's files.
  *
  *     DIR/lock       held while a process uses the directory
- *     DIR/node       identity: node id, cluster id, start count, whether it went back; checksummed text, replaced atomically
+ *     DIR/node       identity: node id, cluster id, count of starts, is it receiving; checksummed text, replaced atomically
  *     DIR/ring       the encoded ring document, replaced atomically
  *     DIR/members    the last start of each member (gossip_starts.c), replaced atomically
  *     DIR/engine/    the engine's directory

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Node: all actors of one process and what they share, without a thread, a socket or a clock.
  *
- * node_open opens the data directory, builds engine, ring table and actors over a file system; drivers (node/worker.c in production,
- * tests/sim in the simulator) step them. The same code runs in both.
+ * node_open opens the data directory and builds engine, ring table and actors over a file system. A driver steps the actors:
+ * node/driver/loop.c in production, tests/sim in the simulator. Both run the same code.
  *
  * Threading   open and close: one thread. node_step: one thread at a time per actor.
  * Ownership   Owns everything it opened; borrows the file system.

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Trash: files that the store no longer uses, until a background job deletes them.
  *
- * Removing a file of 64 MiB takes the file system ten milliseconds and more, which an owner does not have: it drops the name
- * here, and shard_maintain gives out a job that sweeps. After a crash recovery removes what nobody names.
+ * Removing a file of 64 MiB takes the file system ten milliseconds and more, longer than an owner may wait. So the owner leaves
+ * the name here, and shard_maintain hands out a job that removes the files. After a crash recovery removes every file that
+ * the manifest does not name.
  *
  * Threading   Any thread; a mutex, as files go rarely.
  * Ownership   The shard's; what its tables and jobs reach through struct files.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Quarantine: the partitions of a shard in which acknowledged data is damaged, and what was found.
  *
- * What a quarantined partition holds is not known: it is neither read nor written until it is dropped, and then filled
- * anew. Nothing of it is removed before that.
+ * What a quarantined partition holds is not known. The shard neither reads nor writes it until its caller drops the partition and
+ * fills it anew; until then nothing of it is removed.
  *
  *     saved form   varint count of rows, per row varints first, last, step: the partitions first, first + step, ... last;
  *                  then a slice: the latest finding, for a person

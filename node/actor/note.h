@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Notes and contacts: what operators are to be told, and whom to be connected to. Effects of a step, as messages are.
+/* Notes and contacts: what operators are told, and to which nodes this one keeps links. Effects of a step, as messages are.
  *
- * An actor leaves a note for each thing that happens, as often as it happens. The driver words it, holds back what comes
- * too often, and sends some of them on the bus (node/observe/notes.h).
+ * An actor leaves a note for each thing that happens, as often as it happens. The driver makes lines of the log of them, leaves
+ * out what comes too often, and sends some as events on the bus (node/observe/notes.h).
  *
  * Ownership   Texts and keys live in the arena of the effects or in one of their messages: a driver tells the notes before
  *             it delivers the messages.

@@ -10,9 +10,9 @@
  * Errors      Each operation of a client request gets one result: DONE, ABSENT, IN_DOUBT or REFUSED (house rule 3).
  * Invariants  C1 DONE for a put means w distinct replicas answered REPLICA_OK after their sync.
  *             C2 REFUSED for a put means no replica was asked, or none that was asked can have written.
- *             C3 A get's answer covers every object that r distinct owners held whose disk is not known to have gone back in time
- *             (they are not receiving), or that all N owners held. A receiving owner's object is merged and it is repaired,
- *             but neither that object nor its ABSENT makes up r: what it had acknowledged with others it may lack.
+ *             C3 The answer of a get covers the objects of r distinct owners that are not receiving, or of all N owners. (The
+ *             disk of a receiving owner may have gone back in time, and lack what it acknowledged. Its object is
+ *             merged and it is repaired, but neither its object nor its ABSENT counts toward r.)
  *             C4 An operation ends at its deadline at the latest.
  *             C5 A put is not begun while fewer than w of its owners can be reached, as far as this node knows: by gossip and
  *             by its links. (No other node may stand in for an owner.) If those include one that left the last call without

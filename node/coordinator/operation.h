@@ -15,10 +15,10 @@
  *
  * Invariants  (asserted by operation_check and coordinator_check after each step)
  *             I1 A state belongs to one kind of operation.
- *             I2 Until it is answered an operation has its question; then no more.
+ *             I2 An operation keeps its question until it is answered, and no longer.
  *             I3 It has a timer, at its deadline at the latest (C4).
  *             I4 No owner is counted twice (C1).
- *             I5 Nobody is asked before it has started; only a get merges.
+ *             I5 An operation asks no owner before it leaves STARTED; only a get merges.
  *             I6 Every slot is in flight, with a timer, or free.
  *             I7 A put that replicates has the object to send, and may be written.
  *             I8 Only a get merges; what it has merged lies in merge_arena, or in `held`.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Connector: makes links and bus connections of the contacts that gossip wants.
+/* Connector: opens and closes links and bus connections as the contacts that gossip asks for change.
  *
  * Threading   connector_want: gossip's worker. The others: the main thread, which opens and closes links and dials (rpc.h).
  * Ownership   Borrows peers and bus.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Peers: one link to every other node this one knows.
+/* Peers: one link to every other node that this one knows.
  *
  * Threading   peers_set, peers_close: the main thread (links are opened and closed nowhere else, see rpc.h).
  *             peers_link: any thread, lock-free: entries are only ever added; a link that was replaced is stopped, but its

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stop guard: a part of the stop that may not take for ever.
+/* Stop guard: bounds the time that one part of a stop may take.
  *
  * Closing connections waits for callbacks of NNG. A stop that never ends is worse than one that leaves connections open: an
- * operator would kill the process, whatever it was doing. So when the time is over, the guard says what did not end and
- * ends the process. Nothing is lost by it: what was acknowledged has been synced.
+ * operator would kill the process, whatever it was doing. So when the time is over, the guard logs what did not end and
+ * ends the process. No acknowledged write is lost: each was synced before.
  *
  * Threading   begin and end: one thread. The guard waits in a thread of its own.
  * Errors      Without memory for a thread the part goes unguarded.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Limits: every bound of a node, with its unit and its reason. Reaching one is a clear REFUSED or an error that names it. */
+/* Limits: every bound of a node, with its unit and its reason. Whoever reaches one gets REFUSED, or an error that names the limit. */
 #ifndef KVRING_NODE_LIMIT_H
 #define KVRING_NODE_LIMIT_H
 

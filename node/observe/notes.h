@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Notes, worded: lines of the log, and events on the bus for tools that listen (event.proto).
+/* Notes of actors (node/actor/note.h) become lines of the log, and events on the bus for tools that listen (event.proto).
  *
  * What may come often is told at most once per interval from each thread; the line then says how much was left out, or
  * counts it in.
