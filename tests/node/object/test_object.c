@@ -295,6 +295,35 @@ static uint32_t count_live(const struct object *object, uint64_t now_ms)
 	return live;
 }
 
+/* O5, of every object that differs from a good one in one byte: what decodes encodes to the same bytes. */
+static void test_what_decodes_has_one_form(void **state)
+{
+	struct object full = sample_full();
+	struct rpc_slice bytes = sample_encode(&full);
+	uint8_t *changed = arena_copy(sample_arena, bytes.data, bytes.size);
+	uint32_t refused = 0;
+
+	(void)state;
+	for (size_t i = 0; i < bytes.size; i++) {
+		for (uint32_t value = 0; value < 256; value++) {
+			struct arena *arena = arena_create(4096, SIZE_MAX);
+			struct object object;
+			struct rpc_slice again;
+
+			changed[i] = (uint8_t)value;
+			if (object_decode((struct rpc_slice){changed, bytes.size}, arena, &object, NULL) == 0) {
+				assert_int_equal(object_encode(&object, arena, &again), 0);
+				assert_slice_equal(again, (struct rpc_slice){changed, bytes.size});
+			} else {
+				refused++;
+			}
+			arena_unref(arena);
+		}
+		changed[i] = bytes.data[i];
+	}
+	assert_true(refused > 1000);
+}
+
 static void test_tombstones_and_expiry_are_absent(void **state)
 {
 	struct sibling grave = sample_sibling(1, 1, ""), mortal = sample_sibling(2, 1, "for a while");
@@ -414,6 +443,7 @@ int main(void)
 		cmocka_unit_test(test_equal_dots_clash_beside_others_and_can_be_resolved),
 		cmocka_unit_test(test_formats),
 		cmocka_unit_test(test_a_dot_that_is_not_new_is_refused),
+		cmocka_unit_test(test_what_decodes_has_one_form),
 		cmocka_unit_test(test_tombstones_and_expiry_are_absent),
 		cmocka_unit_test(test_digest_ignores_times_only),
 		cmocka_unit_test(test_digest_of_many_siblings_sees_each),
