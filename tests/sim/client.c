@@ -136,6 +136,7 @@ static void begin_write(struct client *client, struct task *task, bool with_cont
 	task->quorum = draw_quorum(client, world->settings.w);
 	task->write = oracle_begin(&world->oracle, client->index, task->key, task->is_delete, &known->covers,
 				   world->schedule.now_us);
+	world->oracle.writes[task->write].asked = task->quorum;
 	world->totals.puts++;
 }
 

@@ -248,16 +248,27 @@ static bool is_reached(const struct oracle *oracle, uint32_t write)
 
 /* ---- rules ---- */
 
+static bool asks_for_few(const struct oracle *oracle, const struct oracle_write *write)
+{
+	return write->asked > 0 && write->asked <= oracle->replica_count / 2;
+}
+
 /* May the owners of the key have forgotten that it was superseded? */
 static bool may_be_forgotten(const struct oracle *oracle, uint32_t number)
 {
 	const struct oracle_write *write = &oracle->writes[number];
-	uint32_t newer = 0;
+	uint32_t newer = 0, repeated = 0;
+	bool few = asks_for_few(oracle, write);
 
-	for (uint32_t i = 0; i < oracle->count; i++)
-		newer += i != number && oracle->writes[i].key == write->key && oracle->writes[i].repeated &&
-			 oracle->writes[i].begun_us / 1000 >= write->begun_us / 1000;
-	return newer >= ORACLE_PAST_MAX;
+	for (uint32_t i = 0; i < oracle->count; i++) {
+		const struct oracle_write *other = &oracle->writes[i];
+		if (i == number || other->key != write->key || other->begun_us / 1000 < write->begun_us / 1000)
+			continue;
+		newer++;
+		repeated += other->repeated;
+		few |= asks_for_few(oracle, other);
+	}
+	return repeated >= ORACLE_PAST_MAX || (newer >= ORACLE_PAST_MAX && few);
 }
 
 __attribute__((format(printf, 3, 4))) static void note_false(struct oracle *oracle, uint32_t key, const char *format,

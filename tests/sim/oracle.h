@@ -19,7 +19,9 @@
  *     L7 An operation takes effect at most once, and what was superseded does not come back: with r + w > n a get that
  *        begins after an acknowledgement returns nothing that the write covers. At the end L4 says the same. Unless a
  *        clock was truncated, or ORACLE_PAST_MAX newer writes of the key were repeated, of which the owners forget older
- *        ones.
+ *        ones; or as many were begun at all, and it or one of them asked for less
+ *        than a majority: then who repeats it may not hear of what is known, and what was seen elsewhere (object.h) is more
+ *        than is remembered.
  *
  * Threading   One thread.
  * Ownership   Sets are freed with oracle_set_fini.
@@ -57,6 +59,7 @@ struct oracle_write {
 	uint64_t begun_us;
 	uint64_t acked_us; /* UINT64_MAX: never */
 	uint32_t w;        /* replicas that acknowledged, owners only; 0: some stood in */
+	uint32_t asked;    /* w of the request; 0: a majority */
 	uint32_t attempts, refusals;
 	bool ended, seen, read; /* seen: by anyone; read: by a get */
 	bool repeated;          /* an owner was asked to run an attempt that was not the first */

@@ -282,6 +282,31 @@ static void test_a_covered_sibling_among_many_newer_writes_holds(void **state)
 	assert_holds(*state);
 }
 
+/* Many writes with one attempt each are no excuse, unless somebody asks for less than a majority. */
+static void many_single_writes(struct oracle *oracle, uint32_t asked)
+{
+	for (uint32_t newer = 0; newer < ORACLE_PAST_MAX; newer++)
+		put(oracle, NULL, 1000 * 1000 + newer);
+	oracle->writes[7].asked = asked;
+	uint32_t live[2] = {acked_put(oracle, NULL, 10)};
+	struct oracle_set set = one(&live[0]);
+	live[1] = acked_put(oracle, &set, 20);
+	end(oracle, live, 2);
+	oracle_close(oracle, 0);
+}
+
+static void test_a_covered_sibling_among_many_single_writes_breaks(void **state)
+{
+	many_single_writes(*state, 2);
+	assert_broken(*state, "false sibling");
+}
+
+static void test_a_covered_sibling_with_w_below_a_majority_holds(void **state)
+{
+	many_single_writes(*state, 1);
+	assert_holds(*state);
+}
+
 /* ---- L7 */
 
 /* A delete was acknowledged; then a get returns the deleted value. */
@@ -442,6 +467,8 @@ int main(void)
 		EACH(test_a_covered_sibling_breaks),
 		EACH(test_a_covered_sibling_after_a_truncation_holds),
 		EACH(test_a_covered_sibling_among_many_newer_writes_holds),
+		EACH(test_a_covered_sibling_with_w_below_a_majority_holds),
+		EACH(test_a_covered_sibling_among_many_single_writes_breaks),
 		EACH(test_a_superseded_value_that_comes_back_breaks),
 		EACH(test_a_superseded_value_that_comes_back_after_a_truncation_holds),
 		EACH(test_a_superseded_value_holds_without_overlap),
