@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "node/observe/log.h"
+#include "rpc/lock.h"
 
 _Static_assert(LOG_LINE_MAX <= PIPE_BUF, "a line goes into a pipe in one piece, or not at all");
 
@@ -24,9 +24,9 @@ static struct {
 
 	/* Between poll and write nobody else of this process may fill the pipe. Held for these two calls; neither
 	 * waits. */
-	pthread_mutex_t lock;
-	uint64_t dropped_told; /* under lock: how many of dropped a line has told */
-} out = {.lowest = LOG_LEVEL_INFO, .fd = STDERR_FILENO, .lock = PTHREAD_MUTEX_INITIALIZER};
+	struct lock lock;
+	uint64_t dropped_told GUARDED; /* how many of dropped a line has told */
+} out = {.lowest = LOG_LEVEL_INFO, .fd = STDERR_FILENO, .lock = LOCK_INITIALIZER};
 
 static const char *const levels[] = {"debug", "info", "warn", "error"};
 static const char *const columns[] = {"DEBUG", "INFO ", "WARN ", "ERROR"};
@@ -119,7 +119,8 @@ static void end_line(struct line *line)
 
 /* ---- the way out ----------------------------------------------------------------------------------------------- */
 
-/* False when it would have to wait, or when nobody is left to read. (lock) */
+/* False when it would have to wait, or when nobody is left to read. */
+static bool emit(const struct line *line) REQUIRES(out.lock);
 static bool emit(const struct line *line)
 {
 	struct pollfd target = {.fd = out.fd, .events = POLLOUT};
@@ -132,7 +133,8 @@ static bool emit(const struct line *line)
 	return written == (ssize_t)line->length;
 }
 
-/* False when there is no room to tell. (lock) */
+/* False when there is no room to tell. */
+static bool tell_dropped(void) REQUIRES(out.lock);
 static bool tell_dropped(void)
 {
 	struct line line;
@@ -165,10 +167,10 @@ void log_write(enum log_level level, const char *format, ...)
 		begin_line(&line, level);
 		append(&line, text);
 		end_line(&line);
-		pthread_mutex_lock(&out.lock);
+		lock_take(&out.lock);
 		if (!tell_dropped() || !emit(&line))
 			atomic_fetch_add_explicit(&out.dropped, 1, memory_order_relaxed);
-		pthread_mutex_unlock(&out.lock);
+		lock_release(&out.lock);
 	}
 	errno = saved_errno;
 }
