@@ -181,34 +181,6 @@ static bool work_on_row(struct board *board, struct tier tier, uint32_t partitio
 	return moved;
 }
 
-/* A place goes back to one who owned the partition before, and lost it to a smaller N or to the racks: no data moves. */
-static void return_place(struct board *board, struct tier tier, uint32_t partition, uint16_t node)
-{
-	uint32_t position, tried = 0;
-
-	while (next_giver(board, tier, partition, tried, &position)) {
-		if (board_may_take(board, partition, position, node)) {
-			board_hand_over(board, partition, position, node);
-			return;
-		}
-		tried |= 1u << position;
-	}
-}
-
-static void return_places(struct board *board, struct tier tier)
-{
-	for (uint32_t i = 0; i < board->partition_count && board_is_unfinished(board, tier); i++) {
-		uint32_t partition = board->order[i];
-
-		for (uint32_t j = 0; j < board->before_width; j++) {
-			uint16_t node = board->before[(size_t)partition * board->before_width + j];
-
-			if (node != RING_NOBODY && board_has_room(&board->nodes[node], tier))
-				return_place(board, tier, partition, node);
-		}
-	}
-}
-
 static void make_direct_steps(struct board *board, struct tier tier)
 {
 	bool moved = true;
@@ -230,8 +202,8 @@ int balance_run(struct board *board)
 	int error = 0;
 
 	board_list_places(board);
-	for (size_t i = 0; i < count && !board->first_place; i++)
-		return_places(board, tiers[i]);
+	for (size_t i = 0; i < count && !error; i++)
+		error = chains_return(board, tiers[i]);
 	for (size_t i = 0; i < count && !error; i++) {
 		make_direct_steps(board, tiers[i]);
 		error = chains_make(board, tiers[i]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Balance: the rows of a board brought between the least and the most of every node, by few steps.
  *
- *     1  returns  a place goes back to a previous owner who was pushed out: no data moves
+ *     1  returns  places go back to previous owners who were pushed out: no data moves
  *     2  steps    a hole, or else a place of the row's fullest node, goes to the node that is emptiest for its share;
  *                 until every node is between least and most
  *     3  chains   where no direct step is left: chain.h. A placement exists (share.h), so by the augmenting path theorem

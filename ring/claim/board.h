@@ -44,6 +44,7 @@ struct board {
 	uint32_t *order;       /* partitions */
 	uint16_t *before;      /* previous owners: partition_count rows of node indexes, RING_NOBODY for who is gone */
 	uint32_t before_width; /* 0: there is no previous document */
+	bool pushed_out;       /* some of them are nodes and stand in a row no more: N is smaller, or racks changed */
 
 	/* the work */
 	bool first_place; /* the work is to stand first, not to own: places are those at position 0 */

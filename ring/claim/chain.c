@@ -22,6 +22,7 @@ struct rack {
 struct chains {
 	struct board *board;
 	struct tier tier;
+	bool returns;       /* places go only to previous owners */
 	struct step *steps; /* by node */
 	uint16_t *order;    /* nodes in the order in which they were reached */
 	uint32_t order_count;
@@ -124,6 +125,24 @@ static uint16_t offer_to_row(struct chains *chains, uint32_t place, uint32_t hop
 	return RING_NOBODY;
 }
 
+static uint16_t offer_to_previous(struct chains *chains, uint32_t place, uint32_t hops)
+{
+	struct board *board = chains->board;
+	uint32_t partition = place / board->width, position = place % board->width;
+
+	for (uint32_t i = 0; i < board->before_width; i++) {
+		uint16_t node = board->before[(size_t)partition * board->before_width + i];
+
+		if (node == RING_NOBODY || chains->steps[node].reached ||
+		    !board_may_take(board, partition, position, node))
+			continue;
+		reach(chains, node, place, hops);
+		if (board_has_room(&board->nodes[node], chains->tier))
+			return node;
+	}
+	return RING_NOBODY;
+}
+
 static uint16_t offer_to_rack(struct chains *chains, uint32_t place, uint32_t hops, uint16_t rack)
 {
 	struct board *board = chains->board;
@@ -149,6 +168,8 @@ static uint16_t offer(struct chains *chains, uint32_t place, uint32_t hops)
 
 	if (board->first_place)
 		return offer_to_row(chains, place, hops);
+	if (chains->returns)
+		return offer_to_previous(chains, place, hops);
 	for (uint32_t i = chains->open_count; i-- > 0 && end == RING_NOBODY;) {
 		uint16_t rack = chains->open[i];
 
@@ -239,11 +260,11 @@ static void chains_fini(struct chains *chains)
 	free(chains->open);
 }
 
-static int chains_init(struct chains *chains, struct board *board, struct tier tier)
+static int chains_init(struct chains *chains, struct board *board, struct tier tier, bool returns)
 {
 	uint32_t count = board->node_count;
 
-	*chains = (struct chains){.board = board, .tier = tier};
+	*chains = (struct chains){.board = board, .tier = tier, .returns = returns};
 	chains->steps = malloc((count + 1) * sizeof *chains->steps);
 	chains->order = malloc((count + 1) * sizeof *chains->order);
 	chains->racks = calloc(board->rack_count, sizeof *chains->racks);
@@ -259,7 +280,7 @@ static int chains_init(struct chains *chains, struct board *board, struct tier t
 	return 0;
 }
 
-int chains_make(struct board *board, struct tier tier)
+static int make(struct board *board, struct tier tier, bool returns)
 {
 	uint16_t end = RING_NOBODY;
 	struct chains chains;
@@ -267,7 +288,7 @@ int chains_make(struct board *board, struct tier tier)
 
 	if (!board_is_unfinished(board, tier))
 		return 0;
-	error = chains_init(&chains, board, tier);
+	error = chains_init(&chains, board, tier, returns);
 	if (error)
 		return error;
 	do {
@@ -277,4 +298,14 @@ int chains_make(struct board *board, struct tier tier)
 	} while (end != RING_NOBODY && board_is_unfinished(board, tier));
 	chains_fini(&chains);
 	return 0;
+}
+
+int chains_make(struct board *board, struct tier tier)
+{
+	return make(board, tier, false);
+}
+
+int chains_return(struct board *board, struct tier tier)
+{
+	return board->pushed_out && !board->first_place ? make(board, tier, true) : 0;
 }

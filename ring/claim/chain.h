@@ -17,5 +17,8 @@
 
 /* Until the tier is finished or no chain is left. */
 RING_OK int chains_make(struct board *, struct tier);
+/* The same, but each place goes only to a previous owner of its partition, whom a smaller N or the racks pushed out: no data
+ * moves. Before anything else. */
+RING_OK int chains_return(struct board *, struct tier);
 
 #endif

@@ -97,6 +97,7 @@ static void drop_fullest(struct board *board, struct kept *kept, const uint32_t 
 	}
 	assert(fullest < kept->count);
 	board_change_load(board, kept->nodes[fullest], -1);
+	board->pushed_out = true;
 	for (uint32_t i = fullest + 1; i < kept->count; i++)
 		kept->nodes[i - 1] = kept->nodes[i];
 	kept->count--;

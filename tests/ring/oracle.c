@@ -108,6 +108,75 @@ void oracle_shares(const struct ring_document *document, uint32_t datacenter, do
 	}
 }
 
+/* Weights share the places; whoever would hold a partition twice is full, and the others share the rest. */
+void oracle_bounds(const struct ring_document *document, uint32_t datacenter, struct oracle_bounds *bounds_out)
+{
+	uint64_t partitions = ring_partition_count(document), places, weights = 0;
+	const uint16_t *row;
+	bool changed = true;
+
+	places = partitions * ring_owners(document, 0, datacenter, &row);
+	for (uint32_t i = 0; i < ring_member_count(document); i++) {
+		weights += oracle_is_node(document, datacenter, i) ? ring_member(document, i)->weight : 0;
+		bounds_out[i] = (struct oracle_bounds){0, 0};
+	}
+	while (changed) {
+		uint64_t places_now = places, weights_now = weights;
+
+		changed = false;
+		for (uint32_t i = 0; i < ring_member_count(document); i++) {
+			uint64_t weight = ring_member(document, i)->weight;
+
+			if (!oracle_is_node(document, datacenter, i) || bounds_out[i].most ||
+			    places_now * weight < partitions * weights_now)
+				continue;
+			bounds_out[i] = (struct oracle_bounds){(uint32_t)partitions, (uint32_t)partitions};
+			changed = true;
+			places -= partitions;
+			weights -= weight;
+		}
+	}
+	for (uint32_t i = 0; i < ring_member_count(document); i++) {
+		uint64_t claims = places * ring_member(document, i)->weight;
+
+		if (oracle_is_node(document, datacenter, i) && !bounds_out[i].most)
+			bounds_out[i] = (struct oracle_bounds){(uint32_t)(claims / weights),
+							       (uint32_t)((claims + weights - 1) / weights)};
+	}
+}
+
+/* ---- moves: what loads ask for ---------------------------------------------------------------------------------- */
+
+/* Claims that a member held in the same datacenter before. */
+static uint32_t held_before(const struct ring_document *previous, const struct ring_member *member)
+{
+	int before = ring_member_find(previous, member->id);
+
+	return before >= 0 && !strcmp(ring_member(previous, (uint32_t)before)->datacenter, member->datacenter)
+		       ? ring_member_replicas(previous, (uint32_t)before)
+		       : 0;
+}
+
+uint32_t oracle_fewest_moves(const struct ring_document *previous, const struct ring_document *next,
+			     uint32_t datacenter, const struct oracle_bounds *bounds)
+{
+	const uint16_t *row;
+	uint64_t places = (uint64_t)ring_partition_count(next) * ring_owners(next, 0, datacenter, &row);
+	uint64_t lacking = 0, kept = 0;
+
+	for (uint32_t i = 0; i < ring_member_count(next); i++) {
+		uint32_t had;
+
+		if (!oracle_is_node(next, datacenter, i))
+			continue;
+		had = held_before(previous, ring_member(next, i));
+		lacking += had < bounds[i].least ? bounds[i].least - had : 0;
+		kept += had < bounds[i].most ? had : bounds[i].most;
+	}
+	kept = kept < places ? kept : places;
+	return (uint32_t)(lacking > places - kept ? lacking : places - kept);
+}
+
 /* ---- moves: minimum-cost flow by successive shortest paths (Bellman-Ford) ---------------------------------------- */
 
 enum { EDGES_MAX = 20000, VERTICES_MAX = 4000, REWARD = 1000000 };
@@ -170,6 +239,26 @@ static bool owned(const struct ring_document *previous, uint32_t datacenter, uin
 	return false;
 }
 
+/* Every node holds the least of its share, which is rewarded, or the most. Returns the rewards. */
+static long add_shares(struct network *network, const struct ring_document *next, uint32_t datacenter)
+{
+	double shares[VERTICES_MAX];
+	long rewards = 0;
+
+	assert(ring_member_count(next) <= VERTICES_MAX);
+	oracle_shares(next, datacenter, shares);
+	for (uint32_t i = 0; i < ring_member_count(next); i++) {
+		int least = (int)floor(shares[i] + 1e-6), most = (int)ceil(shares[i] - 1e-6);
+
+		if (!oracle_is_node(next, datacenter, i))
+			continue;
+		add_edge(network, 2 + i, 1, least, -REWARD);
+		add_edge(network, 2 + i, 1, most - least, 0);
+		rewards += least;
+	}
+	return rewards;
+}
+
 /* source 0, sink 1, node i: 2 + i, partition p: 2 + M + p, then one vertex per (partition, rack). A rack's least is
  * rewarded. */
 uint32_t oracle_moves(const struct ring_document *previous, const struct ring_document *next, uint32_t datacenter)
@@ -178,14 +267,12 @@ uint32_t oracle_moves(const struct ring_document *previous, const struct ring_do
 	uint32_t members = ring_member_count(next), partitions = ring_partition_count(next);
 	const uint16_t *row;
 	uint32_t width = ring_owners(next, 0, datacenter, &row);
-	long cost = 0, rewards = 0;
+	long cost = 0, rewards;
 	uint32_t flow = 0;
 
 	network.edge_count = 0;
 	network.vertex_count = 2 + members + partitions;
-	for (uint32_t i = 0; i < members; i++)
-		if (oracle_is_node(next, datacenter, i))
-			add_edge(&network, 2 + i, 1, (int)ring_member_replicas(next, i), 0);
+	rewards = add_shares(&network, next, datacenter);
 	for (uint32_t partition = 0; partition < partitions; partition++) {
 		add_edge(&network, 0, 2 + members + partition, (int)width, 0);
 		for (uint32_t leader = 0; leader < members; leader++) {
