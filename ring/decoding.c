@@ -336,8 +336,8 @@ int ring_document_decode(const uint8_t *bytes, size_t size, struct ring_document
 	if (!head.cluster_id)
 		COMPLAIN(&reader, "cluster id 0");
 	head.epoch = get_u64(&reader);
-	if (!head.epoch)
-		COMPLAIN(&reader, "epoch 0");
+	if (!head.epoch || head.epoch > RING_EPOCH_MAX)
+		COMPLAIN(&reader, "epoch %" PRIu64 ", not 1 to %" PRIu64, head.epoch, RING_EPOCH_MAX);
 	head.parent_hash = get_u64(&reader);
 	head.hash_seed = get_u64(&reader);
 	counts = get_counts(&reader, &head.transition);

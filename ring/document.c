@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,6 +166,17 @@ struct ring_document *ring_document_ref(const struct ring_document *document)
 	return shared;
 }
 
+int document_check_epoch(const struct ring_document *document, struct ring_error *error_out)
+{
+	if (document->epoch < RING_EPOCH_MAX)
+		return 0;
+	ring_error_set(error_out,
+		       "the ring's epoch %" PRIu64
+		       " is the last there can be, and none may follow: take the ring from a backup of before",
+		       document->epoch);
+	return -EINVAL;
+}
+
 /* ---- fields ---------------------------------------------------------------------------------------------------- */
 
 uint64_t ring_cluster_id(const struct ring_document *document)
@@ -180,6 +192,11 @@ uint64_t ring_epoch(const struct ring_document *document)
 uint64_t ring_hash(const struct ring_document *document)
 {
 	return document->hash;
+}
+
+uint64_t ring_hash_seed(const struct ring_document *document)
+{
+	return document->hash_seed;
 }
 
 uint64_t ring_parent_hash(const struct ring_document *document)

@@ -63,6 +63,8 @@ RING_OK int owner_table_copy(struct owner_table *, uint32_t partition_count, con
 void document_sort_names(struct ring_document *);
 /* Numbers the racks with ACTIVE members, from 0 in each datacenter. Uses by_name. */
 void document_number_racks(struct ring_document *);
+/* -EINVAL when nothing may follow this document. */
+RING_OK int document_check_epoch(const struct ring_document *, struct ring_error *error_out);
 RING_OK int document_seal(struct ring_document *);
 /* Seals a document that was built without an error and hands it out; destroys it when there is one. Returns the error. */
 RING_OK int document_finish(struct ring_document *, int error, struct ring_document **out);

@@ -9,7 +9,7 @@
  *          0     4  magic "KVRD"
  *          4     4  format version, 1
  *          8     8  cluster id, not 0
- *         16     8  epoch, from 1
+ *         16     8  epoch, 1 to RING_EPOCH_MAX
  *         24     8  hash of the parent document, 0 in epoch 1
  *         32     8  hash seed
  *         40     4  partition count Q, a power of two, RING_PARTITIONS_MIN to RING_PARTITIONS_MAX

@@ -51,6 +51,9 @@ enum {
 	RING_DOCUMENT_SIZE_MAX = 41 * 1024 * 1024,
 };
 
+/* Of a document. No cluster gets there: a higher one is forged, and would have no successor. */
+#define RING_EPOCH_MAX (UINT64_C(1) << 62)
+
 enum ring_member_state { RING_MEMBER_ACTIVE = 1, RING_MEMBER_STANDBY, RING_MEMBER_LEAVING };
 
 struct ring_member {
@@ -106,6 +109,7 @@ RING_OK int ring_document_decode(const uint8_t *bytes, size_t size, struct ring_
 uint64_t ring_cluster_id(const struct ring_document *);
 uint64_t ring_epoch(const struct ring_document *);
 uint64_t ring_hash(const struct ring_document *); /* of the encoded bytes: equal hash, equal document */
+uint64_t ring_hash_seed(const struct ring_document *);
 uint64_t ring_parent_hash(const struct ring_document *);
 /* Whether both agree on what never changes: cluster, hash seed and number of partitions. */
 bool ring_document_same_cluster(const struct ring_document *, const struct ring_document *);

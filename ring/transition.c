@@ -91,7 +91,9 @@ int ring_transition_next(const struct ring_document *from, struct ring_document 
 		ring_error_set(error_out, "the ring (epoch %" PRIu64 ") is not changing", from->epoch);
 		return -EINVAL;
 	}
-	error = document_copy(from, &document);
+	error = document_check_epoch(from, error_out);
+	if (!error)
+		error = document_copy(from, &document);
 	if (error)
 		return error;
 	document->epoch = from->epoch + 1;
@@ -117,7 +119,9 @@ int ring_transition_abort(const struct ring_document *from, const struct ring_do
 			       from->epoch, stable->epoch);
 		return -EINVAL;
 	}
-	error = document_copy(stable, &document);
+	error = document_check_epoch(from, error_out);
+	if (!error)
+		error = document_copy(stable, &document);
 	if (error)
 		return error;
 	document->epoch = from->epoch + 1;

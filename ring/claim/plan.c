@@ -42,7 +42,7 @@ static int check_previous(const struct ring_plan *plan, const struct ring_docume
 		       "the plan has %" PRIu32 " partitions, the ring %" PRIu32
 		       ": that number is fixed for the life of a cluster",
 		       plan->partition_count, previous->partition_count);
-	return 0;
+	return document_check_epoch(previous, error);
 }
 
 static bool is_string(const char *text, size_t limit, bool (*is_valid)(const char *, size_t))

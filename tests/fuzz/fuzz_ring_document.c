@@ -6,6 +6,7 @@
 #include "ring/ring.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,12 +44,47 @@ static void look_up_everything(const struct ring_document *document)
 	assert(ring_partition_of(document, "b", 1, "k", 1) < ring_partition_count(document));
 }
 
+enum { CLAIM_MEMBERS_MAX = 24, CLAIM_PARTITIONS_MAX = 64 };
+
+/* What was accepted can be followed: its members but the first make a next ring, whatever rows it had. */
+static void claim_next(const struct ring_document *document)
+{
+	struct ring_member members[CLAIM_MEMBERS_MAX];
+	struct ring_datacenter datacenters[RING_DATACENTERS_MAX];
+	uint32_t count = ring_member_count(document), gone = count > 1;
+	struct ring_plan plan = {ring_cluster_id(document),
+				 0,
+				 ring_partition_count(document),
+				 datacenters,
+				 ring_datacenter_count(document),
+				 members,
+				 count - gone};
+	struct ring_document *next = NULL;
+	struct ring_error error;
+	int rc;
+
+	if (ring_transition(document) != RING_STABLE || count > CLAIM_MEMBERS_MAX ||
+	    ring_partition_count(document) > CLAIM_PARTITIONS_MAX || ring_epoch(document) == RING_EPOCH_MAX)
+		return;
+	plan.hash_seed = ring_hash_seed(document);
+	for (uint32_t i = gone; i < count; i++)
+		members[i - gone] = *ring_member(document, i);
+	for (uint32_t i = 0; i < plan.datacenter_count; i++)
+		datacenters[i] = *ring_datacenter(document, i);
+	rc = ring_claim(document, &plan, &next, &error);
+	assert(rc == 0 || rc == -ENOMEM);
+	if (rc == 0)
+		look_up_everything(next);
+	ring_document_destroy(&next);
+}
+
 static void check_accepted(const struct ring_document *document, const uint8_t *bytes, size_t size)
 {
 	uint8_t *again;
 	size_t again_size;
 
 	look_up_everything(document);
+	claim_next(document);
 	if (ring_document_encode(document, &again, &again_size))
 		return;
 	assert(again_size == size);

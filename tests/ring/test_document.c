@@ -298,6 +298,7 @@ static void test_decode_says_what_and_where(void **state)
 	refuse_byte(AT_VERSION, 2, "byte 4: format version 2; this program knows version 1: upgrade it");
 	refuse_byte(AT_CLUSTER, 0, "byte 8: cluster id 0");
 	refuse_byte(AT_EPOCH, 0, "byte 16: epoch 0");
+	refuse_byte(AT_EPOCH + 7, 0x40, "byte 16: epoch 4611686018427387905, not 1 to 4611686018427387904");
 	refuse_byte(AT_PARTITIONS, 9, "byte 40: 9 partitions: not a power of two");
 	refuse_byte(AT_PARTITIONS, 4, "byte 40: 4 partitions");
 	refuse_byte(AT_PARTITIONS + 2, 2, "byte 40: 131080 partitions");

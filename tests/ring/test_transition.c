@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/ring/cluster.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <xxhash.h>
 
 #include <cmocka.h>
 
@@ -171,6 +174,47 @@ static void test_transition_refuses_what_does_not_follow(void **state)
 	ring_document_destroy(&document);
 }
 
+/* The same with the highest epoch, as only a forger makes it. */
+static struct ring_document *forge_epoch(const struct ring_document *document)
+{
+	struct ring_document *forged;
+	uint64_t epoch = htole64(RING_EPOCH_MAX), checksum;
+	uint8_t *bytes;
+	size_t size;
+
+	assert_int_equal(ring_document_encode(document, &bytes, &size), 0);
+	memcpy(bytes + 16, &epoch, sizeof(epoch));
+	checksum = htole64(XXH3_64bits(bytes, size - sizeof(checksum)));
+	memcpy(bytes + size - sizeof(checksum), &checksum, sizeof(checksum));
+	assert_int_equal(ring_document_decode(bytes, size, &forged, NULL), 0);
+	free(bytes);
+	return forged;
+}
+
+static void test_transition_refuses_to_follow_the_last_epoch(void **state)
+{
+	struct ring_document *stable = stable_document(4), *target, *changing, *last, *last_changing, *none = NULL;
+	struct ring_error error;
+
+	(void)state;
+	target = cluster_claim(&cluster, stable);
+	changing = begin(stable, target);
+	last = forge_epoch(stable);
+	last_changing = forge_epoch(changing);
+	assert_int_equal(ring_claim(last, &cluster.plan, &none, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "is the last there can be"));
+	assert_int_equal(ring_transition_next(last_changing, &none, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "is the last there can be"));
+	assert_int_equal(ring_transition_abort(last_changing, stable, &none, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "is the last there can be"));
+	assert_null(none);
+	ring_document_destroy(&stable);
+	ring_document_destroy(&target);
+	ring_document_destroy(&changing);
+	ring_document_destroy(&last);
+	ring_document_destroy(&last_changing);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -178,6 +222,7 @@ int main(void)
 		cmocka_unit_test(test_transition_forgets_removed_member),
 		cmocka_unit_test(test_transition_abort_returns),
 		cmocka_unit_test(test_transition_refuses_what_does_not_follow),
+		cmocka_unit_test(test_transition_refuses_to_follow_the_last_epoch),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
