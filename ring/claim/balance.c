@@ -7,34 +7,43 @@
 
 #include "ring/claim/chain.h"
 
+enum { TURN_BITS = 16 }; /* of a claim, in a turn */
+
 /* ---- 1: direct steps ------------------------------------------------------------------------------------------- */
 
-/* Negative when a goes before b among the takers: the emptier, then the one with more to take. 0: by hash. */
-static int compare_takers(const struct claimant *a, const struct claimant *b)
+/* When a node takes its next place: at load / share, and later by a part of a claim that is drawn for each. Without it nodes
+ * of one weight would keep step and own the same partitions, again and again. Who owns most partitions has little to wait:
+ * its places run out. */
+static void set_turn(const struct board *board, struct claimant *node)
 {
-	if (board_is_fuller(b, a))
-		return -1;
-	if (board_is_fuller(a, b))
-		return 1;
-	return a->share.value == b->share.value ? 0 : a->share.value > b->share.value ? -1 : 1;
+	uint64_t all = (uint64_t)board->partition_count << TURN_BITS;
+	uint64_t others = all - (node->share.value >> (SHARE_BITS - TURN_BITS)); /* that it leaves to others */
+	uint64_t drawn = board_hash(board, node->id, node->load) >> (64 - TURN_BITS);
+
+	assert(node->share.value >> (SHARE_BITS - TURN_BITS) <= all);
+	node->turn = ((uint64_t)node->load << TURN_BITS) + drawn * others / all;
 }
 
-static int compare_takers_by_index(const void *a, const void *b, void *nodes)
+/* Negative when a goes before b among the takers. */
+static int compare_takers(const void *a, const void *b, void *nodes)
 {
-	const uint16_t *left = a, *right = b;
+	uint16_t left = *(const uint16_t *)a, right = *(const uint16_t *)b;
 	const struct claimant *all = nodes;
-	int order = compare_takers(&all[*left], &all[*right]);
+	unsigned __int128 before = (unsigned __int128)all[left].turn * all[right].share.value;
+	unsigned __int128 after = (unsigned __int128)all[right].turn * all[left].share.value;
 
-	return order ? order : (int)*left - (int)*right;
+	return before != after ? (before < after ? -1 : 1) : left - right;
 }
 
 static void collect_takers(struct board *board, struct tier tier)
 {
 	board->taker_count = 0;
-	for (uint16_t i = 0; i < board->node_count; i++)
+	for (uint16_t i = 0; i < board->node_count; i++) {
+		set_turn(board, &board->nodes[i]);
 		if (board_has_room(&board->nodes[i], tier))
 			board->takers[board->taker_count++] = i;
-	qsort_r(board->takers, board->taker_count, sizeof *board->takers, compare_takers_by_index, board->nodes);
+	}
+	qsort_r(board->takers, board->taker_count, sizeof *board->takers, compare_takers, board->nodes);
 }
 
 /* The first taker from here on that is not before this node. */
@@ -45,7 +54,7 @@ static uint32_t takers_before(const struct board *board, uint32_t from, uint16_t
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 
-		if (compare_takers_by_index(&board->takers[middle], &node, board->nodes) < 0)
+		if (compare_takers(&board->takers[middle], &node, board->nodes) < 0)
 			low = middle + 1;
 		else
 			high = middle;
@@ -53,55 +62,31 @@ static uint32_t takers_before(const struct board *board, uint32_t from, uint16_t
 	return low;
 }
 
-/* The taker there took a place: it moves back behind emptier ones, or leaves. */
+/* The taker there took a place: it moves back, or leaves. */
 static void reseat_taker(struct board *board, struct tier tier, uint32_t at)
 {
 	uint16_t node = board->takers[at], *takers = board->takers;
-	uint32_t to = takers_before(board, at + 1, node);
+	uint32_t to;
 
+	set_turn(board, &board->nodes[node]);
+	to = takers_before(board, at + 1, node);
 	if (!board_has_room(&board->nodes[node], tier))
 		to = board->taker_count--;
 	memmove(&takers[at], &takers[at + 1], (to - at - 1) * sizeof *takers);
 	takers[to - 1] = node; /* behind the last one when it left */
 }
 
-/* The end of those that are as good as the taker there. */
-static uint32_t equals_end(const struct board *board, uint32_t from)
-{
-	const struct claimant *first = &board->nodes[board->takers[from]];
-	uint32_t low = from + 1, high = board->taker_count;
-
-	while (low < high) {
-		uint32_t middle = low + (high - low) / 2;
-
-		if (compare_takers(first, &board->nodes[board->takers[middle]]) == 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
-/* The best taker of a place, as index of takers; taker_count when there is none. */
+/* The first taker that may have the place, as index of takers; taker_count when there is none. */
 static uint32_t best_taker(const struct board *board, uint32_t partition, uint32_t position)
 {
-	uint64_t hash = board_hash(board, partition, position);
+	uint32_t at = 0;
 
-	for (uint32_t from = 0, end; from < board->taker_count; from = end) {
-		uint32_t offset;
-
-		end = equals_end(board, from);
-		offset = (uint32_t)(hash % (end - from));
-		for (uint32_t i = 0; i < end - from; i++) {
-			if (board_may_take(board, partition, position, board->takers[from + offset]))
-				return from + offset;
-			offset = offset + 1 == end - from ? 0 : offset + 1;
-		}
-	}
-	return board->taker_count;
+	while (at < board->taker_count && !board_may_take(board, partition, position, board->takers[at]))
+		at++;
+	return at;
 }
 
-/* The same for a first place: one of the row. */
+/* For its first place: the emptiest of the row; ties go by hash. */
 static uint16_t best_of_row(const struct board *board, struct tier tier, uint32_t partition)
 {
 	const uint16_t *row = board_row(board, partition);
@@ -109,13 +94,12 @@ static uint16_t best_of_row(const struct board *board, struct tier tier, uint32_
 
 	for (uint32_t i = 1; i < board->width; i++) {
 		const struct claimant *node = &board->nodes[row[i]];
-		int order;
 
 		if (!board_has_room(node, tier))
 			continue;
-		order = best == RING_NOBODY ? -1 : compare_takers(node, &board->nodes[best]);
-		if (order < 0 || (order == 0 && board_hash(board, partition, node->id) >
-							board_hash(board, partition, board->nodes[best].id)))
+		if (best == RING_NOBODY || board_is_fuller(&board->nodes[best], node) ||
+		    (!board_is_fuller(node, &board->nodes[best]) &&
+		     board_hash(board, partition, node->id) > board_hash(board, partition, board->nodes[best].id)))
 			best = row[i];
 	}
 	return best;

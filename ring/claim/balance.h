@@ -7,8 +7,8 @@
  *     3  chains   where no direct step is left: chain.h. A placement exists (share.h), so by the augmenting path theorem
  *                 chains reach it.
  *
- * Partitions are walked in an order drawn by hash, and ties go by hash, so that the owners of neighbours are
- * independent, and everything is the same on every machine (R4).
+ * Partitions are walked in an order drawn by hash, and the turns of takers are drawn by hash, so that the owners of
+ * neighbours are independent, and everything is the same on every machine (R4).
  *
  * Threading   one thread owns a board.
  * Ownership   borrows the board.

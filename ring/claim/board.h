@@ -24,6 +24,7 @@ struct claimant {
 	uint16_t rack;
 	uint32_t load; /* rows it stands in, or stands first in */
 	struct share share;
+	uint64_t turn; /* balance.c: takers come in order of turn / share */
 };
 
 /* Who must give (holes and nodes over their most) or merely can (nodes over their least), and who must take (nodes
@@ -51,7 +52,7 @@ struct board {
 	uint16_t *rows;   /* node indexes, RING_NOBODY for a hole */
 	struct claimant *nodes;
 	uint32_t *held, *next, *previous; /* lists of places: the first by node, then the holes; the others by place */
-	uint16_t *takers;                 /* balance.c: nodes with room, the emptiest first */
+	uint16_t *takers;                 /* balance.c: nodes with room, in order */
 	uint32_t taker_count;
 	uint32_t holes;
 	uint32_t over, under; /* nodes with load > most, < least */
