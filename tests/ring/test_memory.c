@@ -141,8 +141,8 @@ static void test_memory_of_a_short_document(void **state)
 	memcpy(damaged, bytes, bytes_size);
 	damaged[46] = RING_MEMBERS_MAX & 0xff;
 	damaged[47] = RING_MEMBERS_MAX >> 8;
-	checksum = htole64(XXH3_64bits(damaged, bytes_size - sizeof(checksum)));
-	memcpy(damaged + bytes_size - sizeof(checksum), &checksum, sizeof(checksum));
+	checksum = htole64(XXH3_64bits(damaged, bytes_size - sizeof checksum));
+	memcpy(damaged + bytes_size - sizeof checksum, &checksum, sizeof checksum);
 	largest_allocation = 0;
 	assert_int_equal(ring_document_decode(damaged, bytes_size, &document, NULL), -EBADMSG);
 	assert_in_range(largest_allocation, 0, 16 * bytes_size);

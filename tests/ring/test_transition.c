@@ -183,9 +183,9 @@ static struct ring_document *forge_epoch(const struct ring_document *document)
 	size_t size;
 
 	assert_int_equal(ring_document_encode(document, &bytes, &size), 0);
-	memcpy(bytes + 16, &epoch, sizeof(epoch));
-	checksum = htole64(XXH3_64bits(bytes, size - sizeof(checksum)));
-	memcpy(bytes + size - sizeof(checksum), &checksum, sizeof(checksum));
+	memcpy(bytes + 16, &epoch, sizeof epoch);
+	checksum = htole64(XXH3_64bits(bytes, size - sizeof checksum));
+	memcpy(bytes + size - sizeof checksum, &checksum, sizeof checksum);
 	assert_int_equal(ring_document_decode(bytes, size, &forged, NULL), 0);
 	free(bytes);
 	return forged;

@@ -259,7 +259,7 @@ static uint32_t draw_weight(struct story *story)
 static void draw_rack(struct story *story, struct ring_member *member)
 {
 	if (story->racks)
-		snprintf(member->rack, sizeof(member->rack), "r%u", random_below(&story->random, story->racks));
+		snprintf(member->rack, sizeof member->rack, "r%u", random_below(&story->random, story->racks));
 }
 
 static void join(struct story *story)
@@ -270,7 +270,7 @@ static void join(struct story *story)
 		return;
 	member = cluster_add(&cluster, story->number++, "", draw_weight(story));
 	draw_rack(story, member);
-	snprintf(member->datacenter, sizeof(member->datacenter), "dc%u",
+	snprintf(member->datacenter, sizeof member->datacenter, "dc%u",
 		 1 + random_below(&story->random, cluster.plan.datacenter_count));
 	if (random_below(&story->random, 15) == 0)
 		member->state = random_below(&story->random, 2) ? RING_MEMBER_STANDBY : RING_MEMBER_LEAVING;
@@ -282,7 +282,7 @@ static void replace(struct story *story, uint32_t index)
 
 	cluster_remove(&cluster, index);
 	member = cluster_add(&cluster, story->number++, old.rack, old.weight);
-	memcpy(member->datacenter, old.datacenter, sizeof(old.datacenter));
+	memcpy(member->datacenter, old.datacenter, sizeof old.datacenter);
 	member->state = old.state;
 }
 
@@ -321,7 +321,7 @@ static void change(struct story *story)
 		datacenter->replica_count = 1 + random_below(&story->random, RING_REPLICAS_MAX);
 		break;
 	default:
-		snprintf(member->datacenter, sizeof(member->datacenter), "dc%u",
+		snprintf(member->datacenter, sizeof member->datacenter, "dc%u",
 			 1 + random_below(&story->random, cluster.plan.datacenter_count));
 	}
 }
@@ -335,7 +335,7 @@ static void begin(struct story *story)
 	story->weighted = random_below(&story->random, 2);
 	cluster_init(&cluster, 8u << random_below(&story->random, 8), 1 + random_below(&story->random, 5));
 	for (uint32_t i = random_below(&story->random, 4) ? 0 : 1 + random_below(&story->random, 2); i > 0; i--) {
-		snprintf(name, sizeof(name), "dc%u", 1 + cluster.plan.datacenter_count);
+		snprintf(name, sizeof name, "dc%u", 1 + cluster.plan.datacenter_count);
 		cluster_add_datacenter(&cluster, name, 1 + random_below(&story->random, 5));
 	}
 	for (uint32_t i = 1 + random_below(&story->random, most); i > 0; i--)
@@ -396,7 +396,7 @@ static void test_properties_fresh_seeds(void **state)
 	uint32_t drawn;
 
 	(void)state;
-	assert_int_equal(getrandom(&drawn, sizeof(drawn), 0), sizeof(drawn));
+	assert_int_equal(getrandom(&drawn, sizeof drawn, 0), sizeof drawn);
 	if (getenv("KVRING_CLAIM_SEED") == NULL)
 		tell_stories(1000000 + drawn, 50);
 	else

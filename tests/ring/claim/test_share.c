@@ -48,7 +48,7 @@ static void test_shares_next_to_an_integer(void **state)
 	} hard[] = {{10000, 151236923}, {9987, 151040315}, {9994, 151146181}, {9981, 150949573}};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(hard) / sizeof(hard[0]); i++) {
+	for (size_t i = 0; i < sizeof hard / sizeof hard[0]; i++) {
 		fill_weights(hard[i].weight, hard[i].sum);
 		check_exactly(65536, 3, hard[i].sum);
 	}
