@@ -65,6 +65,37 @@ static void answer_put(struct rpc_call *call, uint32_t refusal)
 	rpc_call_reply(call, response);
 }
 
+/* Each put is done, or each get finds nothing: as many results as were asked for. */
+static void answer_batch(struct rpc_call *call, const struct rpc_request *request)
+{
+	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct rpc_response head = {.protocol_version = 1};
+	struct rpc_message *response;
+	if (rpc_method_is(request->method, "kvring.v1.Kv/BatchPut")) {
+		Kvring__V1__BatchPutRequest *puts =
+			rpc_body_decode(&kvring__v1__batch_put_request__descriptor, request->body, arena, NULL);
+		Kvring__V1__PutResponse done = KVRING__V1__PUT_RESPONSE__INIT, *results[] = {&done, &done};
+		Kvring__V1__BatchPutResponse body = KVRING__V1__BATCH_PUT_RESPONSE__INIT;
+		assert_non_null(puts);
+		done.outcome = KVRING__V1__OUTCOME__DONE;
+		body.results = results;
+		body.n_results = puts->n_puts;
+		assert_int_equal(rpc_response_encode(&head, &body.base, &response), 0);
+	} else {
+		Kvring__V1__BatchGetRequest *gets =
+			rpc_body_decode(&kvring__v1__batch_get_request__descriptor, request->body, arena, NULL);
+		Kvring__V1__GetResponse none = KVRING__V1__GET_RESPONSE__INIT, *results[] = {&none, &none};
+		Kvring__V1__BatchGetResponse body = KVRING__V1__BATCH_GET_RESPONSE__INIT;
+		assert_non_null(gets);
+		none.outcome = KVRING__V1__OUTCOME__DONE;
+		body.results = results;
+		body.n_results = gets->n_gets;
+		assert_int_equal(rpc_response_encode(&head, &body.base, &response), 0);
+	}
+	rpc_call_reply(call, response);
+	arena_unref(arena);
+}
+
 static void answer_garbage(struct rpc_call *call)
 {
 	struct rpc_message *response;
@@ -96,6 +127,9 @@ static void on_request(void *arg, struct rpc_call *call)
 		rpc_call_refuse(call, node->code, 3, "says the test");
 	else if (rpc_method_is(request.method, "kvring.v1.Kv/Get"))
 		answer_get(call, &request);
+	else if (rpc_method_is(request.method, "kvring.v1.Kv/BatchPut") ||
+		 rpc_method_is(request.method, "kvring.v1.Kv/BatchGet"))
+		answer_batch(call, &request);
 	else
 		answer_put(call, node->refusal); /* of other methods, the tests look at the envelope only */
 }
@@ -198,6 +232,28 @@ static void test_a_get_returns_siblings_and_context(void **state)
 	client_reply_release(&reply);
 	client_reply_release(&reply);
 	assert_null(reply.body);
+}
+
+static void test_batches_return_a_result_for_each(void **state)
+{
+	struct fixture *f = *state;
+	Kvring__V1__PutRequest put = a_put(), *two_puts[] = {&put, &put};
+	Kvring__V1__GetRequest get = a_get("apple"), *two_gets[] = {&get, &get};
+	Kvring__V1__BatchPutRequest puts = KVRING__V1__BATCH_PUT_REQUEST__INIT;
+	Kvring__V1__BatchGetRequest gets = KVRING__V1__BATCH_GET_REQUEST__INIT;
+	struct client_reply reply;
+	puts.puts = two_puts;
+	gets.gets = two_gets;
+	puts.n_puts = gets.n_gets = 2;
+	assert_int_equal(client_batch_put(f->client, &puts, &reply), 0);
+	assert_int_equal(reply.batch_put->n_results, 2);
+	assert_int_equal(reply.batch_put->results[1]->outcome, KVRING__V1__OUTCOME__DONE);
+	client_reply_release(&reply);
+	gets.n_gets = 1;
+	assert_int_equal(client_batch_get(f->client, &gets, &reply), 0);
+	assert_int_equal(reply.batch_get->n_results, 1);
+	assert_int_equal(reply.batch_get->results[0]->n_siblings, 0);
+	client_reply_release(&reply);
 }
 
 static void test_an_unavailable_node_is_passed_over_with_the_same_operation_id(void **state)
@@ -623,6 +679,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define WITH_NODES(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 		WITH_NODES(test_a_get_returns_siblings_and_context),
+		WITH_NODES(test_batches_return_a_result_for_each),
 		WITH_NODES(test_an_unavailable_node_is_passed_over_with_the_same_operation_id),
 		WITH_NODES(test_an_operation_id_of_the_callers_is_used),
 		WITH_NODES(test_a_lost_connection_repeats_puts_elsewhere),
