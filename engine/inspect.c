@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "engine/disk/buffer.h"
 #include "engine/shard/shard.h"
 
 enum { KEY_SHOWN = 48, PARTITIONS_SHOWN = 24 };
@@ -184,7 +185,7 @@ static int inspect_tables(struct inspect *it)
 static void inspect_batch(struct inspect *it, const char *path, uint64_t at, const struct wal_batch *batch)
 {
 	const uint8_t *bytes = batch->entries.data;
-	struct reader reader = {bytes, bytes + batch->entries.size, false};
+	struct buffer_reader reader = {bytes, bytes + batch->entries.size, false};
 	struct wal_entry entry;
 	uint32_t count = 0;
 

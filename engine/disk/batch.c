@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/disk/batch.h"
+#include "engine/disk/buffer.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -7,6 +7,7 @@
 #ifndef KVRING_ENGINE_BATCH_H
 #define KVRING_ENGINE_BATCH_H
 
+#include "engine/disk/buffer.h"
 #include "engine/disk/wal.h"
 
 struct engine_batch {

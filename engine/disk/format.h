@@ -11,7 +11,7 @@
  *     24 a, b       2 x u64, the meaning is the kind's
  *     40 checksum   u64, XXH3 of the 40 bytes before
  *
- * Threading   Pure functions. A struct buffer belongs to its holder.
+ * Threading   Pure functions.
  * Errors      -EBADMSG damaged bytes, -ENOTSUP another version, -ENOMEM. error texts go to a person; error may be NULL.
  */
 #ifndef KVRING_ENGINE_FORMAT_H
@@ -146,34 +146,5 @@ static inline size_t format_common_prefix(struct engine_slice a, struct engine_s
 		i++;
 	return i;
 }
-
-/* A growing array of bytes. */
-struct buffer {
-	uint8_t *data;
-	size_t size;
-	size_t capacity;
-};
-
-void buffer_fini(struct buffer *);
-/* Room for extra more bytes, or -ENOMEM with the buffer as it was. */
-ENGINE_OK int buffer_reserve(struct buffer *, size_t extra);
-ENGINE_OK int buffer_append(struct buffer *, const void *data, size_t size);
-ENGINE_OK int buffer_append_u64(struct buffer *, uint64_t value);
-ENGINE_OK int buffer_append_varint(struct buffer *, uint64_t value);
-/* Varint length, then the bytes. */
-ENGINE_OK int buffer_append_slice(struct buffer *, struct engine_slice);
-/* Replaces what is in it. */
-ENGINE_OK int buffer_assign(struct buffer *, struct engine_slice);
-
-/* Reads what the append functions wrote; after the first shortage `bad` stays set and all reads give zero. */
-struct reader {
-	const uint8_t *at, *end;
-	bool bad;
-};
-
-uint64_t reader_varint(struct reader *);
-uint64_t reader_u64(struct reader *);
-struct engine_slice reader_bytes(struct reader *, size_t size);
-struct engine_slice reader_slice(struct reader *);
 
 #endif

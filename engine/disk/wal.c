@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/disk/wal.h"
+#include "engine/disk/buffer.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -147,17 +148,17 @@ int wal_sync(struct wal *wal)
 static size_t verify_batch(const struct wal_reader *reader, size_t at, struct wal_batch *out)
 {
 	const uint8_t *batch = reader->data + at;
-	struct reader fields = {batch + BATCH_FIXED, reader->data + reader->size, false};
+	struct buffer_reader fields = {batch + BATCH_FIXED, reader->data + reader->size, false};
 	uint64_t entries_size, count, first, lag;
 	size_t size;
 
 	if (reader->size - at <= BATCH_FIXED || format_u32(batch) != batch_magic)
 		return 0;
-	entries_size = reader_varint(&fields);
-	count = reader_varint(&fields);
-	first = reader_varint(&fields);
-	lag = reader_varint(&fields);
-	out->entries = reader_bytes(&fields, entries_size);
+	entries_size = buffer_read_varint(&fields);
+	count = buffer_read_varint(&fields);
+	first = buffer_read_varint(&fields);
+	lag = buffer_read_varint(&fields);
+	out->entries = buffer_read_bytes(&fields, entries_size);
 	if (fields.bad || !count || count > UINT32_MAX || lag >= first)
 		return 0;
 	size = (size_t)(fields.at - batch);
@@ -268,7 +269,7 @@ uint8_t *wal_entry_put(uint8_t *out, const struct wal_entry *entry)
 	return out + entry->value.size;
 }
 
-int wal_entry_next(struct reader *reader, struct wal_entry *out)
+int wal_entry_next(struct buffer_reader *reader, struct wal_entry *out)
 {
 	uint64_t key_size, value_size;
 	uint8_t flags;
@@ -276,14 +277,14 @@ int wal_entry_next(struct reader *reader, struct wal_entry *out)
 	if (reader->at == reader->end)
 		return 0;
 	flags = *reader->at++;
-	key_size = reader_varint(reader);
-	value_size = reader_varint(reader);
+	key_size = buffer_read_varint(reader);
+	value_size = buffer_read_varint(reader);
 	if (key_size < ENGINE_KEY_MIN || key_size > ENGINE_KEY_MAX || value_size > ENGINE_VALUE_MAX ||
 	    (flags & ~WAL_ENTRY_DELTA) > ENTRY_DELETE)
 		return -EBADMSG;
 	out->type = flags & ~WAL_ENTRY_DELTA;
-	out->tree_delta = flags & WAL_ENTRY_DELTA ? reader_u64(reader) : 0;
-	out->key = reader_bytes(reader, key_size);
-	out->value = reader_bytes(reader, value_size);
+	out->tree_delta = flags & WAL_ENTRY_DELTA ? buffer_read_u64(reader) : 0;
+	out->key = buffer_read_bytes(reader, key_size);
+	out->value = buffer_read_bytes(reader, value_size);
 	return reader->bad ? -EBADMSG : 1;
 }

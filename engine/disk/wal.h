@@ -23,6 +23,7 @@
 #ifndef KVRING_ENGINE_WAL_H
 #define KVRING_ENGINE_WAL_H
 
+#include "engine/disk/buffer.h"
 #include "engine/disk/files.h"
 
 enum {
@@ -102,6 +103,6 @@ bool wal_reader_resync(struct wal_reader *, uint64_t *durable_inout);
 /* Encodes an entry; room for WAL_ENTRY_MAX + key + value. Returns the end. */
 uint8_t *wal_entry_put(uint8_t *out, const struct wal_entry *);
 /* Next of a batch's entries. 1, 0 at the end, -EBADMSG. */
-ENGINE_OK int wal_entry_next(struct reader *, struct wal_entry *out);
+ENGINE_OK int wal_entry_next(struct buffer_reader *, struct wal_entry *out);
 
 #endif

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "engine/disk/buffer.h"
 #include "engine/merge/merge.h"
 #include "engine/disk/trash.h"
 #include "engine/partition/partition.h"

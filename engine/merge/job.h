@@ -14,6 +14,7 @@
 #ifndef KVRING_ENGINE_JOB_H
 #define KVRING_ENGINE_JOB_H
 
+#include "engine/disk/buffer.h"
 #include "engine/partition/hashtree.h"
 #include "engine/memory/memtable.h"
 #include "engine/table/sst_writer.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/merge/merge.h"
+#include "engine/disk/buffer.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/partition/hashtree.h"
+#include "engine/disk/buffer.h"
 #include "engine/partition/partition.h"
 
 #include <assert.h>
@@ -206,10 +207,10 @@ int hashtree_save(const struct hashtree *trees, struct buffer *out)
 	return error;
 }
 
-static int load_branch(struct hashtree *trees, uint16_t partition, struct reader *reader)
+static int load_branch(struct hashtree *trees, uint16_t partition, struct buffer_reader *reader)
 {
-	struct engine_slice number = reader_bytes(reader, 1);
-	uint64_t bitmap = reader_u64(reader);
+	struct engine_slice number = buffer_read_bytes(reader, 1);
+	uint64_t bitmap = buffer_read_u64(reader);
 
 	if (reader->bad)
 		return -EBADMSG;
@@ -220,20 +221,20 @@ static int load_branch(struct hashtree *trees, uint16_t partition, struct reader
 			continue;
 		if (hashtree_prepare(trees, partition, leaf))
 			return -ENOMEM;
-		hashtree_apply(trees, partition, leaf, reader_u64(reader));
+		hashtree_apply(trees, partition, leaf, buffer_read_u64(reader));
 	}
 	return reader->bad ? -EBADMSG : 0;
 }
 
 int hashtree_load(struct hashtree *trees, struct engine_slice saved)
 {
-	struct reader reader = {saved.data, (const uint8_t *)saved.data + saved.size, false};
-	uint64_t count = reader_varint(&reader);
+	struct buffer_reader reader = {saved.data, (const uint8_t *)saved.data + saved.size, false};
+	uint64_t count = buffer_read_varint(&reader);
 	int error = 0;
 
 	for (uint64_t i = 0; error == 0 && i < count; i++) {
-		uint64_t partition = reader_varint(&reader);
-		uint64_t branch_count = reader_varint(&reader);
+		uint64_t partition = buffer_read_varint(&reader);
+		uint64_t branch_count = buffer_read_varint(&reader);
 
 		if (reader.bad || partition > UINT16_MAX || branch_count > ENGINE_TREE_BRANCHES)
 			error = -EBADMSG;

@@ -16,6 +16,7 @@
 #ifndef KVRING_ENGINE_HASHTREE_H
 #define KVRING_ENGINE_HASHTREE_H
 
+#include "engine/disk/buffer.h"
 #include "engine/disk/format.h"
 
 struct partition_tree;

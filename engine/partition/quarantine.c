@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/partition/quarantine.h"
+#include "engine/disk/buffer.h"
 #include "engine/partition/partition.h"
 
 #include <assert.h>
@@ -157,19 +158,20 @@ int quarantine_encode(const struct quarantine *it, struct buffer *out)
 		     : buffer_append_slice(out, (struct engine_slice){it->reason.text, strlen(it->reason.text)});
 }
 
-static int decode(struct reader *reader, struct quarantine *it)
+static int decode(struct buffer_reader *reader, struct quarantine *it)
 {
-	uint64_t count = reader_varint(reader);
+	uint64_t count = buffer_read_varint(reader);
 	struct engine_slice reason;
 
 	for (uint64_t i = 0; i < count && !reader->bad; i++) {
-		uint64_t first = reader_varint(reader), last = reader_varint(reader), step = reader_varint(reader);
+		uint64_t first = buffer_read_varint(reader), last = buffer_read_varint(reader),
+			 step = buffer_read_varint(reader);
 
 		if (reader->bad || first > last || last > UINT16_MAX || !step || step > QUARANTINE_PARTITIONS)
 			return -EBADMSG;
 		quarantine_add(it, &(struct partition_row){(uint32_t)first, (uint32_t)last, (uint32_t)step});
 	}
-	reason = reader_slice(reader);
+	reason = buffer_read_slice(reader);
 	if (reader->bad || reason.size >= sizeof it->reason.text)
 		return -EBADMSG;
 	if (reason.size)
@@ -177,7 +179,7 @@ static int decode(struct reader *reader, struct quarantine *it)
 	return 0;
 }
 
-int quarantine_decode(struct reader *reader, struct quarantine **out)
+int quarantine_decode(struct buffer_reader *reader, struct quarantine **out)
 {
 	struct quarantine *it;
 	int error = quarantine_create(NULL, &it);

@@ -16,6 +16,7 @@
 
 #include <stdatomic.h>
 
+#include "engine/disk/buffer.h"
 #include "engine/disk/format.h"
 
 enum { QUARANTINE_PARTITIONS = 65536, QUARANTINE_WORDS = QUARANTINE_PARTITIONS / 64 };
@@ -56,6 +57,6 @@ int quarantine_refuse(const struct quarantine *, uint32_t partition, struct engi
 
 ENGINE_OK int quarantine_encode(const struct quarantine *, struct buffer *out);
 /* NULL when the set is empty. */
-ENGINE_OK int quarantine_decode(struct reader *, struct quarantine **out);
+ENGINE_OK int quarantine_decode(struct buffer_reader *, struct quarantine **out);
 
 #endif

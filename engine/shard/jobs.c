@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/disk/buffer.h"
 #include "engine/shard/shard.h"
 
 #include <assert.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is damaged is quarantined: recovery does it before the store opens, the owner's shard_maintain with what readers
  * and jobs have noted since. It ends when the partition is dropped (manifest.h). */
+#include "engine/disk/buffer.h"
 #include "engine/shard/shard.h"
 
 #include <errno.h>
@@ -26,7 +27,7 @@ const char *shard_quarantine_reason(const struct shard *shard)
 
 int shard_quarantine_check(struct shard *shard, const struct engine_batch *batch)
 {
-	struct reader reader = {batch->entries.data, batch->entries.data + batch->entries.size, false};
+	struct buffer_reader reader = {batch->entries.data, batch->entries.data + batch->entries.size, false};
 	struct wal_entry entry;
 
 	while (wal_entry_next(&reader, &entry) == 1) {

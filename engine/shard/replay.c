@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/shard/replay.h"
+#include "engine/disk/buffer.h"
 #include "engine/partition/partition.h"
 
 #include <errno.h>
@@ -45,7 +46,7 @@ static int replay_entry(struct shard *shard, struct memtable *memtable, const st
 static int replay_batch(struct replay *replay, struct memtable *memtable, const struct wal_batch *batch)
 {
 	const uint8_t *bytes = batch->entries.data;
-	struct reader reader = {bytes, bytes + batch->entries.size, false};
+	struct buffer_reader reader = {bytes, bytes + batch->entries.size, false};
 	struct wal_entry entry;
 	int error;
 

@@ -23,6 +23,7 @@
 #ifndef KVRING_ENGINE_SHARD_H
 #define KVRING_ENGINE_SHARD_H
 
+#include "engine/disk/buffer.h"
 #include "engine/merge/compact.h"
 #include "engine/partition/hashtree.h"
 #include "engine/merge/job.h"

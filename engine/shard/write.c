@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/disk/buffer.h"
 #include "engine/shard/shard.h"
 
 #include <assert.h>
@@ -224,7 +225,7 @@ static int make_room(struct shard *shard, const struct engine_batch *batch)
 
 static int prepare_trees(struct shard *shard, const struct engine_batch *batch)
 {
-	struct reader reader = {batch->entries.data, batch->entries.data + batch->entries.size, false};
+	struct buffer_reader reader = {batch->entries.data, batch->entries.data + batch->entries.size, false};
 	struct wal_entry entry;
 	int error = 0;
 
@@ -238,7 +239,7 @@ static int prepare_trees(struct shard *shard, const struct engine_batch *batch)
 
 static void apply_trees(struct shard *shard, const struct engine_batch *batch)
 {
-	struct reader reader = {batch->entries.data, batch->entries.data + batch->entries.size, false};
+	struct buffer_reader reader = {batch->entries.data, batch->entries.data + batch->entries.size, false};
 	struct wal_entry entry;
 
 	while (wal_entry_next(&reader, &entry) == 1) {
@@ -254,7 +255,7 @@ static void undo(struct shard *shard, const struct engine_batch *batch, uint32_t
 {
 	/* In reverse: an entry is only taken back while it is the newest of its key. */
 	while (count-- > 0) {
-		struct reader reader = {batch->entries.data, batch->entries.data + batch->entries.size, false};
+		struct buffer_reader reader = {batch->entries.data, batch->entries.data + batch->entries.size, false};
 		struct wal_entry entry;
 
 		for (uint32_t i = 0; i <= count; i++) {
@@ -267,7 +268,7 @@ static void undo(struct shard *shard, const struct engine_batch *batch, uint32_t
 
 static int add_to_memtable(struct shard *shard, const struct engine_batch *batch)
 {
-	struct reader reader = {batch->entries.data, batch->entries.data + batch->entries.size, false};
+	struct buffer_reader reader = {batch->entries.data, batch->entries.data + batch->entries.size, false};
 	struct wal_entry entry;
 	int error = 0;
 

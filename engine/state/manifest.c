@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "engine/disk/buffer.h"
 #include "engine/state/manifest_edit.h"
 
 enum { RECORD_HEADER = 24 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/state/manifest_edit.h"
+#include "engine/disk/buffer.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -154,23 +155,23 @@ int manifest_state_encode(const struct manifest_state *state, struct buffer *out
 
 /* ---- decoding ------------------------------------------------------------------------------------------------ */
 
-static int take_table(struct reader *reader, struct manifest_state *state)
+static int take_table(struct buffer_reader *reader, struct manifest_state *state)
 {
-	uint64_t level = reader_varint(reader), run = reader_varint(reader);
+	uint64_t level = buffer_read_varint(reader), run = buffer_read_varint(reader);
 	struct manifest_table *table;
 	struct table_meta meta = {0};
 	struct engine_slice smallest, largest;
 	int error;
 
-	meta.number = reader_varint(reader);
-	meta.size = reader_varint(reader);
-	meta.digest = reader_u64(reader);
-	meta.entry_count = reader_varint(reader);
-	meta.delete_count = reader_varint(reader);
-	meta.raw_bytes = reader_varint(reader);
-	meta.drop_id = reader_varint(reader);
-	smallest = reader_slice(reader);
-	largest = reader_slice(reader);
+	meta.number = buffer_read_varint(reader);
+	meta.size = buffer_read_varint(reader);
+	meta.digest = buffer_read_u64(reader);
+	meta.entry_count = buffer_read_varint(reader);
+	meta.delete_count = buffer_read_varint(reader);
+	meta.raw_bytes = buffer_read_varint(reader);
+	meta.drop_id = buffer_read_varint(reader);
+	smallest = buffer_read_slice(reader);
+	largest = buffer_read_slice(reader);
 	if (reader->bad || level >= MANIFEST_LEVELS || smallest.size < ENGINE_KEY_MIN ||
 	    largest.size < ENGINE_KEY_MIN || format_compare(smallest, largest) > 0)
 		return -EBADMSG;
@@ -184,48 +185,48 @@ static int take_table(struct reader *reader, struct manifest_state *state)
 	return manifest_state_add(state, table);
 }
 
-static int take_drop(struct reader *reader, struct manifest_state *state)
+static int take_drop(struct buffer_reader *reader, struct manifest_state *state)
 {
-	uint64_t id = reader_varint(reader);
-	struct engine_slice begin = reader_slice(reader), end = reader_slice(reader);
+	uint64_t id = buffer_read_varint(reader);
+	struct engine_slice begin = buffer_read_slice(reader), end = buffer_read_slice(reader);
 
 	return reader->bad || !id ? -EBADMSG : manifest_state_drop(state, id, begin, end);
 }
 
-static int take_field(enum tag tag, struct reader *reader, struct manifest_state *state)
+static int take_field(enum tag tag, struct buffer_reader *reader, struct manifest_state *state)
 {
 	switch (tag) {
 	case TAG_ADD:
 		return take_table(reader, state);
 	case TAG_REMOVE:
-		return manifest_state_remove(state, reader_varint(reader));
+		return manifest_state_remove(state, buffer_read_varint(reader));
 	case TAG_DROP:
 		return take_drop(reader, state);
 	case TAG_FORGET:
-		manifest_state_forget(state, reader_varint(reader));
+		manifest_state_forget(state, buffer_read_varint(reader));
 		return 0;
 	case TAG_NEXT:
-		state->next_number = reader_varint(reader);
+		state->next_number = buffer_read_varint(reader);
 		return 0;
 	case TAG_LOG_FLOOR:
-		state->log_floor = reader_varint(reader);
+		state->log_floor = buffer_read_varint(reader);
 		return 0;
 	case TAG_FLUSHED:
-		state->flushed_sequence = reader_varint(reader);
+		state->flushed_sequence = buffer_read_varint(reader);
 		return 0;
 	case TAG_CLOSED:
-		state->closed_sequence = reader_varint(reader);
+		state->closed_sequence = buffer_read_varint(reader);
 		return 0;
 	case TAG_LAST_DROP:
-		state->last_drop_id = reader_varint(reader);
+		state->last_drop_id = buffer_read_varint(reader);
 		return 0;
 	case TAG_TREE:
-		state->tree.number = reader_varint(reader);
-		state->tree.size = reader_varint(reader);
-		state->tree.drop_id = reader_varint(reader);
+		state->tree.number = buffer_read_varint(reader);
+		state->tree.size = buffer_read_varint(reader);
+		state->tree.drop_id = buffer_read_varint(reader);
 		return 0;
 	case TAG_META:
-		return buffer_assign(&state->meta, reader_slice(reader));
+		return buffer_assign(&state->meta, buffer_read_slice(reader));
 	case TAG_QUARANTINE:
 		quarantine_unref(&state->quarantine);
 		return quarantine_decode(reader, &state->quarantine);
@@ -235,7 +236,7 @@ static int take_field(enum tag tag, struct reader *reader, struct manifest_state
 
 int manifest_edit_decode(const uint8_t *payload, size_t size, struct manifest_state *state)
 {
-	struct reader reader = {payload, payload + size, false};
+	struct buffer_reader reader = {payload, payload + size, false};
 	int error = 0;
 
 	while (error == 0 && reader.at < reader.end) {

@@ -7,6 +7,7 @@
 #ifndef KVRING_ENGINE_MANIFEST_EDIT_H
 #define KVRING_ENGINE_MANIFEST_EDIT_H
 
+#include "engine/disk/buffer.h"
 #include "engine/state/manifest_state.h"
 
 ENGINE_OK int manifest_edit_encode(const struct manifest_edit *, struct buffer *out);

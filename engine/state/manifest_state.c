@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "engine/disk/buffer.h"
 #include "engine/table/sst.h"
 
 int manifest_table_create(uint32_t level, uint64_t run, const struct table_meta *meta, struct manifest_table **out)

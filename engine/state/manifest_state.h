@@ -9,6 +9,7 @@
 #ifndef KVRING_ENGINE_MANIFEST_STATE_H
 #define KVRING_ENGINE_MANIFEST_STATE_H
 
+#include "engine/disk/buffer.h"
 #include "engine/partition/quarantine.h"
 #include "engine/table/sst_format.h"
 

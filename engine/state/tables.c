@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/state/tables.h"
+#include "engine/disk/buffer.h"
 #include "engine/partition/partition.h"
 
 #include <assert.h>

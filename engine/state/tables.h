@@ -11,6 +11,7 @@
 #ifndef KVRING_ENGINE_TABLES_H
 #define KVRING_ENGINE_TABLES_H
 
+#include "engine/disk/buffer.h"
 #include "engine/state/manifest.h"
 #include "engine/table/sst.h"
 

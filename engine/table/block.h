@@ -20,6 +20,7 @@
 #ifndef KVRING_ENGINE_BLOCK_H
 #define KVRING_ENGINE_BLOCK_H
 
+#include "engine/disk/buffer.h"
 #include "engine/disk/format.h"
 
 struct block_view {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
+#include "engine/disk/buffer.h"
 #include "engine/partition/partition.h"
 #include "engine/table/filter.h"
 #include "engine/partition/hashtree.h"
@@ -139,10 +140,10 @@ static int load_index_block(struct sst *sst, struct sst_handle handle, size_t *c
 
 static int read_handle(struct sst *sst, struct engine_slice value, struct sst_handle *out)
 {
-	struct reader reader = {value.data, (const uint8_t *)value.data + value.size, false};
+	struct buffer_reader reader = {value.data, (const uint8_t *)value.data + value.size, false};
 
-	out->offset = reader_varint(&reader);
-	out->size = reader_varint(&reader);
+	out->offset = buffer_read_varint(&reader);
+	out->size = buffer_read_varint(&reader);
 	if (reader.bad || out->size > SST_PART_MAX || out->offset > sst->meta.size ||
 	    out->size + SST_TRAILER > sst->meta.size - out->offset)
 		return -EBADMSG;
@@ -209,7 +210,7 @@ static int prepare_index(struct sst *sst)
 /* Takes what the file says of itself, and checks it against the manifest. */
 static int load_properties(struct sst *sst, struct sst_handle handle, struct engine_error *error_out)
 {
-	struct reader reader;
+	struct buffer_reader reader;
 	uint64_t entry_count;
 	struct engine_slice smallest, largest;
 	uint8_t *raw;
@@ -218,13 +219,13 @@ static int load_properties(struct sst *sst, struct sst_handle handle, struct eng
 
 	if (error)
 		return error;
-	reader = (struct reader){raw, raw + size, false};
-	entry_count = reader_varint(&reader);
-	reader_varint(&reader);
-	reader_varint(&reader);
-	sst->filter_probes = (uint32_t)reader_varint(&reader);
-	smallest = reader_slice(&reader);
-	largest = reader_slice(&reader);
+	reader = (struct buffer_reader){raw, raw + size, false};
+	entry_count = buffer_read_varint(&reader);
+	buffer_read_varint(&reader);
+	buffer_read_varint(&reader);
+	sst->filter_probes = (uint32_t)buffer_read_varint(&reader);
+	smallest = buffer_read_slice(&reader);
+	largest = buffer_read_slice(&reader);
 	if (reader.bad || entry_count != sst->meta.entry_count || format_compare(smallest, sst_smallest(sst)) != 0 ||
 	    format_compare(largest, sst_largest(sst)) != 0)
 		error = damaged(sst, handle.offset, "the properties (against the manifest)", error_out);

@@ -14,6 +14,7 @@
 #ifndef KVRING_ENGINE_SST_H
 #define KVRING_ENGINE_SST_H
 
+#include "engine/disk/buffer.h"
 #include "engine/table/cache.h"
 #include "engine/partition/quarantine.h"
 #include "engine/table/sst_format.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/table/sst_format.h"
+#include "engine/disk/buffer.h"
 
 #include <errno.h>
 #include <lz4.h>

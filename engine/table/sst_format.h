@@ -19,6 +19,7 @@
 #ifndef KVRING_ENGINE_SST_FORMAT_H
 #define KVRING_ENGINE_SST_FORMAT_H
 
+#include "engine/disk/buffer.h"
 #include "engine/disk/files.h"
 #include "engine/disk/format.h"
 

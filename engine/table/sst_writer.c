@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
+#include "engine/disk/buffer.h"
 #include "engine/table/block.h"
 #include "engine/table/filter.h"
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/disk/buffer.h"
 #include "engine/disk/wal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -17,7 +18,7 @@ static void check(bool holds)
 
 static void read_entries(const uint8_t *data, size_t size)
 {
-	struct reader reader = {data, data + size, false};
+	struct buffer_reader reader = {data, data + size, false};
 	const uint8_t *begin = data;
 	struct wal_entry entry;
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/disk/buffer.h"
 #include "engine/merge/merge.h"
 #include "tests/sim/sim_fs.h"
 #include "engine/table/sst.h"
@@ -59,7 +60,7 @@ static void build(struct input *input, struct buffer *file, struct table_meta *m
 	uint8_t bytes[FORMAT_HEADER_SIZE + SST_FOOTER];
 	struct engine_slice compression = take(input, 1), properties, filter;
 	struct sst_footer footer;
-	struct reader reader;
+	struct buffer_reader reader;
 
 	format_header_write(bytes, FORMAT_TABLE, &header);
 	check(buffer_append(file, bytes, FORMAT_HEADER_SIZE) == 0);
@@ -73,12 +74,12 @@ static void build(struct input *input, struct buffer *file, struct table_meta *m
 	sst_footer_write(bytes, &footer, NUMBER, file->size);
 	check(buffer_append(file, bytes, SST_FOOTER) == 0);
 	/* The manifest says what the file says of itself. */
-	reader = (struct reader){properties.data, (const uint8_t *)properties.data + properties.size, false};
-	*meta = (struct table_meta){.number = NUMBER, .size = file->size, .entry_count = reader_varint(&reader)};
+	reader = (struct buffer_reader){properties.data, (const uint8_t *)properties.data + properties.size, false};
+	*meta = (struct table_meta){.number = NUMBER, .size = file->size, .entry_count = buffer_read_varint(&reader)};
 	for (int i = 0; i < 3; i++)
-		reader_varint(&reader);
-	check(buffer_assign(&meta->smallest, reader_slice(&reader)) == 0);
-	check(buffer_assign(&meta->largest, reader_slice(&reader)) == 0);
+		buffer_read_varint(&reader);
+	check(buffer_assign(&meta->smallest, buffer_read_slice(&reader)) == 0);
+	check(buffer_assign(&meta->largest, buffer_read_slice(&reader)) == 0);
 }
 
 static void look_up(struct sst *sst, struct engine_slice key)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/disk/buffer.h"
 #include "engine/engine.h"
 #include "engine/disk/files.h"
 #include "engine/inspect.h"

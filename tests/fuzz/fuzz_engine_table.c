@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/disk/buffer.h"
 #include "engine/table/block.h"
 #include "engine/partition/hashtree.h"
 #include "engine/table/sst_format.h"

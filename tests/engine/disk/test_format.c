@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bytes that all files have in common: varints, headers, checksums, the order of keys, buffers and readers. */
+/* The bytes that all files have in common: varints, headers, checksums, the order of keys. */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stddef.h>
@@ -135,54 +135,6 @@ static void test_order_of_keys(void **state)
 	}
 }
 
-static void test_buffer_and_reader(void **state)
-{
-	struct sim_random random = {3};
-
-	(void)state;
-	for (int round = 0; round < 100; round++) {
-		struct buffer buffer = {0};
-		uint64_t numbers[20];
-		struct reader reader;
-
-		for (int i = 0; i < 20; i++) {
-			numbers[i] = sim_random_next(&random) >> sim_random_below(&random, 64);
-			assert_int_equal(buffer_append_varint(&buffer, numbers[i]), 0);
-			assert_int_equal(buffer_append_u64(&buffer, numbers[i]), 0);
-			assert_int_equal(buffer_append_slice(&buffer, (struct engine_slice){numbers, (size_t)i}), 0);
-		}
-		reader = (struct reader){buffer.data, buffer.data + buffer.size, false};
-		for (int i = 0; i < 20; i++) {
-			assert_int_equal(reader_varint(&reader), numbers[i]);
-			assert_int_equal(reader_u64(&reader), numbers[i]);
-			assert_int_equal(reader_slice(&reader).size, i);
-		}
-		assert_true(!reader.bad && reader.at == reader.end);
-		/* Beyond the end: bad for good, and zero. */
-		assert_int_equal(reader_u64(&reader), 0);
-		assert_true(reader.bad);
-		reader.at = buffer.data;
-		assert_int_equal(reader_varint(&reader), 0);
-		assert_int_equal(reader_slice(&reader).size, 0);
-		buffer_fini(&buffer);
-	}
-}
-
-/* A length that cannot be had must not wrap around. */
-static void test_buffer_refuses_the_impossible(void **state)
-{
-	struct buffer buffer = {0};
-
-	(void)state;
-	assert_int_equal(buffer_append(&buffer, "abc", 3), 0);
-	assert_int_equal(buffer_reserve(&buffer, SIZE_MAX), -ENOMEM);
-	assert_int_equal(buffer_reserve(&buffer, SIZE_MAX - 2), -ENOMEM);
-	assert_int_equal(buffer_reserve(&buffer, SIZE_MAX / 2), -ENOMEM);
-	assert_int_equal(buffer.size, 3);
-	assert_memory_equal(buffer.data, "abc", 3);
-	buffer_fini(&buffer);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -192,8 +144,6 @@ int main(void)
 		cmocka_unit_test(test_header_of_another_version_is_refused),
 		cmocka_unit_test(test_checksum_is_tied_to_its_place),
 		cmocka_unit_test(test_order_of_keys),
-		cmocka_unit_test(test_buffer_and_reader),
-		cmocka_unit_test(test_buffer_refuses_the_impossible),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 
 #include "tests/engine/shelf.h"
 #include "tests/sim/sim_random.h"
+#include "engine/disk/buffer.h"
 #include "engine/disk/wal.h"
 
 enum { NUMBER = 12, BATCHES = 6, FIRST = 41 /* sequence */ };
@@ -100,7 +101,7 @@ static size_t read_batches(const struct segment *it, struct wal_reader *reader, 
 
 	for (; wal_reader_next(reader, &batch); from++) {
 		const uint8_t *bytes = batch.entries.data;
-		struct reader entries = {bytes, bytes + batch.entries.size, false};
+		struct buffer_reader entries = {bytes, bytes + batch.entries.size, false};
 		struct wal_entry got;
 
 		assert_true(from < BATCHES);
@@ -292,7 +293,7 @@ static void test_entries_out_of_bounds(void **state)
 	(void)state;
 	for (unsigned flags = 0; flags < 256; flags++) {
 		const bool good = flags == 0 || flags == 1 || flags == 4 || flags == 5;
-		struct reader reader = {bytes, bytes + 15, false};
+		struct buffer_reader reader = {bytes, bytes + 15, false};
 
 		memset(bytes, 0, sizeof bytes);
 		bytes[0] = (uint8_t)flags;
@@ -307,7 +308,7 @@ static void test_entries_out_of_bounds(void **state)
 	uint8_t *large = calloc(1, room);
 
 	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-		struct reader reader = {large, large + room, false};
+		struct buffer_reader reader = {large, large + room, false};
 
 		end = format_varint_put(format_varint_put(large + 1, sizes[i][0]), sizes[i][1]);
 		assert_true(end < large + 32);
@@ -321,7 +322,7 @@ static void test_entries_out_of_bounds(void **state)
 
 	end = wal_entry_put(encoded, &whole);
 	for (uint8_t *cut = encoded + 1; cut < end; cut++) {
-		struct reader reader = {encoded, cut, false};
+		struct buffer_reader reader = {encoded, cut, false};
 
 		assert_int_equal(wal_entry_next(&reader, &entry), -EBADMSG);
 	}

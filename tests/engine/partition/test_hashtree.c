@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "engine/disk/buffer.h"
 #include "engine/partition/hashtree.h"
 #include "engine/partition/partition.h"
 #include "tests/sim/sim_random.h"

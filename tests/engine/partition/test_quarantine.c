@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "engine/disk/buffer.h"
 #include "engine/state/manifest.h"
 #include "engine/partition/quarantine.h"
 #include "tests/sim/sim_fs.h"
@@ -49,17 +50,17 @@ static void check_round_trip(const struct partition_row *rows, size_t count, siz
 {
 	struct quarantine *set = make_set(rows, count), *got;
 	struct buffer bytes = {0};
-	struct reader reader;
+	struct buffer_reader reader;
 
 	strcpy(set->reason.text, "what was found");
 	assert_int_equal(quarantine_encode(set, &bytes), 0);
 	assert_true(bytes.size <= most_bytes);
 	for (size_t size = 0; size < bytes.size; size++) {
-		reader = (struct reader){bytes.data, bytes.data + size, false};
+		reader = (struct buffer_reader){bytes.data, bytes.data + size, false};
 		assert_int_equal(quarantine_decode(&reader, &got), -EBADMSG);
 		assert_null(got);
 	}
-	reader = (struct reader){bytes.data, bytes.data + bytes.size, false};
+	reader = (struct buffer_reader){bytes.data, bytes.data + bytes.size, false};
 	assert_int_equal(quarantine_decode(&reader, &got), 0);
 	assert_memory_equal(got->words, set->words, sizeof set->words);
 	assert_string_equal(got->reason.text, "what was found");

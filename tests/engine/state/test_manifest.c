@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/disk/buffer.h"
 #include "engine/state/manifest.h"
 #include "tests/engine/shelf.h"
 #include "tests/sim/sim_random.h"

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/disk/buffer.h"
 #include "engine/table/block.h"
 #include "tests/sim/sim_random.h"
 
