@@ -12,8 +12,6 @@ enum {
 	REDRAW_ROUNDS = 64,             /* rounds between changes of a bus link */
 	PUSH_MAX = 3,                   /* documents pushed per round */
 	PUSH_AGAIN_ROUNDS = 4,          /* to the same node */
-	SETTLE_ROUNDS = 4,              /* after a start, and one for each doubling of the members: see settle_rounds */
-	HOLD_ROUNDS = 8,                /* without a rise, until another process of this id counts as dead */
 	TWIN_RISES = 3,                 /* later rises of another process of this id: it is alive */
 	STRANGER_US = 60 * 1000 * 1000, /* a node that is no member and silent for so long is forgotten */
 };
@@ -29,33 +27,6 @@ static bool yields_to(const struct gossip_row *self, const struct gossip_row *ot
 	if (self->started_ms != other->started_ms)
 		return self->started_ms > other->started_ms;
 	return self->life > other->life;
-}
-
-/* By then a node has heard what others keep of its former life: news reaches all in about as many rounds as the number of members
- * doubles, and the links take one or two to open. */
-static uint64_t settle_rounds(const struct gossip *self)
-{
-	uint64_t rounds = SETTLE_ROUNDS;
-
-	for (uint32_t n = 1; n < self->table.count + 1; n *= 2)
-		rounds++;
-	return rounds;
-}
-
-void gossip_hold(struct gossip *self)
-{
-	self->publish_now |= !gossip_is_held(self);
-	self->twin.held_round = atomic_load_explicit(&self->counters.rounds, memory_order_relaxed) + 1;
-}
-
-bool gossip_is_held(const struct gossip *self)
-{
-	uint64_t round = atomic_load_explicit(&self->counters.rounds, memory_order_relaxed) + 1;
-	uint64_t from = settle_rounds(self);
-
-	if (from < self->twin.held_round)
-		from = self->twin.held_round;
-	return self->twin.held_round > 0 && !self->displaced && round < from + HOLD_ROUNDS;
 }
 
 /* A row of this id that another process made. Whether it lives shows in time: what the others keep of a former life of this node
@@ -78,7 +49,7 @@ static void notice_twin(struct gossip *self, const struct gossip_row *row)
 	self->twin.heartbeat = row->heartbeat;
 	if (self->twin.is_later && yields_to(&self->self, row))
 		gossip_hold(self);
-	if (self->twin.round == round || round < settle_rounds(self))
+	if (self->twin.round == round || round < gossip_settle_rounds(self))
 		return;
 	self->twin.round = round;
 	self->twin.rises++;

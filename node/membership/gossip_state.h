@@ -80,12 +80,15 @@ static inline void gossip_refuse(struct gossip *self, _Atomic uint64_t *counter,
  * D1 of detector.h is asserted too. */
 void gossip_check(struct gossip *);
 
-/* ---- gossip.c ---- */
+/* ---- gossip_hold.c ---- */
 
 /* G9 A sign of a process to which this one would have to yield, if it lives: until that shows, this node serves nobody, so that nothing
  * is acknowledged by two processes as one node. An ordinary start is none: it has the latest number of all. */
 void gossip_hold(struct gossip *);
 bool gossip_is_held(const struct gossip *);
+/* By then a node has heard what others keep of its former life: news reaches all in about as many rounds as the number of members
+ * doubles, and the links take one or two to open. */
+uint64_t gossip_settle_rounds(const struct gossip *);
 
 /* ---- gossip_tell.c ---- */
 
