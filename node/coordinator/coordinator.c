@@ -39,6 +39,21 @@ static struct owner owner_of(const struct coordinator *self, const struct ring_v
 	return owner;
 }
 
+/* What is wrong with what a client wants to write, or NULL. */
+static const char *check_put(const struct client_operation *request, struct effects *out)
+{
+	uint64_t time_ms;
+	if (request->kind == OPERATION_PUT && !operation_id_time(request->operation_id, &time_ms))
+		return "the operation id is not a UUID version 7, so that nothing says how old the operation is: "
+		       "make it so (RFC 9562), or send none";
+	if (request->value.size > LIMIT_VALUE_SIZE)
+		return text_or(arena_printf(out->arena,
+					    "the value has %zu bytes, the limit is %d: split it over several keys",
+					    request->value.size, LIMIT_VALUE_SIZE),
+			       "value over its limit");
+	return NULL;
+}
+
 /* What is wrong with an operation before anything is sent, or NULL. */
 static const char *prepare(const struct coordinator *self, struct operation *operation, const struct ring_view *view,
 			   uint64_t now_us, struct effects *out, uint32_t *code_out)
@@ -57,15 +72,9 @@ static const char *prepare(const struct coordinator *self, struct operation *ope
 							   request->key.size);
 	if (key_encode(operation->partition, bucket, request->key, out->arena, &operation->key) < 0)
 		return "key must have 1 to 4096 bytes and bucket at most 256";
-	uint64_t time_ms;
-	if (request->kind == OPERATION_PUT && !operation_id_time(request->operation_id, &time_ms))
-		return "the operation id is not a UUID version 7, so that nothing says how old the operation is: "
-		       "make it so (RFC 9562), or send none";
-	if (request->value.size > LIMIT_VALUE_SIZE)
-		return text_or(arena_printf(out->arena,
-					    "the value has %zu bytes, the limit is %d: split it over several keys",
-					    request->value.size, LIMIT_VALUE_SIZE),
-			       "value over its limit");
+	const char *wrong = check_put(request, out);
+	if (wrong != NULL)
+		return wrong;
 	const uint16_t *owners;
 	uint32_t datacenter = ring_member_datacenter(view->document, (uint32_t)view->self);
 	uint32_t count = ring_owners(view->document, operation->partition, datacenter, &owners);

@@ -182,6 +182,51 @@ static void test_nobody_is_suspected_without_a_probe(void **state)
 	gossip_table_fini(&bench.table);
 }
 
+static void add_members(struct bench *bench, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		struct gossip_row row = {.node_id = 100 + i, .incarnation = 1, .heartbeat = 100};
+		struct gossip_peer peer = {
+			.is_member = true, .heard = true, .reachability = RING_UP, .heard_us = bench->now_us};
+
+		assert_int_not_equal(gossip_table_insert(&bench->table, &row, &peer), -1);
+	}
+}
+
+/* How many are suspected; each had a probe that had time to be answered, and a round has only so many probes. */
+static uint32_t check_probes(const struct bench *bench)
+{
+	uint32_t probes = 0, suspected = 0;
+
+	for (uint32_t i = 0; i < bench->table.count; i++) {
+		const struct gossip_peer *peer = &bench->table.peers[i];
+
+		probes += peer->probe;
+		suspected += peer->suspected;
+		if (peer->suspected)
+			assert_true(peer->probed_us != 0 && bench->now_us - peer->probed_us >= TIMEOUT / 4);
+	}
+	assert_in_range(probes, 0, DETECTOR_PROBES_MAX);
+	return suspected;
+}
+
+/* More are silent at once than are probed in one round: all get their turn, and who had none is not suspected. */
+static void test_probes_take_turns(void **state)
+{
+	struct bench bench;
+	uint32_t suspected = 0;
+
+	(void)state;
+	set_table(&bench);
+	add_members(&bench, 60);
+	for (uint32_t round = 0; suspected < bench.table.count; round++) {
+		assert_true(round < 20);
+		round_after(&bench, ROUND);
+		suspected = check_probes(&bench);
+	}
+	gossip_table_fini(&bench.table);
+}
+
 static void test_reports_count_as_long_as_no_newer_heartbeat_is_known(void **state)
 {
 	struct bench bench;
@@ -297,6 +342,7 @@ int main(void)
 		cmocka_unit_test(test_many_failures_at_once_are_all_confirmed),
 		cmocka_unit_test(test_loss_makes_nobody_down),
 		cmocka_unit_test(test_nobody_is_suspected_without_a_probe),
+		cmocka_unit_test(test_probes_take_turns),
 		cmocka_unit_test(test_reports_count_as_long_as_no_newer_heartbeat_is_known),
 		cmocka_unit_test(test_whoever_believes_two_others_is_no_third_reporter),
 		cmocka_unit_test(test_reporters_have_to_be_members_that_are_heard),

@@ -148,6 +148,38 @@ static void test_an_older_row_never_replaces_a_newer(void **state)
 	close_net();
 }
 
+/* Node 1 asks node 0, and says nothing of the others: how many rows of node 5 come back. */
+static uint32_t rows_in_answer(bool brief)
+{
+	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct message *question = message_create(arena, MESSAGE_GOSSIP);
+	uint32_t before = net->watched_rows;
+
+	question->from = (struct address){id_of(1), ACTOR_GOSSIP, 0};
+	question->to = (struct address){id_of(0), ACTOR_GOSSIP, 0};
+	question->gossip = arena_zalloc(arena, sizeof *question->gossip);
+	question->gossip->from = id_of(1);
+	question->gossip->rows = arena_copy(arena, row_at(0, id_of(1)), sizeof *question->gossip->rows);
+	question->gossip->row_count = 1;
+	question->gossip->brief = brief;
+	arena_unref(arena);
+	step(0, EVENT_MESSAGE, question);
+	return net->watched_rows - before;
+}
+
+static void test_a_brief_question_is_answered_with_one_row(void **state)
+{
+	(void)state;
+	open_cluster(6, 24);
+	run_for(10 * ROUND_US);
+	net->watched_id = id_of(5);
+	assert_int_equal(rows_in_answer(false), 1);
+	assert_int_equal(rows_in_answer(true), 0);
+	net->watched_id = id_of(0);
+	assert_int_equal(rows_in_answer(true), 1);
+	close_net();
+}
+
 static void test_malformed_rows_are_ignored(void **state)
 {
 	struct gossip_row rows[6];
@@ -433,6 +465,7 @@ int main(void)
 		cmocka_unit_test(test_halves_part_and_join),
 		cmocka_unit_test(test_a_paused_node_does_not_blame_the_others),
 		cmocka_unit_test(test_an_older_row_never_replaces_a_newer),
+		cmocka_unit_test(test_a_brief_question_is_answered_with_one_row),
 		cmocka_unit_test(test_malformed_rows_are_ignored),
 		cmocka_unit_test(test_ghosts_are_forgotten),
 		cmocka_unit_test(test_a_ghost_that_becomes_a_member_is_told_again),
