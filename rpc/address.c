@@ -59,31 +59,32 @@ static int parse_port(const char *text, bool listening)
 	return (int)port;
 }
 
-int address_to_url(const char *address, bool listening, char url_out[RPC_URL_MAX], struct rpc_error *error_out)
+int rpc_address_to_url(const char *address, bool listening, char url_out[RPC_URL_MAX], struct rpc_error *error_out)
 {
 	const char *wanted = "write HOST:PORT, for example 127.0.0.1:7000, db1.example.org:7000 or [::1]:7000";
 	if (address == NULL || address[0] == '\0')
-		return error_set(error_out, -EINVAL, "the address is empty; %s", wanted);
+		return rpc_error_set(error_out, -EINVAL, "the address is empty; %s", wanted);
 	const char *colon = strrchr(address, ':');
 	if (colon == NULL)
-		return error_set(error_out, -EINVAL, "address \"%.80s\" has no port; %s", address, wanted);
+		return rpc_error_set(error_out, -EINVAL, "address \"%.80s\" has no port; %s", address, wanted);
 	size_t host_size = (size_t)(colon - address);
 	bool bracketed = address[0] == '[';
 	if (bracketed ? !host_is_ipv6(address, host_size) : !host_is_name(address, host_size))
-		return error_set(error_out, -EINVAL, "address \"%.80s\": \"%.*s\" is no host; %s", address,
-				 (int)(host_size < 64 ? host_size : 64), address, wanted);
+		return rpc_error_set(error_out, -EINVAL, "address \"%.80s\": \"%.*s\" is no host; %s", address,
+				     (int)(host_size < 64 ? host_size : 64), address, wanted);
 	if (!bracketed && host_is_broken_ipv4(address, host_size))
-		return error_set(error_out, -EINVAL, "address \"%.80s\": \"%.*s\" is no IPv4 address", address,
-				 (int)(host_size < 64 ? host_size : 64), address);
+		return rpc_error_set(error_out, -EINVAL, "address \"%.80s\": \"%.*s\" is no IPv4 address", address,
+				     (int)(host_size < 64 ? host_size : 64), address);
 	int port = parse_port(colon + 1, listening);
 	if (port < 0)
-		return error_set(error_out, -EINVAL, "address \"%.80s\": the port must be a number from %d to 65535",
-				 address, listening ? 0 : 1);
+		return rpc_error_set(error_out, -EINVAL,
+				     "address \"%.80s\": the port must be a number from %d to 65535", address,
+				     listening ? 0 : 1);
 	snprintf(url_out, RPC_URL_MAX, "tcp://%.*s:%d", (int)host_size, address, port);
 	return 0;
 }
 
-bool address_has_name(const char *address)
+bool rpc_address_has_name(const char *address)
 {
 	size_t host_size = (size_t)(strrchr(address, ':') - address);
 	return address[0] != '[' && strspn(address, "0123456789.") < host_size;
@@ -92,5 +93,5 @@ bool address_has_name(const char *address)
 int rpc_address_check(const char *address, struct rpc_error *error_out)
 {
 	char url[RPC_URL_MAX];
-	return address_to_url(address, false, url, error_out);
+	return rpc_address_to_url(address, false, url, error_out);
 }

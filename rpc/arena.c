@@ -39,7 +39,7 @@ static size_t round_up(size_t size)
 	return (size + ARENA_ALIGNMENT - 1) & ~(size_t)(ARENA_ALIGNMENT - 1);
 }
 
-struct arena *arena_create(size_t first_size, size_t cap)
+struct arena *rpc_arena_create(size_t first_size, size_t cap)
 {
 	first_size = round_up(first_size < ARENA_CHUNK_MAX ? first_size : ARENA_CHUNK_MAX);
 	struct arena *a = malloc(sizeof *a + first_size);
@@ -55,19 +55,19 @@ struct arena *arena_create(size_t first_size, size_t cap)
 	return a;
 }
 
-struct arena *arena_ref(struct arena *a)
+struct arena *rpc_arena_ref(struct arena *a)
 {
-	arena_ref_many(a, 1);
+	rpc_arena_ref_many(a, 1);
 	return a;
 }
 
-void arena_ref_many(struct arena *a, unsigned count)
+void rpc_arena_ref_many(struct arena *a, unsigned count)
 {
 	unsigned before = atomic_fetch_add_explicit(&a->references, count, memory_order_relaxed);
 	assert(before > 0);
 }
 
-void arena_unref(struct arena *a)
+void rpc_arena_unref(struct arena *a)
 {
 	if (a == NULL)
 		return;
@@ -111,7 +111,7 @@ static void *alloc_from_new_chunk(struct arena *a, size_t size)
 	return chunk->bytes;
 }
 
-void *arena_alloc(struct arena *a, size_t size)
+void *rpc_arena_alloc(struct arena *a, size_t size)
 {
 	if (size > a->cap)
 		return NULL;
@@ -132,37 +132,37 @@ void *arena_alloc(struct arena *a, size_t size)
 	return memory;
 }
 
-void *arena_zalloc(struct arena *a, size_t size)
+void *rpc_arena_zalloc(struct arena *a, size_t size)
 {
-	void *memory = arena_alloc(a, size);
+	void *memory = rpc_arena_alloc(a, size);
 	if (memory != NULL)
 		memset(memory, 0, size);
 	return memory;
 }
 
-void *arena_copy(struct arena *a, const void *data, size_t size)
+void *rpc_arena_copy(struct arena *a, const void *data, size_t size)
 {
-	void *memory = arena_alloc(a, size);
+	void *memory = rpc_arena_alloc(a, size);
 	if (memory != NULL && size > 0)
 		memcpy(memory, data, size);
 	return memory;
 }
 
-char *arena_printf(struct arena *a, const char *format, ...)
+char *rpc_arena_printf(struct arena *a, const char *format, ...)
 {
 	va_list arguments, again;
 	va_start(arguments, format);
 	va_copy(again, arguments);
 	int length = vsnprintf(NULL, 0, format, arguments);
 	va_end(arguments);
-	char *text = length < 0 ? NULL : arena_alloc(a, (size_t)length + 1);
+	char *text = length < 0 ? NULL : rpc_arena_alloc(a, (size_t)length + 1);
 	if (text != NULL)
 		vsnprintf(text, (size_t)length + 1, format, again);
 	va_end(again);
 	return text;
 }
 
-size_t arena_used(const struct arena *a)
+size_t rpc_arena_used(const struct arena *a)
 {
 	return a->used;
 }

@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-int error_set(struct rpc_error *error_out, int status, const char *format, ...)
+int rpc_error_set(struct rpc_error *error_out, int status, const char *format, ...)
 {
 	if (error_out == NULL)
 		return status;

@@ -90,11 +90,12 @@ static int charge(struct scan *scan, const ProtobufCMessageDescriptor *type, siz
 	scan->elements += elements;
 	scan->memory += memory;
 	if (scan->elements > BODY_ELEMENTS_MAX)
-		return wire_bad(&scan->reader, offset, "%s: more than %d fields and elements", type->short_name,
-				BODY_ELEMENTS_MAX);
+		return rpc_wire_bad(&scan->reader, offset, "%s: more than %d fields and elements", type->short_name,
+				    BODY_ELEMENTS_MAX);
 	if (scan->memory > scan->memory_max)
-		return wire_bad(&scan->reader, offset, "%s: a body of %zu bytes would take over %zu bytes of memory",
-				type->short_name, scan->body_size, (size_t)scan->memory_max);
+		return rpc_wire_bad(&scan->reader, offset,
+				    "%s: a body of %zu bytes would take over %zu bytes of memory", type->short_name,
+				    scan->body_size, (size_t)scan->memory_max);
 	return 0;
 }
 
@@ -114,13 +115,13 @@ static int scan_submessage(struct scan *scan, struct scan_frame *frame, const Pr
 	if (known->label != PROTOBUF_C_LABEL_REPEATED) {
 		uint64_t bit = UINT64_C(1) << (known - frame->type->fields);
 		if ((frame->seen & bit) != 0)
-			return wire_bad(&scan->reader, field->offset, "%s: field %u (%s) comes twice",
-					frame->type->short_name, field->number, known->name);
+			return rpc_wire_bad(&scan->reader, field->offset, "%s: field %u (%s) comes twice",
+					    frame->type->short_name, field->number, known->name);
 		frame->seen |= bit;
 	}
 	if (frame->depth == BODY_DEPTH_MAX)
-		return wire_bad(&scan->reader, field->offset, "%s: field %u (%s) is nested more than %d deep",
-				frame->type->short_name, field->number, known->name, BODY_DEPTH_MAX);
+		return rpc_wire_bad(&scan->reader, field->offset, "%s: field %u (%s) is nested more than %d deep",
+				    frame->type->short_name, field->number, known->name, BODY_DEPTH_MAX);
 	return scan_message(scan, known->descriptor, field->bytes, frame->depth + 1);
 }
 
@@ -159,7 +160,7 @@ static int scan_message(struct scan *scan, const ProtobufCMessageDescriptor *typ
 	scan->reader.at = bytes.data;
 	scan->reader.end = bytes.data + bytes.size;
 	struct wire_field field;
-	while ((status = wire_next(&scan->reader, &field)) > 0) {
+	while ((status = rpc_wire_next(&scan->reader, &field)) > 0) {
 		status = scan_field(scan, &frame, &field);
 		if (status < 0)
 			return status;
@@ -180,7 +181,7 @@ static int scan_body(const ProtobufCMessageDescriptor *type, struct rpc_slice bo
 
 static void *allocator_alloc(void *arena, size_t size)
 {
-	return arena_alloc(arena, size);
+	return rpc_arena_alloc(arena, size);
 }
 
 static void allocator_free(void *arena, void *pointer)
@@ -200,9 +201,10 @@ void *rpc_body_decode(const ProtobufCMessageDescriptor *type, struct rpc_slice b
 		return NULL;
 	void *message = protobuf_c_message_unpack(type, &allocator, body.size, body.data);
 	if (message == NULL)
-		error_set(error_out, -EBADMSG,
-			  "%s: %zu bytes do not decode: a field has another type than the schema says, or they need "
-			  "more memory than the %zu bytes used so far leave",
-			  type->name, body.size, arena_used(arena));
+		rpc_error_set(
+			error_out, -EBADMSG,
+			"%s: %zu bytes do not decode: a field has another type than the schema says, or they need "
+			"more memory than the %zu bytes used so far leave",
+			type->name, body.size, rpc_arena_used(arena));
 	return message;
 }

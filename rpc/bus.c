@@ -72,7 +72,7 @@ static void on_open(void *arg, struct connection *connection)
 	struct neighbour *n = arg;
 	(void)connection;
 	if (n->dialer != NULL)
-		dialer_succeeded(n->dialer->dialer);
+		rpc_dialer_succeeded(n->dialer->dialer);
 	lock_take(&n->bus->lock);
 	n->open = true;
 	n->bus->counts.connections++;
@@ -106,14 +106,14 @@ static void on_closed(void *arg, struct connection *connection)
 		n->next->previous = n->previous;
 	bus->counts.connections -= n->open;
 	bus->accepted -= dialer == NULL;
-	origin_remove(&bus->origins, n->origin);
+	rpc_origin_remove(&bus->origins, n->origin);
 	pthread_cond_signal(&bus->changed);
 	lock_release(&bus->lock); /* without a dialer, the bus may be gone from here on */
-	connection_unref(connection);
+	rpc_connection_unref(connection);
 	rpc_quota_unref(n->unheard);
 	free(n);
 	if (dialer != NULL)
-		dialer_again(dialer->dialer); /* last: once stopped, the dialer may be gone, and the bus */
+		rpc_dialer_again(dialer->dialer); /* last: once stopped, the dialer may be gone, and the bus */
 }
 
 static const struct connection_events bus_events = {on_open, on_message, on_closed};
@@ -139,7 +139,7 @@ static bool neighbour_add(struct rpc_bus *bus, struct bus_dialer *dialer, struct
 		.events = &bus_events,
 		.arg = n,
 	};
-	if (connection_create(stream, &options, &n->connection) < 0) {
+	if (rpc_connection_create(stream, &options, &n->connection) < 0) {
 		rpc_quota_unref(n->unheard);
 		free(n);
 		return false;
@@ -147,7 +147,7 @@ static bool neighbour_add(struct rpc_bus *bus, struct bus_dialer *dialer, struct
 	n->bus = bus;
 	n->dialer = dialer;
 	n->origin = origin;
-	struct connection *connection = connection_ref(n->connection);
+	struct connection *connection = rpc_connection_ref(n->connection);
 	lock_take(&bus->lock);
 	n->next = bus->neighbours;
 	n->previous = &bus->neighbours;
@@ -156,10 +156,10 @@ static bool neighbour_add(struct rpc_bus *bus, struct bus_dialer *dialer, struct
 	bus->neighbours = n;
 	bus->accepted += dialer == NULL;
 	if (dialer != NULL && dialer->hung_up)
-		connection_close(connection); /* hang_up has not seen it */
+		rpc_connection_close(connection); /* hang_up has not seen it */
 	lock_release(&bus->lock);
-	connection_start(connection);
-	connection_unref(connection);
+	rpc_connection_start(connection);
+	rpc_connection_unref(connection);
 	return true;
 }
 
@@ -173,7 +173,7 @@ void rpc_bus_send(struct rpc_bus *bus, struct rpc_message *message)
 		struct rpc_message *copy = rpc_message_create(message->size);
 		if (copy != NULL)
 			memcpy(copy->bytes, message->bytes, message->size);
-		if (copy == NULL || !connection_offer(n->connection, copy))
+		if (copy == NULL || !rpc_connection_offer(n->connection, copy))
 			bus->counts.dropped++;
 	}
 	lock_release(&bus->lock);
@@ -213,14 +213,14 @@ int rpc_bus_dial(struct rpc_bus *bus, const char *address)
 	dialer->bus = bus;
 	strcpy(dialer->address, address);
 	struct dialer_options options = {address, on_dialled, dialer};
-	int status = dialer_create(&options, &dialer->dialer, NULL);
+	int status = rpc_dialer_create(&options, &dialer->dialer, NULL);
 	if (status < 0) {
 		free(dialer);
 		return status;
 	}
 	dialer->next = bus->dialers;
 	bus->dialers = dialer;
-	dialer_start(dialer->dialer);
+	rpc_dialer_start(dialer->dialer);
 	return 0;
 }
 
@@ -233,9 +233,9 @@ static void dialer_hang_up(struct rpc_bus *bus, struct bus_dialer **at)
 	dialer->hung_up = true;
 	for (struct neighbour *n = bus->neighbours; n != NULL; n = n->next)
 		if (n->dialer == dialer)
-			connection_close(n->connection);
+			rpc_connection_close(n->connection);
 	lock_release(&bus->lock);
-	dialer_destroy(&dialer->dialer); /* waits for on_closed */
+	rpc_dialer_destroy(&dialer->dialer); /* waits for on_closed */
 	free(dialer);
 }
 
@@ -255,8 +255,9 @@ static bool on_sweep(void *arg)
 	bool listens = now_us > bus->sweep.awake_us + silence_us; /* else the silence may be this process's own */
 	lock_take(&bus->lock);
 	for (struct neighbour *n = bus->neighbours; n != NULL; n = n->next)
-		if (listens && n->dialer != NULL && n->open && now_us > connection_heard_us(n->connection) + silence_us)
-			connection_close(n->connection); /* its dialer dials anew */
+		if (listens && n->dialer != NULL && n->open &&
+		    now_us > rpc_connection_heard_us(n->connection) + silence_us)
+			rpc_connection_close(n->connection); /* its dialer dials anew */
 	lock_release(&bus->lock);
 	return true;
 }
@@ -266,10 +267,10 @@ static int sweep_start(struct rpc_bus *bus)
 	if (bus->options.silence_ms == 0)
 		return 0;
 	bus->sweep = (struct deadline_watch){.check = on_sweep, .arg = bus, .period_us = BUS_SWEEP_MS * 1000};
-	int error = deadline_watch_add(&bus->sweep);
+	int error = rpc_deadline_watch_add(&bus->sweep);
 	bus->swept = error == 0;
 	if (bus->swept)
-		deadline_watch_arm(&bus->sweep);
+		rpc_deadline_watch_arm(&bus->sweep);
 	return error;
 }
 
@@ -286,13 +287,13 @@ static bool make_room(struct rpc_bus *bus, const struct origin *newcomer)
 			continue;
 		if (largest == NULL || n->origin->connections > largest->origin->connections ||
 		    (n->origin == largest->origin &&
-		     connection_heard_us(n->connection) < connection_heard_us(largest->connection)))
+		     rpc_connection_heard_us(n->connection) < rpc_connection_heard_us(largest->connection)))
 			largest = n;
 	}
 	if (largest == NULL)
 		return false;
 	largest->leaving = true;
-	connection_close(largest->connection);
+	rpc_connection_close(largest->connection);
 	return true;
 }
 
@@ -300,18 +301,18 @@ static void on_accepted(void *arg, nng_stream *stream)
 {
 	struct rpc_bus *bus = arg;
 	lock_take(&bus->lock);
-	struct origin *origin = origin_add(&bus->origins, stream);
+	struct origin *origin = rpc_origin_add(&bus->origins, stream);
 	bool allowed = origin != NULL && (bus->accepted < bus->options.connections_max || make_room(bus, origin));
 	bus->counts.connections_refused += !allowed;
 	if (!allowed)
-		origin_remove(&bus->origins, origin);
+		rpc_origin_remove(&bus->origins, origin);
 	lock_release(&bus->lock);
 	if (!allowed) {
 		nng_stream_close(stream);
 		nng_stream_free(stream);
 	} else if (!neighbour_add(bus, NULL, origin, stream)) { /* out of memory: it has been closed */
 		lock_take(&bus->lock);
-		origin_remove(&bus->origins, origin);
+		rpc_origin_remove(&bus->origins, origin);
 		lock_release(&bus->lock);
 	}
 }
@@ -321,7 +322,7 @@ NOT_CHECKED int rpc_bus_open(const struct rpc_bus_options *options, struct rpc_b
 	assert(options->on_message != NULL && options->message_max > 0);
 	struct rpc_bus *bus = calloc(1, sizeof *bus);
 	if (bus == NULL)
-		return error_set(error_out, -ENOMEM, "out of memory");
+		return rpc_error_set(error_out, -ENOMEM, "out of memory");
 	bus->options = *options;
 	bus->options.address = NULL; /* the caller's text */
 	if (bus->options.connections_max == 0)
@@ -330,21 +331,21 @@ NOT_CHECKED int rpc_bus_open(const struct rpc_bus_options *options, struct rpc_b
 	pthread_cond_init(&bus->changed, NULL);
 	if (options->address != NULL) {
 		struct listener_options listener = {options->address, on_accepted, bus};
-		int status = listener_open(&listener, &bus->listener, error_out);
+		int status = rpc_listener_open(&listener, &bus->listener, error_out);
 		if (status < 0) {
 			rpc_bus_close(&bus);
 			return status;
 		}
-		bus->port = listener_port(bus->listener);
+		bus->port = rpc_listener_port(bus->listener);
 	}
 	int error = sweep_start(bus);
 	if (error < 0) {
 		rpc_bus_close(&bus);
-		return error_set(error_out, error, "cannot start a thread: %s", strerror(-error));
+		return rpc_error_set(error_out, error, "cannot start a thread: %s", strerror(-error));
 	}
 	*out = bus; /* before the first event */
 	if (bus->listener != NULL)
-		listener_start(bus->listener);
+		rpc_listener_start(bus->listener);
 	return 0;
 }
 
@@ -360,13 +361,13 @@ void rpc_bus_close(struct rpc_bus **pointer)
 		return;
 	*pointer = NULL;
 	if (bus->swept)
-		deadline_watch_remove(&bus->sweep);
-	listener_close(&bus->listener);
+		rpc_deadline_watch_remove(&bus->sweep);
+	rpc_listener_close(&bus->listener);
 	while (bus->dialers != NULL)
 		dialer_hang_up(bus, &bus->dialers);
 	lock_take(&bus->lock);
 	for (struct neighbour *n = bus->neighbours; n != NULL; n = n->next)
-		connection_close(n->connection);
+		rpc_connection_close(n->connection);
 	while (bus->neighbours != NULL)
 		lock_wait(&bus->lock, &bus->changed);
 	lock_release(&bus->lock);

@@ -29,13 +29,13 @@ struct pace {
 struct connection {
 	struct connection_options options;
 	struct pace pace_in, pace_out;
-	_Atomic uint64_t used_us; /* see connection_use */
+	_Atomic uint64_t used_us; /* see rpc_connection_use */
 	atomic_int calls;
 	atomic_int rests_above;     /* calls; 0: it does not rest for their number */
-	_Atomic size_t likely_size; /* see connection_likely_size */
-	_Atomic uint64_t tried_us;  /* see connection_may_try */
+	_Atomic size_t likely_size; /* see rpc_connection_likely_size */
+	_Atomic uint64_t tried_us;  /* see rpc_connection_may_try */
 	nng_stream *stream;
-	_Atomic uint64_t heard_us; /* see connection_heard_us */
+	_Atomic uint64_t heard_us; /* see rpc_connection_heard_us */
 	size_t id_size;            /* of each frame: 4, or 0 on a bus */
 	atomic_uint references;    /* holders, and one for each direction that is alive */
 
@@ -70,7 +70,7 @@ struct connection {
 	size_t unsent GUARDED; /* bytes of frames queued or being written, which the budget counts too */
 	bool sending GUARDED;
 	atomic_bool closed;         /* written under lock: nothing is queued, delivered or waited for any more */
-	bool resting GUARDED;       /* nothing is read until connection_resume */
+	bool resting GUARDED;       /* nothing is read until rpc_connection_resume */
 	bool resume_wanted GUARDED; /* it came before the reader rested */
 	bool queue_full GUARDED;    /* the reason to rest is the queue */
 };
@@ -83,7 +83,8 @@ static void on_received(void *arg);
 
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
-NOT_CHECKED int connection_create(nng_stream *stream, const struct connection_options *options, struct connection **out)
+NOT_CHECKED int rpc_connection_create(nng_stream *stream, const struct connection_options *options,
+				      struct connection **out)
 {
 	struct connection *c = calloc(1, sizeof *c);
 	if (c != NULL) {
@@ -118,13 +119,13 @@ NOT_CHECKED int connection_create(nng_stream *stream, const struct connection_op
 	return 0;
 }
 
-struct connection *connection_ref(struct connection *c)
+struct connection *rpc_connection_ref(struct connection *c)
 {
 	atomic_fetch_add_explicit(&c->references, 1, memory_order_relaxed);
 	return c;
 }
 
-NOT_CHECKED void connection_unref(struct connection *c)
+NOT_CHECKED void rpc_connection_unref(struct connection *c)
 {
 	if (atomic_fetch_sub_explicit(&c->references, 1, memory_order_acq_rel) > 1)
 		return;
@@ -222,7 +223,7 @@ static void queue_free(struct rpc_message *first)
 /* Ends the sending direction, and with it the connection. */
 static void send_failed(struct connection *c)
 {
-	connection_close(c); /* first: from here on nothing is queued, and the reader does not rest */
+	rpc_connection_close(c); /* first: from here on nothing is queued, and the reader does not rest */
 	rpc_message_free(c->out_large);
 	c->out_large = NULL;
 	lock_take(&c->lock);
@@ -234,7 +235,7 @@ static void send_failed(struct connection *c)
 	c->sending = false;
 	lock_release(&c->lock);
 	queue_free(queue);
-	connection_unref(c);
+	rpc_connection_unref(c);
 }
 
 static void write_out(struct connection *c)
@@ -272,7 +273,7 @@ static void heard(struct connection *c)
 	atomic_store_explicit(&c->heard_us, rpc_now_us(), memory_order_relaxed);
 }
 
-uint64_t connection_heard_us(const struct connection *c)
+uint64_t rpc_connection_heard_us(const struct connection *c)
 {
 	return atomic_load_explicit(&c->heard_us, memory_order_relaxed);
 }
@@ -308,12 +309,12 @@ static void on_sent(void *arg)
 		c->sending = false;
 	lock_release(&c->lock);
 	if (resume)
-		connection_resume(c);
+		rpc_connection_resume(c);
 	if (more) {
 		atomic_store_explicit(&c->pace_out.busy, true, memory_order_relaxed);
 		write_out(c);
 	} else {
-		connection_unref(c);
+		rpc_connection_unref(c);
 	}
 }
 
@@ -334,7 +335,7 @@ static bool enqueue(struct connection *c, struct rpc_message *message, size_t qu
 	}
 	if (start) {
 		c->sending = true;
-		connection_ref(c);
+		rpc_connection_ref(c);
 		fill_out(c);
 	}
 	lock_release(&c->lock);
@@ -347,19 +348,19 @@ static bool enqueue(struct connection *c, struct rpc_message *message, size_t qu
 	return fits;
 }
 
-void connection_send(struct connection *c, uint32_t id, struct rpc_message *message)
+void rpc_connection_send(struct connection *c, uint32_t id, struct rpc_message *message)
 {
 	frame_write_head(c, id, message);
 	enqueue(c, message, SIZE_MAX);
 }
 
-bool connection_offer(struct connection *c, struct rpc_message *message)
+bool rpc_connection_offer(struct connection *c, struct rpc_message *message)
 {
 	frame_write_head(c, 0, message);
 	return enqueue(c, message, c->options.queue_max);
 }
 
-size_t connection_unsent_size(struct connection *c)
+size_t rpc_connection_unsent_size(struct connection *c)
 {
 	lock_take(&c->lock);
 	size_t size = c->unsent;
@@ -367,12 +368,12 @@ size_t connection_unsent_size(struct connection *c)
 	return size;
 }
 
-uint64_t connection_bytes_in(const struct connection *c)
+uint64_t rpc_connection_bytes_in(const struct connection *c)
 {
 	return atomic_load_explicit(&c->pace_in.bytes, memory_order_relaxed);
 }
 
-uint64_t connection_bytes_out(const struct connection *c)
+uint64_t rpc_connection_bytes_out(const struct connection *c)
 {
 	return atomic_load_explicit(&c->pace_out.bytes, memory_order_relaxed);
 }
@@ -486,9 +487,9 @@ static enum step take_next(struct connection *c)
 /* The receiving side has ended, and with it the connection. */
 static void receive_ended(struct connection *c)
 {
-	connection_close(c);
+	rpc_connection_close(c);
 	c->options.events->on_closed(c->options.arg, c);
-	connection_unref(c);
+	rpc_connection_unref(c);
 }
 
 static void receive(struct connection *c)
@@ -589,21 +590,21 @@ static bool is_slow(struct pace *pace, uint64_t now_us)
 	return slow;
 }
 
-bool connection_is_slow(struct connection *c, uint64_t now_us)
+bool rpc_connection_is_slow(struct connection *c, uint64_t now_us)
 {
 	bool in = is_slow(&c->pace_in, now_us), out = is_slow(&c->pace_out, now_us);
 	return in || out;
 }
 
-void connection_use(struct connection *c, int calls)
+void rpc_connection_use(struct connection *c, int calls)
 {
 	atomic_store_explicit(&c->used_us, rpc_now_us(), memory_order_relaxed);
 	int now = atomic_fetch_add(&c->calls, calls) + calls, above = atomic_load(&c->rests_above);
 	if (above > 0 && now <= above && atomic_compare_exchange_strong(&c->rests_above, &above, 0))
-		connection_resume(c);
+		rpc_connection_resume(c);
 }
 
-bool connection_rests_above(struct connection *c, int calls_max)
+bool rpc_connection_rests_above(struct connection *c, int calls_max)
 {
 	if (atomic_load(&c->calls) <= calls_max)
 		return false;
@@ -613,7 +614,7 @@ bool connection_rests_above(struct connection *c, int calls_max)
 }
 
 /* Answers of several threads may overwrite each other here: it is an estimate. */
-void connection_answered(struct connection *c, size_t size)
+void rpc_connection_answered(struct connection *c, size_t size)
 {
 	size_t before = atomic_load_explicit(&c->likely_size, memory_order_relaxed), likely = size > 0 ? size : 1;
 	if (likely < before / 2)
@@ -622,18 +623,18 @@ void connection_answered(struct connection *c, size_t size)
 		atomic_store_explicit(&c->likely_size, likely, memory_order_relaxed);
 }
 
-size_t connection_likely_size(const struct connection *c)
+size_t rpc_connection_likely_size(const struct connection *c)
 {
 	return atomic_load_explicit(&c->likely_size, memory_order_relaxed);
 }
 
-bool connection_may_try(struct connection *c, uint64_t now_us, uint64_t each_us)
+bool rpc_connection_may_try(struct connection *c, uint64_t now_us, uint64_t each_us)
 {
 	uint64_t tried_us = atomic_load_explicit(&c->tried_us, memory_order_relaxed);
 	return now_us >= tried_us + each_us && atomic_compare_exchange_strong(&c->tried_us, &tried_us, now_us);
 }
 
-uint64_t connection_unused_us(const struct connection *c, uint64_t now_us)
+uint64_t rpc_connection_unused_us(const struct connection *c, uint64_t now_us)
 {
 	uint64_t used_us = atomic_load_explicit(&c->used_us, memory_order_relaxed);
 	if (atomic_load_explicit(&c->calls, memory_order_relaxed) > 0 || used_us > now_us)
@@ -641,13 +642,13 @@ uint64_t connection_unused_us(const struct connection *c, uint64_t now_us)
 	return now_us - used_us;
 }
 
-bool connection_is_idle(struct connection *c)
+bool rpc_connection_is_idle(struct connection *c)
 {
 	return !atomic_load_explicit(&c->pace_in.busy, memory_order_relaxed) &&
 	       !atomic_load_explicit(&c->pace_out.busy, memory_order_relaxed);
 }
 
-void connection_resume(struct connection *c)
+void rpc_connection_resume(struct connection *c)
 {
 	lock_take(&c->lock);
 	bool wake = c->resting;
@@ -662,7 +663,7 @@ void connection_resume(struct connection *c)
 		nng_aio_finish(c->receive_aio, 0);
 }
 
-void connection_close(struct connection *c)
+void rpc_connection_close(struct connection *c)
 {
 	lock_take(&c->lock);
 	atomic_store_explicit(&c->closed, true, memory_order_relaxed);
@@ -671,10 +672,10 @@ void connection_close(struct connection *c)
 	c->gate_closed = true;
 	nng_stream_close(c->stream);
 	pthread_rwlock_unlock(&c->gate);
-	connection_resume(c); /* a reader at rest would not notice */
+	rpc_connection_resume(c); /* a reader at rest would not notice */
 }
 
-NOT_CHECKED void connection_start(struct connection *c)
+NOT_CHECKED void rpc_connection_start(struct connection *c)
 {
 	const uint8_t hello[HANDSHAKE_SIZE] = {
 		0, 'S', 'P', 0, (uint8_t)(c->options.protocol >> 8), (uint8_t)c->options.protocol, 0, 0};

@@ -111,7 +111,7 @@ static int start(void)
 	return -error;
 }
 
-int deadline_watch_add(struct deadline_watch *watch)
+int rpc_deadline_watch_add(struct deadline_watch *watch)
 {
 	lock_take(&deadlines.life);
 	int status = deadlines.watches == NULL ? start() : 0;
@@ -126,7 +126,7 @@ int deadline_watch_add(struct deadline_watch *watch)
 	return status;
 }
 
-void deadline_watch_remove(struct deadline_watch *watch)
+void rpc_deadline_watch_remove(struct deadline_watch *watch)
 {
 	lock_take(&deadlines.life);
 	lock_take(&deadlines.lock);
@@ -145,7 +145,7 @@ void deadline_watch_remove(struct deadline_watch *watch)
 	lock_release(&deadlines.life);
 }
 
-void deadline_watch_arm(struct deadline_watch *watch)
+void rpc_deadline_watch_arm(struct deadline_watch *watch)
 {
 	if (atomic_load_explicit(&watch->armed, memory_order_relaxed))
 		return;

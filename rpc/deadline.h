@@ -36,9 +36,9 @@ struct deadline_watch {
 	struct deadline_watch *next; /* under the list's lock */
 };
 
-__attribute__((warn_unused_result)) int deadline_watch_add(struct deadline_watch *);
-void deadline_watch_remove(struct deadline_watch *);
+__attribute__((warn_unused_result)) int rpc_deadline_watch_add(struct deadline_watch *);
+void rpc_deadline_watch_remove(struct deadline_watch *);
 /* Something is under way: check is called once each period until it returns false. */
-void deadline_watch_arm(struct deadline_watch *);
+void rpc_deadline_watch_arm(struct deadline_watch *);
 
 #endif

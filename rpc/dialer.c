@@ -100,10 +100,10 @@ static void on_dialled(void *arg)
 		dial(d, true);
 	lock_release(&d->lock);
 	if (connected && !d->options.on_stream(d->options.arg, nng_aio_get_output(d->aio, 0)))
-		dialer_again(d);
+		rpc_dialer_again(d);
 }
 
-void dialer_again(struct dialer *d)
+void rpc_dialer_again(struct dialer *d)
 {
 	lock_take(&d->lock);
 	assert(d->state == DIALER_CONNECTED);
@@ -111,7 +111,7 @@ void dialer_again(struct dialer *d)
 	lock_release(&d->lock);
 }
 
-void dialer_succeeded(struct dialer *d)
+void rpc_dialer_succeeded(struct dialer *d)
 {
 	lock_take(&d->lock);
 	d->backoff_ms = RPC_RECONNECT_MIN_MS;
@@ -119,18 +119,19 @@ void dialer_succeeded(struct dialer *d)
 	lock_release(&d->lock);
 }
 
-NOT_CHECKED int dialer_create(const struct dialer_options *options, struct dialer **out, struct rpc_error *error_out)
+NOT_CHECKED int rpc_dialer_create(const struct dialer_options *options, struct dialer **out,
+				  struct rpc_error *error_out)
 {
 	char url[RPC_URL_MAX];
-	int status = address_to_url(options->address, false, url, error_out);
+	int status = rpc_address_to_url(options->address, false, url, error_out);
 	if (status < 0)
 		return status;
 	struct dialer *d = calloc(1, sizeof *d);
 	if (d == NULL)
-		return error_set(error_out, -ENOMEM, "out of memory");
+		return rpc_error_set(error_out, -ENOMEM, "out of memory");
 	d->options = *options;
 	d->options.address = NULL; /* the caller's text */
-	d->by_name = address_has_name(options->address);
+	d->by_name = rpc_address_has_name(options->address);
 	d->backoff_ms = RPC_RECONNECT_MIN_MS;
 	d->random = (uint32_t)(rpc_now_us() ^ (uintptr_t)d >> 4) | 1;
 	lock_init(&d->lock);
@@ -145,21 +146,22 @@ NOT_CHECKED int dialer_create(const struct dialer_options *options, struct diale
 	if (code == 0)
 		code = nng_aio_alloc(&d->pause_aio, on_paused, d);
 	if (code != 0) {
-		dialer_destroy(&d);
-		return error_set(error_out, error_from_nng(code), "cannot dial %s: %s", url, nng_strerror(code));
+		rpc_dialer_destroy(&d);
+		return rpc_error_set(error_out, rpc_error_from_nng(code), "cannot dial %s: %s", url,
+				     nng_strerror(code));
 	}
 	*out = d;
 	return 0;
 }
 
-void dialer_start(struct dialer *d)
+void rpc_dialer_start(struct dialer *d)
 {
 	lock_take(&d->lock);
 	dial(d, false);
 	lock_release(&d->lock);
 }
 
-void dialer_stop(struct dialer *d)
+void rpc_dialer_stop(struct dialer *d)
 {
 	lock_take(&d->lock);
 	d->stopping = true;
@@ -183,12 +185,12 @@ static __attribute__((noinline)) void free_nng_dialer(nng_stream_dialer **nng)
 	*nng = NULL;
 }
 
-void dialer_destroy(struct dialer **pointer)
+void rpc_dialer_destroy(struct dialer **pointer)
 {
 	struct dialer *d = *pointer;
 	if (d == NULL)
 		return;
-	dialer_stop(d); /* until it returns, the owner's callbacks may use *pointer */
+	rpc_dialer_stop(d); /* until it returns, the owner's callbacks may use *pointer */
 	*pointer = NULL;
 	if (d->aio != NULL)
 		nng_aio_free(d->aio); /* waits for its callback */

@@ -69,8 +69,8 @@ static int want_type(const struct wire_reader *reader, const struct wire_field *
 {
 	if (field->type == type)
 		return 0;
-	return wire_bad(reader, field->offset, "field %u (%s) has wire type %d, not %d", field->number, name,
-			(int)field->type, (int)type);
+	return rpc_wire_bad(reader, field->offset, "field %u (%s) has wire type %d, not %d", field->number, name,
+			    (int)field->type, (int)type);
 }
 
 static int take_u32(const struct wire_reader *reader, const struct wire_field *field, const char *name, uint32_t *out)
@@ -98,8 +98,8 @@ static int take_operation_id(const struct wire_reader *reader, const struct wire
 	if (status < 0)
 		return status;
 	if (field->bytes.size != 0 && field->bytes.size != RPC_OPERATION_ID_SIZE)
-		return wire_bad(reader, field->offset, "field 3 (operation_id) has %zu bytes, not %d",
-				field->bytes.size, RPC_OPERATION_ID_SIZE);
+		return rpc_wire_bad(reader, field->offset, "field 3 (operation_id) has %zu bytes, not %d",
+				    field->bytes.size, RPC_OPERATION_ID_SIZE);
 	out->has_operation_id = field->bytes.size > 0;
 	memset(out->operation_id, 0, sizeof out->operation_id);
 	if (out->has_operation_id)
@@ -158,7 +158,7 @@ int rpc_request_decode(struct rpc_slice bytes, struct rpc_request *out, struct r
 	struct wire_field field;
 	int status;
 	memset(out, 0, sizeof *out);
-	while ((status = wire_next(&reader, &field)) > 0) {
+	while ((status = rpc_wire_next(&reader, &field)) > 0) {
 		status = take_request_field(&reader, &field, out);
 		if (status < 0)
 			return status;
@@ -172,7 +172,7 @@ int rpc_response_decode(struct rpc_slice bytes, struct rpc_response *out, struct
 	struct wire_field field;
 	int status;
 	memset(out, 0, sizeof *out);
-	while ((status = wire_next(&reader, &field)) > 0) {
+	while ((status = rpc_wire_next(&reader, &field)) > 0) {
 		status = take_response_field(&reader, &field, out);
 		if (status < 0)
 			return status;
@@ -185,7 +185,7 @@ uint64_t rpc_request_sent_us(struct rpc_slice bytes)
 	struct rpc_error ignored;
 	struct wire_reader reader = reader_of(bytes, "request envelope", &ignored);
 	struct wire_field field;
-	while (wire_next(&reader, &field) > 0)
+	while (rpc_wire_next(&reader, &field) > 0)
 		if (field.number == REQUEST_SENT_US && field.type == WIRE_VARINT)
 			return field.value;
 	return 0;

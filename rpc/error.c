@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-int error_from_nng(int code)
+int rpc_error_from_nng(int code)
 {
 	switch (code) {
 	case 0:
@@ -51,24 +51,26 @@ int error_from_nng(int code)
 	return -EIO;
 }
 
-int address_listen_failed(int code, const char *address, struct rpc_error *error_out)
+int rpc_address_listen_failed(int code, const char *address, struct rpc_error *error_out)
 {
 	switch (code) {
 	case NNG_EADDRINUSE:
-		return error_set(error_out, -EADDRINUSE,
-				 "cannot listen on %s: the address is in use by another process; stop it or choose "
-				 "another port",
-				 address);
+		return rpc_error_set(error_out, -EADDRINUSE,
+				     "cannot listen on %s: the address is in use by another process; stop it or choose "
+				     "another port",
+				     address);
 	case NNG_EADDRINVAL:
-		return error_set(error_out, -EADDRNOTAVAIL,
-				 "cannot listen on %s: the host is not an address of this machine, or its name does "
-				 "not resolve",
-				 address);
+		return rpc_error_set(
+			error_out, -EADDRNOTAVAIL,
+			"cannot listen on %s: the host is not an address of this machine, or its name does "
+			"not resolve",
+			address);
 	case NNG_EPERM:
-		return error_set(error_out, -EACCES,
-				 "cannot listen on %s: permission denied; ports below 1024 need a privilege", address);
+		return rpc_error_set(error_out, -EACCES,
+				     "cannot listen on %s: permission denied; ports below 1024 need a privilege",
+				     address);
 	default:
-		return error_set(error_out, error_from_nng(code), "cannot listen on %s: %s", address,
-				 nng_strerror(code));
+		return rpc_error_set(error_out, rpc_error_from_nng(code), "cannot listen on %s: %s", address,
+				     nng_strerror(code));
 	}
 }

@@ -42,8 +42,8 @@ bool rpc_quota_take(struct rpc_quota *, struct rpc_message *);
 /* error.c */
 
 /* NNG's code as negative errno. */
-int error_from_nng(int nng_code);
+int rpc_error_from_nng(int nng_code);
 /* The text for a failed listen; returns the status. */
-int address_listen_failed(int nng_code, const char *address, struct rpc_error *error_out);
+int rpc_address_listen_failed(int nng_code, const char *address, struct rpc_error *error_out);
 
 #endif

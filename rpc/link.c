@@ -136,14 +136,14 @@ static void ping(struct connection *connection)
 	};
 	struct rpc_message *request;
 	if (rpc_request_encode(&head, NULL, &request) == 0) /* else out of memory: the next look tries again */
-		connection_send(connection, PING_ID, request);
+		rpc_connection_send(connection, PING_ID, request);
 }
 
 /* True: ask for a sign of life. */
 static bool is_quiet(struct rpc_link *link, uint64_t now_us)
 {
 	uint64_t silence_us = (uint64_t)link->options.silence_ms * 1000;
-	uint64_t heard_us = connection_heard_us(link->connection);
+	uint64_t heard_us = rpc_connection_heard_us(link->connection);
 	bool pinged = link->pinged_us > heard_us;
 	if (!pinged && link->outstanding == 0)
 		return now_us > heard_us + KEEPALIVE_MS * 1000;
@@ -153,7 +153,7 @@ static bool is_quiet(struct rpc_link *link, uint64_t now_us)
 	if (since_us < link->sweep.awake_us) /* the silence was this process's own */
 		since_us = link->sweep.awake_us;
 	if (now_us > since_us + silence_us)
-		connection_close(link->connection); /* on_closed dials anew */
+		rpc_connection_close(link->connection); /* on_closed dials anew */
 	return !pinged && now_us > since_us + silence_us / 3;
 }
 
@@ -164,13 +164,13 @@ static bool on_sweep(void *arg)
 	uint64_t now_us = rpc_now_us();
 	lock_take(&link->lock);
 	if (atomic_load(&link->connected) && is_quiet(link, now_us)) {
-		connection = connection_ref(link->connection);
+		connection = rpc_connection_ref(link->connection);
 		link->pinged_us = now_us;
 	}
 	lock_release(&link->lock);
 	if (connection != NULL) {
 		ping(connection);
-		connection_unref(connection);
+		rpc_connection_unref(connection);
 	}
 	return true;
 }
@@ -192,13 +192,13 @@ int rpc_link_call(struct rpc_link *link, struct rpc_message *request, uint32_t t
 	slot->pending = pending;
 	slot->deadline_us = now_us + (uint64_t)timeout_ms * 1000;
 	uint32_t id = slot->id;
-	struct connection *connection = connection_ref(link->connection);
+	struct connection *connection = rpc_connection_ref(link->connection);
 	/* Under the lock: as soon as it is released, the request may end and the link be closed. */
-	deadline_watch_arm(&link->watch);
+	rpc_deadline_watch_arm(&link->watch);
 	lock_release(&link->lock);
 	/* If the connection is lost meanwhile, on_closed ends the request. */
-	connection_send(connection, id, request);
-	connection_unref(connection);
+	rpc_connection_send(connection, id, request);
+	rpc_connection_unref(connection);
 	return 0;
 }
 
@@ -214,7 +214,7 @@ static void on_open(void *arg, struct connection *connection)
 {
 	(void)connection;
 	struct rpc_link *link = arg;
-	dialer_succeeded(link->dialer);
+	rpc_dialer_succeeded(link->dialer);
 	lock_take(&link->lock);
 	atomic_store(&link->connected, true);
 	link->pinged_us = 0;
@@ -247,12 +247,12 @@ static void on_closed(void *arg, struct connection *connection)
 	bool closing = link->closing;
 	link->connection = NULL;
 	lock_release(&link->lock);
-	connection_unref(connection);
+	rpc_connection_unref(connection);
 	if (was_open) {
 		end_overdue(link, UINT64_MAX, closing ? -ECANCELED : -ECONNRESET);
 		tell_connection(link, false);
 	}
-	dialer_again(link->dialer); /* last: once stopped, the link may be gone */
+	rpc_dialer_again(link->dialer); /* last: once stopped, the link may be gone */
 }
 
 static const struct connection_events link_events = {on_open, on_message, on_closed};
@@ -269,15 +269,15 @@ static bool on_stream(void *arg, nng_stream *stream)
 		.arg = link,
 	};
 	struct connection *connection;
-	if (connection_create(stream, &options, &connection) < 0)
+	if (rpc_connection_create(stream, &options, &connection) < 0)
 		return false;
 	lock_take(&link->lock);
-	link->connection = connection_ref(connection);
+	link->connection = rpc_connection_ref(connection);
 	if (link->closing)
-		connection_close(connection); /* stop has not seen it */
+		rpc_connection_close(connection); /* stop has not seen it */
 	lock_release(&link->lock);
-	connection_start(connection);
-	connection_unref(connection);
+	rpc_connection_start(connection);
+	rpc_connection_unref(connection);
 	return true;
 }
 
@@ -290,7 +290,7 @@ bool rpc_link_connected(const struct rpc_link *link)
 
 static NOT_CHECKED void link_free(struct rpc_link *link)
 {
-	dialer_destroy(&link->dialer);
+	rpc_dialer_destroy(&link->dialer);
 	lock_fini(&link->lock);
 	free(link->slots);
 	free(link);
@@ -298,23 +298,23 @@ static NOT_CHECKED void link_free(struct rpc_link *link)
 
 static int watch_link(struct rpc_link *link)
 {
-	int error = deadline_watch_add(&link->watch);
+	int error = rpc_deadline_watch_add(&link->watch);
 	link->watched = error == 0;
 	if (error < 0 || link->options.silence_ms == 0)
 		return error;
-	error = deadline_watch_add(&link->sweep);
+	error = rpc_deadline_watch_add(&link->sweep);
 	link->swept = error == 0;
 	if (link->swept)
-		deadline_watch_arm(&link->sweep);
+		rpc_deadline_watch_arm(&link->sweep);
 	return error;
 }
 
 static void unwatch_link(struct rpc_link *link)
 {
 	if (link->swept)
-		deadline_watch_remove(&link->sweep);
+		rpc_deadline_watch_remove(&link->sweep);
 	if (link->watched)
-		deadline_watch_remove(&link->watch);
+		rpc_deadline_watch_remove(&link->watch);
 	link->swept = link->watched = false;
 }
 
@@ -327,20 +327,20 @@ NOT_CHECKED int rpc_link_open(const struct rpc_link_options *options, struct rpc
 	if (link == NULL || slots == NULL) {
 		free(link);
 		free(slots);
-		return error_set(error_out, -ENOMEM, "out of memory");
+		return rpc_error_set(error_out, -ENOMEM, "out of memory");
 	}
 	link->options = *options;
 	link->options.address = NULL; /* the caller's text */
 	link->slots = slots;
 	lock_init(&link->lock);
 	struct dialer_options dialer = {options->address, on_stream, link};
-	int status = dialer_create(&dialer, &link->dialer, error_out);
+	int status = rpc_dialer_create(&dialer, &link->dialer, error_out);
 	if (status == 0) {
 		link->watch = (struct deadline_watch){.check = on_tick, .arg = link};
 		link->sweep = (struct deadline_watch){.check = on_sweep, .arg = link, .period_us = SWEEP_MS * 1000};
 		status = watch_link(link);
 		if (status < 0)
-			error_set(error_out, status, "cannot start a thread: %s", strerror(-status));
+			rpc_error_set(error_out, status, "cannot start a thread: %s", strerror(-status));
 	}
 	if (status < 0) {
 		unwatch_link(link);
@@ -348,7 +348,7 @@ NOT_CHECKED int rpc_link_open(const struct rpc_link_options *options, struct rpc
 		return status;
 	}
 	*out = link; /* before the first event */
-	dialer_start(link->dialer);
+	rpc_dialer_start(link->dialer);
 	return 0;
 }
 
@@ -357,9 +357,9 @@ void rpc_link_stop(struct rpc_link *link)
 	lock_take(&link->lock);
 	link->closing = true;
 	if (link->connection != NULL)
-		connection_close(link->connection);
+		rpc_connection_close(link->connection);
 	lock_release(&link->lock);
-	dialer_stop(link->dialer);
+	rpc_dialer_stop(link->dialer);
 	/* The deadline thread may still be about to call the done of what it has taken from the table. */
 	unwatch_link(link);
 }

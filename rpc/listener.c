@@ -66,39 +66,39 @@ static int listen_on(struct listener *l, const char *url)
 	return code;
 }
 
-int listener_open(const struct listener_options *options, struct listener **out, struct rpc_error *error_out)
+int rpc_listener_open(const struct listener_options *options, struct listener **out, struct rpc_error *error_out)
 {
 	char url[RPC_URL_MAX];
-	int status = address_to_url(options->address, true, url, error_out);
+	int status = rpc_address_to_url(options->address, true, url, error_out);
 	if (status < 0)
 		return status;
 	struct listener *l = calloc(1, sizeof *l);
 	if (l == NULL)
-		return error_set(error_out, -ENOMEM, "out of memory");
+		return rpc_error_set(error_out, -ENOMEM, "out of memory");
 	l->options = *options;
 	l->options.address = NULL; /* the caller's text */
 	lock_init(&l->lock);
 	pthread_cond_init(&l->changed, NULL);
 	int code = listen_on(l, url);
 	if (code != 0) {
-		listener_close(&l);
-		return address_listen_failed(code, options->address, error_out);
+		rpc_listener_close(&l);
+		return rpc_address_listen_failed(code, options->address, error_out);
 	}
 	*out = l;
 	return 0;
 }
 
-void listener_start(struct listener *l)
+void rpc_listener_start(struct listener *l)
 {
 	accept_next(l, false);
 }
 
-uint16_t listener_port(const struct listener *l)
+uint16_t rpc_listener_port(const struct listener *l)
 {
 	return l->port;
 }
 
-void listener_close(struct listener **pointer)
+void rpc_listener_close(struct listener **pointer)
 {
 	struct listener *l = *pointer;
 	if (l == NULL)

@@ -9,8 +9,8 @@ enum {
 	VARIANT_BYTE = 8,
 };
 
-void operation_id_make(uint64_t unix_ms, const uint8_t random[OPERATION_ID_RANDOM_SIZE],
-		       uint8_t id_out[RPC_OPERATION_ID_SIZE])
+void rpc_operation_id_make(uint64_t unix_ms, const uint8_t random[OPERATION_ID_RANDOM_SIZE],
+			   uint8_t id_out[RPC_OPERATION_ID_SIZE])
 {
 	for (int i = 0; i < TIME_SIZE; i++)
 		id_out[i] = (uint8_t)(unix_ms >> (8 * (TIME_SIZE - 1 - i)));
@@ -19,7 +19,7 @@ void operation_id_make(uint64_t unix_ms, const uint8_t random[OPERATION_ID_RANDO
 	id_out[VARIANT_BYTE] = (uint8_t)(0x80 | (id_out[VARIANT_BYTE] & 0x3f));
 }
 
-bool operation_id_time(const uint8_t id[RPC_OPERATION_ID_SIZE], uint64_t *unix_ms_out)
+bool rpc_operation_id_time(const uint8_t id[RPC_OPERATION_ID_SIZE], uint64_t *unix_ms_out)
 {
 	*unix_ms_out = 0;
 	if ((id[VERSION_BYTE] & 0xf0) != 0x70 || (id[VARIANT_BYTE] & 0xc0) != 0x80)

@@ -20,9 +20,9 @@
 enum { OPERATION_ID_RANDOM_SIZE = 10 };
 
 /* Of random, the six bits that version and variant take are lost. */
-void operation_id_make(uint64_t unix_ms, const uint8_t random[OPERATION_ID_RANDOM_SIZE],
-		       uint8_t id_out[RPC_OPERATION_ID_SIZE]);
+void rpc_operation_id_make(uint64_t unix_ms, const uint8_t random[OPERATION_ID_RANDOM_SIZE],
+			   uint8_t id_out[RPC_OPERATION_ID_SIZE]);
 /* False, and 0, unless the id is a UUID version 7. */
-bool operation_id_time(const uint8_t id[RPC_OPERATION_ID_SIZE], uint64_t *unix_ms_out);
+bool rpc_operation_id_time(const uint8_t id[RPC_OPERATION_ID_SIZE], uint64_t *unix_ms_out);
 
 #endif

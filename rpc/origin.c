@@ -37,7 +37,7 @@ static struct origin **find(struct origins *self, const struct origin *origin)
 	return at;
 }
 
-struct origin *origin_add(struct origins *self, nng_stream *stream)
+struct origin *rpc_origin_add(struct origins *self, nng_stream *stream)
 {
 	struct origin origin = origin_of(stream), **at = find(self, &origin);
 	if (*at == NULL) {
@@ -51,7 +51,7 @@ struct origin *origin_add(struct origins *self, nng_stream *stream)
 	return *at;
 }
 
-void origin_remove(struct origins *self, struct origin *origin)
+void rpc_origin_remove(struct origins *self, struct origin *origin)
 {
 	if (origin == NULL)
 		return;
@@ -64,7 +64,7 @@ void origin_remove(struct origins *self, struct origin *origin)
 	free(origin);
 }
 
-void origin_text(const struct origin *origin, char text_out[ORIGIN_TEXT_MAX])
+void rpc_origin_text(const struct origin *origin, char text_out[ORIGIN_TEXT_MAX])
 {
 	uint8_t whole[16] = {0};
 	memcpy(whole, origin->bytes, sizeof origin->bytes);

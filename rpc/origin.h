@@ -27,9 +27,9 @@ struct origins {
 };
 
 /* One more connection from where the stream came. */
-struct origin *origin_add(struct origins *, nng_stream *);
+struct origin *rpc_origin_add(struct origins *, nng_stream *);
 /* One less; it may be gone then. NULL is allowed. */
-void origin_remove(struct origins *, struct origin *);
-void origin_text(const struct origin *, char text_out[ORIGIN_TEXT_MAX]);
+void rpc_origin_remove(struct origins *, struct origin *);
+void rpc_origin_text(const struct origin *, char text_out[ORIGIN_TEXT_MAX]);
 
 #endif

@@ -181,7 +181,7 @@ static void line_serve(struct line *line)
 {
 	struct client *client = line->first;
 	line_leave(client);
-	connection_resume(client->connection);
+	rpc_connection_resume(client->connection);
 }
 
 /* Memory that large messages took is free again. */
@@ -265,7 +265,7 @@ static void call_end(struct server_call *call, struct rpc_message *response)
 	struct connection *connection = call->connection, *resume = NULL;
 	rpc_message_free(call->call.request);
 	if (response != NULL)
-		connection_send(connection, call->id, response);
+		rpc_connection_send(connection, call->id, response);
 	lock_take(&s->lock);
 	assert(s->counts.in_flight > 0);
 	s->counts.in_flight--;
@@ -273,16 +273,16 @@ static void call_end(struct server_call *call, struct rpc_message *response)
 	struct client *rested = s->resting;
 	if (rested != NULL) {
 		unlink_resting(s, rested);
-		resume = connection_ref(rested->connection);
+		resume = rpc_connection_ref(rested->connection);
 	}
 	call->next_free = s->free_calls;
 	s->free_calls = call;
 	server_unref_unlock(s);
-	connection_use(connection, -1);
-	connection_unref(connection);
+	rpc_connection_use(connection, -1);
+	rpc_connection_unref(connection);
 	if (resume != NULL) {
-		connection_resume(resume);
-		connection_unref(resume);
+		rpc_connection_resume(resume);
+		rpc_connection_unref(resume);
 	}
 }
 
@@ -297,22 +297,22 @@ bool rpc_call_has_room(struct rpc_call *call, size_t answer_size)
 	struct rpc_budget *budget = c->server->options.budget;
 	if (budget == NULL)
 		return true;
-	size_t own = connection_unsent_size(c->connection);
-	size_t size = answer_size > 0 ? answer_size : connection_likely_size(c->connection);
+	size_t own = rpc_connection_unsent_size(c->connection);
+	size_t size = answer_size > 0 ? answer_size : rpc_connection_likely_size(c->connection);
 	if (rpc_budget_may_queue(budget, own, size))
 		return true;
 	if (answer_size > 0)
-		connection_answered(c->connection, size);
+		rpc_connection_answered(c->connection, size);
 	if (own == 0)
 		atomic_store_explicit(&c->server->wants_room, true, memory_order_relaxed);
 	/* It may ask for something smaller now. */
-	return answer_size == 0 && connection_may_try(c->connection, rpc_now_us(), IN_VAIN_MS * UINT64_C(1000));
+	return answer_size == 0 && rpc_connection_may_try(c->connection, rpc_now_us(), IN_VAIN_MS * UINT64_C(1000));
 }
 
 void rpc_call_reply(struct rpc_call *call, struct rpc_message *response)
 {
 	assert(response != NULL);
-	connection_answered(call_of(call)->connection, response->size);
+	rpc_connection_answered(call_of(call)->connection, response->size);
 	call_end(call_of(call), response);
 }
 
@@ -357,7 +357,7 @@ static uint64_t sent_by_our_clock(struct client *client, const struct rpc_messag
 {
 	uint64_t age_us, now_us = rpc_sent_us();
 	if (!rpc_age_take(&client->age, rpc_request_sent_us(rpc_message_bytes(message)), now_us, &age_us))
-		age_us = stall_age_us(client->opened_us, now_us);
+		age_us = rpc_stall_age_us(client->opened_us, now_us);
 	uint64_t received_us = rpc_now_us();
 	return received_us > age_us ? received_us - age_us : 0;
 }
@@ -373,7 +373,7 @@ static bool answer_ping(struct connection *connection, uint32_t id, struct rpc_m
 	struct rpc_message *response;
 	rpc_message_free(message);
 	if (rpc_response_encode(&head, NULL, &response) == 0)
-		connection_send(connection, id, response);
+		rpc_connection_send(connection, id, response);
 	return true;
 }
 
@@ -400,7 +400,7 @@ static bool on_ready(void *arg, struct connection *connection, size_t size)
 {
 	struct client *client = arg;
 	struct rpc_server *s = client->server;
-	uint64_t likely = connection_likely_size(connection);
+	uint64_t likely = rpc_connection_likely_size(connection);
 	uint64_t weight = likely > 0 ? likely : s->options.heavy_max / HEAVY_UNKNOWN;
 	if (weight < size)
 		weight = size;
@@ -452,12 +452,12 @@ static bool on_message(void *arg, struct connection *connection, uint32_t id, st
 		.call = {.received_us = sent_by_our_clock(client, message), .request = message},
 		.weight = weight,
 		.server = s,
-		.connection = connection_ref(connection),
+		.connection = rpc_connection_ref(connection),
 		.id = id,
 	};
-	connection_use(connection, 1);
+	rpc_connection_use(connection, 1);
 	s->options.on_request(s->options.arg, &call->call);
-	bool above = calls_max != INT_MAX && connection_rests_above(connection, calls_max);
+	bool above = calls_max != INT_MAX && rpc_connection_rests_above(connection, calls_max);
 	return !above && !rest;
 }
 
@@ -475,10 +475,10 @@ static void on_closed(void *arg, struct connection *connection)
 	if (client->next != NULL)
 		client->next->previous = client->previous;
 	s->counts.connections--;
-	origin_remove(&s->origins, client->origin);
+	rpc_origin_remove(&s->origins, client->origin);
 	pthread_cond_signal(&s->changed);
 	server_unref_unlock(s);
-	connection_unref(connection);
+	rpc_connection_unref(connection);
 	free(client);
 }
 
@@ -487,7 +487,7 @@ static const struct connection_events server_events = {on_open, on_message, on_c
 static void forget(struct rpc_server *s, struct origin *origin)
 {
 	lock_take(&s->lock);
-	origin_remove(&s->origins, origin);
+	rpc_origin_remove(&s->origins, origin);
 	lock_release(&s->lock);
 }
 
@@ -512,12 +512,12 @@ static void client_add(struct rpc_server *s, nng_stream *stream, struct origin *
 	client->server = s;
 	client->origin = origin;
 	client->opened_us = rpc_sent_us();
-	if (connection_create(stream, &options, &client->connection) < 0) {
+	if (rpc_connection_create(stream, &options, &client->connection) < 0) {
 		forget(s, origin);
 		free(client);
 		return;
 	}
-	struct connection *connection = connection_ref(client->connection);
+	struct connection *connection = rpc_connection_ref(client->connection);
 	lock_take(&s->lock);
 	s->references++;
 	s->counts.connections++;
@@ -527,8 +527,8 @@ static void client_add(struct rpc_server *s, nng_stream *stream, struct origin *
 		client->next->previous = &client->next;
 	s->clients = client;
 	lock_release(&s->lock);
-	connection_start(connection);
-	connection_unref(connection);
+	rpc_connection_start(connection);
+	rpc_connection_unref(connection);
 }
 
 /* ---- the listener ------------------------------------------------------------------------------------------------ */
@@ -542,7 +542,7 @@ static struct client *find_unused(struct rpc_server *s, const struct origin *new
 	for (struct client *client = s->clients; client != NULL; client = client->next) {
 		bool may_give = client->origin == newcomer || client->origin->connections >= newcomer->connections;
 		uint64_t unused_us =
-			may_give && !client->leaving ? connection_unused_us(client->connection, now_us) : 0;
+			may_give && !client->leaving ? rpc_connection_unused_us(client->connection, now_us) : 0;
 		if (unused_us < most_us)
 			continue;
 		longest = client;
@@ -558,7 +558,7 @@ static struct client *find_largest(struct rpc_server *s)
 	uint64_t now_us = rpc_now_us(), most_us = 0;
 	for (struct client *client = s->clients; client != NULL; client = client->next) {
 		unsigned least = largest != NULL ? largest->origin->connections : 0, has = client->origin->connections;
-		uint64_t unused_us = connection_unused_us(client->connection, now_us);
+		uint64_t unused_us = rpc_connection_unused_us(client->connection, now_us);
 		if (client->leaving || has < least || (has == least && unused_us <= most_us && largest != NULL))
 			continue;
 		largest = client;
@@ -578,7 +578,7 @@ static bool make_room(struct rpc_server *s, const struct origin *newcomer)
 			return false;
 	}
 	client->leaving = true;
-	connection_close(client->connection);
+	rpc_connection_close(client->connection);
 	return true;
 }
 
@@ -594,7 +594,7 @@ static bool is_full(struct rpc_server *s, struct rpc_server_full *full_out)
 					     .connections_max = s->options.connections_max,
 					     .connections = largest->origin->connections,
 					     .refused = s->counts.connections_refused};
-	origin_text(largest->origin, full_out->address);
+	rpc_origin_text(largest->origin, full_out->address);
 	return true;
 }
 
@@ -604,13 +604,13 @@ static struct origin *admit(struct rpc_server *s, nng_stream *stream)
 	struct rpc_server_full full;
 	bool tell = false;
 	lock_take(&s->lock);
-	struct origin *origin = origin_add(&s->origins, stream);
+	struct origin *origin = rpc_origin_add(&s->origins, stream);
 	if (origin != NULL && s->counts.connections >= s->options.connections_max) {
 		bool room = make_room(s, origin);
 		s->counts.connections_refused += !room;
 		tell = is_full(s, &full);
 		if (!room) {
-			origin_remove(&s->origins, origin);
+			rpc_origin_remove(&s->origins, origin);
 			origin = NULL;
 		}
 	}
@@ -647,10 +647,10 @@ static bool lags(struct haste *haste, bool holds, uint64_t bytes, uint64_t now_u
 static bool is_in_the_way(struct rpc_server *s, struct client *client, bool wants_room, uint64_t now_us)
 {
 	const struct connection *connection = client->connection;
-	bool unsent = connection_unsent_size(client->connection) > RPC_BUDGET_SMALL;
+	bool unsent = rpc_connection_unsent_size(client->connection) > RPC_BUDGET_SMALL;
 	bool arriving = client->arriving > 0 && client->line == NULL; /* in line, it has arrived */
-	bool in = lags(&client->haste_in, arriving, connection_bytes_in(connection), now_us);
-	bool out = lags(&client->haste_out, unsent, connection_bytes_out(connection), now_us);
+	bool in = lags(&client->haste_in, arriving, rpc_connection_bytes_in(connection), now_us);
+	bool out = lags(&client->haste_out, unsent, rpc_connection_bytes_out(connection), now_us);
 	return (in && s->for_memory.first != NULL) || (out && wants_room);
 }
 
@@ -663,14 +663,14 @@ static bool on_sweep(void *arg)
 	bool stood_still = now_us < s->sweep.awake_us + SWEEP_MS * 1000 / 2;
 	lock_take(&s->lock);
 	for (struct client *client = s->clients; client != NULL; client = client->next) {
-		bool slow = connection_is_slow(client->connection, now_us);
+		bool slow = rpc_connection_is_slow(client->connection, now_us);
 		slow |= is_in_the_way(s, client, wants_room, now_us);
-		bool idle = idle_us != 0 && connection_is_idle(client->connection) && client->line == NULL &&
-			    connection_unused_us(client->connection, now_us) >= idle_us;
+		bool idle = idle_us != 0 && rpc_connection_is_idle(client->connection) && client->line == NULL &&
+			    rpc_connection_unused_us(client->connection, now_us) >= idle_us;
 		if (client->leaving || stood_still || (!slow && !idle))
 			continue;
 		client->leaving = true;
-		connection_close(client->connection);
+		rpc_connection_close(client->connection);
 	}
 	lock_release(&s->lock);
 	return true;
@@ -679,10 +679,10 @@ static bool on_sweep(void *arg)
 static int sweep_start(struct rpc_server *s)
 {
 	s->sweep = (struct deadline_watch){.check = on_sweep, .arg = s, .period_us = SWEEP_MS * 1000};
-	int error = deadline_watch_add(&s->sweep);
+	int error = rpc_deadline_watch_add(&s->sweep);
 	s->swept = error == 0;
 	if (s->swept)
-		deadline_watch_arm(&s->sweep);
+		rpc_deadline_watch_arm(&s->sweep);
 	return error;
 }
 
@@ -694,11 +694,11 @@ NOT_CHECKED int rpc_server_open(const struct rpc_server_options *options, struct
 	assert(options->on_request != NULL && options->message_max > 0 && options->in_flight_max > 0);
 	struct rpc_server *s = calloc(1, sizeof *s);
 	if (s == NULL)
-		return error_set(error_out, -ENOMEM, "out of memory");
-	int status = stall_watch_start();
+		return rpc_error_set(error_out, -ENOMEM, "out of memory");
+	int status = rpc_stall_watch_start();
 	if (status < 0) {
 		free(s);
-		return error_set(error_out, status, "the thread that watches for stalls cannot be started");
+		return rpc_error_set(error_out, status, "the thread that watches for stalls cannot be started");
 	}
 	s->options = *options;
 	rpc_budget_ref(s->options.budget);
@@ -712,19 +712,19 @@ NOT_CHECKED int rpc_server_open(const struct rpc_server_options *options, struct
 	lock_init(&s->lock);
 	pthread_cond_init(&s->changed, NULL);
 	struct listener_options listener = {options->address, on_stream, s};
-	status = listener_open(&listener, &s->listener, error_out);
+	status = rpc_listener_open(&listener, &s->listener, error_out);
 	if (status < 0) {
 		rpc_server_close(&s);
 		return status;
 	}
-	s->port = listener_port(s->listener);
+	s->port = rpc_listener_port(s->listener);
 	status = sweep_start(s);
 	if (status < 0) {
 		rpc_server_close(&s);
-		return error_set(error_out, status, "cannot start a thread: %s", strerror(-status));
+		return rpc_error_set(error_out, status, "cannot start a thread: %s", strerror(-status));
 	}
 	*out = s; /* before the first event */
-	listener_start(s->listener);
+	rpc_listener_start(s->listener);
 	return 0;
 }
 
@@ -747,17 +747,17 @@ void rpc_server_close(struct rpc_server **server)
 		return;
 	*server = NULL;
 	if (s->swept)
-		deadline_watch_remove(&s->sweep);
+		rpc_deadline_watch_remove(&s->sweep);
 	lock_take(&s->lock);
 	s->closing = true;
 	lock_release(&s->lock);
-	listener_close(&s->listener);
+	rpc_listener_close(&s->listener);
 	lock_take(&s->lock);
 	for (struct client *client = s->clients; client != NULL; client = client->next)
-		connection_close(client->connection);
+		rpc_connection_close(client->connection);
 	while (s->clients != NULL)
 		lock_wait(&s->lock, &s->changed);
-	stall_watch_stop();
+	rpc_stall_watch_stop();
 	/* on_request has returned for the last time. Calls still out hold their own references. */
 	server_unref_unlock(s);
 }

@@ -65,7 +65,7 @@ static int start(void)
 	return -error;
 }
 
-int stall_watch_start(void)
+int rpc_stall_watch_start(void)
 {
 	lock_take(&watch.life);
 	int status = watch.users == 0 ? start() : 0;
@@ -75,7 +75,7 @@ int stall_watch_start(void)
 	return status;
 }
 
-void stall_watch_stop(void)
+void rpc_stall_watch_stop(void)
 {
 	lock_take(&watch.life);
 	if (--watch.users == 0) {
@@ -85,7 +85,7 @@ void stall_watch_stop(void)
 	lock_release(&watch.life);
 }
 
-uint64_t stall_age_us(uint64_t opened_us, uint64_t now_us)
+uint64_t rpc_stall_age_us(uint64_t opened_us, uint64_t now_us)
 {
 	uint64_t noted_us = atomic_load(&watch.noted_us);
 	struct rpc_stall stall = {.end_us = atomic_load(&watch.end_us)};

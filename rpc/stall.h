@@ -5,7 +5,7 @@
  * still, and what it reads next may have waited in its sockets since. A connection that has brought requests before
  * knows better (rpc/age.h); for the first request of a connection the stall is the only sign.
  *
- * Threading   start and stop: where servers are opened and closed. stall_age_us: any thread.
+ * Threading   start and stop: where servers are opened and closed. rpc_stall_age_us: any thread.
  * Errors      Negative errno when the thread cannot be started.
  */
 #ifndef KVRING_RPC_STALL_H
@@ -19,10 +19,10 @@ enum {
 };
 
 /* Counted: as many stops as starts. */
-__attribute__((warn_unused_result)) int stall_watch_start(void);
-void stall_watch_stop(void);
+__attribute__((warn_unused_result)) int rpc_stall_watch_start(void);
+void rpc_stall_watch_stop(void);
 /* How old the first request of a connection may be that was opened at opened_us and brings it now: 0, or the time since
  * the last stall began. Both by rpc_sent_us. */
-uint64_t stall_age_us(uint64_t opened_us, uint64_t now_us);
+uint64_t rpc_stall_age_us(uint64_t opened_us, uint64_t now_us);
 
 #endif

@@ -11,7 +11,7 @@ enum {
 	VARINT64_MAX = 10,
 };
 
-int wire_bad(const struct wire_reader *reader, size_t offset, const char *format, ...)
+int rpc_wire_bad(const struct wire_reader *reader, size_t offset, const char *format, ...)
 {
 	struct rpc_error *error = reader->error_out;
 	if (error == NULL)
@@ -47,11 +47,12 @@ static int read_bytes(struct wire_reader *reader, struct wire_field *field)
 {
 	uint64_t size;
 	if (!read_varint(reader, VARINT32_MAX, &size))
-		return wire_bad(reader, field->offset, "the length of field %" PRIu32 " does not end", field->number);
+		return rpc_wire_bad(reader, field->offset, "the length of field %" PRIu32 " does not end",
+				    field->number);
 	size_t left = (size_t)(reader->end - reader->at);
 	if (size > left)
-		return wire_bad(reader, field->offset, "field %" PRIu32 " says %" PRIu64 " bytes, %zu are left",
-				field->number, size, left);
+		return rpc_wire_bad(reader, field->offset, "field %" PRIu32 " says %" PRIu64 " bytes, %zu are left",
+				    field->number, size, left);
 	field->bytes = (struct rpc_slice){reader->at, (size_t)size};
 	reader->at += size;
 	return 1;
@@ -61,27 +62,27 @@ static int skip_fixed(struct wire_reader *reader, struct wire_field *field, size
 {
 	size_t left = (size_t)(reader->end - reader->at);
 	if (left < size)
-		return wire_bad(reader, field->offset, "field %" PRIu32 " needs %zu bytes, %zu are left", field->number,
-				size, left);
+		return rpc_wire_bad(reader, field->offset, "field %" PRIu32 " needs %zu bytes, %zu are left",
+				    field->number, size, left);
 	reader->at += size;
 	return 1;
 }
 
-int wire_next(struct wire_reader *reader, struct wire_field *field)
+int rpc_wire_next(struct wire_reader *reader, struct wire_field *field)
 {
 	if (reader->at == reader->end)
 		return 0;
 	field->offset = (size_t)(reader->at - reader->start);
 	uint64_t tag;
 	if (!read_varint(reader, VARINT32_MAX, &tag) || tag > UINT32_MAX || tag >> 3 == 0)
-		return wire_bad(reader, field->offset, "this is no field tag");
+		return rpc_wire_bad(reader, field->offset, "this is no field tag");
 	field->number = (uint32_t)(tag >> 3);
 	field->type = (enum wire_type)(tag & 7);
 	switch (field->type) {
 	case WIRE_VARINT:
 		if (!read_varint(reader, VARINT64_MAX, &field->value))
-			return wire_bad(reader, field->offset, "the number in field %" PRIu32 " does not end",
-					field->number);
+			return rpc_wire_bad(reader, field->offset, "the number in field %" PRIu32 " does not end",
+					    field->number);
 		return 1;
 	case WIRE_BYTES:
 		return read_bytes(reader, field);
@@ -90,6 +91,6 @@ int wire_next(struct wire_reader *reader, struct wire_field *field)
 	case WIRE_FIXED32:
 		return skip_fixed(reader, field, 4);
 	}
-	return wire_bad(reader, field->offset, "field %" PRIu32 " has the unsupported wire type %u", field->number,
-			(unsigned)(tag & 7));
+	return rpc_wire_bad(reader, field->offset, "field %" PRIu32 " has the unsupported wire type %u", field->number,
+			    (unsigned)(tag & 7));
 }

@@ -3,7 +3,7 @@
  *
  * Threading   none: values on the caller's stack.
  * Ownership   Slices point into the bytes given.
- * Errors      wire_next returns 1 for a field, 0 at the end, -EBADMSG with a text that names message, field and byte.
+ * Errors      rpc_wire_next returns 1 for a field, 0 at the end, -EBADMSG with a text that names message, field and byte.
  */
 #ifndef KVRING_RPC_WIRE_H
 #define KVRING_RPC_WIRE_H
@@ -33,8 +33,9 @@ struct wire_field {
 	struct rpc_slice bytes; /* WIRE_BYTES */
 };
 
-RPC_OK int wire_next(struct wire_reader *, struct wire_field *out);
+RPC_OK int rpc_wire_next(struct wire_reader *, struct wire_field *out);
 /* Sets the text and returns -EBADMSG. */
-int wire_bad(const struct wire_reader *, size_t offset, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int rpc_wire_bad(const struct wire_reader *, size_t offset, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 #endif

@@ -17,7 +17,7 @@ void effects_send(struct effects *effects, struct message *message)
 
 void effects_note(struct effects *effects, const struct note *note)
 {
-	struct note *copy = arena_copy(effects->arena, note, sizeof *note);
+	struct note *copy = rpc_arena_copy(effects->arena, note, sizeof *note);
 
 	assert((unsigned)note->kind < NOTE_KIND_COUNT);
 	if (copy == NULL)

@@ -5,13 +5,13 @@
 
 struct message *message_create(struct arena *arena, enum message_type type)
 {
-	struct message *message = arena_zalloc(arena, sizeof *message);
+	struct message *message = rpc_arena_zalloc(arena, sizeof *message);
 
 	assert((unsigned)type < MESSAGE_TYPE_COUNT);
 	if (message == NULL)
 		return NULL;
 	message->type = type;
-	message->arena = arena_ref(arena);
+	message->arena = rpc_arena_ref(arena);
 	return message;
 }
 
@@ -20,7 +20,7 @@ void message_pin(struct message *message, struct arena *arena)
 	unsigned at = message->pins[0] != NULL ? 1 : 0;
 
 	assert(!message->pins[at]);
-	message->pins[at] = arena_ref(arena);
+	message->pins[at] = rpc_arena_ref(arena);
 }
 
 static void free_result(struct client_result *result)
@@ -29,7 +29,7 @@ static void free_result(struct client_result *result)
 
 	result->held = NULL;
 	message_free(held);
-	arena_unref(result->pin);
+	rpc_arena_unref(result->pin);
 	result->pin = NULL;
 }
 
@@ -58,9 +58,9 @@ void message_free(struct message *message)
 	assert(arena != NULL);
 	pins[0] = message->pins[0];
 	pins[1] = message->pins[1];
-	arena_unref(arena);
-	arena_unref(pins[0]);
-	arena_unref(pins[1]);
+	rpc_arena_unref(arena);
+	rpc_arena_unref(pins[0]);
+	rpc_arena_unref(pins[1]);
 }
 
 struct message *message_answer(const struct message *question, struct arena *arena, enum message_type type)

@@ -43,13 +43,13 @@ static struct owner owner_of(const struct coordinator *self, const struct ring_v
 static const char *check_put(const struct client_operation *request, struct effects *out)
 {
 	uint64_t time_ms;
-	if (request->kind == OPERATION_PUT && !operation_id_time(request->operation_id, &time_ms))
+	if (request->kind == OPERATION_PUT && !rpc_operation_id_time(request->operation_id, &time_ms))
 		return "the operation id is not a UUID version 7, so that nothing says how old the operation is: "
 		       "make it so (RFC 9562), or send none";
 	if (request->value.size > LIMIT_VALUE_SIZE)
-		return text_or(arena_printf(out->arena,
-					    "the value has %zu bytes, the limit is %d: split it over several keys",
-					    request->value.size, LIMIT_VALUE_SIZE),
+		return text_or(rpc_arena_printf(out->arena,
+						"the value has %zu bytes, the limit is %d: split it over several keys",
+						request->value.size, LIMIT_VALUE_SIZE),
 			       "value over its limit");
 	return NULL;
 }
@@ -83,11 +83,11 @@ static const char *prepare(const struct coordinator *self, struct operation *ope
 	operation->epoch = ring_epoch(view->document);
 	operation->needed = request->quorum ? request->quorum : count / 2 + 1;
 	if (operation->needed > count)
-		return text_or(arena_printf(out->arena,
-					    "%s=%u asks for more replicas than the N=%u there are: ask for %u at most",
-					    request->kind == OPERATION_PUT ? "w" : "r", operation->needed, count,
-					    count),
-			       "more replicas asked for than there are");
+		return text_or(
+			rpc_arena_printf(out->arena,
+					 "%s=%u asks for more replicas than the N=%u there are: ask for %u at most",
+					 request->kind == OPERATION_PUT ? "w" : "r", operation->needed, count, count),
+			"more replicas asked for than there are");
 	operation->unproven = view->status[view->self].unproven;
 	for (uint32_t i = 0; i < count; i++)
 		operation->owners[operation->owner_count++] = owner_of(self, view, owners[i], now_us);
@@ -96,7 +96,7 @@ static const char *prepare(const struct coordinator *self, struct operation *ope
 	if (error == -ENOMEM)
 		*code_out = RPC_CODE_RESOURCE_EXHAUSTED;
 	if (error < 0)
-		return text_or(arena_printf(out->arena, "%s", why.text), "context refused");
+		return text_or(rpc_arena_printf(out->arena, "%s", why.text), "context refused");
 	return NULL;
 }
 
@@ -129,7 +129,7 @@ static void start(struct coordinator *self, struct message *question, uint32_t i
 	operation->index = index;
 	operation->request = request;
 	operation->kind = request->kind;
-	operation->arena = arena_ref(out->arena);
+	operation->arena = rpc_arena_ref(out->arena);
 	operation->started_us = event->now_us;
 	coordinator_count(request->kind == OPERATION_PUT ? &self->counters.puts : &self->counters.gets);
 	uint64_t correlation = operation->correlation;

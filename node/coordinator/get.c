@@ -97,7 +97,7 @@ static int take_first(struct operation *operation, struct message *answer, struc
 	operation->merged_bytes = answer->fetched.object;
 	operation->merged_digest = object_digest(&operation->merged);
 	operation->held = answer;
-	operation->merge_arena = arena_ref(out->arena);
+	operation->merge_arena = rpc_arena_ref(out->arena);
 	return 0;
 }
 
@@ -118,7 +118,7 @@ static int merge_in(struct coordinator *self, struct operation *operation, const
 	if (merged.clash_count > 0)
 		effects_note(out,
 			     &(struct note){.kind = NOTE_CLASH, .count = merged.clash_count, .name = "coordinator"});
-	struct arena *arena = arena_create(object_encoded_size(&merged) + 1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(object_encoded_size(&merged) + 1024, SIZE_MAX);
 	if (arena == NULL)
 		return -ENOMEM;
 	struct rpc_slice bytes;
@@ -127,11 +127,11 @@ static int merge_in(struct coordinator *self, struct operation *operation, const
 	if (error == 0)
 		error = object_decode(bytes, arena, &copy, &why);
 	if (error < 0) {
-		arena_unref(arena);
+		rpc_arena_unref(arena);
 		return error;
 	}
 	message_free(operation->held);
-	arena_unref(operation->merge_arena);
+	rpc_arena_unref(operation->merge_arena);
 	operation->held = NULL;
 	operation->merge_arena = arena;
 	operation->merged = copy;
@@ -157,7 +157,7 @@ static bool repair_bytes(struct operation *operation, struct message *question, 
 		return true;
 	}
 	question->store.object.data =
-		arena_copy(out->arena, operation->merged_bytes.data, operation->merged_bytes.size);
+		rpc_arena_copy(out->arena, operation->merged_bytes.data, operation->merged_bytes.size);
 	return question->store.object.data != NULL;
 }
 
@@ -203,7 +203,7 @@ static uint32_t count_repairs(const struct operation *operation, enum call_state
 static const struct client_sibling *live_siblings(const struct object *object, uint64_t now_ms, struct arena *arena,
 						  uint32_t *count_out)
 {
-	struct client_sibling *siblings = arena_alloc(arena, (object->sibling_count + 1) * sizeof *siblings);
+	struct client_sibling *siblings = rpc_arena_alloc(arena, (object->sibling_count + 1) * sizeof *siblings);
 	*count_out = 0;
 	if (siblings == NULL)
 		return NULL;
@@ -222,7 +222,7 @@ static void hand_over_values(struct operation *operation, struct client_result *
 	assert(operation->has_object);
 	result->held = operation->held;
 	operation->held = NULL;
-	arena_unref(operation->merge_arena);
+	rpc_arena_unref(operation->merge_arena);
 	operation->merge_arena = NULL;
 	operation->has_object = false;
 	for (uint32_t i = 0; i < operation->owner_count; i++)
@@ -255,7 +255,7 @@ static void answer_object(struct coordinator *self, struct operation *operation,
 	if (result.outcome == OUTCOME_ABSENT)
 		result.code = RPC_CODE_NOT_FOUND;
 	atomic_fetch_add_explicit(&self->counters.siblings_returned, result.sibling_count, memory_order_relaxed);
-	result.pin = arena_ref(arena);
+	result.pin = rpc_arena_ref(arena);
 	if (operation->has_object)
 		hand_over_values(operation, &result);
 	operation_answer(self, operation, &result, out);
@@ -265,9 +265,9 @@ static void answer_object(struct coordinator *self, struct operation *operation,
 
 static void answer_failed(struct coordinator *self, struct operation *operation, uint32_t code, struct effects *out)
 {
-	const char *text = arena_printf(out->arena, "%u of %u replicas answered (%s): retry, or read with a smaller r",
-					operation_acks(operation), operation->needed,
-					operation_failures(self, operation, code, out));
+	const char *text = rpc_arena_printf(
+		out->arena, "%u of %u replicas answered (%s): retry, or read with a smaller r",
+		operation_acks(operation), operation->needed, operation_failures(self, operation, code, out));
 	operation_fail(self, operation, OUTCOME_REFUSED, code, text, out);
 }
 

@@ -109,8 +109,8 @@ void operation_finish(struct coordinator *self, struct operation *operation)
 	if (operation->state == OPERATION_ANSWERED)
 		cds_list_del(&operation->answered);
 	message_free(operation->held);
-	arena_unref(operation->merge_arena);
-	arena_unref(operation->arena);
+	rpc_arena_unref(operation->merge_arena);
+	rpc_arena_unref(operation->arena);
 	operation->held = NULL;
 	operation->merge_arena = operation->arena = NULL;
 	timer_heap_remove(&self->timers, &operation->timer);
@@ -207,9 +207,9 @@ const char *operation_failures(struct coordinator *self, const struct operation 
 			continue;
 		int member = view->document != NULL ? ring_member_find(view->document, owner->node_id) : -1;
 		const char *name = member < 0 ? "?" : ring_member(view->document, (uint32_t)member)->name;
-		const char *more =
-			arena_printf(out->arena, "%s%s%s: %s", text != NULL ? text : "", text != NULL ? ", " : "", name,
-				     receiving ? "receiving, its answer does not count" : failure_text(owner, code));
+		const char *more = rpc_arena_printf(
+			out->arena, "%s%s%s: %s", text != NULL ? text : "", text != NULL ? ", " : "", name,
+			receiving ? "receiving, its answer does not count" : failure_text(owner, code));
 		text = more != NULL ? more : text;
 	}
 	ring_view_release(self->options.ring, view);
@@ -253,7 +253,7 @@ static void deliver(const struct coordinator *self, struct message *question, ui
 static void drop_result(struct client_result *result)
 {
 	message_free(result->held);
-	arena_unref(result->pin);
+	rpc_arena_unref(result->pin);
 }
 
 static void deliver_forwarded(struct message *question, struct client_result *result, struct effects *out)
@@ -280,7 +280,7 @@ void operation_answer(struct coordinator *self, struct operation *operation, con
 	operation->request = NULL;
 	count_outcome(self, result.outcome);
 	if (result.pin == NULL)
-		result.pin = arena_ref(out->arena); /* where contexts and texts are */
+		result.pin = rpc_arena_ref(out->arena); /* where contexts and texts are */
 	if (question->type == MESSAGE_CLIENT)
 		deliver(self, question, operation->index, &result, out);
 	else

@@ -54,11 +54,11 @@ static void answer_in_doubt(struct coordinator *self, struct operation *operatio
 	uint32_t acks = operation_acks(operation);
 	if (operation->held != NULL ||
 	    acks > 0) /* coordinated here, where the acks are counted, or an owner has told */
-		text = arena_printf(out->arena,
-				    "%s%u of %u acknowledged (%s); safe to retry with the same operation id",
-				    operation->held != NULL ? "" : "at least ", acks, operation->needed, failures);
+		text = rpc_arena_printf(out->arena,
+					"%s%u of %u acknowledged (%s); safe to retry with the same operation id",
+					operation->held != NULL ? "" : "at least ", acks, operation->needed, failures);
 	else
-		text = arena_printf(
+		text = rpc_arena_printf(
 			out->arena,
 			"no owner said in time whether the %u needed acknowledged it (%s); safe to retry with "
 			"the same operation id",
@@ -186,7 +186,7 @@ static void forget_calls(struct operation *operation)
 
 static void refuse_untold(struct coordinator *self, struct operation *operation, uint32_t code, struct effects *out)
 {
-	const char *text = arena_printf(
+	const char *text = rpc_arena_printf(
 		out->arena,
 		"%s, %u of the key's owners have to answer (%s): nothing was written, retry later or at another node",
 		is_repeated(operation) ? "before the write is repeated" : "before the write begins",
@@ -227,7 +227,7 @@ static bool teach(struct coordinator *self, struct operation *operation, const s
 {
 	const struct owner *local = operation_owner(operation, self->options.self.node_id);
 	struct message *question = operation_question(self, operation, local, MESSAGE_STORE, out);
-	const void *object = arena_copy(out->arena, answer->fetched.object.data, answer->fetched.object.size);
+	const void *object = rpc_arena_copy(out->arena, answer->fetched.object.data, answer->fetched.object.size);
 	if (question == NULL || object == NULL) {
 		message_free(question);
 		return false;
@@ -277,10 +277,10 @@ static void on_learning(struct coordinator *self, struct operation *operation, c
 static const char *sibling_limit_text(struct arena *arena)
 {
 	return text_or(
-		arena_printf(arena,
-			     "the key's siblings would pass the limit of %u, of %u actors or of %u MiB together: "
-			     "get it, and put the resolved value with that context",
-			     LIMIT_SIBLINGS, LIMIT_CLOCK_PUT, LIMIT_OBJECT_SIZE >> 20),
+		rpc_arena_printf(arena,
+				 "the key's siblings would pass the limit of %u, of %u actors or of %u MiB together: "
+				 "get it, and put the resolved value with that context",
+				 LIMIT_SIBLINGS, LIMIT_CLOCK_PUT, LIMIT_OBJECT_SIZE >> 20),
 		"the key's siblings would pass their limit");
 }
 
@@ -359,7 +359,7 @@ static void give_up(struct coordinator *self, struct operation *operation, struc
 	if (operation->maybe_written) {
 		answer_in_doubt(self, operation, RPC_CODE_UNAVAILABLE, out);
 	} else {
-		const char *text = arena_printf(
+		const char *text = rpc_arena_printf(
 			out->arena, "no owner of the key can take the write (%s): nothing was written, retry later",
 			operation_failures(self, operation, refusal_code(operation), out));
 		operation_fail(self, operation, OUTCOME_REFUSED, refusal_code(operation), text, out);
@@ -462,18 +462,18 @@ static void answer_forwarded(struct coordinator *self, struct operation *operati
 	mine.needed = operation->needed;
 	if (mine.outcome == OUTCOME_REFUSED && operation->maybe_written) {
 		mine.outcome = OUTCOME_IN_DOUBT;
-		mine.message = arena_printf(
+		mine.message = rpc_arena_printf(
 			out->arena,
 			"%s; an owner asked before may hold the write: safe to retry with the same operation id",
 			mine.message != NULL ? mine.message : "refused");
 	}
 	if (mine.outcome == OUTCOME_IN_DOUBT && mine.acks_owners < operation->forward_acks) {
 		mine.acks_owners = mine.synced = operation->forward_acks;
-		mine.message =
-			arena_printf(out->arena,
-				     "at least %u of %u acknowledged (another owner: %s); safe to retry with "
-				     "the same operation id",
-				     mine.acks_owners, mine.needed, mine.message != NULL ? mine.message : "no answer");
+		mine.message = rpc_arena_printf(
+			out->arena,
+			"at least %u of %u acknowledged (another owner: %s); safe to retry with "
+			"the same operation id",
+			mine.acks_owners, mine.needed, mine.message != NULL ? mine.message : "no answer");
 	}
 	operation_answer(self, operation, &mine, out);
 	operation_finish(self, operation);
@@ -530,10 +530,10 @@ static uint32_t count_to_learn(const struct coordinator *self, const struct oper
 static void refuse_unreachable(struct coordinator *self, struct operation *operation, struct effects *out)
 {
 	const char *text =
-		arena_printf(out->arena,
-			     "%u of the key's %u owners can be reached from this node, and the write needs "
-			     "%u: nothing was written, retry later or at another node",
-			     count_reachable(self, operation, false), operation->owner_count, operation->needed);
+		rpc_arena_printf(out->arena,
+				 "%u of the key's %u owners can be reached from this node, and the write needs "
+				 "%u: nothing was written, retry later or at another node",
+				 count_reachable(self, operation, false), operation->owner_count, operation->needed);
 	operation_fail(self, operation, OUTCOME_REFUSED, RPC_CODE_UNAVAILABLE, text, out);
 	operation_finish(self, operation);
 }

@@ -69,10 +69,10 @@ void hub_tell(struct hub *self, const struct node_event *event)
 void hub_broadcast(struct hub *self, struct message *message)
 {
 	struct rpc_message *event;
-	struct arena *scratch = arena_create(4096, SIZE_MAX);
+	struct arena *scratch = rpc_arena_create(4096, SIZE_MAX);
 	if (scratch != NULL && codec_bus_encode(message, hub_unix_ms(), scratch, &event) == 0)
 		rpc_bus_send(self->bus, event);
-	arena_unref(scratch);
+	rpc_arena_unref(scratch);
 	message_free(message);
 }
 

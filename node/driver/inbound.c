@@ -187,13 +187,13 @@ static void fallback_id(struct worker *worker, uint8_t id_out[RPC_OPERATION_ID_S
 	XXH128_hash_t hash = XXH3_128bits(what, sizeof what);
 	uint8_t bytes[sizeof hash];
 	memcpy(bytes, &hash, sizeof hash);
-	operation_id_make(worker->now_ms, bytes, id_out);
+	rpc_operation_id_make(worker->now_ms, bytes, id_out);
 }
 
 static struct arena *request_arena(const struct rpc_call *call)
 {
 	/* Decoded structs and copies of the values; results are made elsewhere. rpc_body_decode bounds what goes in. */
-	return arena_create(2 * rpc_message_bytes(call->request).size + DECODE_SLACK, SIZE_MAX);
+	return rpc_arena_create(2 * rpc_message_bytes(call->request).size + DECODE_SLACK, SIZE_MAX);
 }
 
 static bool is_read(enum method method)
@@ -225,7 +225,7 @@ static void on_kv(struct worker *worker, struct rpc_call *call, enum method meth
 	if (arena != NULL) {
 		fallback_id(worker, id);
 		error = codec_client_decode(method, request, id, arena, &message, &why);
-		arena_unref(arena);
+		rpc_arena_unref(arena);
 	}
 	if (error < 0) {
 		refuse(worker, call, error, &why);
@@ -246,7 +246,7 @@ static void on_init(struct worker *worker, struct rpc_call *call, const struct r
 	struct message *message;
 	struct arena *arena = request_arena(call);
 	int error = arena != NULL ? codec_init_decode(request, arena, &message, &why) : -ENOMEM;
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	if (error < 0) {
 		refuse(worker, call, error, &why);
 		return;
@@ -260,7 +260,7 @@ static void on_init(struct worker *worker, struct rpc_call *call, const struct r
 static int show_links(struct worker *worker, const struct ring_view *view, struct arena *scratch, const bool **out)
 {
 	uint32_t count = view->document != NULL ? ring_member_count(view->document) : 0;
-	bool *linked = arena_zalloc(scratch, count + 1);
+	bool *linked = rpc_arena_zalloc(scratch, count + 1);
 	if (linked == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++)
@@ -275,7 +275,7 @@ static int answer_admin(struct worker *worker, enum method method, const struct 
 {
 	struct gossip_row self;
 	hub_self(worker->hub, &self);
-	struct shard_health *shards = arena_zalloc(scratch, (self.shard_count + 1) * sizeof *shards);
+	struct shard_health *shards = rpc_arena_zalloc(scratch, (self.shard_count + 1) * sizeof *shards);
 	struct admin_picture picture = {
 		.view = view, .self = &self, .shards = shards, .now_us = worker->now_us, .now_ms = worker->now_ms};
 	if (shards == NULL || show_links(worker, view, scratch, &picture.linked) < 0)
@@ -289,14 +289,14 @@ static void on_admin(struct worker *worker, struct rpc_call *call, enum method m
 {
 	struct rpc_error why = {""};
 	struct rpc_message *response;
-	struct arena *scratch = arena_create(SCRATCH_SIZE, SIZE_MAX);
+	struct arena *scratch = rpc_arena_create(SCRATCH_SIZE, SIZE_MAX);
 	int error = -ENOMEM;
 	if (scratch != NULL) {
 		const struct ring_view *view = ring_view_acquire(worker->hub->node->ring);
 		error = answer_admin(worker, method, request, view, scratch, &response, &why);
 		ring_view_release(worker->hub->node->ring, view);
 	}
-	arena_unref(scratch);
+	rpc_arena_unref(scratch);
 	if (error < 0)
 		refuse(worker, call, error, &why);
 	else
@@ -424,13 +424,13 @@ void inbound_reply_client(struct worker *worker, struct message *done)
 		message_free(done);
 		return;
 	}
-	struct arena *scratch = arena_create(SCRATCH_SIZE, SIZE_MAX);
+	struct arena *scratch = rpc_arena_create(SCRATCH_SIZE, SIZE_MAX);
 	int error = -ENOMEM;
 	if (scratch != NULL)
 		error = done->type == MESSAGE_CLIENT_DONE
 				? codec_client_encode(done, epoch_of(worker), scratch, &response)
 				: codec_init_encode(done, epoch_of(worker), scratch, &response);
-	arena_unref(scratch);
+	rpc_arena_unref(scratch);
 	if (error < 0)
 		refuse(worker, call, -EIO, &why);
 	else
@@ -443,7 +443,7 @@ void inbound_reply_client(struct worker *worker, struct message *done)
 void inbound_bus(struct worker *worker, struct bus_mail *mail)
 {
 	struct rpc_slice bytes = rpc_message_bytes(mail->message);
-	struct arena *arena = arena_create(2 * bytes.size + DECODE_SLACK, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(2 * bytes.size + DECODE_SLACK, SIZE_MAX);
 	struct message *message;
 	struct rpc_error why;
 	/* Anything may be heard on the bus; what is no heartbeat of a node is not for us. */
@@ -451,7 +451,7 @@ void inbound_bus(struct worker *worker, struct bus_mail *mail)
 		message->to.kind = ACTOR_GOSSIP;
 		worker_post(worker, message);
 	}
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	rpc_message_free(mail->message);
 	free(mail);
 }

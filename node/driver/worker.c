@@ -12,12 +12,12 @@ enum {
 
 void worker_renew_arena(struct worker *self)
 {
-	if (arena_used(self->effects.arena) < ARENA_USED_MAX)
+	if (rpc_arena_used(self->effects.arena) < ARENA_USED_MAX)
 		return;
-	struct arena *fresh = arena_create(ARENA_SIZE, SIZE_MAX);
+	struct arena *fresh = rpc_arena_create(ARENA_SIZE, SIZE_MAX);
 	if (fresh == NULL)
 		return; /* the old one grows on */
-	arena_unref(self->effects.arena);
+	rpc_arena_unref(self->effects.arena);
 	self->effects.arena = fresh;
 }
 
@@ -35,9 +35,9 @@ int worker_init(struct worker *self, struct hub *hub, uint32_t slot, uint32_t wo
 	exchange_init(&self->exchange, &(struct exchange_options){0});
 	self->to_wake = calloc(worker_count, sizeof(struct worker *));
 	self->actors = calloc(actor_count, sizeof(struct hosted *));
-	struct arena *arena = arena_create(ARENA_SIZE, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(ARENA_SIZE, SIZE_MAX);
 	if (self->to_wake == NULL || self->actors == NULL || arena == NULL) {
-		arena_unref(arena);
+		rpc_arena_unref(arena);
 		worker_fini(self);
 		return -ENOMEM;
 	}
@@ -56,7 +56,7 @@ void worker_fini(struct worker *self)
 {
 	message_list_free(&self->local);
 	exchange_fini(&self->exchange);
-	arena_unref(self->effects.arena);
+	rpc_arena_unref(self->effects.arena);
 	free(self->to_wake);
 	free(self->actors);
 	self->actors = NULL;

@@ -170,11 +170,11 @@ static void hear_rows(struct gossip *self, const struct gossip_rows *gossip, uin
 
 static struct gossip_rows *make_rows(const struct gossip *self, uint32_t capacity, struct effects *out)
 {
-	struct gossip_rows *gossip = arena_zalloc(out->arena, sizeof *gossip);
+	struct gossip_rows *gossip = rpc_arena_zalloc(out->arena, sizeof *gossip);
 
 	if (gossip == NULL)
 		return NULL;
-	gossip->rows = arena_alloc(out->arena, (capacity + 1) * sizeof *gossip->rows);
+	gossip->rows = rpc_arena_alloc(out->arena, (capacity + 1) * sizeof *gossip->rows);
 	if (gossip->rows == NULL)
 		return NULL;
 	gossip->from = self->self.node_id;
@@ -217,7 +217,7 @@ static struct gossip_rows *all_rows(struct gossip *self, uint32_t max, struct ef
 static void attach_document(const struct gossip *self, struct gossip_rows *gossip, struct effects *out)
 {
 	assert(self->document_size > 0);
-	const uint8_t *copy = arena_copy(out->arena, self->document_bytes, self->document_size);
+	const uint8_t *copy = rpc_arena_copy(out->arena, self->document_bytes, self->document_size);
 
 	if (copy != NULL)
 		gossip->document = (struct rpc_slice){copy, self->document_size};

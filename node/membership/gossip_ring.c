@@ -226,11 +226,11 @@ static const char *check_member(const struct ring_member *member, uint32_t index
 	struct rpc_error why;
 
 	if (member->id == 0 || !member->name[0] || !member->peer_address[0] || !member->bus_address[0])
-		return arena_printf(arena, "member %u (%s): id, name, peer and bus address are needed", index,
-				    member->name[0] ? member->name : "unnamed");
+		return rpc_arena_printf(arena, "member %u (%s): id, name, peer and bus address are needed", index,
+					member->name[0] ? member->name : "unnamed");
 	if (rpc_address_check(member->peer_address, &why) || rpc_address_check(member->bus_address, &why) ||
 	    (member->client_address[0] && rpc_address_check(member->client_address, &why)))
-		return arena_printf(arena, "member %u (%s): %s", index, member->name, why.text);
+		return rpc_arena_printf(arena, "member %u (%s): %s", index, member->name, why.text);
 	return NULL;
 }
 
@@ -238,15 +238,15 @@ static const char *check_member(const struct ring_member *member, uint32_t index
 static const char *check_distinct(const struct ring_member *a, const struct ring_member *b, struct arena *arena)
 {
 	if (a->id == b->id)
-		return arena_printf(arena,
-				    "members %s and %s have the same id %016" PRIx64
-				    ": is one data directory a copy of the other?",
-				    a->name, b->name, a->id);
+		return rpc_arena_printf(arena,
+					"members %s and %s have the same id %016" PRIx64
+					": is one data directory a copy of the other?",
+					a->name, b->name, a->id);
 	if (strcmp(a->name, b->name) == 0)
-		return arena_printf(arena, "two members are named %s: names must differ", a->name);
+		return rpc_arena_printf(arena, "two members are named %s: names must differ", a->name);
 	if (strcmp(a->peer_address, b->peer_address) == 0)
-		return arena_printf(arena, "members %s and %s have the same peer address %s", a->name, b->name,
-				    a->peer_address);
+		return rpc_arena_printf(arena, "members %s and %s have the same peer address %s", a->name, b->name,
+					a->peer_address);
 	return NULL;
 }
 
@@ -257,7 +257,7 @@ static const char *check_members(const struct gossip *self, const struct ring_me
 	bool found_self = false;
 
 	if (member_count == 0 || member_count > RING_MEMBERS_MAX)
-		return arena_printf(arena, "%u members: a cluster has 1 to %d", member_count, RING_MEMBERS_MAX);
+		return rpc_arena_printf(arena, "%u members: a cluster has 1 to %d", member_count, RING_MEMBERS_MAX);
 	for (uint32_t i = 0; i < member_count; i++) {
 		const char *wrong = check_member(&members[i], i, arena);
 
@@ -268,8 +268,8 @@ static const char *check_members(const struct gossip *self, const struct ring_me
 			return wrong;
 	}
 	if (!found_self)
-		return arena_printf(arena, "the members lack this node (%s): list it, or ask one that is listed",
-				    self->self.name);
+		return rpc_arena_printf(arena, "the members lack this node (%s): list it, or ask one that is listed",
+					self->self.name);
 	return NULL;
 }
 
@@ -296,10 +296,10 @@ static const char *check_unclaimed(const struct gossip *self, const struct ring_
 			const struct gossip_row *row = &self->table.rows[j];
 
 			if (row->node_id == members[i].id && row->cluster_id != 0)
-				return arena_printf(arena, "%s is in cluster %016" PRIx64 " already", members[i].name,
-						    row->cluster_id);
+				return rpc_arena_printf(arena, "%s is in cluster %016" PRIx64 " already",
+							members[i].name, row->cluster_id);
 			if (row->node_id != members[i].id && strcmp(row->peer_address, members[i].peer_address) == 0)
-				return arena_printf(
+				return rpc_arena_printf(
 					arena,
 					"%s (%s) has the address of %s of cluster %016" PRIx64
 					", but another id: was its data directory lost? Restore it. To use the address "
@@ -334,7 +334,8 @@ static const char *claim_first(struct gossip *self, const struct message *messag
 {
 	struct ring_datacenter datacenters[RING_DATACENTERS_MAX + 1];
 	uint32_t replica_count = message->init_cluster.replica_count, member_count = message->init_cluster.member_count;
-	struct ring_member *members = arena_copy(arena, message->init_cluster.members, member_count * sizeof *members);
+	struct ring_member *members =
+		rpc_arena_copy(arena, message->init_cluster.members, member_count * sizeof *members);
 	struct ring_error why;
 	struct ring_plan plan = {
 		.cluster_id = draw_id(self),
@@ -357,9 +358,9 @@ static const char *claim_first(struct gossip *self, const struct message *messag
 	plan.datacenter_count = collect_datacenters(members, member_count,
 						    replica_count ? replica_count : RING_REPLICAS_DEFAULT, datacenters);
 	if (plan.datacenter_count > RING_DATACENTERS_MAX)
-		return arena_printf(arena, "more than %d datacenters", RING_DATACENTERS_MAX);
+		return rpc_arena_printf(arena, "more than %d datacenters", RING_DATACENTERS_MAX);
 	if (ring_claim(NULL, &plan, out, &why))
-		return arena_printf(arena, "%s", why.text);
+		return rpc_arena_printf(arena, "%s", why.text);
 	return NULL;
 }
 
@@ -378,7 +379,7 @@ static struct gossip_verdict install_first(struct gossip *self, struct ring_docu
 	if (!status)
 		return (struct gossip_verdict){RPC_CODE_OK, NULL};
 	ring_document_destroy(&document);
-	return (struct gossip_verdict){RPC_CODE_INTERNAL, arena_printf(arena, "%s", error.text)};
+	return (struct gossip_verdict){RPC_CODE_INTERNAL, rpc_arena_printf(arena, "%s", error.text)};
 }
 
 struct gossip_verdict gossip_init_cluster(struct gossip *self, const struct message *message, uint64_t now_us,
@@ -390,8 +391,8 @@ struct gossip_verdict gossip_init_cluster(struct gossip *self, const struct mess
 	if (self->self.cluster_id != 0)
 		return (struct gossip_verdict){
 			RPC_CODE_FAILED_PRECONDITION,
-			arena_printf(arena, "%s is in cluster %016" PRIx64 " already (epoch %" PRIu64 ")",
-				     self->self.name, self->self.cluster_id, self->self.epoch)};
+			rpc_arena_printf(arena, "%s is in cluster %016" PRIx64 " already (epoch %" PRIu64 ")",
+					 self->self.name, self->self.cluster_id, self->self.epoch)};
 	wrong = check_members(self, message->init_cluster.members, message->init_cluster.member_count, arena);
 	if (wrong != NULL)
 		return (struct gossip_verdict){RPC_CODE_INVALID_ARGUMENT, wrong};

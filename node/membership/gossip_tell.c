@@ -12,7 +12,7 @@ void gossip_tell_member(enum note_kind kind, const struct gossip_row *row, uint6
 	effects_note(out, &(struct note){.kind = kind,
 					 .id = row->node_id,
 					 .count = incarnation,
-					 .name = arena_printf(out->arena, "%s", row->name)});
+					 .name = rpc_arena_printf(out->arena, "%s", row->name)});
 }
 
 /* "n1, n2": the first members that report it. NULL without memory. */
@@ -24,7 +24,8 @@ static const char *name_reporters(const struct gossip *self, uint32_t index, str
 	for (uint32_t i = 0, count = *names != 0; i < self->table.count && count < DETECTOR_REPORTERS; i++) {
 		if (i == index || !self->table.peers[i].is_member || !detector_reports(&self->table.rows[i], suspect))
 			continue;
-		names = arena_printf(out->arena, "%s%s%s", names, count++ > 0 ? ", " : "", self->table.rows[i].name);
+		names = rpc_arena_printf(out->arena, "%s%s%s", names, count++ > 0 ? ", " : "",
+					 self->table.rows[i].name);
 		if (names == NULL)
 			return NULL;
 	}
@@ -47,7 +48,7 @@ void gossip_tell_state(const struct gossip *self, uint32_t index, struct effects
 						 .id = row->node_id,
 						 .count = incarnation,
 						 .members = peer->report_count,
-						 .name = arena_printf(out->arena, "%s", row->name),
+						 .name = rpc_arena_printf(out->arena, "%s", row->name),
 						 .text = name_reporters(self, index, out)});
 }
 
@@ -125,10 +126,10 @@ static void add_contact(const struct gossip *self, uint32_t index, bool bus, str
 /* Without memory the flag stays, and the next step tries again. */
 static void tell_contacts(struct gossip *self, struct effects *out)
 {
-	struct contacts *contacts = arena_zalloc(out->arena, sizeof *contacts);
+	struct contacts *contacts = rpc_arena_zalloc(out->arena, sizeof *contacts);
 
 	if (contacts != NULL)
-		contacts->list = arena_alloc(out->arena, (self->table.count + 1) * sizeof *contacts->list);
+		contacts->list = rpc_arena_alloc(out->arena, (self->table.count + 1) * sizeof *contacts->list);
 	if (contacts == NULL || contacts->list == NULL)
 		return;
 	for (uint32_t i = 0; i < self->bus_link_count; i++) {

@@ -25,7 +25,7 @@ int key_encode(uint16_t partition, struct rpc_slice bucket, struct rpc_slice key
 
 	if (!sizes_valid(bucket.size, key.size))
 		return -EINVAL;
-	bytes = arena_alloc(arena, size);
+	bytes = rpc_arena_alloc(arena, size);
 	if (bytes == NULL)
 		return -ENOMEM;
 	assert(size <= ENGINE_KEY_MAX);

@@ -74,7 +74,7 @@ __attribute__((format(printf, 2, 3))) static int refuse(struct decoder *d, const
 
 static int decode_vector(struct decoder *d, struct version *vector)
 {
-	vector->entries = arena_alloc(d->arena, (vector->count + 1) * sizeof *vector->entries);
+	vector->entries = rpc_arena_alloc(d->arena, (vector->count + 1) * sizeof *vector->entries);
 	if (vector->entries == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < vector->count; i++) {
@@ -99,7 +99,7 @@ static int decode_seen(struct decoder *d, struct object *object)
 	    count > bytes_left(&d->reader) / DOT_SIZE_MIN)
 		return refuse(d, "the number of seen dots is malformed");
 	object->seen_count = (uint32_t)count;
-	object->seen = arena_alloc(d->arena, count * sizeof *object->seen);
+	object->seen = rpc_arena_alloc(d->arena, count * sizeof *object->seen);
 	if (object->seen == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
@@ -150,7 +150,7 @@ static int decode_aliases(struct decoder *d, const struct version *vector, struc
 	    count > bytes_left(&d->reader) / STAMP_SIZE_MIN)
 		return refuse(d, "the number of aliases is malformed");
 	sibling->alias_count = (uint32_t)count;
-	sibling->aliases = arena_alloc(d->arena, count * sizeof *sibling->aliases);
+	sibling->aliases = rpc_arena_alloc(d->arena, count * sizeof *sibling->aliases);
 	if (sibling->aliases == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
@@ -220,7 +220,7 @@ static bool siblings_distinct(const struct sibling *a, const struct sibling *b)
 
 static int decode_siblings(struct decoder *d, struct object *object)
 {
-	object->siblings = arena_alloc(d->arena, (object->sibling_count + 1) * sizeof *object->siblings);
+	object->siblings = rpc_arena_alloc(d->arena, (object->sibling_count + 1) * sizeof *object->siblings);
 	if (object->siblings == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < object->sibling_count; i++) {
@@ -417,7 +417,7 @@ int object_encode(const struct object *object, struct arena *arena, struct rpc_s
 	if (size > LIMIT_OBJECT_SIZE || object->vector.count > LIMIT_CLOCK_ENTRIES ||
 	    object->seen_count > OBJECT_DOTS_MAX || dot_count(object) > OBJECT_DOTS_MAX)
 		return -E2BIG;
-	bytes = arena_alloc(arena, size);
+	bytes = rpc_arena_alloc(arena, size);
 	if (bytes == NULL)
 		return -ENOMEM;
 	at = put_head(bytes, object);
@@ -524,14 +524,14 @@ bool sibling_is_live(const struct sibling *sibling, uint64_t now_ms)
 /* The past and, beside it, the operations that are live: whoever puts with the context supersedes them. */
 static int context_past(const struct object *object, uint64_t since_ms, struct arena *arena, struct past *out)
 {
-	struct mark *marks = arena_alloc(arena, (object->sibling_count + 1) * sizeof *marks);
+	struct mark *marks = rpc_arena_alloc(arena, (object->sibling_count + 1) * sizeof *marks);
 	uint64_t time_ms, forgotten_ms = 0;
 	uint32_t count = 0;
 
 	if (marks == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < object->sibling_count; i++) {
-		(void)operation_id_time(object->siblings[i].operation_id, &time_ms);
+		(void)rpc_operation_id_time(object->siblings[i].operation_id, &time_ms);
 		if (time_ms >= since_ms)
 			marks[count++] = sibling_mark(&object->siblings[i]);
 		else if (time_ms > forgotten_ms)

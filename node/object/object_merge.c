@@ -27,7 +27,7 @@ static int unite_seen(const struct dot *a, uint32_t a_count, const struct dot *b
 	out->seen_count = 0;
 	if (a_count + b_count == 0)
 		return 0;
-	out->seen = arena_alloc(arena, (a_count + b_count) * sizeof *out->seen);
+	out->seen = rpc_arena_alloc(arena, (a_count + b_count) * sizeof *out->seen);
 	if (out->seen == NULL)
 		return -ENOMEM;
 	while (i < a_count || j < b_count) {
@@ -111,7 +111,7 @@ static int split_aliases(const struct object *object, struct arena *arena, struc
 		count += 1 + object->siblings[i].alias_count;
 	*out = *object;
 	out->sibling_count = 0;
-	out->siblings = arena_alloc(arena, (count + 1) * sizeof *out->siblings);
+	out->siblings = rpc_arena_alloc(arena, (count + 1) * sizeof *out->siblings);
 	if (out->siblings == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < object->sibling_count; i++) {
@@ -135,7 +135,7 @@ static int split_aliases(const struct object *object, struct arena *arena, struc
 static int add_alias(struct sibling *sibling, const struct sibling *again, uint32_t room, struct arena *arena)
 {
 	if (sibling->aliases == NULL) {
-		sibling->aliases = arena_alloc(arena, room * sizeof *sibling->aliases);
+		sibling->aliases = rpc_arena_alloc(arena, room * sizeof *sibling->aliases);
 		if (sibling->aliases == NULL)
 			return -ENOMEM;
 	}
@@ -213,9 +213,9 @@ static int merge_siblings(const struct object *a, const struct object *b, struct
 {
 	uint32_t i = 0, j = 0, n = 0;
 	uint32_t most = a->sibling_count + b->sibling_count;
-	struct sibling *siblings = arena_alloc(arena, (most + 1) * sizeof *siblings);
+	struct sibling *siblings = rpc_arena_alloc(arena, (most + 1) * sizeof *siblings);
 
-	*found = (struct survivors){.gone = arena_alloc(arena, (most + 1) * sizeof(struct mark))};
+	*found = (struct survivors){.gone = rpc_arena_alloc(arena, (most + 1) * sizeof(struct mark))};
 	if (siblings == NULL || found->gone == NULL)
 		return -ENOMEM;
 	while (i < a->sibling_count || j < b->sibling_count) {
@@ -280,7 +280,7 @@ static void raise_entry(struct version *vector, struct dot dot, uint64_t now_ms)
 static int cover_own_dots(struct object *out, uint32_t clashes, struct arena *arena)
 {
 	struct version *vector = &out->vector;
-	struct version_entry *entries = arena_alloc(arena, (vector->count + 2 * clashes + 1) * sizeof *entries);
+	struct version_entry *entries = rpc_arena_alloc(arena, (vector->count + 2 * clashes + 1) * sizeof *entries);
 
 	if (entries == NULL)
 		return -ENOMEM;
@@ -439,12 +439,12 @@ static bool supersedes(const struct context *context, const struct sibling *sibl
 static int replace_siblings(const struct object *old, const struct context *context, const struct sibling *sibling,
 			    struct arena *arena, struct object *out)
 {
-	struct mark *gone = arena_alloc(arena, (old->sibling_count + 1) * sizeof *gone);
+	struct mark *gone = rpc_arena_alloc(arena, (old->sibling_count + 1) * sizeof *gone);
 	uint32_t gone_count = 0;
 	struct past past;
 
 	out->sibling_count = 0;
-	out->siblings = arena_alloc(arena, (old->sibling_count + 1) * sizeof *out->siblings);
+	out->siblings = rpc_arena_alloc(arena, (old->sibling_count + 1) * sizeof *out->siblings);
 	if (out->siblings == NULL || gone == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < old->sibling_count; i++)
@@ -519,7 +519,7 @@ static enum object_put_result judge_attempt(const struct object *old, const stru
 {
 	uint64_t time_ms;
 
-	(void)operation_id_time(sibling->operation_id, &time_ms);
+	(void)rpc_operation_id_time(sibling->operation_id, &time_ms);
 	if (sibling_is_past(&old->past, sibling))
 		return OBJECT_PUT_SUPERSEDED;
 	if (sibling_is_past(&context->past, sibling))
@@ -540,7 +540,7 @@ static int note_repeat(const struct object *old, const struct sibling *present, 
 
 	if (present->repeated)
 		return 0;
-	out->siblings = arena_copy(arena, old->siblings, size);
+	out->siblings = rpc_arena_copy(arena, old->siblings, size);
 	if (out->siblings == NULL)
 		return -ENOMEM;
 	out->siblings[present - old->siblings].repeated = true;

@@ -87,7 +87,7 @@ int past_unite(const struct past *a, const struct past *b, struct arena *arena, 
 		out->horizon_ms = horizon_ms;
 		return 0;
 	}
-	struct mark *marks = arena_alloc(arena, (a->count + b->count) * sizeof *marks);
+	struct mark *marks = rpc_arena_alloc(arena, (a->count + b->count) * sizeof *marks);
 	if (marks == NULL)
 		return -ENOMEM;
 	while (i < a->count || j < b->count) {
@@ -200,7 +200,7 @@ int past_get(struct bytes_reader *reader, struct arena *arena, struct past *out)
 	*out = (struct past){0};
 	if (!bytes_get_varint(reader, &count) || count > PAST_MAX || count > bytes_left(reader) / MARK_SIZE_MIN)
 		return -EBADMSG;
-	out->marks = arena_alloc(arena, (count + 1) * sizeof *out->marks);
+	out->marks = rpc_arena_alloc(arena, (count + 1) * sizeof *out->marks);
 	if (out->marks == NULL)
 		return -ENOMEM;
 	for (out->count = 0; out->count < count; out->count++) {

@@ -23,7 +23,7 @@ struct mark sibling_mark(const struct sibling *sibling)
 	*at++ = (uint8_t)sibling->flags;
 	at = bytes_put_u64(at, sibling->expires_ms);
 	assert(at == head + sizeof head);
-	(void)operation_id_time(sibling->operation_id, &mark.time_ms);
+	(void)rpc_operation_id_time(sibling->operation_id, &mark.time_ms);
 	mark.hash = XXH3_64bits_withSeed(sibling->value.size ? sibling->value.data : head, sibling->value.size,
 					 XXH3_64bits(head, sizeof(head))) &
 		    ~UINT64_C(1);
@@ -35,6 +35,6 @@ bool sibling_is_past(const struct past *past, const struct sibling *sibling)
 {
 	uint64_t time_ms;
 
-	(void)operation_id_time(sibling->operation_id, &time_ms);
+	(void)rpc_operation_id_time(sibling->operation_id, &time_ms);
 	return past_has_time(past, time_ms) && past_has(past, sibling_mark(sibling));
 }

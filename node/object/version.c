@@ -73,7 +73,7 @@ int version_merge(const struct version *a, const struct version *b, uint64_t rai
 {
 	uint32_t i = 0, j = 0, n = 0;
 	bool changed = false;
-	struct version_entry *entries = arena_alloc(arena, (a->count + b->count + 1) * sizeof *entries);
+	struct version_entry *entries = rpc_arena_alloc(arena, (a->count + b->count + 1) * sizeof *entries);
 
 	if (entries == NULL)
 		return -ENOMEM;
@@ -229,8 +229,8 @@ int context_decode(struct rpc_slice bytes, struct rpc_slice key, struct arena *a
 		status = decode_head(&reader, out, &format, error_out);
 	if (status)
 		return status;
-	out->vector.entries = arena_alloc(arena, out->vector.count * sizeof(struct version_entry) +
-							 out->dot_count * sizeof(struct dot));
+	out->vector.entries = rpc_arena_alloc(arena, out->vector.count * sizeof(struct version_entry) +
+							     out->dot_count * sizeof(struct dot));
 	if (out->vector.entries == NULL)
 		return -ENOMEM;
 	out->dots = (struct dot *)(out->vector.entries + out->vector.count);
@@ -266,7 +266,7 @@ int context_encode(const struct context *context, struct rpc_slice key, struct a
 	*out = (struct rpc_slice){0};
 	if (context->vector.count == 0 && context->dot_count == 0 && past_is_empty(&context->past))
 		return 0;
-	bytes = arena_alloc(arena, size);
+	bytes = rpc_arena_alloc(arena, size);
 	if (bytes == NULL)
 		return -ENOMEM;
 	at = bytes;

@@ -85,7 +85,7 @@ static uint64_t tree_hash(struct rpc_slice key, const struct object *object)
 
 int replica_hash_entry(void *unused, struct engine_slice key, struct engine_slice value, uint64_t *hash_out)
 {
-	struct arena *arena = arena_create(4096, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(4096, SIZE_MAX);
 	struct object object;
 	struct rpc_error why;
 	(void)unused;
@@ -94,7 +94,7 @@ int replica_hash_entry(void *unused, struct engine_slice key, struct engine_slic
 	int error = object_decode((struct rpc_slice){value.data, value.size}, arena, &object, &why);
 	if (error == 0)
 		*hash_out = tree_hash((struct rpc_slice){key.data, key.size}, &object);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	return error;
 }
 

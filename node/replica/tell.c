@@ -10,7 +10,7 @@ enum { FIGURES_US = 100 * 1000 }; /* figures are read so often while there is wo
 
 static const char *copy_text(const char *text, struct effects *out)
 {
-	return text[0] ? arena_printf(out->arena, "%s", text) : NULL;
+	return text[0] ? rpc_arena_printf(out->arena, "%s", text) : NULL;
 }
 
 void replica_tell_failures(struct replica_tell *self, struct effects *out)

@@ -60,7 +60,7 @@ int codec_init_decode(const struct rpc_request *request, struct arena *arena, st
 			 RING_MEMBERS_MAX);
 		return -EINVAL;
 	}
-	members = arena_alloc(arena, (body->n_members + 1) * sizeof *members);
+	members = rpc_arena_alloc(arena, (body->n_members + 1) * sizeof *members);
 	if (members == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < body->n_members; i++)
@@ -255,9 +255,9 @@ static int answer_status(const struct source *source, struct rpc_message **out)
 {
 	Kvring__V1__StatusResponse body = KVRING__V1__STATUS_RESPONSE__INIT;
 	uint32_t count = source->document != NULL ? ring_member_count(source->document) : 1;
-	Kvring__V1__NodeStatus *members = arena_alloc(source->scratch, count * sizeof *members);
+	Kvring__V1__NodeStatus *members = rpc_arena_alloc(source->scratch, count * sizeof *members);
 
-	body.members = arena_alloc(source->scratch, count * sizeof *body.members);
+	body.members = rpc_arena_alloc(source->scratch, count * sizeof *body.members);
 	if (members == NULL || body.members == NULL)
 		return -ENOMEM;
 	body.n_members = count;
@@ -283,7 +283,7 @@ static int answer_status(const struct source *source, struct rpc_message **out)
 
 static uint64_t *ids_of(const struct source *source, const uint16_t *members, uint32_t count)
 {
-	uint64_t *ids = arena_alloc(source->scratch, (count + 1) * sizeof *ids);
+	uint64_t *ids = rpc_arena_alloc(source->scratch, (count + 1) * sizeof *ids);
 
 	assert(count <= ring_member_count(source->document));
 	for (uint32_t i = 0; ids != NULL && i < count; i++)
@@ -313,7 +313,7 @@ static int show_owners(const struct source *source, Kvring__V1__RingResponse *ou
 
 	assert(partitions > 0);
 	assert(replicas > 0 && replicas <= RING_REPLICAS_MAX);
-	out->owners = arena_zalloc(source->scratch, (size_t)partitions * replicas * sizeof *out->owners);
+	out->owners = rpc_arena_zalloc(source->scratch, (size_t)partitions * replicas * sizeof *out->owners);
 	if (out->owners == NULL)
 		return -ENOMEM;
 	out->n_owners = (size_t)partitions * replicas;
@@ -330,9 +330,9 @@ static int show_owners(const struct source *source, Kvring__V1__RingResponse *ou
 static int show_members(const struct source *source, Kvring__V1__RingResponse *out)
 {
 	uint32_t count = ring_member_count(source->document);
-	Kvring__V1__RingMember *members = arena_alloc(source->scratch, count * sizeof *members);
+	Kvring__V1__RingMember *members = rpc_arena_alloc(source->scratch, count * sizeof *members);
 
-	out->members = arena_alloc(source->scratch, count * sizeof *out->members);
+	out->members = rpc_arena_alloc(source->scratch, count * sizeof *out->members);
 	if (members == NULL || out->members == NULL)
 		return -ENOMEM;
 	out->n_members = count;
@@ -356,12 +356,12 @@ static int show_violations(const struct source *source, Kvring__V1__RingResponse
 {
 	char text[VIOLATION_TEXT_SIZE];
 
-	out->violations = arena_alloc(source->scratch, VIOLATIONS_SHOWN * sizeof *out->violations);
+	out->violations = rpc_arena_alloc(source->scratch, VIOLATIONS_SHOWN * sizeof *out->violations);
 	if (out->violations == NULL)
 		return -ENOMEM;
 	while (out->n_violations < VIOLATIONS_SHOWN &&
 	       ring_violation(source->document, (uint32_t)out->n_violations, text, sizeof text)) {
-		char *copy = arena_printf(source->scratch, "%s", text);
+		char *copy = rpc_arena_printf(source->scratch, "%s", text);
 
 		if (copy == NULL)
 			return -ENOMEM;
@@ -408,9 +408,9 @@ static const char *shard_state(const struct shard_health *shard)
 static int show_shards(const struct source *source, Kvring__V1__HealthResponse *out)
 {
 	uint32_t count = source->self->shard_count;
-	Kvring__V1__ShardHealth *shards = arena_alloc(source->scratch, (count + 1) * sizeof *shards);
+	Kvring__V1__ShardHealth *shards = rpc_arena_alloc(source->scratch, (count + 1) * sizeof *shards);
 
-	out->shards = arena_alloc(source->scratch, (count + 1) * sizeof *out->shards);
+	out->shards = rpc_arena_alloc(source->scratch, (count + 1) * sizeof *out->shards);
 	if (shards == NULL || out->shards == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
@@ -434,11 +434,12 @@ static char *shard_troubles(const struct source *source)
 		char *more = NULL;
 
 		if (shard->dead || shard->full)
-			more = arena_printf(source->scratch, "%s%sshard %u is %s", text != NULL ? text : "",
-					    text != NULL ? ", " : "", i, shard_state(shard));
+			more = rpc_arena_printf(source->scratch, "%s%sshard %u is %s", text != NULL ? text : "",
+						text != NULL ? ", " : "", i, shard_state(shard));
 		else if (shard->quarantined)
-			more = arena_printf(source->scratch, "%s%sshard %u has %u damaged partitions",
-					    text != NULL ? text : "", text != NULL ? ", " : "", i, shard->quarantined);
+			more = rpc_arena_printf(source->scratch, "%s%sshard %u has %u damaged partitions",
+						text != NULL ? text : "", text != NULL ? ", " : "", i,
+						shard->quarantined);
 		text = more != NULL ? more : text;
 	}
 	return text;
@@ -458,7 +459,7 @@ static int answer_health(const struct source *source, struct rpc_message **out)
 	if (refusal != NULL)
 		body.detail = (char *)refusal;
 	else if (troubles != NULL)
-		body.detail = arena_printf(source->scratch, "%s; the node's log says why and what to do", troubles);
+		body.detail = rpc_arena_printf(source->scratch, "%s; the node's log says why and what to do", troubles);
 	body.serving = refusal == NULL && (dead == 0 || dead < source->self->shard_count);
 	if (body.detail == NULL)
 		return -ENOMEM;

@@ -52,14 +52,14 @@ struct decoder {
 static void derive_id(const struct decoder *decoder, uint32_t index, uint8_t id_out[RPC_OPERATION_ID_SIZE])
 {
 	uint64_t time_ms;
-	if (!operation_id_time(decoder->base_id, &time_ms)) {
+	if (!rpc_operation_id_time(decoder->base_id, &time_ms)) {
 		memcpy(id_out, decoder->base_id, RPC_OPERATION_ID_SIZE);
 		return;
 	}
 	XXH128_hash_t hash = XXH3_128bits_withSeed(decoder->base_id, RPC_OPERATION_ID_SIZE, index);
 	uint8_t bytes[sizeof hash];
 	memcpy(bytes, &hash, sizeof hash);
-	operation_id_make(time_ms, bytes, id_out);
+	rpc_operation_id_make(time_ms, bytes, id_out);
 }
 
 /* Which attempt of its id an operation is; what the client does not count is taken for a later one. */
@@ -121,8 +121,8 @@ static int reserve(const struct decoder *decoder, size_t count)
 	struct client_request *out = decoder->out;
 	assert(out->operations == NULL); /* once */
 	out->count = (uint32_t)count;
-	out->operations = arena_alloc(decoder->arena, count * sizeof *out->operations);
-	out->results = arena_zalloc(decoder->arena, count * sizeof *out->results);
+	out->operations = rpc_arena_alloc(decoder->arena, count * sizeof *out->operations);
+	out->results = rpc_arena_zalloc(decoder->arena, count * sizeof *out->results);
 	return out->operations != NULL && out->results != NULL ? 0 : -ENOMEM;
 }
 
@@ -189,7 +189,7 @@ int codec_client_decode(enum method method, const struct rpc_request *request,
 	}
 	memcpy(decoder.base_id, request->has_operation_id ? request->operation_id : fallback_id, RPC_OPERATION_ID_SIZE);
 	assert(method >= METHOD_PUT && method <= METHOD_BATCH_GET);
-	decoder.out = message->client.request = arena_zalloc(arena, sizeof *decoder.out);
+	decoder.out = message->client.request = rpc_arena_zalloc(arena, sizeof *decoder.out);
 	int error = decoder.out != NULL ? 0 : -ENOMEM;
 	if (error == 0) {
 		decoder.out->method = (uint32_t)method;
@@ -252,8 +252,8 @@ static int get_response(const struct client_result *result, struct arena *scratc
 	out->context = bytes_of(result->context);
 	if (result->sibling_count == 0)
 		return 0;
-	Kvring__V1__Sibling *siblings = arena_alloc(scratch, result->sibling_count * sizeof *siblings);
-	out->siblings = arena_alloc(scratch, result->sibling_count * sizeof *out->siblings);
+	Kvring__V1__Sibling *siblings = rpc_arena_alloc(scratch, result->sibling_count * sizeof *siblings);
+	out->siblings = rpc_arena_alloc(scratch, result->sibling_count * sizeof *out->siblings);
 	if (siblings == NULL || out->siblings == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < result->sibling_count; i++) {
@@ -284,7 +284,7 @@ static int too_large(const struct client_result *result, size_t size, struct are
 	struct client_result refused = *result;
 	refused.outcome = OUTCOME_REFUSED;
 	refused.code = KVRING__V1__CODE__RESOURCE_EXHAUSTED;
-	refused.message = arena_printf(
+	refused.message = rpc_arena_printf(
 		scratch, "the answer has no room for %zu more bytes, its limit is %d: ask for fewer keys at once", size,
 		RPC_CLIENT_MESSAGE_MAX);
 	refused.sibling_count = 0;
@@ -294,8 +294,8 @@ static int too_large(const struct client_result *result, size_t size, struct are
 static int encode_puts(const struct client_request *request, const struct rpc_response *head, struct arena *scratch,
 		       struct rpc_message **out)
 {
-	Kvring__V1__PutResponse *responses = arena_alloc(scratch, (request->count + 1) * sizeof *responses);
-	Kvring__V1__PutResponse **list = arena_alloc(scratch, (request->count + 1) * sizeof *list);
+	Kvring__V1__PutResponse *responses = rpc_arena_alloc(scratch, (request->count + 1) * sizeof *responses);
+	Kvring__V1__PutResponse **list = rpc_arena_alloc(scratch, (request->count + 1) * sizeof *list);
 	if (responses == NULL || list == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < request->count; i++) {
@@ -314,8 +314,8 @@ static int encode_puts(const struct client_request *request, const struct rpc_re
 static int encode_gets(const struct client_request *request, const struct rpc_response *head, struct arena *scratch,
 		       struct rpc_message **out)
 {
-	Kvring__V1__GetResponse *responses = arena_alloc(scratch, (request->count + 1) * sizeof *responses);
-	Kvring__V1__GetResponse **list = arena_alloc(scratch, (request->count + 1) * sizeof *list);
+	Kvring__V1__GetResponse *responses = rpc_arena_alloc(scratch, (request->count + 1) * sizeof *responses);
+	Kvring__V1__GetResponse **list = rpc_arena_alloc(scratch, (request->count + 1) * sizeof *list);
 	int error = responses != NULL && list != NULL ? 0 : -ENOMEM;
 	assert(request->count <= LIMIT_BATCH_OPERATIONS);
 	assert(request->count == 1 || request->method == METHOD_BATCH_GET);

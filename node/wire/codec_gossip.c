@@ -45,8 +45,8 @@ static int pack_suspicions(const struct gossip_row *row, struct arena *scratch, 
 
 	if (row->suspicion_count == 0)
 		return 0;
-	packed = arena_alloc(scratch, row->suspicion_count * sizeof *packed);
-	out->suspicions = arena_alloc(scratch, row->suspicion_count * sizeof *out->suspicions);
+	packed = rpc_arena_alloc(scratch, row->suspicion_count * sizeof *packed);
+	out->suspicions = rpc_arena_alloc(scratch, row->suspicion_count * sizeof *out->suspicions);
 	if (packed == NULL || out->suspicions == NULL)
 		return -ENOMEM;
 	assert(row->suspicion_count <= RING_SUSPICIONS_MAX);
@@ -63,10 +63,10 @@ static int pack_suspicions(const struct gossip_row *row, struct arena *scratch, 
 
 static int pack_rows(const struct gossip_rows *gossip, struct arena *scratch, Kvring__V1__MemberRow ***rows_out)
 {
-	Kvring__V1__MemberRow *rows = arena_alloc(scratch, (gossip->row_count + 1) * sizeof *rows);
+	Kvring__V1__MemberRow *rows = rpc_arena_alloc(scratch, (gossip->row_count + 1) * sizeof *rows);
 
 	assert(gossip->row_count <= RING_MEMBERS_MAX); /* more are refused, all of them: see unpack */
-	*rows_out = arena_alloc(scratch, (gossip->row_count + 1) * sizeof **rows_out);
+	*rows_out = rpc_arena_alloc(scratch, (gossip->row_count + 1) * sizeof **rows_out);
 	if (rows == NULL || *rows_out == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < gossip->row_count; i++) {
@@ -147,13 +147,13 @@ static int unpack(const struct packed_rows *packed, enum message_type type, stru
 			 packed->row_count, RING_MEMBERS_MAX);
 		return -EBADMSG;
 	}
-	gossip = arena_alloc(arena, sizeof *gossip);
+	gossip = rpc_arena_alloc(arena, sizeof *gossip);
 	if (gossip == NULL)
 		return -ENOMEM;
 	*gossip = packed->head;
 	gossip->document = (struct rpc_slice){packed->document.data, packed->document.len};
 	gossip->row_count = 0;
-	gossip->rows = arena_alloc(arena, (packed->row_count + 1) * sizeof *gossip->rows);
+	gossip->rows = rpc_arena_alloc(arena, (packed->row_count + 1) * sizeof *gossip->rows);
 	message = gossip->rows != NULL ? message_create(arena, type) : NULL;
 	if (message == NULL)
 		return -ENOMEM;
@@ -169,7 +169,7 @@ static int unpack(const struct packed_rows *packed, enum message_type type, stru
 int codec_gossip_encode(const struct message *question, struct arena *scratch, ProtobufCMessage **body_out)
 {
 	const struct gossip_rows *gossip = question->gossip;
-	Kvring__V1__GossipRequest *body = arena_alloc(scratch, sizeof *body);
+	Kvring__V1__GossipRequest *body = rpc_arena_alloc(scratch, sizeof *body);
 
 	if (body == NULL)
 		return -ENOMEM;
@@ -211,7 +211,7 @@ int codec_gossip_decode(const struct rpc_request *request, struct arena *arena, 
 int codec_gossiped_encode(const struct message *answer, struct arena *scratch, ProtobufCMessage **body_out)
 {
 	const struct gossip_rows *gossip = answer->gossip;
-	Kvring__V1__GossipResponse *body = arena_alloc(scratch, sizeof *body);
+	Kvring__V1__GossipResponse *body = rpc_arena_alloc(scratch, sizeof *body);
 
 	if (body == NULL)
 		return -ENOMEM;

@@ -43,8 +43,8 @@ static int encode_store(const struct message *question, uint32_t count, const st
 			struct arena *scratch, struct rpc_message **out)
 {
 	Kvring__V1__StoreRequest body = KVRING__V1__STORE_REQUEST__INIT;
-	Kvring__V1__StoreOperation *operations = arena_alloc(scratch, count * sizeof *operations);
-	body.operations = arena_alloc(scratch, count * sizeof *body.operations);
+	Kvring__V1__StoreOperation *operations = rpc_arena_alloc(scratch, count * sizeof *operations);
+	body.operations = rpc_arena_alloc(scratch, count * sizeof *body.operations);
 	body.n_operations = count;
 	if (operations == NULL || body.operations == NULL)
 		return -ENOMEM;
@@ -63,8 +63,8 @@ static int encode_fetch(const struct message *question, uint32_t count, const st
 			struct arena *scratch, struct rpc_message **out)
 {
 	Kvring__V1__FetchRequest body = KVRING__V1__FETCH_REQUEST__INIT;
-	Kvring__V1__FetchOperation *operations = arena_alloc(scratch, count * sizeof *operations);
-	body.operations = arena_alloc(scratch, count * sizeof *body.operations);
+	Kvring__V1__FetchOperation *operations = rpc_arena_alloc(scratch, count * sizeof *operations);
+	body.operations = rpc_arena_alloc(scratch, count * sizeof *body.operations);
 	body.n_operations = count;
 	if (operations == NULL || body.operations == NULL)
 		return -ENOMEM;
@@ -99,8 +99,8 @@ static int encode_forward(const struct message *question, uint32_t count, const 
 {
 	Kvring__V1__ForwardRequest body = KVRING__V1__FORWARD_REQUEST__INIT;
 	uint64_t latest_us = latest_deadline_us(question);
-	Kvring__V1__PutRequest *puts = arena_alloc(scratch, count * sizeof *puts);
-	body.operations = arena_alloc(scratch, count * sizeof *body.operations);
+	Kvring__V1__PutRequest *puts = rpc_arena_alloc(scratch, count * sizeof *puts);
+	body.operations = rpc_arena_alloc(scratch, count * sizeof *body.operations);
 	body.n_operations = count;
 	if (puts == NULL || body.operations == NULL)
 		return -ENOMEM;
@@ -267,7 +267,7 @@ static int encode_stored(struct message *const *answers, uint32_t count, const s
 			 struct arena *scratch, struct rpc_message **out)
 {
 	Kvring__V1__StoreResponse body = KVRING__V1__STORE_RESPONSE__INIT;
-	body.codes = arena_alloc(scratch, count * sizeof *body.codes);
+	body.codes = rpc_arena_alloc(scratch, count * sizeof *body.codes);
 	body.n_codes = count;
 	if (body.codes == NULL)
 		return -ENOMEM;
@@ -280,8 +280,8 @@ static int encode_fetched(struct message *const *answers, uint32_t count, const 
 			  struct arena *scratch, struct rpc_message **out)
 {
 	Kvring__V1__FetchResponse body = KVRING__V1__FETCH_RESPONSE__INIT;
-	Kvring__V1__FetchResult *results = arena_alloc(scratch, count * sizeof *results);
-	body.results = arena_alloc(scratch, count * sizeof *body.results);
+	Kvring__V1__FetchResult *results = rpc_arena_alloc(scratch, count * sizeof *results);
+	body.results = rpc_arena_alloc(scratch, count * sizeof *body.results);
 	body.n_results = count;
 	assert(count <= LIMIT_PEER_BATCH_OPERATIONS);
 	size_t room = RPC_PEER_MESSAGE_MAX - count * OPERATION_OVERHEAD - OPERATION_OVERHEAD;
@@ -310,8 +310,8 @@ static int encode_forwarded(struct message *const *answers, uint32_t count, cons
 			    struct arena *scratch, struct rpc_message **out)
 {
 	Kvring__V1__ForwardResponse body = KVRING__V1__FORWARD_RESPONSE__INIT;
-	Kvring__V1__PutResponse *results = arena_alloc(scratch, count * sizeof *results);
-	body.results = arena_alloc(scratch, count * sizeof *body.results);
+	Kvring__V1__PutResponse *results = rpc_arena_alloc(scratch, count * sizeof *results);
+	body.results = rpc_arena_alloc(scratch, count * sizeof *body.results);
 	body.n_results = count;
 	if (results == NULL || body.results == NULL)
 		return -ENOMEM;

@@ -214,14 +214,14 @@ bool exchange_pack(struct exchange *self, uint32_t queue_index, uint64_t now_us,
 	if (queue->waiting.count == 0)
 		return false;
 	struct under_way *batch = free_place(queue);
-	struct arena *scratch = arena_create(SCRATCH_SIZE, SIZE_MAX);
+	struct arena *scratch = rpc_arena_create(SCRATCH_SIZE, SIZE_MAX);
 	uint32_t count = codec_peer_fitting(queue->waiting.first, self->options.batch_max);
 	batch->questions = take_first(&queue->waiting, count);
 	uint32_t ms = budget_ms(&batch->questions, now_us);
 	int error = scratch == NULL
 			    ? -ENOMEM
 			    : codec_peer_encode(batch->questions.first, count, ms, sent_us, scratch, &out->request);
-	arena_unref(scratch);
+	rpc_arena_unref(scratch);
 	if (error < 0) {
 		fail_all(&batch->questions, REPLICA_OVERLOADED, arena, answers);
 		fail_all(&queue->waiting, REPLICA_OVERLOADED, arena, answers);
@@ -266,12 +266,12 @@ static int decode_answers(enum method method, const struct message *questions, s
 	int error = rpc_response_decode(bytes, &response, error_out);
 	if (error < 0)
 		return error;
-	struct arena *arena = arena_create(bytes.size * 2 + DECODE_SLACK, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(bytes.size * 2 + DECODE_SLACK, SIZE_MAX);
 	if (arena == NULL)
 		return -ENOMEM;
 	struct message *first = NULL;
 	error = codec_peer_decode_answers(method, questions, &response, arena, &first, error_out);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	assert((error == 0) == (first != NULL));
 	for (struct message *answer = first, *next; error == 0 && answer != NULL; answer = next) {
 		next = answer->next;
@@ -310,11 +310,11 @@ int exchange_accept(enum method method, const struct rpc_request *request, uint6
 {
 	struct message *first = NULL;
 	uint32_t count = 0;
-	struct arena *arena = arena_create(2 * request->body.size + DECODE_SLACK, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(2 * request->body.size + DECODE_SLACK, SIZE_MAX);
 	int error = arena == NULL
 			    ? -ENOMEM
 			    : codec_peer_decode(method, request, NULL, deadline_us, arena, &first, &count, error_out);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	if (error < 0)
 		return error;
 	assert(first != NULL && count > 0);
@@ -348,12 +348,12 @@ bool exchange_answer(struct message *answer)
 
 int exchange_encode_answers(const struct exchange_incoming *incoming, uint64_t ring_epoch, struct rpc_message **out)
 {
-	struct arena *scratch = arena_create(SCRATCH_SIZE, SIZE_MAX);
+	struct arena *scratch = rpc_arena_create(SCRATCH_SIZE, SIZE_MAX);
 	if (scratch == NULL)
 		return -ENOMEM;
 	int error = codec_peer_encode_answers(incoming->method, incoming->answers, incoming->count, ring_epoch, scratch,
 					      out);
-	arena_unref(scratch);
+	rpc_arena_unref(scratch);
 	return error;
 }
 

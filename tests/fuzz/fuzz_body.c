@@ -33,12 +33,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	const ProtobufCMessageDescriptor *type = types[data[0] % (sizeof types / sizeof types[0])];
 	struct rpc_slice body = {data + 1, size - 1};
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	struct rpc_error error = {""};
 	ProtobufCMessage *message = rpc_body_decode(type, body, arena, &error);
 	if (message == NULL ? error.text[0] == '\0' : !protobuf_c_message_check(message))
 		abort();
-	if (arena_used(arena) > memory_max(body.size))
+	if (rpc_arena_used(arena) > memory_max(body.size))
 		abort();
 	if (message != NULL) {
 		size_t packed_size = protobuf_c_message_get_packed_size(message);
@@ -47,6 +47,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		free(packed);
 	}
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	return 0;
 }

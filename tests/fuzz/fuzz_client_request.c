@@ -38,11 +38,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	method = METHOD_PUT + data[0] % (METHOD_BATCH_GET - METHOD_PUT + 1);
 	request.body = (struct rpc_slice){data + 1, size - 1};
-	arena = arena_create(4096, SIZE_MAX);
+	arena = rpc_arena_create(4096, SIZE_MAX);
 	if (codec_client_decode(method, &request, fallback_id, arena, &message, &error) == 0)
 		check_decoded(message, arena);
 	else
 		check(error.text[0] != 0);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	return 0;
 }

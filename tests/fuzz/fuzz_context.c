@@ -38,10 +38,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size == 0)
 		return 0;
-	arena = arena_create(4096, SIZE_MAX);
+	arena = rpc_arena_create(4096, SIZE_MAX);
 	bytes = (struct rpc_slice){data + 1, size - 1};
 	if (data[0] && bytes.size > 4) {
-		uint8_t *sealed = arena_copy(arena, bytes.data, bytes.size);
+		uint8_t *sealed = rpc_arena_copy(arena, bytes.data, bytes.size);
 		uint32_t sum = (uint32_t)XXH3_64bits_withSeed(sealed, bytes.size - 4, XXH3_64bits(key.data, key.size));
 
 		memcpy(sealed + bytes.size - 4, &sum, sizeof sum);
@@ -51,6 +51,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check(status == 0 || (status == -EBADMSG && error.text[0]));
 	if (status == 0)
 		check_decoded(&context, bytes, arena);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	return 0;
 }

@@ -47,7 +47,7 @@ static void close_world(struct world *world)
 
 static void step(struct world *world, enum event_type type, struct message *message, uint64_t now_us)
 {
-	struct arena *arena = arena_create(4096, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(4096, SIZE_MAX);
 	struct event event = {.type = type, .now_us = now_us, .message = message};
 	struct effects effects;
 
@@ -56,7 +56,7 @@ static void step(struct world *world, enum event_type type, struct message *mess
 	for (struct message *sent; (sent = message_list_take(&effects.messages)) != NULL;) {
 		message_free(sent);
 	}
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 static void run(struct message *message)
@@ -90,7 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!registered)
 		ring_reader_register();
 	registered = true;
-	arena = arena_create(4096, SIZE_MAX);
+	arena = rpc_arena_create(4096, SIZE_MAX);
 	request.body = (struct rpc_slice){data + 1, size - 1};
 	if (data[0] & 1)
 		status = codec_bus_decode(request.body, arena, &message, &error) - 1;
@@ -100,6 +100,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		run(message);
 	else
 		check(status == -1 || error.text[0]); /* -1: an event for others */
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	return 0;
 }

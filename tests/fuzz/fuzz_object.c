@@ -80,7 +80,7 @@ static void check_together(const struct object *a, const struct object *b, struc
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct arena *arena = arena_create(4096, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(4096, SIZE_MAX);
 	struct object a, b;
 	size_t first;
 	bool has_a, has_b;
@@ -94,6 +94,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (has_a && has_b)
 			check_together(&a, &b, arena);
 	}
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	return 0;
 }

@@ -76,11 +76,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size == 0)
 		return 0;
-	arena = arena_create(4096, SIZE_MAX);
+	arena = rpc_arena_create(4096, SIZE_MAX);
 	if (data[0] & 4)
 		try_answer(METHOD_STORE + (data[0] & 3), (struct rpc_slice){data + 1, size - 1}, arena);
 	else
 		try_question(METHOD_STORE + (data[0] & 3), (struct rpc_slice){data + 1, size - 1}, arena);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	return 0;
 }

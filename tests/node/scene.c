@@ -90,7 +90,7 @@ void scene_begin(struct scene *scene, unsigned self)
 {
 	*scene = (struct scene){.self = self, .now_us = 1000 * 1000, .now_ms = 1700000000000, .timer_us = UINT64_MAX};
 	ring_reader_register();
-	scene->arena = arena_create(4096, SIZE_MAX);
+	scene->arena = rpc_arena_create(4096, SIZE_MAX);
 	scene->document = scene_document();
 	scene_find_key(scene->document, (const unsigned[]){1, 2, 3}, scene->key, sizeof scene->key);
 	assert_int_equal(ring_table_create(scene_node(self), &scene->ring), 0);
@@ -109,7 +109,7 @@ void scene_end(struct scene *scene)
 	coordinator_destroy(&scene->coordinator);
 	for (unsigned i = 0; i < scene->question_count; i++)
 		message_free(scene->questions[i]);
-	arena_unref(scene->arena);
+	rpc_arena_unref(scene->arena);
 	ring_table_destroy(&scene->ring);
 	ring_document_destroy(&scene->document);
 	ring_reader_unregister();
@@ -198,7 +198,7 @@ static void step(struct scene *scene, struct event event)
 	event.now_us = scene->now_us;
 	event.now_ms = scene->now_ms;
 	size_t memory = scene->memory != 0 ? scene->memory : SIZE_MAX;
-	effects_init(&effects, arena_create(memory < 1024 ? memory : 1024, memory));
+	effects_init(&effects, rpc_arena_create(memory < 1024 ? memory : 1024, memory));
 	coordinator_step(scene->coordinator, &event, &effects);
 	for (struct message *message; (message = message_list_take(&effects.messages)) != NULL;) {
 		if (message->type == MESSAGE_CLIENT_DONE)
@@ -210,7 +210,7 @@ static void step(struct scene *scene, struct event event)
 	}
 	scene->timer_us = effects.timer_us;
 	assert_false(effects.sync);
-	arena_unref(effects.arena);
+	rpc_arena_unref(effects.arena);
 }
 
 void scene_message(struct scene *scene, struct message *message)
@@ -222,7 +222,8 @@ void scene_message(struct scene *scene, struct message *message)
 
 static struct rpc_slice copy_text(struct arena *arena, const char *text)
 {
-	return text ? (struct rpc_slice){arena_copy(arena, text, strlen(text)), strlen(text)} : (struct rpc_slice){0};
+	return text ? (struct rpc_slice){rpc_arena_copy(arena, text, strlen(text)), strlen(text)}
+		    : (struct rpc_slice){0};
 }
 
 static struct client_operation operation_of(const struct scene *scene, enum operation_kind kind, struct ask ask,
@@ -232,7 +233,7 @@ static struct client_operation operation_of(const struct scene *scene, enum oper
 		.kind = kind,
 		.key = copy_text(arena, ask.key ? ask.key : scene->key),
 		.value = copy_text(arena, ask.value),
-		.context = {arena_copy(arena, ask.context.data, ask.context.size), ask.context.size},
+		.context = {rpc_arena_copy(arena, ask.context.data, ask.context.size), ask.context.size},
 		.quorum = ask.quorum,
 		.tombstone = ask.tombstone,
 		.attempt = ask.attempt == SCENE_UNCOUNTED ? 0
@@ -247,9 +248,9 @@ static struct message *request_of(struct scene *scene, const struct client_opera
 				  struct arena *arena, uint64_t deadline_us)
 {
 	struct message *message = message_create(arena, MESSAGE_CLIENT);
-	struct client_request *request = arena_zalloc(arena, sizeof *request);
-	request->operations = arena_copy(arena, operations, count * sizeof *operations);
-	request->results = arena_zalloc(arena, (count + 1) * sizeof *request->results);
+	struct client_request *request = rpc_arena_zalloc(arena, sizeof *request);
+	request->operations = rpc_arena_copy(arena, operations, count * sizeof *operations);
+	request->results = rpc_arena_zalloc(arena, (count + 1) * sizeof *request->results);
 	request->count = count;
 	message->client.request = request;
 	message->deadline_us = scene->now_us + (deadline_us ? deadline_us : DEADLINE_US);
@@ -258,31 +259,31 @@ static struct message *request_of(struct scene *scene, const struct client_opera
 
 void scene_client(struct scene *scene, enum operation_kind kind, struct ask ask)
 {
-	struct arena *arena = arena_create(256, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(256, SIZE_MAX);
 	struct client_operation operation = operation_of(scene, kind, ask, arena);
 	struct message *message = request_of(scene, &operation, 1, arena, ask.deadline_us);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	scene_message(scene, message);
 }
 
 void scene_batch(struct scene *scene, const struct client_operation *operations, uint32_t count)
 {
-	struct arena *arena = arena_create(256, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(256, SIZE_MAX);
 	struct message *message = request_of(scene, operations, count, arena, 0);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	scene_message(scene, message);
 }
 
 void scene_forward_in(struct scene *scene, struct ask ask)
 {
-	struct arena *arena = arena_create(256, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(256, SIZE_MAX);
 	struct message *message = message_create(arena, MESSAGE_FORWARD);
 	message->from = (struct address){scene_node(5), ACTOR_COORDINATOR, 0};
 	message->to = (struct address){scene_node(scene->self), ACTOR_COORDINATOR, 0};
 	message->correlation = 4711;
 	message->deadline_us = scene->now_us + (ask.deadline_us ? ask.deadline_us : DEADLINE_US);
 	message->forward.operation = operation_of(scene, OPERATION_PUT, ask, arena);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	scene_message(scene, message);
 }
 
@@ -317,9 +318,9 @@ struct message *scene_question(struct scene *scene, enum message_type type, unsi
 /* In an arena of its own. */
 static struct message *answer_to(struct message *question, enum message_type type)
 {
-	struct arena *arena = arena_create(256, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(256, SIZE_MAX);
 	struct message *answer = message_answer(question, arena, type);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	return answer;
 }
 
@@ -369,8 +370,8 @@ static void fetched(struct scene *scene, unsigned node, struct rpc_slice object,
 		assert_int_equal(object_decode(object, scene->arena, &decoded, NULL), 0);
 		answer->fetched.digest = object_digest(&decoded);
 		if (!question->fetch.digest_only)
-			answer->fetched.object =
-				(struct rpc_slice){arena_copy(answer->arena, object.data, object.size), object.size};
+			answer->fetched.object = (struct rpc_slice){
+				rpc_arena_copy(answer->arena, object.data, object.size), object.size};
 	}
 	scene_message(scene, answer);
 }
@@ -399,7 +400,7 @@ void scene_forwarded(struct scene *scene, unsigned node, enum outcome outcome, u
 	result->outcome = outcome;
 	result->code = code;
 	result->acks_owners = result->synced = outcome == OUTCOME_DONE ? 2 : scene->forwarded_acks;
-	result->message = text ? (const char *)arena_copy(answer->arena, text, strlen(text) + 1) : NULL;
+	result->message = text ? (const char *)rpc_arena_copy(answer->arena, text, strlen(text) + 1) : NULL;
 	scene_message(scene, answer);
 }
 

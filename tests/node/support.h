@@ -26,7 +26,7 @@ static inline void operation_id_of(uint32_t number, uint64_t unix_ms, uint8_t id
 
 	for (int i = 0; i < 4; i++)
 		random[OPERATION_ID_RANDOM_SIZE - 1 - i] = (uint8_t)(number >> (8 * i));
-	operation_id_make(unix_ms, random, id_out);
+	rpc_operation_id_make(unix_ms, random, id_out);
 }
 
 static inline uint32_t operation_number(const uint8_t id[RPC_OPERATION_ID_SIZE])

@@ -18,7 +18,7 @@ static void test_good_addresses_become_urls(void **state)
 	for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		char url[RPC_URL_MAX];
 		struct rpc_error error = {""};
-		assert_int_equal(address_to_url(cases[i][0], false, url, &error), 0);
+		assert_int_equal(rpc_address_to_url(cases[i][0], false, url, &error), 0);
 		assert_string_equal(url, cases[i][1]);
 	}
 }
@@ -49,38 +49,38 @@ static void test_bad_addresses_are_explained(void **state)
 	struct rpc_error error;
 	for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		error.text[0] = '\0';
-		assert_int_equal(address_to_url(cases[i][0], false, url, &error), -EINVAL);
+		assert_int_equal(rpc_address_to_url(cases[i][0], false, url, &error), -EINVAL);
 		assert_contains(error.text, cases[i][1]);
 		assert_contains(error.text, cases[i][0]);
 	}
 	char longest[600];
 	memset(longest, 'a', sizeof longest);
 	strcpy(longest + 300, ":7000");
-	assert_int_equal(address_to_url(longest, false, url, &error), -EINVAL);
-	assert_int_equal(address_to_url(NULL, false, url, &error), -EINVAL);
-	assert_int_equal(address_to_url("a:", true, url, NULL), -EINVAL); /* text not wanted */
+	assert_int_equal(rpc_address_to_url(longest, false, url, &error), -EINVAL);
+	assert_int_equal(rpc_address_to_url(NULL, false, url, &error), -EINVAL);
+	assert_int_equal(rpc_address_to_url("a:", true, url, NULL), -EINVAL); /* text not wanted */
 }
 
 static void test_port_zero_is_for_listeners(void **state)
 {
 	(void)state;
 	char url[RPC_URL_MAX];
-	assert_int_equal(address_to_url("127.0.0.1:0", true, url, NULL), 0);
+	assert_int_equal(rpc_address_to_url("127.0.0.1:0", true, url, NULL), 0);
 	assert_string_equal(url, "tcp://127.0.0.1:0");
-	assert_int_equal(address_to_url("127.0.0.1:0", false, url, NULL), -EINVAL);
+	assert_int_equal(rpc_address_to_url("127.0.0.1:0", false, url, NULL), -EINVAL);
 }
 
 static void test_codes_of_nng_are_errno(void **state)
 {
 	(void)state;
-	assert_int_equal(error_from_nng(0), 0);
-	assert_int_equal(error_from_nng(NNG_ETIMEDOUT), -ETIMEDOUT);
-	assert_int_equal(error_from_nng(NNG_ECONNRESET), -ECONNRESET);
-	assert_int_equal(error_from_nng(NNG_ECLOSED), -ECANCELED);
-	assert_int_equal(error_from_nng(NNG_EADDRINUSE), -EADDRINUSE);
-	assert_int_equal(error_from_nng((int)NNG_ESYSERR | ENOTUNIQ), -ENOTUNIQ);
+	assert_int_equal(rpc_error_from_nng(0), 0);
+	assert_int_equal(rpc_error_from_nng(NNG_ETIMEDOUT), -ETIMEDOUT);
+	assert_int_equal(rpc_error_from_nng(NNG_ECONNRESET), -ECONNRESET);
+	assert_int_equal(rpc_error_from_nng(NNG_ECLOSED), -ECANCELED);
+	assert_int_equal(rpc_error_from_nng(NNG_EADDRINUSE), -EADDRINUSE);
+	assert_int_equal(rpc_error_from_nng((int)NNG_ESYSERR | ENOTUNIQ), -ENOTUNIQ);
 	for (int code = 1; code < 2000; code++)
-		assert_true(error_from_nng(code) < 0);
+		assert_true(rpc_error_from_nng(code) < 0);
 }
 
 int main(void)

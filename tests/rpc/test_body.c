@@ -40,7 +40,7 @@ static void test_a_batch_decodes_into_the_arena(void **state)
 	batch.n_puts = PUTS;
 	batch.puts = pointers;
 	struct buffer bytes = pack(&batch.base);
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	struct rpc_error error = {""};
 	/* The smallest operations that make sense, as many as a batch may have. */
 	Kvring__V1__BatchPutRequest *out =
@@ -50,7 +50,7 @@ static void test_a_batch_decodes_into_the_arena(void **state)
 	assert_int_equal(out->n_puts, PUTS);
 	for (unsigned i = 0; i < PUTS; i++)
 		assert_memory_equal(out->puts[i]->key.data, "k", 1);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	free(bytes.data);
 	free(puts);
 	free(pointers);
@@ -59,23 +59,23 @@ static void test_a_batch_decodes_into_the_arena(void **state)
 static void test_an_empty_body_is_the_default_message(void **state)
 {
 	(void)state;
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	struct rpc_error error;
 	Kvring__V1__GetRequest *out =
 		rpc_body_decode(&kvring__v1__get_request__descriptor, (struct rpc_slice){NULL, 0}, arena, &error);
 	assert_non_null(out);
 	assert_int_equal(out->key.len, 0);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 static void assert_refused(const ProtobufCMessageDescriptor *type, const struct buffer *b, size_t cap, const char *text)
 {
-	struct arena *arena = arena_create(1024, cap);
+	struct arena *arena = rpc_arena_create(1024, cap);
 	struct rpc_error error = {""};
 	assert_null(rpc_body_decode(type, buffer_slice(b), arena, &error));
 	assert_contains(error.text, text);
 	assert_contains(error.text, type->name);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 static void test_bad_bytes_are_refused_with_their_place(void **state)
@@ -135,10 +135,10 @@ static void test_nesting_is_bounded(void **state)
 {
 	(void)state;
 	struct buffer fine = nested(8, 0x0a);
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	struct rpc_error error = {""};
 	assert_non_null(rpc_body_decode(&kvring__test__nest__descriptor, buffer_slice(&fine), arena, &error));
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	free(fine.data);
 	static const unsigned depths[] = {9, 100, 16000, 100000};
 	for (unsigned i = 0; i < 4; i++) {
@@ -224,17 +224,17 @@ static void test_memory_of_what_decodes_is_bounded(void **state)
 							  : ((r >> 8) % 20) << 3 | 2);
 		}
 		const ProtobufCMessageDescriptor *type = types[random_next(&seed) % 8];
-		struct arena *arena = arena_create(64, SIZE_MAX);
+		struct arena *arena = rpc_arena_create(64, SIZE_MAX);
 		struct rpc_error error = {""};
 		void *message = rpc_body_decode(type, (struct rpc_slice){bytes, size}, arena, &error);
 		if (message != NULL) {
 			decoded++;
-			assert_true(arena_used(arena) <= 64 * (size + 4) * 4);
+			assert_true(rpc_arena_used(arena) <= 64 * (size + 4) * 4);
 			assert_true(protobuf_c_message_check(message));
 		} else {
 			assert_true(error.text[0] != '\0');
 		}
-		arena_unref(arena);
+		rpc_arena_unref(arena);
 	}
 	assert_true(decoded > 1000);
 }

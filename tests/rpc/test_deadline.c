@@ -16,7 +16,7 @@ static bool check(void *arg)
 {
 	struct probe *probe = arg;
 	if (atomic_exchange(&probe->rearms, false)) {
-		deadline_watch_arm(&probe->watch);
+		rpc_deadline_watch_arm(&probe->watch);
 		latch_raise(&probe->checks);
 		return false;
 	}
@@ -29,7 +29,7 @@ static void probe_add(struct probe *probe)
 {
 	*probe = (struct probe){.watch = {.check = check}, .checks = LATCH_INIT};
 	probe->watch.arg = probe;
-	assert_int_equal(deadline_watch_add(&probe->watch), 0);
+	assert_int_equal(rpc_deadline_watch_add(&probe->watch), 0);
 }
 
 /* Another watch is the clock: when it has been looked at that often, so would have been the one under test. */
@@ -37,7 +37,7 @@ static void let_ticks_pass(struct probe *clock, unsigned ticks)
 {
 	unsigned before = latch_count(&clock->checks);
 	atomic_store(&clock->work, ticks);
-	deadline_watch_arm(&clock->watch);
+	rpc_deadline_watch_arm(&clock->watch);
 	latch_wait(&clock->checks, before + ticks);
 }
 
@@ -51,13 +51,13 @@ static void test_armed_is_checked_until_it_says_done(void **state)
 	assert_int_equal(latch_count(&probe.checks), 0);
 	for (unsigned round = 1; round <= 2; round++) {
 		atomic_store(&probe.work, 3);
-		deadline_watch_arm(&probe.watch);
+		rpc_deadline_watch_arm(&probe.watch);
 		latch_wait(&probe.checks, round * 3);
 		let_ticks_pass(&clock, 3);
 		assert_int_equal(latch_count(&probe.checks), round * 3);
 	}
-	deadline_watch_remove(&probe.watch);
-	deadline_watch_remove(&clock.watch);
+	rpc_deadline_watch_remove(&probe.watch);
+	rpc_deadline_watch_remove(&clock.watch);
 }
 
 static void test_armed_during_its_check_stays_armed(void **state)
@@ -66,9 +66,9 @@ static void test_armed_during_its_check_stays_armed(void **state)
 	struct probe probe;
 	probe_add(&probe);
 	atomic_store(&probe.rearms, true);
-	deadline_watch_arm(&probe.watch);
+	rpc_deadline_watch_arm(&probe.watch);
 	latch_wait(&probe.checks, 2);
-	deadline_watch_remove(&probe.watch);
+	rpc_deadline_watch_remove(&probe.watch);
 }
 
 /* ---- races --------------------------------------------------------------------------------------------------------- */
@@ -80,7 +80,7 @@ static void *arm_and_wait(void *arg)
 	for (unsigned i = 0; i < 100; i++) {
 		atomic_store(&probe->work, 1);
 		unsigned before = latch_count(&probe->checks);
-		deadline_watch_arm(&probe->watch);
+		rpc_deadline_watch_arm(&probe->watch);
 		if (!latch_wait_ms(&probe->checks, before + 1, HARNESS_PATIENCE_MS))
 			return "a watch was armed and never checked";
 		for (unsigned spin = 0; spin < i * 20; spin++)
@@ -104,7 +104,7 @@ static void test_no_arming_is_lost(void **state)
 		pthread_join(threads[i], &failure);
 		if (failure != NULL)
 			fail_msg("%s", (char *)failure);
-		deadline_watch_remove(&probes[i].watch);
+		rpc_deadline_watch_remove(&probes[i].watch);
 	}
 }
 
@@ -116,15 +116,15 @@ static void test_the_thread_comes_and_goes(void **state)
 		struct probe first, second;
 		probe_add(&first);
 		atomic_store(&first.work, 1000);
-		deadline_watch_arm(&first.watch);
+		rpc_deadline_watch_arm(&first.watch);
 		if (i % 3 == 0)
 			latch_wait(&first.checks, 1);
 		probe_add(&second);
-		deadline_watch_remove(&first.watch);
+		rpc_deadline_watch_remove(&first.watch);
 		unsigned checks = latch_count(&first.checks);
 		let_ticks_pass(&second, 1);
 		assert_int_equal(latch_count(&first.checks), checks);
-		deadline_watch_remove(&second.watch);
+		rpc_deadline_watch_remove(&second.watch);
 	}
 }
 
@@ -147,7 +147,7 @@ static void *remove_slow(void *arg)
 {
 	struct slow *slow = arg;
 	latch_raise(&slow->entered);
-	deadline_watch_remove(&slow->watch);
+	rpc_deadline_watch_remove(&slow->watch);
 	return atomic_load(&slow->left) ? NULL : "removed while its check ran";
 }
 
@@ -158,8 +158,8 @@ static void test_removing_waits_for_a_check_under_way(void **state)
 	pthread_t remover;
 	void *failure;
 	slow.watch.arg = &slow;
-	assert_int_equal(deadline_watch_add(&slow.watch), 0);
-	deadline_watch_arm(&slow.watch);
+	assert_int_equal(rpc_deadline_watch_add(&slow.watch), 0);
+	rpc_deadline_watch_arm(&slow.watch);
 	latch_wait(&slow.entered, 1);
 	assert_int_equal(pthread_create(&remover, NULL, remove_slow, &slow), 0);
 	latch_wait(&slow.entered, 2);

@@ -13,9 +13,9 @@ static void test_the_example_of_the_rfc(void **state)
 								0x98, 0xc4, 0xdc, 0x0c, 0x0c, 0x07, 0x39, 0x8f};
 	uint8_t id[RPC_OPERATION_ID_SIZE];
 	uint64_t time_ms;
-	operation_id_make(0x017f22e279b0, random, id);
+	rpc_operation_id_make(0x017f22e279b0, random, id);
 	assert_memory_equal(id, expected, sizeof id);
-	assert_true(operation_id_time(id, &time_ms));
+	assert_true(rpc_operation_id_time(id, &time_ms));
 	assert_int_equal(time_ms, 0x017f22e279b0);
 }
 
@@ -27,10 +27,10 @@ static void test_other_versions_have_no_time(void **state)
 	uint64_t time_ms = 1;
 	for (unsigned version = 0; version < 16; version++)
 		for (unsigned variant = 0; variant < 4; variant++) {
-			operation_id_make(1000, random, id);
+			rpc_operation_id_make(1000, random, id);
 			id[6] = (uint8_t)(version << 4);
 			id[8] = (uint8_t)(variant << 6);
-			assert_int_equal(operation_id_time(id, &time_ms), version == 7 && variant == 2);
+			assert_int_equal(rpc_operation_id_time(id, &time_ms), version == 7 && variant == 2);
 			assert_int_equal(time_ms, version == 7 && variant == 2 ? 1000 : 0);
 		}
 }

@@ -276,7 +276,7 @@ static bool finish_steps(struct actor *actor, struct effects *effects)
 	take_jobs(actor, effects);
 	if (sim_fs_is_down(actor->machine->disk)) {
 		message_list_free(&effects->messages); /* before the engine whose memory they hold */
-		arena_unref(effects->arena);
+		rpc_arena_unref(effects->arena);
 		machine_died(actor->machine);
 		return false;
 	}
@@ -285,14 +285,14 @@ static bool finish_steps(struct actor *actor, struct effects *effects)
 		begin_commit(actor, effects);
 		return finish_steps(actor, effects);
 	}
-	arena_unref(effects->arena);
+	rpc_arena_unref(effects->arena);
 	actor_plan(actor);
 	return true;
 }
 
 static void effects_begin(struct effects *effects)
 {
-	struct arena *arena = arena_create(4096, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(4096, SIZE_MAX);
 
 	if (arena == NULL)
 		abort();

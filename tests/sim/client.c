@@ -231,7 +231,7 @@ static void fill_operation(struct client *client, const struct task *task, struc
 {
 	const struct given *given = &client->given[client_task(client, task) - client->tasks];
 	uint8_t value[ORACLE_VALUE_MAX];
-	char *key = arena_printf(arena, "k%u", task->key);
+	char *key = rpc_arena_printf(arena, "k%u", task->key);
 
 	operation->kind = task->is_get ? OPERATION_GET : OPERATION_PUT;
 	operation->key = (struct rpc_slice){(uint8_t *)key, strlen(key)};
@@ -241,30 +241,30 @@ static void fill_operation(struct client *client, const struct task *task, struc
 	operation->tombstone = task->is_delete;
 	oracle_id(&client->world->oracle, task->write, operation->operation_id);
 	operation->attempt = task->attempts;
-	operation->context = (struct rpc_slice){arena_copy(arena, given->context, given->size), given->size};
+	operation->context = (struct rpc_slice){rpc_arena_copy(arena, given->context, given->size), given->size};
 	if (!task->is_delete) {
 		size_t size = oracle_value(&client->world->oracle, task->write, value);
-		operation->value = (struct rpc_slice){arena_copy(arena, value, size), size};
+		operation->value = (struct rpc_slice){rpc_arena_copy(arena, value, size), size};
 	}
 }
 
 /* Built where it is sent: a client's context may be another one when a slow request arrives. */
 static struct message *make_request(struct client *client, const struct attempt *attempt, uint64_t number)
 {
-	struct arena *arena = arena_create(4096, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(4096, SIZE_MAX);
 	struct message *message = arena != NULL ? message_create(arena, MESSAGE_CLIENT) : NULL;
 
 	if (message == NULL)
 		abort();
-	struct client_request *request = arena_zalloc(arena, sizeof *request);
+	struct client_request *request = rpc_arena_zalloc(arena, sizeof *request);
 	request->count = attempt->task_count;
-	request->operations = arena_zalloc(arena, request->count * sizeof *request->operations);
-	request->results = arena_zalloc(arena, request->count * sizeof *request->results);
+	request->operations = rpc_arena_zalloc(arena, request->count * sizeof *request->operations);
+	request->results = rpc_arena_zalloc(arena, request->count * sizeof *request->results);
 	for (uint32_t i = 0; i < request->count; i++)
 		fill_operation(client, &attempt->tasks[i], &request->operations[i], arena);
 	message->client.request = request;
 	message->call = (void *)(uintptr_t)(number + 1);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	return message;
 }
 

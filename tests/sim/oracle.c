@@ -96,7 +96,7 @@ void oracle_id(const struct oracle *oracle, uint32_t write, uint8_t id_out[ORACL
 
 	memcpy(random, &half, sizeof(random) - sizeof(write));
 	memcpy(random + sizeof(random) - sizeof(write), &write, sizeof(write));
-	operation_id_make(oracle_unix_ms(oracle->writes[write].begun_us), random, id_out);
+	rpc_operation_id_make(oracle_unix_ms(oracle->writes[write].begun_us), random, id_out);
 }
 
 uint32_t oracle_find(const struct oracle *oracle, const uint8_t id[ORACLE_ID_SIZE])

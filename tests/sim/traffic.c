@@ -66,13 +66,13 @@ static int describe_sibling(struct world *world, const struct sibling *sibling, 
 /* "{w3@1f2a.17 delete w5@9b11.4 | 1f2a:17 9b11:4}": siblings with their dots, then the vector. */
 static void describe_object(struct world *world, struct rpc_slice bytes, char *out, size_t size)
 {
-	struct arena *arena = arena_create(SCRATCH_SIZE, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(SCRATCH_SIZE, SIZE_MAX);
 	struct object object;
 	int at = snprintf(out, size, "{");
 
 	if (!bytes.size || !arena || object_decode(bytes, arena, &object, NULL) < 0) {
 		snprintf(out, size, bytes.size ? "{?}" : "{}");
-		arena_unref(arena);
+		rpc_arena_unref(arena);
 		return;
 	}
 	for (uint32_t i = 0; i < object.sibling_count && at + 80 < (int)size; i++)
@@ -85,7 +85,7 @@ static void describe_object(struct world *world, struct rpc_slice bytes, char *o
 		at += snprintf(out + at, size - (size_t)at, " +%04x.%" PRIu64, (unsigned)(object.seen[i].actor >> 48),
 			       object.seen[i].counter);
 	snprintf(out + at, size - (size_t)at, "}");
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 static void tell_question(struct actor *actor, const struct message *message)
@@ -186,7 +186,7 @@ void traffic_note(struct actor *actor, const struct message *message)
 
 static struct arena *scratch_create(void)
 {
-	struct arena *arena = arena_create(SCRATCH_SIZE, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(SCRATCH_SIZE, SIZE_MAX);
 
 	if (!arena)
 		abort();
@@ -253,7 +253,7 @@ static void end_call(struct machine *machine, struct call *call, int error, stru
 	if (forget)
 		message_list_free(&answers);
 	post_all(machine, &answers);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	flush(call->actor);
 	free(call);
 }
@@ -347,7 +347,7 @@ static void flush(struct actor *actor)
 		exchange_refuse(&actor->exchange, queue, -EHOSTUNREACH, arena, &answers);
 	}
 	post_all(machine, &answers);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 static void ask(struct actor *actor, struct message *question)
@@ -357,7 +357,7 @@ static void ask(struct actor *actor, struct message *question)
 
 	exchange_ask(&actor->exchange, question, arena, &answers);
 	post_all(actor->machine, &answers);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 /* ---- what a step left ---- */
@@ -376,7 +376,7 @@ static void broadcast(struct machine *machine, struct message *message)
 			send_packet(machine, to->index, 0, false, false, bytes);
 	}
 	rpc_message_free(bytes);
-	arena_unref(scratch);
+	rpc_arena_unref(scratch);
 	message_free(message);
 }
 
@@ -507,7 +507,7 @@ static void receive_bus(struct machine *machine, const struct packet *packet)
 	struct rpc_error why;
 
 	int found = codec_bus_decode((struct rpc_slice){packet->bytes, packet->size}, arena, &message, &why);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	if (found <= 0) {
 		world_break(machine->world, ORACLE_NONE, "%s cannot decode a heartbeat: %s", machine->name,
 			    found ? why.text : "not one");

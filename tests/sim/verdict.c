@@ -58,9 +58,9 @@ static void ask_to_form(void *world_arg, void *arg, uint64_t number)
 {
 	struct world *world = world_arg;
 	struct machine *machine = &world->machines[0];
-	struct arena *arena = arena_create(65536, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(65536, SIZE_MAX);
 	struct message *message = message_create(arena, MESSAGE_INIT_CLUSTER);
-	struct ring_member *members = arena_zalloc(arena, world->settings.nodes * sizeof *members);
+	struct ring_member *members = rpc_arena_zalloc(arena, world->settings.nodes * sizeof *members);
 
 	(void)arg;
 	(void)number;
@@ -73,7 +73,7 @@ static void ask_to_form(void *world_arg, void *arg, uint64_t number)
 	message->to = (struct address){machine->id, ACTOR_GOSSIP, 0};
 	message->deadline_us = machine_now_us(machine) + FORM_RETRY_US;
 	message->call = world; /* an operator's */
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	if (machine->node != NULL && !world->inited) {
 		machine_post(machine, message, 1);
 		schedule_in(&world->schedule, FORM_RETRY_US, ask_to_form, NULL, 0, NULL);
@@ -198,7 +198,7 @@ static void look(struct world *world, struct machine *machine, uint32_t key, uin
 		 struct held *out)
 {
 	struct rpc_slice engine_key, bucket = {(const uint8_t *)"default", 7};
-	char *text = arena_printf(arena, "k%u", key);
+	char *text = rpc_arena_printf(arena, "k%u", key);
 	struct engine_value value = {0};
 	struct rpc_error why = {""};
 
@@ -212,7 +212,7 @@ static void look(struct world *world, struct machine *machine, uint32_t key, uin
 		world_break(world, key, "%s cannot read k%u: %s", machine->name, key, strerror(-found));
 	if (found <= 0)
 		return;
-	uint8_t *copy = arena_copy(arena, value.data, value.size);
+	uint8_t *copy = rpc_arena_copy(arena, value.data, value.size);
 	size_t size = value.size;
 	engine_value_release(&value);
 	if (object_decode((struct rpc_slice){copy, size}, arena, &out->object, &why) < 0)
@@ -225,7 +225,7 @@ static bool replicas_agree(struct world *world, uint32_t key)
 {
 	struct machine *owners[RING_REPLICAS_MAX];
 	struct held first, other;
-	struct arena *arena = arena_create(4096, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(4096, SIZE_MAX);
 	uint32_t partition, count = owners_of(world, key, &partition, owners);
 	bool agree = true;
 
@@ -234,7 +234,7 @@ static bool replicas_agree(struct world *world, uint32_t key)
 		look(world, owners[i], key, partition, arena, &other);
 		agree &= first.found == other.found && first.digest == other.digest;
 	}
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	return agree;
 }
 
@@ -250,16 +250,16 @@ static void judge_key(struct world *world, uint32_t key)
 {
 	struct machine *owners[RING_REPLICAS_MAX];
 	struct held held;
-	struct arena *arena = arena_create(4096, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(4096, SIZE_MAX);
 	uint32_t partition;
 
 	owners_of(world, key, &partition, owners);
 	look(world, owners[0], key, partition, arena, &held);
-	uint8_t(*ids)[ORACLE_ID_SIZE] = arena_alloc(arena, (held.object.sibling_count + 1) * ORACLE_ID_SIZE);
+	uint8_t(*ids)[ORACLE_ID_SIZE] = rpc_arena_alloc(arena, (held.object.sibling_count + 1) * ORACLE_ID_SIZE);
 	for (uint32_t i = 0; i < held.object.sibling_count; i++)
 		memcpy(ids[i], held.object.siblings[i].operation_id, ORACLE_ID_SIZE);
 	oracle_final(&world->oracle, key, (const uint8_t(*)[ORACLE_ID_SIZE])ids, held.object.sibling_count);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 /* E4: the hash tree of each partition is what a recount of its entries gives. */
@@ -270,7 +270,7 @@ void verdict_recount(struct machine *machine, uint32_t shard_index)
 	struct engine_snapshot *snapshot;
 	struct engine_iterator *iterator;
 	uint64_t *roots = world_alloc(world->settings.partitions * sizeof *roots);
-	struct arena *arena = arena_create(65536, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(65536, SIZE_MAX);
 	int found;
 
 	if (shard_snapshot(shard, &snapshot) < 0 || engine_iterator_create(snapshot, &iterator) < 0)
@@ -296,7 +296,7 @@ void verdict_recount(struct machine *machine, uint32_t shard_index)
 				    machine->name, p);
 	engine_iterator_destroy(&iterator);
 	engine_snapshot_release(&snapshot);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	free(roots);
 }
 

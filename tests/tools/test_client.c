@@ -35,7 +35,7 @@ struct node {
 
 static void answer_get(struct rpc_call *call, const struct rpc_request *request)
 {
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	Kvring__V1__GetRequest *get = rpc_body_decode(&kvring__v1__get_request__descriptor, request->body, arena, NULL);
 	Kvring__V1__Sibling sibling = KVRING__V1__SIBLING__INIT, *siblings[] = {&sibling};
 	Kvring__V1__GetResponse body = KVRING__V1__GET_RESPONSE__INIT;
@@ -49,7 +49,7 @@ static void answer_get(struct rpc_call *call, const struct rpc_request *request)
 	body.context = (ProtobufCBinaryData){3, (uint8_t *)"ctx"};
 	assert_int_equal(rpc_response_encode(&head, &body.base, &response), 0);
 	rpc_call_reply(call, response);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 /* refusal: code; 0: it is done. */
@@ -68,7 +68,7 @@ static void answer_put(struct rpc_call *call, uint32_t refusal)
 /* Each put is done, or each get finds nothing: as many results as were asked for. */
 static void answer_batch(struct rpc_call *call, const struct rpc_request *request)
 {
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	struct rpc_response head = {.protocol_version = 1};
 	struct rpc_message *response;
 	if (rpc_method_is(request->method, "kvring.v1.Kv/BatchPut")) {
@@ -93,7 +93,7 @@ static void answer_batch(struct rpc_call *call, const struct rpc_request *reques
 		assert_int_equal(rpc_response_encode(&head, &body.base, &response), 0);
 	}
 	rpc_call_reply(call, response);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 static void answer_garbage(struct rpc_call *call)
@@ -168,14 +168,14 @@ static unsigned node_seen(struct node *node)
 /* Two nodes, and a client that knows both and is connected to them. */
 struct fixture {
 	struct node nodes[2];
-	struct client *client;
-	struct client_reply reply; /* of a call in the background */
+	struct kv_client *client;
+	struct kv_client_reply reply; /* of a call in the background */
 };
 
-static struct client_options options_for(struct fixture *f, char list[80])
+static struct kv_client_options options_for(struct fixture *f, char list[80])
 {
 	snprintf(list, 80, "%s, %s", f->nodes[0].address, f->nodes[1].address);
-	return (struct client_options){.endpoints = list, .timeout_ms = 3000, .connect_ms = 300};
+	return (struct kv_client_options){.endpoints = list, .timeout_ms = 3000, .connect_ms = 300};
 }
 
 static int setup(void **state)
@@ -184,9 +184,9 @@ static int setup(void **state)
 	char list[80];
 	node_open(&f->nodes[0]);
 	node_open(&f->nodes[1]);
-	struct client_options options = options_for(f, list);
-	assert_int_equal(client_open(&options, &f->client, NULL), 0);
-	assert_int_equal(client_wait_connected(f->client, 2, 20000), 0);
+	struct kv_client_options options = options_for(f, list);
+	assert_int_equal(kv_client_open(&options, &f->client, NULL), 0);
+	assert_int_equal(kv_client_wait_connected(f->client, 2, 20000), 0);
 	*state = f;
 	return 0;
 }
@@ -194,7 +194,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
-	client_close(&f->client);
+	kv_client_close(&f->client);
 	node_close(&f->nodes[0]);
 	node_close(&f->nodes[1]);
 	free(f);
@@ -220,8 +220,8 @@ static void test_a_get_returns_siblings_and_context(void **state)
 {
 	struct fixture *f = *state;
 	Kvring__V1__GetRequest get = a_get("apple");
-	struct client_reply reply;
-	assert_int_equal(client_get(f->client, &get, &reply), 0);
+	struct kv_client_reply reply;
+	assert_int_equal(kv_client_get(f->client, &get, &reply), 0);
 	assert_int_equal(reply.code, KVRING__V1__CODE__OK);
 	assert_int_equal(reply.attempts, 1);
 	assert_int_equal(reply.ring_epoch, 12);
@@ -229,8 +229,8 @@ static void test_a_get_returns_siblings_and_context(void **state)
 	assert_int_equal(reply.get->n_siblings, 1);
 	assert_memory_equal(reply.get->siblings[0]->value.data, "apple", 5);
 	assert_memory_equal(reply.get->context.data, "ctx", 3);
-	client_reply_release(&reply);
-	client_reply_release(&reply);
+	kv_client_reply_release(&reply);
+	kv_client_reply_release(&reply);
 	assert_null(reply.body);
 }
 
@@ -241,28 +241,28 @@ static void test_batches_return_a_result_for_each(void **state)
 	Kvring__V1__GetRequest get = a_get("apple"), *two_gets[] = {&get, &get};
 	Kvring__V1__BatchPutRequest puts = KVRING__V1__BATCH_PUT_REQUEST__INIT;
 	Kvring__V1__BatchGetRequest gets = KVRING__V1__BATCH_GET_REQUEST__INIT;
-	struct client_reply reply;
+	struct kv_client_reply reply;
 	puts.puts = two_puts;
 	gets.gets = two_gets;
 	puts.n_puts = gets.n_gets = 2;
-	assert_int_equal(client_batch_put(f->client, &puts, &reply), 0);
+	assert_int_equal(kv_client_batch_put(f->client, &puts, &reply), 0);
 	assert_int_equal(reply.batch_put->n_results, 2);
 	assert_int_equal(reply.batch_put->results[1]->outcome, KVRING__V1__OUTCOME__DONE);
-	client_reply_release(&reply);
+	kv_client_reply_release(&reply);
 	gets.n_gets = 1;
-	assert_int_equal(client_batch_get(f->client, &gets, &reply), 0);
+	assert_int_equal(kv_client_batch_get(f->client, &gets, &reply), 0);
 	assert_int_equal(reply.batch_get->n_results, 1);
 	assert_int_equal(reply.batch_get->results[0]->n_siblings, 0);
-	client_reply_release(&reply);
+	kv_client_reply_release(&reply);
 }
 
 static void test_an_unavailable_node_is_passed_over_with_the_same_operation_id(void **state)
 {
 	struct fixture *f = *state;
 	Kvring__V1__PutRequest put = a_put();
-	struct client_reply reply;
+	struct kv_client_reply reply;
 	f->nodes[0].code = KVRING__V1__CODE__UNAVAILABLE;
-	assert_int_equal(client_put(f->client, &put, &reply), 0);
+	assert_int_equal(kv_client_put(f->client, &put, &reply), 0);
 	assert_int_equal(reply.attempts, 2);
 	assert_int_equal(reply.endpoint, 1);
 	assert_int_equal(reply.put->acks_owners, 2);
@@ -274,27 +274,27 @@ static void test_an_unavailable_node_is_passed_over_with_the_same_operation_id(v
 	assert_int_equal(f->nodes[0].attempts[0], 1);
 	assert_int_equal(f->nodes[1].attempts[0], 2);
 	assert_in_range(f->nodes[1].sent_us[0], f->nodes[0].sent_us[0], rpc_sent_us());
-	assert_true(operation_id_time(reply.operation_id, &begun_ms));
+	assert_true(rpc_operation_id_time(reply.operation_id, &begun_ms));
 	assert_in_range(begun_ms, (uint64_t)time(NULL) * 1000 - 60000, (uint64_t)time(NULL) * 1000 + 60000);
-	client_reply_release(&reply);
+	kv_client_reply_release(&reply);
 	/* The next call begins where the last one ended, under its own id. */
-	assert_int_equal(client_put(f->client, &put, &reply), 0);
+	assert_int_equal(kv_client_put(f->client, &put, &reply), 0);
 	assert_int_equal(reply.attempts, 1);
 	assert_memory_not_equal(f->nodes[1].operation_ids[0], f->nodes[1].operation_ids[1], RPC_OPERATION_ID_SIZE);
-	client_reply_release(&reply);
+	kv_client_reply_release(&reply);
 }
 
 static void test_an_operation_id_of_the_callers_is_used(void **state)
 {
 	struct fixture *f = *state;
 	Kvring__V1__PutRequest put = a_put();
-	struct client_reply reply;
+	struct kv_client_reply reply;
 	put.operation_id = (ProtobufCBinaryData){16, (uint8_t *)"0123456789abcdef"};
-	assert_int_equal(client_put(f->client, &put, &reply), 0);
+	assert_int_equal(kv_client_put(f->client, &put, &reply), 0);
 	assert_memory_equal(f->nodes[0].operation_ids[0], "0123456789abcdef", 16);
-	client_reply_release(&reply);
+	kv_client_reply_release(&reply);
 	put.operation_id.len = 5;
-	assert_int_equal(client_put(f->client, &put, &reply), -EINVAL);
+	assert_int_equal(kv_client_put(f->client, &put, &reply), -EINVAL);
 	assert_int_equal(node_seen(&f->nodes[0]), 1);
 }
 
@@ -302,12 +302,12 @@ static void test_a_lost_connection_repeats_puts_elsewhere(void **state)
 {
 	struct fixture *f = *state;
 	Kvring__V1__PutRequest put = a_put();
-	struct client_reply reply;
+	struct kv_client_reply reply;
 	node_close(&f->nodes[0]);
-	assert_int_equal(client_put(f->client, &put, &reply), 0);
+	assert_int_equal(kv_client_put(f->client, &put, &reply), 0);
 	assert_int_equal(reply.endpoint, 1);
 	assert_false(reply.in_doubt);
-	client_reply_release(&reply);
+	kv_client_reply_release(&reply);
 }
 
 static void test_refusals_are_reported_as_they_are(void **state)
@@ -324,9 +324,9 @@ static void test_refusals_are_reported_as_they_are(void **state)
 	};
 	Kvring__V1__PutRequest put = a_put();
 	for (unsigned i = 0; i < 3; i++) {
-		struct client_reply reply;
+		struct kv_client_reply reply;
 		f->nodes[0].code = cases[i].code;
-		assert_int_equal(client_put(f->client, &put, &reply), cases[i].status);
+		assert_int_equal(kv_client_put(f->client, &put, &reply), cases[i].status);
 		assert_int_equal(reply.code, cases[i].code);
 		assert_int_equal(reply.attempts, 1); /* another node would say the same */
 		assert_false(reply.in_doubt);
@@ -342,22 +342,22 @@ static void test_no_answer_leaves_a_put_in_doubt_and_a_get_not(void **state)
 {
 	struct fixture *f = *state;
 	f->nodes[0].silent = f->nodes[1].silent = true;
-	struct client *impatient;
+	struct kv_client *impatient;
 	char list[80];
-	struct client_options options = options_for(f, list);
+	struct kv_client_options options = options_for(f, list);
 	options.timeout_ms = 100;
-	assert_int_equal(client_open(&options, &impatient, NULL), 0);
-	assert_int_equal(client_wait_connected(impatient, 2, 20000), 0);
+	assert_int_equal(kv_client_open(&options, &impatient, NULL), 0);
+	assert_int_equal(kv_client_wait_connected(impatient, 2, 20000), 0);
 	Kvring__V1__PutRequest put = a_put();
 	Kvring__V1__GetRequest get = a_get("k");
-	struct client_reply reply;
-	assert_int_equal(client_put(impatient, &put, &reply), -ETIMEDOUT);
+	struct kv_client_reply reply;
+	assert_int_equal(kv_client_put(impatient, &put, &reply), -ETIMEDOUT);
 	assert_int_equal(reply.code, KVRING__V1__CODE__DEADLINE_EXCEEDED);
 	assert_true(reply.in_doubt);
 	assert_non_null(strstr(reply.text, "may have been executed"));
-	assert_int_equal(client_get(impatient, &get, &reply), -ETIMEDOUT);
+	assert_int_equal(kv_client_get(impatient, &get, &reply), -ETIMEDOUT);
 	assert_false(reply.in_doubt);
-	client_close(&impatient);
+	kv_client_close(&impatient);
 }
 
 /* ---- a node that hangs ----------------------------------------------------------------------------------------- */
@@ -366,10 +366,10 @@ static void test_a_silent_node_is_passed_over_after_its_share_of_the_time(void *
 {
 	struct fixture *f = *state;
 	Kvring__V1__PutRequest put = a_put();
-	struct client_reply reply;
+	struct kv_client_reply reply;
 	f->nodes[0].silent = true;
 	uint64_t began_us = rpc_now_us();
-	assert_int_equal(client_put(f->client, &put, &reply), 0);
+	assert_int_equal(kv_client_put(f->client, &put, &reply), 0);
 	assert_true(rpc_now_us() - began_us < 2000 * 1000); /* of 3,000 ms */
 	assert_int_equal(reply.attempts, 2);
 	assert_int_equal(reply.endpoint, 1);
@@ -378,11 +378,11 @@ static void test_a_silent_node_is_passed_over_after_its_share_of_the_time(void *
 	assert_int_equal(f->nodes[0].attempts[0], 1);
 	assert_int_equal(f->nodes[1].attempts[0], 2);
 	assert_true(f->nodes[1].deadlines[0] < f->nodes[0].deadlines[0]);
-	client_reply_release(&reply);
+	kv_client_reply_release(&reply);
 	/* The next call does not ask it first. */
-	assert_int_equal(client_put(f->client, &put, &reply), 0);
+	assert_int_equal(kv_client_put(f->client, &put, &reply), 0);
 	assert_int_equal(reply.attempts, 1);
-	client_reply_release(&reply);
+	kv_client_reply_release(&reply);
 }
 
 static struct rpc_call *take_held(struct node *node)
@@ -403,21 +403,21 @@ static void test_a_silent_node_is_remembered_by_a_client_that_takes_turns(void *
 {
 	enum { CALLS = 20, PASSED_OVER_MS = 5000 };
 	struct fixture *f = *state;
-	struct client *client;
+	struct kv_client *client;
 	char list[80];
-	struct client_options options = options_for(f, list);
+	struct kv_client_options options = options_for(f, list);
 	options.timeout_ms = 400;
 	options.spread = true;
-	assert_int_equal(client_open(&options, &client, NULL), 0);
-	assert_int_equal(client_wait_connected(client, 2, 20000), 0);
+	assert_int_equal(kv_client_open(&options, &client, NULL), 0);
+	assert_int_equal(kv_client_wait_connected(client, 2, 20000), 0);
 	f->nodes[0].silent = true;
 	Kvring__V1__PutRequest put = a_put();
-	struct client_reply reply;
+	struct kv_client_reply reply;
 	uint64_t began_us = rpc_now_us();
 	for (unsigned i = 0; i < CALLS; i++) {
-		assert_int_equal(client_put(client, &put, &reply), 0);
+		assert_int_equal(kv_client_put(client, &put, &reply), 0);
 		assert_int_equal(reply.endpoint, 1);
-		client_reply_release(&reply);
+		kv_client_reply_release(&reply);
 	}
 	uint64_t took_ms = (rpc_now_us() - began_us) / 1000;
 	assert_in_range(node_seen(&f->nodes[0]), 1, 1 + took_ms / PASSED_OVER_MS);
@@ -428,18 +428,18 @@ static void test_a_silent_node_is_remembered_by_a_client_that_takes_turns(void *
 	while (f->nodes[0].held_count > 0)
 		answer_put(take_held(&f->nodes[0]), 0);
 	do {
-		assert_int_equal(client_put(client, &put, &reply), 0);
-		client_reply_release(&reply);
+		assert_int_equal(kv_client_put(client, &put, &reply), 0);
+		kv_client_reply_release(&reply);
 	} while (reply.endpoint != 0);
 	assert_true(rpc_now_us() - began_us < (PASSED_OVER_MS - 1000) * UINT64_C(1000));
-	client_close(&client);
+	kv_client_close(&client);
 }
 
 static void *put_in_background(void *arg)
 {
 	struct fixture *f = arg;
 	Kvring__V1__PutRequest put = a_put();
-	assert_int_equal(client_put(f->client, &put, &f->reply), 0);
+	assert_int_equal(kv_client_put(f->client, &put, &f->reply), 0);
 	return NULL;
 }
 
@@ -454,14 +454,14 @@ static void test_the_node_that_was_asked_first_may_still_answer_first(void **sta
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_int_equal(f->reply.endpoint, 0);
 	assert_int_equal(f->reply.attempts, 2);
-	client_reply_release(&f->reply);
+	kv_client_reply_release(&f->reply);
 	answer_put(second, 0); /* too late: nobody is told */
 	/* Behind it on the same connection: when this is answered, the late answer has been thrown away. */
 	f->nodes[0].silent = f->nodes[1].silent = false;
 	Kvring__V1__GetRequest get = a_get("k");
-	assert_int_equal(client_get(f->client, &get, &f->reply), 0);
+	assert_int_equal(kv_client_get(f->client, &get, &f->reply), 0);
 	assert_int_equal(f->reply.endpoint, 1);
-	client_reply_release(&f->reply);
+	kv_client_reply_release(&f->reply);
 }
 
 static void test_a_refusal_does_not_speak_for_a_node_that_is_silent(void **state)
@@ -476,15 +476,15 @@ static void test_a_refusal_does_not_speak_for_a_node_that_is_silent(void **state
 	struct fixture *f = *state;
 	Kvring__V1__PutRequest put = a_put();
 	for (unsigned i = 0; i < 2; i++) {
-		struct client_reply reply;
+		struct kv_client_reply reply;
 		unsigned silent = i; /* each time the one that is asked first */
 		f->nodes[silent].silent = true;
 		f->nodes[1 - silent].silent = false;
 		f->nodes[1 - silent].refusal = cases[i].code;
-		assert_int_equal(client_put(f->client, &put, &reply), 0);
+		assert_int_equal(kv_client_put(f->client, &put, &reply), 0);
 		assert_int_equal(reply.attempts, 2);
 		assert_int_equal(reply.put->outcome, cases[i].outcome);
-		client_reply_release(&reply);
+		kv_client_reply_release(&reply);
 	}
 }
 
@@ -492,19 +492,19 @@ static void test_what_may_not_be_repeated_waits_for_its_node(void **state)
 {
 	struct fixture *f = *state;
 	f->nodes[0].silent = true;
-	struct client *impatient;
+	struct kv_client *impatient;
 	char list[80];
-	struct client_options options = options_for(f, list);
+	struct kv_client_options options = options_for(f, list);
 	options.timeout_ms = 200;
-	assert_int_equal(client_open(&options, &impatient, NULL), 0);
-	assert_int_equal(client_wait_connected(impatient, 2, 20000), 0);
+	assert_int_equal(kv_client_open(&options, &impatient, NULL), 0);
+	assert_int_equal(kv_client_wait_connected(impatient, 2, 20000), 0);
 	Kvring__V1__InitRequest init = KVRING__V1__INIT_REQUEST__INIT;
-	struct client_reply reply;
-	assert_int_equal(client_init_cluster(impatient, &init, &reply), -ETIMEDOUT);
+	struct kv_client_reply reply;
+	assert_int_equal(kv_client_init_cluster(impatient, &init, &reply), -ETIMEDOUT);
 	assert_true(reply.in_doubt);
 	assert_int_equal(reply.attempts, 1);
 	assert_int_equal(node_seen(&f->nodes[1]), 0);
-	client_close(&impatient);
+	kv_client_close(&impatient);
 }
 
 static void test_nobody_there_names_all_nodes(void **state)
@@ -513,9 +513,9 @@ static void test_nobody_there_names_all_nodes(void **state)
 	node_close(&f->nodes[0]);
 	node_close(&f->nodes[1]);
 	Kvring__V1__PutRequest put = a_put();
-	struct client_reply reply;
+	struct kv_client_reply reply;
 	do /* until the client has noticed */
-		assert_int_equal(client_put(f->client, &put, &reply), -EHOSTUNREACH);
+		assert_int_equal(kv_client_put(f->client, &put, &reply), -EHOSTUNREACH);
 	while (reply.attempts > 0);
 	assert_int_equal(reply.code, KVRING__V1__CODE__UNAVAILABLE);
 	assert_false(reply.in_doubt);
@@ -528,8 +528,8 @@ static void test_an_answer_that_does_not_decode_is_an_error(void **state)
 	struct fixture *f = *state;
 	f->nodes[0].garbage = true;
 	Kvring__V1__GetRequest get = a_get("k");
-	struct client_reply reply;
-	assert_int_equal(client_get(f->client, &get, &reply), -EBADMSG);
+	struct kv_client_reply reply;
+	assert_int_equal(kv_client_get(f->client, &get, &reply), -EBADMSG);
 	assert_int_equal(reply.code, KVRING__V1__CODE__DATA_LOSS);
 	assert_non_null(strstr(reply.text, "does not decode"));
 }
@@ -537,18 +537,18 @@ static void test_an_answer_that_does_not_decode_is_an_error(void **state)
 static void test_describe_asks_exactly_one_node(void **state)
 {
 	struct fixture *f = *state;
-	struct client_reply reply;
+	struct kv_client_reply reply;
 	f->nodes[1].code = KVRING__V1__CODE__UNAVAILABLE;
-	assert_int_equal(client_health(f->client, 1, &reply), -EHOSTUNREACH);
+	assert_int_equal(kv_client_health(f->client, 1, &reply), -EHOSTUNREACH);
 	assert_int_equal(node_seen(&f->nodes[0]), 0);
 	assert_true(node_seen(&f->nodes[1]) >= 1);
-	assert_int_equal(client_health(f->client, 2, &reply), -EINVAL);
+	assert_int_equal(kv_client_health(f->client, 2, &reply), -EINVAL);
 }
 
 /* ---- asynchronous ---------------------------------------------------------------------------------------------- */
 
 struct burst {
-	struct client_call call;
+	struct kv_client_call call;
 	struct burst_shared *shared;
 	Kvring__V1__GetRequest get;
 	char key[16];
@@ -556,7 +556,7 @@ struct burst {
 };
 
 struct burst_shared {
-	struct client *client;
+	struct kv_client *client;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	unsigned running, done, wrong;
@@ -570,19 +570,19 @@ static void burst_ended(struct burst_shared *shared)
 	pthread_mutex_unlock(&shared->lock);
 }
 
-static void burst_on_done(struct client_call *call)
+static void burst_on_done(struct kv_client_call *call)
 {
 	struct burst *burst = (struct burst *)call;
-	struct client_reply *reply = &call->reply;
+	struct kv_client_reply *reply = &call->reply;
 	bool right = reply->status == 0 && reply->get->n_siblings == 1 &&
 		     reply->get->siblings[0]->value.len == strlen(burst->key) &&
 		     memcmp(reply->get->siblings[0]->value.data, burst->key, strlen(burst->key)) == 0;
-	client_reply_release(reply);
+	kv_client_reply_release(reply);
 	pthread_mutex_lock(&burst->shared->lock);
 	burst->shared->done++;
 	burst->shared->wrong += !right;
 	pthread_mutex_unlock(&burst->shared->lock);
-	if (--burst->left == 0 || client_start(burst->shared->client, call) < 0)
+	if (--burst->left == 0 || kv_client_start(burst->shared->client, call) < 0)
 		burst_ended(burst->shared);
 }
 
@@ -597,11 +597,11 @@ static void test_many_calls_under_way_each_get_their_own_answer(void **state)
 		bursts[i].get = a_get(bursts[i].key);
 		bursts[i].shared = &shared;
 		bursts[i].left = EACH;
-		bursts[i].call = (struct client_call){.method = CLIENT_GET,
-						      .request = &bursts[i].get.base,
-						      .endpoint = CLIENT_ANY_ENDPOINT,
-						      .done = burst_on_done};
-		assert_int_equal(client_start(f->client, &bursts[i].call), 0);
+		bursts[i].call = (struct kv_client_call){.method = CLIENT_GET,
+							 .request = &bursts[i].get.base,
+							 .endpoint = CLIENT_ANY_ENDPOINT,
+							 .done = burst_on_done};
+		assert_int_equal(kv_client_start(f->client, &bursts[i].call), 0);
 	}
 	pthread_mutex_lock(&shared.lock);
 	while (shared.running > 0)
@@ -611,7 +611,7 @@ static void test_many_calls_under_way_each_get_their_own_answer(void **state)
 	pthread_mutex_unlock(&shared.lock);
 }
 
-static void count_done(struct client_call *call)
+static void count_done(struct kv_client_call *call)
 {
 	struct burst *burst = (struct burst *)call;
 	burst_ended(burst->shared);
@@ -626,13 +626,13 @@ static void test_closing_completes_calls_under_way(void **state)
 	for (unsigned i = 0; i < 3; i++) {
 		bursts[i].get = a_get("k");
 		bursts[i].shared = &shared;
-		bursts[i].call = (struct client_call){.method = CLIENT_GET,
-						      .request = &bursts[i].get.base,
-						      .endpoint = CLIENT_ANY_ENDPOINT,
-						      .done = count_done};
-		assert_int_equal(client_start(f->client, &bursts[i].call), 0);
+		bursts[i].call = (struct kv_client_call){.method = CLIENT_GET,
+							 .request = &bursts[i].get.base,
+							 .endpoint = CLIENT_ANY_ENDPOINT,
+							 .done = count_done};
+		assert_int_equal(kv_client_start(f->client, &bursts[i].call), 0);
 	}
-	client_close(&f->client);
+	kv_client_close(&f->client);
 	assert_int_equal(shared.running, 0);
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(bursts[i].call.reply.status, -ECANCELED);
@@ -644,15 +644,15 @@ static void test_closing_with_two_attempts_under_way_completes_the_call_once(voi
 	f->nodes[0].silent = f->nodes[1].silent = true;
 	struct burst_shared shared = {f->client, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 1, 0, 0};
 	struct burst burst = {.shared = &shared, .get = a_get("k")};
-	burst.call = (struct client_call){.method = CLIENT_GET,
-					  .request = &burst.get.base,
-					  .endpoint = CLIENT_ANY_ENDPOINT,
-					  .timeout_ms = 20000,
-					  .done = count_done};
-	assert_int_equal(client_start(f->client, &burst.call), 0);
+	burst.call = (struct kv_client_call){.method = CLIENT_GET,
+					     .request = &burst.get.base,
+					     .endpoint = CLIENT_ANY_ENDPOINT,
+					     .timeout_ms = 20000,
+					     .done = count_done};
+	assert_int_equal(kv_client_start(f->client, &burst.call), 0);
 	while (node_seen(&f->nodes[1]) == 0)
 		sched_yield();
-	client_close(&f->client);
+	kv_client_close(&f->client);
 	assert_int_equal(shared.running, 0); /* a second time it would be UINT_MAX */
 	assert_int_equal(burst.call.reply.status, -ECANCELED);
 }
@@ -665,10 +665,10 @@ static void test_bad_endpoint_lists_are_refused(void **state)
 		{"a:1,b", "no port"}, {"a:0", "1 to 65535"},    {"a:1 b:2", "put a comma"},
 	};
 	for (unsigned i = 0; i < 5; i++) {
-		struct client_options options = {.endpoints = lists[i][0]};
-		struct client *client = NULL;
+		struct kv_client_options options = {.endpoints = lists[i][0]};
+		struct kv_client *client = NULL;
 		struct rpc_error error = {""};
-		assert_int_equal(client_open(&options, &client, &error), -EINVAL);
+		assert_int_equal(kv_client_open(&options, &client, &error), -EINVAL);
 		assert_null(client);
 		assert_non_null(strstr(error.text, lists[i][1]));
 	}

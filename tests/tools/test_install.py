@@ -19,20 +19,20 @@ PROGRAM = r"""
 
 int main(int argc, char **argv)
 {
-	struct client *client;
-	struct client_options options = {.endpoints = argc > 1 ? argv[1] : ""};
+	struct kv_client *client;
+	struct kv_client_options options = {.endpoints = argc > 1 ? argv[1] : ""};
 	struct rpc_error error;
-	if (client_open(&options, &client, &error) < 0)
+	if (kv_client_open(&options, &client, &error) < 0)
 		return fprintf(stderr, "%s\n", error.text), 1;
 	Kvring__V1__PutRequest request = KVRING__V1__PUT_REQUEST__INIT;
 	request.key.data = request.value.data = (uint8_t *)"k";
 	request.key.len = request.value.len = 1;
-	struct client_reply reply;
-	if (client_put(client, &request, &reply) < 0)
+	struct kv_client_reply reply;
+	if (kv_client_put(client, &request, &reply) < 0)
 		return fprintf(stderr, "%s\n", reply.text), 1;
 	printf("%u\n", reply.put->synced);
-	client_reply_release(&reply);
-	client_close(&client);
+	kv_client_reply_release(&reply);
+	kv_client_close(&client);
 	return 0;
 }
 """

@@ -111,7 +111,7 @@ static void test_operation_ids_are_the_same_for_a_record_and_differ_otherwise(vo
 	assert_memory_equal(a, again, 16);
 	assert_memory_not_equal(a, other_record, 16);
 	assert_memory_not_equal(a, other_run, 16);
-	assert_true(operation_id_time(a, &time_ms));
+	assert_true(rpc_operation_id_time(a, &time_ms));
 	assert_int_equal(time_ms, 77);
 }
 

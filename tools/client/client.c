@@ -21,24 +21,24 @@ enum {
 static void on_connection(void *arg, bool connected)
 {
 	(void)connected;
-	struct client *client = arg;
+	struct kv_client *client = arg;
 	pthread_mutex_lock(&client->lock);
 	pthread_cond_broadcast(&client->changed);
 	pthread_mutex_unlock(&client->lock);
 }
 
-unsigned client_endpoint_count(const struct client *client)
+unsigned kv_client_endpoint_count(const struct kv_client *client)
 {
 	return client->endpoint_count;
 }
 
-const char *client_endpoint(const struct client *client, unsigned index)
+const char *kv_client_endpoint(const struct kv_client *client, unsigned index)
 {
 	assert(index < client->endpoint_count);
 	return client->endpoints[index].address;
 }
 
-bool client_endpoint_connected(const struct client *client, unsigned index)
+bool kv_client_endpoint_connected(const struct kv_client *client, unsigned index)
 {
 	assert(index < client->endpoint_count);
 	return rpc_link_connected(client->endpoints[index].link);
@@ -60,10 +60,10 @@ static const char *resolver_error(const char *address)
 	return NULL;
 }
 
-void client_endpoint_explain(const struct client *client, unsigned index, char text_out[CLIENT_EXPLAIN_SIZE])
+void kv_client_endpoint_explain(const struct kv_client *client, unsigned index, char text_out[CLIENT_EXPLAIN_SIZE])
 {
-	const char *address = client_endpoint(client, index);
-	if (client_endpoint_connected(client, index)) {
+	const char *address = kv_client_endpoint(client, index);
+	if (kv_client_endpoint_connected(client, index)) {
 		snprintf(text_out, CLIENT_EXPLAIN_SIZE, "%s: connected", address);
 		return;
 	}
@@ -72,18 +72,19 @@ void client_endpoint_explain(const struct client *client, unsigned index, char t
 		snprintf(text_out, CLIENT_EXPLAIN_SIZE, "%s: the host name does not resolve (%s): is it spelt right?",
 			 address, error);
 	else
-		snprintf(text_out, CLIENT_EXPLAIN_SIZE, "%s: %s", address, client_reply_transport_text(-EHOSTUNREACH));
+		snprintf(text_out, CLIENT_EXPLAIN_SIZE, "%s: %s", address,
+			 kv_client_reply_transport_text(-EHOSTUNREACH));
 }
 
-static unsigned connected_count(const struct client *client)
+static unsigned connected_count(const struct kv_client *client)
 {
 	unsigned count = 0;
 	for (unsigned i = 0; i < client->endpoint_count; i++)
-		count += client_endpoint_connected(client, i);
+		count += kv_client_endpoint_connected(client, i);
 	return count;
 }
 
-int client_wait_connected(struct client *client, unsigned count, uint32_t timeout_ms)
+int kv_client_wait_connected(struct kv_client *client, unsigned count, uint32_t timeout_ms)
 {
 	struct timespec until = client_timespec(rpc_now_us() + (uint64_t)timeout_ms * 1000);
 	int status = 0;
@@ -99,7 +100,7 @@ int client_wait_connected(struct client *client, unsigned count, uint32_t timeou
 }
 
 /* Opens the link to one "HOST:PORT" of the list. */
-static int endpoint_open(struct client *client, char *address, struct rpc_error *error_out)
+static int endpoint_open(struct kv_client *client, char *address, struct rpc_error *error_out)
 {
 	struct endpoint *endpoint = &client->endpoints[client->endpoint_count];
 	struct rpc_link_options options = {
@@ -127,7 +128,7 @@ static char *trim(char *text)
 	return text;
 }
 
-static int endpoints_open(struct client *client, struct rpc_error *error_out)
+static int endpoints_open(struct kv_client *client, struct rpc_error *error_out)
 {
 	char *list = strdup(client->options.endpoints), *rest = list, *address;
 	int status = list == NULL ? -ENOMEM : 0;
@@ -151,7 +152,7 @@ static int endpoints_open(struct client *client, struct rpc_error *error_out)
 	return status;
 }
 
-static void options_fill(struct client_options *options)
+static void options_fill(struct kv_client_options *options)
 {
 	if (options->timeout_ms == 0)
 		options->timeout_ms = TIMEOUT_MS_DEFAULT;
@@ -161,11 +162,11 @@ static void options_fill(struct client_options *options)
 		options->outstanding_max = OUTSTANDING_DEFAULT;
 }
 
-int client_open(const struct client_options *options, struct client **out, struct rpc_error *error_out)
+int kv_client_open(const struct kv_client_options *options, struct kv_client **out, struct rpc_error *error_out)
 {
 	struct rpc_error ignored;
 	struct rpc_error *error = error_out == NULL ? &ignored : error_out;
-	struct client *client = calloc(1, sizeof *client);
+	struct kv_client *client = calloc(1, sizeof *client);
 	char *endpoints = strdup(options->endpoints == NULL ? "" : options->endpoints);
 	if (client == NULL || endpoints == NULL) {
 		free(client);
@@ -186,25 +187,25 @@ int client_open(const struct client_options *options, struct client **out, struc
 	CDS_INIT_LIST_HEAD(&client->patience.calls);
 	int status = endpoints_open(client, error);
 	if (status == 0 && client->endpoint_count > 1 && !client->options.patient) {
-		status = client_patience_start(client, client_call_on_due);
+		status = kv_client_patience_start(client, kv_client_call_on_due);
 		if (status < 0)
 			snprintf(error->text, sizeof error->text, "cannot start a thread: %s", strerror(-status));
 	}
 	if (status < 0) {
-		client_close(&client);
+		kv_client_close(&client);
 		return status;
 	}
 	*out = client;
 	return 0;
 }
 
-void client_close(struct client **pointer)
+void kv_client_close(struct kv_client **pointer)
 {
-	struct client *client = *pointer;
+	struct kv_client *client = *pointer;
 	if (client == NULL)
 		return;
 	*pointer = NULL;
-	client_patience_stop(client);
+	kv_client_patience_stop(client);
 	/* The links stay in place until all are closed: a call that fails on one may look at the next. */
 	for (unsigned i = 0; i < client->endpoint_count; i++)
 		rpc_link_stop(client->endpoints[i].link);

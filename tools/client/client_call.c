@@ -18,19 +18,19 @@ enum {
 	AVOID_US = 5 * 1000 * 1000,    /* for so long a silent node is passed over; then one call tries it */
 };
 
-struct client_attempt {
+struct kv_client_attempt {
 	struct rpc_pending pending;
-	struct client *client;
+	struct kv_client *client;
 	unsigned endpoint;
-	struct client_call *call;    /* under lock; NULL: the call has ended */
-	struct client_attempt *next; /* under lock: of the same call */
+	struct kv_client_call *call;    /* under lock; NULL: the call has ended */
+	struct kv_client_attempt *next; /* under lock: of the same call */
 };
 
 /* ---- one attempt ------------------------------------------------------------------------------------------------ */
 
 static void attempt_on_done(struct rpc_pending *);
 
-static uint32_t left_ms_of(const struct client_call *call)
+static uint32_t left_ms_of(const struct kv_client_call *call)
 {
 	uint64_t now = rpc_now_us();
 	return now >= call->deadline_us ? 0 : (uint32_t)((call->deadline_us - now + 999) / 1000);
@@ -43,9 +43,9 @@ static uint32_t node_ms(uint32_t left_ms)
 	return left_ms - (tenth < ANSWER_MS_MAX ? tenth : ANSWER_MS_MAX);
 }
 
-static int encode(const struct client_call *call, uint32_t left_ms, struct rpc_message **out)
+static int encode(const struct kv_client_call *call, uint32_t left_ms, struct rpc_message **out)
 {
-	const struct client_method_row *method = client_method_row(call->method);
+	const struct kv_client_method_row *method = kv_client_method_row(call->method);
 	struct rpc_request head = {
 		.protocol_version = RPC_PROTOCOL_VERSION,
 		.method = {(const uint8_t *)method->name, strlen(method->name)},
@@ -58,7 +58,7 @@ static int encode(const struct client_call *call, uint32_t left_ms, struct rpc_m
 	return rpc_request_encode(&head, call->request, out);
 }
 
-static int encode_within_limit(const struct client_call *call, uint32_t left_ms, struct rpc_message **out)
+static int encode_within_limit(const struct kv_client_call *call, uint32_t left_ms, struct rpc_message **out)
 {
 	int status = encode(call, left_ms, out);
 	if (status == 0 && rpc_message_bytes(*out).size > RPC_CLIENT_MESSAGE_MAX) {
@@ -68,15 +68,15 @@ static int encode_within_limit(const struct client_call *call, uint32_t left_ms,
 	return status;
 }
 
-static unsigned candidate_count(const struct client_call *call)
+static unsigned candidate_count(const struct kv_client_call *call)
 {
 	return call->endpoint == CLIENT_ANY_ENDPOINT ? call->client->endpoint_count : 1;
 }
 
 /* Under lock. Enters an attempt at call->current: from now on another thread may take the call. */
-static struct client_attempt *attempt_add(struct client_call *call)
+static struct kv_client_attempt *attempt_add(struct kv_client_call *call)
 {
-	struct client_attempt *attempt = calloc(1, sizeof *attempt);
+	struct kv_client_attempt *attempt = calloc(1, sizeof *attempt);
 	if (attempt == NULL)
 		return NULL;
 	attempt->pending.done = attempt_on_done;
@@ -90,29 +90,29 @@ static struct client_attempt *attempt_add(struct client_call *call)
 }
 
 /* Under lock. */
-static void attempt_remove(struct client_attempt *attempt)
+static void attempt_remove(struct kv_client_attempt *attempt)
 {
-	struct client_attempt **at = &attempt->call->attempts;
+	struct kv_client_attempt **at = &attempt->call->attempts;
 	while (*at != attempt)
 		at = &(*at)->next;
 	*at = attempt->next;
 }
 
 /* Under lock. Each of the nodes that are left gets the same share of the time. */
-static void set_patience(struct client_call *call, uint32_t left_ms)
+static void set_patience(struct kv_client_call *call, uint32_t left_ms)
 {
 	unsigned untried = candidate_count(call) - call->tried;
 	uint64_t share_us = (uint64_t)left_ms * 1000 / (untried + 1);
-	if (untried > 0 && !call->client->options.patient && client_method_row(call->method)->repeatable)
-		client_patience_set(call, rpc_now_us() + (share_us < PATIENCE_US_MAX ? share_us : PATIENCE_US_MAX));
+	if (untried > 0 && !call->client->options.patient && kv_client_method_row(call->method)->repeatable)
+		kv_client_patience_set(call, rpc_now_us() + (share_us < PATIENCE_US_MAX ? share_us : PATIENCE_US_MAX));
 	else
-		client_patience_clear(call);
+		kv_client_patience_clear(call);
 }
 
 /* Asks the node at call->current. Under lock; 0: it is released, and the call is in other hands. */
-static int ask(struct client_call *call)
+static int ask(struct kv_client_call *call)
 {
-	struct client *client = call->client;
+	struct kv_client *client = call->client;
 	struct rpc_link *link = client->endpoints[call->current].link;
 	uint32_t left_ms = left_ms_of(call);
 	call->reply.endpoint = call->current;
@@ -124,7 +124,7 @@ static int ask(struct client_call *call)
 	int status = encode_within_limit(call, left_ms, &message);
 	if (status < 0)
 		return status;
-	struct client_attempt *attempt = attempt_add(call);
+	struct kv_client_attempt *attempt = attempt_add(call);
 	if (attempt == NULL) {
 		rpc_message_free(message);
 		return -ENOMEM;
@@ -149,7 +149,7 @@ static int ask(struct client_call *call)
 /* ---- which node -------------------------------------------------------------------------------------------------- */
 
 /* Under lock. The endpoint has used up a call's patience, or its time. */
-static void avoid(struct client *client, unsigned endpoint)
+static void avoid(struct kv_client *client, unsigned endpoint)
 {
 	client->endpoints[endpoint].avoided_until_us = rpc_now_us() + AVOID_US;
 }
@@ -161,9 +161,9 @@ static bool is_avoided(const struct endpoint *endpoint, uint64_t now_us)
 
 /* Under lock. The next node of the round: the first from `call->current` on that was not asked in it and is not avoided;
  * when all that are left are avoided, the first of them. */
-static void choose_next(struct client_call *call)
+static void choose_next(struct kv_client_call *call)
 {
-	struct client *client = call->client;
+	struct kv_client *client = call->client;
 	uint64_t now_us = rpc_now_us();
 	unsigned chosen = client->endpoint_count;
 	for (unsigned i = 0; i < client->endpoint_count; i++) {
@@ -186,9 +186,9 @@ static void choose_next(struct client_call *call)
 
 /* Asks the first of the nodes that are left which takes the request. Under lock, which it releases. An error: no attempt
  * is under way, and the call is the caller's. */
-static int ask_next(struct client_call *call)
+static int ask_next(struct kv_client_call *call)
 {
-	struct client *client = call->client;
+	struct kv_client *client = call->client;
 	int status = -EHOSTUNREACH;
 	while (call->tried < candidate_count(call) && (status == -EHOSTUNREACH || status == -EAGAIN)) {
 		if (call->endpoint == CLIENT_ANY_ENDPOINT)
@@ -202,7 +202,7 @@ static int ask_next(struct client_call *call)
 	if (call->attempts != NULL)
 		status = 0;
 	else
-		client_patience_clear(call);
+		kv_client_patience_clear(call);
 	pthread_mutex_unlock(&client->lock);
 	return status;
 }
@@ -210,23 +210,23 @@ static int ask_next(struct client_call *call)
 /* ---- outcomes ---------------------------------------------------------------------------------------------------- */
 
 /* Calls that begin now are better off with another node than this one. */
-static void prefer_another(struct client *client, unsigned endpoint)
+static void prefer_another(struct kv_client *client, unsigned endpoint)
 {
 	atomic_compare_exchange_strong(&client->preferred, &endpoint, (endpoint + 1) % client->endpoint_count);
 }
 
 /* May another node be asked after this outcome? C2 stands here. */
-static bool may_go_on(const struct client_call *call, int status)
+static bool may_go_on(const struct kv_client_call *call, int status)
 {
 	if (call->tried >= candidate_count(call))
 		return false;
 	if (status == -EHOSTUNREACH) /* not sent, or the node said that it did nothing */
 		return true;
-	return status == -ECONNRESET && client_method_row(call->method)->repeatable;
+	return status == -ECONNRESET && kv_client_method_row(call->method)->repeatable;
 }
 
 /* Does the outcome of one attempt end the call, or may others still answer? */
-static bool settles(const struct client_call *call, int status)
+static bool settles(const struct kv_client_call *call, int status)
 {
 	bool no_answer =
 		status == -EHOSTUNREACH || status == -ECONNRESET || status == -ETIMEDOUT || status == -ECANCELED;
@@ -234,20 +234,20 @@ static bool settles(const struct client_call *call, int status)
 }
 
 /* Under lock. The call takes leave of the attempts that are still under way. */
-static void leave_attempts(struct client_call *call)
+static void leave_attempts(struct kv_client_call *call)
 {
-	if (call->attempts != NULL && client_method_row(call->method)->writes)
+	if (call->attempts != NULL && kv_client_method_row(call->method)->writes)
 		call->reply.in_doubt = true;
 	for (; call->attempts != NULL; call->attempts = call->attempts->next)
 		call->attempts->call = NULL;
-	client_patience_clear(call);
+	kv_client_patience_clear(call);
 }
 
 /* Under lock, which it releases. After an outcome that does not settle the call. */
-static void go_on(struct client_call *call, unsigned endpoint, int status)
+static void go_on(struct kv_client_call *call, unsigned endpoint, int status)
 {
 	bool perhaps_executed = status == -ECONNRESET || status == -ETIMEDOUT;
-	if (perhaps_executed && client_method_row(call->method)->writes)
+	if (perhaps_executed && kv_client_method_row(call->method)->writes)
 		call->reply.in_doubt = true;
 	prefer_another(call->client, endpoint);
 	if (!may_go_on(call, status)) {
@@ -257,7 +257,7 @@ static void go_on(struct client_call *call, unsigned endpoint, int status)
 	status = ask_next(call);
 	if (status == 0)
 		return;
-	client_reply_fail(call, status);
+	kv_client_reply_fail(call, status);
 	call->done(call);
 }
 
@@ -268,18 +268,18 @@ static int status_of(const struct rpc_pending *pending)
 		return pending->status;
 	if (rpc_response_decode(rpc_message_bytes(pending->response), &response, NULL) < 0)
 		return -EBADMSG;
-	return client_reply_status_of(response.code);
+	return kv_client_reply_status_of(response.code);
 }
 
 static void attempt_on_done(struct rpc_pending *pending)
 {
-	struct client_attempt *attempt = caa_container_of(pending, struct client_attempt, pending);
-	struct client *client = attempt->client;
+	struct kv_client_attempt *attempt = caa_container_of(pending, struct kv_client_attempt, pending);
+	struct kv_client *client = attempt->client;
 	struct rpc_message *response = pending->status == 0 ? pending->response : NULL;
 	unsigned endpoint = attempt->endpoint;
 	int status = status_of(pending);
 	pthread_mutex_lock(&client->lock);
-	struct client_call *call = attempt->call;
+	struct kv_client_call *call = attempt->call;
 	bool settled = false;
 	if (response != NULL)
 		client->endpoints[endpoint].avoided_until_us = 0;
@@ -299,39 +299,39 @@ static void attempt_on_done(struct rpc_pending *pending)
 	else
 		pthread_mutex_unlock(&client->lock);
 	if (settled && response != NULL)
-		client_reply_take(call, rpc_message_bytes(response));
+		kv_client_reply_take(call, rpc_message_bytes(response));
 	else if (settled)
-		client_reply_fail(call, status);
+		kv_client_reply_fail(call, status);
 	rpc_message_free(response);
 	if (settled)
 		call->done(call);
 }
 
-void client_call_on_due(struct client_call *call)
+void kv_client_call_on_due(struct kv_client_call *call)
 {
 	avoid(call->client, call->current);
 	prefer_another(call->client, call->current);
 	int status = ask_next(call);
 	if (status == 0)
 		return;
-	client_reply_fail(call, status);
+	kv_client_reply_fail(call, status);
 	call->done(call);
 }
 
 /* ---- starting --------------------------------------------------------------------------------------------------- */
 
-int client_operation_id(uint8_t id_out[RPC_OPERATION_ID_SIZE])
+int kv_client_operation_id(uint8_t id_out[RPC_OPERATION_ID_SIZE])
 {
 	struct timespec now;
 	uint8_t random[OPERATION_ID_RANDOM_SIZE];
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (getrandom(random, sizeof random, 0) != sizeof random)
 		return -EIO;
-	operation_id_make((uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000, random, id_out);
+	rpc_operation_id_make((uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000, random, id_out);
 	return 0;
 }
 
-static int operation_id_choose(const struct client_call *call, uint8_t id[RPC_OPERATION_ID_SIZE])
+static int operation_id_choose(const struct kv_client_call *call, uint8_t id[RPC_OPERATION_ID_SIZE])
 {
 	if (call->method == CLIENT_PUT || call->method == CLIENT_DELETE) {
 		const Kvring__V1__PutRequest *put = (const Kvring__V1__PutRequest *)call->request;
@@ -342,15 +342,15 @@ static int operation_id_choose(const struct client_call *call, uint8_t id[RPC_OP
 		if (put->operation_id.len != 0)
 			return -EINVAL;
 	}
-	return client_operation_id(id);
+	return kv_client_operation_id(id);
 }
 
-int client_call_prepare(struct client *client, struct client_call *call)
+int kv_client_call_prepare(struct kv_client *client, struct kv_client_call *call)
 {
 	assert(call->done != NULL);
-	assert(call->request->descriptor == client_method_row(call->method)->request);
+	assert(call->request->descriptor == kv_client_method_row(call->method)->request);
 	call->client = client;
-	call->reply = (struct client_reply){0};
+	call->reply = (struct kv_client_reply){0};
 	call->attempts = NULL;
 	call->patience_us = 0;
 	call->tried = 0;
@@ -366,26 +366,26 @@ int client_call_prepare(struct client *client, struct client_call *call)
 	} else {
 		call->current = atomic_load(&client->preferred) % client->endpoint_count;
 	}
-	return client_method_row(call->method)->writes ? operation_id_choose(call, call->reply.operation_id) : 0;
+	return kv_client_method_row(call->method)->writes ? operation_id_choose(call, call->reply.operation_id) : 0;
 }
 
-int client_call_begin_round(struct client_call *call)
+int kv_client_call_begin_round(struct kv_client_call *call)
 {
 	call->tried = 0;
 	call->asked = 0;
-	client_reply_release(&call->reply);
+	kv_client_reply_release(&call->reply);
 	pthread_mutex_lock(&call->client->lock);
 	return ask_next(call);
 }
 
-bool client_call_worth_repeating(const struct client_call *call, int status)
+bool kv_client_call_worth_repeating(const struct kv_client_call *call, int status)
 {
 	return status == -EHOSTUNREACH || status == -EAGAIN ||
-	       (status == -ECONNRESET && client_method_row(call->method)->repeatable);
+	       (status == -ECONNRESET && kv_client_method_row(call->method)->repeatable);
 }
 
-int client_start(struct client *client, struct client_call *call)
+int kv_client_start(struct kv_client *client, struct kv_client_call *call)
 {
-	int status = client_call_prepare(client, call);
-	return status < 0 ? status : client_call_begin_round(call);
+	int status = kv_client_call_prepare(client, call);
+	return status < 0 ? status : kv_client_call_begin_round(call);
 }

@@ -17,12 +17,12 @@
 #include "tools/client/client_internal.h"
 
 /* Everything up to the first attempt. -EINVAL. */
-RPC_OK int client_call_prepare(struct client *, struct client_call *);
+RPC_OK int kv_client_call_prepare(struct kv_client *, struct kv_client_call *);
 /* One round: each node at most once. An error returned here means that done will not run and nothing was sent. */
-RPC_OK int client_call_begin_round(struct client_call *);
+RPC_OK int kv_client_call_begin_round(struct kv_client_call *);
 /* Another round may help after this status. */
-bool client_call_worth_repeating(const struct client_call *, int status);
+bool kv_client_call_worth_repeating(const struct kv_client_call *, int status);
 /* The node that was asked last has been silent for its share of the time. Under lock; releases it. */
-void client_call_on_due(struct client_call *);
+void kv_client_call_on_due(struct kv_client_call *);
 
 #endif

@@ -23,8 +23,8 @@ struct endpoint {
 };
 
 /* One thread, which sleeps until the first call on its list has waited long enough. */
-struct client_patience {
-	void (*on_due)(struct client_call *); /* called under the client's lock, which it releases */
+struct kv_client_patience {
+	void (*on_due)(struct kv_client_call *); /* called under the client's lock, which it releases */
 	pthread_t thread;
 	bool started; /* owned by the thread that opens and closes */
 
@@ -35,12 +35,12 @@ struct client_patience {
 	bool stopping;
 };
 
-struct client {
-	struct client_options options;
+struct kv_client {
+	struct kv_client_options options;
 	struct endpoint endpoints[CLIENT_ENDPOINTS_MAX];
 	unsigned endpoint_count;
 	atomic_uint preferred; /* index asked first */
-	struct client_patience patience;
+	struct kv_client_patience patience;
 
 	/* Guards the attempts of all calls. `changed`: a connection came or went, or a call that somebody waits for ended. */
 	pthread_mutex_t lock;

@@ -3,7 +3,7 @@
 
 #include <assert.h>
 
-static const struct client_method_row rows[CLIENT_METHOD_COUNT] = {
+static const struct kv_client_method_row rows[CLIENT_METHOD_COUNT] = {
 	[CLIENT_PUT] = {"kvring.v1.Kv/Put", &kvring__v1__put_request__descriptor, &kvring__v1__put_response__descriptor,
 			true, true},
 	[CLIENT_GET] = {"kvring.v1.Kv/Get", &kvring__v1__get_request__descriptor, &kvring__v1__get_response__descriptor,
@@ -26,7 +26,7 @@ static const struct client_method_row rows[CLIENT_METHOD_COUNT] = {
 			   &kvring__v1__health_response__descriptor, false, true},
 };
 
-const struct client_method_row *client_method_row(enum client_method method)
+const struct kv_client_method_row *kv_client_method_row(enum kv_client_method method)
 {
 	assert(method < CLIENT_METHOD_COUNT);
 	return &rows[method];

@@ -8,7 +8,7 @@
 
 #include "tools/client/client.h"
 
-struct client_method_row {
+struct kv_client_method_row {
 	const char *name;
 	const ProtobufCMessageDescriptor *request;
 	const ProtobufCMessageDescriptor *response;
@@ -16,6 +16,6 @@ struct client_method_row {
 	bool repeatable; /* C2: harmless when it is executed twice */
 };
 
-const struct client_method_row *client_method_row(enum client_method);
+const struct kv_client_method_row *kv_client_method_row(enum kv_client_method);
 
 #endif

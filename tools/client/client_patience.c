@@ -4,9 +4,9 @@
 #include <signal.h>
 
 /* Under lock. The call that is due first; NULL: none is set. */
-static struct client_call *first_due(struct client_patience *self)
+static struct kv_client_call *first_due(struct kv_client_patience *self)
 {
-	struct client_call *first = NULL, *call;
+	struct kv_client_call *first = NULL, *call;
 	cds_list_for_each_entry(call, &self->calls, patience_link)
 	{
 		if (first == NULL || call->patience_us < first->patience_us)
@@ -17,13 +17,13 @@ static struct client_call *first_due(struct client_patience *self)
 
 static void *run(void *arg)
 {
-	struct client *client = arg;
-	struct client_patience *self = &client->patience;
+	struct kv_client *client = arg;
+	struct kv_client_patience *self = &client->patience;
 	pthread_mutex_lock(&client->lock);
 	while (!self->stopping) {
-		struct client_call *call = first_due(self);
+		struct kv_client_call *call = first_due(self);
 		if (call != NULL && call->patience_us <= rpc_now_us()) {
-			client_patience_clear(call);
+			kv_client_patience_clear(call);
 			self->on_due(call);
 			pthread_mutex_lock(&client->lock);
 			continue;
@@ -40,9 +40,9 @@ static void *run(void *arg)
 	return NULL;
 }
 
-int client_patience_start(struct client *client, void (*on_due)(struct client_call *))
+int kv_client_patience_start(struct kv_client *client, void (*on_due)(struct kv_client_call *))
 {
-	struct client_patience *self = &client->patience;
+	struct kv_client_patience *self = &client->patience;
 	sigset_t all, before;
 	self->on_due = on_due;
 	/* The program's signals are for the program's own threads. */
@@ -54,9 +54,9 @@ int client_patience_start(struct client *client, void (*on_due)(struct client_ca
 	return -error;
 }
 
-void client_patience_stop(struct client *client)
+void kv_client_patience_stop(struct kv_client *client)
 {
-	struct client_patience *self = &client->patience;
+	struct kv_client_patience *self = &client->patience;
 	if (!self->started)
 		return;
 	pthread_mutex_lock(&client->lock);
@@ -67,10 +67,10 @@ void client_patience_stop(struct client *client)
 	self->started = false;
 }
 
-void client_patience_set(struct client_call *call, uint64_t due_us)
+void kv_client_patience_set(struct kv_client_call *call, uint64_t due_us)
 {
-	struct client_patience *self = &call->client->patience;
-	client_patience_clear(call);
+	struct kv_client_patience *self = &call->client->patience;
+	kv_client_patience_clear(call);
 	call->patience_us = due_us;
 	cds_list_add_tail(&call->patience_link, &self->calls);
 	if (due_us < self->wake_us) {
@@ -79,7 +79,7 @@ void client_patience_set(struct client_call *call, uint64_t due_us)
 	}
 }
 
-void client_patience_clear(struct client_call *call)
+void kv_client_patience_clear(struct kv_client_call *call)
 {
 	if (call->patience_us == 0)
 		return;

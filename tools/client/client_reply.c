@@ -40,7 +40,7 @@ static uint32_t code_from_status(int status)
 	}
 }
 
-int client_reply_status_of(uint32_t code)
+int kv_client_reply_status_of(uint32_t code)
 {
 	switch (code) {
 	case KVRING__V1__CODE__OK:
@@ -65,7 +65,7 @@ static const char *code_name(uint32_t code)
 	return value == NULL ? "unknown code" : value->name;
 }
 
-const char *client_reply_transport_text(int status)
+const char *kv_client_reply_transport_text(int status)
 {
 	switch (status) {
 	case -ETIMEDOUT:
@@ -85,7 +85,7 @@ const char *client_reply_transport_text(int status)
 	}
 }
 
-void client_reply_say(struct client_reply *reply, const char *format, ...)
+void kv_client_reply_say(struct kv_client_reply *reply, const char *format, ...)
 {
 	va_list arguments;
 	va_start(arguments, format);
@@ -95,24 +95,25 @@ void client_reply_say(struct client_reply *reply, const char *format, ...)
 		memcpy(reply->text + sizeof reply->text - 4, "...", 4);
 }
 
-static const char *address_of(const struct client_call *call)
+static const char *address_of(const struct kv_client_call *call)
 {
 	return call->client->endpoints[call->reply.endpoint].address;
 }
 
 /* ---- no answer ------------------------------------------------------------------------------------------------- */
 
-void client_reply_fail(struct client_call *call, int status)
+void kv_client_reply_fail(struct kv_client_call *call, int status)
 {
-	struct client_reply *reply = &call->reply;
-	const struct client_method_row *method = client_method_row(call->method);
+	struct kv_client_reply *reply = &call->reply;
+	const struct kv_client_method_row *method = kv_client_method_row(call->method);
 	bool executed_perhaps =
 		status == -ETIMEDOUT || status == -ECONNRESET || status == -ECANCELED || status == -EBADMSG;
 	reply->status = status;
 	reply->code = code_from_status(status);
 	reply->in_doubt = method->writes && (reply->in_doubt || (executed_perhaps && reply->attempts > 0));
-	client_reply_say(reply, "%s at %s: %s%s", method->name, address_of(call), client_reply_transport_text(status),
-			 reply->in_doubt ? "; it may have been executed" : "");
+	kv_client_reply_say(reply, "%s at %s: %s%s", method->name, address_of(call),
+			    kv_client_reply_transport_text(status),
+			    reply->in_doubt ? "; it may have been executed" : "");
 }
 
 /* ---- an answer ------------------------------------------------------------------------------------------------- */
@@ -131,7 +132,7 @@ static void doubt_refusal(Kvring__V1__PutResponse *put)
 		put->outcome = KVRING__V1__OUTCOME__IN_DOUBT;
 }
 
-static void doubt_refusals(const struct client_call *call, ProtobufCMessage *body)
+static void doubt_refusals(const struct kv_client_call *call, ProtobufCMessage *body)
 {
 	if (call->method == CLIENT_PUT || call->method == CLIENT_DELETE) {
 		doubt_refusal((Kvring__V1__PutResponse *)body);
@@ -142,16 +143,16 @@ static void doubt_refusals(const struct client_call *call, ProtobufCMessage *bod
 	}
 }
 
-static int decode(struct client_call *call, const struct rpc_response *response, struct rpc_error *error_out)
+static int decode(struct kv_client_call *call, const struct rpc_response *response, struct rpc_error *error_out)
 {
-	struct client_reply *reply = &call->reply;
-	reply->arena = arena_create(ARENA_FIRST_SIZE, ARENA_BASE + ARENA_FACTOR * response->body.size);
+	struct kv_client_reply *reply = &call->reply;
+	reply->arena = rpc_arena_create(ARENA_FIRST_SIZE, ARENA_BASE + ARENA_FACTOR * response->body.size);
 	if (reply->arena == NULL)
 		return -ENOMEM;
 	ProtobufCMessage *body =
-		rpc_body_decode(client_method_row(call->method)->response, response->body, reply->arena, error_out);
+		rpc_body_decode(kv_client_method_row(call->method)->response, response->body, reply->arena, error_out);
 	if (body == NULL) {
-		client_reply_release(reply);
+		kv_client_reply_release(reply);
 		return -EBADMSG;
 	}
 	if (reply->in_doubt)
@@ -160,37 +161,37 @@ static int decode(struct client_call *call, const struct rpc_response *response,
 	return 0;
 }
 
-void client_reply_take(struct client_call *call, struct rpc_slice bytes)
+void kv_client_reply_take(struct kv_client_call *call, struct rpc_slice bytes)
 {
-	struct client_reply *reply = &call->reply;
-	const struct client_method_row *method = client_method_row(call->method);
+	struct kv_client_reply *reply = &call->reply;
+	const struct kv_client_method_row *method = kv_client_method_row(call->method);
 	struct rpc_response response;
 	struct rpc_error error = {""};
 	int status = rpc_response_decode(bytes, &response, &error);
 	if (status == 0 && (response.code == KVRING__V1__CODE__OK || response.body.size > 0))
 		status = decode(call, &response, &error);
 	if (status < 0) {
-		client_reply_fail(call, status);
-		client_reply_say(reply, "%s at %s: the answer does not decode: %s", method->name, address_of(call),
-				 error.text);
+		kv_client_reply_fail(call, status);
+		kv_client_reply_say(reply, "%s at %s: the answer does not decode: %s", method->name, address_of(call),
+				    error.text);
 		return;
 	}
 	reply->ring_epoch = response.ring_epoch;
 	reply->code = response.code;
-	reply->status = client_reply_status_of(response.code);
+	reply->status = kv_client_reply_status_of(response.code);
 	reply->text[0] = '\0';
 	/* A node that ran out of time may have written; one that answers anything else says what it did. */
 	reply->in_doubt = method->writes && reply->status < 0 && !all_refuse(response.code) &&
 			  (reply->in_doubt || response.code == KVRING__V1__CODE__DEADLINE_EXCEEDED);
 	if (reply->status < 0)
-		client_reply_say(reply, "%s at %s: %s: %s%.*s", method->name, address_of(call),
-				 code_name(response.code), reply->in_doubt ? "it may have been executed: " : "",
-				 (int)response.message.size, (const char *)response.message.data);
+		kv_client_reply_say(reply, "%s at %s: %s: %s%.*s", method->name, address_of(call),
+				    code_name(response.code), reply->in_doubt ? "it may have been executed: " : "",
+				    (int)response.message.size, (const char *)response.message.data);
 }
 
-void client_reply_release(struct client_reply *reply)
+void kv_client_reply_release(struct kv_client_reply *reply)
 {
-	arena_unref(reply->arena);
+	rpc_arena_unref(reply->arena);
 	reply->arena = NULL;
 	reply->body = NULL;
 }

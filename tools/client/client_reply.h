@@ -5,7 +5,7 @@
  * write may have been executed; both functions keep it, unless the answer settles it (C3 of client.h).
  *
  * Threading   One thread at a time for one call.
- * Ownership   client_reply_take copies what it keeps into the reply's arena.
+ * Ownership   kv_client_reply_take copies what it keeps into the reply's arena.
  */
 #ifndef KVRING_CLIENT_REPLY_H
 #define KVRING_CLIENT_REPLY_H
@@ -13,14 +13,14 @@
 #include "tools/client/client.h"
 
 /* The call ends with an error of the transport. */
-void client_reply_fail(struct client_call *, int status);
+void kv_client_reply_fail(struct kv_client_call *, int status);
 /* The call ends with the answer of a node: the bytes of a response. */
-void client_reply_take(struct client_call *, struct rpc_slice response);
+void kv_client_reply_take(struct kv_client_call *, struct rpc_slice response);
 /* A text that does not fit ends in "...": a reader must see that there is more. */
-void client_reply_say(struct client_reply *, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void kv_client_reply_say(struct kv_client_reply *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The status that a response with this code gives. */
-int client_reply_status_of(uint32_t code);
+int kv_client_reply_status_of(uint32_t code);
 /* What an error of the transport means, for people. */
-const char *client_reply_transport_text(int status);
+const char *kv_client_reply_transport_text(int status);
 
 #endif

@@ -11,14 +11,14 @@
 enum { RETRY_PAUSE_MS = 50 }; /* between two rounds through all nodes */
 
 struct waiting_call {
-	struct client_call call;
+	struct kv_client_call call;
 	bool finished; /* under the client's lock */
 };
 
-static void waiting_on_done(struct client_call *call)
+static void waiting_on_done(struct kv_client_call *call)
 {
 	struct waiting_call *waiting = caa_container_of(call, struct waiting_call, call);
-	struct client *client = call->client;
+	struct kv_client *client = call->client;
 	pthread_mutex_lock(&client->lock);
 	waiting->finished = true;
 	pthread_cond_broadcast(&client->changed);
@@ -27,7 +27,7 @@ static void waiting_on_done(struct client_call *call)
 
 static void waiting_join(struct waiting_call *waiting)
 {
-	struct client *client = waiting->call.client;
+	struct kv_client *client = waiting->call.client;
 	pthread_mutex_lock(&client->lock);
 	while (!waiting->finished)
 		pthread_cond_wait(&client->changed, &client->lock);
@@ -35,7 +35,7 @@ static void waiting_join(struct waiting_call *waiting)
 }
 
 /* Until a connection comes or goes, at most RETRY_PAUSE_MS. */
-static void wait_a_little(struct client *client)
+static void wait_a_little(struct kv_client *client)
 {
 	struct timespec until = client_timespec(rpc_now_us() + RETRY_PAUSE_MS * 1000);
 	pthread_mutex_lock(&client->lock);
@@ -46,11 +46,11 @@ static void wait_a_little(struct client *client)
 /* One round through the nodes; returns when it has an outcome. */
 static int waiting_round(struct waiting_call *waiting)
 {
-	struct client_call *call = &waiting->call;
+	struct kv_client_call *call = &waiting->call;
 	waiting->finished = false;
-	int status = client_call_begin_round(call);
+	int status = kv_client_call_begin_round(call);
 	if (status < 0) {
-		client_reply_fail(call, status);
+		kv_client_reply_fail(call, status);
 		return status;
 	}
 	waiting_join(waiting);
@@ -58,37 +58,38 @@ static int waiting_round(struct waiting_call *waiting)
 }
 
 /* For people: which nodes were meant, and what is wrong with each. */
-static void explain(const struct client *client, struct client_reply *reply, enum client_method method, int endpoint)
+static void explain(const struct kv_client *client, struct kv_client_reply *reply, enum kv_client_method method,
+		    int endpoint)
 {
 	char list[sizeof reply->text] = "", text[CLIENT_EXPLAIN_SIZE];
 	unsigned first = endpoint == CLIENT_ANY_ENDPOINT ? 0 : (unsigned)endpoint;
 	unsigned end = endpoint == CLIENT_ANY_ENDPOINT ? client->endpoint_count : first + 1;
 	for (unsigned i = first; i < end; i++) {
 		size_t size = strlen(list);
-		client_endpoint_explain(client, i, text);
+		kv_client_endpoint_explain(client, i, text);
 		snprintf(list + size, sizeof list - size, "%s%s", i == first ? "" : "; ", text);
 	}
 	if (end - first == 1)
-		client_reply_say(reply, "%s: %s", client_method_row(method)->name, list);
+		kv_client_reply_say(reply, "%s: %s", kv_client_method_row(method)->name, list);
 	else
-		client_reply_say(reply, "%s: none of the %u nodes could be reached: %s",
-				 client_method_row(method)->name, end - first, list);
+		kv_client_reply_say(reply, "%s: none of the %u nodes could be reached: %s",
+				    kv_client_method_row(method)->name, end - first, list);
 }
 
-static int call_and_wait(struct client *client, enum client_method method, int endpoint,
-			 const ProtobufCMessage *request, struct client_reply *reply_out)
+static int call_and_wait(struct kv_client *client, enum kv_client_method method, int endpoint,
+			 const ProtobufCMessage *request, struct kv_client_reply *reply_out)
 {
 	struct waiting_call waiting = {
 		.call = {.method = method, .request = request, .endpoint = endpoint, .done = waiting_on_done}};
-	struct client_call *call = &waiting.call;
-	int status = client_call_prepare(client, call);
+	struct kv_client_call *call = &waiting.call;
+	int status = kv_client_call_prepare(client, call);
 	if (status < 0)
-		client_reply_fail(call, status);
+		kv_client_reply_fail(call, status);
 	uint64_t give_up_us = rpc_now_us() + (uint64_t)client->options.connect_ms * 1000;
 	while (status == 0) {
 		status = waiting_round(&waiting);
 		uint64_t now = rpc_now_us();
-		if (!client_call_worth_repeating(call, status) || now >= give_up_us || now >= call->deadline_us)
+		if (!kv_client_call_worth_repeating(call, status) || now >= give_up_us || now >= call->deadline_us)
 			break;
 		wait_a_little(client);
 		status = 0;
@@ -99,54 +100,57 @@ static int call_and_wait(struct client *client, enum client_method method, int e
 	return reply_out->status;
 }
 
-int client_put(struct client *client, const Kvring__V1__PutRequest *request, struct client_reply *reply)
+int kv_client_put(struct kv_client *client, const Kvring__V1__PutRequest *request, struct kv_client_reply *reply)
 {
 	return call_and_wait(client, CLIENT_PUT, CLIENT_ANY_ENDPOINT, &request->base, reply);
 }
 
-int client_get(struct client *client, const Kvring__V1__GetRequest *request, struct client_reply *reply)
+int kv_client_get(struct kv_client *client, const Kvring__V1__GetRequest *request, struct kv_client_reply *reply)
 {
 	return call_and_wait(client, CLIENT_GET, CLIENT_ANY_ENDPOINT, &request->base, reply);
 }
 
-int client_delete(struct client *client, const Kvring__V1__PutRequest *request, struct client_reply *reply)
+int kv_client_delete(struct kv_client *client, const Kvring__V1__PutRequest *request, struct kv_client_reply *reply)
 {
 	return call_and_wait(client, CLIENT_DELETE, CLIENT_ANY_ENDPOINT, &request->base, reply);
 }
 
-int client_batch_put(struct client *client, const Kvring__V1__BatchPutRequest *request, struct client_reply *reply)
+int kv_client_batch_put(struct kv_client *client, const Kvring__V1__BatchPutRequest *request,
+			struct kv_client_reply *reply)
 {
 	return call_and_wait(client, CLIENT_BATCH_PUT, CLIENT_ANY_ENDPOINT, &request->base, reply);
 }
 
-int client_batch_get(struct client *client, const Kvring__V1__BatchGetRequest *request, struct client_reply *reply)
+int kv_client_batch_get(struct kv_client *client, const Kvring__V1__BatchGetRequest *request,
+			struct kv_client_reply *reply)
 {
 	return call_and_wait(client, CLIENT_BATCH_GET, CLIENT_ANY_ENDPOINT, &request->base, reply);
 }
 
-int client_status(struct client *client, struct client_reply *reply)
+int kv_client_status(struct kv_client *client, struct kv_client_reply *reply)
 {
 	static const Kvring__V1__StatusRequest request = KVRING__V1__STATUS_REQUEST__INIT;
 	return call_and_wait(client, CLIENT_STATUS, CLIENT_ANY_ENDPOINT, &request.base, reply);
 }
 
-int client_ring(struct client *client, const Kvring__V1__RingRequest *request, struct client_reply *reply)
+int kv_client_ring(struct kv_client *client, const Kvring__V1__RingRequest *request, struct kv_client_reply *reply)
 {
 	return call_and_wait(client, CLIENT_RING, CLIENT_ANY_ENDPOINT, &request->base, reply);
 }
 
-int client_init_cluster(struct client *client, const Kvring__V1__InitRequest *request, struct client_reply *reply)
+int kv_client_init_cluster(struct kv_client *client, const Kvring__V1__InitRequest *request,
+			   struct kv_client_reply *reply)
 {
 	return call_and_wait(client, CLIENT_INIT_CLUSTER, CLIENT_ANY_ENDPOINT, &request->base, reply);
 }
 
-int client_describe(struct client *client, unsigned endpoint, struct client_reply *reply)
+int kv_client_describe(struct kv_client *client, unsigned endpoint, struct kv_client_reply *reply)
 {
 	static const Kvring__V1__DescribeRequest request = KVRING__V1__DESCRIBE_REQUEST__INIT;
 	return call_and_wait(client, CLIENT_DESCRIBE, (int)endpoint, &request.base, reply);
 }
 
-int client_health(struct client *client, unsigned endpoint, struct client_reply *reply)
+int kv_client_health(struct kv_client *client, unsigned endpoint, struct kv_client_reply *reply)
 {
 	static const Kvring__V1__HealthRequest request = KVRING__V1__HEALTH_REQUEST__INIT;
 	return call_and_wait(client, CLIENT_HEALTH, (int)endpoint, &request.base, reply);

@@ -17,23 +17,23 @@ enum {
 	STALL_TIMEOUTS = 4,
 };
 
-static void explain(const struct client *client, unsigned index, struct rpc_error *error_out)
+static void explain(const struct kv_client *client, unsigned index, struct rpc_error *error_out)
 {
 	char why[CLIENT_EXPLAIN_SIZE];
-	client_endpoint_explain(client, index, why);
+	kv_client_endpoint_explain(client, index, why);
 	snprintf(error_out->text, sizeof error_out->text, "no connection within %d ms to %.450s", CONNECT_MS, why);
 }
 
-static void open_failed(const struct client *client, struct rpc_error *error_out)
+static void open_failed(const struct kv_client *client, struct rpc_error *error_out)
 {
-	for (unsigned i = 0; i < client_endpoint_count(client); i++)
-		if (!client_endpoint_connected(client, i))
+	for (unsigned i = 0; i < kv_client_endpoint_count(client); i++)
+		if (!kv_client_endpoint_connected(client, i))
 			explain(client, i, error_out);
 }
 
-static int open_clients(const struct phase_options *options, struct client **clients, struct rpc_error *error_out)
+static int open_clients(const struct phase_options *options, struct kv_client **clients, struct rpc_error *error_out)
 {
-	struct client_options client_options = {
+	struct kv_client_options kv_client_options = {
 		.endpoints = options->endpoints,
 		.timeout_ms = options->timeout_ms,
 		.outstanding_max = options->in_flight / options->client_count + 1,
@@ -42,12 +42,12 @@ static int open_clients(const struct phase_options *options, struct client **cli
 			true, /* the load is the number in flight that the report states, however slow the nodes are */
 	};
 	for (uint32_t i = 0; i < options->client_count; i++) {
-		int error = client_open(&client_options, &clients[i], error_out);
+		int error = kv_client_open(&kv_client_options, &clients[i], error_out);
 		if (error < 0)
 			return error;
 	}
 	for (uint32_t i = 0; i < options->client_count; i++) {
-		int error = client_wait_connected(clients[i], client_endpoint_count(clients[i]), CONNECT_MS);
+		int error = kv_client_wait_connected(clients[i], kv_client_endpoint_count(clients[i]), CONNECT_MS);
 		if (error < 0) {
 			open_failed(clients[i], error_out);
 			return error;
@@ -56,11 +56,11 @@ static int open_clients(const struct phase_options *options, struct client **cli
 	return 0;
 }
 
-static void close_clients(const struct phase_options *options, struct client **clients)
+static void close_clients(const struct phase_options *options, struct kv_client **clients)
 {
 	for (uint32_t i = 0; i < options->client_count; i++)
 		if (clients[i] != NULL)
-			client_close(&clients[i]);
+			kv_client_close(&clients[i]);
 }
 
 /* A load that settles nothing for so long ends: the nodes are gone, hang, or are no nodes of ours. */
@@ -115,7 +115,7 @@ static int check_load(const struct phase *phase, struct rpc_error *error_out)
 	return -EIO;
 }
 
-static int run_slots(struct phase *phase, struct client **clients, struct rpc_error *error_out)
+static int run_slots(struct phase *phase, struct kv_client **clients, struct rpc_error *error_out)
 {
 	const struct phase_options *options = phase->options;
 	uint32_t slot_count = options->in_flight;
@@ -142,7 +142,7 @@ int phase_run(enum phase_kind kind, const struct phase_options *options, const s
 	memset(result_out, 0, sizeof *result_out);
 	struct phase phase = {
 		.kind = kind, .options = options, .chooser = chooser, .contexts = contexts, .result = result_out};
-	struct client **clients = calloc(options->client_count, sizeof(struct client *));
+	struct kv_client **clients = calloc(options->client_count, sizeof(struct kv_client *));
 	if (clients == NULL)
 		abort();
 	pthread_mutex_init(&phase.lock, NULL);

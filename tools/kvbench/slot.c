@@ -13,7 +13,7 @@ enum {
 	REDRAWS_MAX = 32,  /* of a key that cannot be taken */
 };
 
-static void on_answer(struct client_call *);
+static void on_answer(struct kv_client_call *);
 
 static void *zeroed(size_t count, size_t size)
 {
@@ -23,7 +23,7 @@ static void *zeroed(size_t count, size_t size)
 	return memory;
 }
 
-void slot_init(struct slot *slot, struct phase *phase, struct client *client, uint32_t index)
+void slot_init(struct slot *slot, struct phase *phase, struct kv_client *client, uint32_t index)
 {
 	uint32_t batch = phase->options->batch;
 	*slot = (struct slot){.phase = phase, .client = client, .seen_size = 4};
@@ -168,7 +168,7 @@ static void build_puts(struct slot *slot)
 		Kvring__V1__PutRequest *put = &slot->puts[i];
 		uint8_t *value = slot->values + (size_t)i * options->value_size;
 		uint64_t id[2] = {random_next(&slot->random), random_next(&slot->random)};
-		operation_id_make(unix_ms, (const uint8_t *)id, item->operation_id);
+		rpc_operation_id_make(unix_ms, (const uint8_t *)id, item->operation_id);
 		payload_fill(item->number, &slot->random, value, options->value_size);
 		item->context_size =
 			contexts_get(slot->phase->contexts, item->number, &item->context, &item->context_room);
@@ -235,7 +235,7 @@ static void note_error(struct phase *phase, const char *text)
 
 static void send_request(struct slot *slot)
 {
-	int error = client_start(slot->client, &slot->call);
+	int error = kv_client_start(slot->client, &slot->call);
 	if (error == 0)
 		return;
 	note_error(slot->phase, error == -EHOSTUNREACH ? "no node is connected" : strerror(-error));
@@ -340,7 +340,7 @@ static void take_get(struct slot *slot, uint32_t index, const Kvring__V1__GetRes
 /* False: no usable answer came. */
 static bool take_answer(struct slot *slot)
 {
-	const struct client_reply *reply = &slot->call.reply;
+	const struct kv_client_reply *reply = &slot->call.reply;
 	if (reply->status < 0) {
 		note_error(slot->phase, reply->text);
 		return false;
@@ -415,11 +415,11 @@ static void after_run(struct slot *slot, bool answered)
 	next_request(slot);
 }
 
-static void on_answer(struct client_call *call)
+static void on_answer(struct kv_client_call *call)
 {
 	struct slot *slot = (struct slot *)call;
 	bool answered = take_answer(slot);
-	client_reply_release(&call->reply);
+	kv_client_reply_release(&call->reply);
 	if (slot->phase->kind == PHASE_RUN)
 		after_run(slot, answered);
 	else

@@ -49,9 +49,9 @@ struct slot_item {
 };
 
 struct slot {
-	struct client_call call; /* first: the call is the slot */
+	struct kv_client_call call; /* first: the call is the slot */
 	struct phase *phase;
-	struct client *client;
+	struct kv_client *client;
 	struct slot *next_parked;
 	struct random random;
 	enum phase_step step; /* what is measured */
@@ -71,7 +71,7 @@ struct slot {
 	Kvring__V1__BatchGetRequest batch_get;
 };
 
-void slot_init(struct slot *, struct phase *, struct client *, uint32_t index);
+void slot_init(struct slot *, struct phase *, struct kv_client *, uint32_t index);
 void slot_fini(struct slot *);
 void slot_start(struct slot *);
 /* Sends again what could not be sent. */

@@ -31,7 +31,7 @@ struct run {
 
 /* One call of a run. */
 struct batch_call {
-	struct client_call call;
+	struct kv_client_call call;
 	struct run *run;
 	size_t *indexes; /* of its operations in the run */
 	size_t count;
@@ -83,7 +83,7 @@ static size_t size_of(const struct run *run, size_t index)
 	return put->key.len + put->value.len + put->context.len + put->bucket.len + 64;
 }
 
-static void call_done(struct client_call *call)
+static void call_done(struct kv_client_call *call)
 {
 	struct run *run = ((struct batch_call *)call)->run;
 	pthread_mutex_lock(&run->lock);
@@ -129,7 +129,7 @@ static void free_calls(struct batch_call *first)
 {
 	while (first != NULL) {
 		struct batch_call *next = first->next;
-		client_reply_release(&first->call.reply);
+		kv_client_reply_release(&first->call.reply);
 		free(first->indexes);
 		free(first->pointers);
 		free(first);
@@ -144,7 +144,7 @@ static void start(struct run *run, struct batch_call *batch)
 	pthread_mutex_lock(&run->lock);
 	run->under_way++;
 	pthread_mutex_unlock(&run->lock);
-	int error = client_start(run->batches->client, &batch->call);
+	int error = kv_client_start(run->batches->client, &batch->call);
 	if (error == 0)
 		return;
 	memset(&batch->call.reply, 0, sizeof batch->call.reply);
@@ -178,7 +178,7 @@ static void wait_round(struct run *run)
 /* A call that got no answer: 0 to ask again, or the error to give up with. */
 static int judge_call(struct run *run, const struct batch_call *batch)
 {
-	const struct client_reply *reply = &batch->call.reply;
+	const struct kv_client_reply *reply = &batch->call.reply;
 	if (reply->status == -EMSGSIZE || reply->code == KVRING__V1__CODE__RESOURCE_EXHAUSTED)
 		run->too_large = true;
 	switch (reply->status) {
@@ -292,7 +292,7 @@ static void pause_before_next(struct run *run, uint32_t pause_ms)
 {
 	nanosleep(&(struct timespec){.tv_sec = pause_ms / 1000, .tv_nsec = pause_ms % 1000 * 1000000L}, NULL);
 	/* without a connection every call would fail at once: the result only ends the wait early */
-	if (client_wait_connected(run->batches->client, 1, PAUSE_MAX_MS) < 0)
+	if (kv_client_wait_connected(run->batches->client, 1, PAUSE_MAX_MS) < 0)
 		return;
 }
 

@@ -25,7 +25,7 @@ enum {
 enum batches_verdict { BATCHES_SETTLED, BATCHES_AGAIN, BATCHES_STOP };
 
 struct batches {
-	struct client *client;
+	struct kv_client *client;
 	uint32_t operations_max; /* per call */
 	uint32_t operations;     /* per call now: halved while messages are too large; 0 at first */
 	uint32_t patience_ms;    /* without any progress */

@@ -19,7 +19,7 @@ struct init_arguments {
 
 /* Each node's description of itself; index as in addresses. */
 struct described {
-	struct client_reply replies[NODES_MAX];
+	struct kv_client_reply replies[NODES_MAX];
 	unsigned count;
 };
 
@@ -91,10 +91,11 @@ static char *join(const struct init_arguments *arguments)
 static int connect_all(struct kvctl *kvctl, const struct init_arguments *arguments)
 {
 	int status = kvctl_connect(kvctl);
-	if (status != KVCTL_DONE || client_wait_connected(kvctl->client, arguments->node_count, kvctl->timeout_ms) == 0)
+	if (status != KVCTL_DONE ||
+	    kv_client_wait_connected(kvctl->client, arguments->node_count, kvctl->timeout_ms) == 0)
 		return status;
 	for (unsigned i = 0; i < arguments->node_count; i++)
-		if (!client_endpoint_connected(kvctl->client, i))
+		if (!kv_client_endpoint_connected(kvctl->client, i))
 			return kvctl_fail_connect(kvctl, i);
 	return KVCTL_DONE; /* the last one came just now */
 }
@@ -127,7 +128,7 @@ static int describe_all(const struct kvctl *kvctl, const struct init_arguments *
 	int status = KVCTL_DONE;
 	while (status == KVCTL_DONE && out->count < arguments->node_count) {
 		unsigned index = out->count++;
-		if (client_describe(kvctl->client, index, &out->replies[index]) < 0)
+		if (kv_client_describe(kvctl->client, index, &out->replies[index]) < 0)
 			status = kvctl_fail_call(kvctl, &out->replies[index]);
 		else
 			status = check_one(kvctl, out, arguments, index);
@@ -138,13 +139,13 @@ static int describe_all(const struct kvctl *kvctl, const struct init_arguments *
 static void release_all(struct described *described)
 {
 	for (unsigned i = 0; i < described->count; i++)
-		client_reply_release(&described->replies[i]);
+		kv_client_reply_release(&described->replies[i]);
 }
 
 /* ---- init ----------------------------------------------------------------------------------------------------- */
 
 static int send_init(const struct kvctl *kvctl, const struct init_arguments *arguments,
-		     const struct described *described, struct client_reply *reply)
+		     const struct described *described, struct kv_client_reply *reply)
 {
 	Kvring__V1__NodeStatus *members[NODES_MAX];
 	for (unsigned i = 0; i < described->count; i++)
@@ -154,7 +155,7 @@ static int send_init(const struct kvctl *kvctl, const struct init_arguments *arg
 	request.n_members = described->count;
 	request.replica_count = arguments->replica_count;
 	request.partition_count = arguments->partition_count;
-	if (client_init_cluster(kvctl->client, &request, reply) < 0)
+	if (kv_client_init_cluster(kvctl->client, &request, reply) < 0)
 		return kvctl_fail_call(kvctl, reply);
 	return KVCTL_DONE;
 }
@@ -162,11 +163,11 @@ static int send_init(const struct kvctl *kvctl, const struct init_arguments *arg
 /* 1 when the node has the ring, 0 when not yet, -1 when it is in another cluster by now. */
 static int has_installed(const struct kvctl *kvctl, unsigned index, const Kvring__V1__InitResponse *init)
 {
-	struct client_reply reply;
+	struct kv_client_reply reply;
 	int installed = 0;
-	if (client_describe(kvctl->client, index, &reply) == 0 && reply.describe->cluster_id)
+	if (kv_client_describe(kvctl->client, index, &reply) == 0 && reply.describe->cluster_id)
 		installed = reply.describe->cluster_id == init->cluster_id ? reply.describe->epoch >= init->epoch : -1;
-	client_reply_release(&reply);
+	kv_client_reply_release(&reply);
 	return installed;
 }
 
@@ -234,18 +235,18 @@ int command_cluster_init(struct kvctl *kvctl, int argc, char **argv)
 	if (status == KVCTL_DONE)
 		status = describe_all(kvctl, &arguments, described);
 	if (status == KVCTL_DONE) {
-		struct client_reply reply;
+		struct kv_client_reply reply;
 		status = send_init(kvctl, &arguments, described, &reply);
 		if (status == KVCTL_DONE)
 			status = wait_installed(kvctl, &arguments, reply.init);
 		if (status == KVCTL_DONE)
 			print_done(kvctl, &arguments, reply.init);
-		client_reply_release(&reply);
+		kv_client_reply_release(&reply);
 	}
 	release_all(described);
 	free(described);
 	if (kvctl->client != NULL)
-		client_close(&kvctl->client);
+		kv_client_close(&kvctl->client);
 	free(endpoints);
 	kvctl->endpoints = NULL;
 	return status;

@@ -44,7 +44,7 @@ static void hex_of(const uint8_t *id, char text_out[2 * RPC_OPERATION_ID_SIZE + 
 		sprintf(text_out + 2 * i, "%02x", id[i]);
 }
 
-static void print_put_json(const struct client_reply *reply, const Kvring__V1__PutRequest *request)
+static void print_put_json(const struct kv_client_reply *reply, const Kvring__V1__PutRequest *request)
 {
 	const Kvring__V1__PutResponse *put = reply->put;
 	char id[2 * RPC_OPERATION_ID_SIZE + 1];
@@ -63,7 +63,7 @@ static void print_put_json(const struct client_reply *reply, const Kvring__V1__P
 }
 
 /* How to repeat a write that is in doubt: the same version, replacing the same. */
-static char *repeat_advice(const struct client_reply *reply, const Kvring__V1__PutRequest *request)
+static char *repeat_advice(const struct kv_client_reply *reply, const Kvring__V1__PutRequest *request)
 {
 	char id[2 * RPC_OPERATION_ID_SIZE + 1], *advice;
 	char *context = base64_encode(request->context.data, request->context.len);
@@ -76,7 +76,7 @@ static char *repeat_advice(const struct client_reply *reply, const Kvring__V1__P
 	return advice;
 }
 
-static void print_put_text(const struct kvctl *kvctl, const struct client_reply *reply,
+static void print_put_text(const struct kvctl *kvctl, const struct kv_client_reply *reply,
 			   const Kvring__V1__PutRequest *request)
 {
 	const Kvring__V1__PutResponse *put = reply->put;
@@ -100,7 +100,7 @@ static void print_put_text(const struct kvctl *kvctl, const struct client_reply 
 }
 
 static int answer_put(const struct kv_arguments *arguments, const Kvring__V1__PutRequest *request,
-		      const struct client_reply *reply)
+		      const struct kv_client_reply *reply)
 {
 	int status = kvctl_outcome_exit(reply->put->outcome, reply->put->code);
 	if (arguments->kvctl->json)
@@ -112,7 +112,8 @@ static int answer_put(const struct kv_arguments *arguments, const Kvring__V1__Pu
 }
 
 /* A write that no node answered. */
-static int fail_put(const struct kvctl *kvctl, const Kvring__V1__PutRequest *request, const struct client_reply *reply)
+static int fail_put(const struct kvctl *kvctl, const Kvring__V1__PutRequest *request,
+		    const struct kv_client_reply *reply)
 {
 	if (!reply->in_doubt)
 		return kvctl_fail_call(kvctl, reply);
@@ -153,9 +154,9 @@ static int read_context(const struct kvctl *kvctl, uint32_t r, Kvring__V1__PutRe
 	get.key = request->key;
 	/* who asks for fewer acknowledgements must not fail for want of more answers */
 	get.r = r ? r : request->w;
-	struct client_reply reply;
+	struct kv_client_reply reply;
 	int status = KVCTL_DONE;
-	if (client_get(kvctl->client, &get, &reply) < 0) {
+	if (kv_client_get(kvctl->client, &get, &reply) < 0) {
 		reply.in_doubt = false; /* nothing has been written yet */
 		status = kvctl_fail_call(kvctl, &reply);
 	} else if (reply.get->outcome == KVRING__V1__OUTCOME__ABSENT && must_exist) {
@@ -181,7 +182,7 @@ static int read_context(const struct kvctl *kvctl, uint32_t r, Kvring__V1__PutRe
 		request->context.data = bytes->context;
 		request->context.len = size;
 	}
-	client_reply_release(&reply);
+	kv_client_reply_release(&reply);
 	return status;
 }
 
@@ -228,10 +229,10 @@ int command_put(struct kvctl *kvctl, int argc, char **argv)
 	if (status == KVCTL_DONE && arguments.context == NULL && !arguments.blind)
 		status = read_context(kvctl, arguments.r, &request, &bytes, false);
 	if (status == KVCTL_DONE) {
-		struct client_reply reply;
-		status = client_put(kvctl->client, &request, &reply) < 0 ? fail_put(kvctl, &request, &reply)
-									 : answer_put(&arguments, &request, &reply);
-		client_reply_release(&reply);
+		struct kv_client_reply reply;
+		status = kv_client_put(kvctl->client, &request, &reply) < 0 ? fail_put(kvctl, &request, &reply)
+									    : answer_put(&arguments, &request, &reply);
+		kv_client_reply_release(&reply);
 	}
 	kv_bytes_free(&bytes);
 	return status;
@@ -275,10 +276,11 @@ int command_del(struct kvctl *kvctl, int argc, char **argv)
 	if (status == KVCTL_DONE && arguments.context == NULL && !arguments.blind)
 		status = read_context(kvctl, arguments.r, &request, &bytes, true);
 	if (status == KVCTL_DONE) {
-		struct client_reply reply;
-		status = client_delete(kvctl->client, &request, &reply) < 0 ? fail_put(kvctl, &request, &reply)
-									    : answer_put(&arguments, &request, &reply);
-		client_reply_release(&reply);
+		struct kv_client_reply reply;
+		status = kv_client_delete(kvctl->client, &request, &reply) < 0
+				 ? fail_put(kvctl, &request, &reply)
+				 : answer_put(&arguments, &request, &reply);
+		kv_client_reply_release(&reply);
 	}
 	kv_bytes_free(&bytes);
 	return status;
@@ -408,8 +410,8 @@ int command_get(struct kvctl *kvctl, int argc, char **argv)
 	if (status == KVCTL_DONE)
 		status = kvctl_connect(kvctl);
 	if (status == KVCTL_DONE) {
-		struct client_reply reply;
-		if (client_get(kvctl->client, &request, &reply) < 0) {
+		struct kv_client_reply reply;
+		if (kv_client_get(kvctl->client, &request, &reply) < 0) {
 			status = kvctl_fail_call(kvctl, &reply);
 		} else {
 			status = kvctl_outcome_exit(reply.get->outcome, reply.get->code);
@@ -420,7 +422,7 @@ int command_get(struct kvctl *kvctl, int argc, char **argv)
 			int written = write_context(&arguments, &reply.get->context);
 			status = status == KVCTL_DONE ? written : status;
 		}
-		client_reply_release(&reply);
+		kv_client_reply_release(&reply);
 	}
 	kv_bytes_free(&bytes);
 	return status;

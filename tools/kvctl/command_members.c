@@ -156,8 +156,8 @@ int command_members(struct kvctl *kvctl, int argc, char **argv)
 	int status = kvctl_connect(kvctl);
 	if (status != KVCTL_DONE)
 		return status;
-	struct client_reply reply;
-	if (client_status(kvctl->client, &reply) < 0) {
+	struct kv_client_reply reply;
+	if (kv_client_status(kvctl->client, &reply) < 0) {
 		status = kvctl_fail_call(kvctl, &reply);
 	} else {
 		members_sort(reply.cluster);
@@ -166,6 +166,6 @@ int command_members(struct kvctl *kvctl, int argc, char **argv)
 		else
 			print_text(reply.cluster);
 	}
-	client_reply_release(&reply);
+	kv_client_reply_release(&reply);
 	return status;
 }

@@ -224,8 +224,8 @@ int command_ring(struct kvctl *kvctl, int argc, char **argv)
 	if (status == KVCTL_DONE)
 		status = kvctl_connect(kvctl);
 	if (status == KVCTL_DONE) {
-		struct client_reply reply;
-		if (client_ring(kvctl->client, &request, &reply) < 0)
+		struct kv_client_reply reply;
+		if (kv_client_ring(kvctl->client, &request, &reply) < 0)
 			status = kvctl_fail_call(kvctl, &reply);
 		else if (arguments.key != NULL)
 			print_key(kvctl, reply.ring);
@@ -235,7 +235,7 @@ int command_ring(struct kvctl *kvctl, int argc, char **argv)
 			print_ring_text(reply.ring);
 		if (status == KVCTL_DONE && arguments.all && arguments.key == NULL && !kvctl->json)
 			print_owners(reply.ring);
-		client_reply_release(&reply);
+		kv_client_reply_release(&reply);
 	}
 	free(key);
 	return status;

@@ -206,12 +206,12 @@ static uint32_t count_up(const Kvring__V1__StatusResponse *status)
 }
 
 /* Asks until enough members are up; the last answer stays in the reply. */
-static int wait_up(const struct status_arguments *arguments, struct client_reply *reply)
+static int wait_up(const struct status_arguments *arguments, struct kv_client_reply *reply)
 {
 	const struct kvctl *kvctl = arguments->kvctl;
 	uint64_t end_us = rpc_now_us() + (uint64_t)kvctl->timeout_ms * 1000;
 	for (;;) {
-		int error = client_status(kvctl->client, reply);
+		int error = kv_client_status(kvctl->client, reply);
 		uint32_t up = error < 0 ? 0 : count_up(reply->cluster);
 		if (error == 0 && up >= arguments->wait_up)
 			return KVCTL_DONE;
@@ -223,7 +223,7 @@ static int wait_up(const struct status_arguments *arguments, struct client_reply
 					  " ms; `kvctl status` shows which",
 					  up, arguments->wait_up, kvctl->timeout_ms);
 		}
-		client_reply_release(reply);
+		kv_client_reply_release(reply);
 		nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
 	}
 }
@@ -235,10 +235,10 @@ int command_status(struct kvctl *kvctl, int argc, char **argv)
 	int status = kvctl_connect(kvctl);
 	if (status != KVCTL_DONE)
 		return status;
-	struct client_reply reply;
+	struct kv_client_reply reply;
 	if (arguments.wait_up)
 		status = wait_up(&arguments, &reply);
-	else if (client_status(kvctl->client, &reply) < 0)
+	else if (kv_client_status(kvctl->client, &reply) < 0)
 		status = kvctl_fail_call(kvctl, &reply);
 	if (status == KVCTL_DONE) {
 		if (kvctl->json)
@@ -246,6 +246,6 @@ int command_status(struct kvctl *kvctl, int argc, char **argv)
 		else
 			print_status_text(reply.cluster);
 	}
-	client_reply_release(&reply);
+	kv_client_reply_release(&reply);
 	return status;
 }

@@ -132,7 +132,7 @@ static int need_operation_id(const struct kv_arguments *arguments, struct kv_byt
 {
 	if (request->operation_id.len > 0)
 		return KVCTL_DONE;
-	if (client_operation_id(bytes->operation_id) < 0)
+	if (kv_client_operation_id(bytes->operation_id) < 0)
 		return kvctl_fail(arguments->kvctl, KVCTL_USAGE, "the system gives no random numbers");
 	request->operation_id = (ProtobufCBinaryData){sizeof bytes->operation_id, bytes->operation_id};
 	request->attempt = 1;
@@ -178,7 +178,7 @@ int kv_arguments_put(const struct kv_arguments *arguments, struct kv_bytes *byte
 	if (status == KVCTL_DONE && arguments->ttl_ms) {
 		uint64_t begun_ms;
 		status = need_operation_id(arguments, bytes, request);
-		(void)operation_id_time(bytes->operation_id, &begun_ms);
+		(void)rpc_operation_id_time(bytes->operation_id, &begun_ms);
 		request->expires_ms = begun_ms + arguments->ttl_ms;
 	}
 	return status;

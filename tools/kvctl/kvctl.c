@@ -91,14 +91,14 @@ int kvctl_connect(struct kvctl *kvctl)
 	if (kvctl->endpoints == NULL || !*kvctl->endpoints)
 		return kvctl_fail(kvctl, KVCTL_USAGE,
 				  "no node to ask: give -e HOST:PORT, or set KVRING_ENDPOINTS=HOST:PORT,HOST:PORT");
-	struct client_options options = {
+	struct kv_client_options options = {
 		.endpoints = kvctl->endpoints,
 		.timeout_ms = kvctl->timeout_ms,
 		/* less than the whole, so that "nobody there" is told apart from "no answer" */
 		.connect_ms = kvctl->timeout_ms < 4000 ? kvctl->timeout_ms / 2 + 1 : 2000,
 	};
 	struct rpc_error error;
-	int failed = client_open(&options, &kvctl->client, &error);
+	int failed = kv_client_open(&options, &kvctl->client, &error);
 	if (failed < 0)
 		return kvctl_fail(kvctl, failed == -EINVAL ? KVCTL_USAGE : KVCTL_UNREACHABLE, "%s", error.text);
 	return KVCTL_DONE;
@@ -127,7 +127,7 @@ int kvctl_fail(const struct kvctl *kvctl, int status, const char *format, ...)
 	return fail(kvctl, status, NULL, text);
 }
 
-static int exit_of_reply(const struct client_reply *reply)
+static int exit_of_reply(const struct kv_client_reply *reply)
 {
 	if (reply->in_doubt)
 		return KVCTL_IN_DOUBT;
@@ -145,7 +145,7 @@ static int exit_of_reply(const struct client_reply *reply)
 	}
 }
 
-static const char *advice(const struct kvctl *kvctl, const struct client_reply *reply)
+static const char *advice(const struct kvctl *kvctl, const struct kv_client_reply *reply)
 {
 	if (reply->in_doubt)
 		return "\n  It may or may not have taken effect.";
@@ -159,7 +159,7 @@ static const char *advice(const struct kvctl *kvctl, const struct client_reply *
 	return "";
 }
 
-int kvctl_fail_call(const struct kvctl *kvctl, const struct client_reply *reply)
+int kvctl_fail_call(const struct kvctl *kvctl, const struct kv_client_reply *reply)
 {
 	char text[sizeof reply->text + 256];
 	int status = exit_of_reply(reply);
@@ -170,7 +170,7 @@ int kvctl_fail_call(const struct kvctl *kvctl, const struct client_reply *reply)
 int kvctl_fail_connect(const struct kvctl *kvctl, unsigned endpoint)
 {
 	char why[CLIENT_EXPLAIN_SIZE];
-	client_endpoint_explain(kvctl->client, endpoint, why);
+	kv_client_endpoint_explain(kvctl->client, endpoint, why);
 	return kvctl_fail(kvctl, KVCTL_UNREACHABLE, "no connection within %" PRIu32 " ms to %s", kvctl->timeout_ms,
 			  why);
 }

@@ -36,7 +36,7 @@ struct kvctl {
 	const char *endpoints; /* "HOST:PORT,HOST:PORT"; NULL: none given */
 	bool json;
 	uint32_t timeout_ms;
-	struct client *client; /* NULL until kvctl_connect */
+	struct kv_client *client; /* NULL until kvctl_connect */
 };
 
 struct kvctl_command {
@@ -65,7 +65,7 @@ int kvctl_connect(struct kvctl *);
 /* "kvctl put: TEXT" on stderr; with -o json also {"error": TEXT, "exit_status": N} on stdout. Returns the status. */
 int kvctl_fail(const struct kvctl *, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* The same for a call that got no answer; says what to do next and returns the fitting status. */
-int kvctl_fail_call(const struct kvctl *, const struct client_reply *);
+int kvctl_fail_call(const struct kvctl *, const struct kv_client_reply *);
 /* The endpoint could not be connected within the timeout, nor could any before it. */
 int kvctl_fail_connect(const struct kvctl *, unsigned endpoint);
 /* Prints the document and a newline on stdout; takes the reference. */

@@ -180,7 +180,7 @@ int main(int argc, char **argv)
 	else
 		status = run_command(&kvctl, argc - words.first, argv + words.first);
 	if (kvctl.client != NULL)
-		client_close(&kvctl.client);
+		kv_client_close(&kvctl.client);
 	bool written = status == KVCTL_OUTPUT || output_close("kvctl");
 	return !written && status <= KVCTL_NOT_FOUND ? KVCTL_OUTPUT : status;
 }

@@ -102,5 +102,5 @@ void state_operation_id(const struct state *state, uint64_t record_end_offset, u
 	const uint64_t seed[2] = {state->id, record_end_offset};
 	XXH128_canonical_t hash;
 	XXH128_canonicalFromHash(&hash, XXH3_128bits(seed, sizeof seed));
-	operation_id_make(state->time_ms, hash.digest, id_out);
+	rpc_operation_id_make(state->time_ms, hash.digest, id_out);
 }

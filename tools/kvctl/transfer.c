@@ -126,7 +126,7 @@ int transfer_open(struct transfer *transfer, const struct transfer_options *give
 	int status = open_input(transfer);
 	if (status == KVCTL_DONE)
 		status = kvctl_connect(given->kvctl);
-	if (status == KVCTL_DONE && client_wait_connected(given->kvctl->client, 1, given->kvctl->timeout_ms) < 0)
+	if (status == KVCTL_DONE && kv_client_wait_connected(given->kvctl->client, 1, given->kvctl->timeout_ms) < 0)
 		status = kvctl_fail_connect(given->kvctl, 0);
 	if (status != KVCTL_DONE)
 		return status;
@@ -154,7 +154,7 @@ void transfer_close(struct transfer *transfer)
 	if (transfer->records != NULL)
 		records_close(&transfer->records);
 	if (transfer->options->kvctl->client != NULL)
-		client_close(&transfer->options->kvctl->client);
+		kv_client_close(&transfer->options->kvctl->client);
 }
 
 /* ---- window by window ----------------------------------------------------------------------------------------- */
@@ -209,7 +209,7 @@ int transfer_fail(const struct transfer *transfer, int error, const struct rpc_e
 	char count[32], resume[256] = "";
 	int status = KVCTL_REFUSED;
 	if (error == -ETIMEDOUT) /* what only reads is never in doubt */
-		status = transfer->writing && client_wait_connected(given->kvctl->client, 1, 1) == 0
+		status = transfer->writing && kv_client_wait_connected(given->kvctl->client, 1, 1) == 0
 				 ? KVCTL_IN_DOUBT
 				 : KVCTL_UNREACHABLE;
 	if (given->state_path != NULL)

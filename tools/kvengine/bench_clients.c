@@ -11,12 +11,12 @@ enum { CLIENTS = 16 };
 struct mailbox {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	struct client *first, **last; /* those that wait */
+	struct kv_client *first, **last; /* those that wait */
 	unsigned running;
 };
 
-struct client {
-	struct client *next;
+struct kv_client {
+	struct kv_client *next;
 	struct mailbox *mailbox;
 	struct worker worker;
 	uint64_t number; /* of the key to write */
@@ -25,7 +25,7 @@ struct client {
 	pthread_t thread;
 };
 
-static void write_through(struct client *client, struct mailbox *mailbox)
+static void write_through(struct kv_client *client, struct mailbox *mailbox)
 {
 	pthread_mutex_lock(&mailbox->lock);
 	client->next = NULL;
@@ -40,7 +40,7 @@ static void write_through(struct client *client, struct mailbox *mailbox)
 
 static void *run_client(void *arg)
 {
-	struct client *client = arg;
+	struct kv_client *client = arg;
 	struct mailbox *mailbox = client->mailbox;
 
 	for (uint64_t i = 0; i < client->worker.operations; i++) {
@@ -58,9 +58,9 @@ static void *run_client(void *arg)
 }
 
 /* Those that wait, or NULL when all clients are done. */
-static struct client *collect(struct mailbox *mailbox)
+static struct kv_client *collect(struct mailbox *mailbox)
 {
-	struct client *list;
+	struct kv_client *list;
 
 	pthread_mutex_lock(&mailbox->lock);
 	while (mailbox->first == NULL && mailbox->running)
@@ -72,11 +72,11 @@ static struct client *collect(struct mailbox *mailbox)
 	return list;
 }
 
-static void answer(struct mailbox *mailbox, struct client *list)
+static void answer(struct mailbox *mailbox, struct kv_client *list)
 {
 	pthread_mutex_lock(&mailbox->lock);
 	while (list != NULL) {
-		struct client *client = list;
+		struct kv_client *client = list;
 
 		list = client->next;
 		client->done = true;
@@ -88,12 +88,12 @@ static void answer(struct mailbox *mailbox, struct client *list)
 /* All writes that wait become one batch, one commit, one sync: what a replica does with its mailbox. */
 static int serve(struct worker *worker, struct mailbox *mailbox, struct engine_batch *batch)
 {
-	struct client *list;
+	struct kv_client *list;
 	int error = 0;
 
 	while (error == 0 && (list = collect(mailbox)) != NULL) {
 		engine_batch_clear(batch);
-		for (struct client *client = list; error == 0 && client != NULL; client = client->next)
+		for (struct kv_client *client = list; error == 0 && client != NULL; client = client->next)
 			error = worker_add(worker, batch, client->number);
 		if (error == 0)
 			error = worker_write(worker, batch, ENGINE_SYNC_EACH);
@@ -104,7 +104,7 @@ static int serve(struct worker *worker, struct mailbox *mailbox, struct engine_b
 	return error;
 }
 
-static int start_clients(struct client *clients, struct mailbox *mailbox, const struct worker *like)
+static int start_clients(struct kv_client *clients, struct mailbox *mailbox, const struct worker *like)
 {
 	mailbox->running = CLIENTS;
 	for (unsigned i = 0; i < CLIENTS; i++) {
@@ -122,7 +122,7 @@ static int start_clients(struct client *clients, struct mailbox *mailbox, const 
 void bench_fillsync16(struct worker *worker)
 {
 	struct mailbox mailbox = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-	struct client *clients = calloc(CLIENTS, sizeof *clients);
+	struct kv_client *clients = calloc(CLIENTS, sizeof *clients);
 	struct engine_batch *batch = NULL;
 	int error = clients != NULL ? engine_batch_create(&batch) : -ENOMEM;
 

@@ -6,7 +6,7 @@
 /* Whether an arena is still alive is seen by the sanitizers, as a leak or a use after free; here by its bytes. */
 static struct arena *new_arena(void)
 {
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 
 	assert_non_null(arena);
 	return arena;
@@ -18,13 +18,13 @@ static void test_a_message_keeps_its_arenas(void **state)
 	struct message *message = message_create(home, MESSAGE_STORE);
 
 	(void)state;
-	message->key.data = arena_copy(first, "key", 4);
-	message->store.object.data = arena_copy(second, "object", 7);
+	message->key.data = rpc_arena_copy(first, "key", 4);
+	message->store.object.data = rpc_arena_copy(second, "object", 7);
 	message_pin(message, first);
 	message_pin(message, second);
-	arena_unref(home);
-	arena_unref(first);
-	arena_unref(second);
+	rpc_arena_unref(home);
+	rpc_arena_unref(first);
+	rpc_arena_unref(second);
 	assert_string_equal((const char *)message->key.data, "key");
 	assert_string_equal((const char *)message->store.object.data, "object");
 	message_free(message);
@@ -52,7 +52,7 @@ static void test_an_answer_goes_back(void **state)
 	assert_int_equal(answer->call_index, 6);
 	message_free(question);
 	message_free(answer);
-	arena_unref(home);
+	rpc_arena_unref(home);
 }
 
 /* A client's request holds the messages and arenas that its results point into; each may lie in the same arena. */
@@ -60,11 +60,11 @@ static void test_results_are_dropped_with_the_request(void **state)
 {
 	struct arena *home = new_arena();
 	struct message *message = message_create(home, MESSAGE_CLIENT);
-	struct client_request *request = arena_zalloc(home, sizeof *request);
+	struct client_request *request = rpc_arena_zalloc(home, sizeof *request);
 
 	(void)state;
 	request->count = 3;
-	request->results = arena_zalloc(home, 3 * sizeof *request->results);
+	request->results = rpc_arena_zalloc(home, 3 * sizeof *request->results);
 	for (uint32_t i = 0; i < 2; i++) {
 		struct arena *other = new_arena();
 
@@ -73,7 +73,7 @@ static void test_results_are_dropped_with_the_request(void **state)
 	}
 	message->client.request = request;
 	message->type = MESSAGE_CLIENT_DONE;
-	arena_unref(home);
+	rpc_arena_unref(home);
 	message_free(message);
 }
 
@@ -115,7 +115,7 @@ static void test_effects_keep_their_order(void **state)
 	}
 	assert_int_equal(i, 3);
 	assert_int_equal(effects.messages.count, 0);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 /* One that was emptied takes more, and a copy is as good as the list. */
@@ -144,7 +144,7 @@ static void test_a_list_keeps_its_order(void **state)
 	message_list_add(&copy, message_create(arena, MESSAGE_FETCH));
 	message_list_free(&copy);
 	assert_null(copy.first);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 static void test_every_message_has_a_way(void **state)
@@ -168,7 +168,7 @@ static void test_every_message_has_a_way(void **state)
 	message->to.node_id = 0;
 	assert_int_equal(message_way(message, 7), WAY_BUS);
 	message_free(message);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 int main(void)

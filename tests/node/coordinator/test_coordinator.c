@@ -161,16 +161,16 @@ static void step_many(struct scene *s, uint32_t count)
 	struct client_operation *operations = calloc(count, sizeof *operations);
 	for (uint32_t i = 0; i < count; i++)
 		operations[i] = (struct client_operation){.kind = OPERATION_GET, .key = slice(s->key), .quorum = 1};
-	struct arena *arena = arena_create(1 << 16, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1 << 16, SIZE_MAX);
 	struct message *message = message_create(arena, MESSAGE_CLIENT);
-	struct client_request *request = arena_zalloc(arena, sizeof *request);
-	request->operations = arena_copy(arena, operations, count * sizeof *operations);
-	request->results = arena_zalloc(arena, count * sizeof *request->results);
+	struct client_request *request = rpc_arena_zalloc(arena, sizeof *request);
+	request->operations = rpc_arena_copy(arena, operations, count * sizeof *operations);
+	request->results = rpc_arena_zalloc(arena, count * sizeof *request->results);
 	request->count = count;
 	message->client.request = request;
 	message->deadline_us = s->now_us + 5 * 1000 * 1000;
 	struct effects effects;
-	effects_init(&effects, arena_create(1 << 16, SIZE_MAX));
+	effects_init(&effects, rpc_arena_create(1 << 16, SIZE_MAX));
 	struct event event = {.type = EVENT_MESSAGE, .now_us = s->now_us, .message = message};
 	coordinator_step(s->coordinator, &event, &effects);
 	struct message *question;
@@ -178,8 +178,8 @@ static void step_many(struct scene *s, uint32_t count)
 		message_free(question);
 	}
 	s->timer_us = effects.timer_us;
-	arena_unref(effects.arena);
-	arena_unref(arena);
+	rpc_arena_unref(effects.arena);
+	rpc_arena_unref(arena);
 	free(operations);
 }
 
@@ -292,7 +292,7 @@ static void test_what_of_an_answer_is_told(void **state)
 		{.outcome = OUTCOME_REFUSED, .code = CODE(RESOURCE_EXHAUSTED), .message = "too much"},
 		{.outcome = OUTCOME_REFUSED, .code = CODE(FAILED_PRECONDITION)}};
 	struct client_request request = {.operations = operations, .results = results, .count = 3};
-	struct arena *arena = arena_create(4096, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(4096, SIZE_MAX);
 	struct effects effects;
 
 	(void)state;
@@ -311,7 +311,7 @@ static void test_what_of_an_answer_is_told(void **state)
 	results[0].sibling_count = LIMIT_SIBLINGS_WARN;
 	coordinator_tell_answer(&request, 1, &effects);
 	assert_null(effects.first_note);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 int main(void)

@@ -640,9 +640,9 @@ static void test_get_damaged_object_is_an_error_of_that_replica(void **state)
 	scene_begin(&s, 1);
 	struct rpc_slice red = object(&s, 1, 5, "red");
 	scene_get(&s);
-	struct arena *arena = arena_create(256, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(256, SIZE_MAX);
 	struct message *answer = message_answer(scene_question(&s, MESSAGE_FETCH, 1), arena, MESSAGE_FETCHED);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	answer->status = REPLICA_OK;
 	answer->fetched.digest = 3;
 	answer->fetched.object = slice("no object at all");

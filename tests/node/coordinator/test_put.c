@@ -254,9 +254,9 @@ static void test_put_answers_from_nobody_asked(void **state)
 		static const enum message_type types[] = {MESSAGE_COORDINATED, MESSAGE_STORED, MESSAGE_FETCHED,
 							  MESSAGE_FORWARDED};
 		for (unsigned i = 0; i < 4; i++) {
-			struct arena *arena = arena_create(256, SIZE_MAX);
+			struct arena *arena = rpc_arena_create(256, SIZE_MAX);
 			struct message *answer = message_answer(question, arena, types[i]);
-			arena_unref(arena);
+			rpc_arena_unref(arena);
 			answer->from.node_id = scene_node(node);
 			if (types[i] == MESSAGE_COORDINATED)
 				answer->status = REPLICA_OK;

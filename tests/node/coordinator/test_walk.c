@@ -170,9 +170,9 @@ static struct key_state *key_of(struct walk *walk, struct rpc_slice engine_key)
 
 static struct message *answer_to(const struct message *question, enum message_type type)
 {
-	struct arena *arena = arena_create(512, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(512, SIZE_MAX);
 	struct message *answer = message_answer(question, arena, type);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	return answer;
 }
 
@@ -196,7 +196,7 @@ static void save(struct rpc_slice *stored, const struct object *object, struct a
 
 static struct rpc_slice copy_into(struct message *message, struct rpc_slice bytes)
 {
-	return (struct rpc_slice){arena_copy(message->arena, bytes.data, bytes.size), bytes.size};
+	return (struct rpc_slice){rpc_arena_copy(message->arena, bytes.data, bytes.size), bytes.size};
 }
 
 static struct record *record_of(struct walk *walk, const struct client_operation *operation)
@@ -208,7 +208,7 @@ static struct record *record_of(struct walk *walk, const struct client_operation
 
 static void coordinate(struct walk *walk, const struct message *question, unsigned node, bool answering)
 {
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	const struct client_operation *operation = &question->coordinate.operation;
 	struct rpc_slice *stored = &key_of(walk, question->key)->stored[node];
 	struct object old = load(*stored, arena), fresh;
@@ -239,19 +239,19 @@ static void coordinate(struct walk *walk, const struct message *question, unsign
 		answer->status = chance(walk, walk->weather->refused) ? REPLICA_ERROR : REPLICA_OK; /* the sync */
 		send(walk, answer);
 	}
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 static void merge(struct walk *walk, const struct message *question, unsigned node)
 {
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	struct rpc_slice *stored = &key_of(walk, question->key)->stored[node];
 	struct object old = load(*stored, arena), incoming = load(question->store.object, arena), merged;
 	bool changed;
 	assert_int_equal(object_merge(&old, &incoming, arena, &merged, &changed), 0);
 	if (changed)
 		save(stored, &merged, arena);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 static struct message *make_answer(struct walk *walk, const struct message *question, unsigned node,
@@ -271,12 +271,12 @@ static struct message *make_answer(struct walk *walk, const struct message *ques
 		answer->status = REPLICA_ABSENT;
 		return answer;
 	}
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	struct object object = load(stored, arena);
 	answer->fetched.digest = object_digest(&object);
 	if (!question->fetch.digest_only)
 		answer->fetched.object = copy_into(answer, stored);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	return answer;
 }
 
@@ -420,7 +420,7 @@ static void check_get_done(struct walk *walk, const struct record *record, const
 
 static void on_result(struct walk *walk, struct record *record, const struct client_result *result)
 {
-	struct arena *arena = arena_create(4096, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(4096, SIZE_MAX);
 	assert_int_equal(record->results++, 0);
 	assert_true(walk->now_us <= record->deadline_us); /* C4 */
 	walk->outcomes[result->outcome]++;
@@ -437,9 +437,9 @@ static void on_result(struct walk *walk, struct record *record, const struct cli
 	}
 	if (result->outcome == OUTCOME_REFUSED || result->outcome == OUTCOME_IN_DOUBT)
 		assert_non_null(result->message);
-	arena_unref(record->floor_arena);
+	rpc_arena_unref(record->floor_arena);
 	record->floor_arena = NULL;
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 static void on_client_done(struct walk *walk, struct message *message)
@@ -455,7 +455,7 @@ static void step(struct walk *walk, unsigned node, enum event_type type, struct 
 {
 	struct event event = {.type = type, .now_us = walk->now_us, .now_ms = walk->now_us / 1000, .message = message};
 	struct effects effects;
-	effects_init(&effects, arena_create(2048, SIZE_MAX));
+	effects_init(&effects, rpc_arena_create(2048, SIZE_MAX));
 	coordinator_step(walk->coordinators[node], &event, &effects);
 	walk->timers_us[node] = effects.timer_us;
 	for (struct message *sent; (sent = message_list_take(&effects.messages)) != NULL;) {
@@ -464,13 +464,13 @@ static void step(struct walk *walk, unsigned node, enum event_type type, struct 
 		else
 			send(walk, sent);
 	}
-	arena_unref(effects.arena);
+	rpc_arena_unref(effects.arena);
 }
 
 /* Between nodes a message is bytes: what arrives lives in an arena of its own. */
 static struct message *over_the_wire(const struct message *sent)
 {
-	struct arena *arena = arena_create(512, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(512, SIZE_MAX);
 	struct message *message = message_create(arena, MESSAGE_FORWARD);
 	message->from = sent->from;
 	message->to = sent->to;
@@ -480,7 +480,7 @@ static struct message *over_the_wire(const struct message *sent)
 	message->forward.operation.key = copy_into(message, sent->forward.operation.key);
 	message->forward.operation.value = copy_into(message, sent->forward.operation.value);
 	message->forward.operation.context = copy_into(message, sent->forward.operation.context);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	return message;
 }
 
@@ -529,37 +529,38 @@ static struct client_operation make_operation(struct walk *walk, struct arena *a
 	operation.attempt = 1;
 	operation_id_of(index, 1 + index, operation.operation_id);
 	if (record->kind == OPERATION_GET) {
-		record->floor_arena = arena_create(1024, SIZE_MAX);
-		struct rpc_slice floor = {arena_copy(record->floor_arena, key->read_context, key->read_context_size),
-					  key->read_context_size};
+		record->floor_arena = rpc_arena_create(1024, SIZE_MAX);
+		struct rpc_slice floor = {
+			rpc_arena_copy(record->floor_arena, key->read_context, key->read_context_size),
+			key->read_context_size};
 		assert_int_equal(context_decode(floor, engine_key(walk, key, record->floor_arena), record->floor_arena,
 						&record->floor, NULL),
 				 0);
 		return operation;
 	}
-	operation.value = (struct rpc_slice){arena_copy(arena, &index, sizeof index), sizeof index};
+	operation.value = (struct rpc_slice){rpc_arena_copy(arena, &index, sizeof index), sizeof index};
 	if (chance(walk, 900)) /* some clients put blindly */
 		operation.context =
-			(struct rpc_slice){arena_copy(arena, key->context, key->context_size), key->context_size};
+			(struct rpc_slice){rpc_arena_copy(arena, key->context, key->context_size), key->context_size};
 	return operation;
 }
 
 static void issue(struct walk *walk)
 {
-	struct arena *arena = arena_create(512, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(512, SIZE_MAX);
 	struct message *message = message_create(arena, MESSAGE_CLIENT);
-	struct client_request *request = arena_zalloc(arena, sizeof *request);
+	struct client_request *request = rpc_arena_zalloc(arena, sizeof *request);
 	request->count = 1 + (uint32_t)prng_below(&walk->prng, BATCH_MAX);
 	if (request->count > walk->record_capacity - walk->record_count)
 		request->count = walk->record_capacity - walk->record_count;
-	request->operations = arena_zalloc(arena, BATCH_MAX * sizeof *request->operations);
-	request->results = arena_zalloc(arena, BATCH_MAX * sizeof *request->results);
+	request->operations = rpc_arena_zalloc(arena, BATCH_MAX * sizeof *request->operations);
+	request->results = rpc_arena_zalloc(arena, BATCH_MAX * sizeof *request->results);
 	message->call_index = walk->record_count;
 	message->client.request = request;
 	message->deadline_us = walk->now_us + (chance(walk, 100) ? 2000 : 1 + prng_below(&walk->prng, 5 * SECOND_US));
 	for (uint32_t i = 0; i < request->count; i++)
 		request->operations[i] = make_operation(walk, arena, message->deadline_us);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	step(walk, (unsigned)prng_below(&walk->prng, SCENE_NODES), EVENT_MESSAGE, message);
 }
 

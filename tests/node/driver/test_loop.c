@@ -51,9 +51,9 @@ static void fill_self(struct gossip_row *self)
 /* A cluster of this node alone, so that the replica owns every key. */
 static void form_cluster(struct bench *bench)
 {
-	struct arena *arena = arena_create(4096, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(4096, SIZE_MAX);
 	struct message *message = message_create(arena, MESSAGE_INIT_CLUSTER);
-	struct ring_member *member = arena_zalloc(arena, sizeof *member);
+	struct ring_member *member = rpc_arena_zalloc(arena, sizeof *member);
 	struct effects effects;
 	struct event event = {.type = EVENT_START, .now_us = rpc_now_us(), .now_ms = hub_unix_ms()};
 	member->id = NODE;
@@ -70,7 +70,7 @@ static void form_cluster(struct bench *bench)
 	event.message = message;
 	node_step(bench->hub.node, ACTOR_GOSSIP, 0, &event, &effects);
 	message_list_free(&effects.messages);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 static void open_bench(struct bench *bench)
@@ -136,7 +136,7 @@ static void close_bench(struct bench *bench)
 /* A question about a new key, as the coordinator would ask it. */
 static struct message *make_question(struct bench *bench, enum message_type type)
 {
-	struct arena *arena = arena_create(4096, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(4096, SIZE_MAX);
 	struct message *question = message_create(arena, type);
 	char name[32];
 	snprintf(name, sizeof name, "key%u", ++bench->asked);
@@ -149,7 +149,7 @@ static struct message *make_question(struct bench *bench, enum message_type type
 	question->from = (struct address){NODE, ACTOR_COORDINATOR, 0};
 	question->to = (struct address){NODE, ACTOR_REPLICA, 0};
 	question->correlation = bench->asked;
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	return question;
 }
 

@@ -113,11 +113,11 @@ static void broadcast(uint32_t from, struct message *message)
 
 		if (!are_linked(from, to))
 			continue;
-		arena = arena_create(512, SIZE_MAX);
+		arena = rpc_arena_create(512, SIZE_MAX);
 		copy = message_create(arena, MESSAGE_BUS);
 		copy->gossip = message->gossip;
 		message_pin(copy, message->arena);
-		arena_unref(arena);
+		rpc_arena_unref(arena);
 		post(from, to, copy);
 	}
 	message_free(message);
@@ -126,7 +126,7 @@ static void broadcast(uint32_t from, struct message *message)
 /* Bytes of protobuf: once for each link that a message of the bus leaves by. */
 static void weigh(uint32_t from, const struct message *message)
 {
-	struct arena *arena = arena_create(1 << 16, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1 << 16, SIZE_MAX);
 	struct rpc_message *event;
 	ProtobufCMessage *body;
 
@@ -140,7 +140,7 @@ static void weigh(uint32_t from, const struct message *message)
 		assert_int_equal(error, 0);
 		net->sent_bytes += protobuf_c_message_get_packed_size(body);
 	}
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 /* More rows than a cluster may have are refused as a whole by who gets them (node/wire/codec_gossip.c). */
@@ -196,7 +196,7 @@ void step(uint32_t index, enum event_type type, struct message *message)
 {
 	struct net_node *node = &net->nodes[index];
 	struct event event = {.type = type, .now_us = net->now_us, .now_ms = net->now_us / 1000, .message = message};
-	struct arena *arena = arena_create(1 << 14, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1 << 14, SIZE_MAX);
 	struct effects effects;
 	uint64_t trace[4] = {net->transcript, net->now_us, index,
 			     (uint64_t)type << 32 | (message != NULL ? message->type : 0)};
@@ -211,7 +211,7 @@ void step(uint32_t index, enum event_type type, struct message *message)
 	for (struct message *sent; (sent = message_list_take(&effects.messages)) != NULL;) {
 		dispatch(index, sent);
 	}
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 static bool is_stale(const struct flight *flight)
@@ -372,13 +372,13 @@ void fill_members(struct ring_member *members, uint32_t first, uint32_t count)
 
 uint32_t init_with(uint32_t node, const struct ring_member *members, uint32_t count)
 {
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	struct message *message = message_create(arena, MESSAGE_INIT_CLUSTER);
 
-	message->init_cluster.members = arena_copy(arena, members, count * sizeof *members);
+	message->init_cluster.members = rpc_arena_copy(arena, members, count * sizeof *members);
 	message->init_cluster.member_count = count;
 	message->init_cluster.partition_count = count > 64 ? 4096 : 64;
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	message_free(net->inited);
 	net->inited = NULL;
 	step(node, EVENT_MESSAGE, message);
@@ -452,14 +452,14 @@ void open_cluster(uint32_t node_count, uint64_t seed)
 
 void tell(uint32_t to, struct gossip_row *rows, uint32_t count)
 {
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	struct message *message = message_create(arena, MESSAGE_BUS);
 
-	message->gossip = arena_zalloc(arena, sizeof *message->gossip);
+	message->gossip = rpc_arena_zalloc(arena, sizeof *message->gossip);
 	message->gossip->from = rows[0].node_id;
-	message->gossip->rows = arena_copy(arena, rows, count * sizeof *rows);
+	message->gossip->rows = rpc_arena_copy(arena, rows, count * sizeof *rows);
 	message->gossip->row_count = count;
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	step(to, EVENT_MESSAGE, message);
 }
 

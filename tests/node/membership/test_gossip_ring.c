@@ -44,9 +44,9 @@ static void test_init_forms_the_cluster(void **state)
 /* An operator who names no count gets the default one. */
 static void test_init_without_a_partition_count(void **state)
 {
-	struct arena *arena = arena_create(4096, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(4096, SIZE_MAX);
 	struct message *message = message_create(arena, MESSAGE_INIT_CLUSTER);
-	struct ring_member *member = arena_zalloc(arena, sizeof *member);
+	struct ring_member *member = rpc_arena_zalloc(arena, sizeof *member);
 
 	(void)state;
 	open_net(1, 50);
@@ -59,7 +59,7 @@ static void test_init_without_a_partition_count(void **state)
 	assert_int_equal(ring_partition_count(view->document), RING_PARTITIONS_DEFAULT);
 	ring_view_release(net->nodes[0].ring, view);
 	close_net();
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 static void test_the_initiator_without_seeds_reaches_nodes_it_never_heard(void **state)
@@ -192,18 +192,18 @@ static struct ring_document *next_document(const struct ring_document *previous,
 
 static void offer(uint32_t to, const struct ring_document *document, uint64_t cluster_id)
 {
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	struct message *message = message_create(arena, MESSAGE_GOSSIP);
 	uint8_t *bytes;
 	size_t size;
 
 	assert_int_equal(ring_document_encode(document, &bytes, &size), 0);
-	message->gossip = arena_zalloc(arena, sizeof *message->gossip);
+	message->gossip = rpc_arena_zalloc(arena, sizeof *message->gossip);
 	message->gossip->from = 12345;
 	message->gossip->cluster_id = cluster_id;
-	message->gossip->document = (struct rpc_slice){arena_copy(arena, bytes, size), size};
+	message->gossip->document = (struct rpc_slice){rpc_arena_copy(arena, bytes, size), size};
 	free(bytes);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	step(to, EVENT_MESSAGE, message);
 }
 
@@ -317,14 +317,14 @@ static void test_a_document_with_other_partitions_is_refused(void **state)
 
 static void test_damaged_documents_are_counted(void **state)
 {
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	struct message *message = message_create(arena, MESSAGE_GOSSIP);
 
 	(void)state;
 	open_net(1, 34);
-	message->gossip = arena_zalloc(arena, sizeof *message->gossip);
+	message->gossip = rpc_arena_zalloc(arena, sizeof *message->gossip);
 	message->gossip->document = slice("no document at all");
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	step(0, EVENT_MESSAGE, message);
 	assert_int_equal(look(0).epoch, 0);
 	assert_int_equal(gossip_counters(net->nodes[0].gossip)->malformed, 1);

@@ -151,18 +151,18 @@ static void test_an_older_row_never_replaces_a_newer(void **state)
 /* Node 1 asks node 0, and says nothing of the others: how many rows of node 5 come back. */
 static uint32_t rows_in_answer(bool brief)
 {
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	struct message *question = message_create(arena, MESSAGE_GOSSIP);
 	uint32_t before = net->watched_rows;
 
 	question->from = (struct address){id_of(1), ACTOR_GOSSIP, 0};
 	question->to = (struct address){id_of(0), ACTOR_GOSSIP, 0};
-	question->gossip = arena_zalloc(arena, sizeof *question->gossip);
+	question->gossip = rpc_arena_zalloc(arena, sizeof *question->gossip);
 	question->gossip->from = id_of(1);
-	question->gossip->rows = arena_copy(arena, row_at(0, id_of(1)), sizeof *question->gossip->rows);
+	question->gossip->rows = rpc_arena_copy(arena, row_at(0, id_of(1)), sizeof *question->gossip->rows);
 	question->gossip->row_count = 1;
 	question->gossip->brief = brief;
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	step(0, EVENT_MESSAGE, question);
 	return net->watched_rows - before;
 }

@@ -9,14 +9,14 @@ const struct context sample_blind;
 int sample_set_up(void **state)
 {
 	(void)state;
-	sample_arena = arena_create(1 << 16, SIZE_MAX);
+	sample_arena = rpc_arena_create(1 << 16, SIZE_MAX);
 	return sample_arena ? 0 : -1;
 }
 
 int sample_tear_down(void **state)
 {
 	(void)state;
-	arena_unref(sample_arena);
+	rpc_arena_unref(sample_arena);
 	return 0;
 }
 

@@ -15,19 +15,19 @@ static struct rpc_slice encode(struct arena *arena, uint16_t partition, struct r
 
 static void test_layout(void **state)
 {
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	const uint8_t expected[] = {0x12, 0x34, 0, 0, 2, 'u', 's', 'k', 'e', 'y'};
 	struct rpc_slice encoded = encode(arena, 0x1234, slice("us"), slice("key"));
 
 	(void)state;
 	assert_slice_equal(encoded, (struct rpc_slice){expected, sizeof expected});
 	assert_int_equal(key_partition(encoded), 0x1234);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 static void test_round_trip_at_every_size(void **state)
 {
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	const size_t bucket_sizes[] = {1, 2, 255, 256}, key_sizes[] = {1, 255, 256, 4095, 4096};
 	uint8_t bytes[LIMIT_KEY_SIZE];
 
@@ -46,12 +46,12 @@ static void test_round_trip_at_every_size(void **state)
 			assert_slice_equal(bucket_out, bucket);
 			assert_slice_equal(key_out, key);
 		}
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 static void test_empty_and_oversized_names_are_refused(void **state)
 {
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	uint8_t bytes[LIMIT_KEY_SIZE + 1] = {0};
 	struct rpc_slice out;
 
@@ -62,12 +62,12 @@ static void test_empty_and_oversized_names_are_refused(void **state)
 			 -EINVAL);
 	assert_int_equal(key_encode(1, slice("b"), (struct rpc_slice){bytes, LIMIT_KEY_SIZE + 1}, arena, &out),
 			 -EINVAL);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 static void test_decode_refuses_every_cut_and_other_spaces(void **state)
 {
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	struct rpc_slice encoded = encode(arena, 7, slice("bucket"), slice("k"));
 	struct rpc_slice bucket, key;
 	uint16_t partition;
@@ -77,21 +77,21 @@ static void test_decode_refuses_every_cut_and_other_spaces(void **state)
 	for (size_t size = 0; size < encoded.size; size++)
 		assert_int_equal(key_decode((struct rpc_slice){encoded.data, size}, &partition, &bucket, &key),
 				 -EBADMSG);
-	hint = arena_copy(arena, encoded.data, encoded.size);
+	hint = rpc_arena_copy(arena, encoded.data, encoded.size);
 	hint[2] = KEY_SPACE_HINT;
 	assert_int_equal(key_decode((struct rpc_slice){hint, encoded.size}, &partition, &bucket, &key), -EBADMSG);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 static void test_order_is_partition_first(void **state)
 {
-	struct arena *arena = arena_create(1024, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	struct rpc_slice low = encode(arena, 255, slice("z"), slice("z"));
 	struct rpc_slice high = encode(arena, 256, slice("a"), slice("a"));
 
 	(void)state;
 	assert_true(memcmp(low.data, high.data, low.size) < 0);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 }
 
 int main(void)

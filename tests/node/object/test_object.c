@@ -65,7 +65,7 @@ static void test_changed_bytes_are_refused_or_canonical(void **state)
 {
 	struct object object = sample_full(), out;
 	struct rpc_slice bytes = sample_encode(&object);
-	uint8_t *changed = arena_copy(sample_arena, bytes.data, bytes.size);
+	uint8_t *changed = rpc_arena_copy(sample_arena, bytes.data, bytes.size);
 	unsigned refused = 0;
 
 	(void)state;
@@ -300,13 +300,13 @@ static void test_what_decodes_has_one_form(void **state)
 {
 	struct object full = sample_full();
 	struct rpc_slice bytes = sample_encode(&full);
-	uint8_t *changed = arena_copy(sample_arena, bytes.data, bytes.size);
+	uint8_t *changed = rpc_arena_copy(sample_arena, bytes.data, bytes.size);
 	uint32_t refused = 0;
 
 	(void)state;
 	for (size_t i = 0; i < bytes.size; i++) {
 		for (uint32_t value = 0; value < 256; value++) {
-			struct arena *arena = arena_create(4096, SIZE_MAX);
+			struct arena *arena = rpc_arena_create(4096, SIZE_MAX);
 			struct object object;
 			struct rpc_slice again;
 
@@ -317,7 +317,7 @@ static void test_what_decodes_has_one_form(void **state)
 			} else {
 				refused++;
 			}
-			arena_unref(arena);
+			rpc_arena_unref(arena);
 		}
 		changed[i] = bytes.data[i];
 	}
@@ -413,14 +413,14 @@ static void test_out_of_memory_is_reported(void **state)
 
 	(void)state;
 	for (size_t cap = 16; !all_fit; cap += 16) {
-		struct arena *small = arena_create(16, cap);
+		struct arena *small = rpc_arena_create(16, cap);
 		int decoded = object_decode(bytes, small, &out, NULL);
 		int merged = decoded ? decoded : object_merge(&object, &other, small, &out, &changed);
 		int status = merged ? merged : object_encode(&out, small, &encoded);
 
 		assert_true(status == 0 || status == -ENOMEM);
 		all_fit = status == 0;
-		arena_unref(small);
+		rpc_arena_unref(small);
 	}
 }
 

@@ -132,9 +132,9 @@ static void test_resolving_one_by_one_is_never_refused(void **state)
 /* An object whose last sibling superseded all before it: many entries, which only merging has kept. */
 static struct object object_of_history(uint64_t first, uint32_t entries)
 {
-	struct object object = {.vector.entries = arena_alloc(sample_arena, entries * sizeof(struct version_entry)),
+	struct object object = {.vector.entries = rpc_arena_alloc(sample_arena, entries * sizeof(struct version_entry)),
 				.vector.count = entries,
-				.siblings = arena_alloc(sample_arena, sizeof(struct sibling)),
+				.siblings = rpc_arena_alloc(sample_arena, sizeof(struct sibling)),
 				.sibling_count = 1};
 
 	for (uint32_t i = 0; i < entries; i++)

@@ -185,7 +185,7 @@ static void run_put(struct world *world, uint32_t op, struct store *store)
 	struct dot dot;
 	uint32_t truncated;
 	struct sibling sibling = {.written_ms = world->now_ms};
-	uint32_t *value = arena_copy(world->arena, &op, sizeof(op));
+	uint32_t *value = rpc_arena_copy(world->arena, &op, sizeof(op));
 
 	sibling.value = (struct rpc_slice){(uint8_t *)value, sizeof(*value)};
 	operation_id_of(op, write->begun_ms, sibling.operation_id);
@@ -364,7 +364,7 @@ static struct totals run_worlds(uint32_t seeds, uint32_t steps, struct faults fa
 	struct totals totals = {0};
 
 	for (uint32_t seed = 0; seed < seeds; seed++) {
-		struct arena *arena = arena_create(1 << 16, SIZE_MAX);
+		struct arena *arena = rpc_arena_create(1 << 16, SIZE_MAX);
 		struct world world;
 
 		world_open(&world, arena, seed, faults);
@@ -374,7 +374,7 @@ static struct totals run_worlds(uint32_t seeds, uint32_t steps, struct faults fa
 		totals.writes += world.write_count;
 		totals.truncated += world.truncated;
 		totals.duplicates += world.duplicates;
-		arena_unref(arena);
+		rpc_arena_unref(arena);
 	}
 	return totals;
 }
@@ -387,7 +387,7 @@ static void test_every_state_is_exact(void **state)
 
 	(void)state;
 	for (uint64_t seed = 0; seed < 800; seed++) {
-		struct arena *arena = arena_create(1 << 16, SIZE_MAX);
+		struct arena *arena = rpc_arena_create(1 << 16, SIZE_MAX);
 		struct world world;
 
 		world_open(&world, arena, seed, (struct faults){.retries = seed % 2});
@@ -398,7 +398,7 @@ static void test_every_state_is_exact(void **state)
 		}
 		assert_int_equal(world.truncated, 0);
 		superseded += world.superseded;
-		arena_unref(arena);
+		rpc_arena_unref(arena);
 	}
 	assert_in_range(superseded, 300, UINT32_MAX);
 }
@@ -451,7 +451,7 @@ static void test_merge_laws(void **state)
 
 	(void)state;
 	for (uint64_t seed = 0; seed < 300; seed++) {
-		struct arena *arena = arena_create(1 << 16, SIZE_MAX);
+		struct arena *arena = rpc_arena_create(1 << 16, SIZE_MAX);
 		struct snapshot states[24];
 		struct world world;
 
@@ -478,7 +478,7 @@ static void test_merge_laws(void **state)
 			assert_same(&aa, a);
 			assert_same(&ab_b, &ab);
 		}
-		arena_unref(arena);
+		rpc_arena_unref(arena);
 	}
 	assert_in_range(associative, 10000, UINT32_MAX);
 }
@@ -488,7 +488,7 @@ static void test_structure(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 0; seed < 200; seed++) {
-		struct arena *arena = arena_create(1 << 16, SIZE_MAX);
+		struct arena *arena = rpc_arena_create(1 << 16, SIZE_MAX);
 		struct world world;
 
 		world_open(&world, arena, seed, (struct faults){.many_actors = true, .retries = true});
@@ -504,7 +504,7 @@ static void test_structure(void **state)
 				assert_false(version_covers(&object.vector, object.seen[s]));
 			assert_slice_equal(encode(&world, &object), store->state.bytes);
 		}
-		arena_unref(arena);
+		rpc_arena_unref(arena);
 	}
 }
 

@@ -11,20 +11,20 @@ static struct arena *arena;
 static int setup(void **state)
 {
 	(void)state;
-	arena = arena_create(1 << 16, SIZE_MAX);
+	arena = rpc_arena_create(1 << 16, SIZE_MAX);
 	return 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	return 0;
 }
 
 static struct past past_with(const struct mark *marks, uint32_t count)
 {
-	struct mark *copy = arena_alloc(arena, (count + 1) * sizeof *copy); /* room for one: count may be 0 */
+	struct mark *copy = rpc_arena_alloc(arena, (count + 1) * sizeof *copy); /* room for one: count may be 0 */
 	memcpy(copy, marks, count * sizeof *copy);
 	return past_of_marks(copy, count);
 }

@@ -11,14 +11,14 @@ static const struct rpc_slice key = {(const uint8_t *)"engine key", 10};
 static int set_up(void **state)
 {
 	(void)state;
-	arena = arena_create(4096, SIZE_MAX);
+	arena = rpc_arena_create(4096, SIZE_MAX);
 	return arena != NULL ? 0 : -1;
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	return 0;
 }
 
@@ -112,7 +112,7 @@ static void test_every_changed_byte_is_refused(void **state)
 {
 	struct context context = sample();
 	struct rpc_slice bytes = encode(&context);
-	uint8_t *changed = arena_copy(arena, bytes.data, bytes.size);
+	uint8_t *changed = rpc_arena_copy(arena, bytes.data, bytes.size);
 	struct rpc_error error;
 
 	(void)state;
@@ -250,13 +250,13 @@ static void test_decode_reports_a_full_arena(void **state)
 {
 	struct context context = sample();
 	struct rpc_slice bytes = encode(&context);
-	struct arena *small = arena_create(16, 16);
+	struct arena *small = rpc_arena_create(16, 16);
 
 	(void)state;
 	assert_int_equal(context_decode(bytes, key, small, &context, NULL), -ENOMEM);
 	context = sample();
 	assert_int_equal(context_encode(&context, key, small, &bytes), -ENOMEM);
-	arena_unref(small);
+	rpc_arena_unref(small);
 }
 
 /* Known answers of the published generators: a seed means the same run everywhere. */

@@ -64,7 +64,7 @@ void stage_begin(struct stage *s, size_t memtable_bytes)
 	*s = (struct stage){.now_us = 1000000, .memtable_bytes = memtable_bytes};
 	struct ring_member_status status[SCENE_NODES] = {0};
 	ring_reader_register();
-	s->scene.arena = arena_create(4096, SIZE_MAX);
+	s->scene.arena = rpc_arena_create(4096, SIZE_MAX);
 	s->scene.now_ms = 1700000000000;
 	s->scene.document = scene_document();
 	assert_int_equal(ring_table_create(scene_node(1), &s->ring), 0);
@@ -82,7 +82,7 @@ void stage_end(struct stage *s)
 	sim_fs_destroy(&s->disk);
 	ring_table_destroy(&s->ring);
 	ring_document_destroy(&s->scene.document);
-	arena_unref(s->scene.arena);
+	rpc_arena_unref(s->scene.arena);
 	ring_reader_unregister();
 }
 
@@ -94,7 +94,7 @@ static void say(struct stage *s, const char *what, enum replica_status status)
 
 static void keep_object(struct stage *s, struct rpc_slice object)
 {
-	s->object = (struct rpc_slice){arena_copy(s->scene.arena, object.data, object.size), object.size};
+	s->object = (struct rpc_slice){rpc_arena_copy(s->scene.arena, object.data, object.size), object.size};
 }
 
 static void take(struct stage *s, struct message *answer)
@@ -123,7 +123,7 @@ void stage_step(struct stage *s, struct event event)
 	struct effects effects;
 	event.now_us = s->now_us;
 	event.now_ms = s->scene.now_ms;
-	effects_init(&effects, arena_create(1024, SIZE_MAX));
+	effects_init(&effects, rpc_arena_create(1024, SIZE_MAX));
 	replica_step(s->replica, &event, &effects);
 	for (struct message *answer; (answer = message_list_take(&effects.messages)) != NULL;) {
 		take(s, answer);
@@ -131,7 +131,7 @@ void stage_step(struct stage *s, struct event event)
 	s->sync |= effects.sync;
 	for (uint32_t i = 0; i < effects.job_count; i++)
 		s->jobs[s->job_count++] = effects.jobs[i];
-	arena_unref(effects.arena);
+	rpc_arena_unref(effects.arena);
 }
 
 void stage_batch_end(struct stage *s)
@@ -168,9 +168,9 @@ void stage_expect(struct stage *s, const char *what, const char *file, int line)
 
 struct message *stage_question(struct stage *s, enum message_type type)
 {
-	struct arena *arena = arena_create(256, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(256, SIZE_MAX);
 	struct message *message = message_create(arena, type);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	message->from = (struct address){scene_node(2), ACTOR_COORDINATOR, 0};
 	message->to = (struct address){scene_node(1), ACTOR_REPLICA, 0};
 	message->deadline_us = s->now_us + 1000000;
@@ -181,7 +181,7 @@ struct message *stage_question(struct stage *s, enum message_type type)
 
 struct rpc_slice stage_copy(struct message *message, struct rpc_slice bytes)
 {
-	return (struct rpc_slice){arena_copy(message->arena, bytes.data, bytes.size), bytes.size};
+	return (struct rpc_slice){rpc_arena_copy(message->arena, bytes.data, bytes.size), bytes.size};
 }
 
 void stage_ask(struct stage *s, struct message *message)

@@ -12,14 +12,14 @@ static struct rpc_error error;
 static inline int set_up(void **state)
 {
 	(void)state;
-	arena = arena_create(1 << 16, SIZE_MAX);
+	arena = rpc_arena_create(1 << 16, SIZE_MAX);
 	return arena ? 0 : -1;
 }
 
 static inline int tear_down(void **state)
 {
 	(void)state;
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	return 0;
 }
 
@@ -29,7 +29,7 @@ static inline struct rpc_response answered(struct rpc_message *message)
 	struct rpc_slice bytes = rpc_message_bytes(message);
 	struct rpc_response out;
 
-	bytes.data = arena_copy(arena, bytes.data, bytes.size);
+	bytes.data = rpc_arena_copy(arena, bytes.data, bytes.size);
 	rpc_message_free(message);
 	assert_int_equal(rpc_response_decode(bytes, &out, &error), 0);
 	return out;

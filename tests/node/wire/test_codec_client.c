@@ -27,7 +27,7 @@ static struct rpc_request arriving(enum method method, const uint8_t *operation_
 	}
 	assert_int_equal(rpc_request_encode(&head, body, &message), 0);
 	bytes = rpc_message_bytes(message);
-	bytes.data = arena_copy(arena, bytes.data, bytes.size);
+	bytes.data = rpc_arena_copy(arena, bytes.data, bytes.size);
 	rpc_message_free(message);
 	assert_int_equal(rpc_request_decode(bytes, &out, &error), 0);
 	return out;
@@ -116,7 +116,7 @@ static void test_batch_ids_come_from_the_envelope_and_the_index(void **state)
 	assert_memory_equal(first->operations[2].operation_id, own, sizeof own);
 	for (int i = 0; i < 3; i++) {
 		uint64_t time_ms;
-		assert_true(operation_id_time(first->operations[i].operation_id, &time_ms));
+		assert_true(rpc_operation_id_time(first->operations[i].operation_id, &time_ms));
 		assert_int_equal(time_ms, 1000);
 	}
 }

@@ -13,7 +13,7 @@ static struct rpc_error error;
 static int set_up(void **state)
 {
 	(void)state;
-	arena = arena_create(1 << 16, SIZE_MAX);
+	arena = rpc_arena_create(1 << 16, SIZE_MAX);
 	ring_reader_register();
 	return arena != NULL ? 0 : -1;
 }
@@ -22,7 +22,7 @@ static int tear_down(void **state)
 {
 	(void)state;
 	ring_reader_unregister();
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	return 0;
 }
 
@@ -30,7 +30,7 @@ static struct rpc_slice taken(struct rpc_message *message)
 {
 	struct rpc_slice bytes = rpc_message_bytes(message);
 
-	bytes.data = arena_copy(arena, bytes.data, bytes.size);
+	bytes.data = rpc_arena_copy(arena, bytes.data, bytes.size);
 	rpc_message_free(message);
 	return bytes;
 }

@@ -29,7 +29,7 @@ static struct rpc_request send(const struct message *first, uint32_t expected_co
 	assert_int_equal(codec_peer_encode(first, count, 250, 7, arena, &message), 0);
 	assert_int_equal(count, expected_count);
 	bytes = rpc_message_bytes(message);
-	bytes.data = arena_copy(arena, bytes.data, bytes.size);
+	bytes.data = rpc_arena_copy(arena, bytes.data, bytes.size);
 	rpc_message_free(message);
 	assert_int_equal(rpc_request_decode(bytes, &request, &error), 0);
 	assert_int_equal(request.deadline_ms, 250);

@@ -20,7 +20,7 @@ struct desk {
 static int desk_open(void **state)
 {
 	struct desk *desk = calloc(1, sizeof *desk);
-	desk->arena = arena_create(4096, SIZE_MAX);
+	desk->arena = rpc_arena_create(4096, SIZE_MAX);
 	exchange_init(&desk->exchange, &(struct exchange_options){0});
 	*state = desk;
 	return desk->arena == NULL ? -1 : 0;
@@ -31,7 +31,7 @@ static int desk_close(void **state)
 	struct desk *desk = *state;
 	message_list_free(&desk->answers);
 	exchange_fini(&desk->exchange);
-	arena_unref(desk->arena);
+	rpc_arena_unref(desk->arena);
 	free(desk);
 	return 0;
 }
@@ -91,7 +91,7 @@ static struct rpc_message *serve(const struct exchange_batch *batch, uint32_t *c
 	struct message_list questions = {0};
 	struct message *question;
 	struct rpc_message *response;
-	struct arena *arena = arena_create(4096, SIZE_MAX);
+	struct arena *arena = rpc_arena_create(4096, SIZE_MAX);
 	assert_int_equal(rpc_request_decode(rpc_message_bytes(batch->request), &request, &why), 0);
 	assert_int_equal(
 		exchange_accept(batch->method, &request, PEER, NOW_US + 1000, NULL, &incoming, &questions, &why), 0);
@@ -105,7 +105,7 @@ static struct rpc_message *serve(const struct exchange_batch *batch, uint32_t *c
 	}
 	assert_int_equal(exchange_encode_answers(incoming, 9, &response), 0);
 	exchange_incoming_free(incoming);
-	arena_unref(arena);
+	rpc_arena_unref(arena);
 	rpc_message_free(batch->request);
 	return response;
 }
@@ -344,7 +344,7 @@ static void test_failures_by_type(void **state)
 	}
 	struct message *gossip = make_question(desk, MESSAGE_GOSSIP, 0, 100);
 	gossip->to = (struct address){0, ACTOR_GOSSIP, 4}; /* seed 3 */
-	gossip->gossip = arena_zalloc(desk->arena, sizeof *gossip->gossip);
+	gossip->gossip = rpc_arena_zalloc(desk->arena, sizeof *gossip->gossip);
 	exchange_ask(&desk->exchange, gossip, desk->arena, &desk->answers);
 	assert_true(pack(desk, &batch));
 	assert_int_equal(batch.peer, 4);
