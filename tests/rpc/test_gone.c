@@ -74,9 +74,10 @@ static uint64_t now_ms(void)
 #define EVENTUALLY(condition)                                                                                          \
 	({                                                                                                             \
 		uint64_t until = now_ms() + HARNESS_PATIENCE_MS;                                                       \
-		while (!(condition) && now_ms() < until)                                                               \
+		bool holds;                                                                                            \
+		while (!(holds = (condition)) && now_ms() < until)                                                     \
 			usleep(1000);                                                                                  \
-		(condition);                                                                                           \
+		holds;                                                                                                 \
 	})
 
 /* ---- peers --------------------------------------------------------------------------------------------------------- */
@@ -193,6 +194,20 @@ static const struct habit endings[] = {{"closes", closes}, {"resets", resets}, {
 
 enum { HABITS = sizeof habits / sizeof habits[0], ENDINGS = sizeof endings / sizeof endings[0] };
 
+/* True when it is answered within ms. */
+static bool is_served(struct rpc_server *server, int ms)
+{
+	struct timeval limit = {ms / 1000, ms % 1000 * 1000};
+	char answer[64];
+	int fd = peer_connect(rpc_server_port(server));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+	says_hello(fd);
+	bool served = send(fd, request, sizeof request, MSG_NOSIGNAL) == sizeof request &&
+		      recv(fd, answer, sizeof answer, MSG_WAITALL) == sizeof answer;
+	close(fd);
+	return served;
+}
+
 /* A peer whose bytes have all arrived and been worked on leaves differently from one that is cut off in between: both are tried. */
 static void come_and_go(struct rpc_server *server, const struct habit *habit, const struct habit *ending, bool pause)
 {
@@ -215,6 +230,9 @@ static void come_and_go(struct rpc_server *server, const struct habit *habit, co
 	}
 	for (unsigned i = 0; i < PEERS; i++)
 		ending->run(fds[i]);
+	/* The kernel hands out connections in their order: one that is answered came after all of the above were accepted. From then on
+	 * connections and files can only become fewer. */
+	assert_true(EVENTUALLY(is_served(server, HARNESS_PATIENCE_MS)));
 }
 
 static void test_nothing_outlives_its_peer(void **state)
@@ -265,20 +283,6 @@ static struct rpc_server *serve_with(struct rpc_server_options options)
 	options.on_request = on_request;
 	assert_int_equal(rpc_server_open(&options, &server, NULL), 0);
 	return server;
-}
-
-/* True when it is answered within ms. */
-static bool is_served(struct rpc_server *server, int ms)
-{
-	struct timeval limit = {ms / 1000, ms % 1000 * 1000};
-	char answer[64];
-	int fd = peer_connect(rpc_server_port(server));
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-	says_hello(fd);
-	bool served = send(fd, request, sizeof request, MSG_NOSIGNAL) == sizeof request &&
-		      recv(fd, answer, sizeof answer, MSG_WAITALL) == sizeof answer;
-	close(fd);
-	return served;
 }
 
 static void test_connections_without_use_give_their_place(void **state)
