@@ -298,7 +298,7 @@ static void test_connections_without_use_give_their_place(void **state)
 	}
 	assert_true(EVENTUALLY(connections(server) == CONNECTIONS));
 	assert_true(EVENTUALLY(is_served(server, 2000)));
-	assert_true(connections(server) <= CONNECTIONS);
+	assert_true(EVENTUALLY(connections(server) <= CONNECTIONS)); /* whoever gave its place has gone */
 	for (unsigned i = 0; i < CONNECTIONS; i++)
 		close(fds[i]);
 	rpc_server_close(&server);
