@@ -44,11 +44,11 @@ struct connection_events {
 	/* Owns the message. False: deliver nothing more until rpc_connection_resume. */
 	bool (*on_message)(void *arg, struct connection *, uint32_t id, struct rpc_message *);
 	void (*on_closed)(void *arg, struct connection *);
-	/* Optional: is there memory for a message of which only the head has come? False: nothing is read until rpc_connection_resume, and then it
-	 * is asked again. True: on_message or on_closed follows. */
+	/* Optional: is there memory for a message of which only the head has come? False: nothing is read until
+	 * rpc_connection_resume, and then it is asked again. True: on_message or on_closed follows. */
 	bool (*on_large)(void *arg, struct connection *, size_t size);
-	/* Optional: a message is there, may it be delivered? False: nothing is until rpc_connection_resume, and then it is asked again. True:
-	 * on_message or on_closed follows. */
+	/* Optional: a message is there, may it be delivered? False: nothing is until rpc_connection_resume, and then it
+	 * is asked again. True: on_message or on_closed follows. */
 	bool (*on_ready)(void *arg, struct connection *, size_t size);
 };
 
@@ -85,7 +85,8 @@ uint64_t rpc_connection_heard_us(const struct connection *);
 bool rpc_connection_is_slow(struct connection *, uint64_t now_us);
 /* A call of this connection is with the receiver (1), or no longer (-1): it is in use. */
 void rpc_connection_use(struct connection *, int calls);
-/* True when more calls than that are with the receiver: its reader then rests, and rpc_connection_use resumes it when there is room. */
+/* True when more calls than that are with the receiver: its reader then rests, and rpc_connection_use resumes it when
+ * there is room. */
 bool rpc_connection_rests_above(struct connection *, int calls_max);
 /* An answer of this size was made for it, also if it could not be sent. */
 void rpc_connection_answered(struct connection *, size_t size);

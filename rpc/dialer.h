@@ -8,8 +8,8 @@
  *
  * Threading   create, start, stop, destroy: main thread only. on_stream runs on NNG's threads. again and succeeded: any
  *             thread.
- * Ownership   on_stream owns the stream. In CONNECTED the owner has the connection, and calls rpc_dialer_again exactly once
- *             when it is gone, as the last thing: once stopped, the dialer may be destroyed.
+ * Ownership   on_stream owns the stream. In CONNECTED the owner has the connection, and calls rpc_dialer_again exactly
+ *             once when it is gone, as the last thing: once stopped, the dialer may be destroyed.
  * Errors      rpc_dialer_create: negative errno and a text. Failed dials are tried again for ever.
  */
 #ifndef KVRING_RPC_DIALER_H

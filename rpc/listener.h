@@ -3,7 +3,8 @@
  *
  * Threading   open and close: main thread only. on_stream runs on NNG's threads, one at a time.
  * Ownership   on_stream owns the stream. close waits until on_stream has returned for the last time.
- * Errors      rpc_listener_open: negative errno and a text. An accept that fails (out of files or memory) is tried again.
+ * Errors      rpc_listener_open: negative errno and a text. An accept that fails (out of files or memory) is tried
+ *             again.
  */
 #ifndef KVRING_RPC_LISTENER_H
 #define KVRING_RPC_LISTENER_H

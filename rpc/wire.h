@@ -3,7 +3,8 @@
  *
  * Threading   none: values on the caller's stack.
  * Ownership   Slices point into the bytes given.
- * Errors      rpc_wire_next returns 1 for a field, 0 at the end, -EBADMSG with a text that names message, field and byte.
+ * Errors      rpc_wire_next returns 1 for a field, 0 at the end, -EBADMSG with a text that names message, field and
+ *             byte.
  */
 #ifndef KVRING_RPC_WIRE_H
 #define KVRING_RPC_WIRE_H

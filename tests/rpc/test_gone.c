@@ -230,8 +230,8 @@ static void come_and_go(struct rpc_server *server, const struct habit *habit, co
 	}
 	for (unsigned i = 0; i < PEERS; i++)
 		ending->run(fds[i]);
-	/* The kernel hands out connections in their order: one that is answered came after all of the above were accepted. From then on
-	 * connections and files can only become fewer. */
+	/* A server accepts connections in the order in which they came: when this one is answered, all of the above have
+	 * been accepted, and the numbers of connections and files only fall from here on. */
 	assert_true(EVENTUALLY(is_served(server, HARNESS_PATIENCE_MS)));
 }
 

@@ -47,7 +47,8 @@
  *             C3 in_doubt is false only when the operation certainly had no effect, or its answer says what it had. A
  *                node that refuses a write which another node may have executed does not settle it: such an outcome
  *                reads IN_DOUBT.
- *             C4 Every kv_client_call that kv_client_start accepted runs done exactly once, never inside kv_client_start.
+ *             C4 Every kv_client_call that kv_client_start accepted runs done exactly once, never inside
+ *                kv_client_start.
  */
 #ifndef KVRING_CLIENT_CLIENT_H
 #define KVRING_CLIENT_CLIENT_H
