@@ -17,12 +17,15 @@
 /* As store_write_partition made the deltas. */
 static int hash_entry(void *arg, struct engine_slice key, struct engine_slice value, uint64_t *hash_out)
 {
-	const char *bytes = key.data;
+	const uint8_t *bytes = key.data;
 	unsigned *calls = arg;
+	uint64_t index = 0;
 
 	assert_int_equal(value.size, STORE_VALUE);
+	for (size_t i = 3; i < key.size; i++)
+		index = index * 10 + (uint64_t)(bytes[i] - '0');
 	++*calls;
-	*hash_out = (uint64_t)(unsigned char)bytes[1] * 1000 + strtoull(bytes + 3, NULL, 10) + 1;
+	*hash_out = (uint64_t)bytes[1] * 1000 + index + 1;
 	return 0;
 }
 
