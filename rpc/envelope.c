@@ -180,17 +180,6 @@ int rpc_response_decode(struct rpc_slice bytes, struct rpc_response *out, struct
 	return status;
 }
 
-uint64_t rpc_request_sent_us(struct rpc_slice bytes)
-{
-	struct rpc_error ignored;
-	struct wire_reader reader = reader_of(bytes, "request envelope", &ignored);
-	struct wire_field field;
-	while (rpc_wire_next(&reader, &field) > 0)
-		if (field.number == REQUEST_SENT_US && field.type == WIRE_VARINT)
-			return field.value;
-	return 0;
-}
-
 bool rpc_method_is(struct rpc_slice method, const char *name)
 {
 	size_t size = strlen(name);

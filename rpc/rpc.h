@@ -69,8 +69,6 @@ RPC_OK int rpc_bare_encode(const ProtobufCMessage *, struct rpc_message **out);
 void *rpc_body_decode(const ProtobufCMessageDescriptor *, struct rpc_slice body, struct arena *,
 		      struct rpc_error *error_out);
 bool rpc_method_is(struct rpc_slice method, const char *name);
-/* sent_us of an encoded request, without decoding the rest; 0 when it has none or does not decode. */
-uint64_t rpc_request_sent_us(struct rpc_slice bytes);
 /* The clock of sent_us: CLOCK_BOOTTIME, which also counts while the machine sleeps. */
 uint64_t rpc_sent_us(void);
 
@@ -85,6 +83,9 @@ struct rpc_call {
 	/* CLOCK_MONOTONIC: when it was sent, as far as that can be told (rpc/age.h, rpc/stall.h): deadlines count from here */
 	uint64_t received_us;
 	struct rpc_message *request; /* freed with the call, unless the receiver takes it and leaves NULL */
+	/* The request's envelope; its slices point into request. All zero when malformed: rpc_request_decode says why. */
+	struct rpc_request head;
+	bool malformed;
 };
 
 /* All places are taken. */

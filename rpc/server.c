@@ -353,21 +353,20 @@ static bool rest_if_full(struct rpc_server *s, struct client *client)
 }
 
 /* When this request was sent, by our clock: its budget counts from then, wherever it waited. */
-static uint64_t sent_by_our_clock(struct client *client, const struct rpc_message *message)
+static uint64_t sent_by_our_clock(struct client *client, uint64_t sent_us)
 {
 	uint64_t age_us, now_us = rpc_sent_us();
-	if (!rpc_age_take(&client->age, rpc_request_sent_us(rpc_message_bytes(message)), now_us, &age_us))
+	if (!rpc_age_take(&client->age, sent_us, now_us, &age_us))
 		age_us = rpc_stall_age_us(client->opened_us, now_us);
 	uint64_t received_us = rpc_now_us();
 	return received_us > age_us ? received_us - age_us : 0;
 }
 
 /* A link's question whether somebody is there is answered here: the receiver may be too busy to say so. */
-static bool answer_ping(struct connection *connection, uint32_t id, struct rpc_message *message)
+static bool answer_ping(struct connection *connection, uint32_t id, const struct rpc_request *request,
+			struct rpc_message *message)
 {
-	struct rpc_request request;
-	if (message->size > PING_SIZE_MAX || rpc_request_decode(rpc_message_bytes(message), &request, NULL) < 0 ||
-	    !rpc_method_is(request.method, RPC_METHOD_PING))
+	if (message->size > PING_SIZE_MAX || !rpc_method_is(request->method, RPC_METHOD_PING))
 		return false;
 	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION, .code = RPC_CODE_OK};
 	struct rpc_message *response;
@@ -432,7 +431,11 @@ static bool on_message(void *arg, struct connection *connection, uint32_t id, st
 {
 	struct client *client = arg;
 	struct rpc_server *s = client->server;
-	if (answer_ping(connection, id, message))
+	struct rpc_request head;
+	bool malformed = rpc_request_decode(rpc_message_bytes(message), &head, NULL) < 0;
+	if (malformed)
+		head = (struct rpc_request){0};
+	if (answer_ping(connection, id, &head, message))
 		return true;
 	lock_take(&s->lock);
 	arriving_end(s, client);
@@ -449,7 +452,10 @@ static bool on_message(void *arg, struct connection *connection, uint32_t id, st
 		return true;
 	}
 	*call = (struct server_call){
-		.call = {.received_us = sent_by_our_clock(client, message), .request = message},
+		.call = {.received_us = sent_by_our_clock(client, head.sent_us),
+			 .request = message,
+			 .head = head,
+			 .malformed = malformed},
 		.weight = weight,
 		.server = s,
 		.connection = rpc_connection_ref(connection),

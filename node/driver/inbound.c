@@ -54,10 +54,7 @@ static uint64_t cost_of(const struct rpc_call *call)
 
 static enum method method_of(const struct rpc_call *call)
 {
-	struct rpc_request request;
-	struct rpc_error why;
-	return rpc_request_decode(rpc_message_bytes(call->request), &request, &why) == 0 ? codec_method(request.method)
-											 : METHOD_UNKNOWN;
+	return call->malformed ? METHOD_UNKNOWN : codec_method(call->head.method);
 }
 
 /* On an NNG thread: at most one line and one event per minute, whoever comes first. */
@@ -349,9 +346,9 @@ static void on_peer(struct worker *worker, struct rpc_call *call, enum method me
 
 void inbound_call(struct worker *worker, struct rpc_call *call)
 {
-	struct rpc_request request;
+	struct rpc_request request = call->head;
 	struct rpc_error why;
-	int error = rpc_request_decode(rpc_message_bytes(call->request), &request, &why);
+	int error = call->malformed ? rpc_request_decode(rpc_message_bytes(call->request), &request, &why) : 0;
 	if (error == 0 && request.protocol_version != RPC_PROTOCOL_VERSION) {
 		snprintf(why.text, sizeof why.text, "protocol version %u, this node speaks %d",
 			 request.protocol_version, RPC_PROTOCOL_VERSION);

@@ -95,7 +95,6 @@ static void test_requests_agree_with_protobuf_both_ways(void **state)
 		assert_int_equal(rpc_request_decode(ours, &again, &error), 0);
 		assert_same_request(&again, theirs);
 		assert_true(again.ring_epoch == head.ring_epoch && again.trace_id == head.trace_id);
-		assert_true(rpc_request_sent_us(ours) == head.sent_us);
 		if (again.body.size > 0) /* a slice of the message */
 			assert_true(again.body.data > ours.data && again.body.data < ours.data + ours.size);
 		free(packed);
