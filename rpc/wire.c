@@ -72,7 +72,7 @@ int rpc_wire_next(struct wire_reader *reader, struct wire_field *field)
 {
 	if (reader->at == reader->end)
 		return 0;
-	field->offset = (size_t)(reader->at - reader->start);
+	*field = (struct wire_field){.offset = (size_t)(reader->at - reader->start)};
 	uint64_t tag;
 	if (!read_varint(reader, VARINT32_MAX, &tag) || tag > UINT32_MAX || tag >> 3 == 0)
 		return rpc_wire_bad(reader, field->offset, "this is no field tag");

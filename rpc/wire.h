@@ -30,8 +30,8 @@ struct wire_field {
 	uint32_t number;
 	enum wire_type type;
 	size_t offset;          /* of the tag, from the reader's start */
-	uint64_t value;         /* WIRE_VARINT */
-	struct rpc_slice bytes; /* WIRE_BYTES */
+	uint64_t value;         /* WIRE_VARINT; 0 for other types */
+	struct rpc_slice bytes; /* WIRE_BYTES; empty for other types */
 };
 
 RPC_OK int rpc_wire_next(struct wire_reader *, struct wire_field *out);

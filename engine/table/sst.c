@@ -320,7 +320,7 @@ static int open_once(const struct files *files, struct cache *cache, const struc
 int sst_open(const struct files *files, struct cache *cache, const struct table_meta *meta, struct sst **out,
 	     struct engine_error *error_out)
 {
-	struct engine_error found;
+	struct engine_error found = {{0}};
 	int error = open_once(files, cache, meta, false, out, error_out != NULL ? &found : NULL);
 
 	/* S3: all that an open table keeps in memory is read anew before it counts as damaged. */
