@@ -2,6 +2,7 @@
 #include "node/actor/message.h"
 
 #include <assert.h>
+#include "node/object/limit.h"
 
 struct message *message_create(struct arena *arena, enum message_type type)
 {
@@ -76,6 +77,27 @@ struct message *message_answer(const struct message *question, struct arena *are
 	answer->call = question->call;
 	answer->call_index = question->call_index;
 	return answer;
+}
+
+static size_t operation_size(const struct client_operation *operation)
+{
+	return operation->key.size + operation->value.size + operation->context.size;
+}
+
+size_t message_size(const struct message *message)
+{
+	if (message->type == MESSAGE_FORWARD)
+		return operation_size(&message->forward.operation);
+	if (message->type == MESSAGE_COORDINATE)
+		return message->key.size + operation_size(&message->coordinate.operation);
+	if (message->type == MESSAGE_STORE)
+		return message->key.size + message->store.object.size;
+	return message->type == MESSAGE_FETCH ? message->key.size : 0;
+}
+
+bool message_is_large(const struct message *message)
+{
+	return message_size(message) > LIMIT_SMALL_SIZE;
 }
 
 enum message_way message_way(const struct message *message, uint64_t self_id)

@@ -136,6 +136,11 @@ void message_pin(struct message *, struct arena *);
 void message_free(struct message *);
 /* An answer in the arena: addressed back, with correlation, call and call_index of the question. */
 struct message *message_answer(const struct message *question, struct arena *arena, enum message_type);
+/* Bytes that the question carries: keys, values, objects. 0 for what is no question about a key. */
+size_t message_size(const struct message *);
+/* Over LIMIT_SMALL_SIZE, and of a kind whose order among others does not matter: a question about a key. Between actors and between
+ * nodes such questions have lanes of their own, so that a small one waits for one of them and not for all. */
+bool message_is_large(const struct message *);
 enum message_way message_way(const struct message *, uint64_t self_id);
 /* Which kind of actor receives it. ACTOR_KIND_COUNT: none, it leaves through the port of clients and operators. */
 enum actor_kind message_receiver(enum message_type);

@@ -30,7 +30,8 @@ enum {
 
 static void put(struct worker *worker, struct rpc_call *call)
 {
-	mailbox_put(&worker->mailbox, MAIL_CALL, &call->mail);
+	bool large = rpc_message_bytes(call->request).size > LIMIT_SMALL_SIZE;
+	mailbox_put(&worker->mailbox, large ? MAIL_LARGE_CALL : MAIL_CALL, &call->mail);
 	mailbox_wake(&worker->mailbox);
 }
 

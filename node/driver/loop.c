@@ -188,9 +188,11 @@ static void handle(struct worker *self, enum mail_kind kind, struct cds_wfcq_nod
 		outbound_complete(self, caa_container_of(node, struct rpc_pending, mail));
 		break;
 	case MAIL_MESSAGE:
+	case MAIL_LARGE_MESSAGE:
 		receive(self, caa_container_of(node, struct message, mail));
 		break;
 	case MAIL_CALL:
+	case MAIL_LARGE_CALL:
 		inbound_call(self, caa_container_of(node, struct rpc_call, mail));
 		break;
 	case MAIL_BUS:
@@ -210,7 +212,7 @@ static void handle(struct worker *self, enum mail_kind kind, struct cds_wfcq_nod
 /* What was begun goes on before more is begun: no calls while messages of the last batch are left over. */
 static struct cds_wfcq_node *next_mail(struct worker *self, enum mail_kind kind)
 {
-	if (kind == MAIL_CALL && self->left_over)
+	if ((kind == MAIL_CALL || kind == MAIL_LARGE_CALL) && self->left_over)
 		return NULL;
 	struct cds_wfcq_node *node = mail_next(&self->taken[kind]);
 	if (node == NULL && mailbox_take(&self->mailbox, kind, &self->taken[kind]))
@@ -231,23 +233,52 @@ static bool handle_some(struct worker *self, enum mail_kind kind, uint64_t until
 	return true;
 }
 
+/* One piece, which may take longer than a whole batch of small ones. The kinds take turns. */
+static bool handle_large(struct worker *self)
+{
+	enum { KINDS = MAIL_COMMIT - MAIL_SMALL_KINDS };
+	for (unsigned i = 0; i < KINDS; i++) {
+		enum mail_kind kind = MAIL_SMALL_KINDS + (self->first_large + i) % KINDS;
+		struct cds_wfcq_node *node = next_mail(self, kind);
+		if (node == NULL)
+			continue;
+		handle(self, kind, node);
+		self->now_us = rpc_now_us();
+		self->first_large = kind - MAIL_SMALL_KINDS + 1;
+		return true;
+	}
+	return false;
+}
+
 /* True when there was mail. The kinds take turns, and the batch takes no more after TURN_US or TURN_ROUNDS: a flood of one
  * kind holds up neither the others, nor timers, nor what this batch has to send. The rest waits in `taken`. */
-static bool drain(struct worker *self)
+static bool handle_small(struct worker *self)
 {
 	uint64_t until_us = self->now_us + TURN_US;
 	bool any = false, more = true;
 	unsigned rounds = 0;
-	_Static_assert(MAIL_COMMIT == MAIL_KINDS - 1, "every kind before MAIL_COMMIT takes its turn");
-	self->first_kind = (self->first_kind + 1) % MAIL_COMMIT;
+	self->first_kind = (self->first_kind + 1) % MAIL_SMALL_KINDS;
 	while (more && self->now_us < until_us && rounds++ < TURN_ROUNDS) {
 		more = false;
-		for (unsigned i = 0; i < MAIL_COMMIT; i++)
-			more |= handle_some(self, (self->first_kind + i) % MAIL_COMMIT, until_us);
+		for (unsigned i = 0; i < MAIL_SMALL_KINDS; i++)
+			more |= handle_some(self, (self->first_kind + i) % MAIL_SMALL_KINDS, until_us);
 		any |= more;
 	}
+	_Static_assert(MAIL_COMMIT == MAIL_KINDS - 1, "every kind before MAIL_COMMIT is small or large");
 	/* Last: the commit that follows it then holds all of the above. */
 	return handle_some(self, MAIL_COMMIT, UINT64_MAX) || any;
+}
+
+/* True when there was mail. A batch is of small mail or of one large piece, in turn while there is both. So what is small waits for one
+ * large piece, however many there are, and its answers leave before the next. */
+static bool drain(struct worker *self)
+{
+	for (int i = 0; i < 2; i++) {
+		self->large_turn = !self->large_turn;
+		if (self->large_turn ? handle_large(self) : handle_small(self))
+			return true;
+	}
+	return false;
 }
 
 /* ---- group commit ----------------------------------------------------------------------------------------------------- */
@@ -405,14 +436,22 @@ void loop_stop(struct worker *self)
 	self->started = false;
 }
 
+static void discard_messages(struct mailbox *mailbox, enum mail_kind kind)
+{
+	struct mail_queue taken;
+	struct cds_wfcq_node *node;
+	if (mailbox_take(mailbox, kind, &taken))
+		while ((node = mail_next(&taken)) != NULL)
+			message_free(caa_container_of(node, struct message, mail));
+}
+
 /* What came after the thread had ended: nobody is left to answer, but engine memory may hang on it. */
 void loop_discard_mail(struct worker *self)
 {
 	struct mail_queue taken;
 	struct cds_wfcq_node *node;
-	if (mailbox_take(&self->mailbox, MAIL_MESSAGE, &taken))
-		while ((node = mail_next(&taken)) != NULL)
-			message_free(caa_container_of(node, struct message, mail));
+	discard_messages(&self->mailbox, MAIL_MESSAGE);
+	discard_messages(&self->mailbox, MAIL_LARGE_MESSAGE);
 	if (mailbox_take(&self->mailbox, MAIL_PENDING, &taken))
 		while ((node = mail_next(&taken)) != NULL)
 			outbound_discard(caa_container_of(node, struct rpc_pending, mail));

@@ -2,7 +2,8 @@
 /* Mailbox: what other threads leave for a worker.
  *
  * One wait-free queue per kind of mail (liburcu wfcqueue: many producers, one consumer), and a futex to sleep on. The
- * queues are typed, so that no tag is needed. Mail of one kind keeps its order; between kinds the consumer chooses.
+ * queues are typed, so that no tag is needed. Mail of one kind keeps its order; between kinds the consumer chooses. What is
+ * large has kinds of its own, of which a worker takes one piece a batch: what is small waits for one and not for all.
  *
  * Threading   mailbox_put, mailbox_wake, mailbox_nudge: any thread. mailbox_take and mailbox_wait: the one consumer.
  * Ownership   What is put belongs to the consumer.
@@ -21,7 +22,10 @@ enum mail_kind {
 	MAIL_PENDING, /* struct rpc_pending, the answer of a peer */
 	MAIL_JOB,     /* struct job_mail (loop.c), has run */
 	MAIL_BUS,     /* struct bus_mail, heard on the bus */
-	MAIL_COMMIT,  /* struct commit_mail, a log that is synced (or, to a committer, is to be). The last: see drain */
+	MAIL_SMALL_KINDS,
+	MAIL_LARGE_MESSAGE = MAIL_SMALL_KINDS, /* message_is_large */
+	MAIL_LARGE_CALL,                       /* of more than LIMIT_SMALL_SIZE bytes */
+	MAIL_COMMIT, /* struct commit_mail, a log that is synced (or, to a committer, is to be). The last: see handle_small */
 	MAIL_KINDS,
 };
 

@@ -89,7 +89,7 @@ void worker_post(struct worker *from, struct message *message)
 		message_list_add(&from->local, message);
 		return;
 	}
-	mailbox_put(&to->mailbox, MAIL_MESSAGE, &message->mail);
+	mailbox_put(&to->mailbox, message_is_large(message) ? MAIL_LARGE_MESSAGE : MAIL_MESSAGE, &message->mail);
 	wake_later(from, to);
 }
 

@@ -7,8 +7,8 @@
  *             worker's own thread.
  * Ownership   Borrows the hub.
  * Errors      -ENOMEM.
- * Invariants  T3 Two messages from one actor to another keep their order: both go by the list or both by the mailbox, as
- *             the placement never changes.
+ * Invariants  T3 Two messages from one actor to another keep their order, but for large questions, which small ones pass: both go by
+ *             the list or both by the mailbox, as the placement never changes.
  */
 #ifndef KVRING_NODE_WORKER_H
 #define KVRING_NODE_WORKER_H
@@ -38,7 +38,8 @@ struct worker {
 	struct exchange exchange;
 	bool left_over;                      /* local messages of the last batch */
 	struct mail_queue taken[MAIL_KINDS]; /* out of the mailbox, not yet handled */
-	unsigned first_kind;                 /* whose turn comes first in this batch */
+	unsigned first_kind, first_large;    /* whose turn comes first, of the small and of the large kinds */
+	bool large_turn;                     /* this batch takes a large piece, if there is one */
 	uint64_t now_us, now_ms;             /* of what is being handled; of this batch */
 	struct worker **to_wake;             /* whose mailboxes got something in this batch */
 	uint32_t to_wake_count;

@@ -23,11 +23,12 @@ enum {
 	LIMIT_HEAVY_BYTES =
 		32 * 1024 *
 		1024, /* of large values in work for clients at once: small ones wait so long, about 0.1 s */
-	LIMIT_OPERATIONS = 65536,                /* coordinator: operations in flight, per actor */
+	LIMIT_OPERATIONS = 65536,     /* coordinator: operations in flight, per actor */
+	LIMIT_SMALL_SIZE = 64 * 1024, /* bytes; larger questions have lanes of their own, see message_is_large */
 	LIMIT_PEER_BATCH_SIZE = 4 * 1024 * 1024, /* bytes per message to a peer, unless one object is larger */
 	LIMIT_PEER_BATCH_OPERATIONS = 4096,
 	LIMIT_PEER_OUTSTANDING = 1024, /* batches under way to one peer, of all workers */
-	LIMIT_PEER_QUEUE = 65536,      /* questions of one worker that wait for one peer, per method */
+	LIMIT_PEER_QUEUE = 65536,      /* questions of one worker that wait in one queue for a peer (exchange.h) */
 	LIMIT_PEER_SILENCE_MS =
 		1500, /* a peer that owes answers and gives no sign of life for so long is dialled anew */
 	LIMIT_CLOSE_MS =

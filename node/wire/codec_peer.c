@@ -28,17 +28,6 @@ static ProtobufCBinaryData bytes_of(struct rpc_slice from)
 
 /* ---- questions out ------------------------------------------------------------------------------------------ */
 
-static size_t size_of(const struct message *question)
-{
-	const struct client_operation *put = &question->forward.operation;
-	size_t size = OPERATION_OVERHEAD + question->key.size;
-	if (question->type == MESSAGE_STORE)
-		size += question->store.object.size;
-	else if (question->type == MESSAGE_FORWARD)
-		size += put->key.size + put->value.size + put->context.size;
-	return size;
-}
-
 static int encode_store(const struct message *question, uint32_t count, const struct rpc_request *head,
 			struct arena *scratch, struct rpc_message **out)
 {
@@ -490,7 +479,7 @@ uint32_t codec_peer_fitting(const struct message *first, uint32_t max)
 	if (first->type == MESSAGE_GOSSIP)
 		return 1;
 	for (const struct message *question = first; question != NULL; question = question->next) {
-		size += size_of(question);
+		size += OPERATION_OVERHEAD + message_size(question);
 		if (count == max || count == LIMIT_PEER_BATCH_OPERATIONS || (count > 0 && size > LIMIT_PEER_BATCH_SIZE))
 			break;
 		count++;

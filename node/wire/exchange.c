@@ -22,10 +22,11 @@ struct under_way {
 	struct message_list questions;
 };
 
-/* What goes to one peer by one method. */
+/* What goes to one peer by one method, and is large or is not. */
 struct exchange_queue {
 	uint64_t peer;
 	enum method method;
+	bool large;
 	struct message_list waiting;
 	uint32_t in_flight; /* of batches */
 	struct under_way batches[EXCHANGE_IN_FLIGHT_MAX];
@@ -121,22 +122,25 @@ static int grow(struct exchange *self)
 	return 0;
 }
 
-static struct exchange_queue *queue_for(struct exchange *self, uint64_t peer, enum method method)
+static struct exchange_queue *queue_for(struct exchange *self, const struct message *question)
 {
+	uint64_t peer = peer_of(question);
+	enum method method = codec_peer_method(question);
+	bool large = message_is_large(question);
 	for (uint32_t i = 0; i < self->queue_count; i++)
-		if (self->queues[i].peer == peer && self->queues[i].method == method)
+		if (self->queues[i].peer == peer && self->queues[i].method == method && self->queues[i].large == large)
 			return &self->queues[i];
 	if (self->queue_count == self->queue_capacity && grow(self) < 0)
 		return NULL;
 	assert(self->queue_count < 1u << QUEUE_BITS);
 	struct exchange_queue *queue = &self->queues[self->queue_count++];
-	*queue = (struct exchange_queue){.peer = peer, .method = method};
+	*queue = (struct exchange_queue){.peer = peer, .method = method, .large = large};
 	return queue;
 }
 
 void exchange_ask(struct exchange *self, struct message *question, struct arena *arena, struct message_list *answers)
 {
-	struct exchange_queue *queue = queue_for(self, peer_of(question), codec_peer_method(question));
+	struct exchange_queue *queue = queue_for(self, question);
 	if (queue == NULL || queue->waiting.count == self->options.queue_max) {
 		self->counters.overflows++;
 		fail_one(question, REPLICA_OVERLOADED, arena, answers);

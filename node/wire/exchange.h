@@ -6,7 +6,8 @@
  *     who answers   exchange_accept for a batch that came in, exchange_answer for each answer, exchange_encode_answers
  *
  * While in_flight_max batches to one peer by one method are under way, further questions wait and travel together:
- * under load batches grow by themselves, with little load nothing waits.
+ * under load batches grow by themselves, with little load nothing waits. Large questions (message_is_large) have queues
+ * and batches of their own, so that small ones neither share a batch with them nor wait for one to come back.
  *
  * The driver carries the bytes: node/driver/outbound.c by sockets, tests/sim/traffic.c by a simulated network.
  *
@@ -17,8 +18,8 @@
  *             REPLICA_OVERLOADED (-EAGAIN, -ENOMEM: too much under way) or REPLICA_LOST (all others: the peer may have
  *             executed it).
  * Invariants  X1 A question is in one place: it waits, it is under way, or it has its answer.
- *             X2 Questions to one peer by one method leave in the order in which they were asked.
- *             X3 At most in_flight_max batches per peer and method are under way, and at most queue_max questions wait.
+ *             X2 Questions of one queue, to one peer by one method and large or not, leave in the order in which they were asked.
+ *             X3 At most in_flight_max batches per queue are under way, and at most queue_max questions wait in it.
  *             X4 A completion of a batch that is not under way (late, or the second one) changes nothing.
  */
 #ifndef KVRING_NODE_WIRE_EXCHANGE_H
@@ -27,7 +28,7 @@
 #include "node/wire/codec.h"
 
 enum {
-	EXCHANGE_IN_FLIGHT = 2,     /* batches per peer and method, by default */
+	EXCHANGE_IN_FLIGHT = 2,     /* batches per queue, by default */
 	EXCHANGE_IN_FLIGHT_MAX = 8, /* and at most */
 	EXCHANGE_SLACK_MS = 20, /* the carrier waits so much longer, so that the peer's own answer has time to come */
 };
@@ -35,7 +36,7 @@ enum {
 /* 0 takes the default. */
 struct exchange_options {
 	uint32_t in_flight_max; /* EXCHANGE_IN_FLIGHT */
-	uint32_t queue_max;     /* questions that wait, per peer and method: LIMIT_PEER_QUEUE */
+	uint32_t queue_max;     /* questions that wait, per queue: LIMIT_PEER_QUEUE */
 	uint32_t batch_max;     /* questions in one batch: LIMIT_PEER_BATCH_OPERATIONS */
 };
 
@@ -47,7 +48,7 @@ struct exchange_counters {
 
 struct exchange {
 	struct exchange_options options;
-	struct exchange_queue *queues; /* one per peer and method; never removed: peers are few */
+	struct exchange_queue *queues; /* one or two per peer and method; never removed: peers are few */
 	uint32_t queue_count, queue_capacity;
 	uint64_t batch_number; /* of the last batch */
 	bool changed;          /* something was asked or has ended since exchange_next found nothing */

@@ -1,22 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The loop of one thread that hosts one replica over the real engine and a real directory. The test is everybody else: it
- * asks by the replica's mailbox and reads the answers out of the coordinator's, and no ticker runs. So nothing but the
+ * asks by the replica's mailbox, or as a peer by a connection, and reads the answers out of the coordinator's, and no ticker runs. So nothing but the
  * batch that made an answer can have sent it: an answer that waits for a later batch never comes. */
 #include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include "engine/fs.h"
 #include "engine/pool.h"
 #include "node/driver/hub.h"
+#include "node/driver/inbound.h"
 #include "node/driver/loop.h"
 #include "node/driver/ticker.h"
 #include "node/object/key.h"
 #include "tests/node/support.h"
 
-enum { PATIENCE_US = 10 * 1000 * 1000, NODE = 1, VALUE_SIZE = 16 * 1024, MEMTABLE_SIZE = 64 * 1024 };
+enum {
+	PATIENCE_US = 10 * 1000 * 1000,
+	NODE = 1,
+	VALUE_SIZE = 16 * 1024,
+	MEMTABLE_SIZE = 64 * 1024,
+	LARGE_SIZE = 256 * 1024,
+	LARGE_COUNT = 5,
+	MEMTABLE_FOR_LARGE = 16 * 1024 * 1024,
+	SMALL_FLOOD = 5000, /* more than one batch takes */
+};
 
 struct bench {
 	char directory[64];
@@ -73,7 +84,7 @@ static void form_cluster(struct bench *bench)
 	rpc_arena_unref(arena);
 }
 
-static void open_bench(struct bench *bench)
+static void open_bench_for(struct bench *bench, size_t memtable_bytes)
 {
 	struct node_options options = {.fs = &disk,
 				       .directory = bench->directory,
@@ -81,7 +92,7 @@ static void open_bench(struct bench *bench)
 				       .new_shard_count = 1,
 				       .seed = 7,
 				       .new_node_id = NODE,
-				       .memtable_bytes = MEMTABLE_SIZE};
+				       .memtable_bytes = memtable_bytes};
 	struct hub *hub = &bench->hub;
 	struct rpc_error why;
 	*bench = (struct bench){.directory = "/tmp/kvring-test-XXXXXX"};
@@ -102,6 +113,11 @@ static void open_bench(struct bench *bench)
 	assert_int_equal(ticker_create(2, &hub->ticker), 0);
 	assert_int_equal(engine_pool_start(1, &hub->pool), 0);
 	mail_queue_init(&bench->taken);
+}
+
+static void open_bench(struct bench *bench)
+{
+	open_bench_for(bench, MEMTABLE_SIZE);
 	assert_int_equal(loop_start(&bench->workers[1]), 0);
 }
 
@@ -121,6 +137,8 @@ static void close_bench(struct bench *bench)
 	loop_stop(&bench->workers[1]);
 	engine_pool_destroy(&hub->pool);
 	ticker_stop(&hub->ticker);
+	for (struct cds_wfcq_node *node; (node = mail_next(&bench->taken)) != NULL;)
+		message_free(caa_container_of(node, struct message, mail));
 	for (uint32_t i = 0; i < 2; i++) {
 		loop_discard_mail(&bench->workers[i]);
 		worker_fini(&bench->workers[i]);
@@ -155,19 +173,24 @@ static struct message *make_question(struct bench *bench, enum message_type type
 
 static void ask(struct bench *bench, struct message *question)
 {
-	mailbox_put(&bench->workers[1].mailbox, MAIL_MESSAGE, &question->mail);
-	mailbox_wake(&bench->workers[1].mailbox);
+	worker_post(&bench->workers[0], question);
+	worker_wake_posted(&bench->workers[0]);
+}
+
+static void ask_put_of(struct bench *bench, size_t size)
+{
+	static const uint8_t value[LARGE_SIZE];
+	struct message *question = make_question(bench, MESSAGE_COORDINATE);
+	struct client_operation *operation = &question->coordinate.operation;
+	*operation =
+		(struct client_operation){.kind = OPERATION_PUT, .attempt = 1, .value = {value, size}, .quorum = 1};
+	operation_id_of(bench->asked, hub_unix_ms(), operation->operation_id);
+	ask(bench, question);
 }
 
 static void ask_put(struct bench *bench)
 {
-	static const uint8_t value[VALUE_SIZE];
-	struct message *question = make_question(bench, MESSAGE_COORDINATE);
-	struct client_operation *operation = &question->coordinate.operation;
-	*operation = (struct client_operation){
-		.kind = OPERATION_PUT, .attempt = 1, .value = {value, sizeof value}, .quorum = 1};
-	operation_id_of(bench->asked, hub_unix_ms(), operation->operation_id);
-	ask(bench, question);
+	ask_put_of(bench, VALUE_SIZE);
 }
 
 static struct message *next_answer(struct bench *bench)
@@ -255,12 +278,162 @@ static void test_jobs_come_back(void **state)
 	close_bench(&bench);
 }
 
+/* How many answers of this type come before the one to this question. */
+static uint32_t answers_before(struct bench *bench, enum message_type type, uint64_t correlation)
+{
+	uint32_t before = 0;
+	for (bool found = false; !found;) {
+		struct message *answer = next_answer(bench);
+		found = answer->type == type && answer->correlation == correlation;
+		before += answer->type == type && !found;
+		assert_int_equal(answer->status, REPLICA_OK);
+		message_free(answer);
+	}
+	return before;
+}
+
+/* All wait before the thread begins. A small put that came last is durable after one of the large ones at most. */
+static void test_a_small_message_waits_for_one_large_one(void **state)
+{
+	struct bench bench;
+	(void)state;
+	open_bench_for(&bench, MEMTABLE_FOR_LARGE);
+	for (uint32_t i = 0; i < LARGE_COUNT; i++)
+		ask_put_of(&bench, LARGE_SIZE);
+	ask_put_of(&bench, 1);
+	assert_int_equal(loop_start(&bench.workers[1]), 0);
+	assert_in_range(answers_before(&bench, MESSAGE_STORED, bench.asked), 0, 1);
+	close_bench(&bench);
+}
+
+/* And a large one has its turn while small ones keep the thread busy. */
+static void test_a_large_message_does_not_wait_for_all_small_ones(void **state)
+{
+	struct bench bench;
+	(void)state;
+	open_bench_for(&bench, MEMTABLE_FOR_LARGE);
+	for (uint32_t i = 0; i < SMALL_FLOOD; i++)
+		ask(&bench, make_question(&bench, MESSAGE_FETCH));
+	ask_put_of(&bench, LARGE_SIZE);
+	assert_int_equal(loop_start(&bench.workers[1]), 0);
+	uint32_t fetched = 0;
+	for (enum message_type type = MESSAGE_FETCHED; type == MESSAGE_FETCHED; fetched++) {
+		struct message *answer = next_answer(&bench);
+		type = answer->type;
+		message_free(answer);
+	}
+	assert_in_range(fetched, 1, SMALL_FLOOD / 2);
+	close_bench(&bench);
+}
+
+/* ---- calls of a peer ------------------------------------------------------------------------------------------------ */
+
+struct peer {
+	struct rpc_server *server;
+	struct rpc_link *link;
+	struct peer_call {
+		struct rpc_pending pending;
+		struct peer *peer;
+		uint32_t place; /* among the answers */
+	} calls[LARGE_COUNT + 1];
+	struct hub *hub;
+	uint32_t asked;
+	_Atomic uint32_t put, answered; /* into the mailbox; back */
+};
+
+static void wait_until(_Atomic uint32_t *count, uint32_t wanted)
+{
+	for (uint64_t until = rpc_now_us() + PATIENCE_US; atomic_load(count) < wanted; sched_yield())
+		assert_true(rpc_now_us() < until);
+}
+
+static void on_answer(struct rpc_pending *pending)
+{
+	struct peer_call *call = caa_container_of(pending, struct peer_call, pending);
+	assert_int_equal(pending->status, 0);
+	rpc_message_free(pending->response);
+	call->place = atomic_load(&call->peer->answered); /* answers of one connection come one at a time */
+	atomic_fetch_add(&call->peer->answered, 1);
+}
+
+static void on_call(void *arg, struct rpc_call *call)
+{
+	struct peer *peer = arg;
+	inbound_on_peer(peer->hub, call);
+	atomic_fetch_add(&peer->put, 1);
+}
+
+static void open_peer(struct peer *peer, struct hub *hub)
+{
+	char address[32];
+	struct rpc_error why;
+	*peer = (struct peer){.hub = hub};
+	hub->peer_budget = rpc_budget_create(UINT64_C(1) << 30);
+	struct rpc_server_options options = {.address = "127.0.0.1:0",
+					     .message_max = RPC_PEER_MESSAGE_MAX,
+					     .in_flight_max = 64,
+					     .on_request = on_call,
+					     .arg = peer};
+	assert_int_equal(rpc_server_open(&options, &peer->server, &why), 0);
+	snprintf(address, sizeof address, "127.0.0.1:%u", rpc_server_port(peer->server));
+	struct rpc_link_options link = {
+		.address = address, .message_max = RPC_PEER_MESSAGE_MAX, .outstanding_max = LARGE_COUNT + 1};
+	assert_int_equal(rpc_link_open(&link, &peer->link, &why), 0);
+	for (uint64_t until = rpc_now_us() + PATIENCE_US; !rpc_link_connected(peer->link); sched_yield())
+		assert_true(rpc_now_us() < until);
+}
+
+static void close_peer(struct peer *peer, struct hub *hub)
+{
+	rpc_link_close(&peer->link);
+	rpc_server_close(&peer->server);
+	rpc_budget_unref(hub->peer_budget);
+}
+
+/* An object that does not decode: the replica says so at once. */
+static void call_store(struct bench *bench, struct peer *peer, size_t size)
+{
+	static const uint8_t object[LARGE_SIZE];
+	struct arena *scratch = rpc_arena_create(4096, SIZE_MAX);
+	struct message *question = make_question(bench, MESSAGE_STORE);
+	struct peer_call *call = &peer->calls[peer->asked++];
+	struct rpc_message *request;
+	question->store.object = (struct rpc_slice){object, size};
+	assert_int_equal(codec_peer_encode(question, 1, 1000, rpc_sent_us(), scratch, &request), 0);
+	*call = (struct peer_call){.pending.done = on_answer, .peer = peer};
+	assert_int_equal(rpc_link_call(peer->link, request, PATIENCE_US / 1000, &call->pending), 0);
+	message_free(question);
+	rpc_arena_unref(scratch);
+}
+
+/* As for messages: all calls wait before the thread begins. */
+static void test_a_small_call_waits_for_one_large_one(void **state)
+{
+	struct bench bench;
+	struct peer peer;
+	(void)state;
+	open_bench_for(&bench, MEMTABLE_FOR_LARGE);
+	open_peer(&peer, &bench.hub);
+	for (uint32_t i = 0; i < LARGE_COUNT; i++)
+		call_store(&bench, &peer, LARGE_SIZE);
+	call_store(&bench, &peer, 1);
+	wait_until(&peer.put, peer.asked);
+	assert_int_equal(loop_start(&bench.workers[1]), 0);
+	wait_until(&peer.answered, peer.asked);
+	assert_in_range(peer.calls[LARGE_COUNT].place, 0, 1);
+	close_peer(&peer, &bench.hub);
+	close_bench(&bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_put_is_answered_before_and_after_its_commit),
 		cmocka_unit_test(test_a_commit_that_cannot_begin_is_answered_at_once),
 		cmocka_unit_test(test_jobs_come_back),
+		cmocka_unit_test(test_a_small_message_waits_for_one_large_one),
+		cmocka_unit_test(test_a_large_message_does_not_wait_for_all_small_ones),
+		cmocka_unit_test(test_a_small_call_waits_for_one_large_one),
 	};
 	disk = *fs_posix();
 	disk.append = append_or_fail;

@@ -189,6 +189,39 @@ static void test_methods_do_not_wait_for_each_other(void **state)
 		rpc_message_free(batch[i].request);
 }
 
+static void ask_store(struct desk *desk, size_t size)
+{
+	struct message *question = make_question(desk, MESSAGE_STORE, PEER, 100);
+	assert_int_equal(key_encode(5, slice("b"), slice("key"), desk->arena, &question->key), 0);
+	question->store.object = (struct rpc_slice){rpc_arena_zalloc(desk->arena, size), size};
+	exchange_ask(&desk->exchange, question, desk->arena, &desk->answers);
+}
+
+/* As many large ones as may be are under way and more wait: a small question leaves all the same, alone, and so does the next one when
+ * that is back. */
+static void test_small_questions_do_not_wait_for_large_ones(void **state)
+{
+	struct desk *desk = *state;
+	struct exchange_batch large[2], small, none;
+	for (int i = 0; i < 4; i++)
+		ask_store(desk, LIMIT_SMALL_SIZE);
+	for (int i = 0; i < 2; i++) {
+		assert_true(pack(desk, &large[i]));
+		assert_true(rpc_message_bytes(large[i].request).size > LIMIT_SMALL_SIZE);
+		ask_store(desk, LIMIT_SMALL_SIZE);
+	}
+	for (int i = 0; i < 3; i++) {
+		ask_store(desk, 10);
+		assert_true(pack(desk, &small));
+		assert_true(rpc_message_bytes(small.request).size < 1024);
+		assert_false(pack(desk, &none));
+		rpc_message_free(small.request);
+		assert_int_equal(complete(desk, small.number, -EHOSTUNREACH, (struct rpc_slice){0}), -EHOSTUNREACH);
+	}
+	for (int i = 0; i < 2; i++)
+		rpc_message_free(large[i].request);
+}
+
 /* The one question too many is answered at once; those that waited still wait, in order. */
 static void test_an_overfull_queue_refuses(void **state)
 {
@@ -513,6 +546,7 @@ int main(void)
 		DESK_TEST(test_answers_find_their_questions),
 		DESK_TEST(test_questions_gather_behind_batches_under_way),
 		DESK_TEST(test_methods_do_not_wait_for_each_other),
+		DESK_TEST(test_small_questions_do_not_wait_for_large_ones),
 		DESK_TEST(test_an_overfull_queue_refuses),
 		DESK_TEST(test_a_late_answer_changes_nothing),
 		DESK_TEST(test_a_doubled_answer_changes_nothing),
