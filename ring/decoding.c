@@ -121,13 +121,13 @@ static bool rack_is_valid(const char *text, size_t size)
 }
 
 struct counts {
-	uint32_t partitions, datacenters, members;
+	uint32_t partitions, datacenters, members, ancestors;
 };
 
 /* Bytes 40 to 47. */
 static struct counts get_counts(struct reader *reader, enum ring_transition *transition_out)
 {
-	struct counts counts;
+	struct counts counts = {.ancestors = 0};
 
 	counts.partitions = get_u32(reader);
 	if (!reader->failed && (counts.partitions < RING_PARTITIONS_MIN || counts.partitions > RING_PARTITIONS_MAX ||
@@ -143,7 +143,7 @@ static struct counts get_counts(struct reader *reader, enum ring_transition *tra
 }
 
 /* What comes before cluster id: is this a document, of a version we know, unharmed? */
-static int check_frame(struct reader *reader)
+static int check_frame(struct reader *reader, uint32_t *version_out)
 {
 	size_t checked = reader->size;
 	uint64_t checksum;
@@ -154,9 +154,10 @@ static int check_frame(struct reader *reader)
 		COMPLAIN(reader, "no ring document: it begins with %02x %02x %02x %02x, not \"KVRD\"", magic[0],
 			 magic[1], magic[2], magic[3]);
 	version = get_u32(reader);
-	if (!reader->failed && version != ENCODING_VERSION)
-		COMPLAIN(reader, "format version %" PRIu32 "; this program knows version %d: upgrade it", version,
-			 ENCODING_VERSION);
+	if (!reader->failed && version != ENCODING_VERSION_FIRST && version != ENCODING_VERSION)
+		COMPLAIN(reader, "format version %" PRIu32 "; this program knows versions %d and %d: upgrade it",
+			 version, ENCODING_VERSION_FIRST, ENCODING_VERSION);
+	*version_out = version;
 	if (reader->failed)
 		return -EBADMSG;
 
@@ -280,15 +281,25 @@ static void check_names(struct reader *reader, const struct ring_document *docum
 /* Before anything of that size is allocated: are there bytes enough for so many? */
 static void check_room(struct reader *reader, const struct counts *counts)
 {
-	size_t need = (size_t)counts->datacenters * ENCODING_DATACENTER_SIZE_MIN +
+	size_t hashes = counts->ancestors > 0 ? counts->ancestors - 1 : 0; /* the parent's stands in the header */
+	size_t need = hashes * ENCODING_HASH_SIZE + (size_t)counts->datacenters * ENCODING_DATACENTER_SIZE_MIN +
 		      (size_t)counts->members * ENCODING_MEMBER_SIZE_MIN;
 
 	if (reader->failed || need <= reader->size - reader->offset)
 		return;
 	reader->field = reader->offset;
 	COMPLAIN(reader,
-		 "cut short: %" PRIu32 " datacenters and %" PRIu32 " members take %zu bytes at least, %zu there",
-		 counts->datacenters, counts->members, need, reader->size - reader->offset);
+		 "cut short: %zu ancestors, %" PRIu32 " datacenters and %" PRIu32
+		 " members take %zu bytes at least, %zu there",
+		 hashes, counts->datacenters, counts->members, need, reader->size - reader->offset);
+}
+
+static void get_ancestors(struct reader *reader, uint64_t parent_hash, struct ring_document *document)
+{
+	if (document->ancestor_count > 0)
+		document->ancestors[0] = parent_hash;
+	for (uint32_t i = 1; i < document->ancestor_count; i++)
+		document->ancestors[i] = get_u64(reader);
 }
 
 static int get_body(struct reader *reader, struct ring_document *document)
@@ -311,11 +322,60 @@ static int get_body(struct reader *reader, struct ring_document *document)
 	return reader->failed ? -EBADMSG : 0;
 }
 
+/* Bytes 8 to 47. */
+struct head {
+	uint64_t cluster_id, epoch, parent_hash, hash_seed;
+	enum ring_transition transition;
+	struct counts counts;
+};
+
+static struct head get_head(struct reader *reader, uint32_t version)
+{
+	struct head head = {.cluster_id = get_u64(reader)};
+
+	if (!head.cluster_id)
+		COMPLAIN(reader, "cluster id 0");
+	head.epoch = get_u64(reader);
+	if (!head.epoch || head.epoch > RING_EPOCH_MAX)
+		COMPLAIN(reader, "epoch %" PRIu64 ", not 1 to %" PRIu64, head.epoch, RING_EPOCH_MAX);
+	else if (version != (head.epoch == 1 ? ENCODING_VERSION_FIRST : ENCODING_VERSION))
+		COMPLAIN(reader,
+			 "epoch %" PRIu64 " in format version %" PRIu32 ", but version %d is that of epoch 1 alone",
+			 head.epoch, version, ENCODING_VERSION_FIRST);
+	head.parent_hash = get_u64(reader);
+	if (head.epoch == 1 && head.parent_hash)
+		COMPLAIN(reader, "a parent in epoch 1, which is the first");
+	head.hash_seed = get_u64(reader);
+	head.counts = get_counts(reader, &head.transition);
+	if (!reader->failed)
+		head.counts.ancestors = document_ancestor_count(head.epoch);
+	return head;
+}
+
+static int create_from_head(const struct head *head, struct ring_document **out)
+{
+	struct ring_document *document;
+	int error = document_create(head->counts.partitions, head->counts.datacenters, head->counts.members, &document);
+
+	if (error)
+		return error;
+	document->cluster_id = head->cluster_id;
+	document->hash_seed = head->hash_seed;
+	document->transition = head->transition;
+	error = document_set_epoch(document, head->epoch);
+	if (error)
+		ring_document_destroy(&document);
+	else
+		*out = document;
+	return error;
+}
+
 int ring_document_decode(const uint8_t *bytes, size_t size, struct ring_document **out, struct ring_error *error_out)
 {
 	struct reader reader = {.bytes = bytes, .error = error_out};
-	struct ring_document head = {0}, *document = NULL;
-	struct counts counts;
+	struct ring_document *document;
+	struct head head;
+	uint32_t version;
 	int error;
 
 	if (size < ENCODING_HEADER_SIZE + ENCODING_CHECKSUM_SIZE) {
@@ -329,30 +389,18 @@ int ring_document_decode(const uint8_t *bytes, size_t size, struct ring_document
 		return -EBADMSG;
 	}
 	reader.size = size - ENCODING_CHECKSUM_SIZE;
-	error = check_frame(&reader);
+	error = check_frame(&reader, &version);
 	if (error)
 		return error;
-	head.cluster_id = get_u64(&reader);
-	if (!head.cluster_id)
-		COMPLAIN(&reader, "cluster id 0");
-	head.epoch = get_u64(&reader);
-	if (!head.epoch || head.epoch > RING_EPOCH_MAX)
-		COMPLAIN(&reader, "epoch %" PRIu64 ", not 1 to %" PRIu64, head.epoch, RING_EPOCH_MAX);
-	head.parent_hash = get_u64(&reader);
-	head.hash_seed = get_u64(&reader);
-	counts = get_counts(&reader, &head.transition);
-	check_room(&reader, &counts);
+	head = get_head(&reader, version);
+	check_room(&reader, &head.counts);
 	if (reader.failed)
 		return -EBADMSG;
 
-	error = document_create(counts.partitions, counts.datacenters, counts.members, &document);
+	error = create_from_head(&head, &document);
 	if (error)
 		return error;
-	document->cluster_id = head.cluster_id;
-	document->epoch = head.epoch;
-	document->parent_hash = head.parent_hash;
-	document->hash_seed = head.hash_seed;
-	document->transition = head.transition;
+	get_ancestors(&reader, head.parent_hash, document);
 	error = get_body(&reader, document);
 	if (!error)
 		error = document_seal(document);

@@ -60,6 +60,7 @@ static void document_free(struct ring_document *document)
 {
 	free_tables(document->owners, document->datacenter_count);
 	free_tables(document->old_owners, document->datacenter_count);
+	free(document->ancestors);
 	free(document->datacenters);
 	free(document->members);
 	free(document->member_datacenter);
@@ -112,14 +113,45 @@ int document_copy(const struct ring_document *from, struct ring_document **out)
 	if (error)
 		return error;
 	(*out)->cluster_id = from->cluster_id;
-	(*out)->epoch = from->epoch;
-	(*out)->parent_hash = from->parent_hash;
 	(*out)->hash_seed = from->hash_seed;
 	(*out)->transition = from->transition;
 	memcpy((*out)->datacenters, from->datacenters, from->datacenter_count * sizeof *from->datacenters);
 	memcpy((*out)->members, from->members, from->member_count * sizeof *from->members);
 	memcpy((*out)->member_datacenter, from->member_datacenter,
 	       from->member_count * sizeof *from->member_datacenter);
+	return 0;
+}
+
+uint32_t document_ancestor_count(uint64_t epoch)
+{
+	assert(epoch > 0);
+	return epoch - 1 < RING_ANCESTORS_MAX ? (uint32_t)(epoch - 1) : RING_ANCESTORS_MAX;
+}
+
+int document_set_epoch(struct ring_document *document, uint64_t epoch)
+{
+	uint32_t count = document_ancestor_count(epoch);
+
+	assert(document->epoch == 0);
+	assert(epoch <= RING_EPOCH_MAX);
+	document->ancestors = calloc(count + 1, sizeof *document->ancestors);
+	if (document->ancestors == NULL)
+		return -ENOMEM;
+	document->epoch = epoch;
+	document->ancestor_count = count;
+	return 0;
+}
+
+int document_follow(struct ring_document *document, const struct ring_document *parent)
+{
+	int error = document_set_epoch(document, parent != NULL ? parent->epoch + 1 : 1);
+
+	if (error || parent == NULL)
+		return error;
+	assert(document->ancestor_count <= parent->ancestor_count + 1);
+	document->ancestors[0] = parent->hash;
+	memcpy(document->ancestors + 1, parent->ancestors,
+	       (document->ancestor_count - 1) * sizeof *document->ancestors);
 	return 0;
 }
 
@@ -201,7 +233,14 @@ uint64_t ring_hash_seed(const struct ring_document *document)
 
 uint64_t ring_parent_hash(const struct ring_document *document)
 {
-	return document->parent_hash;
+	return document->ancestor_count > 0 ? document->ancestors[0] : 0;
+}
+
+uint64_t ring_ancestor_hash(const struct ring_document *document, uint64_t epoch)
+{
+	if (epoch == 0 || epoch >= document->epoch || document->epoch - epoch > document->ancestor_count)
+		return 0;
+	return document->ancestors[document->epoch - epoch - 1];
 }
 
 bool ring_document_same_cluster(const struct ring_document *a, const struct ring_document *b)

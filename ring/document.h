@@ -29,12 +29,13 @@ struct ring_document {
 
 	uint64_t cluster_id;
 	uint64_t epoch;
-	uint64_t parent_hash;
 	uint64_t hash_seed;
 	uint32_t partition_count;
 	enum ring_transition transition;
 	uint32_t datacenter_count;
 	uint32_t member_count;
+	uint32_t ancestor_count; /* document_ancestor_count of the epoch */
+	uint64_t *ancestors;     /* hashes of the documents before this one, its parent's first */
 	struct ring_datacenter *datacenters;
 	struct ring_member *members;
 	uint8_t *member_datacenter;
@@ -55,8 +56,14 @@ struct ring_document {
 /* An unsealed document with zeroed members and datacenters and no owners. */
 RING_OK int document_create(uint32_t partition_count, uint32_t datacenter_count, uint32_t member_count,
 			    struct ring_document **out);
-/* Everything but owners, hash and reference count. */
+/* Everything but epoch, ancestors, owners, hash and reference count. */
 RING_OK int document_copy(const struct ring_document *, struct ring_document **out);
+/* How many ancestors a document of that epoch names. */
+uint32_t document_ancestor_count(uint64_t epoch);
+/* Sets the epoch of a document that has none, with room for its ancestors. */
+RING_OK int document_set_epoch(struct ring_document *, uint64_t epoch);
+/* Sets the epoch and the ancestors of a document that follows parent. parent NULL: it is the first. */
+RING_OK int document_follow(struct ring_document *, const struct ring_document *parent);
 RING_OK int owner_table_create(struct owner_table *, uint32_t partition_count, uint32_t width);
 RING_OK int owner_table_copy(struct owner_table *, uint32_t partition_count, const struct owner_table *from);
 /* Fills by_name. Of two members with one name the lower id is first. */

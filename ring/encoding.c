@@ -52,15 +52,23 @@ static uint8_t *put_string(uint8_t *at, const char *text)
 static uint8_t *put_header(uint8_t *at, const struct ring_document *document)
 {
 	at = put_bytes(at, ENCODING_MAGIC, ENCODING_MAGIC_SIZE);
-	at = put_u32(at, ENCODING_VERSION);
+	at = put_u32(at, document->epoch == 1 ? ENCODING_VERSION_FIRST : ENCODING_VERSION);
 	at = put_u64(at, document->cluster_id);
 	at = put_u64(at, document->epoch);
-	at = put_u64(at, document->parent_hash);
+	at = put_u64(at, ring_parent_hash(document));
 	at = put_u64(at, document->hash_seed);
 	at = put_u32(at, document->partition_count);
 	at = put_u8(at, (uint8_t)document->transition);
 	at = put_u8(at, (uint8_t)document->datacenter_count);
 	return put_u16(at, (uint16_t)document->member_count);
+}
+
+static uint8_t *put_ancestors(uint8_t *at, const struct ring_document *document)
+{
+	assert(document->ancestor_count == document_ancestor_count(document->epoch));
+	for (uint32_t i = 1; i < document->ancestor_count; i++)
+		at = put_u64(at, document->ancestors[i]);
+	return at;
 }
 
 static uint8_t *put_member(uint8_t *at, const struct ring_member *member, uint8_t datacenter_index)
@@ -89,7 +97,8 @@ static size_t size_limit(const struct ring_document *document)
 
 	for (uint32_t i = 0; i < document->datacenter_count; i++)
 		owners += document->owners[i].width + document->old_owners[i].width;
-	return ENCODING_HEADER_SIZE + document->datacenter_count * (size_t)ENCODING_DATACENTER_SIZE_MAX +
+	return ENCODING_HEADER_SIZE + document->ancestor_count * (size_t)ENCODING_HASH_SIZE +
+	       document->datacenter_count * (size_t)ENCODING_DATACENTER_SIZE_MAX +
 	       document->member_count * (size_t)ENCODING_MEMBER_SIZE_MAX +
 	       owners * document->partition_count * sizeof(uint16_t) + ENCODING_CHECKSUM_SIZE;
 }
@@ -103,6 +112,7 @@ int ring_document_encode(const struct ring_document *document, uint8_t **bytes_o
 		return -ENOMEM;
 	at = put_header(at, document);
 	assert(at == bytes + ENCODING_HEADER_SIZE);
+	at = put_ancestors(at, document);
 	for (uint32_t i = 0; i < document->datacenter_count; i++) {
 		at = put_string(at, document->datacenters[i].name);
 		at = put_u8(at, (uint8_t)document->datacenters[i].replica_count);

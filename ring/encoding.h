@@ -7,7 +7,7 @@
  *
  *     offset  size  field
  *          0     4  magic "KVRD"
- *          4     4  format version, 1
+ *          4     4  format version: 1 in epoch 1, 2 in later ones
  *          8     8  cluster id, not 0
  *         16     8  epoch, 1 to RING_EPOCH_MAX
  *         24     8  hash of the parent document, 0 in epoch 1
@@ -16,7 +16,9 @@
  *         44     1  transition (enum ring_transition)
  *         45     1  datacenter count D, 1 to RING_DATACENTERS_MAX
  *         46     2  member count M, 1 to RING_MEMBERS_MAX
- *         48        D datacenters: string name
+ *         48        A - 1 hashes of the documents before the parent, the newest first. A = the smaller of epoch - 1 and
+ *                   RING_ANCESTORS_MAX; none in epochs 1 and 2
+ *                   D datacenters: string name
  *                                  u8 replica count N, 1 to RING_REPLICAS_MAX
  *                                  u8 owners per partition, 0 to N
  *                                  u8 old owners per partition, 0 to RING_REPLICAS_MAX; 0 when STABLE
@@ -37,17 +39,20 @@
 #include "ring/document.h"
 
 enum {
-	ENCODING_VERSION = 1,
+	ENCODING_VERSION_FIRST = 1, /* of the first epoch, which has no ancestors */
+	ENCODING_VERSION = 2,
 	ENCODING_MAGIC_SIZE = 4,
 	ENCODING_HEADER_SIZE = 48,
 	ENCODING_CHECKSUM_SIZE = 8,
+	ENCODING_HASH_SIZE = 8,
 	ENCODING_DATACENTER_SIZE_MIN = 1 + 1 + 3, /* bytes: a name of one */
 	ENCODING_DATACENTER_SIZE_MAX = RING_NAME_MAX + 3,
 	ENCODING_MEMBER_SIZE_MIN = 14 + 2 + 1 + 3 * 2, /* no rack; name and addresses of one byte */
 	ENCODING_MEMBER_SIZE_MAX = 14 + 2 * RING_NAME_MAX + 3 * RING_ADDRESS_MAX,
 };
 
-_Static_assert(ENCODING_HEADER_SIZE + RING_DATACENTERS_MAX * ENCODING_DATACENTER_SIZE_MAX +
+_Static_assert(ENCODING_HEADER_SIZE + RING_ANCESTORS_MAX * ENCODING_HASH_SIZE +
+			       RING_DATACENTERS_MAX * ENCODING_DATACENTER_SIZE_MAX +
 			       RING_MEMBERS_MAX * ENCODING_MEMBER_SIZE_MAX +
 			       RING_DATACENTERS_MAX * 2 * RING_REPLICAS_MAX * RING_PARTITIONS_MAX * 2 +
 			       ENCODING_CHECKSUM_SIZE <=

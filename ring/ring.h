@@ -49,6 +49,9 @@ enum {
 	/* Bytes of an encoded document at all these limits: with every name and address of full length 8.3 MiB of members, and
 	 * 32 MiB of owners, in transition, at RING_REPLICAS_MAX in each of RING_DATACENTERS_MAX. */
 	RING_DOCUMENT_SIZE_MAX = 41 * 1024 * 1024,
+	/* Hashes of earlier documents in a document, 8 KiB: a node that missed no more epochs can tell whether a ring comes
+	 * from its own. */
+	RING_ANCESTORS_MAX = 1024,
 };
 
 /* Of a document. No cluster gets there: a higher one is forged, and would have no successor. */
@@ -110,7 +113,9 @@ uint64_t ring_cluster_id(const struct ring_document *);
 uint64_t ring_epoch(const struct ring_document *);
 uint64_t ring_hash(const struct ring_document *); /* of the encoded bytes: equal hash, equal document */
 uint64_t ring_hash_seed(const struct ring_document *);
-uint64_t ring_parent_hash(const struct ring_document *);
+uint64_t ring_parent_hash(const struct ring_document *); /* 0 in epoch 1 */
+/* Of the document of that epoch that this one comes from. 0: no earlier epoch, or more than RING_ANCESTORS_MAX before. */
+uint64_t ring_ancestor_hash(const struct ring_document *, uint64_t epoch);
 /* Whether both agree on what never changes: cluster, hash seed and number of partitions. */
 bool ring_document_same_cluster(const struct ring_document *, const struct ring_document *);
 enum ring_transition ring_transition(const struct ring_document *);

@@ -62,7 +62,7 @@ int ring_transition_begin(const struct ring_document *stable, const struct ring_
 	int error;
 
 	if (stable->transition != RING_STABLE || target->transition != RING_STABLE ||
-	    target->parent_hash != stable->hash) {
+	    target->epoch != stable->epoch + 1 || ring_parent_hash(target) != stable->hash) {
 		ring_error_set(error_out,
 			       "the new ring (epoch %" PRIu64 ") was not made from the ring in force (epoch %" PRIu64
 			       "), or one of them is itself changing: plan again",
@@ -73,7 +73,9 @@ int ring_transition_begin(const struct ring_document *stable, const struct ring_
 	if (error)
 		return error;
 	document->transition = RING_WRITE_BOTH_READ_OLD;
-	error = copy_owners(document, target);
+	error = document_follow(document, stable);
+	if (!error)
+		error = copy_owners(document, target);
 	for (uint32_t i = 0; i < document->datacenter_count && !error; i++) {
 		int before = find_datacenter(stable, document->datacenters[i].name);
 		if (before >= 0 && stable->owners[before].width)
@@ -96,10 +98,10 @@ int ring_transition_next(const struct ring_document *from, struct ring_document 
 		error = document_copy(from, &document);
 	if (error)
 		return error;
-	document->epoch = from->epoch + 1;
-	document->parent_hash = from->hash;
 	document->transition = from->transition == RING_WRITE_BOTH_READ_OLD ? RING_WRITE_BOTH_READ_NEW : RING_STABLE;
-	error = copy_owners(document, from);
+	error = document_follow(document, from);
+	if (!error)
+		error = copy_owners(document, from);
 	if (!error && document->transition != RING_STABLE)
 		error = copy_old_owners(document, from);
 	return document_finish(document, error, out);
@@ -112,7 +114,7 @@ int ring_transition_abort(const struct ring_document *from, const struct ring_do
 	int error;
 
 	/* Once reads go to the new owners an abort would be a second move, not a return. */
-	if (from->transition != RING_WRITE_BOTH_READ_OLD || from->parent_hash != stable->hash) {
+	if (from->transition != RING_WRITE_BOTH_READ_OLD || ring_parent_hash(from) != stable->hash) {
 		ring_error_set(error_out,
 			       "the ring (epoch %" PRIu64 ") cannot go back to epoch %" PRIu64
 			       ": it is not that ring's change, or reads go to the new owners already",
@@ -124,7 +126,8 @@ int ring_transition_abort(const struct ring_document *from, const struct ring_do
 		error = document_copy(stable, &document);
 	if (error)
 		return error;
-	document->epoch = from->epoch + 1;
-	document->parent_hash = from->hash;
-	return document_finish(document, copy_owners(document, stable), out);
+	error = document_follow(document, from);
+	if (!error)
+		error = copy_owners(document, stable);
+	return document_finish(document, error, out);
 }

@@ -192,9 +192,9 @@ int plan_to_document(const struct ring_plan *plan, const struct ring_document *p
 
 	document->cluster_id = plan->cluster_id;
 	document->hash_seed = plan->hash_seed;
-	document->epoch = previous != NULL ? previous->epoch + 1 : 1;
-	document->parent_hash = previous != NULL ? previous->hash : 0;
-	error = copy_datacenters(document, plan, error_out);
+	error = document_follow(document, previous);
+	if (!error)
+		error = copy_datacenters(document, plan, error_out);
 	if (!error)
 		error = copy_members(document, plan, error_out);
 	if (error)

@@ -25,6 +25,7 @@ enum {
 	AT_VERSION = 4,
 	AT_CLUSTER = 8,
 	AT_EPOCH = 16,
+	AT_PARENT = 24,
 	AT_PARTITIONS = 40,
 	AT_TRANSITION = 44,
 	AT_DATACENTERS = 45,
@@ -178,6 +179,49 @@ static void test_document_layout_is_fixed(void **state)
 	free(bytes.at);
 }
 
+/* 1,030 epochs, so that the last documents no longer name the first ones. */
+static void test_document_names_its_ancestors(void **state)
+{
+	enum { EPOCHS = RING_ANCESTORS_MAX + 6 };
+	static uint64_t hashes[EPOCHS + 1];
+	struct ring_document *document = small_document();
+
+	(void)state;
+	assert_int_equal(ring_parent_hash(document), 0);
+	hashes[1] = ring_hash(document);
+	for (uint64_t epoch = 2; epoch <= EPOCHS; epoch++) {
+		struct ring_document *next = cluster_claim(&cluster, document);
+
+		assert_int_equal(ring_epoch(next), epoch);
+		assert_int_equal(ring_parent_hash(next), hashes[epoch - 1]);
+		for (uint64_t ago = 1; ago < epoch; ago++)
+			assert_int_equal(ring_ancestor_hash(next, epoch - ago),
+					 ago <= RING_ANCESTORS_MAX ? hashes[epoch - ago] : 0);
+		assert_int_equal(ring_ancestor_hash(next, 0), 0);
+		assert_int_equal(ring_ancestor_hash(next, epoch), 0);
+		assert_int_equal(ring_ancestor_hash(next, epoch + 1), 0);
+		if (epoch < 5 || epoch > EPOCHS - 8)
+			there_and_back(next);
+		hashes[epoch] = ring_hash(next);
+		ring_document_destroy(&document);
+		document = next;
+	}
+	ring_document_destroy(&document);
+}
+
+/* Promised ancestors cost nothing before their bytes are there. */
+static void test_decode_refuses_too_few_ancestors(void **state)
+{
+	struct ring_document *document = small_document(), *next = cluster_claim(&cluster, document);
+	struct bytes bytes = encode(next);
+
+	(void)state;
+	bytes.at[AT_EPOCH + 1] = 4; /* epoch 1026, and a parent alone */
+	refuse(bytes, "byte 48: cut short: 1023 ancestors, 1 datacenters and 3 members take 8258 bytes at least, ");
+	ring_document_destroy(&document);
+	ring_document_destroy(&next);
+}
+
 static void test_document_ref_shares(void **state)
 {
 	struct ring_document *document = small_document(), *shared = ring_document_ref(document);
@@ -295,7 +339,10 @@ static void test_decode_says_what_and_where(void **state)
 
 	(void)state;
 	refuse_byte(0, 'X', "byte 0: no ring document: it begins with 58 56 52 44");
-	refuse_byte(AT_VERSION, 2, "byte 4: format version 2; this program knows version 1: upgrade it");
+	refuse_byte(AT_VERSION, 3, "byte 4: format version 3; this program knows versions 1 and 2: upgrade it");
+	refuse_byte(AT_VERSION, 2, "byte 16: epoch 1 in format version 2, but version 1 is that of epoch 1 alone");
+	refuse_byte(AT_EPOCH, 2, "byte 16: epoch 2 in format version 1, but version 1 is that of epoch 1 alone");
+	refuse_byte(AT_PARENT, 1, "byte 24: a parent in epoch 1, which is the first");
 	refuse_byte(AT_CLUSTER, 0, "byte 8: cluster id 0");
 	refuse_byte(AT_EPOCH, 0, "byte 16: epoch 0");
 	refuse_byte(AT_EPOCH + 7, 0x40, "byte 16: epoch 4611686018427387905, not 1 to 4611686018427387904");
@@ -308,7 +355,8 @@ static void test_decode_says_what_and_where(void **state)
 	refuse_byte(AT_DATACENTERS, 17, "byte 45: datacenter count is 17");
 	refuse_byte(AT_MEMBERS, 0, "byte 46: 0 members, not 1 to 16384");
 	refuse_byte(AT_MEMBERS + 1, 0x41, "byte 46: 16643 members");
-	refuse_byte(AT_MEMBERS + 1, 0x40 - 1, "byte 48: cut short: 1 datacenters and 16131 members take 371018 bytes");
+	refuse_byte(AT_MEMBERS + 1, 0x40 - 1,
+		    "byte 48: cut short: 0 ancestors, 1 datacenters and 16131 members take 371018 bytes");
 	refuse_byte(AT_DATACENTER, 0, "byte 48: datacenter name of 0 bytes");
 	refuse_byte(AT_DATACENTER, 64, "byte 48: datacenter name of 64 bytes");
 	refuse_byte(AT_DATACENTER, 255, "cut short: 255 more bytes expected");
@@ -371,6 +419,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_document_round_trip),
 		cmocka_unit_test(test_document_layout_is_fixed),
+		cmocka_unit_test(test_document_names_its_ancestors),
+		cmocka_unit_test(test_decode_refuses_too_few_ancestors),
 		cmocka_unit_test(test_document_ref_shares),
 		cmocka_unit_test(test_document_finds_members),
 		cmocka_unit_test(test_decode_refuses_every_prefix),

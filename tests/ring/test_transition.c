@@ -174,20 +174,28 @@ static void test_transition_refuses_what_does_not_follow(void **state)
 	ring_document_destroy(&document);
 }
 
-/* The same with the highest epoch, as only a forger makes it. */
+/* The same with the highest epoch, as only a forger makes it: with made-up ancestors. */
 static struct ring_document *forge_epoch(const struct ring_document *document)
 {
-	struct ring_document *forged;
+	enum { HEADER = 48 };
+	size_t size, hashes = 8 * (RING_ANCESTORS_MAX - (ring_epoch(document) < 3 ? 1 : ring_epoch(document) - 1));
 	uint64_t epoch = htole64(RING_EPOCH_MAX), checksum;
-	uint8_t *bytes;
-	size_t size;
+	struct ring_document *forged;
+	uint8_t *bytes, *longer;
 
 	assert_int_equal(ring_document_encode(document, &bytes, &size), 0);
-	memcpy(bytes + 16, &epoch, sizeof epoch);
-	checksum = htole64(XXH3_64bits(bytes, size - sizeof checksum));
-	memcpy(bytes + size - sizeof checksum, &checksum, sizeof checksum);
-	assert_int_equal(ring_document_decode(bytes, size, &forged, NULL), 0);
+	longer = malloc(size + hashes);
+	memcpy(longer, bytes, HEADER);
+	memset(longer + HEADER, 0x11, hashes);
+	memcpy(longer + HEADER + hashes, bytes + HEADER, size - HEADER);
+	size += hashes;
+	longer[4] = 2; /* format version */
+	memcpy(longer + 16, &epoch, sizeof epoch);
+	checksum = htole64(XXH3_64bits(longer, size - sizeof checksum));
+	memcpy(longer + size - sizeof checksum, &checksum, sizeof checksum);
+	assert_int_equal(ring_document_decode(longer, size, &forged, NULL), 0);
 	free(bytes);
+	free(longer);
 	return forged;
 }
 
