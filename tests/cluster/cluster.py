@@ -38,25 +38,27 @@ def wait_for(condition, what, patience=PATIENCE):
         time.sleep(0.01)
 
 
-bases_taken = set()
+bases_taken = []  # the sockets that keep them ours
 
 
 def free_base():
-    """A port that is free together with the next two. Below the range that outgoing connections take."""
+    """A port that is free together with the next two, below the range that outgoing connections take. It stays ours while its node
+    does not run: until this process ends, an abstract Unix socket of that number keeps other tests from taking it."""
     while True:
         base = random.randrange(20000, 31990, 3)
-        if base in bases_taken:  # by a node that does not run at the moment
-            continue
+        ours = socket.socket(socket.AF_UNIX)
         with contextlib.ExitStack() as stack:
             try:
+                ours.bind("\0kvring-test-port-%d" % base)
                 for port in range(base, base + 3):
                     one = stack.enter_context(socket.socket())
                     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     one.bind(("127.0.0.1", port))
-                bases_taken.add(base)
-                return base
             except OSError:
+                ours.close()
                 continue
+        bases_taken.append(ours)
+        return base
 
 
 def listens(host, port):
