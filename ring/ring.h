@@ -163,6 +163,11 @@ RING_OK int ring_transition_next(const struct ring_document *, struct ring_docum
 RING_OK int ring_transition_abort(const struct ring_document *, const struct ring_document *stable,
 				  struct ring_document **out, struct ring_error *error_out);
 
+/* Whether next may take the place of mine: it is the legal next step (verify.c), or of a later epoch and comes from mine.
+ * -EINVAL with a text that says what is wrong and what to do; -ENOMEM. */
+RING_OK int ring_verify(const struct ring_document *mine, const struct ring_document *next,
+			struct ring_error *error_out);
+
 /* ---- the published snapshot ---------------------------------------------------------------------------------- */
 
 enum ring_reachability {

@@ -73,8 +73,11 @@ static void claim_next(const struct ring_document *document)
 		datacenters[i] = *ring_datacenter(document, i);
 	rc = ring_claim(document, &plan, &next, &error);
 	assert(rc == 0 || rc == -ENOMEM);
-	if (rc == 0)
+	if (rc == 0) {
 		look_up_everything(next);
+		rc = ring_verify(document, next, &error);
+		assert(rc == 0 || rc == -EINVAL || rc == -ENOMEM);
+	}
 	ring_document_destroy(&next);
 }
 

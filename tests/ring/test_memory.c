@@ -42,7 +42,7 @@ void *__wrap_calloc(size_t count, size_t size)
 }
 
 static struct cluster cluster;
-static struct ring_document *stable, *target, *changing;
+static struct ring_document *stable, *target, *changing, *after;
 static uint8_t *bytes;
 static size_t bytes_size;
 
@@ -81,6 +81,14 @@ static int call_next(struct ring_document **out)
 static int call_abort(struct ring_document **out)
 {
 	return ring_transition_abort(changing, stable, out, NULL);
+}
+
+static int call_verify(struct ring_document **out)
+{
+	int error = ring_verify(stable, changing, NULL);
+
+	(void)out;
+	return error ? error : ring_verify(changing, after, NULL);
 }
 
 static int call_table(struct ring_document **out)
@@ -128,6 +136,7 @@ static void test_memory_documents(void **state)
 	fail_each_allocation(call_begin, 12);
 	fail_each_allocation(call_next, 12);
 	fail_each_allocation(call_abort, 12);
+	fail_each_allocation(call_verify, 12);
 }
 
 /* Few bytes that promise many members reserve no memory for them. */
@@ -168,7 +177,7 @@ static int make_documents(void **state)
 	stable = cluster_claim(&cluster, NULL);
 	cluster_remove(&cluster, 1);
 	target = cluster_claim(&cluster, stable);
-	if (ring_transition_begin(stable, target, &changing, NULL))
+	if (ring_transition_begin(stable, target, &changing, NULL) || ring_transition_next(changing, &after, NULL))
 		return -1;
 	return ring_document_encode(changing, &bytes, &bytes_size);
 }
@@ -179,6 +188,7 @@ static int free_documents(void **state)
 	ring_document_destroy(&stable);
 	ring_document_destroy(&target);
 	ring_document_destroy(&changing);
+	ring_document_destroy(&after);
 	free(bytes);
 	return 0;
 }
