@@ -163,6 +163,7 @@ static const struct {
 	[MESSAGE_BUS] = {"bus", ACTOR_GOSSIP},
 	[MESSAGE_GOSSIP] = {"gossip", ACTOR_GOSSIP},
 	[MESSAGE_GOSSIPED] = {"gossiped", ACTOR_GOSSIP},
+	[MESSAGE_BEHIND] = {"behind", ACTOR_GOSSIP},
 	[MESSAGE_INIT_CLUSTER] = {"init cluster", ACTOR_GOSSIP},
 	[MESSAGE_CLUSTER_INITED] = {"cluster inited", ACTOR_KIND_COUNT},
 };

@@ -48,6 +48,7 @@ enum message_type {
 	MESSAGE_BUS,            /* heartbeats, from and to everyone */
 	MESSAGE_GOSSIP,         /* push-pull question */
 	MESSAGE_GOSSIPED,       /* and its answer */
+	MESSAGE_BEHIND,         /* an actor of this node found out that its ring is old */
 	MESSAGE_INIT_CLUSTER,   /* from an operator, through a coordinator */
 	MESSAGE_CLUSTER_INITED, /* the answer */
 	MESSAGE_TYPE_COUNT,
@@ -111,6 +112,7 @@ struct message {
 		struct fetch_body fetch;
 		/* to gossip, and its answer to an operator */
 		struct gossip_rows *gossip; /* BUS, GOSSIP, GOSSIPED: see gossip.h */
+		struct behind_body behind;
 		struct init_cluster_body init_cluster;
 		struct cluster_inited_body cluster_inited;
 	};

@@ -34,6 +34,7 @@ enum note_kind {
 	NOTE_WENT_BACK,
 	NOTE_OVERFLOW,
 	NOTE_RING_NOT_STORED,
+	NOTE_RING_REFUSED, /* id, name: of who sent it; text: why */
 	/* coordinator */
 	NOTE_SLOW_REQUEST,  /* count: microseconds; id: trace; method: enum method */
 	NOTE_OVERLOAD,      /* count: operations refused; text: why */

@@ -7,6 +7,7 @@
 #include "node/object/key.h"
 #include "node/object/limit.h"
 #include "node/coordinator/operation.h"
+#include "node/membership/behind.h"
 #include "node/membership/standing.h"
 #include "rpc/operation_id.h"
 
@@ -206,12 +207,24 @@ static void note_answer(struct coordinator *self, struct operation *operation, c
 		evidence_answered(&self->evidence, owner->member_index, owner->node_id, now_us);
 }
 
+/* The ring of whoever forwards may be newer; that of a replica which refuses is. */
+static void notice_ring(struct coordinator *self, const struct message *message, uint64_t operation_epoch,
+			struct effects *out)
+{
+	uint64_t epoch = message->type == MESSAGE_FORWARD        ? message->epoch
+			 : message->status == REPLICA_STALE_RING ? operation_epoch + 1
+								 : 0;
+	behind_notice(&self->told_epoch, self->options.ring, self->options.self, epoch, message->from.node_id, out);
+}
+
 static void on_answer(struct coordinator *self, struct message *answer, const struct event *event, struct effects *out)
 {
 	uint64_t correlation = answer->correlation;
 	struct operation *operation = operation_find(self, correlation);
-	if (operation != NULL)
+	if (operation != NULL) {
 		note_answer(self, operation, answer, event->now_us);
+		notice_ring(self, answer, operation->epoch, out);
+	}
 	if (operation == NULL) {
 		coordinator_count(&self->counters.late_answers);
 		message_free(answer);
@@ -227,6 +240,8 @@ static void on_message(struct coordinator *self, struct message *message, const 
 		       struct effects *out)
 {
 	assert(message_receiver(message->type) == ACTOR_COORDINATOR);
+	if (message->type == MESSAGE_FORWARD)
+		notice_ring(self, message, 0, out);
 	if (message->type == MESSAGE_CLIENT)
 		on_client(self, message, event, out);
 	else if (message->type == MESSAGE_FORWARD)

@@ -114,6 +114,7 @@ struct coordinator {
 		answered; /* oldest first; they only wait for late answers, and give way when there is no room */
 	uint32_t in_flight;
 	uint64_t now_us;          /* of this step */
+	uint64_t told_epoch;      /* behind_notice */
 	struct evidence evidence; /* of other nodes */
 	struct coordinator_counters counters;
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What an operator's message to gossip says, and its answer; rows are in gossip.h. Part of node/actor/message.h. */
+/* What messages to gossip say, and their answers; rows are in gossip.h. Part of node/actor/message.h. */
 #ifndef KVRING_NODE_MEMBERSHIP_BODIES_H
 #define KVRING_NODE_MEMBERSHIP_BODIES_H
 
@@ -7,6 +7,12 @@
 #include "ring/ring.h"
 
 struct gossip_rows;
+
+/* A ring of that epoch is in force elsewhere. */
+struct behind_body {
+	uint64_t epoch;
+	uint64_t node_id; /* who has it; 0: unknown */
+};
 
 struct init_cluster_body {
 	const struct ring_member *members;

@@ -327,18 +327,20 @@ static void push_document(struct gossip *self, uint32_t max, uint64_t now_us, st
 	}
 }
 
-static bool is_ahead(const struct gossip *self, uint64_t cluster_id, uint64_t epoch)
+/* Has a newer document, and not the one that was refused: that would come again each round. */
+static bool is_ahead(const struct gossip *self, uint64_t cluster_id, uint64_t epoch, uint64_t hash)
 {
-	return cluster_id != 0 && !gossip_is_foreign(self, cluster_id) && epoch > self->self.epoch;
+	return cluster_id != 0 && !gossip_is_foreign(self, cluster_id) && epoch > self->self.epoch &&
+	       (self->refused_hash == 0 || hash != self->refused_hash);
 }
 
 /* Asks one node that has a newer document for it; not more than once per round. */
 static void pull_document(struct gossip *self, const struct gossip_rows *gossip, uint64_t now_us, struct effects *out)
 {
-	uint64_t from = is_ahead(self, gossip->cluster_id, gossip->epoch) ? gossip->from : 0;
+	uint64_t from = is_ahead(self, gossip->cluster_id, gossip->epoch, gossip->ring_hash) ? gossip->from : 0;
 
 	for (uint32_t i = 0; !from && i < gossip->row_count && i < GOSSIP_ROWS_MAX; i++)
-		if (is_ahead(self, gossip->rows[i].cluster_id, gossip->rows[i].epoch))
+		if (is_ahead(self, gossip->rows[i].cluster_id, gossip->rows[i].epoch, gossip->rows[i].ring_hash))
 			from = gossip->rows[i].node_id;
 	if (!from || from == self->self.node_id || now_us < self->pull_after_us)
 		return;
@@ -409,11 +411,41 @@ static void on_gossip(struct gossip *self, const struct message *message, uint64
 		hear_rows(self, gossip, now_us, out);
 		if (message->type == MESSAGE_GOSSIPED)
 			gossip_hear_kept(self, gossip);
-		gossip_receive_document(self, gossip->document, now_us);
+		gossip_receive_document(self, gossip->document, gossip->from, now_us, out);
 		pull_document(self, gossip, now_us, out);
 	}
 	if (message->type == MESSAGE_GOSSIP)
 		answer_gossip(self, message, out);
+}
+
+/* Whom to ask for a newer document that somebody has: who is known to have one, or anybody. 0: nobody is there to be asked. */
+static uint64_t find_newer(struct gossip *self, uint64_t hint)
+{
+	uint32_t contacts = count_contacts(self);
+	int index = gossip_table_find(&self->table, hint);
+
+	if (index >= 0 && gossip_is_contact(self, (uint32_t)index))
+		return hint;
+	for (uint32_t i = 0; i < self->table.count; i++) {
+		const struct gossip_row *row = &self->table.rows[i];
+
+		if (gossip_is_contact(self, i) && is_ahead(self, row->cluster_id, row->epoch, row->ring_hash))
+			return row->node_id;
+	}
+	return contacts > 0 ? self->table.rows[random_contact(self, contacts)].node_id : 0;
+}
+
+static void on_behind(struct gossip *self, const struct message *message, uint64_t now_us, struct effects *out)
+{
+	uint64_t from;
+
+	if (self->document == NULL || message->behind.epoch <= self->self.epoch || now_us < self->pull_after_us)
+		return;
+	from = find_newer(self, message->behind.node_id);
+	if (from == 0)
+		return;
+	self->pull_after_us = now_us + self->round_us;
+	exchange_with(self, from, 0, false, now_us, out);
 }
 
 static void on_init(struct gossip *self, const struct message *question, uint64_t now_us, struct effects *out)
@@ -536,6 +568,8 @@ static void on_message(struct gossip *self, struct message *message, const struc
 	assert(message_receiver(message->type) == ACTOR_GOSSIP);
 	if (message->type == MESSAGE_INIT_CLUSTER)
 		on_init(self, message, event->now_us, out);
+	else if (message->type == MESSAGE_BEHIND)
+		on_behind(self, message, event->now_us, out);
 	else if (message->gossip != NULL)
 		on_gossip(self, message, event->now_us, out);
 	message_free(message);

@@ -16,6 +16,7 @@
  *             G7 A start of a member is on this node's disk before this node says so to that member.
  *             G8 This node is proven when, counting itself, a majority of the members keep its start and none of them has told it
  *             of a later one, or of the same one by another process.
+ *             G10 A document replaces another only if ring_verify says that it may.
  *             G9 A node serves nobody from the first sign of a process of its id to which it would have to yield, until it is clear
  *             whether that one lives.
  */
@@ -92,6 +93,8 @@ struct gossip_counters {
 	_Atomic uint64_t malformed; /* malformed rows and documents: ignored */
 	/* ring documents of this node's epoch with other contents: rejected; the ring was forced somewhere */
 	_Atomic uint64_t conflicts;
+	_Atomic uint64_t
+		refused; /* newer ring documents that may not follow this node's (ring_verify): not installed */
 	_Atomic uint64_t namesakes; /* nodes heard of that have the name or peer address of a member, and another id */
 	_Atomic uint64_t impostors; /* rows of this node's id that it never sent: a copied or restored directory */
 	_Atomic uint64_t forgotten; /* nodes that are no members and were silent for long */

@@ -147,6 +147,7 @@ static int adopt(struct gossip *self, struct ring_document *document, struct rpc
 	enlist_members(self, now_us);
 	self->publish_now = true;
 	self->ring_changed = self->contacts_changed = true;
+	self->refused_hash = 0;
 	return 0;
 }
 
@@ -175,8 +176,36 @@ static int keep_and_adopt(struct gossip *self, struct ring_document *document, s
 	return status;
 }
 
+/* Out loud, with the name of who sent it: such a ring was forced, forked, or made by a faulty node. */
+static void refuse_ring(struct gossip *self, const struct ring_document *document, uint64_t from, const char *why,
+			struct effects *out)
+{
+	int row = gossip_table_find(&self->table, from);
+
+	self->refused_hash = ring_hash(document);
+	gossip_count(&self->counters.refused);
+	effects_note(out,
+		     &(struct note){.kind = NOTE_RING_REFUSED,
+				    .count = 1,
+				    .id = from,
+				    .name = row < 0 ? "unknown"
+						    : rpc_arena_printf(out->arena, "%s", self->table.rows[row].name),
+				    .text = rpc_arena_printf(out->arena, "%s", why)});
+}
+
+/* G10. */
+static bool may_follow(struct gossip *self, const struct ring_document *document, uint64_t from, struct effects *out)
+{
+	struct ring_error why;
+	int error = self->document != NULL ? ring_verify(self->document, document, &why) : 0;
+
+	if (error == -EINVAL)
+		refuse_ring(self, document, from, why.text, out);
+	return error == 0; /* without memory it comes again */
+}
+
 /* Whether a document that came in is to be installed; counts why not. */
-static bool is_wanted(struct gossip *self, const struct ring_document *document)
+static bool is_wanted(struct gossip *self, const struct ring_document *document, uint64_t from, struct effects *out)
 {
 	if (gossip_is_foreign(self, ring_cluster_id(document))) {
 		gossip_refuse(self, &self->counters.foreign, NOTE_FOREIGN);
@@ -189,10 +218,11 @@ static bool is_wanted(struct gossip *self, const struct ring_document *document)
 		gossip_refuse(self, &self->counters.conflicts, NOTE_CONFLICT);
 		return false;
 	}
-	return ring_epoch(document) > self->self.epoch; /* G2 */
+	return ring_epoch(document) > self->self.epoch && may_follow(self, document, from, out); /* G2 */
 }
 
-void gossip_receive_document(struct gossip *self, struct rpc_slice bytes, uint64_t now_us)
+void gossip_receive_document(struct gossip *self, struct rpc_slice bytes, uint64_t from, uint64_t now_us,
+			     struct effects *out)
 {
 	struct ring_document *document;
 	struct ring_error why;
@@ -204,7 +234,7 @@ void gossip_receive_document(struct gossip *self, struct rpc_slice bytes, uint64
 		gossip_refuse(self, &self->counters.malformed, NOTE_MALFORMED);
 		return;
 	}
-	if (!is_wanted(self, document) || keep_and_adopt(self, document, bytes, now_us, &error))
+	if (!is_wanted(self, document, from, out) || keep_and_adopt(self, document, bytes, now_us, &error))
 		ring_document_destroy(&document);
 }
 

@@ -30,7 +30,8 @@ struct gossip {
 
 	uint64_t checked_epoch; /* of the last step */
 	uint64_t next_round_us, pull_after_us;
-	bool publish_now; /* a member came or went: not only at the end of a round */
+	uint64_t refused_hash; /* of the ring that was refused last: not asked for again; 0: none */
+	bool publish_now;      /* a member came or went: not only at the end of a round */
 	uint64_t bus_links[GOSSIP_BUS_LINKS];
 	uint32_t bus_link_count;
 	struct gossip_counters counters;
@@ -105,8 +106,9 @@ void gossip_tell(struct gossip *, struct effects *out);
 void gossip_publish(struct gossip *, uint64_t now_us);
 /* What the data directory holds: the document, and a cluster id that a crash may have kept from it. */
 RPC_OK int gossip_load_document(struct gossip *, struct rpc_error *error_out);
-/* Installs encoded bytes that came in, if they are valid, wanted and newer. Size 0 is no document. */
-void gossip_receive_document(struct gossip *, struct rpc_slice, uint64_t now_us);
+/* Installs encoded bytes that came in, if they are valid, wanted and newer, and may follow this node's document (G10). Size 0 is no
+ * document. from: the node that sent it. */
+void gossip_receive_document(struct gossip *, struct rpc_slice, uint64_t from, uint64_t now_us, struct effects *out);
 
 /* ---- gossip_starts.c ---- */
 

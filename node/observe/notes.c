@@ -115,6 +115,13 @@ static void say_refused(const struct told *told)
 	log_warn("gossip: %s count=%" PRIu64, texts[told->note->kind], told->count);
 }
 
+static void say_ring_refused(const struct told *told)
+{
+	log_warn("gossip: refused a ring document from=%s id=%016" PRIx64 " why=\"%.300s\" count=%" PRIu64,
+		 told->note->name != NULL ? told->note->name : "unknown", told->note->id,
+		 told->note->text != NULL ? told->note->text : "no memory to say", told->count);
+}
+
 /* ---- requests ----------------------------------------------------------------------------------------------- */
 
 static void say_slow(const struct told *told)
@@ -260,6 +267,7 @@ static const struct {
 	[NOTE_WENT_BACK] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_OVERFLOW] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_RING_NOT_STORED] = {say_refused, REFUSED_INTERVAL_US},
+	[NOTE_RING_REFUSED] = {say_ring_refused, REFUSED_INTERVAL_US},
 	[NOTE_SLOW_REQUEST] = {say_slow, REQUEST_INTERVAL_US, slow_event},
 	[NOTE_OVERLOAD] = {say_overload, REQUEST_INTERVAL_US, overload_event},
 	[NOTE_LARGE_VALUE] = {say_large_value, REQUEST_INTERVAL_US},

@@ -8,6 +8,7 @@
 #include "node/object/bytes.h"
 #include "node/object/key.h"
 #include "node/object/limit.h"
+#include "node/membership/behind.h"
 #include "node/membership/standing.h"
 #include "node/object/object.h"
 #include "node/replica/durable.h"
@@ -25,6 +26,7 @@ struct replica {
 	_Atomic bool quiet;
 	uint32_t jobs_out;
 	uint64_t maintain_after_us;
+	uint64_t told_epoch; /* behind_notice */
 	struct replica_counters counters;
 	struct replica_tell tell;
 };
@@ -194,13 +196,15 @@ static void on_store(struct replica *self, struct message *question, uint64_t no
 	message_free(question);
 }
 
-/* May this node's disk have gone back in time? Then what it lacks proves nothing. */
-static bool is_unproven(const struct replica *self)
+/* May this node's disk have gone back in time, or has its ring been replaced where the question comes from? Then what it lacks proves
+ * nothing: it may have been elsewhere meanwhile, or have been an owner only before. */
+static bool is_receiving(const struct replica *self, const struct message *question, bool lacks)
 {
 	const struct ring_view *view = ring_view_acquire(self->options.ring);
-	bool unproven = view->document != NULL && view->self >= 0 && view->status[view->self].unproven;
+	bool receiving = view->document != NULL && view->self >= 0 && view->status[view->self].unproven;
+	receiving |= lacks && view->document != NULL && question->epoch > ring_epoch(view->document);
 	ring_view_release(self->options.ring, view);
-	return unproven;
+	return receiving;
 }
 
 static void on_fetch(struct replica *self, struct message *question, struct effects *out)
@@ -214,7 +218,7 @@ static void on_fetch(struct replica *self, struct message *question, struct effe
 	struct engine_value pinned = {0};
 	int found = read_object(self, question->key, out->arena, &object, &pinned);
 	count(&self->counters.fetches, 1);
-	answer->fetched.receiving = is_unproven(self);
+	answer->fetched.receiving = is_receiving(self, question, found == 0);
 	if (found > 0) {
 		answer->status = REPLICA_OK;
 		answer->fetched.digest = object_digest(&object);
@@ -424,6 +428,7 @@ static enum replica_status check(const struct replica *self, const struct messag
 static void on_message(struct replica *self, struct message *question, const struct event *event, struct effects *out)
 {
 	assert(message_receiver(question->type) == ACTOR_REPLICA);
+	behind_notice(&self->told_epoch, self->options.ring, self->options.self, question->epoch, 0, out);
 	enum replica_status status = check(self, question, event->now_us);
 	if (status != REPLICA_OK) {
 		refuse(self, question, status, out);

@@ -15,7 +15,8 @@
  *             P4 An error is never answered as ABSENT.
  *             P5 An operation takes effect at most once (object.h): an attempt of one that is live or superseded here is
  *             answered OK without a new dot; one of which nothing can be known any more is refused.
- *             P6 While this node's disk may have gone back in time, each FETCHED says so.
+ *             P6 While this node's disk may have gone back in time, each FETCHED says so; so does one that lacks the key and was
+ *             asked by a newer ring.
  */
 #ifndef KVRING_NODE_REPLICA_H
 #define KVRING_NODE_REPLICA_H

@@ -192,6 +192,16 @@ static void take_question(struct scene *scene, struct message *message)
 	scene->questions[scene->question_count++] = message;
 }
 
+static void take_behind(struct scene *scene, struct message *message)
+{
+	assert_int_equal(message->to.kind, ACTOR_GOSSIP);
+	if (message->behind.node_id != 0)
+		say(scene, "behind %u as n%u", (unsigned)message->behind.epoch, node_number(message->behind.node_id));
+	else
+		say(scene, "behind %u", (unsigned)message->behind.epoch);
+	message_free(message);
+}
+
 static void step(struct scene *scene, struct event event)
 {
 	struct effects effects;
@@ -205,6 +215,8 @@ static void step(struct scene *scene, struct event event)
 			take_client_done(scene, message);
 		else if (message->type == MESSAGE_FORWARDED)
 			take_forwarded(scene, message);
+		else if (message->type == MESSAGE_BEHIND)
+			take_behind(scene, message);
 		else
 			take_question(scene, message);
 	}
@@ -282,6 +294,7 @@ void scene_forward_in(struct scene *scene, struct ask ask)
 	message->to = (struct address){scene_node(scene->self), ACTOR_COORDINATOR, 0};
 	message->correlation = 4711;
 	message->deadline_us = scene->now_us + (ask.deadline_us ? ask.deadline_us : DEADLINE_US);
+	message->epoch = ask.epoch;
 	message->forward.operation = operation_of(scene, OPERATION_PUT, ask, arena);
 	rpc_arena_unref(arena);
 	scene_message(scene, message);

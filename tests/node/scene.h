@@ -58,6 +58,7 @@ struct ask {
 	bool tombstone;
 	uint32_t attempt; /* 0: the first; SCENE_UNCOUNTED */
 	const char *key;  /* NULL: the scene's */
+	uint64_t epoch;   /* of a forward */
 };
 
 #define scene_put(scene, ...) scene_client(scene, OPERATION_PUT, (struct ask){__VA_ARGS__})

@@ -36,6 +36,21 @@ static void test_refused_in_no_cluster(void **state)
 	scene_end(&s);
 }
 
+/* Gossip is told once of each epoch. */
+static void test_a_newer_ring_is_noticed(void **state)
+{
+	(void)state;
+	struct scene s;
+	scene_begin(&s, 4); /* no owner by its ring */
+	scene_forward_in(&s, (struct ask){.value = "red", .epoch = 1});
+	expect(&s, "n5: refused 0/2");
+	scene_forward_in(&s, (struct ask){.value = "red", .epoch = 3});
+	scene_forward_in(&s, (struct ask){.value = "red", .epoch = 3});
+	scene_forward_in(&s, (struct ask){.value = "red", .epoch = 2});
+	expect(&s, "behind 3 as n5, n5: refused 0/2, n5: refused 0/2, n5: refused 0/2");
+	scene_end(&s);
+}
+
 static void test_refused_not_a_member(void **state)
 {
 	(void)state;
@@ -318,6 +333,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refused_in_no_cluster),
+		cmocka_unit_test(test_a_newer_ring_is_noticed),
 		cmocka_unit_test(test_refused_not_a_member),
 		cmocka_unit_test(test_refused_keys),
 		cmocka_unit_test(test_refused_quorums),

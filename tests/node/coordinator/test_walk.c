@@ -143,6 +143,10 @@ static uint64_t delay(struct walk *walk)
 
 static void send(struct walk *walk, struct message *message)
 {
+	if (message->type == MESSAGE_BEHIND) { /* gossip is not in this play */
+		message_free(message);
+		return;
+	}
 	uint64_t due_us = walk->now_us + delay(walk);
 	if (message->from.node_id == message->to.node_id) {
 		uint64_t *last = &walk->local_due_us[node_index(message->to.node_id)];

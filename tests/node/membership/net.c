@@ -474,6 +474,59 @@ const struct gossip_row *row_at(uint32_t node, uint64_t id)
 	return NULL;
 }
 
+/* ---- documents ---------------------------------------------------------------------------------------------- */
+
+struct ring_document *claim_document(const struct ring_document *previous, uint32_t member_count, uint64_t cluster_id,
+				     uint32_t partition_count)
+{
+	struct ring_member *members = calloc(member_count, sizeof *members);
+	struct ring_datacenter dc = {.name = "dc1", .replica_count = 3};
+	struct ring_plan plan = {.cluster_id = cluster_id,
+				 .hash_seed = 9,
+				 .partition_count = partition_count,
+				 .datacenters = &dc,
+				 .datacenter_count = 1,
+				 .members = members,
+				 .member_count = member_count};
+	struct ring_document *document;
+	struct ring_error error;
+
+	fill_members(members, 0, member_count);
+	for (uint32_t i = 0; i < member_count; i++)
+		members[i].state = RING_MEMBER_ACTIVE;
+	if (ring_claim(previous, &plan, &document, &error))
+		fail_msg("%s", error.text);
+	free(members);
+	return document;
+}
+
+struct ring_document *next_document(const struct ring_document *previous, uint32_t member_count, uint64_t cluster_id)
+{
+	return claim_document(previous, member_count, cluster_id, 64);
+}
+
+void offer_from(uint64_t from, uint32_t to, const struct ring_document *document, uint64_t cluster_id)
+{
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
+	struct message *message = message_create(arena, MESSAGE_GOSSIP);
+	uint8_t *bytes;
+	size_t size;
+
+	assert_int_equal(ring_document_encode(document, &bytes, &size), 0);
+	message->gossip = rpc_arena_zalloc(arena, sizeof *message->gossip);
+	message->gossip->from = from;
+	message->gossip->cluster_id = cluster_id;
+	message->gossip->document = (struct rpc_slice){rpc_arena_copy(arena, bytes, size), size};
+	free(bytes);
+	rpc_arena_unref(arena);
+	step(to, EVENT_MESSAGE, message);
+}
+
+void offer(uint32_t to, const struct ring_document *document, uint64_t cluster_id)
+{
+	offer_from(12345, to, document, cluster_id);
+}
+
 int set_up(void **state)
 {
 	(void)state;

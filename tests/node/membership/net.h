@@ -115,6 +115,17 @@ bool all_see(uint32_t other, enum ring_reachability reachability);
 		rounds_;                                                                                               \
 	})
 
+/* ---- documents ---- */
+
+/* Of the first nodes, in dc1 with N = 3. previous NULL: the first one. */
+struct ring_document *claim_document(const struct ring_document *previous, uint32_t member_count, uint64_t cluster_id,
+				     uint32_t partition_count);
+/* With 64 partitions. */
+struct ring_document *next_document(const struct ring_document *previous, uint32_t member_count, uint64_t cluster_id);
+/* Node `to` gets it by gossip at once; offer: from a node that nobody knows. */
+void offer_from(uint64_t from, uint32_t to, const struct ring_document *document, uint64_t cluster_id);
+void offer(uint32_t to, const struct ring_document *document, uint64_t cluster_id);
+
 /* Set-up and tear-down of a group of tests: its thread is a reader of rings. */
 int set_up(void **state);
 int tear_down(void **state);

@@ -55,6 +55,21 @@ static void test_each_change_of_a_member_is_told(void **state)
 	assert_string_equal(event.state, "unreachable");
 }
 
+static void test_a_refused_ring_names_its_sender(void **state)
+{
+	struct notes notes = {0};
+	struct note note = {.kind = NOTE_RING_REFUSED, .id = 0xab, .count = 1, .name = "n2", .text = "one was forced"};
+	struct node_event event;
+	bool is_event;
+	(void)state;
+	assert_string_equal(
+		tell(&notes, &note, SECOND_US, &is_event, &event),
+		"gossip: refused a ring document from=n2 id=00000000000000ab why=\"one was forced\" count=1\n");
+	assert_string_equal(tell(&notes, &note, 2 * SECOND_US, &is_event, &event), "");
+	note.name = note.text = NULL; /* without memory */
+	assert_non_null(strstr(tell(&notes, &note, 62 * SECOND_US, &is_event, &event), "from=unknown id="));
+}
+
 /* What comes often is told once per interval, and counted in with the next line. */
 static void test_what_comes_often_is_held_back(void **state)
 {
@@ -132,6 +147,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_change_of_a_member_is_told),
+		cmocka_unit_test(test_a_refused_ring_names_its_sender),
 		cmocka_unit_test(test_what_comes_often_is_held_back),
 		cmocka_unit_test(test_requests),
 		cmocka_unit_test(test_the_disk),

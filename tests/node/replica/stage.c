@@ -99,6 +99,14 @@ static void keep_object(struct stage *s, struct rpc_slice object)
 
 static void take(struct stage *s, struct message *answer)
 {
+	if (answer->type == MESSAGE_BEHIND) {
+		size_t used = strlen(s->log);
+		assert_int_equal(answer->to.kind, ACTOR_GOSSIP);
+		snprintf(s->log + used, sizeof s->log - used, "%sbehind %u", used ? ", " : "",
+			 (unsigned)answer->behind.epoch);
+		message_free(answer);
+		return;
+	}
 	assert_int_equal(answer->to.node_id, scene_node(2));
 	s->correlation = answer->correlation;
 	s->answer_count++;

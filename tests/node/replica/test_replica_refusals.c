@@ -23,7 +23,8 @@ static void test_refusals(void **state)
 	message->key = stage_copy(message, s.key);
 	message->epoch++; /* this node is behind, and owns the partition as far as it knows */
 	stage_ask(&s, message);
-	expect(&s, "fetched absent");
+	expect(&s, "behind 2, fetched absent");
+	assert_true(s.receiving); /* so that it counts toward no r */
 	message = stage_question(&s, MESSAGE_STORE);
 	message->key = stage_copy(message, s.key);
 	message->store.object = stage_copy(message, red);
@@ -39,6 +40,40 @@ static void test_refusals(void **state)
 	expect(&s, "fetched absent");
 	stage_batch_end(&s);
 	assert_false(s.sync);
+	stage_end(&s);
+}
+
+static void ask_by_epoch(struct stage *s, uint64_t epoch, struct rpc_slice key)
+{
+	struct message *message = stage_question(s, MESSAGE_FETCH);
+	message->key = stage_copy(message, key);
+	message->epoch = epoch;
+	stage_ask(s, message);
+}
+
+/* P6. Gossip is told of each epoch once; what is there is there, and what is not proves nothing. */
+static void test_a_newer_ring_is_noticed(void **state)
+{
+	(void)state;
+	struct stage s;
+	stage_begin(&s, 0);
+	ask_by_epoch(&s, 1, s.other);
+	assert_false(s.receiving);
+	stage_put(&s, s.key, "red", 1);
+	stage_finish_batch(&s);
+	expect(&s, "fetched absent, coordinated ok, stored ok");
+	ask_by_epoch(&s, 3, s.other);
+	ask_by_epoch(&s, 3, s.other);
+	ask_by_epoch(&s, 2, s.other);
+	expect(&s, "behind 3, fetched absent, fetched absent, fetched absent");
+	assert_true(s.receiving);
+	ask_by_epoch(&s, 3, s.key);
+	assert_false(s.receiving);
+	ask_by_epoch(&s, 4, s.foreign); /* whose owner this node may be by now */
+	expect(&s, "fetched ok, behind 4, fetched not owner");
+	ask_by_epoch(&s, UINT64_MAX, s.key); /* nobody's */
+	ask_by_epoch(&s, 5, s.key);
+	expect(&s, "fetched ok, behind 5, fetched ok");
 	stage_end(&s);
 }
 
@@ -216,6 +251,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_a_newer_ring_is_noticed),
 		cmocka_unit_test(test_a_read_error_is_never_absent),
 		cmocka_unit_test(test_damage_is_an_error_until_it_is_dropped),
 		cmocka_unit_test(test_damaged_trees_are_recounted),
