@@ -2,25 +2,29 @@
 #include "engine/pool.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
+
+#include "common/lock.h"
 
 struct queue {
 	struct engine_pool_job *first, **last;
 };
 
 struct engine_pool {
-	/* under lock: jobs are rare and long, so a lock is the simple choice */
-	pthread_mutex_t lock;
+	struct lock lock; /* jobs are rare and long, so a lock is the simple choice */
 	pthread_cond_t changed;
-	struct queue queues[ENGINE_URGENCIES];
-	uint32_t running[ENGINE_URGENCIES];
-	bool stopping;
+	struct queue queues[ENGINE_URGENCIES] GUARDED;
+	uint32_t running[ENGINE_URGENCIES] GUARDED;
+	bool stopping GUARDED;
 	/* constant */
 	uint32_t merge_threads; /* of thread_count: the rest are kept free of deep merges, one of all merges */
 	uint32_t thread_count;
 	pthread_t threads[];
 };
+
+static bool may_run(const struct engine_pool *self, uint32_t urgency) REQUIRES(self->lock);
+static struct engine_pool_job *next_job(struct engine_pool *self, uint32_t *urgency_out) REQUIRES(self->lock);
+static struct engine_pool_job *take(struct engine_pool *self, uint32_t *urgency_out) REQUIRES(self->lock);
 
 /* What runs counts against its own limit and those of all that is more urgent: deep merges beside merges of the newest runs must
  * not take the thread that is kept for flushes. */
@@ -58,7 +62,7 @@ static struct engine_pool_job *take(struct engine_pool *self, uint32_t *urgency_
 {
 	struct engine_pool_job *next;
 	while ((next = next_job(self, urgency_out)) == NULL && !self->stopping)
-		pthread_cond_wait(&self->changed, &self->lock);
+		lock_wait(&self->lock, &self->changed);
 	return next;
 }
 
@@ -67,25 +71,25 @@ static void *run(void *arg)
 	struct engine_pool *self = arg;
 	struct engine_pool_job *next;
 	uint32_t urgency;
-	pthread_mutex_lock(&self->lock);
+	lock_take(&self->lock);
 	while ((next = take(self, &urgency)) != NULL) {
-		pthread_mutex_unlock(&self->lock);
+		lock_release(&self->lock);
 		engine_job_run(next->job);
 		next->done(next);
-		pthread_mutex_lock(&self->lock);
+		lock_take(&self->lock);
 		self->running[urgency]--;
 	}
-	pthread_mutex_unlock(&self->lock);
+	lock_release(&self->lock);
 	return NULL;
 }
 
-int engine_pool_start(uint32_t merge_threads, struct engine_pool **out)
+NOT_CHECKED int engine_pool_start(uint32_t merge_threads, struct engine_pool **out)
 {
 	uint32_t thread_count = merge_threads + ENGINE_URGENCY_DEEP;
 	struct engine_pool *self = calloc(1, sizeof *self + thread_count * sizeof self->threads[0]);
 	if (self == NULL)
 		return -ENOMEM;
-	pthread_mutex_init(&self->lock, NULL);
+	lock_init(&self->lock);
 	pthread_cond_init(&self->changed, NULL);
 	self->merge_threads = merge_threads;
 	for (uint32_t i = 0; i < ENGINE_URGENCIES; i++)
@@ -106,10 +110,10 @@ void engine_pool_stop(struct engine_pool *self)
 {
 	if (self == NULL)
 		return;
-	pthread_mutex_lock(&self->lock);
+	lock_take(&self->lock);
 	self->stopping = true;
 	pthread_cond_broadcast(&self->changed);
-	pthread_mutex_unlock(&self->lock);
+	lock_release(&self->lock);
 	for (uint32_t i = 0; i < self->thread_count; i++)
 		pthread_join(self->threads[i], NULL);
 	self->thread_count = 0;
@@ -121,7 +125,7 @@ void engine_pool_destroy(struct engine_pool **out)
 	if (self == NULL)
 		return;
 	pthread_cond_destroy(&self->changed);
-	pthread_mutex_destroy(&self->lock);
+	lock_fini(&self->lock);
 	free(self);
 	*out = NULL;
 }
@@ -130,7 +134,7 @@ int engine_pool_submit(struct engine_pool *self, struct engine_pool_job *new)
 {
 	int error = -ESHUTDOWN; /* nobody would run it */
 	new->next = NULL;
-	pthread_mutex_lock(&self->lock);
+	lock_take(&self->lock);
 	if (!self->stopping) {
 		struct queue *queue = &self->queues[engine_job_urgency(new->job)];
 		*queue->last = new;
@@ -138,6 +142,6 @@ int engine_pool_submit(struct engine_pool *self, struct engine_pool_job *new)
 		pthread_cond_broadcast(&self->changed); /* not every thread may run it */
 		error = 0;
 	}
-	pthread_mutex_unlock(&self->lock);
+	lock_release(&self->lock);
 	return error;
 }

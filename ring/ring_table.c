@@ -5,18 +5,19 @@
  * annotations state what liburcu guarantees: what a reader did before it left, and what the writer did before call_rcu,
  * comes before the callback. They are nothing outside a TSan build, and a use after release is still found.
  *
- * The mutex is taken where a snapshot is retired and freed, never by readers. It is there for ring_table_destroy, which
+ * The lock is taken where a snapshot is retired and freed, never by readers. It is there for ring_table_destroy, which
  * waits until no callback is left that knows the table.
  */
 #include "ring/document.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <urcu/urcu-memb.h>
+
+#include "common/lock.h"
 
 #if defined(__SANITIZE_THREAD__)
 #define RING_TSAN 1
@@ -51,9 +52,9 @@ struct ring_table {
 	_Atomic(struct snapshot *) published;
 	uint64_t self_id; /* constant */
 
-	pthread_mutex_t mutex;
+	struct lock lock;
 	pthread_cond_t all_freed;
-	uint64_t retired; /* snapshots on their way to snapshot_reclaim, under mutex */
+	uint64_t retired GUARDED; /* snapshots on their way to snapshot_reclaim */
 };
 
 static __thread unsigned registrations; /* several nodes may share a thread, as in the simulator */
@@ -95,19 +96,19 @@ static void snapshot_reclaim(struct rcu_head *head)
 	__tsan_acquire(&table->published);
 	snapshot_free(snapshot);
 
-	pthread_mutex_lock(&table->mutex);
+	lock_take(&table->lock);
 	assert(table->retired > 0);
 	if (--table->retired == 0)
 		pthread_cond_signal(&table->all_freed);
-	pthread_mutex_unlock(&table->mutex); /* the last use of table */
+	lock_release(&table->lock); /* the last use of table */
 }
 
 /* Unpublished snapshot: no reader finds it any more, some may still be in it. */
 static void snapshot_retire(struct snapshot *snapshot)
 {
-	pthread_mutex_lock(&snapshot->table->mutex);
+	lock_take(&snapshot->table->lock);
 	snapshot->table->retired++;
-	pthread_mutex_unlock(&snapshot->table->mutex);
+	lock_release(&snapshot->table->lock);
 	__tsan_release(&snapshot->rcu);
 	urcu_memb_call_rcu(&snapshot->rcu, snapshot_reclaim);
 }
@@ -126,7 +127,7 @@ int ring_table_create(uint64_t self_id, struct ring_table **out)
 		return -ENOMEM;
 	}
 	atomic_init(&table->published, snapshot);
-	pthread_mutex_init(&table->mutex, NULL);
+	lock_init(&table->lock);
 	pthread_cond_init(&table->all_freed, NULL);
 	*out = table;
 	return 0;
@@ -136,13 +137,13 @@ void ring_table_destroy(struct ring_table **table)
 {
 	if (*table == NULL)
 		return;
-	pthread_mutex_lock(&(*table)->mutex);
+	lock_take(&(*table)->lock);
 	while ((*table)->retired > 0)
-		pthread_cond_wait(&(*table)->all_freed, &(*table)->mutex);
-	pthread_mutex_unlock(&(*table)->mutex);
+		lock_wait(&(*table)->lock, &(*table)->all_freed);
+	lock_release(&(*table)->lock);
 	snapshot_free(atomic_load_explicit(&(*table)->published, memory_order_acquire));
 	pthread_cond_destroy(&(*table)->all_freed);
-	pthread_mutex_destroy(&(*table)->mutex);
+	lock_fini(&(*table)->lock);
 	free(*table);
 	*table = NULL;
 }

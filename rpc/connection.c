@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rpc/connection.h"
-#include "rpc/lock.h"
+#include "common/lock.h"
 
 #include <assert.h>
 #include <endian.h>

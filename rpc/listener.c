@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "rpc/lock.h"
+#include "common/lock.h"
 
 struct listener {
 	struct listener_options options;

@@ -2,8 +2,9 @@
 #include "engine/disk/trash.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
+
+#include "common/lock.h"
 
 struct item {
 	struct item *next;
@@ -12,8 +13,8 @@ struct item {
 
 struct trash {
 	const struct fs *fs;
-	pthread_mutex_t lock;
-	struct item *items;
+	struct lock lock;
+	struct item *items GUARDED;
 };
 
 int trash_create(const struct fs *fs, struct trash **out)
@@ -23,7 +24,7 @@ int trash_create(const struct fs *fs, struct trash **out)
 	if (trash == NULL)
 		return -ENOMEM;
 	trash->fs = fs;
-	pthread_mutex_init(&trash->lock, NULL);
+	lock_init(&trash->lock);
 	*out = trash;
 	return 0;
 }
@@ -32,7 +33,7 @@ void trash_destroy(struct trash **trash)
 {
 	if (*trash != NULL) {
 		trash_sweep(*trash);
-		pthread_mutex_destroy(&(*trash)->lock);
+		lock_fini(&(*trash)->lock);
 	}
 	free(*trash);
 	*trash = NULL;
@@ -48,10 +49,10 @@ void trash_add(struct trash *trash, const char *path)
 		return;
 	}
 	memcpy(item->path, path, size);
-	pthread_mutex_lock(&trash->lock);
+	lock_take(&trash->lock);
 	item->next = trash->items;
 	trash->items = item;
-	pthread_mutex_unlock(&trash->lock);
+	lock_release(&trash->lock);
 }
 
 void trash_discard(const struct files *files, enum file_kind kind, uint64_t number)
@@ -68,10 +69,10 @@ static struct item *take_all(struct trash *trash)
 {
 	struct item *items;
 
-	pthread_mutex_lock(&trash->lock);
+	lock_take(&trash->lock);
 	items = trash->items;
 	trash->items = NULL;
-	pthread_mutex_unlock(&trash->lock);
+	lock_release(&trash->lock);
 	return items;
 }
 
@@ -79,9 +80,9 @@ bool trash_is_empty(struct trash *trash)
 {
 	bool is_empty;
 
-	pthread_mutex_lock(&trash->lock);
+	lock_take(&trash->lock);
 	is_empty = trash->items == NULL;
-	pthread_mutex_unlock(&trash->lock);
+	lock_release(&trash->lock);
 	return is_empty;
 }
 

@@ -3,8 +3,9 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
+
+#include "common/lock.h"
 
 enum { QUEUE_SMALL, QUEUE_MAIN, QUEUE_COUNT };
 enum { USES_MAX = 3, SLOT_SHIFT = 48, SLOT_MOVE = 0x4000 /* references in a slot before they move to the block */ };
@@ -19,14 +20,23 @@ struct queue {
 };
 
 struct cache {
-	pthread_mutex_t lock;
-	struct queue queues[QUEUE_COUNT];
-	size_t budget;
-	int64_t reserved;
+	struct lock lock;
+	struct queue queues[QUEUE_COUNT] GUARDED;
+	int64_t reserved GUARDED;
+	uint64_t ghost_clock GUARDED; /* bytes that have left the small queue unread, ever */
+	size_t budget;                /* constant */
 	_Atomic bool has_damage;
 	_Atomic uint64_t misreads;
-	uint64_t ghost_clock; /* bytes that have left the small queue unread, ever */
 };
+
+static void queue_push(struct cache *cache, unsigned which, struct block *block) REQUIRES(cache->lock);
+static void queue_remove(struct cache *cache, struct block *block) REQUIRES(cache->lock);
+static void slot_evict(struct cache *cache, struct block *block, uint64_t mark) REQUIRES(cache->lock);
+static size_t block_budget(const struct cache *cache) REQUIRES(cache->lock);
+static void evict_from_small(struct cache *cache) REQUIRES(cache->lock);
+static void evict_from_main(struct cache *cache) REQUIRES(cache->lock);
+static void evict(struct cache *cache) REQUIRES(cache->lock);
+static bool ghost_is_fresh(const struct cache *cache, uint64_t word) REQUIRES(cache->lock);
 
 int cache_create(size_t budget_bytes, struct cache **out)
 {
@@ -34,13 +44,13 @@ int cache_create(size_t budget_bytes, struct cache **out)
 
 	if (cache == NULL)
 		return -ENOMEM;
-	pthread_mutex_init(&cache->lock, NULL);
+	lock_init(&cache->lock);
 	cache->budget = budget_bytes;
 	*out = cache;
 	return 0;
 }
 
-void cache_destroy(struct cache **cache)
+NOT_CHECKED void cache_destroy(struct cache **cache)
 {
 	struct cache *it = *cache;
 
@@ -49,7 +59,7 @@ void cache_destroy(struct cache **cache)
 		return;
 	assert(it->queues[QUEUE_SMALL].bytes == 0);
 	assert(it->queues[QUEUE_MAIN].bytes == 0);
-	pthread_mutex_destroy(&it->lock);
+	lock_fini(&it->lock);
 	free(it);
 }
 
@@ -238,13 +248,13 @@ struct block *cache_insert(struct cache *cache, cache_slot *slot, struct block *
 {
 	uint64_t word;
 
-	pthread_mutex_lock(&cache->lock);
+	lock_take(&cache->lock);
 	word = atomic_load_explicit(slot, memory_order_acquire);
 	if (slot_block(word) != NULL) {
 		/* Only the holder of the lock empties a slot, so this take succeeds. */
 		struct block *first = cache_take(slot);
 
-		pthread_mutex_unlock(&cache->lock);
+		lock_release(&cache->lock);
 		block_release(block);
 		return first;
 	}
@@ -255,28 +265,28 @@ struct block *cache_insert(struct cache *cache, cache_slot *slot, struct block *
 	queue_push(cache, ghost_is_fresh(cache, word) ? QUEUE_MAIN : QUEUE_SMALL, block);
 	atomic_store_explicit(slot, (uint64_t)(uintptr_t)block, memory_order_release);
 	evict(cache);
-	pthread_mutex_unlock(&cache->lock);
+	lock_release(&cache->lock);
 	return block;
 }
 
 void cache_forget(struct cache *cache, cache_slot *slots, size_t count)
 {
-	pthread_mutex_lock(&cache->lock);
+	lock_take(&cache->lock);
 	for (size_t i = 0; i < count; i++) {
 		struct block *block = slot_block(atomic_load_explicit(&slots[i], memory_order_acquire));
 
 		if (block != NULL)
 			slot_evict(cache, block, 0);
 	}
-	pthread_mutex_unlock(&cache->lock);
+	lock_release(&cache->lock);
 }
 
 void cache_reserve(struct cache *cache, int64_t bytes)
 {
-	pthread_mutex_lock(&cache->lock);
+	lock_take(&cache->lock);
 	cache->reserved += bytes;
 	evict(cache);
-	pthread_mutex_unlock(&cache->lock);
+	lock_release(&cache->lock);
 }
 
 void cache_note_damage(struct cache *cache)
@@ -304,8 +314,8 @@ size_t cache_used(struct cache *cache)
 {
 	size_t used;
 
-	pthread_mutex_lock(&cache->lock);
+	lock_take(&cache->lock);
 	used = cache->queues[QUEUE_SMALL].bytes + cache->queues[QUEUE_MAIN].bytes;
-	pthread_mutex_unlock(&cache->lock);
+	lock_release(&cache->lock);
 	return used;
 }

@@ -10,8 +10,8 @@
  * Threading   Any.
  * Errors      None: a mutex that is misused is a bug of ours.
  */
-#ifndef KVRING_RPC_LOCK_H
-#define KVRING_RPC_LOCK_H
+#ifndef KVRING_COMMON_LOCK_H
+#define KVRING_COMMON_LOCK_H
 
 #include <assert.h>
 #include <pthread.h>
