@@ -26,6 +26,11 @@ struct pace {
 	unsigned restarts_then;
 };
 
+/* Messages that wait to be sent, in order. */
+struct queue {
+	struct rpc_message *first, **last;
+};
+
 struct connection {
 	struct connection_options options;
 	struct pace pace_in, pace_out;
@@ -64,10 +69,10 @@ struct connection {
 
 	/* shared, under lock */
 	struct lock lock;
-	struct rpc_message *queue_first GUARDED;
-	struct rpc_message **queue_last GUARDED;
-	size_t queued_size GUARDED;
-	size_t unsent GUARDED; /* bytes of frames queued or being written, which the budget counts too */
+	struct queue small GUARDED; /* whose frames fit into the buffer */
+	struct queue large GUARDED;
+	size_t queued_size GUARDED; /* of both */
+	size_t unsent GUARDED;      /* bytes of frames queued or being written, which the budget counts too */
 	bool sending GUARDED;
 	atomic_bool closed;         /* written under lock: nothing is queued, delivered or waited for any more */
 	bool resting GUARDED;       /* nothing is read until rpc_connection_resume */
@@ -77,9 +82,39 @@ struct connection {
 
 static void unsent_add(struct connection *c, size_t size) REQUIRES(c->lock);
 static void unsent_remove(struct connection *c, size_t size) REQUIRES(c->lock);
+static struct rpc_message *take_queued(struct connection *c, struct queue *queue) REQUIRES(c->lock);
 static void fill_out(struct connection *c) REQUIRES(c->lock);
 static void on_sent(void *arg);
 static void on_received(void *arg);
+
+/* ---- queues ---------------------------------------------------------------------------------------------------- */
+
+static void queue_init(struct queue *queue)
+{
+	*queue = (struct queue){NULL, &queue->first};
+}
+
+static void queue_add(struct queue *queue, struct rpc_message *message)
+{
+	message->next = NULL;
+	*queue->last = message;
+	queue->last = &message->next;
+}
+
+static struct rpc_message *queue_take(struct queue *queue)
+{
+	struct rpc_message *message = queue->first;
+	queue->first = message->next;
+	if (queue->first == NULL)
+		queue->last = &queue->first;
+	return message;
+}
+
+static void queue_free(struct queue *queue)
+{
+	while (queue->first != NULL)
+		rpc_message_free(queue_take(queue));
+}
 
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
@@ -111,7 +146,8 @@ NOT_CHECKED int rpc_connection_create(nng_stream *stream, const struct connectio
 	atomic_init(&c->heard_us, rpc_now_us());
 	atomic_init(&c->used_us, rpc_now_us());
 	c->id_size = options->protocol == CONNECTION_BUS ? 0 : ID_SIZE;
-	c->queue_last = &c->queue_first;
+	queue_init(&c->small);
+	queue_init(&c->large);
 	atomic_init(&c->references, 1);
 	lock_init(&c->lock);
 	pthread_rwlock_init(&c->gate, NULL);
@@ -129,7 +165,7 @@ NOT_CHECKED void rpc_connection_unref(struct connection *c)
 {
 	if (atomic_fetch_sub_explicit(&c->references, 1, memory_order_acq_rel) > 1)
 		return;
-	assert(c->queue_first == NULL && !c->sending);
+	assert(c->small.first == NULL && c->large.first == NULL && !c->sending);
 	nng_stream_free(c->stream);
 	/* Often inside the callback of one of them: reap waits elsewhere. */
 	nng_aio_reap(c->receive_aio);
@@ -181,43 +217,36 @@ static void unsent_remove(struct connection *c, size_t size)
 		rpc_budget_sent(c->options.budget, size);
 }
 
-/* Moves what is queued into the next write. Small messages are copied side by side; the first that is large
- * or finds no room ends it, uncopied. */
+static struct rpc_message *take_queued(struct connection *c, struct queue *queue)
+{
+	struct rpc_message *message = queue_take(queue);
+	size_t frame_size = frame_size_of(c, message);
+	c->queued_size -= frame_size;
+	c->out_size += frame_size;
+	return message;
+}
+
+/* Moves what is queued into the next write: small messages, copied side by side, as far as there is room, and then one that is large,
+ * uncopied. So a small one passes all large ones but that which is being written, and none waits for ever. */
 static void fill_out(struct connection *c)
 {
 	size_t size = 0;
 	c->out_size = 0;
-	while (c->queue_first != NULL && c->out_large == NULL) {
-		struct rpc_message *message = c->queue_first;
+	while (c->small.first != NULL && frame_size_of(c, c->small.first) <= CONNECTION_BUFFER_SIZE - size) {
+		struct rpc_message *message = take_queued(c, &c->small);
 		size_t frame_size = frame_size_of(c, message);
-		c->queue_first = message->next;
-		c->queued_size -= frame_size;
-		c->out_size += frame_size;
-		if (frame_size > CONNECTION_COPY_MAX || frame_size > CONNECTION_BUFFER_SIZE - size) {
-			c->out_large = message;
-		} else {
-			memcpy(c->out + size, frame_start(c, message), frame_size);
-			size += frame_size;
-			rpc_message_free(message);
-		}
+		memcpy(c->out + size, frame_start(c, message), frame_size);
+		size += frame_size;
+		rpc_message_free(message);
 	}
-	if (c->queue_first == NULL)
-		c->queue_last = &c->queue_first;
+	if (c->large.first != NULL)
+		c->out_large = take_queued(c, &c->large);
 	c->out_iov_count = 0;
 	if (size > 0)
 		c->out_iov[c->out_iov_count++] = (nng_iov){c->out, size};
 	if (c->out_large != NULL)
 		c->out_iov[c->out_iov_count++] =
 			(nng_iov){frame_start(c, c->out_large), frame_size_of(c, c->out_large)};
-}
-
-static void queue_free(struct rpc_message *first)
-{
-	while (first != NULL) {
-		struct rpc_message *next = first->next;
-		rpc_message_free(first);
-		first = next;
-	}
 }
 
 /* Ends the sending direction, and with it the connection. */
@@ -227,14 +256,12 @@ static void send_failed(struct connection *c)
 	rpc_message_free(c->out_large);
 	c->out_large = NULL;
 	lock_take(&c->lock);
-	struct rpc_message *queue = c->queue_first;
-	c->queue_first = NULL;
-	c->queue_last = &c->queue_first;
+	queue_free(&c->small);
+	queue_free(&c->large);
 	c->queued_size = 0;
 	unsent_remove(c, c->unsent);
 	c->sending = false;
 	lock_release(&c->lock);
-	queue_free(queue);
 	rpc_connection_unref(c);
 }
 
@@ -299,7 +326,7 @@ static void on_sent(void *arg)
 	lock_take(&c->lock);
 	unsent_remove(c, c->out_size);
 	c->out_size = 0;
-	bool more = c->queue_first != NULL;
+	bool more = c->queued_size > 0;
 	bool resume = c->queue_full && c->queued_size < CONNECTION_QUEUE_MAX / 2;
 	if (resume)
 		c->queue_full = false;
@@ -322,13 +349,11 @@ static void on_sent(void *arg)
 static bool enqueue(struct connection *c, struct rpc_message *message, size_t queue_max)
 {
 	size_t size = frame_size_of(c, message);
-	message->next = NULL;
 	lock_take(&c->lock);
 	bool closed = atomic_load_explicit(&c->closed, memory_order_relaxed), start = false;
 	bool fits = c->queued_size == 0 || (size <= queue_max && c->queued_size <= queue_max - size);
 	if (!closed && fits) {
-		*c->queue_last = message;
-		c->queue_last = &message->next;
+		queue_add(size > CONNECTION_BUFFER_SIZE ? &c->large : &c->small, message);
 		c->queued_size += size;
 		unsent_add(c, size);
 		start = !c->sending;

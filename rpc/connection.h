@@ -29,7 +29,6 @@ enum {
 	CONNECTION_REP = 0x31,
 	CONNECTION_BUS = 0x70,                  /* no request id: 0 in on_message */
 	CONNECTION_BUFFER_SIZE = 64 * 1024,     /* bytes, for each direction */
-	CONNECTION_COPY_MAX = 16 * 1024,        /* bytes; larger messages are written from where they are */
 	CONNECTION_QUEUE_MAX = 4 * 1024 * 1024, /* bytes, see N3; one message may exceed it */
 	CONNECTION_HANDSHAKE_MS = 10 * 1000,    /* until the eight bytes are there, unless the options say otherwise */
 	CONNECTION_STALL_MS = 30 * 1000,        /* without a byte in the midst of a message */

@@ -309,12 +309,99 @@ static void test_a_large_message_that_waits_for_memory_has_its_turn(void **state
 	rpc_budget_unref(budget);
 }
 
+/* ---- one connection ------------------------------------------------------------------------------------------------ */
+
+enum {
+	BLOCKING = 8 * 1024 * 1024, /* more than the socket buffers of both ends take */
+	QUEUED = 4,                 /* large requests */
+};
+
+/* A listener that takes little before it is read. */
+static int listen_narrow(char address_out[32])
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof at;
+	int buffer = 64 * 1024, fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer), 0);
+	assert_true(bind(fd, (struct sockaddr *)&at, sizeof at) == 0 && listen(fd, 1) == 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &size), 0);
+	snprintf(address_out, 32, "127.0.0.1:%u", ntohs(at.sin_port));
+	return fd;
+}
+
+static void read_all(int fd, uint8_t *to, size_t size)
+{
+	assert_int_equal(recv(fd, to, size, MSG_WAITALL), size);
+}
+
+/* The size of the next message, which is passed over. */
+static size_t read_frame(int fd)
+{
+	static uint8_t rest[1024 * 1024];
+	uint8_t head[12];
+	size_t size = 0;
+	read_all(fd, head, sizeof head);
+	for (int i = 0; i < 8; i++)
+		size = size << 8 | head[i];
+	for (size_t left = size - 4; left > 0;) {
+		size_t step = left < sizeof rest ? left : sizeof rest;
+		read_all(fd, rest, step);
+		left -= step;
+	}
+	return size - 4;
+}
+
+static void on_end(struct rpc_pending *pending)
+{
+	assert_int_not_equal(pending->status, 0);
+}
+
+static void call(struct rpc_link *link, size_t size, struct rpc_pending *pending)
+{
+	static const uint8_t zeros[BLOCKING];
+	struct rpc_request head = {.protocol_version = RPC_PROTOCOL_VERSION, .method = {zeros, size}};
+	struct rpc_message *request;
+	pending->done = on_end;
+	assert_int_equal(rpc_request_encode(&head, NULL, &request), 0);
+	assert_int_equal(rpc_link_call(link, request, 10 * HARNESS_PATIENCE_MS, pending), 0);
+}
+
+/* The peer reads nothing until large requests and then a small one have been sent. The small one comes right after the one that was being
+ * written. */
+static void test_a_small_request_passes_large_ones_that_wait(void **state)
+{
+	static const uint8_t hello[8] = {0, 'S', 'P', 0, 0, 0x31, 0, 0};
+	struct rpc_pending pending[QUEUED + 1];
+	struct rpc_link *link;
+	char address[32];
+	uint8_t theirs[sizeof hello];
+	(void)state;
+	int listener = listen_narrow(address);
+	struct rpc_link_options options = {.address = address, .message_max = 2 * BLOCKING, .outstanding_max = 64};
+	assert_int_equal(rpc_link_open(&options, &link, NULL), 0);
+	int fd = accept(listener, NULL, NULL);
+	assert_int_equal(send(fd, hello, sizeof hello, 0), sizeof hello);
+	read_all(fd, theirs, sizeof theirs);
+	EVENTUALLY(rpc_link_connected(link));
+	for (int i = 0; i < QUEUED; i++)
+		call(link, BLOCKING, &pending[i]);
+	call(link, SMALL, &pending[QUEUED]);
+	assert_in_range(read_frame(fd), BLOCKING, BLOCKING + 100);
+	assert_in_range(read_frame(fd), SMALL, SMALL + 100);
+	for (int i = 1; i < QUEUED; i++)
+		assert_in_range(read_frame(fd), BLOCKING, BLOCKING + 100);
+	rpc_link_close(&link);
+	close(fd);
+	close(listener);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_large_requests_take_turns_and_small_ones_do_not_wait),
 		cmocka_unit_test(test_who_had_large_answers_takes_turns),
 		cmocka_unit_test(test_a_large_message_that_waits_for_memory_has_its_turn),
+		cmocka_unit_test(test_a_small_request_passes_large_ones_that_wait),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
