@@ -24,10 +24,11 @@ struct arena {
 	atomic_uint references;
 
 	/* owned by the allocating thread */
-	uint8_t *free; /* in the newest shared chunk */
-	size_t room;   /* bytes from free to its end */
-	size_t used;   /* bytes handed out, rounding included */
-	size_t cap;    /* upper bound of used */
+	uint8_t *free;  /* in the newest shared chunk */
+	size_t room;    /* bytes from free to its end, or less: never more than the cap leaves */
+	uint8_t *start; /* what lies from here to free is not in others */
+	size_t others;  /* bytes handed out elsewhere */
+	size_t cap;     /* upper bound of all that is handed out, rounding included */
 	size_t chunk_size;
 	struct chunk *chunks;
 
@@ -39,6 +40,18 @@ static size_t round_up(size_t size)
 	return (size + ARENA_ALIGNMENT - 1) & ~(size_t)(ARENA_ALIGNMENT - 1);
 }
 
+static void bound_room(struct arena *a, size_t room)
+{
+	size_t left = a->cap - a->others - (size_t)(a->free - a->start);
+	a->room = room < left ? room : left;
+}
+
+static void share_chunk(struct arena *a, uint8_t *bytes, size_t size)
+{
+	a->start = a->free = bytes;
+	bound_room(a, size);
+}
+
 struct arena *rpc_arena_create(size_t first_size, size_t cap)
 {
 	first_size = round_up(first_size < ARENA_CHUNK_MAX ? first_size : ARENA_CHUNK_MAX);
@@ -46,10 +59,9 @@ struct arena *rpc_arena_create(size_t first_size, size_t cap)
 	if (a == NULL)
 		return NULL;
 	atomic_init(&a->references, 1);
-	a->free = a->first;
-	a->room = first_size;
-	a->used = 0;
+	a->others = 0;
 	a->cap = cap < PTRDIFF_MAX ? cap : PTRDIFF_MAX; /* so that no sum below wraps */
+	share_chunk(a, a->first, first_size);
 	a->chunk_size = first_size > ARENA_CHUNK_MIN ? first_size : ARENA_CHUNK_MIN;
 	a->chunks = NULL;
 	return a;
@@ -93,42 +105,42 @@ static struct chunk *chunk_add(struct arena *a, size_t size)
 	return chunk;
 }
 
-/* Out of the usual way: the current chunk has no room. */
-static void *alloc_from_new_chunk(struct arena *a, size_t size)
+/* Out of the usual way: the current chunk has no room, or the cap leaves none. size is rounded. */
+static __attribute__((noinline)) void *alloc_from_new_chunk(struct arena *a, size_t size)
 {
+	if (size > a->cap - rpc_arena_used(a))
+		return NULL;
 	/* A large piece takes a chunk of its own, so that the rest of the current one is not lost. */
 	if (size > a->chunk_size / 2) {
 		struct chunk *own = chunk_add(a, size);
-		return own == NULL ? NULL : own->bytes;
+		if (own == NULL)
+			return NULL;
+		a->others += size;
+		bound_room(a, a->room);
+		return own->bytes;
 	}
 	if (a->chunk_size < ARENA_CHUNK_MAX)
 		a->chunk_size *= 2;
 	struct chunk *chunk = chunk_add(a, a->chunk_size);
 	if (chunk == NULL)
 		return NULL;
-	a->free = chunk->bytes + size;
-	a->room = a->chunk_size - size;
+	a->others = rpc_arena_used(a);
+	share_chunk(a, chunk->bytes, a->chunk_size);
+	a->free += size;
+	a->room -= size;
 	return chunk->bytes;
 }
 
 void *rpc_arena_alloc(struct arena *a, size_t size)
 {
-	if (size > a->cap)
+	if (size > PTRDIFF_MAX)
 		return NULL;
 	size_t rounded = round_up(size == 0 ? 1 : size);
-	if (rounded > a->cap - a->used)
-		return NULL;
-	void *memory;
-	if (rounded <= a->room) {
-		memory = a->free;
-		a->free += rounded;
-		a->room -= rounded;
-	} else {
-		memory = alloc_from_new_chunk(a, rounded);
-		if (memory == NULL)
-			return NULL;
-	}
-	a->used += rounded;
+	if (rounded > a->room)
+		return alloc_from_new_chunk(a, rounded);
+	void *memory = a->free;
+	a->free += rounded;
+	a->room -= rounded;
 	return memory;
 }
 
@@ -164,5 +176,5 @@ char *rpc_arena_printf(struct arena *a, const char *format, ...)
 
 size_t rpc_arena_used(const struct arena *a)
 {
-	return a->used;
+	return a->others + (size_t)(a->free - a->start);
 }

@@ -125,9 +125,17 @@ static int scan_submessage(struct scan *scan, struct scan_frame *frame, const Pr
 	return scan_message(scan, known->descriptor, field->bytes, frame->depth + 1);
 }
 
+/* In most messages field n is the n-th. NULL when there is no such field. */
+static const ProtobufCFieldDescriptor *find_field(const ProtobufCMessageDescriptor *type, uint32_t number)
+{
+	if (number <= type->n_fields && type->fields[number - 1].id == number)
+		return &type->fields[number - 1];
+	return protobuf_c_message_descriptor_get_field(type, number);
+}
+
 static int scan_field(struct scan *scan, struct scan_frame *frame, const struct wire_field *field)
 {
-	const ProtobufCFieldDescriptor *known = protobuf_c_message_descriptor_get_field(frame->type, field->number);
+	const ProtobufCFieldDescriptor *known = find_field(frame->type, field->number);
 	uint64_t elements = 1, memory = ++frame->fields > COST_FREE_MEMBERS ? COST_SCANNED_MEMBER : 0;
 	if (known == NULL) {
 		memory += COST_UNKNOWN_FIELD + field->bytes.size + COST_ROUNDING;

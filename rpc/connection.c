@@ -72,7 +72,7 @@ struct connection {
 	struct queue small GUARDED; /* whose frames fit into the buffer */
 	struct queue large GUARDED;
 	size_t queued_size GUARDED; /* of both */
-	size_t unsent GUARDED;      /* bytes of frames queued or being written, which the budget counts too */
+	_Atomic size_t unsent; /* bytes of frames queued or being written, for the budget too; written under lock */
 	bool sending GUARDED;
 	atomic_bool closed;         /* written under lock: nothing is queued, delivered or waited for any more */
 	bool resting GUARDED;       /* nothing is read until rpc_connection_resume */
@@ -202,17 +202,23 @@ static void frame_write_head(const struct connection *c, uint32_t id, struct rpc
 
 /* ---- sending ----------------------------------------------------------------------------------------------------- */
 
+size_t rpc_connection_unsent_size(const struct connection *c)
+{
+	return atomic_load_explicit(&c->unsent, memory_order_relaxed);
+}
+
 static void unsent_add(struct connection *c, size_t size)
 {
-	c->unsent += size;
+	atomic_store_explicit(&c->unsent, rpc_connection_unsent_size(c) + size, memory_order_relaxed);
 	if (c->options.budget != NULL)
 		rpc_budget_queue(c->options.budget, size);
 }
 
 static void unsent_remove(struct connection *c, size_t size)
 {
-	assert(c->unsent >= size);
-	c->unsent -= size;
+	size_t before = rpc_connection_unsent_size(c);
+	assert(before >= size);
+	atomic_store_explicit(&c->unsent, before - size, memory_order_relaxed);
 	if (c->options.budget != NULL)
 		rpc_budget_sent(c->options.budget, size);
 }
@@ -259,7 +265,7 @@ static void send_failed(struct connection *c)
 	queue_free(&c->small);
 	queue_free(&c->large);
 	c->queued_size = 0;
-	unsent_remove(c, c->unsent);
+	unsent_remove(c, rpc_connection_unsent_size(c));
 	c->sending = false;
 	lock_release(&c->lock);
 	rpc_connection_unref(c);
@@ -383,14 +389,6 @@ bool rpc_connection_offer(struct connection *c, struct rpc_message *message)
 {
 	frame_write_head(c, 0, message);
 	return enqueue(c, message, c->options.queue_max);
-}
-
-size_t rpc_connection_unsent_size(struct connection *c)
-{
-	lock_take(&c->lock);
-	size_t size = c->unsent;
-	lock_release(&c->lock);
-	return size;
 }
 
 uint64_t rpc_connection_bytes_in(const struct connection *c)

@@ -72,7 +72,7 @@ void rpc_connection_send(struct connection *, uint32_t id, struct rpc_message *)
 /* The same, for a bus: false when the queue has no room and the message was dropped. */
 bool rpc_connection_offer(struct connection *, struct rpc_message *);
 /* Bytes that wait for the peer to read: what has been sent and is not yet in the socket's buffer. */
-size_t rpc_connection_unsent_size(struct connection *);
+size_t rpc_connection_unsent_size(const struct connection *);
 /* Bytes that have moved so far. */
 uint64_t rpc_connection_bytes_in(const struct connection *);
 uint64_t rpc_connection_bytes_out(const struct connection *);

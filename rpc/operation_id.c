@@ -21,10 +21,10 @@ void rpc_operation_id_make(uint64_t unix_ms, const uint8_t random[OPERATION_ID_R
 
 bool rpc_operation_id_time(const uint8_t id[RPC_OPERATION_ID_SIZE], uint64_t *unix_ms_out)
 {
-	*unix_ms_out = 0;
-	if ((id[VERSION_BYTE] & 0xf0) != 0x70 || (id[VARIANT_BYTE] & 0xc0) != 0x80)
-		return false;
-	for (int i = 0; i < TIME_SIZE; i++)
-		*unix_ms_out = *unix_ms_out << 8 | id[i];
-	return true;
+	bool is_v7 = (id[VERSION_BYTE] & 0xf0) == 0x70 && (id[VARIANT_BYTE] & 0xc0) == 0x80;
+	uint64_t unix_ms = 0;
+	for (int i = 0; is_v7 && i < TIME_SIZE; i++)
+		unix_ms = unix_ms << 8 | id[i];
+	*unix_ms_out = unix_ms;
+	return is_v7;
 }

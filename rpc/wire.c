@@ -26,8 +26,7 @@ int rpc_wire_bad(const struct wire_reader *reader, size_t offset, const char *fo
 	return -EBADMSG;
 }
 
-/* False: cut off, or longer than size_max bytes. */
-static bool read_varint(struct wire_reader *reader, unsigned size_max, uint64_t *out)
+static bool read_long_varint(struct wire_reader *reader, unsigned size_max, uint64_t *out)
 {
 	uint64_t value = 0;
 	for (unsigned shift = 0; shift < 7 * size_max; shift += 7) {
@@ -41,6 +40,15 @@ static bool read_varint(struct wire_reader *reader, unsigned size_max, uint64_t 
 		}
 	}
 	return false;
+}
+
+/* False: cut off, or longer than size_max bytes. Most have one byte. */
+static inline bool read_varint(struct wire_reader *reader, unsigned size_max, uint64_t *out)
+{
+	if (reader->at == reader->end || *reader->at >= 0x80)
+		return read_long_varint(reader, size_max, out);
+	*out = *reader->at++;
+	return true;
 }
 
 static int read_bytes(struct wire_reader *reader, struct wire_field *field)
