@@ -113,30 +113,6 @@ enum message_way message_way(const struct message *message, uint64_t self_id)
 
 /* ---- lists -------------------------------------------------------------------------------------------------- */
 
-void message_list_add(struct message_list *list, struct message *message)
-{
-	assert((list->first == NULL) == (list->count == 0));
-	message->next = NULL;
-	if (list->first == NULL)
-		list->first = message;
-	else
-		list->last->next = message;
-	list->last = message;
-	list->count++;
-}
-
-struct message *message_list_take(struct message_list *list)
-{
-	struct message *message = list->first;
-	if (message == NULL)
-		return NULL;
-	assert(list->count > 0);
-	list->first = message->next;
-	list->count--;
-	message->next = NULL;
-	return message;
-}
-
 void message_list_free(struct message_list *list)
 {
 	struct message *message;

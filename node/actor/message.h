@@ -11,6 +11,7 @@
 #ifndef KVRING_NODE_MESSAGE_H
 #define KVRING_NODE_MESSAGE_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <urcu/wfcqueue.h>
@@ -125,9 +126,31 @@ struct message_list {
 };
 
 /* At the end. */
-void message_list_add(struct message_list *, struct message *);
+static inline void message_list_add(struct message_list *list, struct message *message)
+{
+	assert((list->first == NULL) == (list->count == 0));
+	message->next = NULL;
+	if (list->first == NULL)
+		list->first = message;
+	else
+		list->last->next = message;
+	list->last = message;
+	list->count++;
+}
+
 /* The first one, or NULL. */
-struct message *message_list_take(struct message_list *);
+static inline struct message *message_list_take(struct message_list *list)
+{
+	struct message *message = list->first;
+	if (message == NULL)
+		return NULL;
+	assert(list->count > 0);
+	list->first = message->next;
+	list->count--;
+	message->next = NULL;
+	return message;
+}
+
 void message_list_free(struct message_list *);
 
 /* A zeroed message in this arena (one more reference to it). NULL: out of memory. */

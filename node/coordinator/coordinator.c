@@ -31,10 +31,10 @@ static struct owner owner_of(const struct coordinator *self, const struct ring_v
 {
 	struct owner owner = {.node_id = ring_member(view->document, member)->id, .member_index = member};
 	enum ring_reachability reachability = view->status[member].reachability;
-	bool answers = evidence_is_up(&self->evidence, member, owner.node_id, now_us);
 	bool away = reachability == RING_UNREACHABLE || reachability == RING_DOWN;
 	bool connected = is_connected(self, owner.node_id);
-	owner.up = connected && (reachability == RING_UP || answers);
+	bool answers = reachability == RING_UP || evidence_is_up(&self->evidence, member, owner.node_id, now_us);
+	owner.up = connected && answers;
 	owner.unreachable = !connected || (away && !answers);
 	owner.suspect = evidence_is_suspect(&self->evidence, member, owner.node_id, now_us);
 	return owner;
@@ -90,8 +90,11 @@ static const char *prepare(const struct coordinator *self, struct operation *ope
 					 request->kind == OPERATION_PUT ? "w" : "r", operation->needed, count, count),
 			"more replicas asked for than there are");
 	operation->unproven = view->status[view->self].unproven;
-	for (uint32_t i = 0; i < count; i++)
-		operation->owners[operation->owner_count++] = owner_of(self, view, owners[i], now_us);
+	for (uint32_t i = 0; i < count; i++) {
+		struct owner owner = owner_of(self, view, owners[i], now_us);
+		assert(operation_owner(operation, owner.node_id) == NULL); /* I4 */
+		operation->owners[operation->owner_count++] = owner;
+	}
 	struct rpc_error why = {"context refused: this node is out of memory, retry later or elsewhere"};
 	int error = context_decode(request->context, operation->key, out->arena, &operation->context, &why);
 	if (error == -ENOMEM)

@@ -30,6 +30,16 @@ static bool object_is_coming(const struct operation *operation)
 	return false;
 }
 
+static bool is_known(const struct owner *owner)
+{
+	return owner->call == CALL_OK && (owner->digest == 0 || owner->merged);
+}
+
+static bool is_unknown(const struct owner *owner)
+{
+	return owner->call == CALL_OK && !is_known(owner);
+}
+
 static bool is_merged(const struct operation *operation, const struct owner *owner)
 {
 	if (operation->has_object && owner->digest == operation->merged_digest)
@@ -47,19 +57,9 @@ static void mark_merged(struct operation *operation)
 {
 	for (uint32_t i = 0; i < operation->owner_count; i++) {
 		struct owner *owner = &operation->owners[i];
-		if (owner->call == CALL_OK && is_merged(operation, owner))
+		if (is_unknown(owner) && is_merged(operation, owner))
 			owner->merged = true;
 	}
-}
-
-static bool is_known(const struct owner *owner)
-{
-	return owner->call == CALL_OK && (owner->digest == 0 || owner->merged);
-}
-
-static bool is_unknown(const struct owner *owner)
-{
-	return owner->call == CALL_OK && !is_known(owner);
 }
 
 /* An answer whose object nobody has sent yet: get it from there, one at a time while another is on its way. */
@@ -67,10 +67,11 @@ static void ask_for_unknown(struct coordinator *self, struct operation *operatio
 {
 	for (uint32_t i = 0; i < operation->owner_count; i++) {
 		struct owner *owner = &operation->owners[i];
+		if (!is_unknown(owner))
+			continue;
 		if (object_is_coming(operation))
 			return;
-		if (is_unknown(owner))
-			fetch(self, operation, owner, true, out);
+		fetch(self, operation, owner, true, out);
 	}
 }
 

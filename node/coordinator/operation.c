@@ -341,8 +341,6 @@ static void check_owner(const struct operation *operation, uint32_t index)
 {
 	const struct owner *owner = &operation->owners[index];
 	bool is_get = operation->kind == OPERATION_GET;
-	for (uint32_t i = 0; i < index; i++)
-		assert(operation->owners[i].node_id != owner->node_id); /* I4 */
 	assert(owner->node_id != 0);
 	assert(!owner->merged || is_get); /* I5 */
 	assert(!owner->object_asked || is_get);

@@ -17,7 +17,7 @@
  *             I1 A state belongs to one kind of operation.
  *             I2 An operation keeps its question until it is answered, and no longer.
  *             I3 It has a timer, at its deadline at the latest (C4).
- *             I4 No owner is counted twice (C1).
+ *             I4 No owner is counted twice (C1): asserted where the owners are taken over.
  *             I5 An operation asks no owner before it leaves STARTED; only a get merges.
  *             I6 Every slot is in flight, with a timer, or free.
  *             I7 A put that replicates has the object to send, and may be written.

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/driver/placement.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -34,11 +33,4 @@ void placement_destroy(struct placement *self)
 {
 	free(self->actors);
 	*self = (struct placement){0};
-}
-
-uint32_t placement_find(const struct placement *self, enum actor_kind kind, uint32_t index)
-{
-	assert(kind < ACTOR_KIND_COUNT);
-	assert(index < self->kinds[kind].count);
-	return self->kinds[kind].first + index;
 }

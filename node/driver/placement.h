@@ -11,6 +11,7 @@
 #ifndef KVRING_NODE_PLACEMENT_H
 #define KVRING_NODE_PLACEMENT_H
 
+#include <assert.h>
 #include "node/actor/message.h"
 
 struct placed {
@@ -29,7 +30,13 @@ struct placement {
 
 RPC_OK int placement_create(uint32_t coordinators, uint32_t replicas, uint32_t threads, struct placement *out);
 void placement_destroy(struct placement *);
+
 /* Where an actor stands in the table; it must exist. */
-uint32_t placement_find(const struct placement *, enum actor_kind, uint32_t index);
+static inline uint32_t placement_find(const struct placement *self, enum actor_kind kind, uint32_t index)
+{
+	assert(kind < ACTOR_KIND_COUNT);
+	assert(index < self->kinds[kind].count);
+	return self->kinds[kind].first + index;
+}
 
 #endif
