@@ -165,15 +165,22 @@ static int create_store(struct engine *engine, struct engine_error *error_out)
 	return error;
 }
 
+static int read_store(const struct engine *engine, uint32_t *shard_count_out, struct engine_error *error_out)
+{
+	int error = engine_read_shard_count(engine->options.fs, engine->directory, shard_count_out, error_out);
+
+	if (error == -ENOENT && !engine->options.create_if_missing)
+		return format_error(error_out, error, "%s: there is no store (no file STORE)", engine->directory);
+	return error;
+}
+
 static int find_store(struct engine *engine, struct engine_error *error_out)
 {
 	uint32_t shard_count;
-	int error = engine_read_shard_count(engine->options.fs, engine->directory, &shard_count, error_out);
+	int error = read_store(engine, &shard_count, error_out);
 
 	if (error == -ENOENT && engine->options.create_if_missing)
 		return create_store(engine, error_out);
-	if (error == -ENOENT)
-		return format_error(error_out, error, "%s: there is no store (no file STORE)", engine->directory);
 	if (error)
 		return error;
 	if (engine->options.shard_count && engine->options.shard_count != shard_count)
@@ -238,7 +245,10 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
 	engine->options.directory = engine->directory;
 	if (engine->options.fs == NULL)
 		engine->options.fs = fs_posix();
-	error = lock_directory(engine, error_out);
+	if (!options->create_if_missing) /* a directory that is no store gets no LOCK */
+		error = read_store(engine, &(uint32_t){0}, error_out);
+	if (error == 0)
+		error = lock_directory(engine, error_out);
 	if (error == 0)
 		error = find_store(engine, error_out);
 	if (error == 0)

@@ -74,6 +74,7 @@ class KvengineTest(unittest.TestCase):
             self.run_tool(command, expect=2)
             for place in (self.path("nothing"), self.directory, "/dev/null"):
                 self.assertIn(place, self.run_tool(command, place, expect=2)[1])
+        self.assertEqual(os.listdir(self.directory), [])
 
     def test_a_result_that_nobody_gets_is_an_error(self):
         store = self.make_store()
