@@ -94,6 +94,7 @@ static void hear_new(struct gossip *self, const struct gossip_row *row, bool fir
 		.heard_us = now_us,
 		.since_us = now_us,
 		.heard = first_hand,
+		.changed = true,
 		.reachability = first_hand ? RING_UP : RING_UNKNOWN,
 		.is_member = self->document != NULL && ring_member_find(self->document, row->node_id) >= 0,
 	};
@@ -104,7 +105,22 @@ static void hear_new(struct gossip *self, const struct gossip_row *row, bool fir
 	self->contacts_changed = true;
 }
 
-/* Takes the newer row of a node that is known. first_hand: from the node itself. True: it came up. */
+/* A newer heartbeat of it was heard. is_told: operators know of this from another note. */
+static void come_up(struct gossip *self, uint32_t index, bool is_told, uint64_t now_us, struct effects *out)
+{
+	const struct gossip_row *row = &self->table.rows[index];
+	struct gossip_peer *peer = &self->table.peers[index];
+
+	if (!peer->heard || peer->reachability == RING_UP)
+		return;
+	peer->reachability = RING_UP;
+	peer->since_us = now_us;
+	self->publish_now |= peer->is_member;
+	if (peer->is_member && !is_told)
+		gossip_tell_member(NOTE_MEMBER_UP, row, row->incarnation, out);
+}
+
+/* Takes the newer row of a node that is known. first_hand: from the node itself. True: operators were told of a restart. */
 static bool take_row(struct gossip *self, uint32_t index, const struct gossip_row *row, bool first_hand,
 		     struct effects *out)
 {
@@ -118,36 +134,40 @@ static bool take_row(struct gossip *self, uint32_t index, const struct gossip_ro
 				  strcmp(old->bus_address, row->bus_address) != 0;
 	peer->heard |= first_hand || rose;
 	peer->forgotten = false;
+	peer->changed |= old->incarnation != row->incarnation || old->revision != row->revision;
 	*old = *row;
-	if (!peer->heard)
+	if (!peer->heard || !peer->is_member || !restarted)
 		return false;
-	if (peer->is_member && restarted)
-		gossip_tell_member(NOTE_MEMBER_RESTARTED, row, row->incarnation, out);
-	else if (peer->is_member && peer->reachability != RING_UP)
-		gossip_tell_member(NOTE_MEMBER_UP, row, row->incarnation, out);
-	return peer->reachability != RING_UP;
+	gossip_tell_member(NOTE_MEMBER_RESTARTED, row, row->incarnation, out);
+	return true;
+}
+
+/* A node spoke that is behind what is known of it: it has to hear so, to go beyond it or to stop. */
+static void contradict(struct gossip *self, uint32_t index, uint64_t incarnation, uint32_t revision)
+{
+	const struct gossip_row *row = &self->table.rows[index];
+
+	self->table.peers[index].changed |= row->incarnation != incarnation || row->revision != revision;
 }
 
 static void hear_row(struct gossip *self, const struct gossip_row *row, bool first_hand, uint64_t now_us,
 		     struct effects *out)
 {
-	struct gossip_peer *peer;
 	int index = gossip_table_find(&self->table, row->node_id);
 
 	if (index < 0) {
 		hear_new(self, row, first_hand, now_us);
 		return;
 	}
-	if (!gossip_row_newer(row, &self->table.rows[index])) /* G3 */
+	if (!gossip_row_newer(row, &self->table.rows[index])) { /* G3 */
+		if (first_hand)
+			contradict(self, (uint32_t)index, row->incarnation, row->revision);
 		return;
+	}
 	gossip_count(&self->counters.news);
-	peer = &self->table.peers[index];
-	detector_heard(peer, now_us);
-	if (!take_row(self, (uint32_t)index, row, first_hand, out))
-		return;
-	peer->reachability = RING_UP;
-	peer->since_us = now_us;
-	self->publish_now |= peer->is_member;
+	detector_heard(&self->table.peers[index], now_us);
+	bool is_told = take_row(self, (uint32_t)index, row, first_hand, out);
+	come_up(self, (uint32_t)index, is_told, now_us, out);
 }
 
 static void hear_rows(struct gossip *self, const struct gossip_rows *gossip, uint64_t now_us, struct effects *out)
@@ -166,95 +186,110 @@ static void hear_rows(struct gossip *self, const struct gossip_rows *gossip, uin
 	}
 }
 
-/* ---- sending ------------------------------------------------------------------------------------------------ */
+/* ---- beats -------------------------------------------------------------------------------------------------- */
 
-static struct gossip_rows *make_rows(const struct gossip *self, uint32_t capacity, struct effects *out)
+/* Takes a newer heartbeat of the row that this node has. */
+static void rise(struct gossip *self, uint32_t index, const struct gossip_beat *beat, uint64_t now_us,
+		 struct effects *out)
 {
-	struct gossip_rows *gossip = rpc_arena_zalloc(out->arena, sizeof *gossip);
+	struct gossip_row *row = &self->table.rows[index];
 
-	if (gossip == NULL)
-		return NULL;
-	gossip->rows = rpc_arena_alloc(out->arena, (capacity + 1) * sizeof *gossip->rows);
-	if (gossip->rows == NULL)
-		return NULL;
-	gossip->from = self->self.node_id;
-	gossip->cluster_id = self->self.cluster_id;
-	gossip->epoch = self->self.epoch;
-	gossip->ring_hash = self->self.ring_hash;
-	return gossip;
+	assert(beat->epochs_behind <= self->self.epoch);
+	row->heartbeat = beat->heartbeat;
+	row->epoch = self->self.epoch - beat->epochs_behind;
+	if (beat->epochs_behind == 0)
+		row->ring_hash = self->self.ring_hash;
+	gossip_count(&self->counters.news);
+	detector_heard(&self->table.peers[index], now_us);
+	assert(row->incarnation > 0); /* so it rose, and is heard whoever says so */
+	self->table.peers[index].heard = true;
+	come_up(self, index, false, now_us, out);
 }
 
-static bool is_told(const struct gossip *self, uint32_t index)
+/* True: this node lacks the row that the beat is of. */
+static bool hear_beat(struct gossip *self, const struct gossip_beat *beat, uint64_t from, uint64_t now_us,
+		      struct effects *out)
 {
-	return self->table.rows[index].incarnation > 0 && !self->table.peers[index].forgotten;
-}
+	const struct gossip_row heard = {.incarnation = beat->incarnation, .heartbeat = beat->heartbeat};
+	uint64_t id = ring_member(self->document, beat->member)->id;
+	int index = gossip_table_find(&self->table, id);
 
-/* This node's row and all others with news, or a random run of them when there are more. */
-static struct gossip_rows *all_rows(struct gossip *self, uint32_t max, struct effects *out)
-{
-	uint32_t others = self->table.count, first = 0;
-	struct gossip_rows *gossip;
-
-	assert(max > 1);
-	if (others > max - 1) {
-		others = max - 1;
-		first = (uint32_t)prng_below(&self->prng, self->table.count);
+	if (beat->incarnation == 0)
+		return false; /* the sender has no row */
+	if (id == self->self.node_id)
+		return gossip_row_newer(&heard, &self->self);
+	if (index < 0)
+		return false; /* for want of room */
+	const struct gossip_row *row = &self->table.rows[index];
+	if (!gossip_row_newer(&heard, row)) { /* G3 */
+		if (from == id)
+			contradict(self, (uint32_t)index, beat->incarnation, beat->revision);
+		return false;
 	}
-	gossip = make_rows(self, others + 1, out);
-	if (gossip == NULL)
-		return NULL;
-	if (!self->displaced)
-		gossip->rows[gossip->row_count++] = self->self;
-	for (uint32_t i = 0; i < others; i++) {
-		uint32_t index = (first + i) % self->table.count;
+	if (row->revision == 0 || row->incarnation != beat->incarnation || row->revision != beat->revision)
+		return true;
+	rise(self, (uint32_t)index, beat, now_us, out);
+	return false;
+}
 
-		if (is_told(self, index))
-			gossip->rows[gossip->row_count++] = self->table.rows[index];
+static bool beat_valid(const struct gossip *self, const struct gossip_beat *beat)
+{
+	return beat->member < ring_member_count(self->document) && beat->epochs_behind <= self->self.epoch;
+}
+
+/* Whether the row of that id is to be asked for now: once in a round, whoever tells of it. */
+static bool is_due(struct gossip *self, uint64_t id, uint64_t now_us)
+{
+	int index = gossip_table_find(&self->table, id);
+	uint64_t *wanted_us = index >= 0 ? &self->table.peers[index].wanted_us : &self->own.wanted_us;
+
+	assert(index >= 0 || id == self->self.node_id);
+	if (*wanted_us != 0 && now_us < *wanted_us + self->round_us)
+		return false;
+	*wanted_us = now_us;
+	return true;
+}
+
+/* The sender is asked for the rows that this node lacks. */
+static void hear_beats(struct gossip *self, const struct gossip_rows *gossip, uint64_t now_us, struct effects *out)
+{
+	bool may_ask = gossip->from != 0 && gossip->from != self->self.node_id;
+	uint64_t wanted[GOSSIP_WANTED_MAX];
+	uint32_t count = 0;
+
+	if (self->document == NULL || !gossip_has_document(self, gossip))
+		return; /* it does not know whom they are of */
+	for (uint32_t i = 0; i < gossip->beat_count; i++) {
+		const struct gossip_beat *beat = &gossip->beats[i];
+
+		if (!beat_valid(self, beat)) {
+			gossip_refuse(self, &self->counters.malformed, NOTE_MALFORMED);
+			continue;
+		}
+		uint64_t id = ring_member(self->document, beat->member)->id;
+		if (hear_beat(self, beat, gossip->from, now_us, out) && may_ask && count < GOSSIP_WANTED_MAX &&
+		    is_due(self, id, now_us))
+			wanted[count++] = id;
 	}
-	return gossip;
+	if (count == 0)
+		return;
+	atomic_fetch_add_explicit(&self->counters.wanted, count, memory_order_relaxed);
+	gossip_send(self, MESSAGE_GOSSIP, gossip->from, 0, gossip_brief_rows(self, wanted, count, out), now_us, out);
 }
 
-static void attach_document(const struct gossip *self, struct gossip_rows *gossip, struct effects *out)
-{
-	assert(self->document_size > 0);
-	const uint8_t *copy = rpc_arena_copy(out->arena, self->document_bytes, self->document_size);
-
-	if (copy != NULL)
-		gossip->document = (struct rpc_slice){copy, self->document_size};
-}
-
-static void send(struct gossip *self, enum message_type type, uint64_t node_id, uint16_t index,
-		 struct gossip_rows *gossip, uint64_t now_us, struct effects *out)
-{
-	struct message *message = gossip != NULL ? message_create(out->arena, type) : NULL;
-
-	if (message == NULL)
-		return; /* out of memory: the next round says it again */
-	message->from = (struct address){self->self.node_id, ACTOR_GOSSIP, 0};
-	message->to = (struct address){node_id, ACTOR_GOSSIP, index};
-	message->deadline_us = now_us + self->timeout_us;
-	message->epoch = self->self.epoch;
-	message->gossip = gossip;
-	effects_send(out, message);
-}
+/* ---- questions ---------------------------------------------------------------------------------------------- */
 
 /* A question whose answer is the newest row of the node that is asked, and which start of this node it keeps. */
 static void ask(struct gossip *self, uint64_t node_id, uint64_t now_us, struct effects *out)
 {
-	struct gossip_rows *gossip = make_rows(self, 1, out);
-
-	if (gossip != NULL) {
-		gossip->rows[gossip->row_count++] = self->self;
-		gossip->brief = true;
-	}
-	send(self, MESSAGE_GOSSIP, node_id, 0, gossip, now_us, out);
+	gossip_send(self, MESSAGE_GOSSIP, node_id, 0, gossip_brief_rows(self, NULL, 0, out), now_us, out);
 }
 
-/* Asks a few members which start of this node they keep; they learn this one by it. */
-static void ask_for_proof(struct gossip *self, uint64_t now_us, struct effects *out)
+/* Asks a few members which start of this node they keep; they learn this one by it. suspected: also those that are suspected. */
+static void ask_for_proof(struct gossip *self, bool suspected, uint64_t now_us, struct effects *out)
 {
 	uint64_t ids[GOSSIP_ASK_MAX];
-	uint32_t count = self->displaced ? 0 : gossip_to_ask(self, ids);
+	uint32_t count = self->displaced ? 0 : gossip_to_ask(self, suspected, ids);
 
 	for (uint32_t i = 0; i < count; i++)
 		ask(self, ids[i], now_us, out);
@@ -263,11 +298,11 @@ static void ask_for_proof(struct gossip *self, uint64_t now_us, struct effects *
 static void exchange_with(struct gossip *self, uint64_t node_id, uint16_t index, bool with_document, uint64_t now_us,
 			  struct effects *out)
 {
-	struct gossip_rows *gossip = all_rows(self, GOSSIP_ROWS_MAX, out);
+	struct gossip_rows *gossip = gossip_pull_rows(self, out);
 
 	if (gossip != NULL && with_document && self->document != NULL)
-		attach_document(self, gossip, out);
-	send(self, MESSAGE_GOSSIP, node_id, index, gossip, now_us, out);
+		gossip_attach_document(self, gossip, out);
+	gossip_send(self, MESSAGE_GOSSIP, node_id, index, gossip, now_us, out);
 }
 
 static uint32_t count_contacts(const struct gossip *self)
@@ -351,41 +386,6 @@ static void pull_document(struct gossip *self, const struct gossip_rows *gossip,
 
 /* ---- messages ----------------------------------------------------------------------------------------------- */
 
-static bool asker_needs_document(const struct gossip *self, const struct gossip_rows *gossip)
-{
-	if (self->document == NULL || gossip->epoch >= self->self.epoch)
-		return false;
-	return gossip->cluster_id == self->self.cluster_id ||
-	       (gossip->cluster_id == 0 && ring_member_find(self->document, gossip->from) >= 0);
-}
-
-static bool told_newer(const struct gossip_rows *gossip, const struct gossip_row *row)
-{
-	for (uint32_t i = 0; i < gossip->row_count; i++)
-		if (gossip->rows[i].node_id == row->node_id)
-			return !gossip_row_newer(row, &gossip->rows[i]);
-	return false;
-}
-
-/* The rows in which this node is ahead of the asker. */
-static struct gossip_rows *rows_for(struct gossip *self, const struct gossip_rows *gossip, struct effects *out)
-{
-	uint32_t others = gossip->brief ? 0 : self->table.count;
-	struct gossip_rows *answer = make_rows(self, others + 1, out);
-
-	if (answer == NULL || gossip_is_foreign(self, gossip->cluster_id))
-		return answer; /* another cluster gets to know whose node this is, and nothing else */
-	gossip_answer_start(self, gossip, answer);
-	if (!self->displaced)
-		answer->rows[answer->row_count++] = self->self;
-	for (uint32_t i = 0; i < others; i++)
-		if (is_told(self, i) && !told_newer(gossip, &self->table.rows[i]))
-			answer->rows[answer->row_count++] = self->table.rows[i];
-	if (asker_needs_document(self, gossip))
-		attach_document(self, answer, out);
-	return answer;
-}
-
 static void answer_gossip(struct gossip *self, const struct message *question, struct effects *out)
 {
 	struct message *answer = message_answer(question, out->arena, MESSAGE_GOSSIPED);
@@ -393,7 +393,7 @@ static void answer_gossip(struct gossip *self, const struct message *question, s
 	if (answer == NULL)
 		return;
 	answer->epoch = self->self.epoch;
-	answer->gossip = rows_for(self, question->gossip, out);
+	answer->gossip = gossip_answer_rows(self, question->gossip, out);
 	if (answer->gossip != NULL)
 		effects_send(out, answer);
 	else
@@ -409,6 +409,7 @@ static void on_gossip(struct gossip *self, const struct message *message, uint64
 		gossip_refuse(self, &self->counters.foreign, NOTE_FOREIGN);
 	} else {
 		hear_rows(self, gossip, now_us, out);
+		hear_beats(self, gossip, now_us, out);
 		if (message->type == MESSAGE_GOSSIPED)
 			gossip_hear_kept(self, gossip);
 		gossip_receive_document(self, gossip->document, gossip->from, now_us, out);
@@ -545,10 +546,10 @@ static void run_round(struct gossip *self, uint64_t now_us, struct effects *out)
 	judge(self, now_us, out);
 	forget_strangers(self, now_us);
 	draw_bus_links(self, round % REDRAW_ROUNDS == REDRAW_ROUNDS - 1);
-	send(self, MESSAGE_BUS, 0, 0, all_rows(self, GOSSIP_BUS_ROWS_MAX, out), now_us, out);
+	gossip_revise(self);
+	gossip_send(self, MESSAGE_BUS, 0, 0, gossip_bus_rows(self, out), now_us, out);
 	push_document(self, PUSH_MAX, now_us, out);
-	if (!self->proven || round % EXCHANGE_ROUNDS == 0)
-		ask_for_proof(self, now_us, out);
+	ask_for_proof(self, !self->proven || round % EXCHANGE_ROUNDS == 0, now_us, out);
 	if (round % EXCHANGE_ROUNDS == 0 || self->document == NULL || gossip_is_held(self))
 		exchange(self, now_us, out);
 	gossip_publish(self, now_us);
@@ -630,6 +631,7 @@ int gossip_create(const struct gossip_options *options, struct gossip **out, str
 	detector_init(&self->detector, self->round_us, self->timeout_us);
 	prng_seed(&self->prng, options->seed);
 	self->self.life = prng_next(&self->prng) | 1;
+	self->self.revision = (uint32_t)(self->self.life % GOSSIP_REVISION_MAX) + 1;
 	status = gossip_load_document(self, error_out);
 	if (!status)
 		status = gossip_load_starts(self, error_out);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Gossip: who is a member and who is heard; the only writer of the ring table (van Renesse 1998, Dynamo 4.8).
  *
- * Every round the actor raises its own heartbeat and sends its rows on the bus; every few rounds it exchanges rows with
- * one random member by push-pull, which also joins halves that share no bus link. Epoch and hash of the ring document
- * ride in every row; the document itself is pulled on a mismatch. A member whose heartbeat does not advance is
+ * Every round the actor raises its own heartbeat and sends what is new on the bus: rows that changed, and of the others beats, which
+ * are heartbeats alone. Every few rounds it compares what it has with one random member by push-pull, which also joins halves that
+ * share no bus link. Epoch and hash of the ring document ride in every message; the document itself is pulled on a mismatch. A member whose heartbeat does not advance is
  * published as UNREACHABLE, and as DOWN once two members report that (detector.h).
  *
  * Threading   An actor: one thread at a time.
@@ -26,7 +26,14 @@
 #include "node/actor/event.h"
 #include "node/data_dir.h"
 
-enum { GOSSIP_BUS_ROWS_MAX = 60 }; /* rows (of up to 1,070 bytes) per bus message; above it a random sample */
+enum {
+	GOSSIP_BUS_ROWS_MAX =
+		50, /* rows (of up to 1,070 bytes) per bus message; above it some at random, or the next round */
+	GOSSIP_BUS_BEATS_MAX = 200,          /* beats (of 8 to 36 bytes) per bus message; above it some at random */
+	GOSSIP_PULL_BEATS_MAX = 512,         /* per push-pull; above it some at random */
+	GOSSIP_WANTED_MAX = 256,             /* rows that one question asks for */
+	GOSSIP_REVISION_MAX = (1 << 21) - 1, /* three bytes on the wire */
+};
 
 struct gossip;
 
@@ -48,9 +55,19 @@ struct gossip_row {
 	char client_address[RING_ADDRESS_MAX], peer_address[RING_ADDRESS_MAX], bus_address[RING_ADDRESS_MAX];
 	char datacenter[RING_NAME_MAX], rack[RING_NAME_MAX];
 	uint32_t weight, shard_count;
+	/* another one when any field but heartbeat, epoch, ring_hash and figures changes (has_changed in gossip_send.c); 0: of a
+	 * version that knows none */
+	uint32_t revision;
 	uint64_t started_ms;
 	struct ring_figures figures;
 	char version[32];
+};
+
+/* The heartbeat of a member, without the rest of its row, which the receiver is likely to have. Beats of peer.proto. */
+struct gossip_beat {
+	uint32_t member; /* its place in the ring document that the message names */
+	uint32_t revision;
+	uint64_t incarnation, heartbeat, epochs_behind;
 };
 
 /* Payload of BUS, GOSSIP and GOSSIPED. */
@@ -58,8 +75,12 @@ struct gossip_rows {
 	uint64_t from, cluster_id, epoch, ring_hash;
 	struct gossip_row *rows;
 	uint32_t row_count;
+	struct gossip_beat *beats; /* ordered by member */
+	uint32_t beat_count;
+	uint64_t *wanted; /* GOSSIP: nodes whose rows are wanted in full */
+	uint32_t wanted_count;
 	struct rpc_slice document; /* encoded ring document, or empty */
-	bool brief;                /* GOSSIP: of the rows only the answering node's own is wanted */
+	bool brief; /* GOSSIP: of the rows only the answering node's own is wanted, besides those of wanted */
 	/* GOSSIPED: the latest start of the asker that the answering node keeps on disk; life 0: it keeps none */
 	uint64_t kept_boot, kept_life;
 };
@@ -89,6 +110,7 @@ void gossip_step(struct gossip *, const struct event *, struct effects *out);
 /* Relaxed counters, readable from any thread. */
 struct gossip_counters {
 	_Atomic uint64_t rounds, news, installs, publishes;
+	_Atomic uint64_t wanted;    /* rows asked for after a beat of one that this node does not have */
 	_Atomic uint64_t foreign;   /* rows, documents and questions of another cluster: refused */
 	_Atomic uint64_t malformed; /* malformed rows and documents: ignored */
 	/* ring documents of this node's epoch with other contents: rejected; the ring was forced somewhere */

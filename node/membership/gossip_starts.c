@@ -193,14 +193,15 @@ void gossip_hear_kept(struct gossip *self, const struct gossip_rows *answer)
 	self->publish_now |= self->proven != proven;
 }
 
-uint32_t gossip_to_ask(struct gossip *self, uint64_t ids_out[GOSSIP_ASK_MAX])
+uint32_t gossip_to_ask(struct gossip *self, bool suspected, uint64_t ids_out[GOSSIP_ASK_MAX])
 {
 	uint32_t start = self->table.count ? (uint32_t)prng_below(&self->prng, self->table.count) : 0, count = 0;
 
 	for (uint32_t i = 0; i < self->table.count && count < GOSSIP_ASK_MAX; i++) {
 		uint32_t index = (start + i) % self->table.count;
 
-		if (self->table.peers[index].is_member && !self->table.peers[index].confirmed)
+		if (self->table.peers[index].is_member && !self->table.peers[index].confirmed &&
+		    (suspected || !self->table.peers[index].suspected))
 			ids_out[count++] = self->table.rows[index].node_id;
 	}
 	return count;

@@ -7,7 +7,7 @@
 #include "node/membership/detector.h"
 
 enum {
-	GOSSIP_BUS_LINKS = 5, /* k of ALGORITHMS.md, Membership */
+	GOSSIP_BUS_LINKS = 3, /* k of ALGORITHMS.md, Membership */
 	GOSSIP_ASK_MAX = 8,   /* members asked in a round which start they keep */
 };
 
@@ -21,6 +21,11 @@ struct gossip {
 	void *read_figures_arg;
 	uint64_t round_us, timeout_us;
 	struct detector detector;
+	struct {
+		struct gossip_row row; /* as it was when its revision was drawn */
+		bool changed;          /* the row has not gone by the bus since */
+		uint64_t wanted_us;    /* when a row of this id was asked for last */
+	} own;
 
 	struct gossip_table table; /* without this node */
 	struct ring_document *document;
@@ -65,6 +70,12 @@ static inline bool gossip_is_foreign(const struct gossip *self, uint64_t cluster
 	return self->self.cluster_id != 0 && cluster_id != 0 && cluster_id != self->self.cluster_id;
 }
 
+/* Whether the sender has the same document, so that its beats say whom they are of. */
+static inline bool gossip_has_document(const struct gossip *self, const struct gossip_rows *gossip)
+{
+	return gossip->epoch == self->self.epoch && gossip->ring_hash == self->self.ring_hash;
+}
+
 /* Something was refused or ignored: counted, and told at the end of the step. */
 static inline void gossip_refuse(struct gossip *self, _Atomic uint64_t *counter, enum note_kind kind)
 {
@@ -100,6 +111,24 @@ void gossip_tell_member(enum note_kind, const struct gossip_row *, uint64_t inca
 /* At the end of a step: notes and contacts of all that it changed. */
 void gossip_tell(struct gossip *, struct effects *out);
 
+/* ---- gossip_send.c ---- */
+
+/* Once a round: draws another revision when the own row has changed. */
+void gossip_revise(struct gossip *);
+
+/* All of these return NULL without memory; gossip_send takes that as nothing to send. */
+struct gossip_rows *gossip_make_rows(const struct gossip *, uint32_t capacity, struct effects *out);
+struct gossip_rows *gossip_bus_rows(struct gossip *, struct effects *out);
+struct gossip_rows *gossip_pull_rows(struct gossip *, struct effects *out);
+/* A question whose answer is the row of the node that is asked, and those that are wanted. */
+struct gossip_rows *gossip_brief_rows(const struct gossip *, const uint64_t *wanted, uint32_t wanted_count,
+				      struct effects *out);
+/* The rows in which this node is ahead of the asker. */
+struct gossip_rows *gossip_answer_rows(struct gossip *, const struct gossip_rows *question, struct effects *out);
+void gossip_attach_document(const struct gossip *, struct gossip_rows *, struct effects *out);
+void gossip_send(struct gossip *, enum message_type, uint64_t node_id, uint16_t index, struct gossip_rows *,
+		 uint64_t now_us, struct effects *out);
+
 /* ---- gossip_ring.c ---- */
 
 /* Document and the members' states, for all readers. Nothing before there is a document. */
@@ -122,8 +151,8 @@ void gossip_prove(struct gossip *);
 void gossip_hear_kept(struct gossip *, const struct gossip_rows *answer);
 /* Somebody knows this start of this node. true: the directory does not, so this node is receiving from now on. */
 bool gossip_hear_start(struct gossip *, uint64_t boot, uint64_t life);
-/* Members to ask which start they keep: some that have not confirmed this one. */
-uint32_t gossip_to_ask(struct gossip *, uint64_t ids_out[GOSSIP_ASK_MAX]);
+/* Members to ask which start they keep: some that have not confirmed this one. suspected: also those that are suspected. */
+uint32_t gossip_to_ask(struct gossip *, bool suspected, uint64_t ids_out[GOSSIP_ASK_MAX]);
 
 struct gossip_verdict {
 	uint32_t code; /* Code of kv.proto */

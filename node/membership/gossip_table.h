@@ -29,6 +29,11 @@ struct gossip_peer {
 	uint32_t report_count;       /* members that report it, by the rows of the last round */
 	bool suspected;              /* by this node */
 	bool probe;                  /* in this round */
+	/* what gossip sends of it */
+	bool changed;            /* its row has not gone by the bus since it changed */
+	bool chosen;             /* for the message that is being made */
+	uint64_t told_heartbeat; /* that went by the bus last */
+	uint64_t wanted_us;      /* when its row was asked for last */
 	bool is_member;
 	bool heard;     /* by itself, or by a heartbeat that rose: a row that another node keeps says nothing */
 	bool confirmed; /* it keeps this node's start on its disk */

@@ -34,7 +34,9 @@ enum {
 	LIMIT_CLOSE_MS =
 		10 *
 		1000, /* a stop waits no longer for connections to close, neither for incoming nor for outgoing ones */
-	LIMIT_BUS_MESSAGE_SIZE = 64 * 1024,   /* bytes; every event takes less, as do GOSSIP_BUS_ROWS_MAX rows */
+	LIMIT_BUS_MESSAGE_SIZE =
+		64 *
+		1024, /* bytes; every event takes less, as do GOSSIP_BUS_ROWS_MAX rows and GOSSIP_BUS_BEATS_MAX beats */
 	LIMIT_OBJECT_SIZE = 48 * 1024 * 1024, /* bytes encoded: siblings together; fits one peer message */
 	LIMIT_DEADLINE_MS = 60000,            /* longest deadline a client may ask for */
 };

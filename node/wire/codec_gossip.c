@@ -37,6 +37,7 @@ static void pack_row(const struct gossip_row *row, Kvring__V1__MemberRow *out)
 	out->life = row->life;
 	out->receiving = row->receiving;
 	out->unproven = row->unproven;
+	out->revision = row->revision;
 }
 
 static int pack_suspicions(const struct gossip_row *row, struct arena *scratch, Kvring__V1__MemberRow *out)
@@ -116,6 +117,7 @@ static bool unpack_row(const Kvring__V1__MemberRow *row, struct gossip_row *out)
 		.life = row->life,
 		.receiving = row->receiving,
 		.unproven = row->unproven,
+		.revision = row->revision,
 		.started_ms = row->started_ms,
 	};
 	figures_unpack_row(row, &out->figures);
@@ -128,10 +130,119 @@ static bool unpack_row(const Kvring__V1__MemberRow *row, struct gossip_row *out)
 	       copy_text(row->version, out->version, sizeof out->version);
 }
 
-/* What the three kinds of gossip have in common, as it came. */
+/* ---- beats -------------------------------------------------------------------------------------------------- */
+
+static bool any_is_behind(const struct gossip_rows *gossip)
+{
+	for (uint32_t i = 0; i < gossip->beat_count; i++)
+		if (gossip->beats[i].epochs_behind != 0)
+			return true;
+	return false;
+}
+
+static void fill_columns(const struct gossip_rows *gossip, Kvring__V1__Beats *out)
+{
+	for (uint32_t i = 0, last = 0; i < gossip->beat_count; last = gossip->beats[i++].member) {
+		const struct gossip_beat *beat = &gossip->beats[i];
+
+		assert(i == 0 || beat->member > last);
+		out->steps[i] = beat->member - last;
+		out->incarnations[i] = beat->incarnation;
+		out->heartbeats[i] = beat->heartbeat;
+		out->revisions[i] = beat->revision;
+		if (out->n_epochs_behind > 0)
+			out->epochs_behind[i] = beat->epochs_behind;
+	}
+}
+
+/* Of none: NULL. */
+static int pack_beats(const struct gossip_rows *gossip, struct arena *scratch, Kvring__V1__Beats **beats_out)
+{
+	size_t count = gossip->beat_count;
+	Kvring__V1__Beats *beats;
+
+	*beats_out = NULL;
+	if (count == 0)
+		return 0;
+	beats = rpc_arena_alloc(scratch, sizeof *beats);
+	if (beats == NULL)
+		return -ENOMEM;
+	kvring__v1__beats__init(beats);
+	beats->epoch = gossip->epoch;
+	beats->ring_hash = gossip->ring_hash;
+	beats->steps = rpc_arena_alloc(scratch, count * sizeof *beats->steps);
+	beats->incarnations = rpc_arena_alloc(scratch, count * sizeof *beats->incarnations);
+	beats->heartbeats = rpc_arena_alloc(scratch, count * sizeof *beats->heartbeats);
+	beats->revisions = rpc_arena_alloc(scratch, count * sizeof *beats->revisions);
+	beats->epochs_behind = rpc_arena_alloc(scratch, count * sizeof *beats->epochs_behind);
+	if (beats->steps == NULL || beats->incarnations == NULL || beats->heartbeats == NULL ||
+	    beats->revisions == NULL || beats->epochs_behind == NULL)
+		return -ENOMEM;
+	beats->n_steps = beats->n_incarnations = beats->n_heartbeats = beats->n_revisions = count;
+	beats->n_epochs_behind = any_is_behind(gossip) ? count : 0;
+	fill_columns(gossip, beats);
+	*beats_out = beats;
+	return 0;
+}
+
+/* What is wrong with them, or NULL. */
+static const char *check_beats(const Kvring__V1__Beats *beats)
+{
+	uint64_t member = 0;
+
+	if (beats->n_incarnations != beats->n_steps || beats->n_heartbeats != beats->n_steps ||
+	    beats->n_revisions != beats->n_steps ||
+	    (beats->n_epochs_behind != 0 && beats->n_epochs_behind != beats->n_steps))
+		return "columns of different lengths";
+	for (size_t i = 0; i < beats->n_steps; i++) {
+		if (i > 0 && beats->steps[i] == 0)
+			return "a member twice";
+		member += beats->steps[i];
+		if (member >= RING_MEMBERS_MAX)
+			return "a member past the largest cluster";
+	}
+	return NULL;
+}
+
+/* Epoch and hash become those of the beats: a sender has one document. */
+static int unpack_beats(const Kvring__V1__Beats *beats, struct arena *arena, struct gossip_rows *out,
+			struct rpc_error *error_out)
+{
+	const char *wrong = beats != NULL ? check_beats(beats) : NULL;
+	uint32_t member = 0;
+
+	if (wrong != NULL) {
+		snprintf(error_out->text, sizeof error_out->text, "gossip: beats with %s", wrong);
+		return -EBADMSG;
+	}
+	if (beats == NULL || beats->n_steps == 0)
+		return 0;
+	out->beats = rpc_arena_alloc(arena, beats->n_steps * sizeof *out->beats);
+	if (out->beats == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < beats->n_steps; i++) {
+		member += beats->steps[i];
+		out->beats[i] = (struct gossip_beat){
+			.member = member,
+			.revision = beats->revisions[i],
+			.incarnation = beats->incarnations[i],
+			.heartbeat = beats->heartbeats[i],
+			.epochs_behind = beats->n_epochs_behind > 0 ? beats->epochs_behind[i] : 0,
+		};
+	}
+	out->beat_count = (uint32_t)beats->n_steps;
+	out->epoch = beats->epoch;
+	out->ring_hash = beats->ring_hash;
+	return 0;
+}
+
+/* ---- what the three kinds have in common -------------------------------------------------------------------- */
+
+/* As it came. */
 struct packed_rows {
 	Kvring__V1__MemberRow **rows;
 	size_t row_count;
+	const Kvring__V1__Beats *beats; /* NULL: none */
 	ProtobufCBinaryData document;
 	struct gossip_rows head; /* from, cluster, epoch, hash */
 };
@@ -154,7 +265,12 @@ static int unpack(const struct packed_rows *packed, enum message_type type, stru
 	gossip->document = (struct rpc_slice){packed->document.data, packed->document.len};
 	gossip->row_count = 0;
 	gossip->rows = rpc_arena_alloc(arena, (packed->row_count + 1) * sizeof *gossip->rows);
-	message = gossip->rows != NULL ? message_create(arena, type) : NULL;
+	if (gossip->rows == NULL)
+		return -ENOMEM;
+	int error = unpack_beats(packed->beats, arena, gossip, error_out);
+	if (error)
+		return error;
+	message = message_create(arena, type);
 	if (message == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < packed->row_count; i++)
@@ -180,9 +296,12 @@ int codec_gossip_encode(const struct message *question, struct arena *scratch, P
 	body->ring_hash = gossip->ring_hash;
 	body->brief = gossip->brief;
 	body->document = (ProtobufCBinaryData){gossip->document.size, (uint8_t *)gossip->document.data};
+	body->wanted = gossip->wanted;
+	body->n_wanted = gossip->wanted_count;
 	body->n_rows = gossip->row_count;
 	*body_out = &body->base;
-	return pack_rows(gossip, scratch, &body->rows);
+	int error = pack_rows(gossip, scratch, &body->rows);
+	return error ? error : pack_beats(gossip, scratch, &body->beats);
 }
 
 int codec_gossip_decode(const struct rpc_request *request, struct arena *arena, struct message **out,
@@ -194,10 +313,18 @@ int codec_gossip_decode(const struct rpc_request *request, struct arena *arena, 
 
 	if (body == NULL)
 		return -EBADMSG;
+	if (body->n_wanted > GOSSIP_WANTED_MAX) {
+		snprintf(error_out->text, sizeof error_out->text, "gossip: %zu rows are wanted, the limit is %d",
+			 body->n_wanted, GOSSIP_WANTED_MAX);
+		return -EBADMSG;
+	}
 	status = unpack(&(struct packed_rows){body->rows,
 					      body->n_rows,
+					      body->beats,
 					      body->document,
 					      {.from = body->from,
+					       .wanted = body->wanted,
+					       .wanted_count = (uint32_t)body->n_wanted,
 					       .cluster_id = body->cluster_id,
 					       .epoch = body->epoch,
 					       .ring_hash = body->ring_hash,
@@ -223,7 +350,8 @@ int codec_gossiped_encode(const struct message *answer, struct arena *scratch, P
 	body->kept_life = gossip->kept_life;
 	body->n_rows = gossip->row_count;
 	*body_out = &body->base;
-	return pack_rows(gossip, scratch, &body->rows);
+	int error = pack_rows(gossip, scratch, &body->rows);
+	return error ? error : pack_beats(gossip, scratch, &body->beats);
 }
 
 int codec_gossiped_decode(const struct message *question, const struct rpc_response *response, struct arena *arena,
@@ -238,6 +366,7 @@ int codec_gossiped_decode(const struct message *question, const struct rpc_respo
 		return -EBADMSG;
 	status = unpack(&(struct packed_rows){body->rows,
 					      body->n_rows,
+					      body->beats,
 					      body->document,
 					      {.from = question->to.node_id, /* 0 when it was a seed */
 					       .cluster_id = body->cluster_id,
@@ -265,6 +394,8 @@ int codec_bus_encode(const struct message *message, uint64_t unix_ms, struct are
 	Kvring__V1__Event event = KVRING__V1__EVENT__INIT;
 	int status = pack_rows(message->gossip, scratch, &heartbeats.rows);
 
+	if (!status)
+		status = pack_beats(message->gossip, scratch, &heartbeats.beats);
 	if (status)
 		return status;
 	heartbeats.n_rows = message->gossip->row_count;
@@ -299,6 +430,7 @@ int codec_bus_decode(struct rpc_slice bytes, struct arena *arena, struct message
 		return 0;
 	status = unpack(&(struct packed_rows){event->heartbeats->rows,
 					      event->heartbeats->n_rows,
+					      event->heartbeats->beats,
 					      {0},
 					      {.from = event->node_id, .cluster_id = event->cluster_id}},
 			MESSAGE_BUS, arena, out, error_out);

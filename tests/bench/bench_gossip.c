@@ -8,7 +8,8 @@
 
 enum {
 	WARM_ROUNDS = 20,
-	CALM_ROUNDS = 50, /* in which nobody has failed: of these the bytes, and the false alarms */
+	ASKED_EACH_ROUND = 8, /* GOSSIP_ASK_MAX: after a start all members are asked what they keep of it */
+	CALM_ROUNDS = 50,     /* in which nobody has failed: of these the bytes, and the false alarms */
 	CRASH_ROUNDS_MAX = 400,
 	NODE_TRIALS = 400, /* crashes are tried so often, divided by the nodes, 2 times at least and 20 at most */
 };
@@ -16,7 +17,8 @@ enum {
 struct figures {
 	uint32_t trials, rounds_max, rounds_sum, first_sum;
 	uint64_t false_down, false_unreachable; /* nodes that were found so, times rounds that it lasted */
-	uint64_t calm_rounds, bytes;
+	uint64_t calm_rounds;
+	struct sent sent[SENT_KIND_COUNT]; /* in them */
 };
 
 static void count_false(struct figures *figures)
@@ -31,15 +33,13 @@ static void count_false(struct figures *figures)
 
 static void be_calm(struct figures *figures)
 {
-	uint64_t before = net->sent_bytes;
-
-	net->weigh = true;
+	net->weigh = net->busy = true;
 	for (uint32_t round = 0; round < CALM_ROUNDS; round++) {
 		run_for(ROUND_US);
 		count_false(figures);
 	}
 	net->weigh = false;
-	figures->bytes += net->sent_bytes - before;
+	memcpy(figures->sent, net->sent, sizeof figures->sent);
 	figures->calm_rounds += CALM_ROUNDS;
 }
 
@@ -72,6 +72,21 @@ static void crash(uint32_t crashed, struct figures *figures)
 	run_for(WARM_ROUNDS * ROUND_US);
 }
 
+static void print_line(const struct figures *figures, uint32_t nodes, uint32_t loss_percent)
+{
+	double seconds = (double)figures->calm_rounds * ROUND_US / 1e6, scale = 1 / (nodes * seconds * 1000), all = 0;
+
+	for (uint32_t i = 0; i < SENT_KIND_COUNT; i++)
+		all += (double)(figures->sent[i].rows + figures->sent[i].beats) * scale;
+	printf("%6u %5u %% %6.1f %6.1f %5u %8.2f %8.2f %8.1f", nodes, loss_percent,
+	       (double)figures->first_sum / figures->trials, (double)figures->rounds_sum / figures->trials,
+	       figures->rounds_max, (double)figures->false_down * ROUND_US / 1e6 / seconds,
+	       (double)figures->false_unreachable * ROUND_US / 1e6 / seconds, all);
+	for (uint32_t i = 0; i < SENT_KIND_COUNT; i++)
+		printf(" %6.1f + %5.1f", (double)figures->sent[i].rows * scale, (double)figures->sent[i].beats * scale);
+	putchar('\n');
+}
+
 static void measure(uint32_t nodes, uint32_t loss_percent)
 {
 	struct figures figures = {0};
@@ -80,17 +95,12 @@ static void measure(uint32_t nodes, uint32_t loss_percent)
 	open_net(nodes, 77 + loss_percent);
 	run_for(WARM_ROUNDS * ROUND_US);
 	assert_int_equal(init_cluster(0, 0, nodes), KVRING__V1__CODE__OK);
-	run_for(WARM_ROUNDS * ROUND_US);
+	run_for((WARM_ROUNDS + nodes / ASKED_EACH_ROUND) * ROUND_US);
 	net->loss_percent = loss_percent;
 	be_calm(&figures);
 	for (uint32_t i = 0; i < trials; i++)
 		crash((uint32_t)prng_below(&net->prng, nodes), &figures);
-	double seconds = (double)figures.calm_rounds * ROUND_US / 1e6;
-	printf("%6u %5u %% %8.1f %8.1f %6u %12.2f %12.2f %12.1f\n", nodes, loss_percent,
-	       (double)figures.first_sum / figures.trials, (double)figures.rounds_sum / figures.trials,
-	       figures.rounds_max, (double)figures.false_down * ROUND_US / 1e6 / seconds,
-	       (double)figures.false_unreachable * ROUND_US / 1e6 / seconds,
-	       (double)figures.bytes / nodes / seconds / 1000);
+	print_line(&figures, nodes, loss_percent);
 	close_net();
 }
 
@@ -98,10 +108,12 @@ static void print_table(void **state)
 {
 	const uint32_t *counts = *state;
 
-	printf("rounds of %u ms, timeout %u ms; false: nodes wrongly seen so, over all observers, at any moment\n\n"
-	       "%6s %7s %8s %8s %6s %12s %12s %12s\n",
-	       ROUND_US / 1000, TIMEOUT_US / 1000, "nodes", "loss", "first", "all", "max", "false down", "unreachable",
-	       "kB/s each");
+	printf("rounds of %u ms, timeout %u ms; false: nodes wrongly seen so, over all observers, at any moment\n"
+	       "kB/s sent by each node: all, and of it rows + beats by the bus, in pulls, in brief questions, in "
+	       "answers\n\n"
+	       "%6s %7s %6s %6s %5s %8s %8s %8s %14s %14s %14s %14s\n",
+	       ROUND_US / 1000, TIMEOUT_US / 1000, "nodes", "loss", "first", "all", "max", "down", "unreach.", "kB/s",
+	       "bus", "pulls", "brief", "answers");
 	for (; *counts > 0; counts++)
 		for (uint32_t loss = 0; loss <= 30; loss += loss == 0 ? 10 : 20)
 			if (*counts > 2)

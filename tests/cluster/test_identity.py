@@ -72,6 +72,8 @@ class ReceivingTest(unittest.TestCase):
             shutil.copytree(n3.data, n3.data + ".copy")
             n3.start()
             cluster.wait_up()
+            # n2 alone is enough for n3 to be up, so n1 may be told of its second start a little later.
+            wait_for(lambda: " 2 " in open(os.path.join(n1.data, "members")).read(), "n1 keeps n3's second start")
             n1.kill()
             client = cluster.client(n2, n3)
             for key in keys:

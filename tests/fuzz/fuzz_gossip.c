@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Gossip from anyone: the first byte says whether by bus or by push-pull (bit 0), and whether to a node that has a ring document (bit
- * 1). A fresh actor takes it, and stays within its bounds. The checksum of a document is put right first, so that more is tested than
+/* Gossip from anyone: the first byte says whether by bus or by push-pull (bit 0), whether to a node that has a ring document (bit
+ * 1), and whether the sender then has the same one, so that its beats count (bit 2). A fresh actor takes it, and stays within its bounds. The checksum of a document is put right first, so that more is tested than
  * the checksum. */
 #include <stdint.h>
 #include <stdlib.h>
@@ -102,7 +102,18 @@ static void sign(struct gossip_rows *gossip, struct arena *arena)
 	gossip->document.data = bytes;
 }
 
-static void run(struct message *message, bool with_ring)
+static void pretend_same_document(const struct world *world, struct message *message)
+{
+	const struct ring_view *view = ring_view_acquire(world->ring);
+
+	check(view->document != NULL);
+	message->gossip->cluster_id = ring_cluster_id(view->document);
+	message->gossip->epoch = ring_epoch(view->document);
+	message->gossip->ring_hash = ring_hash(view->document);
+	ring_view_release(world->ring, view);
+}
+
+static void run(struct message *message, bool with_ring, bool same)
 {
 	const struct gossip_row *rows;
 	struct world world;
@@ -110,6 +121,8 @@ static void run(struct message *message, bool with_ring)
 
 	open_world(&world, with_ring);
 	step(&world, EVENT_START, NULL, 1000);
+	if (with_ring && same)
+		pretend_same_document(&world, message);
 	step(&world, EVENT_MESSAGE, message, 2000);
 	step(&world, EVENT_TIMER, NULL, 10000000);
 	count = gossip_rows(world.gossip, &rows);
@@ -141,7 +154,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		status = codec_gossip_decode(&request, arena, &message, &error);
 	if (status == 0) {
 		sign(message->gossip, arena);
-		run(message, data[0] & 2);
+		run(message, data[0] & 2, data[0] & 4);
 	} else {
 		check(status == -1 || error.text[0]); /* -1: an event for others */
 	}

@@ -123,24 +123,42 @@ static void broadcast(uint32_t from, struct message *message)
 	message_free(message);
 }
 
-/* Bytes of protobuf: once for each link that a message of the bus leaves by. */
-static void weigh(uint32_t from, const struct message *message)
+static size_t packed_size(const struct message *message)
 {
 	struct arena *arena = rpc_arena_create(1 << 16, SIZE_MAX);
 	struct rpc_message *event;
 	ProtobufCMessage *body;
+	size_t size;
 
 	if (message->type == MESSAGE_BUS) {
 		assert_int_equal(codec_bus_encode(message, net->now_us / 1000, arena, &event), 0);
-		net->sent_bytes += rpc_message_bytes(event).size * count_links(from);
+		size = rpc_message_bytes(event).size;
 		rpc_message_free(event);
 	} else {
 		int error = message->type == MESSAGE_GOSSIP ? codec_gossip_encode(message, arena, &body)
 							    : codec_gossiped_encode(message, arena, &body);
 		assert_int_equal(error, 0);
-		net->sent_bytes += protobuf_c_message_get_packed_size(body);
+		size = protobuf_c_message_get_packed_size(body);
 	}
 	rpc_arena_unref(arena);
+	return size;
+}
+
+/* Bytes of protobuf: once for each link that a message of the bus leaves by. */
+static void weigh(uint32_t from, const struct message *message)
+{
+	uint32_t beat_count = message->gossip->beat_count;
+	uint64_t copies = message->type == MESSAGE_BUS ? count_links(from) : 1, size = packed_size(message), bare;
+	enum sent_kind kind = message->type == MESSAGE_BUS        ? SENT_BUS
+			      : message->type == MESSAGE_GOSSIPED ? SENT_ANSWERS
+			      : message->gossip->brief            ? SENT_BRIEF
+								  : SENT_PULLS;
+
+	message->gossip->beat_count = 0;
+	bare = packed_size(message);
+	message->gossip->beat_count = beat_count;
+	net->sent[kind].rows += bare * copies;
+	net->sent[kind].beats += (size - bare) * copies;
 }
 
 /* More rows than a cluster may have are refused as a whole by who gets them (node/wire/codec_gossip.c). */
@@ -290,6 +308,12 @@ void open_home(uint32_t index)
 		fail_msg("%s", error.text);
 }
 
+static void read_figures(void *arg, struct ring_figures *out)
+{
+	(void)arg;
+	out->puts = net->busy ? net->now_us : 0;
+}
+
 void start_node(uint32_t index)
 {
 	static const char *const seeds[] = {"seed"};
@@ -307,6 +331,7 @@ void start_node(uint32_t index)
 	assert_int_equal(ring_table_create(id_of(index), &node->ring), 0);
 	options.data_dir = node->data_dir;
 	options.ring = node->ring;
+	options.read_figures = read_figures;
 	if (gossip_create(&options, &node->gossip, &error))
 		fail_msg("%s", error.text);
 	node->alive = true;

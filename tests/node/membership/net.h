@@ -37,6 +37,19 @@ struct flight {
 	struct message *message; /* NULL: the timer of that node, unless it was set anew since */
 };
 
+enum sent_kind {
+	SENT_BUS,
+	SENT_PULLS,   /* push-pull, and documents */
+	SENT_BRIEF,   /* probes, and questions for rows */
+	SENT_ANSWERS, /* to all of these */
+	SENT_KIND_COUNT,
+};
+
+/* Bytes. rows: and all else that is no beat. */
+struct sent {
+	uint64_t rows, beats;
+};
+
 struct net {
 	struct sim_fs *disk;
 	struct prng prng;
@@ -48,8 +61,9 @@ struct net {
 	struct flight *flights; /* a heap: the next one first */
 	uint32_t flight_count, flight_room;
 	uint64_t flight_number;
-	bool weigh; /* messages, into sent_bytes */
-	uint64_t sent_bytes;
+	bool busy;  /* nodes have new figures each round */
+	bool weigh; /* messages, into sent */
+	struct sent sent[SENT_KIND_COUNT];
 	struct message *inited; /* the last answer to INIT_CLUSTER */
 	uint64_t transcript;    /* hash of what was delivered, when */
 	uint64_t watched_id;    /* how often its row was sent */

@@ -244,6 +244,42 @@ static void test_a_start_is_proven_when_a_majority_keeps_it(void **state)
 	close_net();
 }
 
+/* What node keeps on its disk of the member that started for the second time. */
+static bool keeps_second_start(uint32_t node)
+{
+	struct rpc_error error;
+	uint8_t *bytes;
+	size_t size;
+
+	assert_int_equal(data_dir_members_load(net->nodes[node].data_dir, &bytes, &size, &error), 1);
+	char *text = strndup((const char *)bytes, size);
+	bool keeps = strstr(text, " 2 ") != NULL;
+	free(text);
+	free(bytes);
+	return keeps;
+}
+
+/* A majority is enough to be proven, but the more members keep a start, the surer is a copy found out. */
+static void test_a_proven_node_goes_on_to_tell_all_of_its_start(void **state)
+{
+	(void)state;
+	open_cluster(3, 67);
+	run_for(20 * ROUND_US);
+	stop_node(2);
+	net->severed[1] = 2; /* from node 0 */
+	start_node(2);
+	for (uint32_t step = 0; is_unproven(2); step++) {
+		assert_in_range(step, 0, 30);
+		run_for(ROUND_US / 10);
+	}
+	assert_true(keeps_second_start(1));
+	assert_false(keeps_second_start(0));
+	net->severed[1] = 0;
+	run_for(ROUND_US + ROUND_US / 4);
+	assert_true(keeps_second_start(0));
+	close_net();
+}
+
 static void test_a_cluster_of_one_proves_itself(void **state)
 {
 	(void)state;
@@ -375,6 +411,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_start_is_proven_when_a_majority_keeps_it),
+		cmocka_unit_test(test_a_proven_node_goes_on_to_tell_all_of_its_start),
 		cmocka_unit_test(test_a_cluster_of_one_proves_itself),
 		cmocka_unit_test(test_a_restored_directory_is_receiving_until_it_is_accepted),
 		cmocka_unit_test(test_whoever_remembers_tells),

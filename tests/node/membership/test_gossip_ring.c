@@ -248,6 +248,34 @@ static void test_a_conflicting_document_is_refused_and_counted(void **state)
 	close_net();
 }
 
+/* A node that cannot have the others' document reads no beats. It hears of all nevertheless, and they of it. */
+static void test_members_in_another_document_are_heard(void **state)
+{
+	struct ring_document *one, *other, *theirs, *its;
+
+	(void)state;
+	open_net(6, 34);
+	one = next_document(NULL, 6, 77);
+	other = next_document(NULL, 5, 77);
+	theirs = next_document(one, 6, 77);
+	its = next_document(other, 6, 77);
+	assert_true(ring_hash(theirs) != ring_hash(its));
+	for (uint32_t i = 0; i < 6; i++)
+		offer(i, i == 3 ? its : theirs, 77);
+	run_for(30 * ROUND_US);
+	assert_true(look(3).hash == ring_hash(its) && look(0).hash == ring_hash(theirs));
+	for (uint32_t round = 0; round < 100; round++) {
+		run_for(ROUND_US);
+		for (uint32_t i = 0; i < 6; i++)
+			assert_int_equal(look(i).up, 6);
+	}
+	ring_document_destroy(&one);
+	ring_document_destroy(&other);
+	ring_document_destroy(&theirs);
+	ring_document_destroy(&its);
+	close_net();
+}
+
 /* A newer epoch, the same cluster, but keys would be looked for elsewhere: no honest document. */
 static void test_a_document_with_other_partitions_is_refused(void **state)
 {
@@ -332,6 +360,7 @@ int main(void)
 		cmocka_unit_test(test_another_cluster_is_refused),
 		cmocka_unit_test(test_a_ring_without_this_node_is_not_joined),
 		cmocka_unit_test(test_a_conflicting_document_is_refused_and_counted),
+		cmocka_unit_test(test_members_in_another_document_are_heard),
 		cmocka_unit_test(test_a_document_with_other_partitions_is_refused),
 		cmocka_unit_test(test_damaged_documents_are_counted),
 		cmocka_unit_test(test_published_means_durable),

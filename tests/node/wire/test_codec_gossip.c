@@ -56,6 +56,7 @@ static void fill_row(uint64_t id, struct gossip_row *row)
 	row->boot = 15;
 	row->life = 16;
 	row->receiving = true;
+	row->revision = GOSSIP_REVISION_MAX;
 	row->suspicions[0] = (struct suspicion){id + 17, 18, 19};
 	row->suspicions[1] = (struct suspicion){id + 20, 0, 0};
 	row->suspicion_count = 2;
@@ -89,7 +90,19 @@ static void assert_rows_equal(const struct gossip_rows *a, const struct gossip_r
 	assert_slice_equal(a->document, b->document);
 	assert_int_equal(a->kept_boot, b->kept_boot);
 	assert_int_equal(a->kept_life, b->kept_life);
+	assert_int_equal(a->beat_count, b->beat_count);
+	for (uint32_t i = 0; i < a->beat_count; i++)
+		assert_memory_equal(&a->beats[i], &b->beats[i], sizeof *a->beats);
+	assert_int_equal(a->wanted_count, b->wanted_count);
+	if (a->wanted_count > 0)
+		assert_memory_equal(a->wanted, b->wanted, a->wanted_count * sizeof *a->wanted);
 }
+
+static const struct gossip_beat beats_example[3] = {
+	{.member = 0, .revision = 5, .incarnation = 6, .heartbeat = 7},
+	{.member = 1, .revision = GOSSIP_REVISION_MAX, .incarnation = UINT64_MAX, .heartbeat = UINT64_MAX},
+	{.member = RING_MEMBERS_MAX - 1, .incarnation = 1, .epochs_behind = 3},
+};
 
 static void test_bus_round_trip(void **state)
 {
@@ -107,6 +120,81 @@ static void test_bus_round_trip(void **state)
 	assert_int_equal(out->type, MESSAGE_BUS);
 	assert_rows_equal(out->gossip, &gossip); /* epoch and hash from the sender's own row */
 	assert_int_equal(out->gossip->ring_hash, 25);
+}
+
+/* Epoch and hash come with the beats where there is no row of the sender. */
+static void test_beats_travel_by_the_bus(void **state)
+{
+	struct gossip_rows gossip = {.from = 20,
+				     .cluster_id = 3,
+				     .epoch = 24,
+				     .ring_hash = 25,
+				     .beats = (struct gossip_beat *)beats_example};
+	struct rpc_message *encoded;
+	struct message *out;
+
+	(void)state;
+	for (gossip.beat_count = 1; gossip.beat_count <= 3; gossip.beat_count++) {
+		assert_int_equal(codec_bus_encode(gossip_message(MESSAGE_BUS, &gossip), 5, arena, &encoded), 0);
+		assert_int_equal(codec_bus_decode(taken(encoded), arena, &out, &error), 1);
+		assert_rows_equal(out->gossip, &gossip);
+		assert_int_equal(out->gossip->ring_hash, 25);
+	}
+}
+
+static int decode_beats(Kvring__V1__Beats *beats)
+{
+	Kvring__V1__Heartbeats heartbeats = KVRING__V1__HEARTBEATS__INIT;
+	Kvring__V1__Event event = KVRING__V1__EVENT__INIT;
+	struct rpc_message *encoded;
+	struct message *out;
+
+	heartbeats.beats = beats;
+	event.what_case = KVRING__V1__EVENT__WHAT_HEARTBEATS;
+	event.heartbeats = &heartbeats;
+	assert_int_equal(rpc_bare_encode(&event.base, &encoded), 0);
+	return codec_bus_decode(taken(encoded), arena, &out, &error);
+}
+
+static void assert_beats_refused(Kvring__V1__Beats *beats, const char *says)
+{
+	assert_int_equal(decode_beats(beats), -EBADMSG);
+	if (strstr(error.text, says) == NULL)
+		fail_msg("\"%s\" does not say \"%s\"", error.text, says);
+}
+
+static void test_bad_beats_are_refused(void **state)
+{
+	Kvring__V1__Beats beats = KVRING__V1__BEATS__INIT;
+	uint32_t steps[2] = {1, 1}, revisions[2] = {1, 1};
+	uint64_t numbers[2] = {1, 1};
+	size_t *const counts[] = {&beats.n_steps, &beats.n_incarnations, &beats.n_heartbeats, &beats.n_revisions};
+
+	(void)state;
+	beats.steps = steps;
+	beats.revisions = revisions;
+	beats.incarnations = beats.heartbeats = beats.epochs_behind = numbers;
+	for (uint32_t i = 0; i < 4; i++)
+		*counts[i] = 2;
+	assert_int_equal(decode_beats(&beats), 1);
+	for (uint32_t i = 0; i < 4; i++) {
+		*counts[i] = 1;
+		assert_beats_refused(&beats, "columns of different lengths");
+		*counts[i] = 2;
+	}
+	beats.n_epochs_behind = 1;
+	assert_beats_refused(&beats, "columns of different lengths");
+	beats.n_epochs_behind = 2;
+	assert_int_equal(decode_beats(&beats), 1);
+	steps[1] = 0;
+	assert_beats_refused(&beats, "a member twice");
+	steps[1] = RING_MEMBERS_MAX - 1;
+	assert_beats_refused(&beats, "a member past the largest cluster");
+	steps[0] = steps[1] = UINT32_MAX; /* their sum must not wrap */
+	assert_beats_refused(&beats, "a member past the largest cluster");
+	steps[0] = 0;
+	steps[1] = RING_MEMBERS_MAX - 1;
+	assert_int_equal(decode_beats(&beats), 1);
 }
 
 static void test_other_events_are_not_for_nodes(void **state)
@@ -136,9 +224,19 @@ static void test_push_pull_round_trip(void **state)
 				  .rows = &row,
 				  .row_count = 1,
 				  .document = slice("a document"),
+				  .beats = (struct gossip_beat *)beats_example,
+				  .beat_count = 3,
+				  .wanted = (uint64_t[]){40, UINT64_MAX},
+				  .wanted_count = 2,
 				  .brief = true};
-	struct gossip_rows told = {
-		.from = 8, .cluster_id = 3, .epoch = 6, .rows = &row, .row_count = 1, .document = slice("newer")};
+	struct gossip_rows told = {.from = 8,
+				   .cluster_id = 3,
+				   .epoch = 6,
+				   .rows = &row,
+				   .row_count = 1,
+				   .beats = (struct gossip_beat *)beats_example,
+				   .beat_count = 2,
+				   .document = slice("newer")};
 	struct message *question = gossip_message(MESSAGE_GOSSIP, &ask), *in, *answer, *out;
 	struct rpc_request request;
 	struct rpc_response response;
@@ -169,6 +267,29 @@ static void test_push_pull_round_trip(void **state)
 	assert_int_equal(out->to.node_id, 7);
 	assert_int_equal(out->correlation, 99);
 	assert_rows_equal(out->gossip, &told);
+}
+
+/* A question for one row more than the limit is refused, and says so. */
+static void test_too_many_wanted_rows_are_refused(void **state)
+{
+	static uint64_t wanted[GOSSIP_WANTED_MAX + 1];
+	struct gossip_rows ask = {.from = 7, .wanted = wanted, .wanted_count = GOSSIP_WANTED_MAX};
+	struct rpc_request request;
+	struct rpc_message *encoded;
+	struct message *in;
+	uint32_t count;
+
+	(void)state;
+	for (; ask.wanted_count <= GOSSIP_WANTED_MAX + 1; ask.wanted_count++) {
+		bool fits = ask.wanted_count <= GOSSIP_WANTED_MAX;
+
+		assert_int_equal(codec_peer_encode(gossip_message(MESSAGE_GOSSIP, &ask), 1, 100, 7, arena, &encoded),
+				 0);
+		assert_int_equal(rpc_request_decode(taken(encoded), &request, &error), 0);
+		assert_int_equal(codec_peer_decode(METHOD_GOSSIP, &request, &arena, 50, arena, &in, &count, &error),
+				 fits ? 0 : -EBADMSG);
+	}
+	assert_non_null(strstr(error.text, "257 rows are wanted, the limit is 256"));
 }
 
 static void test_rows_that_do_not_fit_are_left_out(void **state)
@@ -212,7 +333,12 @@ static void test_rows_that_do_not_fit_are_left_out(void **state)
 static void test_the_largest_rows_fit_a_bus_message(void **state)
 {
 	static struct gossip_row rows[GOSSIP_BUS_ROWS_MAX];
-	struct gossip_rows gossip = {.from = UINT64_MAX, .rows = rows, .row_count = GOSSIP_BUS_ROWS_MAX};
+	static struct gossip_beat beats[GOSSIP_BUS_BEATS_MAX];
+	struct gossip_rows gossip = {.from = UINT64_MAX,
+				     .rows = rows,
+				     .row_count = GOSSIP_BUS_ROWS_MAX,
+				     .beats = beats,
+				     .beat_count = GOSSIP_BUS_BEATS_MAX};
 	struct rpc_message *encoded;
 
 	(void)state;
@@ -231,6 +357,11 @@ static void test_the_largest_rows_fit_a_bus_message(void **state)
 			memset(texts[j], 'x', sizes[j]);
 			texts[j][sizes[j] - 1] = 0;
 		}
+	}
+	for (uint32_t i = 0; i < GOSSIP_BUS_BEATS_MAX; i++) {
+		memset(&beats[i], 0xff, sizeof beats[i]);
+		beats[i].member = RING_MEMBERS_MAX - GOSSIP_BUS_BEATS_MAX + i;
+		beats[i].revision = GOSSIP_REVISION_MAX;
 	}
 	gossip.cluster_id = gossip.epoch = gossip.ring_hash = UINT64_MAX;
 	assert_int_equal(codec_bus_encode(gossip_message(MESSAGE_BUS, &gossip), UINT64_MAX, arena, &encoded), 0);
@@ -484,6 +615,9 @@ int main(void)
 		cmocka_unit_test(test_bus_round_trip),
 		cmocka_unit_test(test_other_events_are_not_for_nodes),
 		cmocka_unit_test(test_push_pull_round_trip),
+		cmocka_unit_test(test_beats_travel_by_the_bus),
+		cmocka_unit_test(test_bad_beats_are_refused),
+		cmocka_unit_test(test_too_many_wanted_rows_are_refused),
 		cmocka_unit_test(test_rows_that_do_not_fit_are_left_out),
 		cmocka_unit_test(test_the_largest_rows_fit_a_bus_message),
 		cmocka_unit_test(test_a_node_in_no_cluster_describes_itself),
