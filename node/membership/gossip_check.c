@@ -6,8 +6,8 @@ static void check_rows(const struct gossip *self)
 {
 	assert(self->table.count <= GOSSIP_ROWS_MAX);
 	for (uint32_t i = 0; i < self->table.count; i++) {
-		assert(self->table.rows[i].node_id != self->self.node_id);                       /* G4 */
-		assert(i == 0 || self->table.rows[i - 1].node_id < self->table.rows[i].node_id); /* G4 */
+		assert(self->table.ids[i] != self->self.node_id);              /* G4 */
+		assert(i == 0 || self->table.ids[i - 1] < self->table.ids[i]); /* G4 */
 		assert(self->document != NULL || !self->table.peers[i].is_member);
 		assert(self->table.peers[i].reachability != RING_DOWN ||
 		       self->table.peers[i].report_count >= DETECTOR_REPORTERS); /* D1 */

@@ -280,27 +280,72 @@ static const char *check_distinct(const struct ring_member *a, const struct ring
 	return NULL;
 }
 
-/* What is wrong with the members, or NULL. */
+/* For qsort of pointers to members; equal ones stay in the order of the list. */
+static int in_order(int order, const struct ring_member *a, const struct ring_member *b)
+{
+	return order != 0 ? order : (a > b) - (a < b);
+}
+
+static int compare_ids(const void *a_in, const void *b_in)
+{
+	const struct ring_member *a = *(const struct ring_member *const *)a_in;
+	const struct ring_member *b = *(const struct ring_member *const *)b_in;
+
+	return in_order((a->id > b->id) - (a->id < b->id), a, b);
+}
+
+static int compare_names(const void *a_in, const void *b_in)
+{
+	const struct ring_member *a = *(const struct ring_member *const *)a_in;
+	const struct ring_member *b = *(const struct ring_member *const *)b_in;
+
+	return in_order(strcmp(a->name, b->name), a, b);
+}
+
+static int compare_peer_addresses(const void *a_in, const void *b_in)
+{
+	const struct ring_member *a = *(const struct ring_member *const *)a_in;
+	const struct ring_member *b = *(const struct ring_member *const *)b_in;
+
+	return in_order(strcmp(a->peer_address, b->peer_address), a, b);
+}
+
+/* What two of them cannot both have, or NULL. Such two are neighbours when the list is sorted; there may be thousands of members.
+ * Leaves the list sorted by peer address. */
+static const char *check_all_distinct(const struct ring_member **list, uint32_t count, struct arena *arena)
+{
+	int (*const orders[])(const void *, const void *) = {compare_ids, compare_names, compare_peer_addresses};
+
+	for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+		qsort(list, count, sizeof *list, orders[i]);
+		for (uint32_t j = 1; j < count; j++) {
+			const char *wrong = check_distinct(list[j - 1], list[j], arena);
+
+			if (wrong != NULL)
+				return wrong;
+		}
+	}
+	return NULL;
+}
+
+/* What is wrong with the members, or NULL. list: room for a pointer to each. */
 static const char *check_members(const struct gossip *self, const struct ring_member *members, uint32_t member_count,
-				 struct arena *arena)
+				 const struct ring_member **list, struct arena *arena)
 {
 	bool found_self = false;
 
-	if (member_count == 0 || member_count > RING_MEMBERS_MAX)
-		return rpc_arena_printf(arena, "%u members: a cluster has 1 to %d", member_count, RING_MEMBERS_MAX);
 	for (uint32_t i = 0; i < member_count; i++) {
 		const char *wrong = check_member(&members[i], i, arena);
 
-		found_self |= members[i].id == self->self.node_id;
-		for (uint32_t j = 0; j < i && wrong == NULL; j++)
-			wrong = check_distinct(&members[j], &members[i], arena);
 		if (wrong != NULL)
 			return wrong;
+		found_self |= members[i].id == self->self.node_id;
+		list[i] = &members[i];
 	}
 	if (!found_self)
 		return rpc_arena_printf(arena, "the members lack this node (%s): list it, or ask one that is listed",
 					self->self.name);
-	return NULL;
+	return check_all_distinct(list, member_count, arena);
 }
 
 /* The cluster of any node heard of, 0 for none. */
@@ -313,29 +358,52 @@ static uint64_t cluster_nearby(const struct gossip *self)
 	return cluster_id;
 }
 
+/* The member with that peer address, or NULL. list: sorted by them. */
+static const struct ring_member *find_address(const struct ring_member **list, uint32_t count, const char *peer_address)
+{
+	uint32_t low = 0, high = count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		int order = strcmp(list[middle]->peer_address, peer_address);
+
+		if (order == 0)
+			return list[middle];
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
 /* A cluster that this node has heard of has one of them, or had another node in its place (whose row may be from before there was
  * a cluster): a second cluster at that address would answer clients of the first with "not found". What stands in the way, or
- * NULL. */
-static const char *check_unclaimed(const struct gossip *self, const struct ring_member *members, uint32_t member_count,
+ * NULL. list: the members, sorted by peer address. */
+static const char *check_unclaimed(const struct gossip *self, const struct ring_member **list, uint32_t member_count,
 				   struct arena *arena)
 {
 	uint64_t cluster_id = cluster_nearby(self);
 
-	for (uint32_t i = 0; i < member_count && cluster_id != 0; i++)
-		for (uint32_t j = 0; j < self->table.count; j++) {
-			const struct gossip_row *row = &self->table.rows[j];
+	for (uint32_t i = 0; i < member_count && cluster_id != 0; i++) {
+		int index = gossip_table_find(&self->table, list[i]->id);
 
-			if (row->node_id == members[i].id && row->cluster_id != 0)
-				return rpc_arena_printf(arena, "%s is in cluster %016" PRIx64 " already",
-							members[i].name, row->cluster_id);
-			if (row->node_id != members[i].id && strcmp(row->peer_address, members[i].peer_address) == 0)
-				return rpc_arena_printf(
-					arena,
-					"%s (%s) has the address of %s of cluster %016" PRIx64
-					", but another id: was its data directory lost? Restore it. To use the address "
-					"anew, stop that cluster and start this node again",
-					members[i].name, members[i].peer_address, row->name, cluster_id);
-		}
+		if (index >= 0 && self->table.rows[index].cluster_id != 0)
+			return rpc_arena_printf(arena, "%s is in cluster %016" PRIx64 " already", list[i]->name,
+						self->table.rows[index].cluster_id);
+	}
+	for (uint32_t i = 0; i < self->table.count && cluster_id != 0; i++) {
+		const struct gossip_row *row = &self->table.rows[i];
+		const struct ring_member *member = find_address(list, member_count, row->peer_address);
+
+		if (member != NULL && member->id != row->node_id)
+			return rpc_arena_printf(
+				arena,
+				"%s (%s) has the address of %s of cluster %016" PRIx64
+				", but another id: was its data directory lost? Restore it. To use the address "
+				"anew, stop that cluster and start this node again",
+				member->name, member->peer_address, row->name, cluster_id);
+	}
 	return NULL;
 }
 
@@ -416,6 +484,8 @@ struct gossip_verdict gossip_init_cluster(struct gossip *self, const struct mess
 					  struct arena *arena)
 {
 	struct ring_document *document;
+	const struct ring_member **list;
+	uint32_t count = message->init_cluster.member_count;
 	const char *wrong;
 
 	if (self->self.cluster_id != 0)
@@ -423,10 +493,17 @@ struct gossip_verdict gossip_init_cluster(struct gossip *self, const struct mess
 			RPC_CODE_FAILED_PRECONDITION,
 			rpc_arena_printf(arena, "%s is in cluster %016" PRIx64 " already (epoch %" PRIu64 ")",
 					 self->self.name, self->self.cluster_id, self->self.epoch)};
-	wrong = check_members(self, message->init_cluster.members, message->init_cluster.member_count, arena);
+	if (count == 0 || count > RING_MEMBERS_MAX)
+		return (struct gossip_verdict){
+			RPC_CODE_INVALID_ARGUMENT,
+			rpc_arena_printf(arena, "%u members: a cluster has 1 to %d", count, RING_MEMBERS_MAX)};
+	list = rpc_arena_alloc(arena, count * sizeof *list);
+	if (list == NULL)
+		return (struct gossip_verdict){RPC_CODE_INTERNAL, "out of memory"};
+	wrong = check_members(self, message->init_cluster.members, count, list, arena);
 	if (wrong != NULL)
 		return (struct gossip_verdict){RPC_CODE_INVALID_ARGUMENT, wrong};
-	wrong = check_unclaimed(self, message->init_cluster.members, message->init_cluster.member_count, arena);
+	wrong = check_unclaimed(self, list, count, arena);
 	if (wrong != NULL)
 		return (struct gossip_verdict){RPC_CODE_FAILED_PRECONDITION, wrong};
 	wrong = claim_first(self, message, arena, &document);

@@ -7,6 +7,7 @@
 
 void gossip_table_fini(struct gossip_table *table)
 {
+	free(table->ids);
 	free(table->rows);
 	free(table->peers);
 	*table = (struct gossip_table){0};
@@ -21,7 +22,7 @@ static uint32_t lower_bound(const struct gossip_table *table, uint64_t node_id)
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 
-		if (table->rows[middle].node_id < node_id)
+		if (table->ids[middle] < node_id)
 			low = middle + 1;
 		else
 			high = middle;
@@ -33,13 +34,14 @@ int gossip_table_find(const struct gossip_table *table, uint64_t node_id)
 {
 	uint32_t index = lower_bound(table, node_id);
 
-	return index < table->count && table->rows[index].node_id == node_id ? (int)index : -1;
+	return index < table->count && table->ids[index] == node_id ? (int)index : -1;
 }
 
 void gossip_table_remove(struct gossip_table *table, uint32_t index)
 {
 	assert(index < table->count);
 	table->count--;
+	memmove(&table->ids[index], &table->ids[index + 1], (table->count - index) * sizeof *table->ids);
 	memmove(&table->rows[index], &table->rows[index + 1], (table->count - index) * sizeof *table->rows);
 	memmove(&table->peers[index], &table->peers[index + 1], (table->count - index) * sizeof *table->peers);
 }
@@ -62,12 +64,17 @@ static bool evict_stranger(struct gossip_table *table, bool for_member)
 static bool grow(struct gossip_table *table)
 {
 	uint32_t capacity = table->capacity ? table->capacity * 2 : 16;
-	struct gossip_row *rows = realloc(table->rows, capacity * sizeof *rows);
+	uint64_t *ids = realloc(table->ids, capacity * sizeof *ids);
+	struct gossip_row *rows;
 	struct gossip_peer *peers;
 
-	if (rows == NULL)
+	if (ids == NULL)
 		return false;
 	assert(capacity > table->count);
+	table->ids = ids;
+	rows = realloc(table->rows, capacity * sizeof *rows);
+	if (rows == NULL)
+		return false;
 	table->rows = rows;
 	peers = realloc(table->peers, capacity * sizeof *peers);
 	if (peers == NULL)
@@ -100,9 +107,11 @@ int gossip_table_insert(struct gossip_table *table, const struct gossip_row *row
 	assert(row->node_id != 0);
 	assert(table->count < table->capacity);
 	assert(table->count < GOSSIP_ROWS_MAX);
-	assert(index == table->count || table->rows[index].node_id != row->node_id);
+	assert(index == table->count || table->ids[index] != row->node_id);
+	memmove(&table->ids[index + 1], &table->ids[index], (table->count - index) * sizeof *table->ids);
 	memmove(&table->rows[index + 1], &table->rows[index], (table->count - index) * sizeof *table->rows);
 	memmove(&table->peers[index + 1], &table->peers[index], (table->count - index) * sizeof *table->peers);
+	table->ids[index] = row->node_id;
 	table->rows[index] = *row;
 	table->peers[index] = *peer;
 	table->count++;

@@ -2,7 +2,7 @@
 /* Gossip table: the newest row of every node heard of, and what this node knows of it besides.
  *
  * Threading   The gossip thread.
- * Ownership   Owns rows and peers, two arrays with the same index, sorted by node id. Pointers into them last until the
+ * Ownership   Owns ids, rows and peers, three arrays with the same index, sorted by node id. Pointers into them last until the
  *             next insert or remove.
  * Errors      A full table refuses (index -1), never grows past GOSSIP_ROWS_MAX, nor by a stranger past
  *             GOSSIP_STRANGERS_MAX of them.
@@ -42,6 +42,7 @@ struct gossip_peer {
 };
 
 struct gossip_table {
+	uint64_t *ids; /* of the rows: a search touches few cache lines */
 	struct gossip_row *rows;
 	struct gossip_peer *peers;
 	uint32_t count, capacity;

@@ -7,6 +7,7 @@
 #include "tests/node/membership/net.h"
 
 enum {
+	STRANGER_ROUNDS = 5, /* before there is a cluster */
 	WARM_ROUNDS = 20,
 	ASKED_EACH_ROUND = 8, /* GOSSIP_ASK_MAX: after a start all members are asked what they keep of it */
 	CALM_ROUNDS = 50,     /* in which nobody has failed: of these the bytes, and the false alarms */
@@ -93,7 +94,7 @@ static void measure(uint32_t nodes, uint32_t loss_percent)
 	uint32_t trials = NODE_TRIALS / nodes < 2 ? 2 : NODE_TRIALS / nodes > 20 ? 20 : NODE_TRIALS / nodes;
 
 	open_net(nodes, 77 + loss_percent);
-	run_for(WARM_ROUNDS * ROUND_US);
+	run_for(STRANGER_ROUNDS * ROUND_US);
 	assert_int_equal(init_cluster(0, 0, nodes), KVRING__V1__CODE__OK);
 	run_for((WARM_ROUNDS + nodes / ASKED_EACH_ROUND) * ROUND_US);
 	net->loss_percent = loss_percent;

@@ -3,6 +3,7 @@
 #include "tests/node/membership/net.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 /* ---- forming a cluster -------------------------------------------------------------------------------------- */
 
@@ -132,6 +133,33 @@ static void test_init_names_what_is_wrong(void **state)
 	assert_init_refused(members, 3, "member 1 (n1): address \"nonsense\" has no port");
 	strcpy(members[1].peer_address, members[2].peer_address);
 	assert_init_refused(members, 3, "the same peer address 10.0.0.2:2");
+	close_net();
+}
+
+/* Seconds of CPU until so many members are refused, the last of which has the name of the first. */
+static double refusal_cpu_s(const struct ring_member *members, uint32_t count, uint32_t times)
+{
+	clock_t begin = clock();
+
+	for (uint32_t i = 0; i < times; i++)
+		assert_init_refused(members, count, "two members are named n0");
+	return (double)(clock() - begin) / CLOCKS_PER_SEC;
+}
+
+/* 16 times as many members cost about 16 times as much to check, not 256 times. */
+static void test_many_members_are_checked_in_good_time(void **state)
+{
+	enum { FEW = RING_MEMBERS_MAX / 16 };
+	struct ring_member *members = calloc(RING_MEMBERS_MAX, sizeof *members);
+
+	(void)state;
+	open_net(1, 6);
+	fill_members(members, 0, RING_MEMBERS_MAX);
+	strcpy(members[RING_MEMBERS_MAX - 1].name, members[0].name);
+	double many = refusal_cpu_s(members, RING_MEMBERS_MAX, 1);
+	strcpy(members[FEW - 1].name, members[0].name);
+	assert_in_range((uint64_t)(many * 1e6), 0, 5 * (uint64_t)(refusal_cpu_s(members, FEW, 16) * 1e6));
+	free(members);
 	close_net();
 }
 
@@ -355,6 +383,7 @@ int main(void)
 		cmocka_unit_test(test_init_without_any_seed),
 		cmocka_unit_test(test_a_second_init_is_refused_with_the_cluster_id),
 		cmocka_unit_test(test_init_names_what_is_wrong),
+		cmocka_unit_test(test_many_members_are_checked_in_good_time),
 		cmocka_unit_test(test_news_reaches_many_nodes_under_loss),
 		cmocka_unit_test(test_epochs_only_rise),
 		cmocka_unit_test(test_another_cluster_is_refused),
