@@ -53,10 +53,11 @@ static inline bool read_varint(struct wire_reader *reader, unsigned size_max, ui
 
 static int read_bytes(struct wire_reader *reader, struct wire_field *field)
 {
-	uint64_t size;
-	if (!read_varint(reader, VARINT32_MAX, &size))
+	if (!read_varint(reader, VARINT32_MAX, &field->value))
 		return rpc_wire_bad(reader, field->offset, "the length of field %" PRIu32 " does not end",
 				    field->number);
+	uint64_t size = field->value;
+	field->value = 0;
 	size_t left = (size_t)(reader->end - reader->at);
 	if (size > left)
 		return rpc_wire_bad(reader, field->offset, "field %" PRIu32 " says %" PRIu64 " bytes, %zu are left",
@@ -81,9 +82,10 @@ int rpc_wire_next(struct wire_reader *reader, struct wire_field *field)
 	if (reader->at == reader->end)
 		return 0;
 	*field = (struct wire_field){.offset = (size_t)(reader->at - reader->start)};
-	uint64_t tag;
-	if (!read_varint(reader, VARINT32_MAX, &tag) || tag > UINT32_MAX || tag >> 3 == 0)
+	if (!read_varint(reader, VARINT32_MAX, &field->value) || field->value > UINT32_MAX || field->value >> 3 == 0)
 		return rpc_wire_bad(reader, field->offset, "this is no field tag");
+	uint64_t tag = field->value;
+	field->value = 0;
 	field->number = (uint32_t)(tag >> 3);
 	field->type = (enum wire_type)(tag & 7);
 	switch (field->type) {
