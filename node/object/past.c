@@ -122,6 +122,8 @@ static uint32_t count_excess(const struct past *self, bool repeated)
 {
 	uint32_t n = 0;
 
+	if (self->count <= PAST_KIND_MAX)
+		return 0;
 	for (uint32_t i = 0; i < self->count; i++)
 		n += self->marks[i].repeated == repeated;
 	return n > PAST_KIND_MAX ? n - PAST_KIND_MAX : 0;
