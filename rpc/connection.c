@@ -73,11 +73,13 @@ struct connection {
 	struct queue large GUARDED;
 	size_t queued_size GUARDED; /* of both */
 	_Atomic size_t unsent; /* bytes of frames queued or being written, for the budget too; written under lock */
-	bool sending GUARDED;
-	atomic_bool closed;         /* written under lock: nothing is queued, delivered or waited for any more */
-	bool resting GUARDED;       /* nothing is read until rpc_connection_resume */
+	bool sending GUARDED;  /* by whom its writes end, or by whose cork it is on */
+	atomic_bool closed;    /* written under lock: nothing is queued, delivered or waited for any more */
+	bool resting GUARDED;  /* nothing is read until rpc_connection_resume */
 	bool resume_wanted GUARDED; /* it came before the reader rested */
 	bool queue_full GUARDED;    /* the reason to rest is the queue */
+
+	struct connection *next_corked; /* the cork's holder's */
 };
 
 static void unsent_add(struct connection *c, size_t size) REQUIRES(c->lock);
@@ -352,7 +354,32 @@ static void on_sent(void *arg)
 }
 
 /* False: over queue_max, and dropped. */
-static bool enqueue(struct connection *c, struct rpc_message *message, size_t queue_max)
+/* What is queued, of a connection that is marked as sending and whose writes have all ended. */
+static void write_queued(struct connection *c)
+{
+	lock_take(&c->lock);
+	fill_out(c);
+	lock_release(&c->lock);
+	atomic_store_explicit(&c->pace_out.busy, true, memory_order_relaxed);
+	write_out(c);
+}
+
+static void cork_add(struct rpc_cork *cork, struct connection *c)
+{
+	c->next_corked = cork->first;
+	cork->first = c;
+}
+
+void rpc_cork_release(struct rpc_cork *cork)
+{
+	while (cork->first != NULL) {
+		struct connection *c = cork->first;
+		cork->first = c->next_corked;
+		write_queued(c); /* which may drop the last reference */
+	}
+}
+
+static bool enqueue(struct connection *c, struct rpc_message *message, size_t queue_max, struct rpc_cork *cork)
 {
 	size_t size = frame_size_of(c, message);
 	lock_take(&c->lock);
@@ -367,28 +394,27 @@ static bool enqueue(struct connection *c, struct rpc_message *message, size_t qu
 	if (start) {
 		c->sending = true;
 		rpc_connection_ref(c);
-		fill_out(c);
 	}
 	lock_release(&c->lock);
 	if (closed || !fits)
 		rpc_message_free(message);
-	if (start) {
-		atomic_store_explicit(&c->pace_out.busy, true, memory_order_relaxed);
-		write_out(c);
-	}
+	if (start && cork != NULL)
+		cork_add(cork, c);
+	else if (start)
+		write_queued(c);
 	return fits;
 }
 
-void rpc_connection_send(struct connection *c, uint32_t id, struct rpc_message *message)
+void rpc_connection_send(struct connection *c, uint32_t id, struct rpc_message *message, struct rpc_cork *cork)
 {
 	frame_write_head(c, id, message);
-	enqueue(c, message, SIZE_MAX);
+	enqueue(c, message, SIZE_MAX, cork);
 }
 
 bool rpc_connection_offer(struct connection *c, struct rpc_message *message)
 {
 	frame_write_head(c, 0, message);
-	return enqueue(c, message, c->options.queue_max);
+	return enqueue(c, message, c->options.queue_max, NULL);
 }
 
 uint64_t rpc_connection_bytes_in(const struct connection *c)

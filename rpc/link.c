@@ -136,7 +136,7 @@ static void ping(struct connection *connection)
 	};
 	struct rpc_message *request;
 	if (rpc_request_encode(&head, NULL, &request) == 0) /* else out of memory: the next look tries again */
-		rpc_connection_send(connection, PING_ID, request);
+		rpc_connection_send(connection, PING_ID, request, NULL);
 }
 
 /* True: ask for a sign of life. */
@@ -197,7 +197,7 @@ int rpc_link_call(struct rpc_link *link, struct rpc_message *request, uint32_t t
 	rpc_deadline_watch_arm(&link->watch);
 	lock_release(&link->lock);
 	/* If the connection is lost meanwhile, on_closed ends the request. */
-	rpc_connection_send(connection, id, request);
+	rpc_connection_send(connection, id, request, NULL);
 	rpc_connection_unref(connection);
 	return 0;
 }

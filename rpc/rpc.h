@@ -75,11 +75,20 @@ uint64_t rpc_sent_us(void);
 /* ---- server ------------------------------------------------------------------------------------------------- */
 
 struct rpc_server;
+struct connection;
+
+/* Cork: the answers of one thread's batch. They leave when it is released, those of a connection in one write. Zero is empty. */
+struct rpc_cork {
+	struct connection *first;
+};
+
+void rpc_cork_release(struct rpc_cork *);
 
 /* A request that has come in. */
 struct rpc_call {
 	struct cds_wfcq_node mail; /* for the receiver's queue */
 	void *owner;               /* for the receiver */
+	struct rpc_cork *cork;     /* the receiver's, set before it answers; NULL: the answer leaves at once */
 	/* CLOCK_MONOTONIC: when it was sent, as far as that can be told (rpc/age.h, rpc/stall.h): deadlines count from here */
 	uint64_t received_us;
 	struct rpc_message *request; /* freed with the call, unless the receiver takes it and leaves NULL */

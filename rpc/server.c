@@ -265,7 +265,7 @@ static void call_end(struct server_call *call, struct rpc_message *response)
 	struct connection *connection = call->connection, *resume = NULL;
 	rpc_message_free(call->call.request);
 	if (response != NULL)
-		rpc_connection_send(connection, call->id, response);
+		rpc_connection_send(connection, call->id, response, call->call.cork);
 	lock_take(&s->lock);
 	assert(s->counts.in_flight > 0);
 	s->counts.in_flight--;
@@ -372,7 +372,7 @@ static bool answer_ping(struct connection *connection, uint32_t id, const struct
 	struct rpc_message *response;
 	rpc_message_free(message);
 	if (rpc_response_encode(&head, NULL, &response) == 0)
-		rpc_connection_send(connection, id, response);
+		rpc_connection_send(connection, id, response, NULL);
 	return true;
 }
 

@@ -91,14 +91,17 @@ static bool admit(struct rpc_budget *budget, struct rpc_call *call)
 }
 
 /* Every call that was admitted ends in one of these two. */
-static void end_with_reply(struct rpc_call *call, struct rpc_message *response)
+static void end_with_reply(struct worker *worker, struct rpc_call *call, struct rpc_message *response)
 {
+	call->cork = &worker->cork;
 	rpc_budget_give(call->owner, cost_of(call));
 	rpc_call_reply(call, response);
 }
 
-static void end_with_refusal(struct rpc_call *call, uint32_t code, uint64_t epoch, const char *text)
+static void end_with_refusal(struct worker *worker, struct rpc_call *call, uint32_t code, uint64_t epoch,
+			     const char *text)
 {
+	call->cork = &worker->cork;
 	rpc_budget_give(call->owner, cost_of(call));
 	rpc_call_refuse(call, code, epoch, text);
 }
@@ -166,7 +169,8 @@ static uint64_t epoch_of(struct worker *worker)
 
 static void refuse(struct worker *worker, struct rpc_call *call, int error, const struct rpc_error *why)
 {
-	end_with_refusal(call, codec_code(error), epoch_of(worker), why->text[0] ? why->text : strerror(-error));
+	end_with_refusal(worker, call, codec_code(error), epoch_of(worker),
+			 why->text[0] ? why->text : strerror(-error));
 }
 
 static uint64_t deadline_us(const struct rpc_call *call, uint32_t budget_ms)
@@ -298,7 +302,7 @@ static void on_admin(struct worker *worker, struct rpc_call *call, enum method m
 	if (error < 0)
 		refuse(worker, call, error, &why);
 	else
-		end_with_reply(call, response);
+		end_with_reply(worker, call, response);
 }
 
 /* ---- batches of peers ---------------------------------------------------------------------------------------------- */
@@ -312,7 +316,7 @@ static void reply_peer(struct worker *worker, struct exchange_incoming *incoming
 	if (error < 0)
 		refuse(worker, incoming->carrier, -EIO, &why);
 	else
-		end_with_reply(incoming->carrier, response);
+		end_with_reply(worker, incoming->carrier, response);
 	exchange_incoming_free(incoming);
 }
 
@@ -409,7 +413,7 @@ static void reply_if_room(struct worker *worker, struct rpc_call *call, struct r
 	if (read && refuse_without_room(worker, call, rpc_message_bytes(response).size))
 		rpc_message_free(response);
 	else
-		end_with_reply(call, response);
+		end_with_reply(worker, call, response);
 }
 
 void inbound_reply_client(struct worker *worker, struct message *done)

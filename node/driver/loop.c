@@ -175,6 +175,7 @@ static void flush(struct worker *self)
 	deliver(self);
 	outbound_flush(self);
 	worker_wake_posted(self);
+	rpc_cork_release(&self->cork);
 }
 
 /* ---- one batch -------------------------------------------------------------------------------------------------- */

@@ -36,6 +36,7 @@ struct worker {
 	struct message_list local; /* to actors that it hosts itself */
 	uint32_t next_coordinator; /* whose turn among those it hosts */
 	struct exchange exchange;
+	struct rpc_cork cork;                /* the answers of this batch to clients and peers */
 	bool left_over;                      /* local messages of the last batch */
 	struct mail_queue taken[MAIL_KINDS]; /* out of the mailbox, not yet handled */
 	unsigned first_kind, first_large;    /* whose turn comes first, of the small and of the large kinds */

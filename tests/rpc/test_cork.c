@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The answers of one batch: they wait in the cork, and then leave together. The receiver of this server answers when the test says so. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "tests/rpc/harness.h"
+
+enum {
+	CALLS = 8,
+	HELLO_SIZE = 8,
+	FRAME_SIZE = 8 + 4 + 2, /* bytes: length, id, and an envelope that has nothing but the protocol version */
+};
+
+struct receiver {
+	struct rpc_server *server;
+	pthread_mutex_t lock;
+	struct rpc_call *calls[2 * CALLS];
+	unsigned received;
+};
+
+static void on_request(void *arg, struct rpc_call *call)
+{
+	struct receiver *self = arg;
+	pthread_mutex_lock(&self->lock);
+	assert_true(self->received < 2 * CALLS);
+	self->calls[self->received++] = call;
+	pthread_mutex_unlock(&self->lock);
+}
+
+static void receive(struct receiver *self)
+{
+	struct rpc_server_options options = {.address = "127.0.0.1:0", .message_max = 4096, .in_flight_max = 2 * CALLS};
+	*self = (struct receiver){.lock = PTHREAD_MUTEX_INITIALIZER};
+	options.on_request = on_request;
+	options.arg = self;
+	assert_int_equal(rpc_server_open(&options, &self->server, NULL), 0);
+}
+
+static unsigned received(struct receiver *self)
+{
+	pthread_mutex_lock(&self->lock);
+	unsigned count = self->received;
+	pthread_mutex_unlock(&self->lock);
+	return count;
+}
+
+static uint32_t connections(struct receiver *self)
+{
+	struct rpc_server_counts counts;
+	rpc_server_counts(self->server, &counts);
+	return counts.connections;
+}
+
+#define EVENTUALLY(condition)                                                                                          \
+	({                                                                                                             \
+		uint64_t until_us = rpc_now_us() + HARNESS_PATIENCE_MS * UINT64_C(1000);                               \
+		while (!(condition) && rpc_now_us() < until_us)                                                        \
+			sched_yield();                                                                                 \
+		assert_true(condition);                                                                                \
+	})
+
+/* A connection that has said hello and asked so many questions, which all have come. */
+static int ask(struct receiver *self, unsigned count)
+{
+	static const uint8_t hello[HELLO_SIZE] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
+	uint8_t request[] = {0, 0, 0, 0, 0, 0, 0, 6, 0x80, 0, 0, 0, 8, 1}; /* protocol version 1 */
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(rpc_server_port(self->server))};
+	unsigned before = received(self);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+	assert_int_equal(send(fd, hello, sizeof hello, 0), sizeof hello);
+	for (unsigned i = 0; i < count; i++) {
+		request[11] = (uint8_t)i;
+		assert_int_equal(send(fd, request, sizeof request, 0), sizeof request);
+	}
+	EVENTUALLY(received(self) == before + count);
+	uint8_t theirs[HELLO_SIZE];
+	assert_int_equal(recv(fd, theirs, sizeof theirs, MSG_WAITALL), sizeof theirs);
+	return fd;
+}
+
+static void answer(struct receiver *self, unsigned first, unsigned count, struct rpc_cork *cork)
+{
+	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION};
+	for (unsigned i = first; i < first + count; i++) {
+		struct rpc_message *response;
+		assert_int_equal(rpc_response_encode(&head, NULL, &response), 0);
+		self->calls[i]->cork = cork;
+		rpc_call_reply(self->calls[i], response);
+	}
+}
+
+/* What one read finds once there is something. */
+static size_t read_once(int fd)
+{
+	uint8_t bytes[4096];
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+	assert_int_equal(poll(&poll_fd, 1, HARNESS_PATIENCE_MS), 1);
+	ssize_t size = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
+	assert_true(size > 0);
+	return (size_t)size;
+}
+
+static bool is_silent(int fd)
+{
+	uint8_t byte;
+	return recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0;
+}
+
+static void test_what_is_corked_leaves_in_one_write(void **state)
+{
+	static struct receiver receiver; /* threads still touch it when an assertion has failed */
+	struct rpc_cork cork = {0};
+	(void)state;
+	receive(&receiver);
+	int first = ask(&receiver, CALLS), second = ask(&receiver, 1);
+	answer(&receiver, 0, CALLS, &cork);
+	answer(&receiver, CALLS, 1, NULL);
+	assert_int_equal(read_once(second), FRAME_SIZE);
+	assert_true(is_silent(first));
+	rpc_cork_release(&cork);
+	assert_int_equal(read_once(first), CALLS * FRAME_SIZE);
+	assert_null(cork.first);
+	close(first);
+	close(second);
+	rpc_server_close(&receiver.server);
+}
+
+static void test_each_connection_of_a_cork_gets_its_own(void **state)
+{
+	static struct receiver receiver;
+	struct rpc_cork cork = {0};
+	(void)state;
+	receive(&receiver);
+	int first = ask(&receiver, 2), second = ask(&receiver, 3);
+	answer(&receiver, 0, 5, &cork);
+	rpc_cork_release(&cork);
+	assert_int_equal(read_once(first), 2 * FRAME_SIZE);
+	assert_int_equal(read_once(second), 3 * FRAME_SIZE);
+	close(first);
+	close(second);
+	rpc_server_close(&receiver.server);
+}
+
+/* Another thread's answer finds the connection corked and leaves with the others. */
+static void test_what_is_sent_meanwhile_waits_too(void **state)
+{
+	static struct receiver receiver;
+	struct rpc_cork cork = {0};
+	(void)state;
+	receive(&receiver);
+	int fd = ask(&receiver, CALLS);
+	answer(&receiver, 0, 1, &cork);
+	answer(&receiver, 1, CALLS - 1, NULL);
+	assert_true(is_silent(fd));
+	rpc_cork_release(&cork);
+	assert_int_equal(read_once(fd), CALLS * FRAME_SIZE);
+	close(fd);
+	rpc_server_close(&receiver.server);
+}
+
+/* Leak checkers see what a connection leaves that closes under its cork. */
+static void test_a_client_that_goes_leaves_nothing(void **state)
+{
+	static struct receiver receiver;
+	struct rpc_cork cork = {0};
+	(void)state;
+	receive(&receiver);
+	int fd = ask(&receiver, CALLS);
+	answer(&receiver, 0, CALLS, &cork);
+	close(fd);
+	EVENTUALLY(connections(&receiver) == 0);
+	rpc_cork_release(&cork);
+	fd = ask(&receiver, 1);
+	answer(&receiver, CALLS, 1, &cork);
+	rpc_server_close(&receiver.server); /* before it is released */
+	rpc_cork_release(&cork);
+	close(fd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_what_is_corked_leaves_in_one_write),
+		cmocka_unit_test(test_each_connection_of_a_cork_gets_its_own),
+		cmocka_unit_test(test_what_is_sent_meanwhile_waits_too),
+		cmocka_unit_test(test_a_client_that_goes_leaves_nothing),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
