@@ -8,8 +8,8 @@
  *     receiving                     only when the directory went back in time: other nodes remembered a later start
  *     checksum 0123456789abcdef     XXH3-64 of the lines above
  *
- * DIR/ring is the ring document as ring_document_encode makes it, and DIR/members what gossip_starts.c makes; each has a
- * checksum of its own.
+ * DIR/ring is the ring document as ring_document_encode makes it, DIR/register what acceptor.c makes, and DIR/members what
+ * gossip_starts.c makes; each has a checksum of its own.
  */
 #include "node/data_dir.h"
 
@@ -23,13 +23,14 @@
 #include "ring/ring.h"
 
 enum {
-	IDENTITY_SIZE_MAX = 256,        /* bytes */
+	IDENTITY_SIZE_MAX = 256, /* bytes */
+	REGISTER_SIZE_MAX = RING_DOCUMENT_SIZE_MAX + 1024,
 	MEMBERS_SIZE_MAX = 1024 * 1024, /* bytes; RING_MEMBERS_MAX members of at most 56 need 0.9 MB */
 };
 
 struct data_dir {
 	const struct fs *fs;
-	char *directory, *lock_path, *node_path, *ring_path, *members_path, *engine_path;
+	char *directory, *lock_path, *node_path, *ring_path, *register_path, *members_path, *engine_path;
 	struct fs_file *lock;
 	uint64_t node_id, cluster_id, starts;
 	uint64_t boot; /* of starts, the last one that is on disk */
@@ -263,10 +264,12 @@ int data_dir_open(const struct fs *fs, const char *directory, uint64_t new_node_
 	data_dir->lock_path = join(directory, "lock");
 	data_dir->node_path = join(directory, "node");
 	data_dir->ring_path = join(directory, "ring");
+	data_dir->register_path = join(directory, "register");
 	data_dir->members_path = join(directory, "members");
 	data_dir->engine_path = join(directory, "engine");
 	if (data_dir->directory == NULL || data_dir->lock_path == NULL || data_dir->node_path == NULL ||
-	    data_dir->ring_path == NULL || data_dir->members_path == NULL || data_dir->engine_path == NULL)
+	    data_dir->ring_path == NULL || data_dir->register_path == NULL || data_dir->members_path == NULL ||
+	    data_dir->engine_path == NULL)
 		status = -ENOMEM;
 	else
 		status = make_directory(data_dir, error_out);
@@ -293,6 +296,7 @@ void data_dir_close(struct data_dir **data_dir_in)
 	free(data_dir->lock_path);
 	free(data_dir->node_path);
 	free(data_dir->ring_path);
+	free(data_dir->register_path);
 	free(data_dir->members_path);
 	free(data_dir->engine_path);
 	free(data_dir);
@@ -321,6 +325,11 @@ uint64_t data_dir_boot(const struct data_dir *data_dir)
 bool data_dir_is_receiving(const struct data_dir *data_dir)
 {
 	return data_dir->receiving;
+}
+
+const char *data_dir_register_path(const struct data_dir *data_dir)
+{
+	return data_dir->register_path;
 }
 
 const char *data_dir_members_path(const struct data_dir *data_dir)
@@ -378,6 +387,21 @@ int data_dir_ring_load(struct data_dir *data_dir, uint8_t **bytes_out, size_t *s
 	if (status == -ENOENT)
 		return 0;
 	return status ? fail_reading(data_dir->ring_path, status, RING_DOCUMENT_SIZE_MAX, error_out) : 1;
+}
+
+int data_dir_register_store(struct data_dir *data_dir, struct rpc_slice bytes, struct rpc_error *error_out)
+{
+	return replace_file(data_dir, data_dir->register_path, bytes, error_out);
+}
+
+int data_dir_register_load(struct data_dir *data_dir, uint8_t **bytes_out, size_t *size_out,
+			   struct rpc_error *error_out)
+{
+	int status = fs_read_file(data_dir->fs, data_dir->register_path, REGISTER_SIZE_MAX, bytes_out, size_out);
+
+	if (status == -ENOENT)
+		return 0;
+	return status ? fail_reading(data_dir->register_path, status, REGISTER_SIZE_MAX, error_out) : 1;
 }
 
 int data_dir_members_store(struct data_dir *data_dir, struct rpc_slice bytes, struct rpc_error *error_out)

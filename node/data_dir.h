@@ -4,6 +4,7 @@
  *     DIR/lock       held while a process uses the directory
  *     DIR/node       identity: node id, cluster id, count of starts, is it receiving; checksummed text, replaced atomically
  *     DIR/ring       the encoded ring document, replaced atomically
+ *     DIR/register   this node's vote on the next one (membership/acceptor.h), likewise
  *     DIR/members    the last start of each member (gossip_starts.c), replaced atomically
  *     DIR/engine/    the engine's directory
  *
@@ -41,12 +42,17 @@ RPC_OK int data_dir_set_receiving(struct data_dir *, uint64_t boot, struct rpc_e
 RPC_OK int data_dir_accept_restored(struct data_dir *, struct rpc_error *error_out);
 const char *data_dir_engine_directory(const struct data_dir *);
 const char *data_dir_ring_path(const struct data_dir *); /* for texts */
+const char *data_dir_register_path(const struct data_dir *);
 const char *data_dir_members_path(const struct data_dir *);
 /* Once set it cannot change: -EPERM. */
 RPC_OK int data_dir_set_cluster(struct data_dir *, uint64_t cluster_id, struct rpc_error *error_out);
 RPC_OK int data_dir_ring_store(struct data_dir *, struct rpc_slice document, struct rpc_error *error_out);
 /* 1 and the bytes (malloc'ed), 0 when there is none. */
 RPC_OK int data_dir_ring_load(struct data_dir *, uint8_t **bytes_out, size_t *size_out, struct rpc_error *error_out);
+/* Likewise. */
+RPC_OK int data_dir_register_store(struct data_dir *, struct rpc_slice, struct rpc_error *error_out);
+RPC_OK int data_dir_register_load(struct data_dir *, uint8_t **bytes_out, size_t *size_out,
+				  struct rpc_error *error_out);
 /* Likewise. */
 RPC_OK int data_dir_members_store(struct data_dir *, struct rpc_slice, struct rpc_error *error_out);
 RPC_OK int data_dir_members_load(struct data_dir *, uint8_t **bytes_out, size_t *size_out, struct rpc_error *error_out);

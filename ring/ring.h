@@ -152,6 +152,10 @@ bool ring_violation(const struct ring_document *, uint32_t line, char *text_out,
 
 /* ---- from one stable document to the next ---------------------------------------------------------------------- */
 
+/* stable with other addresses, another rack or weight of one member, which `changed` names by its id; under the next epoch. The owners
+ * stay until the next claim, whatever rack and weight ask for. */
+RING_OK int ring_amend(const struct ring_document *stable, const struct ring_member *changed,
+		       struct ring_document **out, struct ring_error *error_out);
 /* target is ring_claim(stable, ...): the same owners, with those of stable beside them, in WRITE_BOTH_READ_OLD. Keep a
  * node that leaves among the members of target, as LEAVING, for it to be an old owner. */
 RING_OK int ring_transition_begin(const struct ring_document *stable, const struct ring_document *target,

@@ -55,6 +55,58 @@ static int remember_owners(struct ring_document *document, uint32_t datacenter_i
 	return error;
 }
 
+/* What may change of a member that stays. */
+static int amend_member(struct ring_member *member, const struct ring_member *changed, struct ring_error *error_out)
+{
+	const char *const addresses[] = {changed->client_address, changed->peer_address, changed->bus_address};
+	bool valid = changed->weight > 0 && changed->weight <= RING_WEIGHT_MAX;
+	size_t rack_size = strnlen(changed->rack, RING_NAME_MAX);
+
+	for (int i = 0; i < 3; i++)
+		valid = valid && address_is_valid(addresses[i], strnlen(addresses[i], RING_ADDRESS_MAX));
+	if (!valid || (rack_size > 0 && !name_is_valid(changed->rack, rack_size))) {
+		ring_error_set(
+			error_out,
+			"member %s: a rack is empty or has 1 to %d letters, digits, '.', '_' or '-'; an address is "
+			"HOST:PORT; a weight is 1 to %d",
+			member->name, RING_NAME_MAX - 1, RING_WEIGHT_MAX);
+		return -EINVAL;
+	}
+	memcpy(member->client_address, changed->client_address, sizeof member->client_address);
+	memcpy(member->peer_address, changed->peer_address, sizeof member->peer_address);
+	memcpy(member->bus_address, changed->bus_address, sizeof member->bus_address);
+	memcpy(member->rack, changed->rack, sizeof member->rack);
+	member->weight = changed->weight;
+	return 0;
+}
+
+int ring_amend(const struct ring_document *stable, const struct ring_member *changed, struct ring_document **out,
+	       struct ring_error *error_out)
+{
+	int member = ring_member_find(stable, changed->id);
+	struct ring_document *document;
+	int error;
+
+	if (stable->transition != RING_STABLE || member < 0) {
+		ring_error_set(error_out,
+			       "member %016" PRIx64 " is no member, or the ring (epoch %" PRIu64
+			       ") is changing: wait until that change is over",
+			       changed->id, stable->epoch);
+		return -EINVAL;
+	}
+	error = document_check_epoch(stable, error_out);
+	if (!error)
+		error = document_copy(stable, &document);
+	if (error)
+		return error;
+	error = document_follow(document, stable);
+	if (!error)
+		error = amend_member(&document->members[member], changed, error_out);
+	if (!error)
+		error = copy_owners(document, stable);
+	return document_finish(document, error, out);
+}
+
 int ring_transition_begin(const struct ring_document *stable, const struct ring_document *target,
 			  struct ring_document **out, struct ring_error *error_out)
 {

@@ -92,6 +92,8 @@ size_t message_size(const struct message *message)
 		return message->key.size + operation_size(&message->coordinate.operation);
 	if (message->type == MESSAGE_STORE)
 		return message->key.size + message->store.object.size;
+	if (message->type == MESSAGE_VOTE)
+		return message->vote.document.size;
 	return message->type == MESSAGE_FETCH ? message->key.size : 0;
 }
 
@@ -140,6 +142,9 @@ static const struct {
 	[MESSAGE_GOSSIP] = {"gossip", ACTOR_GOSSIP},
 	[MESSAGE_GOSSIPED] = {"gossiped", ACTOR_GOSSIP},
 	[MESSAGE_BEHIND] = {"behind", ACTOR_GOSSIP},
+	[MESSAGE_VOTE] = {"vote", ACTOR_GOSSIP},
+	[MESSAGE_VOTED] = {"voted", ACTOR_GOSSIP},
+	[MESSAGE_SET_RACK] = {"set rack", ACTOR_GOSSIP},
 	[MESSAGE_INIT_CLUSTER] = {"init cluster", ACTOR_GOSSIP},
 	[MESSAGE_CLUSTER_INITED] = {"cluster inited", ACTOR_KIND_COUNT},
 };

@@ -50,8 +50,11 @@ enum message_type {
 	MESSAGE_GOSSIP,         /* push-pull question */
 	MESSAGE_GOSSIPED,       /* and its answer */
 	MESSAGE_BEHIND,         /* an actor of this node found out that its ring is old */
+	MESSAGE_VOTE,           /* on the next ring document */
+	MESSAGE_VOTED,          /* and its answer */
 	MESSAGE_INIT_CLUSTER,   /* from an operator, through a coordinator */
-	MESSAGE_CLUSTER_INITED, /* the answer */
+	MESSAGE_SET_RACK,       /* likewise */
+	MESSAGE_CLUSTER_INITED, /* the answer to both */
 	MESSAGE_TYPE_COUNT,
 };
 
@@ -114,6 +117,9 @@ struct message {
 		/* to gossip, and its answer to an operator */
 		struct gossip_rows *gossip; /* BUS, GOSSIP, GOSSIPED: see gossip.h */
 		struct behind_body behind;
+		struct vote_body vote;
+		struct voted_body voted;
+		struct set_rack_body set_rack;
 		struct init_cluster_body init_cluster;
 		struct cluster_inited_body cluster_inited;
 	};

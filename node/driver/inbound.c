@@ -124,7 +124,7 @@ void inbound_on_peer(void *arg, struct rpc_call *call)
 	if (!admit(hub->peer_budget, call))
 		return;
 	enum method method = method_of(call);
-	if (method == METHOD_GOSSIP)
+	if (method == METHOD_GOSSIP || method == METHOD_VOTE)
 		put(hub_gossip(hub)->worker, call);
 	else if (method == METHOD_STORE || method == METHOD_FETCH)
 		put(some_replica(hub), call);
@@ -242,12 +242,17 @@ static void on_kv(struct worker *worker, struct rpc_call *call, enum method meth
 	worker_post(worker, message);
 }
 
-static void on_init(struct worker *worker, struct rpc_call *call, const struct rpc_request *request)
+/* The ring's first document, or its next one: gossip's. */
+static void on_change(struct worker *worker, struct rpc_call *call, enum method method,
+		      const struct rpc_request *request)
 {
 	struct rpc_error why = {""};
 	struct message *message;
 	struct arena *arena = request_arena(call);
-	int error = arena != NULL ? codec_init_decode(request, arena, &message, &why) : -ENOMEM;
+	int error = -ENOMEM;
+	if (arena != NULL)
+		error = method == METHOD_INIT_CLUSTER ? codec_init_decode(request, arena, &message, &why)
+						      : codec_rack_decode(request, arena, &message, &why);
 	rpc_arena_unref(arena);
 	if (error < 0) {
 		refuse(worker, call, error, &why);
@@ -376,7 +381,8 @@ void inbound_call(struct worker *worker, struct rpc_call *call)
 		on_kv(worker, call, method, &request);
 		break;
 	case METHOD_INIT_CLUSTER:
-		on_init(worker, call, &request);
+	case METHOD_SET_RACK:
+		on_change(worker, call, method, &request);
 		break;
 	case METHOD_DESCRIBE:
 	case METHOD_STATUS:
@@ -388,6 +394,7 @@ void inbound_call(struct worker *worker, struct rpc_call *call)
 	case METHOD_FETCH:
 	case METHOD_FORWARD:
 	case METHOD_GOSSIP:
+	case METHOD_VOTE:
 		if (peer) {
 			on_peer(worker, call, method, &request);
 			break;

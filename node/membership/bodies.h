@@ -4,6 +4,7 @@
 #define KVRING_NODE_MEMBERSHIP_BODIES_H
 
 #include <stdint.h>
+#include "rpc/base.h"
 #include "ring/ring.h"
 
 struct gossip_rows;
@@ -12,6 +13,43 @@ struct gossip_rows;
 struct behind_body {
 	uint64_t epoch;
 	uint64_t node_id; /* who has it; 0: unknown */
+};
+
+/* Of a proposal; higher counters win, then higher ids. Counter 0: none. */
+struct ballot {
+	uint64_t counter;
+	uint64_t node_id; /* of who proposes */
+};
+
+/* VOTE: promise to accept nothing below this ballot, or accept this document under it (acceptor.h). */
+struct vote_body {
+	uint64_t parent_epoch, parent_hash; /* of the ring that it is to follow */
+	struct ballot ballot;
+	struct rpc_slice document; /* encoded; empty: a promise is asked for */
+};
+
+/* The numbers of VoteOutcome in peer.proto. */
+enum vote_outcome {
+	VOTE_PROMISED = 1,
+	VOTE_ACCEPTED,
+	VOTE_OUTBID,     /* a higher ballot was promised */
+	VOTE_OTHER_RING, /* another ring is in force there */
+	VOTE_REFUSED,    /* text says why */
+};
+
+struct voted_body {
+	enum vote_outcome outcome;
+	uint64_t epoch;            /* of the ring in force there */
+	struct ballot promised;    /* the highest one there */
+	struct ballot accepted;    /* PROMISED: what was accepted before */
+	struct rpc_slice document; /* likewise */
+	const char *text;
+};
+
+/* From an operator. */
+struct set_rack_body {
+	char node[RING_NAME_MAX]; /* name of a member */
+	char rack[RING_NAME_MAX];
 };
 
 struct init_cluster_body {

@@ -11,7 +11,6 @@ enum {
 	EXCHANGE_ROUNDS = 4,            /* rounds between push-pulls */
 	REDRAW_ROUNDS = 64,             /* rounds between changes of a bus link */
 	PUSH_MAX = 3,                   /* documents pushed per round */
-	PUSH_AGAIN_ROUNDS = 4,          /* to the same node */
 	TWIN_RISES = 3,                 /* later rises of another process of this id: it is alive */
 	STRANGER_US = 60 * 1000 * 1000, /* a node that is no member and silent for so long is forgotten */
 };
@@ -295,95 +294,6 @@ static void ask_for_proof(struct gossip *self, bool suspected, uint64_t now_us, 
 		ask(self, ids[i], now_us, out);
 }
 
-static void exchange_with(struct gossip *self, uint64_t node_id, uint16_t index, bool with_document, uint64_t now_us,
-			  struct effects *out)
-{
-	struct gossip_rows *gossip = gossip_pull_rows(self, out);
-
-	if (gossip != NULL && with_document && self->document != NULL)
-		gossip_attach_document(self, gossip, out);
-	gossip_send(self, MESSAGE_GOSSIP, node_id, index, gossip, now_us, out);
-}
-
-static uint32_t count_contacts(const struct gossip *self)
-{
-	uint32_t count = 0;
-
-	for (uint32_t i = 0; i < self->table.count; i++)
-		count += gossip_is_contact(self, i);
-	return count;
-}
-
-/* There must be one. */
-static uint32_t random_contact(struct gossip *self, uint32_t contact_count)
-{
-	uint32_t skip = (uint32_t)prng_below(&self->prng, contact_count), index = 0;
-
-	assert(contact_count <= self->table.count);
-	for (;; index++)
-		if (gossip_is_contact(self, index) && skip-- == 0)
-			return index;
-}
-
-/* Push-pull with a random node: also with ones not heard of lately, or two halves would never join. */
-static void exchange(struct gossip *self, uint64_t now_us, struct effects *out)
-{
-	if (self->document == NULL)
-		for (uint32_t i = 0; i < self->seed_count; i++)
-			exchange_with(self, 0, (uint16_t)(1 + i), false, now_us, out);
-	uint32_t contacts = count_contacts(self);
-	if (contacts > 0)
-		exchange_with(self, self->table.rows[random_contact(self, contacts)].node_id, 0, false, now_us, out);
-}
-
-static bool is_behind(const struct gossip *self, uint32_t index)
-{
-	const struct gossip_row *row = &self->table.rows[index];
-
-	return self->document != NULL && self->table.peers[index].is_member &&
-	       (row->cluster_id == 0 || row->epoch < self->self.epoch);
-}
-
-/* The document for members that have not got it, starting anywhere so that all get their turn. */
-static void push_document(struct gossip *self, uint32_t max, uint64_t now_us, struct effects *out)
-{
-	uint32_t start = self->table.count ? (uint32_t)prng_below(&self->prng, self->table.count) : 0;
-
-	for (uint32_t i = 0, pushed = 0; i < self->table.count && pushed < max; i++) {
-		uint32_t index = (start + i) % self->table.count;
-		struct gossip_peer *peer = &self->table.peers[index];
-
-		if (!is_behind(self, index) ||
-		    (peer->pushed_us && now_us < peer->pushed_us + PUSH_AGAIN_ROUNDS * self->round_us))
-			continue;
-		peer->pushed_us = now_us;
-		pushed++;
-		exchange_with(self, self->table.rows[index].node_id, 0, true, now_us, out);
-	}
-}
-
-/* Has a newer document, and not the one that was refused: that would come again each round. */
-static bool is_ahead(const struct gossip *self, uint64_t cluster_id, uint64_t epoch, uint64_t hash)
-{
-	return cluster_id != 0 && !gossip_is_foreign(self, cluster_id) && epoch > self->self.epoch &&
-	       (self->refused_hash == 0 || hash != self->refused_hash);
-}
-
-/* Asks one node that has a newer document for it; not more than once per round. */
-static void pull_document(struct gossip *self, const struct gossip_rows *gossip, uint64_t now_us, struct effects *out)
-{
-	uint64_t from = is_ahead(self, gossip->cluster_id, gossip->epoch, gossip->ring_hash) ? gossip->from : 0;
-
-	for (uint32_t i = 0; !from && i < gossip->row_count && i < GOSSIP_ROWS_MAX; i++)
-		if (is_ahead(self, gossip->rows[i].cluster_id, gossip->rows[i].epoch, gossip->rows[i].ring_hash))
-			from = gossip->rows[i].node_id;
-	if (!from || from == self->self.node_id || now_us < self->pull_after_us)
-		return;
-	/* A node that is in no cluster yet may hear of one that does not want it: no haste. */
-	self->pull_after_us = now_us + self->round_us * (self->self.cluster_id ? 1 : EXCHANGE_ROUNDS);
-	exchange_with(self, from, 0, false, now_us, out);
-}
-
 /* ---- messages ----------------------------------------------------------------------------------------------- */
 
 static void answer_gossip(struct gossip *self, const struct message *question, struct effects *out)
@@ -413,40 +323,10 @@ static void on_gossip(struct gossip *self, const struct message *message, uint64
 		if (message->type == MESSAGE_GOSSIPED)
 			gossip_hear_kept(self, gossip);
 		gossip_receive_document(self, gossip->document, gossip->from, now_us, out);
-		pull_document(self, gossip, now_us, out);
+		gossip_pull_document(self, gossip, now_us, out);
 	}
 	if (message->type == MESSAGE_GOSSIP)
 		answer_gossip(self, message, out);
-}
-
-/* Whom to ask for a newer document that somebody has: who is known to have one, or anybody. 0: nobody is there to be asked. */
-static uint64_t find_newer(struct gossip *self, uint64_t hint)
-{
-	uint32_t contacts = count_contacts(self);
-	int index = gossip_table_find(&self->table, hint);
-
-	if (index >= 0 && gossip_is_contact(self, (uint32_t)index))
-		return hint;
-	for (uint32_t i = 0; i < self->table.count; i++) {
-		const struct gossip_row *row = &self->table.rows[i];
-
-		if (gossip_is_contact(self, i) && is_ahead(self, row->cluster_id, row->epoch, row->ring_hash))
-			return row->node_id;
-	}
-	return contacts > 0 ? self->table.rows[random_contact(self, contacts)].node_id : 0;
-}
-
-static void on_behind(struct gossip *self, const struct message *message, uint64_t now_us, struct effects *out)
-{
-	uint64_t from;
-
-	if (self->document == NULL || message->behind.epoch <= self->self.epoch || now_us < self->pull_after_us)
-		return;
-	from = find_newer(self, message->behind.node_id);
-	if (from == 0)
-		return;
-	self->pull_after_us = now_us + self->round_us;
-	exchange_with(self, from, 0, false, now_us, out);
 }
 
 static void on_init(struct gossip *self, const struct message *question, uint64_t now_us, struct effects *out)
@@ -462,7 +342,7 @@ static void on_init(struct gossip *self, const struct message *question, uint64_
 		effects_send(out, answer);
 	}
 	if (verdict.code == RPC_CODE_OK)
-		push_document(self, GOSSIP_ROWS_MAX, now_us, out);
+		gossip_push_document(self, GOSSIP_ROWS_MAX, now_us, out);
 }
 
 /* ---- rounds ------------------------------------------------------------------------------------------------- */
@@ -507,7 +387,7 @@ static bool is_linked(const struct gossip *self, uint64_t node_id)
 /* k random nodes; one of them is redrawn now and then, so that the graph of links does not stay split. */
 static void draw_bus_links(struct gossip *self, bool redraw)
 {
-	uint32_t contacts = count_contacts(self);
+	uint32_t contacts = gossip_count_contacts(self);
 	uint32_t want = contacts < GOSSIP_BUS_LINKS ? contacts : GOSSIP_BUS_LINKS, kept = 0;
 
 	for (uint32_t i = 0; i < self->bus_link_count; i++) {
@@ -521,7 +401,7 @@ static void draw_bus_links(struct gossip *self, bool redraw)
 	if (redraw && kept == want && want < contacts)
 		self->bus_links[prng_below(&self->prng, kept)] = self->bus_links[--self->bus_link_count];
 	while (self->bus_link_count < want) {
-		uint64_t id = self->table.rows[random_contact(self, contacts)].node_id;
+		uint64_t id = self->table.rows[gossip_random_contact(self, contacts)].node_id;
 
 		if (is_linked(self, id))
 			continue;
@@ -548,10 +428,11 @@ static void run_round(struct gossip *self, uint64_t now_us, struct effects *out)
 	draw_bus_links(self, round % REDRAW_ROUNDS == REDRAW_ROUNDS - 1);
 	gossip_revise(self);
 	gossip_send(self, MESSAGE_BUS, 0, 0, gossip_bus_rows(self, out), now_us, out);
-	push_document(self, PUSH_MAX, now_us, out);
+	gossip_push_document(self, PUSH_MAX, now_us, out);
+	gossip_propose_round(self, now_us, out);
 	ask_for_proof(self, !self->proven || round % EXCHANGE_ROUNDS == 0, now_us, out);
 	if (round % EXCHANGE_ROUNDS == 0 || self->document == NULL || gossip_is_held(self))
-		exchange(self, now_us, out);
+		gossip_exchange(self, now_us, out);
 	gossip_publish(self, now_us);
 	gossip_count(&self->counters.rounds);
 }
@@ -567,15 +448,21 @@ static void start(struct gossip *self, uint64_t now_us)
 static void on_message(struct gossip *self, struct message *message, const struct event *event, struct effects *out)
 {
 	assert(message_receiver(message->type) == ACTOR_GOSSIP);
+	if (message->type == MESSAGE_SET_RACK) {
+		gossip_propose(self, message, event->now_us, out);
+		return;
+	}
 	if (message->type == MESSAGE_INIT_CLUSTER)
 		on_init(self, message, event->now_us, out);
+	else if (message->type == MESSAGE_VOTE)
+		gossip_vote(self, message, event->now_us, out);
+	else if (message->type == MESSAGE_VOTED)
+		gossip_hear_vote(self, message, event->now_us, out);
 	else if (message->type == MESSAGE_BEHIND)
-		on_behind(self, message, event->now_us, out);
+		gossip_get_newer(self, message->behind.epoch, message->behind.node_id, event->now_us, out);
 	else if (message->gossip != NULL)
 		on_gossip(self, message, event->now_us, out);
 	message_free(message);
-	if (self->publish_now)
-		gossip_publish(self, event->now_us);
 }
 
 void gossip_step(struct gossip *self, const struct event *event, struct effects *out)
@@ -586,6 +473,9 @@ void gossip_step(struct gossip *self, const struct event *event, struct effects 
 		on_message(self, event->message, event, out);
 	if ((event->type == EVENT_START || event->type == EVENT_TIMER) && event->now_us >= self->next_round_us)
 		run_round(self, event->now_us, out);
+	gossip_propose_settle(self, event->now_us, out);
+	if (self->publish_now)
+		gossip_publish(self, event->now_us);
 	gossip_tell(self, out);
 	assert(!self->ring_changed);
 	out->timer_us = self->next_round_us;
@@ -635,6 +525,8 @@ int gossip_create(const struct gossip_options *options, struct gossip **out, str
 	status = gossip_load_document(self, error_out);
 	if (!status)
 		status = gossip_load_starts(self, error_out);
+	if (!status)
+		status = acceptor_load(&self->acceptor, self->data_dir, error_out);
 	if (status)
 		gossip_destroy(&self);
 	*out = self;
@@ -648,6 +540,8 @@ void gossip_destroy(struct gossip **self_in)
 	*self_in = NULL;
 	if (self == NULL)
 		return;
+	gossip_propose_fini(self);
+	acceptor_fini(&self->acceptor);
 	ring_document_destroy(&self->document);
 	gossip_table_fini(&self->table);
 	free(self->document_bytes);

@@ -46,6 +46,8 @@ void gossip_check(struct gossip *self)
 	self->checked_epoch = self->self.epoch;
 	assert(self->self.node_id != 0);
 	assert(self->self.incarnation > 0);
+	/* A proposal follows the ring in force. */
+	assert(self->proposal.question == NULL || self->proposal.parent_hash == self->self.ring_hash);
 	check_rows(self);
 	check_document(self);
 	check_bus_links(self);

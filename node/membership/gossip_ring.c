@@ -238,6 +238,21 @@ void gossip_receive_document(struct gossip *self, struct rpc_slice bytes, uint64
 		ring_document_destroy(&document);
 }
 
+int gossip_install(struct gossip *self, struct rpc_slice bytes, uint64_t now_us, struct rpc_error *error_out)
+{
+	struct ring_document *document;
+	struct ring_error why;
+	int error = ring_document_decode(bytes.data, bytes.size, &document, &why);
+
+	if (error)
+		return error; /* out of memory: this node's acceptor has read it */
+	assert(ring_parent_hash(document) == self->self.ring_hash);
+	error = keep_and_adopt(self, document, bytes, now_us, error_out);
+	if (error)
+		ring_document_destroy(&document);
+	return error;
+}
+
 /* ---- the first document ------------------------------------------------------------------------------------- */
 
 static uint64_t draw_id(struct gossip *self)

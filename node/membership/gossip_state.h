@@ -4,11 +4,34 @@
 #define KVRING_NODE_GOSSIP_STATE_H
 
 #include <stdatomic.h>
+#include "node/membership/acceptor.h"
 #include "node/membership/detector.h"
 
 enum {
 	GOSSIP_BUS_LINKS = 3, /* k of ALGORITHMS.md, Membership */
 	GOSSIP_ASK_MAX = 8,   /* members asked in a round which start they keep */
+};
+
+/* A change of the ring that an operator asked this node for (gossip_propose.c). */
+struct proposal {
+	struct message *question; /* the operator's, until it is answered; NULL: none is under way */
+	uint64_t parent_hash;     /* of the ring that it is to follow */
+	uint64_t counter;         /* of its ballot */
+	uint64_t highest;         /* counter by which it was outbid */
+	uint64_t wait_rounds;     /* at most, before the next ballot */
+	uint64_t phase_number;    /* of questions and answers; never used twice */
+	uint64_t again_us;        /* who has not answered is asked again, or, while waiting, a new ballot begins */
+	bool accepting;           /* the second phase */
+	bool outbid, waiting;
+	bool maybe_chosen; /* somebody may have accepted it */
+	bool *answered;    /* by member, in this phase */
+	uint32_t votes;
+	uint8_t *own; /* what the operator wants */
+	size_t own_size;
+	uint8_t *found; /* what has to be proposed instead: accepted before, under the highest ballot; NULL: nothing */
+	size_t found_size;
+	struct ballot found_under;
+	char why[200]; /* the last refusal */
 };
 
 struct gossip {
@@ -32,6 +55,9 @@ struct gossip {
 	uint8_t *document_bytes;
 	size_t document_size;
 	struct ring_member_status *status; /* for publishing */
+
+	struct acceptor acceptor;
+	struct proposal proposal;
 
 	uint64_t checked_epoch; /* of the last step */
 	uint64_t next_round_us, pull_after_us;
@@ -138,6 +164,36 @@ RPC_OK int gossip_load_document(struct gossip *, struct rpc_error *error_out);
 /* Installs encoded bytes that came in, if they are valid, wanted and newer, and may follow this node's document (G10). Size 0 is no
  * document. from: the node that sent it. */
 void gossip_receive_document(struct gossip *, struct rpc_slice, uint64_t from, uint64_t now_us, struct effects *out);
+
+/* Of a document that was agreed on: keeps and adopts it. */
+RPC_OK int gossip_install(struct gossip *, struct rpc_slice bytes, uint64_t now_us, struct rpc_error *error_out);
+
+/* ---- gossip_spread.c ---- */
+
+/* Nodes to be connected to. */
+uint32_t gossip_count_contacts(const struct gossip *);
+/* Index of one of so many; there must be one. */
+uint32_t gossip_random_contact(struct gossip *, uint32_t contact_count);
+/* Push-pull with a random node, and with the seeds while there is no document. */
+void gossip_exchange(struct gossip *, uint64_t now_us, struct effects *out);
+/* This node's document to members that have not got it, at most so many. */
+void gossip_push_document(struct gossip *, uint32_t max, uint64_t now_us, struct effects *out);
+/* Asks one node that has a newer document, by what it says here, for it; not more than once a round. */
+void gossip_pull_document(struct gossip *, const struct gossip_rows *, uint64_t now_us, struct effects *out);
+/* A document of that epoch is in force elsewhere: likewise. node_id: who has it; 0: unknown. */
+void gossip_get_newer(struct gossip *, uint64_t epoch, uint64_t node_id, uint64_t now_us, struct effects *out);
+
+/* ---- gossip_propose.c ---- */
+
+/* VOTE and VOTED. */
+void gossip_vote(struct gossip *, const struct message *question, uint64_t now_us, struct effects *out);
+void gossip_hear_vote(struct gossip *, const struct message *answer, uint64_t now_us, struct effects *out);
+/* SET_RACK: takes the question, and answers it once. */
+void gossip_propose(struct gossip *, struct message *question, uint64_t now_us, struct effects *out);
+/* Each round; and at the end of each step, as the ring in force may be another now. */
+void gossip_propose_round(struct gossip *, uint64_t now_us, struct effects *out);
+void gossip_propose_settle(struct gossip *, uint64_t now_us, struct effects *out);
+void gossip_propose_fini(struct gossip *);
 
 /* ---- gossip_starts.c ---- */
 

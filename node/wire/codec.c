@@ -16,6 +16,7 @@ static const struct {
 	[METHOD_BATCH_PUT] = {"kvring.v1.Kv/BatchPut"},
 	[METHOD_BATCH_GET] = {"kvring.v1.Kv/BatchGet"},
 	[METHOD_INIT_CLUSTER] = {"kvring.v1.Admin/InitCluster", .is_small = true},
+	[METHOD_SET_RACK] = {"kvring.v1.Admin/SetRack", .is_small = true},
 	[METHOD_DESCRIBE] = {"kvring.v1.Admin/Describe", .is_small = true},
 	[METHOD_STATUS] = {"kvring.v1.Admin/Status", .is_small = true},
 	[METHOD_RING] = {"kvring.v1.Admin/Ring", .is_small = true},
@@ -23,6 +24,7 @@ static const struct {
 	[METHOD_STORE] = {"kvring.v1.Peer/Store"},
 	[METHOD_FETCH] = {"kvring.v1.Peer/Fetch"},
 	[METHOD_FORWARD] = {"kvring.v1.Peer/Forward"},
+	[METHOD_VOTE] = {"kvring.v1.Peer/Vote", .is_small = true},
 	[METHOD_GOSSIP] = {"kvring.v1.Peer/Gossip", .is_small = true},
 };
 

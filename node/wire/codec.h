@@ -29,6 +29,7 @@ enum method {
 	METHOD_BATCH_PUT,
 	METHOD_BATCH_GET,
 	METHOD_INIT_CLUSTER,
+	METHOD_SET_RACK,
 	METHOD_DESCRIBE,
 	METHOD_STATUS,
 	METHOD_RING,
@@ -37,6 +38,7 @@ enum method {
 	METHOD_FETCH,
 	METHOD_FORWARD,
 	METHOD_GOSSIP,
+	METHOD_VOTE,
 	METHOD_COUNT,
 };
 
@@ -62,7 +64,7 @@ RPC_OK int codec_client_encode(const struct message *done, uint64_t ring_epoch, 
 
 /* ---- peers (codec_peer.c) ----------------------------------------------------------------------------------- */
 
-/* METHOD_STORE, METHOD_FETCH, METHOD_FORWARD, METHOD_GOSSIP for a question that goes to another node. */
+/* METHOD_STORE, METHOD_FETCH, METHOD_FORWARD, METHOD_GOSSIP, METHOD_VOTE for a question that goes to another node. */
 enum method codec_peer_method(const struct message *question);
 /* How many questions from the list (by ->next, all of one method) fit max and LIMIT_PEER_BATCH_*; at least one. */
 uint32_t codec_peer_fitting(const struct message *first, uint32_t max);
@@ -85,7 +87,7 @@ RPC_OK int codec_peer_encode_answers(enum method, struct message *const *answers
 RPC_OK int codec_peer_decode_answers(enum method, const struct message *questions, const struct rpc_response *,
 				     struct arena *, struct message **first_out, struct rpc_error *error_out);
 /* The answer that says nobody answered: REPLICA_UNREACHABLE, REPLICA_LOST, REPLICA_OVERLOADED. For FORWARD: REFUSED or, when
- * LOST, IN_DOUBT, with code UNAVAILABLE. NULL for a GOSSIP question, which needs none, or when memory is out. */
+ * LOST, IN_DOUBT, with code UNAVAILABLE. NULL for a GOSSIP or VOTE question, which needs none, or when memory is out. */
 struct message *codec_peer_failed(const struct message *question, enum replica_status, struct arena *);
 
 /* ---- gossip (codec_gossip.c) -------------------------------------------------------------------------------- */
@@ -101,6 +103,8 @@ RPC_OK int codec_init_decode(const struct rpc_request *, struct arena *, struct 
 			     struct rpc_error *error_out);
 RPC_OK int codec_init_encode(const struct message *cluster_inited, uint64_t ring_epoch, struct arena *scratch,
 			     struct rpc_message **out);
+RPC_OK int codec_rack_decode(const struct rpc_request *, struct arena *, struct message **out,
+			     struct rpc_error *error_out);
 struct shard_health {
 	bool dead, full;
 	uint32_t quarantined; /* partitions */

@@ -78,6 +78,30 @@ int codec_init_decode(const struct rpc_request *request, struct arena *arena, st
 	return 0;
 }
 
+int codec_rack_decode(const struct rpc_request *request, struct arena *arena, struct message **out,
+		      struct rpc_error *error_out)
+{
+	Kvring__V1__SetRackRequest *body =
+		rpc_body_decode(&kvring__v1__set_rack_request__descriptor, request->body, arena, error_out);
+	struct message *message;
+
+	if (body == NULL)
+		return -EBADMSG;
+	if (strlen(body->node) >= RING_NAME_MAX || strlen(body->rack) >= RING_NAME_MAX) {
+		snprintf(error_out->text, sizeof error_out->text, "a name of a member or rack has at most %d bytes",
+			 RING_NAME_MAX - 1);
+		return -EINVAL;
+	}
+	message = message_create(arena, MESSAGE_SET_RACK);
+	if (message == NULL)
+		return -ENOMEM;
+	message->to.kind = ACTOR_GOSSIP;
+	strcpy(message->set_rack.node, body->node);
+	strcpy(message->set_rack.rack, body->rack);
+	*out = message;
+	return 0;
+}
+
 static int encode_refusal(uint32_t code, const char *text, uint64_t ring_epoch, struct rpc_message **out)
 {
 	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION,

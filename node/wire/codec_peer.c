@@ -7,6 +7,7 @@
 #include <string.h>
 #include "node/wire/codec_client.h"
 #include "node/wire/codec_gossip.h"
+#include "node/wire/codec_vote.h"
 #include "proto/kv.pb-c.h"
 #include "node/object/limit.h"
 #include "proto/peer.pb-c.h"
@@ -119,6 +120,15 @@ static int encode_gossip(const struct message *question, uint32_t count, const s
 	ProtobufCMessage *body;
 	assert(count == 1);
 	int error = codec_gossip_encode(question, scratch, &body);
+	return error < 0 ? error : rpc_request_encode(head, body, out);
+}
+
+static int encode_vote(const struct message *question, uint32_t count, const struct rpc_request *head,
+		       struct arena *scratch, struct rpc_message **out)
+{
+	ProtobufCMessage *body;
+	assert(count == 1);
+	int error = codec_vote_encode(question, scratch, &body);
 	return error < 0 ? error : rpc_request_encode(head, body, out);
 }
 
@@ -240,6 +250,12 @@ static int decode_gossip(struct list *list, const struct rpc_request *request, s
 	return 0;
 }
 
+static int decode_vote(struct list *list, const struct rpc_request *request, struct rpc_error *error_out)
+{
+	struct message *message = append(list, MESSAGE_VOTE);
+	return message != NULL ? codec_vote_decode(request, list->arena, &message->vote, error_out) : -ENOMEM;
+}
+
 /* ---- answers out -------------------------------------------------------------------------------------------- */
 
 /* Of the question at this place. What a replica says of a put that it coordinates stays on its node. */
@@ -318,6 +334,15 @@ static int encode_gossiped(struct message *const *answers, uint32_t count, const
 	ProtobufCMessage *body;
 	assert(count == 1);
 	int error = answers[0] != NULL ? codec_gossiped_encode(answers[0], scratch, &body) : -ENOMEM;
+	return error < 0 ? error : rpc_response_encode(head, body, out);
+}
+
+static int encode_voted(struct message *const *answers, uint32_t count, const struct rpc_response *head,
+			struct arena *scratch, struct rpc_message **out)
+{
+	ProtobufCMessage *body;
+	assert(count == 1);
+	int error = answers[0] != NULL ? codec_voted_encode(answers[0], scratch, &body) : -ENOMEM;
 	return error < 0 ? error : rpc_response_encode(head, body, out);
 }
 
@@ -427,6 +452,14 @@ static int decode_gossiped(struct answers *answers)
 				     answers->error_out);
 }
 
+static int decode_voted(struct answers *answers)
+{
+	struct message *answer = append_answer(answers, MESSAGE_VOTED);
+	if (answer == NULL)
+		return -ENOMEM;
+	return codec_voted_decode(answers->response, answers->arena, &answer->voted, answers->error_out);
+}
+
 /* ---- methods ------------------------------------------------------------------------------------------------ */
 
 static const struct peer_method {
@@ -445,6 +478,7 @@ static const struct peer_method {
 	 decode_forwarded},
 	{METHOD_GOSSIP, MESSAGE_GOSSIP, MESSAGE_GOSSIPED, encode_gossip, decode_gossip, encode_gossiped,
 	 decode_gossiped},
+	{METHOD_VOTE, MESSAGE_VOTE, MESSAGE_VOTED, encode_vote, decode_vote, encode_voted, decode_voted},
 };
 
 enum { PEER_METHODS = sizeof methods / sizeof methods[0] };
@@ -476,7 +510,7 @@ uint32_t codec_peer_fitting(const struct message *first, uint32_t max)
 {
 	uint32_t count = 0;
 	size_t size = 0;
-	if (first->type == MESSAGE_GOSSIP)
+	if (first->type == MESSAGE_GOSSIP || first->type == MESSAGE_VOTE)
 		return 1;
 	for (const struct message *question = first; question != NULL; question = question->next) {
 		size += OPERATION_OVERHEAD + message_size(question);
@@ -561,7 +595,7 @@ int codec_peer_decode_answers(enum method method, const struct message *question
 
 struct message *codec_peer_failed(const struct message *question, enum replica_status status, struct arena *arena)
 {
-	if (question->type == MESSAGE_GOSSIP)
+	if (question->type == MESSAGE_GOSSIP || question->type == MESSAGE_VOTE)
 		return NULL;
 	struct message *answer = message_answer(question, arena, method_of(question)->answer);
 	if (answer == NULL)

@@ -223,6 +223,49 @@ static void test_transition_refuses_to_follow_the_last_epoch(void **state)
 	ring_document_destroy(&last_changing);
 }
 
+/* Other rack, weight and addresses; the owners stay, and so does everybody else. */
+static void test_amend_changes_one_member_alone(void **state)
+{
+	struct ring_document *stable = stable_document(4), *changing, *next, *none = NULL;
+	struct ring_member member = *ring_member(stable, 2), *bad = &member;
+	struct ring_error error;
+
+	(void)state;
+	strcpy(member.rack, "r9");
+	strcpy(member.peer_address, "10.8.8.8:1");
+	member.weight = 7;
+	assert_int_equal(ring_amend(stable, &member, &next, &error), 0);
+	assert_int_equal(ring_epoch(next), 2);
+	assert_int_equal(ring_verify(stable, next, &error), 0);
+	same_owners(stable, next);
+	for (uint32_t i = 0; i < 4; i++)
+		if (i != 2)
+			assert_memory_equal(ring_member(next, i), ring_member(stable, i), sizeof member);
+	assert_memory_equal(ring_member(next, 2), &member, sizeof member);
+
+	strcpy(bad->rack, "a rack");
+	assert_int_equal(ring_amend(stable, bad, &none, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "a rack is empty or has 1 to 63"));
+	bad->rack[0] = 0;
+	bad->weight = 0;
+	assert_int_equal(ring_amend(stable, bad, &none, &error), -EINVAL);
+	bad->weight = 1;
+	bad->bus_address[0] = 0;
+	assert_int_equal(ring_amend(stable, bad, &none, &error), -EINVAL);
+	bad->id++;
+	assert_int_equal(ring_amend(stable, bad, &none, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "is no member"));
+	cluster_add(&cluster, 77, "", 100);
+	struct ring_document *target = cluster_claim(&cluster, stable);
+	changing = begin(stable, target);
+	assert_int_equal(ring_amend(changing, ring_member(changing, 0), &none, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "is changing"));
+	ring_document_destroy(&stable);
+	ring_document_destroy(&target);
+	ring_document_destroy(&changing);
+	ring_document_destroy(&next);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -231,6 +274,7 @@ int main(void)
 		cmocka_unit_test(test_transition_abort_returns),
 		cmocka_unit_test(test_transition_refuses_what_does_not_follow),
 		cmocka_unit_test(test_transition_refuses_to_follow_the_last_epoch),
+		cmocka_unit_test(test_amend_changes_one_member_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -173,6 +173,19 @@ static void look_at_rows(uint32_t from, const struct message *message)
 		weigh(from, message);
 }
 
+static void take_change(const struct message *answer)
+{
+	struct change *change = &net->changes[answer->correlation - 1];
+
+	if (answer->correlation == 0)
+		return; /* of an INIT_CLUSTER */
+	assert_in_range(answer->correlation, 1, net->change_count);
+	assert_false(change->answered);
+	*change = (struct change){true, answer->cluster_inited.code, answer->cluster_inited.epoch, ""};
+	if (answer->cluster_inited.text != NULL)
+		snprintf(change->text, sizeof change->text, "%s", answer->cluster_inited.text);
+}
+
 static void dispatch(uint32_t from, struct message *message)
 {
 	look_at_rows(from, message);
@@ -181,6 +194,7 @@ static void dispatch(uint32_t from, struct message *message)
 	} else if (message->type == MESSAGE_BUS) {
 		broadcast(from, message);
 	} else if (message->type == MESSAGE_CLUSTER_INITED) {
+		take_change(message);
 		message_free(net->inited);
 		net->inited = message;
 	} else if (message->to.node_id == 0) {
@@ -190,12 +204,23 @@ static void dispatch(uint32_t from, struct message *message)
 	}
 }
 
+static void watch_ring(uint64_t epoch, uint64_t hash)
+{
+	assert_in_range(epoch, 1, EPOCHS_MAX - 1);
+	if (net->ring_of_epoch[epoch] == 0)
+		net->ring_of_epoch[epoch] = hash;
+	if (net->ring_of_epoch[epoch] != hash)
+		fail_msg("two ring documents of epoch %u", (unsigned)epoch);
+}
+
 /* Its notes, counted, and its contacts. */
 static void hear(struct net_node *node, const struct effects *effects)
 {
 	for (const struct note *note = effects->first_note; note != NULL; note = note->next) {
 		node->notes[note->kind]++;
 		node->last_note_id = note->id;
+		if (note->kind == NOTE_RING_INSTALLED && net->one_ring)
+			watch_ring(note->count, note->hash);
 	}
 	if (effects->contacts == NULL)
 		return;
@@ -420,6 +445,22 @@ uint32_t init_cluster(uint32_t node, uint32_t first, uint32_t count)
 	code = init_with(node, members, count);
 	free(members);
 	return code;
+}
+
+struct change *set_rack(uint32_t node, const char *member, const char *rack, uint64_t timeout_us)
+{
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
+	struct message *message = message_create(arena, MESSAGE_SET_RACK);
+	struct change *change = &net->changes[net->change_count++];
+
+	assert_true(net->change_count <= CHANGES_MAX);
+	strcpy(message->set_rack.node, member);
+	strcpy(message->set_rack.rack, rack);
+	message->correlation = net->change_count;
+	message->deadline_us = net->now_us + timeout_us;
+	rpc_arena_unref(arena);
+	step(node, EVENT_MESSAGE, message);
+	return change;
 }
 
 struct glance look(uint32_t node)

@@ -14,7 +14,7 @@
 #include "tests/node/support.h"
 #include "tests/sim/sim_fs.h"
 
-enum { NODES_MAX = 1024, ROUND_US = 200 * 1000, TIMEOUT_US = 2000 * 1000 };
+enum { NODES_MAX = 1024, ROUND_US = 200 * 1000, TIMEOUT_US = 2000 * 1000, CHANGES_MAX = 64, EPOCHS_MAX = 256 };
 
 struct net_node {
 	struct data_dir *data_dir;
@@ -28,6 +28,14 @@ struct net_node {
 	uint64_t last_note_id;
 	uint64_t bus[16]; /* its bus links, as told last */
 	uint32_t bus_count, contact_count, contact_effects;
+};
+
+/* What an operator asked for, and the answer. */
+struct change {
+	bool answered;
+	uint32_t code;
+	uint64_t epoch;
+	char text[400];
 };
 
 /* A message on its way, or a timer. */
@@ -64,9 +72,13 @@ struct net {
 	bool busy;  /* nodes have new figures each round */
 	bool weigh; /* messages, into sent */
 	struct sent sent[SENT_KIND_COUNT];
-	struct message *inited; /* the last answer to INIT_CLUSTER */
-	uint64_t transcript;    /* hash of what was delivered, when */
-	uint64_t watched_id;    /* how often its row was sent */
+	struct message *inited;             /* the last answer to INIT_CLUSTER or SET_RACK */
+	struct change changes[CHANGES_MAX]; /* asked for by set_rack */
+	uint32_t change_count;
+	bool one_ring; /* of each epoch all nodes install the same document, or the test fails */
+	uint64_t ring_of_epoch[EPOCHS_MAX];
+	uint64_t transcript; /* hash of what was delivered, when */
+	uint64_t watched_id; /* how often its row was sent */
 	uint32_t watched_rows;
 };
 
@@ -101,6 +113,9 @@ void fill_members(struct ring_member *members, uint32_t first, uint32_t count);
 /* Both return the code of the answer; the answer itself is net->inited. */
 uint32_t init_with(uint32_t node, const struct ring_member *members, uint32_t count);
 uint32_t init_cluster(uint32_t node, uint32_t first, uint32_t count);
+
+/* An operator asks the node for the rack of a member; the answer will be that change of the net. */
+struct change *set_rack(uint32_t node, const char *member, const char *rack, uint64_t timeout_us);
 
 /* Node `to` hears these rows at once, from the node of the first row. */
 void tell(uint32_t to, struct gossip_row *rows, uint32_t count);

@@ -609,6 +609,39 @@ static void test_init_round_trip(void **state)
 	assert_slice_equal(response.message, slice("in a cluster already"));
 }
 
+static int decode_rack(char *node, char *rack, struct message **out)
+{
+	struct rpc_request head = {.protocol_version = 1, .method = slice(codec_method_name(METHOD_SET_RACK))}, request;
+	Kvring__V1__SetRackRequest body = KVRING__V1__SET_RACK_REQUEST__INIT;
+	struct rpc_message *encoded;
+
+	body.node = node;
+	body.rack = rack;
+	assert_int_equal(rpc_request_encode(&head, &body.base, &encoded), 0);
+	assert_int_equal(rpc_request_decode(taken(encoded), &request, &error), 0);
+	return codec_rack_decode(&request, arena, out, &error);
+}
+
+static void test_set_rack_is_decoded(void **state)
+{
+	char name[RING_NAME_MAX + 1];
+	struct message *out;
+
+	(void)state;
+	assert_int_equal(decode_rack("n5", "r9", &out), 0);
+	assert_int_equal(out->type, MESSAGE_SET_RACK);
+	assert_int_equal(out->to.kind, ACTOR_GOSSIP);
+	assert_string_equal(out->set_rack.node, "n5");
+	assert_string_equal(out->set_rack.rack, "r9");
+	memset(name, 'x', RING_NAME_MAX);
+	name[RING_NAME_MAX] = 0;
+	assert_int_equal(decode_rack("n5", name, &out), -EINVAL);
+	assert_int_equal(decode_rack(name, "", &out), -EINVAL);
+	assert_non_null(strstr(error.text, "at most 63 bytes"));
+	name[RING_NAME_MAX - 1] = 0;
+	assert_int_equal(decode_rack(name, name, &out), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -625,6 +658,7 @@ int main(void)
 		cmocka_unit_test(test_health_says_how_each_shard_is),
 		cmocka_unit_test(test_ring_shows_the_owners_of_a_key_or_of_all),
 		cmocka_unit_test(test_init_round_trip),
+		cmocka_unit_test(test_set_rack_is_decoded),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

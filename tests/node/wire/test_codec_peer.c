@@ -228,6 +228,63 @@ static void test_answers_that_do_not_fit_the_questions_are_refused(void **state)
 	assert_int_equal(out->next->status, REPLICA_ERROR);
 }
 
+static void test_vote_round_trip(void **state)
+{
+	struct message *first = question(MESSAGE_VOTE, NULL, 10), *in, *out, *answer;
+	Kvring__V1__VoteResponse newer = KVRING__V1__VOTE_RESPONSE__INIT;
+	struct rpc_response head = {.protocol_version = 1}, response;
+	struct rpc_message *encoded;
+
+	(void)state;
+	first->to.kind = ACTOR_GOSSIP;
+	first->next = question(MESSAGE_VOTE, NULL, 11); /* goes by itself */
+	first->vote = (struct vote_body){
+		.parent_epoch = 5, .parent_hash = UINT64_MAX, .ballot = {6, 7}, .document = slice("document")};
+	struct rpc_request request = send(first, 1);
+	in = receive(&request, 1);
+	assert_int_equal(in->type, MESSAGE_VOTE);
+	assert_int_equal(in->to.kind, ACTOR_GOSSIP);
+	assert_int_equal(in->vote.parent_epoch, 5);
+	assert_true(in->vote.parent_hash == UINT64_MAX);
+	assert_int_equal(in->vote.ballot.counter, 6);
+	assert_int_equal(in->vote.ballot.node_id, 7);
+	assert_slice_equal(in->vote.document, slice("document"));
+	first->next = NULL;
+	answer = message_answer(in, arena, MESSAGE_VOTED);
+	answer->voted = (struct voted_body){.outcome = VOTE_PROMISED,
+					    .epoch = 9,
+					    .promised = {6, 7},
+					    .accepted = {3, 4},
+					    .document = slice("before"),
+					    .text = "why"};
+	assert_int_equal(codec_peer_encode_answers(METHOD_VOTE, &answer, 1, 8, arena, &encoded), 0);
+	response = answered(encoded);
+	assert_int_equal(codec_peer_decode_answers(METHOD_VOTE, first, &response, arena, &out, &error), 0);
+	assert_int_equal(out->type, MESSAGE_VOTED);
+	assert_int_equal(out->from.node_id, 2);
+	assert_int_equal(out->correlation, 10);
+	assert_int_equal(out->voted.outcome, VOTE_PROMISED);
+	assert_int_equal(out->voted.epoch, 9);
+	assert_int_equal(out->voted.promised.counter, 6);
+	assert_int_equal(out->voted.promised.node_id, 7);
+	assert_int_equal(out->voted.accepted.counter, 3);
+	assert_int_equal(out->voted.accepted.node_id, 4);
+	assert_slice_equal(out->voted.document, slice("before"));
+	assert_string_equal(out->voted.text, "why");
+
+	newer.outcome = 77; /* what a newer node means by it is not known, so it is no vote */
+	assert_int_equal(rpc_response_encode(&head, &newer.base, &encoded), 0);
+	response = answered(encoded);
+	assert_int_equal(codec_peer_decode_answers(METHOD_VOTE, first, &response, arena, &out, &error), 0);
+	assert_int_equal(out->voted.outcome, VOTE_REFUSED);
+	answer = NULL; /* could not be made */
+	assert_int_equal(codec_peer_encode_answers(METHOD_VOTE, &answer, 1, 8, arena, &encoded), -ENOMEM);
+	request.body = slice("\x0a\xff");
+	uint32_t count;
+	assert_int_equal(codec_peer_decode(METHOD_VOTE, &request, NULL, 1, arena, &out, &count, &error), -EBADMSG);
+	assert_null(codec_peer_failed(first, REPLICA_LOST, arena)); /* it is asked again */
+}
+
 static void test_a_refused_batch_is_no_answer(void **state)
 {
 	struct message *first = question(MESSAGE_FETCH, NULL, 10), *out;
@@ -280,6 +337,7 @@ int main(void)
 		cmocka_unit_test(test_batches_are_cut_by_count_and_by_size),
 		cmocka_unit_test(test_fetched_objects_that_do_not_fit_one_message_are_refused_one_by_one),
 		cmocka_unit_test(test_answers_that_do_not_fit_the_questions_are_refused),
+		cmocka_unit_test(test_vote_round_trip),
 		cmocka_unit_test(test_a_refused_batch_is_no_answer),
 		cmocka_unit_test(test_malformed_batches_are_refused),
 		cmocka_unit_test(test_nobody_answered),
