@@ -110,7 +110,9 @@ class PeerPortTest(ClusterTest):
     # ---- gossip --------------------------------------------------------------------------------------------------
 
     def gossip(self, *rows):
-        head = {"from": 12345, "cluster_id": self.status.cluster_id, "epoch": self.status.epoch}
+        """Tells the rows and asks for those of all members in full."""
+        head = {"from": 12345, "cluster_id": self.status.cluster_id, "epoch": self.status.epoch, "brief": True,
+                "wanted": [member.node_id for member in self.status.members]}
         response = self.peer("Gossip", p.GossipRequest(rows=rows, **head))
         self.assertEqual(response.code, m.OK, response.message)
         return p.GossipResponse.FromString(response.body)
