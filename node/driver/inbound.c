@@ -461,6 +461,11 @@ void inbound_bus(struct worker *worker, struct bus_mail *mail)
 		worker_post(worker, message);
 	}
 	rpc_arena_unref(arena);
+	inbound_discard_bus(mail);
+}
+
+void inbound_discard_bus(struct bus_mail *mail)
+{
 	rpc_message_free(mail->message);
 	free(mail);
 }

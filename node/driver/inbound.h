@@ -32,6 +32,7 @@ void inbound_on_full(void *arg, const struct rpc_server_full *);
 /* What comes out of the mailbox. */
 void inbound_call(struct worker *, struct rpc_call *);
 void inbound_bus(struct worker *, struct bus_mail *);
+void inbound_discard_bus(struct bus_mail *);
 
 /* A MESSAGE_CLIENT_DONE or MESSAGE_CLUSTER_INITED on its way to the client. */
 void inbound_reply_client(struct worker *, struct message *);

@@ -446,7 +446,8 @@ static void discard_messages(struct mailbox *mailbox, enum mail_kind kind)
 			message_free(caa_container_of(node, struct message, mail));
 }
 
-/* What came after the thread had ended: nobody is left to answer, but engine memory may hang on it. */
+/* What came after the thread had ended: nobody is left to answer, but engine memory may hang on it. Calls, jobs and commits end before the
+ * thread does. */
 void loop_discard_mail(struct worker *self)
 {
 	struct mail_queue taken;
@@ -456,4 +457,7 @@ void loop_discard_mail(struct worker *self)
 	if (mailbox_take(&self->mailbox, MAIL_PENDING, &taken))
 		while ((node = mail_next(&taken)) != NULL)
 			outbound_discard(caa_container_of(node, struct rpc_pending, mail));
+	if (mailbox_take(&self->mailbox, MAIL_BUS, &taken))
+		while ((node = mail_next(&taken)) != NULL)
+			inbound_discard_bus(caa_container_of(node, struct bus_mail, mail));
 }

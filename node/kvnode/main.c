@@ -13,6 +13,9 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
 #include "node/kvnode/config.h"
 #include "node/observe/log.h"
 #include "node/driver/runtime.h"
@@ -207,6 +210,9 @@ int main(int argc, char **argv)
 		log_error("stop: %s", strerror(-error));
 	else
 		log_info("stop: flushed and synced");
+#ifdef __SANITIZE_ADDRESS__
+	__lsan_do_leak_check(); /* _exit does not call it */
+#endif
 	/* NNG 1.5.2 may crash in its own exit handlers; everything of ours is closed. */
 	_exit(error < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }

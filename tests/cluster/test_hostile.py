@@ -248,7 +248,7 @@ class MemoryTest(unittest.TestCase):
         for _ in range(100):  # half a head
             self.say(self.node.base, b"\0\0\0")
         self.node.process.terminate()
-        self.assertEqual(self.node.process.wait(60), 0)
+        self.assertEqual(self.node.process.wait(60), 0, self.node.log())
 
 
 def read_greedily(port, request, connections):

@@ -425,6 +425,19 @@ static void test_a_small_call_waits_for_one_large_one(void **state)
 	close_bench(&bench);
 }
 
+/* The bus is closed after the loops have ended. A leak checker sees whether this is freed. */
+static void test_mail_of_the_bus_that_comes_late_is_discarded(void **state)
+{
+	struct bench bench;
+	struct rpc_message *message = NULL;
+	struct rpc_request head = {.protocol_version = RPC_PROTOCOL_VERSION};
+	(void)state;
+	open_bench(&bench);
+	assert_int_equal(rpc_request_encode(&head, NULL, &message), 0);
+	inbound_on_bus(&bench.hub, message);
+	close_bench(&bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -434,6 +447,7 @@ int main(void)
 		cmocka_unit_test(test_a_small_message_waits_for_one_large_one),
 		cmocka_unit_test(test_a_large_message_does_not_wait_for_all_small_ones),
 		cmocka_unit_test(test_a_small_call_waits_for_one_large_one),
+		cmocka_unit_test(test_mail_of_the_bus_that_comes_late_is_discarded),
 	};
 	disk = *fs_posix();
 	disk.append = append_or_fail;
