@@ -71,6 +71,7 @@ static void make(struct saved *saved)
 		assert_int_equal(twin_write(twin), 0);
 	assert_int_equal(twin_close(twin), 0);
 	saved->count = 0;
+	saved->checks = 0;
 	sim_fs_walk(twin->disk, "/store", save_file, saved);
 }
 
