@@ -19,9 +19,9 @@
 #include <string.h>
 
 enum {
-	RESEND_ROUNDS = 4, /* a member that has not answered is asked again */
-	WAIT_ROUNDS =
-		16, /* at most so long a proposer waits before its next ballot; at first two rounds, then twice as long */
+	GIVE_UP_ROUNDS = 2, /* before the deadline */
+	RESEND_ROUNDS = 4,  /* a member that has not answered is asked again */
+	WAIT_ROUNDS = 16,   /* before another ballot, at most; at first 2, then twice as long each time */
 };
 
 /* ---- the operator ------------------------------------------------------------------------------------------- */
@@ -400,7 +400,8 @@ void gossip_propose_round(struct gossip *self, uint64_t now_us, struct effects *
 
 	if (proposal->question == NULL)
 		return;
-	if (now_us >= proposal->question->deadline_us)
+	/* The answer is to come before the operator has given up. */
+	if (now_us + GIVE_UP_ROUNDS * self->round_us >= proposal->question->deadline_us)
 		give_up(self, out);
 	else if (now_us >= proposal->again_us && proposal->waiting)
 		open_ballot(self, now_us, out);

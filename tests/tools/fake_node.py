@@ -171,6 +171,11 @@ class FakeCluster:
         self.init_request = request
         return m.InitResponse(cluster_id=self.cluster_id, epoch=1)
 
+    def set_rack(self, request):
+        self.rack_request = request
+        self.epoch += 1
+        return m.InitResponse(cluster_id=self.cluster_id, epoch=self.epoch)
+
     def status(self, node):
         return m.StatusResponse(
             cluster_id=self.cluster_id,
@@ -289,6 +294,7 @@ class FakeNode:
             "kvring.v1.Admin/Status": lambda b: self.cluster.status(self),
             "kvring.v1.Admin/Ring": lambda b: self.cluster.ring(m.RingRequest.FromString(b)),
             "kvring.v1.Admin/InitCluster": lambda b: self.cluster.init(m.InitRequest.FromString(b)),
+            "kvring.v1.Admin/SetRack": lambda b: self.cluster.set_rack(m.SetRackRequest.FromString(b)),
             "kvring.v1.Health/Check": lambda b: m.HealthResponse(serving=True),
         }
         handler = handlers.get(request.method)

@@ -425,6 +425,24 @@ class ClusterTest(ToolTest):
         self.assertEqual(self.run_json("ring", "greeting")["preference"], ["n1", "n2", "n3"])
 
 
+class RackTest(ToolTest):
+    def test_a_rack_is_handed_on(self):
+        out, _ = self.run_tool("cluster", "rack", "n2", "cellar")
+        self.assertRegex(out, b"^n2 stands in rack 'cellar', epoch [0-9]+\n$")
+        self.assertEqual((self.cluster.rack_request.node, self.cluster.rack_request.rack), ("n2", "cellar"))
+        self.assertEqual(self.run_json("cluster", "rack", "n2", "")["rack"], "")
+        self.assertEqual(self.cluster.rack_request.rack, "")
+
+    def test_what_is_wrong_is_told(self):
+        self.assertIn("which node stands in which rack?", self.run_tool("cluster", "rack", expect=2)[1])
+        self.assertIn("which node stands in which rack?", self.run_tool("cluster", "rack", "n2", expect=2)[1])
+        self.assertIn("not 'more' besides", self.run_tool("cluster", "rack", "n2", "r", "more", expect=2)[1])
+        self.cluster.hook = lambda node, method, body: m.Response(code=m.INVALID_ARGUMENT, message="no member is named 'n9'")
+        self.assertIn("no member is named 'n9'", self.run_tool("cluster", "rack", "n9", "r", expect=2)[1])
+        self.cluster.hook = lambda node, method, body: m.Response(code=m.DEADLINE_EXCEEDED, message="it may still come about")
+        self.assertIn("it may still come about", self.run_tool("cluster", "rack", "n2", "r", expect=4)[1])
+
+
 class InitTest(ToolTest):
     formed = False
 

@@ -134,6 +134,8 @@ RPC_OK int kv_client_batch_get(struct kv_client *, const Kvring__V1__BatchGetReq
 RPC_OK int kv_client_status(struct kv_client *, struct kv_client_reply *);
 RPC_OK int kv_client_ring(struct kv_client *, const Kvring__V1__RingRequest *, struct kv_client_reply *);
 RPC_OK int kv_client_init_cluster(struct kv_client *, const Kvring__V1__InitRequest *, struct kv_client_reply *);
+/* The reply is an `init` too: the epoch of the ring that says so. */
+RPC_OK int kv_client_set_rack(struct kv_client *, const Kvring__V1__SetRackRequest *, struct kv_client_reply *);
 /* Of one node: no failover. */
 RPC_OK int kv_client_describe(struct kv_client *, unsigned endpoint, struct kv_client_reply *);
 RPC_OK int kv_client_health(struct kv_client *, unsigned endpoint, struct kv_client_reply *);
@@ -147,6 +149,7 @@ enum kv_client_method {
 	CLIENT_BATCH_PUT,
 	CLIENT_BATCH_GET,
 	CLIENT_INIT_CLUSTER,
+	CLIENT_SET_RACK,
 	CLIENT_DESCRIBE,
 	CLIENT_STATUS,
 	CLIENT_RING,

@@ -16,6 +16,8 @@ static const struct kv_client_method_row rows[CLIENT_METHOD_COUNT] = {
 			      &kvring__v1__batch_get_response__descriptor, false, true},
 	[CLIENT_INIT_CLUSTER] = {"kvring.v1.Admin/InitCluster", &kvring__v1__init_request__descriptor,
 				 &kvring__v1__init_response__descriptor, true, false},
+	[CLIENT_SET_RACK] = {"kvring.v1.Admin/SetRack", &kvring__v1__set_rack_request__descriptor,
+			     &kvring__v1__init_response__descriptor, true, true},
 	[CLIENT_DESCRIBE] = {"kvring.v1.Admin/Describe", &kvring__v1__describe_request__descriptor,
 			     &kvring__v1__node_status__descriptor, false, true},
 	[CLIENT_STATUS] = {"kvring.v1.Admin/Status", &kvring__v1__status_request__descriptor,

@@ -144,6 +144,12 @@ int kv_client_init_cluster(struct kv_client *client, const Kvring__V1__InitReque
 	return call_and_wait(client, CLIENT_INIT_CLUSTER, CLIENT_ANY_ENDPOINT, &request->base, reply);
 }
 
+int kv_client_set_rack(struct kv_client *client, const Kvring__V1__SetRackRequest *request,
+		       struct kv_client_reply *reply)
+{
+	return call_and_wait(client, CLIENT_SET_RACK, CLIENT_ANY_ENDPOINT, &request->base, reply);
+}
+
 int kv_client_describe(struct kv_client *client, unsigned endpoint, struct kv_client_reply *reply)
 {
 	static const Kvring__V1__DescribeRequest request = KVRING__V1__DESCRIBE_REQUEST__INIT;

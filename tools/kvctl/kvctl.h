@@ -95,6 +95,7 @@ int command_import(struct kvctl *, int argc, char **argv);
 int command_export(struct kvctl *, int argc, char **argv);
 int command_compare(struct kvctl *, int argc, char **argv);
 int command_cluster_init(struct kvctl *, int argc, char **argv);
+int command_cluster_rack(struct kvctl *, int argc, char **argv);
 int command_members(struct kvctl *, int argc, char **argv);
 int command_status(struct kvctl *, int argc, char **argv);
 int command_ring(struct kvctl *, int argc, char **argv);

@@ -16,6 +16,7 @@ static const struct kvctl_command COMMANDS[] = {
 	{"export", "fetch the keys of a list into a file; resumable", command_export},
 	{"compare", "read every record of an import back and compare bytes", command_compare},
 	{"cluster init", "make a cluster of nodes that are in none yet", command_cluster_init},
+	{"cluster rack", "say in which rack a member stands; a majority agrees", command_cluster_rack},
 	{"status", "every member: state, load, epoch, keys, bytes", command_status},
 	{"members", "who hears whom, and who is down by whose word", command_members},
 	{"ring", "who owns what and how even; of a key: where it lives", command_ring},
