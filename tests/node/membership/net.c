@@ -175,11 +175,12 @@ static void look_at_rows(uint32_t from, const struct message *message)
 
 static void take_change(const struct message *answer)
 {
-	struct change *change = &net->changes[answer->correlation - 1];
+	struct change *change;
 
 	if (answer->correlation == 0)
 		return; /* of an INIT_CLUSTER */
 	assert_in_range(answer->correlation, 1, net->change_count);
+	change = &net->changes[answer->correlation - 1];
 	assert_false(change->answered);
 	*change = (struct change){true, answer->cluster_inited.code, answer->cluster_inited.epoch, ""};
 	if (answer->cluster_inited.text != NULL)
