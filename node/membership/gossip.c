@@ -93,7 +93,6 @@ static void hear_new(struct gossip *self, const struct gossip_row *row, bool fir
 		.heard_us = now_us,
 		.since_us = now_us,
 		.heard = first_hand,
-		.changed = true,
 		.reachability = first_hand ? RING_UP : RING_UNKNOWN,
 		.is_member = self->document != NULL && ring_member_find(self->document, row->node_id) >= 0,
 	};
@@ -133,7 +132,6 @@ static bool take_row(struct gossip *self, uint32_t index, const struct gossip_ro
 				  strcmp(old->bus_address, row->bus_address) != 0;
 	peer->heard |= first_hand || rose;
 	peer->forgotten = false;
-	peer->changed |= old->incarnation != row->incarnation || old->revision != row->revision;
 	*old = *row;
 	if (!peer->heard || !peer->is_member || !restarted)
 		return false;
@@ -146,7 +144,8 @@ static void contradict(struct gossip *self, uint32_t index, uint64_t incarnation
 {
 	const struct gossip_row *row = &self->table.rows[index];
 
-	self->table.peers[index].changed |= row->incarnation != incarnation || row->revision != revision;
+	if (row->incarnation != incarnation || row->revision != revision)
+		self->table.peers[index].told_heartbeat = row->heartbeat - 1; /* so that it goes by the bus again */
 }
 
 static void hear_row(struct gossip *self, const struct gossip_row *row, bool first_hand, uint64_t now_us,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Gossip: who is a member and who is heard; the only writer of the ring table (van Renesse 1998, Dynamo 4.8).
  *
- * Every round the actor raises its own heartbeat and sends what is new on the bus: rows that changed, and of the others beats, which
- * are heartbeats alone. Every few rounds it compares what it has with one random member by push-pull, which also joins halves that
+ * Every round the actor raises its own heartbeat and sends what is new on the bus: its own row when that has changed, and of the others
+ * beats, which are heartbeats alone. Every few rounds it compares what it has with one random member by push-pull, which also joins halves that
  * share no bus link. Epoch and hash of the ring document ride in every message; the document itself is pulled on a mismatch. A member whose heartbeat does not advance is
  * published as UNREACHABLE, and as DOWN once two members report that (detector.h).
  *

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What gossip sends: whose rows go in full, and whose as beats (peer.proto, Beats).
  *
- * A row that changed goes by the bus in full once, and whoever hears it passes it on once. Otherwise members go as beats, those
- * with news, or some of them at random when there are more than fit. A push-pull compares the beats of many members and carries the
+ * A node sends its own row in full by the bus when it has changed. All other members go as beats, those with news, or some of
+ * them at random when there are more than fit; who hears a beat of a row that it lacks asks for the row. A push-pull compares the beats of many members and carries the
  * own rows of the two that speak: so figures travel, which alone make no row a changed one. */
 #include "node/membership/gossip_state.h"
 
 #include <assert.h>
 #include <string.h>
+
+enum {
+	PUSHES = 2, /* rounds in which the own row goes by the bus in full after a change: one may get lost */
+	REVISIONS_PER_ROUND = 4, /* of all members together, about: after a member failed */
+};
 
 /* ---- this node's row ---------------------------------------------------------------------------------------- */
 
@@ -16,18 +21,30 @@
 static bool has_changed(const struct gossip_row *row, const struct gossip_row *told)
 {
 	return row->incarnation != told->incarnation || row->cluster_id != told->cluster_id ||
-	       row->receiving != told->receiving || row->unproven != told->unproven ||
-	       row->suspicion_count != told->suspicion_count ||
+	       row->receiving != told->receiving || row->unproven != told->unproven;
+}
+
+static bool has_other_suspicions(const struct gossip_row *row, const struct gossip_row *told)
+{
+	return row->suspicion_count != told->suspicion_count ||
 	       memcmp(row->suspicions, told->suspicions, row->suspicion_count * sizeof *row->suspicions) != 0;
 }
 
+/* When a member fails, all others suspect it at once. Each finds it down by its own suspicion and that of a neighbour, to whom the
+ * own row goes at once. To the rest of the cluster, where suspicions are but shown, a few of those rows set out in each round. */
 void gossip_revise(struct gossip *self)
 {
-	if (!has_changed(&self->self, &self->own.row))
+	bool changed = has_changed(&self->self, &self->own.row);
+
+	if (changed || has_other_suspicions(&self->self, &self->own.row)) {
+		self->own.row = self->self;
+		self->own.pushes = PUSHES;
+		self->own.unrevised = true;
+	}
+	if (!changed && (!self->own.unrevised || prng_below(&self->prng, self->table.count + 1) >= REVISIONS_PER_ROUND))
 		return;
 	self->self.revision = self->self.revision % GOSSIP_REVISION_MAX + 1;
-	self->own.row = self->self;
-	self->own.changed = true;
+	self->own.unrevised = false;
 }
 
 /* ---- messages ----------------------------------------------------------------------------------------------- */
@@ -159,8 +176,7 @@ static void choose_news(struct gossip *self)
 		uint32_t index = (start + i) % self->table.count;
 		struct gossip_peer *peer = &self->table.peers[index];
 
-		if (!fits_beat(self, index) || peer->changed ||
-		    self->table.rows[index].heartbeat == peer->told_heartbeat)
+		if (!fits_beat(self, index) || self->table.rows[index].heartbeat == peer->told_heartbeat)
 			continue;
 		peer->told_heartbeat = self->table.rows[index].heartbeat;
 		peer->chosen = true;
@@ -202,8 +218,8 @@ static struct gossip_rows *all_rows(struct gossip *self, uint32_t max, struct ef
 	return gossip;
 }
 
-/* Rows that changed, and news of those that do not go as beats. */
-static void add_changed_rows(struct gossip *self, struct gossip_rows *gossip)
+/* News of those that do not go as beats: of strangers, and of members that have a newer document. */
+static void add_full_rows(struct gossip *self, struct gossip_rows *gossip)
 {
 	uint32_t start = random_index(self);
 
@@ -212,18 +228,16 @@ static void add_changed_rows(struct gossip *self, struct gossip_rows *gossip)
 		const struct gossip_row *row = &self->table.rows[index];
 		struct gossip_peer *peer = &self->table.peers[index];
 
-		if (!is_told(self, index) ||
-		    (!peer->changed && (fits_beat(self, index) || row->heartbeat == peer->told_heartbeat)))
+		if (!is_told(self, index) || fits_beat(self, index) || row->heartbeat == peer->told_heartbeat)
 			continue;
 		add_row(gossip, row);
-		peer->changed = false;
 		peer->told_heartbeat = row->heartbeat;
 	}
 }
 
 struct gossip_rows *gossip_bus_rows(struct gossip *self, struct effects *out)
 {
-	bool as_beat = !self->own.changed && !self->displaced;
+	bool as_beat = self->own.pushes == 0 && !self->displaced;
 	struct gossip_rows *gossip;
 
 	if (!are_beats_understood(self))
@@ -234,8 +248,8 @@ struct gossip_rows *gossip_bus_rows(struct gossip *self, struct effects *out)
 	as_beat &= ring_member_find(self->document, self->self.node_id) >= 0;
 	if (!as_beat)
 		add_own_row(self, gossip);
-	self->own.changed = false;
-	add_changed_rows(self, gossip);
+	self->own.pushes -= self->own.pushes > 0;
+	add_full_rows(self, gossip);
 	choose_news(self);
 	add_beats(self, as_beat, gossip, out);
 	return gossip;

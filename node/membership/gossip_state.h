@@ -45,8 +45,9 @@ struct gossip {
 	uint64_t round_us, timeout_us;
 	struct detector detector;
 	struct {
-		struct gossip_row row; /* as it was when its revision was drawn */
-		bool changed;          /* the row has not gone by the bus since */
+		struct gossip_row row; /* as it was when it changed last */
+		uint32_t pushes;       /* rounds in which it still goes by the bus in full */
+		bool unrevised;        /* it has had no other revision since */
 		uint64_t wanted_us;    /* when a row of this id was asked for last */
 	} own;
 

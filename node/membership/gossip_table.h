@@ -30,7 +30,6 @@ struct gossip_peer {
 	bool suspected;              /* by this node */
 	bool probe;                  /* in this round */
 	/* what gossip sends of it */
-	bool changed;            /* its row has not gone by the bus since it changed */
 	bool chosen;             /* for the message that is being made */
 	uint64_t told_heartbeat; /* that went by the bus last */
 	uint64_t wanted_us;      /* when its row was asked for last */

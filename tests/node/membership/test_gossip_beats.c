@@ -265,6 +265,68 @@ static void test_rows_travel_in_full_while_a_member_knows_no_beats(void **state)
 	close_net();
 }
 
+static uint64_t bytes_sent(void)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < SENT_KIND_COUNT; i++)
+		bytes += net->sent[i].rows + net->sent[i].beats;
+	return bytes;
+}
+
+/* All others suspect it at the same time, so the rows of all change: in no round do they take much more than the beats do. */
+static void test_a_failure_makes_no_flood_of_rows(void **state)
+{
+	enum { NODES = 80, ROUNDS = 20 };
+
+	(void)state;
+	open_cluster(NODES, 66);
+	run_for(40 * ROUND_US);
+	net->weigh = true;
+	run_for(ROUNDS * ROUND_US);
+	uint64_t calm = bytes_sent() / ROUNDS, most = 0;
+	stop_node(5);
+	for (uint32_t round = 0; round < 2 * ROUNDS; round++) {
+		uint64_t before = bytes_sent();
+
+		run_for(ROUND_US);
+		most = bytes_sent() - before > most ? bytes_sent() - before : most;
+		assert_true(round < 14 || all_see(5, RING_DOWN));
+	}
+	assert_in_range(most, 0, 3 * calm);
+	for (uint32_t i = 0; i < NODES; i++)
+		assert_true(i == 5 || all_see(i, RING_UP));
+	close_net();
+}
+
+/* Whether node knows of all others what they do not hear. */
+static bool knows_reporters(uint32_t node, uint32_t of)
+{
+	const struct ring_view *view = ring_view_acquire(net->nodes[node].ring);
+	bool knows = true;
+
+	for (uint32_t i = 0; i < net->node_count; i++) {
+		const struct ring_member_status *status = &view->status[ring_member_find(view->document, id_of(i))];
+
+		knows &= i == of || (status->unheard_count == 1 && status->unheard[0] == id_of(of));
+	}
+	ring_view_release(net->nodes[node].ring, view);
+	return knows;
+}
+
+static void test_all_reporters_are_known_in_time(void **state)
+{
+	(void)state;
+	open_cluster(30, 68);
+	run_for(20 * ROUND_US);
+	stop_node(5);
+	ROUNDS_UNTIL(all_see(5, RING_DOWN), 14);
+	for (uint32_t i = 0; i < 30; i++)
+		if (i != 5)
+			ROUNDS_UNTIL(knows_reporters(i, 5), 60);
+	close_net();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -276,6 +338,8 @@ int main(void)
 		cmocka_unit_test(test_questions_for_rows_are_bounded),
 		cmocka_unit_test(test_unchanged_rows_travel_as_beats),
 		cmocka_unit_test(test_new_figures_travel_in_time),
+		cmocka_unit_test(test_a_failure_makes_no_flood_of_rows),
+		cmocka_unit_test(test_all_reporters_are_known_in_time),
 		cmocka_unit_test(test_rows_travel_in_full_while_a_member_knows_no_beats),
 	};
 

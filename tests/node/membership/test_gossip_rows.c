@@ -273,7 +273,7 @@ static void test_ghosts_are_forgotten(void **state)
 	close_net();
 }
 
-/* What was forgotten as a stranger counts like any other member once the ring names it: its row goes round, down or not. */
+/* What was forgotten as a stranger counts like any other member once the ring names it: who lacks its row gets it, down or not. */
 static void test_a_ghost_that_becomes_a_member_is_told_again(void **state)
 {
 	(void)state;
@@ -289,7 +289,11 @@ static void test_a_ghost_that_becomes_a_member_is_told_again(void **state)
 	run_for(10 * ROUND_US);
 	assert_int_equal(net->watched_rows, 0);
 	assert_int_equal(init_cluster(0, 0, 3), KVRING__V1__CODE__OK);
+	run_for(ROUND_US);
+	stop_node(1);
+	start_node(1); /* it has forgotten all rows */
 	run_for(10 * ROUND_US);
+	assert_in_range(row_at(1, id_of(2))->incarnation, 1, UINT64_MAX);
 	assert_in_range(net->watched_rows, 1, UINT32_MAX);
 	close_net();
 }
