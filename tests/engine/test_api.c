@@ -522,6 +522,17 @@ static void test_inspect_finds_nothing_wrong(void **state)
 	assert_int_equal(engine_open(&it->options, &it->engine, NULL), 0);
 }
 
+/* engine_open asks whether a text was set: what the caller's struct holds from another call is none. */
+static void test_opening_clears_an_old_error(void **state)
+{
+	struct fixture *it = *state;
+	struct engine_error error = {"of another call"};
+
+	assert_int_equal(engine_close(&it->engine), 0);
+	assert_int_equal(engine_open(&it->options, &it->engine, &error), 0);
+	assert_string_equal(error.text, "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -542,6 +553,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_pressure_rises_and_refuses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_job_never_run_is_cancelled, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_inspect_finds_nothing_wrong, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_opening_clears_an_old_error, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

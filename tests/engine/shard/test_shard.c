@@ -471,6 +471,26 @@ static void flush_and_compact(struct twin *twin, bool compact)
 	assert_int_equal(twin_finish_jobs(twin), 0);
 }
 
+/* What comes after a compaction that was asked for is merged as usual: not at once into the last level. */
+static void test_a_requested_compaction_ends(void **state)
+{
+	struct twin twin;
+	struct shard_stats stats;
+
+	(void)state;
+	twin_init(&twin, 8);
+	twin.options.memtable_bytes = 64 * 1024;
+	open_twin(&twin);
+	put(&twin, 1, 0, 20);
+	flush_and_compact(&twin, true);
+	put(&twin, 1, 1, 20);
+	flush_and_compact(&twin, false);
+	shard_stats(twin.shard, &stats);
+	assert_int_equal(stats.table_count, 2);
+	twin.point_count = 1; /* what was put is none of the model's */
+	twin_fini(&twin);
+}
+
 /* Deletions end at the last level, also those in a table that could have been moved there as it is. */
 static void test_deletions_end_at_the_bottom(void **state)
 {
@@ -653,6 +673,7 @@ int main(void)
 		cmocka_unit_test(test_batches_that_lie_are_noticed),
 		cmocka_unit_test(test_drop_is_remembered_for_the_trees),
 		cmocka_unit_test(test_outputs_leave_room_for_moved_tables),
+		cmocka_unit_test(test_a_requested_compaction_ends),
 		cmocka_unit_test(test_deletions_end_at_the_bottom),
 		cmocka_unit_test(test_partitions_do_not_share_tables),
 		cmocka_unit_test(test_numbers_of_stray_files_are_not_used_again),
