@@ -364,6 +364,9 @@ static void write_queued(struct connection *c)
 	write_out(c);
 }
 
+/* Of the messages that this thread is handing to their receivers, if it is. */
+static _Thread_local struct rpc_cork *delivering;
+
 static void cork_add(struct rpc_cork *cork, struct connection *c)
 {
 	c->next_corked = cork->first;
@@ -381,6 +384,8 @@ void rpc_cork_release(struct rpc_cork *cork)
 
 static bool enqueue(struct connection *c, struct rpc_message *message, size_t queue_max, struct rpc_cork *cork)
 {
+	if (cork == NULL)
+		cork = delivering;
 	size_t size = frame_size_of(c, message);
 	lock_take(&c->lock);
 	bool closed = atomic_load_explicit(&c->closed, memory_order_relaxed), start = false;
@@ -604,9 +609,8 @@ static void read_on(struct connection *c)
 	}
 }
 
-static void on_received(void *arg)
+static void take_received(struct connection *c)
 {
-	struct connection *c = arg;
 	size_t count = nng_aio_count(c->receive_aio);
 	if (c->waking) {
 		c->waking = false;
@@ -622,6 +626,16 @@ static void on_received(void *arg)
 			c->in_end += count;
 	}
 	read_on(c);
+}
+
+/* What the receivers of these messages send leaves after the last of them (W12). */
+static void on_received(void *arg)
+{
+	struct rpc_cork cork = {0};
+	delivering = &cork;
+	take_received(arg);
+	delivering = NULL;
+	rpc_cork_release(&cork);
 }
 
 static bool is_slow(struct pace *pace, uint64_t now_us)

@@ -68,7 +68,7 @@ void rpc_connection_start(struct connection *);
 struct connection *rpc_connection_ref(struct connection *);
 void rpc_connection_unref(struct connection *);
 
-/* With a cork (NULL: without), what nobody is writing yet leaves when the cork is released. */
+/* What nobody is writing yet leaves when the cork is released. NULL: at once, or inside on_message after the last message of that read. */
 void rpc_connection_send(struct connection *, uint32_t id, struct rpc_message *, struct rpc_cork *);
 /* The same, for a bus: false when the queue has no room and the message was dropped. */
 bool rpc_connection_offer(struct connection *, struct rpc_message *);
