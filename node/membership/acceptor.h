@@ -10,6 +10,8 @@
  * Ownership   Borrows the data directory; owns the bytes that it accepted.
  * Errors      A vote that cannot be written is refused. A damaged file is -EBADMSG with a text: a node that has forgotten its votes must
  *             not vote.
+ *             Who accepts a directory that went back in time (--accept-restored) vouches that no change of the ring was under way since
+ *             the copy was made: votes given after it are forgotten.
  * Invariants  V1 What it answers is on stable storage before it answers.
  *             V2 It never promises or accepts under a ballot below the one promised last.
  *             V3 It accepts only what may follow the ring in force (ring_verify), in the next epoch.

@@ -390,6 +390,7 @@ void faults_begin(struct world *world)
 	struct schedule *schedule = &world->schedule;
 
 	world->faults_on = true;
+	change_begin(world);
 	if (world->settings.crash_rate)
 		schedule_in(schedule, draw_pause(world, world->settings.crash_rate), next_crash, NULL, 0, NULL);
 	if (world->settings.pause_rate)

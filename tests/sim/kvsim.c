@@ -24,10 +24,10 @@ static void print_totals(uint64_t first, uint64_t last, const struct totals *t)
 	       t->crashes, t->crashes_in_disk, t->kills, t->restores, t->disk_errors, t->full_disks, t->rots,
 	       t->partitions, t->pauses, t->late_attempts);
 	printf(", %" PRIu64 " messages (%" PRIu64 " lost, %" PRIu64 " twice), %" PRIu64 " steps, %" PRIu64
-	       " jobs, %" PRIu64 " checks, %" PRIu64 " truncations, %" PRIu64
-	       " false siblings by them, %.2f simulated hours\n",
+	       " jobs, %" PRIu64 " checks, %" PRIu64 " truncations, %" PRIu64 " false siblings by them, %" PRIu64
+	       " of %" PRIu64 " ring changes done, %.2f simulated hours\n",
 	       t->messages, t->lost, t->duplicated, t->steps, t->jobs, t->reads_checked, t->truncations,
-	       t->false_siblings, (double)t->simulated_us / 3.6e9);
+	       t->false_siblings, t->changes_done, t->changes_asked, (double)t->simulated_us / 3.6e9);
 }
 
 /* The story of the broken rule: the same seed again, telling only this key. */

@@ -62,6 +62,7 @@ static const struct number_option number_options[] = {
 	       "majorities then"),
 	NUMBER("partition-rate", partition_rate, 0, 100000, "network cuts per simulated minute"),
 	NUMBER("pause-rate", pause_rate, 0, 100000, "machines stopped for a while, per simulated minute"),
+	NUMBER("change-rate", change_rate, 0, 100000, "changes of the ring per simulated minute; none unless given"),
 	NUMBER("late", late_permille, 0, 1000, "writes that are tried once more when long over, permille"),
 	NUMBER("disk-error-rate", disk_error_rate, 0, 100000, "failing disk operations per simulated minute"),
 	NUMBER("loss", loss_permille, 0, 1000, "messages lost, permille"),
@@ -352,4 +353,5 @@ void options_draw(const struct sim_options *options, uint64_t seed, struct sim_s
 	draw_restores(options, &random, out);
 	out->pause_rate = PICK_ONE(&random, options->pause_rate, 0, 0, 20, 100);
 	out->late_permille = PICK_ONE(&random, options->late_permille, 0, 50, 300);
+	out->change_rate = options->change_rate == OPTION_DRAWN ? 0 : options->change_rate;
 }

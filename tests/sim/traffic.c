@@ -397,12 +397,15 @@ void traffic_deliver(struct actor *actor, struct effects *effects)
 	if (effects->contacts)
 		take_contacts(machine, effects->contacts);
 	effects->contacts = NULL;
-	effects->first_note = NULL; /* nobody listens */
+	change_watch(world, machine, effects->first_note);
+	effects->first_note = NULL; /* nobody else listens */
 	for (struct message *message; (message = message_list_take(&effects->messages));) {
 		switch (message_way(message, machine->id)) {
 		case WAY_CLIENT:
 			if (message->type == MESSAGE_CLIENT_DONE)
 				client_answer(world, machine, message);
+			else if (message->correlation != 0)
+				change_answered(world, message);
 			else
 				verdict_cluster_inited(world, message);
 			message_free(message);

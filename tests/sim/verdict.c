@@ -323,6 +323,12 @@ void verdict_reach(struct world *world)
 			    SETTLE_LIMIT_US / 1000000);
 		return;
 	}
+	if (!world_run_until(world, change_is_everywhere, SETTLE_LIMIT_US)) {
+		world_break(world, ORACLE_NONE,
+			    "after %d s without faults not every machine has the last ring, epoch %u",
+			    SETTLE_LIMIT_US / 1000000, (unsigned)world->last_epoch);
+		return;
+	}
 	bool settled = false;
 	take_a_pause(world, STRAGGLERS_US);
 	for (uint32_t round = 0; round < AUDIT_ROUNDS && !settled && !world->oracle.broken; round++) {

@@ -4,6 +4,7 @@
  *     world.c    a run from seed to verdict          machine.c  one node: its clocks, its disk, its death and return
  *     client.c   who uses the cluster                actor.c    its actors: mailboxes, batches, commits, jobs
  *     faults.c   what goes wrong                     traffic.c  questions and answers between machines
+ *     change.c   operators who change the ring
  *     verdict.c  healing, settling, comparing
  *
  * The driver of the same step functions as node/driver/worker.c, with the same exchange between nodes. Every actor of every machine is scheduled by itself, in
@@ -33,6 +34,7 @@
 enum {
 	OPERATIONS_PER_REQUEST_MAX = 3,
 	ROT_PATH_SIZE = 128,
+	SIM_EPOCHS_MAX = 4096,
 };
 
 struct world;
@@ -192,7 +194,7 @@ struct totals {
 	uint64_t seeds, operations, puts, gets, acked, in_doubt, refused, silent, retries, crashes, kills, restarts,
 		restores, crashes_in_disk, disk_errors, full_disks, rots, partitions, messages, lost, duplicated,
 		unreachable, pauses, late_attempts, steps, commits, jobs, truncations, false_siblings, reads_checked,
-		simulated_us;
+		simulated_us, changes_asked, changes_done;
 };
 
 struct world {
@@ -212,8 +214,9 @@ struct world {
 	uint32_t operations_left;
 	bool faults_on;
 	bool paused;
-	struct machine *restored; /* whose directory went back in time; NULL: none */
-	bool inited;              /* the cluster's first document is made */
+	struct machine *restored;                           /* whose directory went back in time; NULL: none */
+	bool inited;                                        /* the cluster's first document is made */
+	uint64_t ring_of_epoch[SIM_EPOCHS_MAX], last_epoch; /* as machines installed them */
 	uint64_t hash;
 	struct totals totals;
 	/* tracing */
@@ -325,6 +328,15 @@ void client_answer(struct world *, struct machine *, const struct message *);
 /* The auditor reads this key at r replicas by this machine. */
 void client_audit(struct world *, uint32_t machine, uint32_t key, uint32_t r);
 struct client *client_auditor(struct world *);
+
+/* ---- change.c ---- */
+
+void change_begin(struct world *);
+/* A CLUSTER_INITED that is no answer to the first document. */
+void change_answered(struct world *, const struct message *);
+void change_watch(struct world *, const struct machine *, const struct note *);
+/* All machines are up and have the last ring that anyone installed. */
+bool change_is_everywhere(struct world *);
 
 /* ---- faults.c ---- */
 
