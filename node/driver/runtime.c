@@ -246,18 +246,21 @@ int runtime_open(const struct runtime_options *options, struct runtime **out, st
 
 /* ---- stopping --------------------------------------------------------------------------------------------------------- */
 
-/* Requests under way get their answers; new ones are refused. Bounded: a deadline may be far. */
+static bool is_drained(struct runtime *self)
+{
+	struct rpc_server_counts counts;
+	rpc_server_counts(self->client_server, &counts);
+	return counts.in_flight == 0 && atomic_load(&self->hub.budget->unsent) == 0;
+}
+
+/* Requests under way get their answers; new ones are refused. Bounded: a deadline may be far, and a client may read nothing. */
 static void drain_clients(struct runtime *self)
 {
 	struct timespec pause = {.tv_nsec = DRAIN_POLL_MS * 1000000L};
 	atomic_store(&self->hub.stopping, true);
-	for (int waited = 0; self->client_server != NULL && waited < DRAIN_WAIT_MS; waited += DRAIN_POLL_MS) {
-		struct rpc_server_counts counts;
-		rpc_server_counts(self->client_server, &counts);
-		if (counts.in_flight == 0)
-			break;
+	for (int waited = 0; self->client_server != NULL && !is_drained(self) && waited < DRAIN_WAIT_MS;
+	     waited += DRAIN_POLL_MS)
 		nanosleep(&pause, NULL);
-	}
 }
 
 static void stop_workers(struct runtime *self)
