@@ -144,6 +144,7 @@ static const struct {
 	[MESSAGE_BEHIND] = {"behind", ACTOR_GOSSIP},
 	[MESSAGE_VOTE] = {"vote", ACTOR_GOSSIP},
 	[MESSAGE_VOTED] = {"voted", ACTOR_GOSSIP},
+	[MESSAGE_STOPPING] = {"stopping", ACTOR_GOSSIP},
 	[MESSAGE_SET_RACK] = {"set rack", ACTOR_GOSSIP},
 	[MESSAGE_INIT_CLUSTER] = {"init cluster", ACTOR_GOSSIP},
 	[MESSAGE_CLUSTER_INITED] = {"cluster inited", ACTOR_KIND_COUNT},

@@ -52,6 +52,7 @@ enum message_type {
 	MESSAGE_BEHIND,         /* an actor of this node found out that its ring is old */
 	MESSAGE_VOTE,           /* on the next ring document */
 	MESSAGE_VOTED,          /* and its answer */
+	MESSAGE_STOPPING,       /* the node stops: operators get their answers now */
 	MESSAGE_INIT_CLUSTER,   /* from an operator, through a coordinator */
 	MESSAGE_SET_RACK,       /* likewise */
 	MESSAGE_CLUSTER_INITED, /* the answer to both */

@@ -253,11 +253,27 @@ static bool is_drained(struct runtime *self)
 	return counts.in_flight == 0 && atomic_load(&self->hub.budget->unsent) == 0;
 }
 
+/* What an operator asked gossip for may wait for other nodes, longer than this one. Without memory it is left open. */
+static void tell_gossip(struct runtime *self)
+{
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
+	struct message *message = arena != NULL ? message_create(arena, MESSAGE_STOPPING) : NULL;
+	struct mailbox *mailbox = &hub_gossip(&self->hub)->worker->mailbox;
+	rpc_arena_unref(arena);
+	if (message == NULL)
+		return;
+	message->to = (struct address){self->hub.node->id, ACTOR_GOSSIP, 0};
+	mailbox_put(mailbox, MAIL_MESSAGE, &message->mail);
+	mailbox_wake(mailbox);
+}
+
 /* Requests under way get their answers; new ones are refused. Bounded: a deadline may be far, and a client may read nothing. */
 static void drain_clients(struct runtime *self)
 {
 	struct timespec pause = {.tv_nsec = DRAIN_POLL_MS * 1000000L};
 	atomic_store(&self->hub.stopping, true);
+	if (self->client_server != NULL)
+		tell_gossip(self);
 	for (int waited = 0; self->client_server != NULL && !is_drained(self) && waited < DRAIN_WAIT_MS;
 	     waited += DRAIN_POLL_MS)
 		nanosleep(&pause, NULL);

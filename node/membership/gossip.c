@@ -453,6 +453,8 @@ static void on_message(struct gossip *self, struct message *message, const struc
 	}
 	if (message->type == MESSAGE_INIT_CLUSTER)
 		on_init(self, message, event->now_us, out);
+	else if (message->type == MESSAGE_STOPPING)
+		gossip_propose_stop(self, out);
 	else if (message->type == MESSAGE_VOTE)
 		gossip_vote(self, message, event->now_us, out);
 	else if (message->type == MESSAGE_VOTED)

@@ -48,7 +48,7 @@ static void forget(struct gossip *self)
 	free(proposal->answered);
 	free(proposal->own);
 	free(proposal->found);
-	*proposal = (struct proposal){.phase_number = proposal->phase_number};
+	*proposal = (struct proposal){.phase_number = proposal->phase_number, .stopping = proposal->stopping};
 }
 
 static void end(struct gossip *self, uint32_t code, const char *text, struct effects *out)
@@ -379,8 +379,29 @@ static void give_up(struct gossip *self, struct effects *out)
 	end(self, proposal->maybe_chosen ? RPC_CODE_DEADLINE_EXCEEDED : RPC_CODE_UNAVAILABLE, text, out);
 }
 
+void gossip_propose_stop(struct gossip *self, struct effects *out)
+{
+	struct proposal *proposal = &self->proposal;
+
+	proposal->stopping = true;
+	if (proposal->question == NULL)
+		return;
+	if (proposal->maybe_chosen)
+		end(self, RPC_CODE_DEADLINE_EXCEEDED,
+		    "this node is stopping: the change may still come about; look at kvctl ring, then repeat it at "
+		    "another node",
+		    out);
+	else
+		end(self, RPC_CODE_UNAVAILABLE, "this node is stopping, and nothing was changed: ask another node",
+		    out);
+}
+
 void gossip_propose(struct gossip *self, struct message *question, uint64_t now_us, struct effects *out)
 {
+	if (self->proposal.stopping) {
+		answer_operator(self, question, RPC_CODE_UNAVAILABLE, "this node is stopping: ask another node", out);
+		return;
+	}
 	if (self->document == NULL || self->proposal.question != NULL) {
 		answer_operator(self, question, RPC_CODE_FAILED_PRECONDITION,
 				self->document == NULL

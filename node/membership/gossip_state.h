@@ -23,6 +23,7 @@ struct proposal {
 	uint64_t again_us;        /* who has not answered is asked again, or, while waiting, a new ballot begins */
 	bool accepting;           /* the second phase */
 	bool outbid, waiting;
+	bool stopping;     /* the node */
 	bool maybe_chosen; /* somebody may have accepted it */
 	bool *answered;    /* by member, in this phase */
 	uint32_t votes;
@@ -194,6 +195,8 @@ void gossip_propose(struct gossip *, struct message *question, uint64_t now_us, 
 /* Each round; and at the end of each step, as the ring in force may be another now. */
 void gossip_propose_round(struct gossip *, uint64_t now_us, struct effects *out);
 void gossip_propose_settle(struct gossip *, uint64_t now_us, struct effects *out);
+/* STOPPING: the question is answered, and no other is taken. */
+void gossip_propose_stop(struct gossip *, struct effects *out);
 void gossip_propose_fini(struct gossip *);
 
 /* ---- gossip_starts.c ---- */

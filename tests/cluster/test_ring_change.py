@@ -67,6 +67,19 @@ class RackTest(unittest.TestCase):
             self.assertEqual(client.get("k2", r=3).value, b"v2")
             self.assertTrue(all(len(names) == 1 for names in hashes(cluster).values()), hashes(cluster))
 
+    def test_a_node_that_stops_answers_its_operator(self):
+        with Cluster(3) as cluster:
+            n1, n2, n3 = cluster.nodes
+            n2.kill()
+            n3.kill()
+            done = []
+            call = threading.Thread(target=lambda: done.append(cluster.run_kvctl("cluster", "rack", "n1", "x", "--timeout", "60s", endpoints=n1.address)))
+            call.start()
+            wait_for(lambda: os.path.exists(os.path.join(n1.data, "register")), "n1 has voted for its proposal")
+            self.assertEqual(n1.stop(), 0, n1.log())
+            call.join()
+            self.assertEqual(done[0].returncode, 5, done[0].stderr)  # nothing was done; in doubt (4) without the answer
+
     def test_what_is_wrong_is_refused(self):
         with Cluster(3) as cluster:
             self.assertIn("no member is named 'n9'", cluster.kvctl("cluster", "rack", "n9", "r", expect=2)[1])

@@ -252,6 +252,31 @@ static void test_who_went_back_in_time_has_no_vote(void **state)
 	close_net();
 }
 
+static void stop_proposing(uint32_t node)
+{
+	struct arena *arena = rpc_arena_create(256, SIZE_MAX);
+	struct message *message = message_create(arena, MESSAGE_STOPPING);
+
+	rpc_arena_unref(arena);
+	step(node, EVENT_MESSAGE, message);
+}
+
+/* The operator hears at once, and is not left to the deadline. */
+static void test_a_node_that_stops_answers(void **state)
+{
+	struct change *change;
+
+	(void)state;
+	open_proven(3, 78);
+	net->loss_percent = 100;
+	change = set_rack(0, "n0", "r8", 60 * SECOND_US);
+	stop_proposing(0);
+	assert_change(change, KVRING__V1__CODE__UNAVAILABLE, "is stopping, and nothing was changed");
+	assert_change(set_rack(0, "n0", "r8", TIMEOUT), KVRING__V1__CODE__UNAVAILABLE, "is stopping: ask another");
+	stop_proposing(1); /* it has no proposal */
+	close_net();
+}
+
 /* ---- answers by hand ---------------------------------------------------------------------------------------- */
 
 /* Node 0 hears what another member says to its question of that number. document: what that one accepted before under this ballot. */
@@ -440,6 +465,7 @@ int main(void)
 		cmocka_unit_test(test_a_dead_proposers_document_is_found),
 		cmocka_unit_test(test_a_proposer_whose_disk_fails),
 		cmocka_unit_test(test_who_went_back_in_time_has_no_vote),
+		cmocka_unit_test(test_a_node_that_stops_answers),
 		cmocka_unit_test(test_votes_are_counted_once),
 		cmocka_unit_test(test_the_highest_ballot_is_taken_over),
 		cmocka_unit_test(test_one_document_per_epoch_at_random),
