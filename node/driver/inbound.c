@@ -217,42 +217,35 @@ static bool refuse_without_room(struct worker *worker, struct rpc_call *call, si
 	return true;
 }
 
-static void on_kv(struct worker *worker, struct rpc_call *call, enum method method, const struct rpc_request *request)
+static int decode_question(struct worker *worker, enum method method, const struct rpc_request *request,
+			   struct arena *arena, struct message **out, struct rpc_error *error_out)
 {
 	uint8_t id[RPC_OPERATION_ID_SIZE];
-	struct rpc_error why = {""};
-	struct message *message;
-	struct arena *arena = request_arena(call);
-	int error = -ENOMEM;
-	if (arena != NULL) {
-		fallback_id(worker, id);
-		error = codec_client_decode(method, request, id, arena, &message, &why);
-		rpc_arena_unref(arena);
-	}
-	if (error < 0) {
-		refuse(worker, call, error, &why);
-		return;
-	}
-	message->call = call;
-	message->deadline_us = deadline_us(call, request->deadline_ms);
-	message->client.request->received_us = call->received_us;
-	message->client.request->trace_id = request->trace_id;
-	message->to =
-		(struct address){worker->hub->node->id, ACTOR_COORDINATOR, (uint16_t)worker_coordinator(worker)->index};
-	worker_post(worker, message);
+	if (method == METHOD_INIT_CLUSTER)
+		return codec_init_decode(request, arena, out, error_out);
+	if (method == METHOD_SET_RACK)
+		return codec_rack_decode(request, arena, out, error_out);
+	fallback_id(worker, id);
+	return codec_client_decode(method, request, id, arena, out, error_out);
 }
 
-/* The ring's first document, or its next one: gossip's. */
-static void on_change(struct worker *worker, struct rpc_call *call, enum method method,
-		      const struct rpc_request *request)
+static void address_to_coordinator(struct worker *worker, const struct rpc_call *call, uint64_t trace_id,
+				   struct message *message)
+{
+	message->client.request->received_us = call->received_us;
+	message->client.request->trace_id = trace_id;
+	message->to =
+		(struct address){worker->hub->node->id, ACTOR_COORDINATOR, (uint16_t)worker_coordinator(worker)->index};
+}
+
+/* A client's question, for a coordinator, or an operator's, for gossip: the ring's first document, or its next one. */
+static void on_question(struct worker *worker, struct rpc_call *call, enum method method,
+			const struct rpc_request *request)
 {
 	struct rpc_error why = {""};
 	struct message *message;
 	struct arena *arena = request_arena(call);
-	int error = -ENOMEM;
-	if (arena != NULL)
-		error = method == METHOD_INIT_CLUSTER ? codec_init_decode(request, arena, &message, &why)
-						      : codec_rack_decode(request, arena, &message, &why);
+	int error = arena != NULL ? decode_question(worker, method, request, arena, &message, &why) : -ENOMEM;
 	rpc_arena_unref(arena);
 	if (error < 0) {
 		refuse(worker, call, error, &why);
@@ -260,6 +253,8 @@ static void on_change(struct worker *worker, struct rpc_call *call, enum method 
 	}
 	message->call = call;
 	message->deadline_us = deadline_us(call, request->deadline_ms);
+	if (message->type == MESSAGE_CLIENT)
+		address_to_coordinator(worker, call, request->trace_id, message);
 	worker_post(worker, message);
 }
 
@@ -378,11 +373,9 @@ void inbound_call(struct worker *worker, struct rpc_call *call)
 	case METHOD_DELETE:
 	case METHOD_BATCH_PUT:
 	case METHOD_BATCH_GET:
-		on_kv(worker, call, method, &request);
-		break;
 	case METHOD_INIT_CLUSTER:
 	case METHOD_SET_RACK:
-		on_change(worker, call, method, &request);
+		on_question(worker, call, method, &request);
 		break;
 	case METHOD_DESCRIBE:
 	case METHOD_STATUS:
