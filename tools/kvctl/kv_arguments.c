@@ -9,6 +9,23 @@
 
 #define TTL_MAX_MS (UINT64_C(1000) * 365 * 86400 * 1000) /* a thousand years */
 
+static void take_ttl(struct kv_arguments *arguments, char *arg, struct argp_state *state)
+{
+	if (!kvctl_parse_duration(arg, TTL_MAX_MS, &arguments->ttl_ms))
+		argp_error(state, "--ttl is a duration such as 500ms, 30s, 10m, 1h or 7d, up to 365000d, not '%s'",
+			   arg);
+}
+
+static void take_argument(struct kv_arguments *arguments, char *arg, struct argp_state *state)
+{
+	if (state->arg_num == 0)
+		arguments->key = arg;
+	else if (state->arg_num < arguments->argument_max)
+		arguments->value_argument = arg;
+	else
+		argp_error(state, "one argument too many: '%s'. Put quotes around what holds blanks.", arg);
+}
+
 error_t kv_arguments_parse(int key, char *arg, struct argp_state *state)
 {
 	struct kv_arguments *arguments = state->input;
@@ -44,21 +61,13 @@ error_t kv_arguments_parse(int key, char *arg, struct argp_state *state)
 		arguments->operation_id = arg;
 		return 0;
 	case OPTION_TTL:
-		if (!kvctl_parse_duration(arg, TTL_MAX_MS, &arguments->ttl_ms))
-			argp_error(state,
-				   "--ttl is a duration such as 500ms, 30s, 10m, 1h or 7d, up to 365000d, not '%s'",
-				   arg);
+		take_ttl(arguments, arg, state);
 		return 0;
 	case OPTION_BLIND:
 		arguments->blind = true;
 		return 0;
 	case ARGP_KEY_ARG:
-		if (state->arg_num == 0)
-			arguments->key = arg;
-		else if (state->arg_num < arguments->argument_max)
-			arguments->value_argument = arg;
-		else
-			argp_error(state, "one argument too many: '%s'. Put quotes around what holds blanks.", arg);
+		take_argument(arguments, arg, state);
 		return 0;
 	case ARGP_KEY_END:
 		if (arguments->key == NULL)

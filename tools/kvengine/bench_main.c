@@ -92,6 +92,45 @@ static uint64_t number(struct argp_state *state, const char *name, const char *a
 	return value;
 }
 
+/* The store, and where it is. */
+static error_t parse_store(int key, char *arg, struct argp_state *state)
+{
+	struct engine_options *engine = &((struct bench_options *)state->input)->engine;
+
+	switch (key) {
+	case KEY_SHARDS:
+		engine->shard_count = (uint32_t)number(state, "shards", arg, 1, ENGINE_SHARDS_MAX);
+		return 0;
+	case KEY_CACHE:
+		engine->cache_bytes = (size_t)number(state, "cache-mb", arg, 1, CACHE_MB_MAX) << 20;
+		return 0;
+	case KEY_MEMTABLE:
+		engine->memtable_bytes = (size_t)number(state, "memtable-mb", arg, 1, 1024) << 20;
+		return 0;
+	case KEY_BLOCK:
+		engine->block_bytes = (size_t)number(state, "block-bytes", arg, 4096, 65536);
+		return 0;
+	case KEY_BITS:
+		engine->filter_bits_per_key = (uint32_t)number(state, "filter-bits", arg, 0, 32);
+		return 0;
+	case KEY_COMPRESSION:
+		if (set_compression(engine, arg))
+			argp_error(state, "compression '%s'? none, lz4, zstd or default", arg);
+		return 0;
+	case ARGP_KEY_ARG:
+		if (engine->directory != NULL)
+			argp_error(state, "one directory, please");
+		engine->directory = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (engine->directory == NULL)
+			argp_error(state, "name a directory for the store");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
 static error_t parse_bench(int key, char *arg, struct argp_state *state)
 {
 	struct bench_options *options = state->input;
@@ -115,30 +154,11 @@ static error_t parse_bench(int key, char *arg, struct argp_state *state)
 	case KEY_VALUE_BYTES:
 		options->value_bytes = (uint32_t)number(state, "value-bytes", arg, 0, BENCH_VALUE_MAX);
 		return 0;
-	case KEY_SHARDS:
-		options->engine.shard_count = (uint32_t)number(state, "shards", arg, 1, ENGINE_SHARDS_MAX);
-		return 0;
 	case KEY_THREADS:
 		options->threads = (uint32_t)number(state, "threads", arg, 1, THREADS_MAX);
 		return 0;
 	case KEY_JOB_THREADS:
 		options->job_threads = (uint32_t)number(state, "job-threads", arg, 1, THREADS_MAX);
-		return 0;
-	case KEY_CACHE:
-		options->engine.cache_bytes = (size_t)number(state, "cache-mb", arg, 1, CACHE_MB_MAX) << 20;
-		return 0;
-	case KEY_MEMTABLE:
-		options->engine.memtable_bytes = (size_t)number(state, "memtable-mb", arg, 1, 1024) << 20;
-		return 0;
-	case KEY_BLOCK:
-		options->engine.block_bytes = (size_t)number(state, "block-bytes", arg, 4096, 65536);
-		return 0;
-	case KEY_BITS:
-		options->engine.filter_bits_per_key = (uint32_t)number(state, "filter-bits", arg, 0, 32);
-		return 0;
-	case KEY_COMPRESSION:
-		if (set_compression(&options->engine, arg))
-			argp_error(state, "compression '%s'? none, lz4, zstd or default", arg);
 		return 0;
 	case KEY_DURATION:
 		options->duration_s = (uint32_t)number(state, "duration", arg, 0, 86400);
@@ -155,17 +175,8 @@ static error_t parse_bench(int key, char *arg, struct argp_state *state)
 	case KEY_JSON:
 		options->json = true;
 		return 0;
-	case ARGP_KEY_ARG:
-		if (options->engine.directory != NULL)
-			argp_error(state, "one directory, please");
-		options->engine.directory = arg;
-		return 0;
-	case ARGP_KEY_END:
-		if (options->engine.directory == NULL)
-			argp_error(state, "name a directory for the store");
-		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return parse_store(key, arg, state);
 	}
 }
 
