@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "common/lock.h"
+#include "rpc/lock.h"
 
 struct queue {
 	struct engine_pool_job *first, **last;

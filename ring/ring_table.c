@@ -17,7 +17,7 @@
 
 #include <urcu/urcu-memb.h>
 
-#include "common/lock.h"
+#include "rpc/lock.h"
 
 #if defined(__SANITIZE_THREAD__)
 #define RING_TSAN 1

@@ -10,7 +10,7 @@
 #include "rpc/deadline.h"
 #include "rpc/dialer.h"
 #include "rpc/listener.h"
-#include "common/lock.h"
+#include "rpc/lock.h"
 #include "rpc/origin.h"
 
 #include <assert.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rpc/connection.h"
-#include "common/lock.h"
+#include "rpc/lock.h"
 
 #include <assert.h>
 #include <endian.h>
@@ -353,7 +353,6 @@ static void on_sent(void *arg)
 	}
 }
 
-/* False: over queue_max, and dropped. */
 /* What is queued, of a connection that is marked as sending and whose writes have all ended. */
 static void write_queued(struct connection *c)
 {
@@ -382,6 +381,7 @@ void rpc_cork_release(struct rpc_cork *cork)
 	}
 }
 
+/* False: over queue_max, and dropped. */
 static bool enqueue(struct connection *c, struct rpc_message *message, size_t queue_max, struct rpc_cork *cork)
 {
 	if (cork == NULL)

@@ -5,7 +5,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <time.h>
-#include "common/lock.h"
+#include "rpc/lock.h"
 #include "rpc/rpc.h"
 
 static struct {

@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "common/lock.h"
+#include "rpc/lock.h"
 
 enum {
 	/* For a peer that does not even refuse. A new dial is better than a long one: the kernel sends its second SYN after one second and

@@ -10,7 +10,7 @@
 #include "rpc/connection.h"
 #include "rpc/deadline.h"
 #include "rpc/dialer.h"
-#include "common/lock.h"
+#include "rpc/lock.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "common/lock.h"
+#include "rpc/lock.h"
 
 struct listener {
 	struct listener_options options;

@@ -17,7 +17,7 @@
 #include "rpc/connection.h"
 #include "rpc/deadline.h"
 #include "rpc/listener.h"
-#include "common/lock.h"
+#include "rpc/lock.h"
 #include "rpc/origin.h"
 #include "rpc/stall.h"
 

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <time.h>
 #include "rpc/age.h"
-#include "common/lock.h"
+#include "rpc/lock.h"
 #include "rpc/rpc.h"
 
 static struct {

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "common/lock.h"
+#include "rpc/lock.h"
 
 struct item {
 	struct item *next;

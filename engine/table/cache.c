@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "common/lock.h"
+#include "rpc/lock.h"
 
 enum { QUEUE_SMALL, QUEUE_MAIN, QUEUE_COUNT };
 enum { USES_MAX = 3, SLOT_SHIFT = 48, SLOT_MOVE = 0x4000 /* references in a slot before they move to the block */ };

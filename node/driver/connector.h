@@ -10,7 +10,7 @@
 
 #include "node/actor/note.h"
 #include "node/driver/peers.h"
-#include "common/lock.h"
+#include "rpc/lock.h"
 #include "rpc/rpc.h"
 
 struct connector {

@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "node/observe/log.h"
-#include "common/lock.h"
+#include "rpc/lock.h"
 
 _Static_assert(LOG_LINE_MAX <= PIPE_BUF, "a line goes into a pipe in one piece, or not at all");
 
