@@ -92,6 +92,7 @@ static void hear_new(struct gossip *self, const struct gossip_row *row, bool fir
 	struct gossip_peer fresh = {
 		.heard_us = now_us,
 		.since_us = now_us,
+		.figures_heartbeat = row->heartbeat,
 		.heard = first_hand,
 		.reachability = first_hand ? RING_UP : RING_UNKNOWN,
 		.is_member = self->document != NULL && ring_member_find(self->document, row->node_id) >= 0,
@@ -132,6 +133,7 @@ static bool take_row(struct gossip *self, uint32_t index, const struct gossip_ro
 				  strcmp(old->bus_address, row->bus_address) != 0;
 	peer->heard |= first_hand || rose;
 	peer->forgotten = false;
+	peer->figures_heartbeat = row->heartbeat;
 	*old = *row;
 	if (!peer->heard || !peer->is_member || !restarted)
 		return false;
@@ -148,6 +150,19 @@ static void contradict(struct gossip *self, uint32_t index, uint64_t incarnation
 		self->table.peers[index].told_heartbeat = row->heartbeat - 1; /* so that it goes by the bus again */
 }
 
+/* A row whose heartbeat a beat has brought before: its figures may still be news. */
+static void take_figures(struct gossip *self, uint32_t index, const struct gossip_row *row)
+{
+	struct gossip_row *mine = &self->table.rows[index];
+	struct gossip_peer *peer = &self->table.peers[index];
+	const struct gossip_row last = {.incarnation = mine->incarnation, .heartbeat = peer->figures_heartbeat};
+
+	if (row->incarnation != mine->incarnation || row->revision != mine->revision || !gossip_row_newer(row, &last))
+		return;
+	mine->figures = row->figures;
+	peer->figures_heartbeat = row->heartbeat;
+}
+
 static void hear_row(struct gossip *self, const struct gossip_row *row, bool first_hand, uint64_t now_us,
 		     struct effects *out)
 {
@@ -160,6 +175,7 @@ static void hear_row(struct gossip *self, const struct gossip_row *row, bool fir
 	if (!gossip_row_newer(row, &self->table.rows[index])) { /* G3 */
 		if (first_hand)
 			contradict(self, (uint32_t)index, row->incarnation, row->revision);
+		take_figures(self, (uint32_t)index, row);
 		return;
 	}
 	gossip_count(&self->counters.news);

@@ -30,9 +30,10 @@ struct gossip_peer {
 	bool suspected;              /* by this node */
 	bool probe;                  /* in this round */
 	/* what gossip sends of it */
-	bool chosen;             /* for the message that is being made */
-	uint64_t told_heartbeat; /* that went by the bus last */
-	uint64_t wanted_us;      /* when its row was asked for last */
+	bool chosen;                /* for the message that is being made */
+	uint64_t told_heartbeat;    /* that went by the bus last */
+	uint64_t wanted_us;         /* when its row was asked for last */
+	uint64_t figures_heartbeat; /* with which its row's figures came: beats that came since bring none */
 	bool is_member;
 	bool heard;     /* by itself, or by a heartbeat that rose: a row that another node keeps says nothing */
 	bool confirmed; /* it keeps this node's start on its disk */

@@ -338,6 +338,7 @@ static void read_figures(void *arg, struct ring_figures *out)
 {
 	(void)arg;
 	out->puts = net->busy ? net->now_us : 0;
+	out->dead_shards = net->dead_shards;
 }
 
 void start_node(uint32_t index)

@@ -69,8 +69,9 @@ struct net {
 	struct flight *flights; /* a heap: the next one first */
 	uint32_t flight_count, flight_room;
 	uint64_t flight_number;
-	bool busy;  /* nodes have new figures each round */
-	bool weigh; /* messages, into sent */
+	bool busy;            /* nodes have new figures each round */
+	uint32_t dead_shards; /* of each node */
+	bool weigh;           /* messages, into sent */
 	struct sent sent[SENT_KIND_COUNT];
 	struct message *inited;             /* the last answer to INIT_CLUSTER or SET_RACK */
 	struct change changes[CHANGES_MAX]; /* asked for by set_rack */

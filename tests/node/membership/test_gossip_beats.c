@@ -236,6 +236,52 @@ static void test_new_figures_travel_in_time(void **state)
 	close_net();
 }
 
+/* In each round the bus is ahead of all questions, so that the beats bring every heartbeat before the row that has its figures. */
+static void test_figures_count_after_the_beat_of_their_heartbeat(void **state)
+{
+	struct gossip_beat beat;
+	struct gossip_row changed;
+
+	(void)state;
+	open_quiet_cluster();
+	changed = *row();
+	changed.heartbeat++;
+	changed.figures.puts = 7;
+	beat = next_beat();
+	tell_beat(&beat);
+	tell(0, &changed, 1);
+	assert_int_equal(row()->figures.puts, 7);
+	changed.figures.puts = 8; /* no heartbeat on: a copy that is passed on says nothing new */
+	tell(0, &changed, 1);
+	changed.heartbeat--;
+	tell(0, &changed, 1);
+	assert_int_equal(row()->figures.puts, 7);
+	beat = next_beat();
+	beat.heartbeat++;
+	tell_beat(&beat);
+	changed.heartbeat = row()->heartbeat - 1; /* late, and still newer than the figures that are known */
+	tell(0, &changed, 1);
+	assert_int_equal(row()->figures.puts, 8);
+	assert_int_equal(row()->heartbeat, beat.heartbeat);
+	changed.heartbeat++;
+	changed.revision ^= 1; /* of another row */
+	changed.figures.puts = 9;
+	tell(0, &changed, 1);
+	assert_int_equal(row()->figures.puts, 8);
+	close_net();
+}
+
+/* That a shard died is no figure that may come some time: operators have to know. */
+static void test_dead_shards_are_known_at_once(void **state)
+{
+	(void)state;
+	open_cluster(8, 65);
+	run_for(40 * ROUND_US);
+	net->dead_shards = 2;
+	ROUNDS_UNTIL(row_at(0, id_of(5))->figures.dead_shards == 2, 4);
+	close_net();
+}
+
 /* A member of an older version, which knows no revisions, and takes no beats. */
 static void be_old(uint32_t index, uint64_t heartbeat)
 {
@@ -338,6 +384,8 @@ int main(void)
 		cmocka_unit_test(test_questions_for_rows_are_bounded),
 		cmocka_unit_test(test_unchanged_rows_travel_as_beats),
 		cmocka_unit_test(test_new_figures_travel_in_time),
+		cmocka_unit_test(test_figures_count_after_the_beat_of_their_heartbeat),
+		cmocka_unit_test(test_dead_shards_are_known_at_once),
 		cmocka_unit_test(test_a_failure_makes_no_flood_of_rows),
 		cmocka_unit_test(test_all_reporters_are_known_in_time),
 		cmocka_unit_test(test_rows_travel_in_full_while_a_member_knows_no_beats),
