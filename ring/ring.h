@@ -156,16 +156,20 @@ bool ring_violation(const struct ring_document *, uint32_t line, char *text_out,
  * stay until the next claim, whatever rack and weight ask for. */
 RING_OK int ring_amend(const struct ring_document *stable, const struct ring_member *changed,
 		       struct ring_document **out, struct ring_error *error_out);
-/* target is ring_claim(stable, ...): the same owners, with those of stable beside them, in WRITE_BOTH_READ_OLD. Keep a
- * node that leaves among the members of target, as LEAVING, for it to be an old owner. */
+/* target is ring_claim(stable, ...): the same owners, with those of stable beside them, in WRITE_BOTH_READ_OLD. A
+ * node that leaves, and one that is dead, is LEAVING in target: it stays an old owner until the ring is STABLE again. */
 RING_OK int ring_transition_begin(const struct ring_document *stable, const struct ring_document *target,
 				  struct ring_document **out, struct ring_error *error_out);
 /* The next step: READ_OLD -> READ_NEW -> STABLE, the epoch one higher. */
 RING_OK int ring_transition_next(const struct ring_document *, struct ring_document **out,
 				 struct ring_error *error_out);
-/* Back from READ_OLD to what stable says, under a new epoch. stable is the document that begin was given. */
-RING_OK int ring_transition_abort(const struct ring_document *, const struct ring_document *stable,
-				  struct ring_document **out, struct ring_error *error_out);
+/* Back from READ_OLD, under a new epoch: the old owners own again, and are ACTIVE, also who was LEAVING; all other members are on
+ * STANDBY. Weights stay as the change made them, and count in the next claim. */
+RING_OK int ring_transition_abort(const struct ring_document *, struct ring_document **out,
+				  struct ring_error *error_out);
+/* stable without its LEAVING members, under the next epoch. -EINVAL: there are none. */
+RING_OK int ring_drop_leavers(const struct ring_document *stable, struct ring_document **out,
+			      struct ring_error *error_out);
 
 /* Whether next may take the place of mine: it is the legal next step (verify.c), or of a later epoch and comes from mine.
  * -EINVAL with a text that says what is wrong and what to do; -ENOMEM. */

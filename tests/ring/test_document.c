@@ -153,12 +153,12 @@ static void test_document_round_trip(void **state)
 		strcpy(cluster_add(&cluster, i, i % 2 ? "a" : "", 100 + i)->datacenter, i % 3 ? "dc1" : "far");
 	stable = cluster_claim(&cluster, NULL);
 	there_and_back(stable);
-	cluster_remove(&cluster, 2);
+	cluster.members[2].state = RING_MEMBER_STANDBY;
 	cluster.members[3].state = RING_MEMBER_LEAVING;
 	target = cluster_claim(&cluster, stable);
 	there_and_back(target);
 	assert_int_equal(ring_transition_begin(stable, target, &changing, NULL), 0);
-	there_and_back(changing); /* with old owners, and places of those who are gone */
+	there_and_back(changing); /* with old owners */
 	ring_document_destroy(&stable);
 	ring_document_destroy(&target);
 	ring_document_destroy(&changing);

@@ -42,7 +42,7 @@ void *__wrap_calloc(size_t count, size_t size)
 }
 
 static struct cluster cluster;
-static struct ring_document *stable, *target, *changing, *after;
+static struct ring_document *stable, *target, *changing, *after, *last;
 static uint8_t *bytes;
 static size_t bytes_size;
 
@@ -80,7 +80,12 @@ static int call_next(struct ring_document **out)
 
 static int call_abort(struct ring_document **out)
 {
-	return ring_transition_abort(changing, stable, out, NULL);
+	return ring_transition_abort(changing, out, NULL);
+}
+
+static int call_drop(struct ring_document **out)
+{
+	return ring_drop_leavers(last, out, NULL);
 }
 
 static int call_verify(struct ring_document **out)
@@ -136,6 +141,7 @@ static void test_memory_documents(void **state)
 	fail_each_allocation(call_begin, 12);
 	fail_each_allocation(call_next, 12);
 	fail_each_allocation(call_abort, 12);
+	fail_each_allocation(call_drop, 12);
 	fail_each_allocation(call_verify, 12);
 }
 
@@ -175,9 +181,10 @@ static int make_documents(void **state)
 	for (uint32_t i = 0; i < 6; i++)
 		strcpy(cluster_add(&cluster, i, i % 2 ? "a" : "b", 100)->datacenter, i < 5 ? "dc1" : "dc2");
 	stable = cluster_claim(&cluster, NULL);
-	cluster_remove(&cluster, 1);
+	cluster.members[1].state = RING_MEMBER_LEAVING;
 	target = cluster_claim(&cluster, stable);
-	if (ring_transition_begin(stable, target, &changing, NULL) || ring_transition_next(changing, &after, NULL))
+	if (ring_transition_begin(stable, target, &changing, NULL) || ring_transition_next(changing, &after, NULL) ||
+	    ring_transition_next(after, &last, NULL))
 		return -1;
 	return ring_document_encode(changing, &bytes, &bytes_size);
 }
@@ -189,6 +196,7 @@ static int free_documents(void **state)
 	ring_document_destroy(&target);
 	ring_document_destroy(&changing);
 	ring_document_destroy(&after);
+	ring_document_destroy(&last);
 	free(bytes);
 	return 0;
 }

@@ -101,49 +101,119 @@ static void test_transition_goes_through_all_steps(void **state)
 	ring_document_destroy(&document);
 }
 
-static void test_transition_forgets_removed_member(void **state)
+/* A dead member too is kept, as LEAVING: else nobody could tell how many old owners a write needs. */
+static void test_transition_keeps_every_old_owner(void **state)
 {
-	struct ring_document *stable = stable_document(5), *target, *document;
-	uint64_t removed = cluster.members[2].id;
-	uint32_t shorter = 0;
+	struct ring_document *stable = stable_document(5), *target, *none = NULL;
+	struct ring_error error;
 
 	(void)state;
 	cluster_remove(&cluster, 2);
 	target = cluster_claim(&cluster, stable);
-	document = begin(stable, target);
-	for (uint32_t partition = 0; partition < 64; partition++) {
-		const uint16_t *old;
-		uint32_t count = ring_old_owners(document, partition, 0, &old);
-
-		assert_in_range(count, 2, 3);
-		shorter += count == 2;
-		for (uint32_t i = 0; i < count; i++)
-			assert_int_not_equal(ring_member(document, old[i])->id, removed);
-	}
-	assert_int_equal(shorter, ring_member_replicas(stable, (uint32_t)ring_member_find(stable, removed)));
+	assert_int_equal(ring_transition_begin(stable, target, &none, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "owns data: keep it in the plan, as LEAVING"));
+	assert_null(none);
 	ring_document_destroy(&stable);
 	ring_document_destroy(&target);
-	ring_document_destroy(&document);
 }
 
+static enum ring_member_state state_of(const struct ring_document *document, uint64_t id)
+{
+	return ring_member(document, (uint32_t)ring_member_find(document, id))->state;
+}
+
+/* By the document of the change alone. */
 static void test_transition_abort_returns(void **state)
 {
 	struct ring_document *stable = stable_document(4), *target, *document, *back;
+	uint64_t leaver = cluster.members[1].id, drained = cluster.members[2].id, comer;
 
 	(void)state;
-	cluster_add(&cluster, 77, "", 100);
+	comer = cluster_add(&cluster, 77, "", 100)->id;
+	cluster_add(&cluster, 78, "", 100);
+	cluster.members[1].state = RING_MEMBER_LEAVING;
+	cluster.members[2].state = RING_MEMBER_STANDBY;
 	target = cluster_claim(&cluster, stable);
 	document = begin(stable, target);
-	assert_int_equal(ring_transition_abort(document, stable, &back, NULL), 0);
+	assert_int_equal(ring_transition_abort(document, &back, NULL), 0);
 	assert_int_equal(ring_transition(back), RING_STABLE);
 	assert_int_equal(ring_epoch(back), 3);
 	assert_int_equal(ring_parent_hash(back), ring_hash(document));
-	assert_int_equal(ring_member_count(back), 4);
+	assert_int_equal(ring_member_count(back), 6);
+	assert_int_equal(state_of(back, leaver), RING_MEMBER_ACTIVE);
+	assert_int_equal(state_of(back, drained), RING_MEMBER_ACTIVE);
+	assert_int_equal(state_of(back, comer), RING_MEMBER_STANDBY);
 	same_owners(back, stable);
+	assert_int_equal(ring_verify(document, back, NULL), 0);
 	ring_document_destroy(&stable);
 	ring_document_destroy(&target);
 	ring_document_destroy(&document);
 	ring_document_destroy(&back);
+}
+
+/* From one node to three, and to another N: the number of owners is that of before. */
+static void test_transition_abort_returns_to_fewer_owners(void **state)
+{
+	struct ring_document *stable = stable_document(1), *target, *document, *back;
+
+	(void)state;
+	cluster_add(&cluster, 77, "", 100);
+	cluster_add(&cluster, 78, "", 100);
+	target = cluster_claim(&cluster, stable);
+	document = begin(stable, target);
+	assert_int_equal(ring_transition_abort(document, &back, NULL), 0);
+	assert_int_equal(ring_datacenter(back, 0)->replica_count, 3);
+	same_owners(back, stable);
+	assert_int_equal(ring_verify(document, back, NULL), 0);
+	ring_document_destroy(&stable);
+	ring_document_destroy(&target);
+	ring_document_destroy(&document);
+	ring_document_destroy(&back);
+
+	for (uint32_t replicas = 2; replicas <= 4; replicas += 2) {
+		stable = stable_document(5);
+		cluster.datacenters[0].replica_count = replicas;
+		target = cluster_claim(&cluster, stable);
+		document = begin(stable, target);
+		assert_int_equal(ring_transition_abort(document, &back, NULL), 0);
+		assert_int_equal(ring_datacenter(back, 0)->replica_count, 3);
+		same_owners(back, stable);
+		assert_int_equal(ring_verify(document, back, NULL), 0);
+		ring_document_destroy(&stable);
+		ring_document_destroy(&target);
+		ring_document_destroy(&document);
+		ring_document_destroy(&back);
+	}
+}
+
+/* The rows name the same nodes, at other indexes. */
+static void test_leavers_are_dropped(void **state)
+{
+	struct ring_document *stable = stable_document(5), *target, *document, *without, *none = NULL;
+	uint64_t leaver = cluster.members[1].id;
+	struct ring_error error;
+
+	(void)state;
+	assert_int_equal(ring_drop_leavers(stable, &none, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "no member of it has left"));
+	cluster.members[1].state = RING_MEMBER_LEAVING;
+	target = cluster_claim(&cluster, stable);
+	document = begin(stable, target);
+	assert_int_equal(ring_drop_leavers(document, &none, &error), -EINVAL);
+	document = next(next(document));
+	assert_int_equal(ring_drop_leavers(document, &without, &error), 0);
+	assert_int_equal(ring_epoch(without), 5);
+	assert_int_equal(ring_transition(without), RING_STABLE);
+	assert_int_equal(ring_member_count(without), 4);
+	assert_int_equal(ring_member_find(without, leaver), -1);
+	same_owners(without, target);
+	assert_int_equal(ring_verify(document, without, NULL), 0);
+	assert_int_equal(ring_drop_leavers(without, &none, &error), -EINVAL);
+	assert_null(none);
+	ring_document_destroy(&stable);
+	ring_document_destroy(&target);
+	ring_document_destroy(&document);
+	ring_document_destroy(&without);
 }
 
 static void test_transition_refuses_what_does_not_follow(void **state)
@@ -160,12 +230,13 @@ static void test_transition_refuses_what_does_not_follow(void **state)
 	assert_non_null(strstr(error.text, "(epoch 1) is not changing"));
 
 	document = begin(stable, target);
-	assert_int_equal(ring_transition_abort(document, after, &none, &error), -EINVAL);
+	assert_int_equal(ring_transition_abort(stable, &none, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "the ring is not changing"));
 	assert_int_equal(ring_transition_begin(document, target, &none, &error), -EINVAL);
 	assert_int_equal(ring_claim(document, &cluster.plan, &none, &error), -EINVAL);
 	assert_non_null(strstr(error.text, "one change at a time"));
 	document = next(document);
-	assert_int_equal(ring_transition_abort(document, stable, &none, &error), -EINVAL);
+	assert_int_equal(ring_transition_abort(document, &none, &error), -EINVAL);
 	assert_non_null(strstr(error.text, "reads go to the new owners already"));
 	assert_null(none);
 	ring_document_destroy(&stable);
@@ -213,7 +284,7 @@ static void test_transition_refuses_to_follow_the_last_epoch(void **state)
 	assert_non_null(strstr(error.text, "is the last there can be"));
 	assert_int_equal(ring_transition_next(last_changing, &none, &error), -EINVAL);
 	assert_non_null(strstr(error.text, "is the last there can be"));
-	assert_int_equal(ring_transition_abort(last_changing, stable, &none, &error), -EINVAL);
+	assert_int_equal(ring_transition_abort(last_changing, &none, &error), -EINVAL);
 	assert_non_null(strstr(error.text, "is the last there can be"));
 	assert_null(none);
 	ring_document_destroy(&stable);
@@ -270,8 +341,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_transition_goes_through_all_steps),
-		cmocka_unit_test(test_transition_forgets_removed_member),
+		cmocka_unit_test(test_transition_keeps_every_old_owner),
 		cmocka_unit_test(test_transition_abort_returns),
+		cmocka_unit_test(test_transition_abort_returns_to_fewer_owners),
+		cmocka_unit_test(test_leavers_are_dropped),
 		cmocka_unit_test(test_transition_refuses_what_does_not_follow),
 		cmocka_unit_test(test_transition_refuses_to_follow_the_last_epoch),
 		cmocka_unit_test(test_amend_changes_one_member_alone),
