@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
@@ -67,7 +68,8 @@ def listens(host, port):
 
 
 class Node:
-    def __init__(self, directory, name, arguments=()):
+    def __init__(self, directory, name, arguments=(), program=None):
+        self.program = program or os.environ["KVNODE"]
         self.name, self.base, self.host = name, free_base(), "127.0.0.1"
         self.data = os.path.join(directory, name)
         self.log_path = os.path.join(directory, name + ".log")
@@ -86,7 +88,7 @@ class Node:
 
     def command(self):
         seeds = [part for seed in self.seeds for part in ("--seed", seed)]
-        return [os.environ["KVNODE"], "--name", self.name, "--data-dir", self.data, "--listen", self.address, *seeds, *self.arguments]
+        return [self.program, "--name", self.name, "--data-dir", self.data, "--listen", self.address, *seeds, *self.arguments]
 
     def start(self):
         with open(self.log_path, "ab") as log:
@@ -130,9 +132,9 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, node_count=3, form=True, replicas=3, arguments=()):
+    def __init__(self, node_count=3, form=True, replicas=3, arguments=(), program=None):
         self.directory = tempfile.mkdtemp(prefix="kvring-test-")
-        self.nodes = [Node(self.directory, "n%d" % (i + 1), arguments) for i in range(node_count)]
+        self.nodes = [Node(self.directory, "n%d" % (i + 1), arguments, program) for i in range(node_count)]
         self.clients = []
         try:
             for node in self.nodes:
@@ -149,7 +151,9 @@ class Cluster:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, error, *_):
+        if error:
+            print(self.logs())
         self.close()
 
     def close(self):
@@ -188,6 +192,46 @@ class Cluster:
 
     def logs(self):
         return "\n".join("-- %s (%s)\n%s" % (n.name, "running" if n.running else "ended", n.log()) for n in self.nodes)
+
+
+class Writers:
+    """Threads that write keys of their own as fast as they can, and note what was acknowledged."""
+
+    def __init__(self, cluster, count, prefix):
+        self.cluster, self.prefix = cluster, prefix
+        self.acknowledged = {}  # key -> value; also what is in doubt, in its own set
+        self.doubtful = set()
+        self.stopping = threading.Event()
+        self.errors = []
+        self.threads = [threading.Thread(target=self._write, args=(i,)) for i in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def _write(self, index):
+        nodes = self.cluster.nodes
+        endpoints = self.cluster.endpoints(*(nodes[(index + i) % len(nodes)] for i in range(len(nodes))))
+        with kvring.Client(endpoints, timeout=10) as client:
+            number = 0
+            while not self.stopping.is_set():
+                key, value = "%s-%d-%d" % (self.prefix, index, number), b"%d of %d" % (number, index) * 20
+                number += 1
+                try:
+                    client.put(key, value)
+                    self.acknowledged[key] = value
+                except kvring.InDoubt:
+                    self.doubtful.add(key)
+                except kvring.KvringError as error:
+                    self.errors.append(error)
+
+    def wait_for_more(self, count):
+        """Until so many more writes are acknowledged."""
+        before = len(self.acknowledged)
+        wait_for(lambda: len(self.acknowledged) >= before + count, "%d more writes are acknowledged" % count)
+
+    def stop(self):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
 
 
 class ClusterTest(unittest.TestCase):

@@ -4,46 +4,10 @@
 import json
 import os
 import subprocess
-import threading
 import unittest
 
 import kvring
-from cluster import Cluster, Node, free_base, wait_for
-
-
-class Writers:
-    """Threads that write keys of their own as fast as they can, and note what was acknowledged."""
-
-    def __init__(self, cluster, count, prefix):
-        self.cluster, self.prefix = cluster, prefix
-        self.acknowledged = {}  # key -> value; also what is in doubt, in its own set
-        self.doubtful = set()
-        self.stopping = threading.Event()
-        self.errors = []
-        self.threads = [threading.Thread(target=self._write, args=(i,)) for i in range(count)]
-        for thread in self.threads:
-            thread.start()
-
-    def _write(self, index):
-        nodes = self.cluster.nodes
-        endpoints = self.cluster.endpoints(*(nodes[(index + i) % len(nodes)] for i in range(len(nodes))))
-        with kvring.Client(endpoints, timeout=10) as client:
-            number = 0
-            while not self.stopping.is_set():
-                key, value = "%s-%d-%d" % (self.prefix, index, number), b"%d of %d" % (number, index) * 20
-                number += 1
-                try:
-                    client.put(key, value)
-                    self.acknowledged[key] = value
-                except kvring.InDoubt:
-                    self.doubtful.add(key)
-                except kvring.KvringError as error:
-                    self.errors.append(error)
-
-    def stop(self):
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join()
+from cluster import Cluster, Node, Writers, free_base, wait_for
 
 
 class FailureTest(unittest.TestCase):
