@@ -5,6 +5,8 @@
  *     in work     requests that the receiver has, at what it says they cost: decoded, encoded, copied for each peer
  *     unsent      answers that their clients have not read
  *
+ * A budget may count other things as well: a node has one for large values that were read.
+ *
  * Messages that arrive and answers that wait are under the control of the clients, so each has a part of the budget that
  * it may not exceed, a quarter; half is left for requests in work. Within a part, shares are fair: a connection may have
  * at most as much as is free, so that each of n greedy ones gets 1 / (n + 1) and there is always room for one more.

@@ -143,6 +143,7 @@ NOT_CHECKED int rpc_connection_create(nng_stream *stream, const struct connectio
 	c->options = *options;
 	c->stream = stream;
 	rpc_budget_ref(c->options.budget);
+	rpc_budget_ref(c->options.received);
 	if (c->options.handshake_ms == 0)
 		c->options.handshake_ms = CONNECTION_HANDSHAKE_MS;
 	atomic_init(&c->heard_us, rpc_now_us());
@@ -174,6 +175,7 @@ NOT_CHECKED void rpc_connection_unref(struct connection *c)
 	nng_aio_reap(c->send_aio);
 	rpc_message_free(c->partial);
 	rpc_budget_unref(c->options.budget);
+	rpc_budget_unref(c->options.received);
 	lock_fini(&c->lock);
 	pthread_rwlock_destroy(&c->gate);
 	free(c->in);
@@ -516,6 +518,8 @@ static enum step take_frame(struct connection *c)
 	struct rpc_message *message = rpc_message_create((size_t)length - c->id_size);
 	if (message == NULL)
 		return STEP_BAD;
+	if (frame_size > CONNECTION_BUFFER_SIZE)
+		rpc_message_count(message, c->options.received);
 	size_t taken = there < frame_size ? there : frame_size;
 	memcpy(frame_start(c, message), start, taken);
 	c->in_start += taken;

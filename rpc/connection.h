@@ -58,6 +58,8 @@ struct connection_options {
 	size_t queue_max; /* bytes: rpc_connection_offer drops what does not fit; of no use to rpc_connection_send */
 	uint32_t handshake_ms;     /* until the peer's eight bytes are there; 0: CONNECTION_HANDSHAKE_MS */
 	struct rpc_budget *budget; /* counts what waits to be sent; NULL: nobody counts */
+	/* Counts large messages, in any case, from when their head is there until they are freed; NULL: nobody counts. */
+	struct rpc_budget *received;
 	const struct connection_events *events;
 	void *arg;
 };

@@ -20,9 +20,10 @@ enum { MESSAGE_HEAD_SIZE = 12 };
 
 /* Head and bytes lie side by side, so that one piece of memory is sent. */
 struct rpc_message {
-	struct rpc_message *next; /* in the queue of a connection */
-	struct rpc_quota *quota;  /* what it counts against until it is freed; NULL: nothing */
-	size_t size;              /* of bytes */
+	struct rpc_message *next;  /* in the queue of a connection */
+	struct rpc_quota *quota;   /* what it counts against until it is freed; NULL: nothing */
+	struct rpc_budget *budget; /* the same, a reference */
+	size_t size;               /* of bytes */
 	uint8_t head[MESSAGE_HEAD_SIZE];
 	uint8_t bytes[];
 };
@@ -31,6 +32,9 @@ struct rpc_message {
 
 /* NULL when memory is out. */
 struct rpc_message *rpc_message_create(size_t size);
+
+/* Counts it, in any case, until it is freed. budget NULL: nobody counts. */
+void rpc_message_count(struct rpc_message *, struct rpc_budget *);
 
 /* Bytes of messages that a receiver has not yet freed. */
 struct rpc_quota;

@@ -265,6 +265,7 @@ static bool on_stream(void *arg, nng_stream *stream)
 		.peer = CONNECTION_REP,
 		.message_max = link->options.message_max,
 		.handshake_ms = HELLO_MS,
+		.received = link->options.budget,
 		.events = &link_events,
 		.arg = link,
 	};
@@ -291,6 +292,7 @@ bool rpc_link_connected(const struct rpc_link *link)
 static NOT_CHECKED void link_free(struct rpc_link *link)
 {
 	rpc_dialer_destroy(&link->dialer);
+	rpc_budget_unref(link->options.budget);
 	lock_fini(&link->lock);
 	free(link->slots);
 	free(link);
@@ -331,6 +333,7 @@ NOT_CHECKED int rpc_link_open(const struct rpc_link_options *options, struct rpc
 	}
 	link->options = *options;
 	link->options.address = NULL; /* the caller's text */
+	rpc_budget_ref(link->options.budget);
 	link->slots = slots;
 	lock_init(&link->lock);
 	struct dialer_options dialer = {options->address, on_stream, link};

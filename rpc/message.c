@@ -13,8 +13,18 @@ struct rpc_message *rpc_message_create(size_t size)
 	if (message != NULL) {
 		message->size = size;
 		message->quota = NULL;
+		message->budget = NULL;
 	}
 	return message;
+}
+
+void rpc_message_count(struct rpc_message *message, struct rpc_budget *budget)
+{
+	assert(message->budget == NULL);
+	if (budget == NULL)
+		return;
+	message->budget = rpc_budget_ref(budget);
+	rpc_budget_force(budget, message->size);
 }
 
 /* ---- quotas ---------------------------------------------------------------------------------------------------------- */
@@ -69,6 +79,10 @@ void rpc_message_free(struct rpc_message *message)
 	if (message != NULL && message->quota != NULL) {
 		atomic_fetch_sub(&message->quota->used, quota_cost(message));
 		rpc_quota_unref(message->quota);
+	}
+	if (message != NULL && message->budget != NULL) {
+		rpc_budget_give(message->budget, message->size);
+		rpc_budget_unref(message->budget);
 	}
 	free(message);
 }

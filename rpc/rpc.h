@@ -169,6 +169,9 @@ struct rpc_link_options {
 	const char *address; /* HOST:PORT; it may be down, and is dialled again until close */
 	size_t message_max;
 	uint32_t outstanding_max; /* up to 65,535 */
+	/* Counts large answers (over 64 KiB) from when they begin to arrive until they are freed, beyond its limit too: the peer was asked for
+	 * them. NULL: nobody counts. The link keeps a reference. */
+	struct rpc_budget *budget;
 	/* A peer that has questions and says nothing for so long is asked for a sign of life, which its rpc room gives however busy the
 	 * node is; without one the connection is closed and dialled anew. 0: waits as long as TCP does. */
 	uint32_t silence_ms;

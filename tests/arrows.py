@@ -49,7 +49,7 @@ NODE_LAYERS = [
     ("driver", ("node/driver/", "node/observe/")),
     ("program", ("node/kvnode/",)),
 ]
-CORE_MAY = {"rpc/base.h", "rpc/arena.h", "rpc/operation_id.h", "ring/ring.h", "engine/engine.h", "engine/fs.h"}
+CORE_MAY = {"rpc/base.h", "rpc/arena.h", "rpc/budget.h", "rpc/operation_id.h", "ring/ring.h", "engine/engine.h", "engine/fs.h"}
 OWNERS = {
     r"\bpthread_\w+\s*\(|<pthread\.h>|\"rpc/lock\.h\"": (
         "node/driver/", "node/observe/", "node/kvnode/", "rpc/", "tools/", "ring/ring_table.c",

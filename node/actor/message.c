@@ -24,6 +24,16 @@ void message_pin(struct message *message, struct arena *arena)
 	message->pins[at] = rpc_arena_ref(arena);
 }
 
+bool message_charge(struct message *message, struct rpc_budget *budget, uint64_t bytes)
+{
+	assert(message->budget == NULL);
+	if (!rpc_budget_take(budget, bytes))
+		return false;
+	message->budget = budget;
+	message->charged = bytes;
+	return true;
+}
+
 static void free_result(struct client_result *result)
 {
 	struct message *held = result->held;
@@ -54,6 +64,8 @@ void message_free(struct message *message)
 		free_result(&message->forwarded.result);
 	if (message->value.pin != NULL)
 		engine_value_release(&message->value);
+	if (message->budget != NULL)
+		rpc_budget_give(message->budget, message->charged);
 	/* The message lies in its arena, which may go with the first line below. */
 	arena = message->arena;
 	assert(arena != NULL);

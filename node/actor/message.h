@@ -21,6 +21,7 @@
 #include "node/replica/bodies.h"
 #include "rpc/arena.h"
 #include "rpc/base.h"
+#include "rpc/budget.h"
 
 enum actor_kind { ACTOR_COORDINATOR, ACTOR_REPLICA, ACTOR_GOSSIP, ACTOR_KIND_COUNT };
 
@@ -103,6 +104,8 @@ struct message {
 	struct arena *arena;
 	struct arena *pins[2];
 	struct engine_value value; /* pinned engine memory that a slice below points into, or zero */
+	struct rpc_budget *budget; /* in which `charged` bytes count until the message is freed; NULL: none */
+	uint64_t charged;
 	/* The body, declared by who receives it. */
 	union {
 		/* to a coordinator */
@@ -164,6 +167,8 @@ void message_list_free(struct message_list *);
 struct message *message_create(struct arena *arena, enum message_type);
 /* Keeps arena alive as long as the message (at most two). */
 void message_pin(struct message *, struct arena *);
+/* Holds so many bytes in the budget until the message is freed. False: there is no room, and nothing is held. */
+bool message_charge(struct message *, struct rpc_budget *, uint64_t bytes);
 /* Drops the results' held messages too, when the message owns a client request. NULL is allowed. */
 void message_free(struct message *);
 /* An answer in the arena: addressed back, with correlation, call and call_index of the question. */

@@ -48,8 +48,9 @@ struct hub {
 	struct ticker *ticker;
 	struct rpc_bus *bus;
 	struct rpc_budget *budget, *peer_budget; /* of requests, of clients and of peers */
-	struct gossip_row self;                  /* what does not change of this node's row */
-	uint64_t operation_seed;                 /* for operation ids of clients that sent none */
+	struct rpc_budget *values; /* of large values that were read, here or by a peer, until their answers are made */
+	struct gossip_row self;    /* what does not change of this node's row */
+	uint64_t operation_seed;   /* for operation ids of clients that sent none */
 
 	_Atomic bool stopping;
 	_Atomic uint64_t cluster_id;                      /* for events */

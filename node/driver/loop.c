@@ -110,6 +110,7 @@ static void submit_jobs(struct hosted *actor)
 
 static void deliver_one(struct worker *self, struct message *message)
 {
+	worker_charge(self, message);
 	switch (message_way(message, self->hub->node->id)) {
 	case WAY_CLIENT:
 		inbound_reply_client(self, message);

@@ -97,8 +97,10 @@ void outbound_complete(struct worker *worker, struct rpc_pending *pending)
 	if (pending->status == 0)
 		rpc_message_free(pending->response);
 	free(carried);
-	while ((answer = message_list_take(&answers)) != NULL)
+	while ((answer = message_list_take(&answers)) != NULL) {
+		worker_charge(worker, answer);
 		worker_post(worker, answer);
+	}
 }
 
 void outbound_discard(struct rpc_pending *pending)

@@ -18,6 +18,7 @@ struct peers {
 	struct peer table[2 * PEERS_MAX]; /* open addressing, never more than half full */
 	struct rpc_link **retired;        /* replaced, perhaps still in somebody's hand */
 	uint32_t count, retired_count;
+	struct rpc_budget *answers; /* borrowed */
 };
 
 static struct peer *find(struct peers *self, uint64_t node_id)
@@ -31,10 +32,13 @@ static struct peer *find(struct peers *self, uint64_t node_id)
 	}
 }
 
-int peers_create(struct peers **out)
+int peers_create(struct rpc_budget *answers, struct peers **out)
 {
 	*out = calloc(1, sizeof **out);
-	return *out != NULL ? 0 : -ENOMEM;
+	if (*out == NULL)
+		return -ENOMEM;
+	(*out)->answers = answers;
+	return 0;
 }
 
 static int retire(struct peers *self, struct rpc_link *link)
@@ -65,6 +69,7 @@ int peers_set(struct peers *self, uint64_t node_id, const char *address, struct 
 		.message_max = RPC_PEER_MESSAGE_MAX,
 		.outstanding_max = LIMIT_PEER_OUTSTANDING,
 		.silence_ms = LIMIT_PEER_SILENCE_MS,
+		.budget = self->answers,
 	};
 	struct rpc_link *link;
 	int error = rpc_link_open(&options, &link, error_out);

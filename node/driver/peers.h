@@ -17,7 +17,7 @@ enum { PEERS_MAX = 2 * RING_MEMBERS_MAX };
 
 struct peers;
 
-RPC_OK int peers_create(struct peers **out);
+RPC_OK int peers_create(struct rpc_budget *answers, struct peers **out);
 void peers_close(struct peers **);
 /* Opens a link to this node, or a new one when its address has changed. node_id may be any key but 0 (seeds use small
  * numbers). */

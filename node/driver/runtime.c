@@ -21,6 +21,9 @@
 #include "node/driver/ticker.h"
 #include "node/driver/worker.h"
 
+/* The part of request_bytes that values may take, beside it: at least 64 MiB, more than the largest object. */
+enum { VALUES_PART = 2 };
+
 enum { DRAIN_WAIT_MS = 5000, DRAIN_POLL_MS = 5, LOOK_MS = 1000 };
 
 /* Busy share of the busiest worker since the last look. */
@@ -208,7 +211,7 @@ static int open_all(struct runtime *self, const struct runtime_options *options,
 	tell_actors(hub->node);
 	error = init_workers(self, options->threads);
 	if (error == 0)
-		error = peers_create(&hub->peers);
+		error = peers_create(hub->values, &hub->peers);
 	if (error == 0)
 		error = engine_pool_start(options->job_threads, &hub->pool);
 	/* A seed's link bears its number until the seed's node id is known. */
@@ -233,9 +236,10 @@ int runtime_open(const struct runtime_options *options, struct runtime **out, st
 	self->hub.operation_seed = options->node.seed;
 	self->hub.budget = rpc_budget_create(options->request_bytes);
 	self->hub.peer_budget = rpc_budget_create(options->request_bytes);
+	self->hub.values = rpc_budget_create(options->request_bytes / VALUES_PART);
 	error_out->text[0] = 0;
-	int error = self->hub.budget != NULL && self->hub.peer_budget != NULL ? open_all(self, options, error_out)
-									      : -ENOMEM;
+	bool counted = self->hub.budget != NULL && self->hub.peer_budget != NULL && self->hub.values != NULL;
+	int error = counted ? open_all(self, options, error_out) : -ENOMEM;
 	if (error < 0) {
 		(void)!runtime_close(&self);
 		return error;
@@ -333,6 +337,7 @@ int runtime_close(struct runtime **out)
 	connector_fini(&self->connector);
 	rpc_budget_unref(self->hub.budget);
 	rpc_budget_unref(self->hub.peer_budget);
+	rpc_budget_unref(self->hub.values);
 	free(self);
 	*out = NULL;
 	return error;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "node/driver/hub.h"
+#include "node/object/limit.h"
 
 enum {
 	ARENA_SIZE = 64 * 1024 - 256, /* bytes: one batch or a few; below malloc's mmap threshold */
@@ -91,6 +92,18 @@ void worker_post(struct worker *from, struct message *message)
 	}
 	mailbox_put(&to->mailbox, message_is_large(message) ? MAIL_LARGE_MESSAGE : MAIL_MESSAGE, &message->mail);
 	wake_later(from, to);
+}
+
+void worker_charge(struct worker *self, struct message *answer)
+{
+	if (answer->type != MESSAGE_FETCHED || answer->fetched.object.size <= LIMIT_SMALL_SIZE)
+		return;
+	if (message_charge(answer, self->hub->values, answer->fetched.object.size))
+		return;
+	answer->status = REPLICA_OVERLOADED;
+	answer->fetched = (struct fetched_body){0};
+	if (answer->value.pin != NULL)
+		engine_value_release(&answer->value);
 }
 
 void worker_wake_posted(struct worker *self)

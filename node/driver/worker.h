@@ -59,6 +59,9 @@ void worker_fini(struct worker *);
 struct hosted *worker_coordinator(struct worker *);
 /* A message to any actor of this node, from this worker: to one of its own it comes in this batch. */
 void worker_post(struct worker *from, struct message *);
+/* A value that was read waits in memory until its client, or the peer that asked, has it: a large one counts in the budget of values.
+ * Without room there the value is dropped, and the answer says REPLICA_OVERLOADED. */
+void worker_charge(struct worker *, struct message *answer);
 /* Wakes the workers to which it has posted. */
 void worker_wake_posted(struct worker *);
 /* The arena of this batch, with room for a message. */

@@ -46,7 +46,8 @@ const struct setting settings[SETTING_COUNT] = {
 	{"storage", "memtable-mb", SETTING_NUMBER, AT(memtable_mb), "64", 1, 4096, "MIB",
 	 "memory for new writes of each shard before a flush, MiB"},
 	{"storage", "request-mb", SETTING_AUTO, AT(request_mb), "auto", 128, 1048576, "MIB",
-	 "memory for requests in work, of clients and of nodes each, MiB; auto: an eighth of the machine's"},
+	 "memory for requests in work, of clients and of nodes each, and half of it for values read, MiB; auto: an "
+	 "eighth of the machine's"},
 	{"storage", "retry-window-s", SETTING_NUMBER, AT(retry_window_s), "600", 10, 86400, "S",
 	 "how long after its first attempt a write may be repeated, in seconds; clocks must agree within it; one value "
 	 "for all nodes"},

@@ -27,6 +27,7 @@ struct exchange_queue {
 	uint64_t peer;
 	enum method method;
 	bool large;
+	size_t answer_size; /* bytes for each question, as is likely: of the last batch, or half of what was likely before it */
 	struct message_list waiting;
 	uint32_t in_flight; /* of batches */
 	struct under_way batches[EXCHANGE_IN_FLIGHT_MAX];
@@ -122,11 +123,17 @@ static int grow(struct exchange *self)
 	return 0;
 }
 
+/* The question is, or its answer may be. */
+static bool is_large(const struct message *question)
+{
+	return message_is_large(question) || (question->type == MESSAGE_FETCH && !question->fetch.digest_only);
+}
+
 static struct exchange_queue *queue_for(struct exchange *self, const struct message *question)
 {
 	uint64_t peer = peer_of(question);
 	enum method method = codec_peer_method(question);
-	bool large = message_is_large(question);
+	bool large = is_large(question);
 	for (uint32_t i = 0; i < self->queue_count; i++)
 		if (self->queues[i].peer == peer && self->queues[i].method == method && self->queues[i].large == large)
 			return &self->queues[i];
@@ -182,6 +189,22 @@ static struct message_list take_first(struct message_list *waiting, uint32_t cou
 	return taken;
 }
 
+/* How many questions make a batch whose answer is likely to be no larger than a batch may be. */
+static uint32_t count_fitting(const struct exchange *self, const struct exchange_queue *queue)
+{
+	uint32_t max = self->options.batch_max;
+	size_t likely = queue->answer_size > 0 ? LIMIT_PEER_BATCH_SIZE / queue->answer_size : max;
+	if (likely < max)
+		max = likely > 0 ? (uint32_t)likely : 1;
+	return codec_peer_fitting(queue->waiting.first, max);
+}
+
+static void note_answer_size(struct exchange_queue *queue, size_t size, uint32_t count)
+{
+	size_t each = size / count;
+	queue->answer_size = each > queue->answer_size / 2 ? each : queue->answer_size / 2;
+}
+
 static struct under_way *free_place(struct exchange_queue *queue)
 {
 	for (uint32_t i = 0; i < EXCHANGE_IN_FLIGHT_MAX; i++)
@@ -219,7 +242,7 @@ bool exchange_pack(struct exchange *self, uint32_t queue_index, uint64_t now_us,
 		return false;
 	struct under_way *batch = free_place(queue);
 	struct arena *scratch = rpc_arena_create(SCRATCH_SIZE, SIZE_MAX);
-	uint32_t count = codec_peer_fitting(queue->waiting.first, self->options.batch_max);
+	uint32_t count = count_fitting(self, queue);
 	batch->questions = take_first(&queue->waiting, count);
 	uint32_t ms = budget_ms(&batch->questions, now_us);
 	int error = scratch == NULL
@@ -293,6 +316,8 @@ int exchange_complete(struct exchange *self, uint64_t number, int error, struct 
 		self->counters.late++;
 		return -ENOENT;
 	}
+	if (error == 0)
+		note_answer_size(queue, response.size, batch->questions.count);
 	if (error == 0)
 		error = decode_answers(queue->method, batch->questions.first, response, answers, error_out);
 	if (error < 0)

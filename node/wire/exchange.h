@@ -6,8 +6,9 @@
  *     who answers   exchange_accept for a batch that came in, exchange_answer for each answer, exchange_encode_answers
  *
  * While in_flight_max batches to one peer by one method are under way, further questions wait and travel together:
- * under load batches grow by themselves, with little load nothing waits. Large questions (message_is_large) have queues
- * and batches of their own, so that small ones neither share a batch with them nor wait for one to come back.
+ * under load batches grow by themselves, with little load nothing waits. Large questions (message_is_large) and those for a whole
+ * object have queues and batches of their own, so that small ones neither share a batch with them nor wait for one to come back. When
+ * answers turn out to be large, fewer questions make a batch.
  *
  * The driver carries the bytes: node/driver/outbound.c by sockets, tests/sim/traffic.c by a simulated network.
  *

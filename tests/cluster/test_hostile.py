@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import unittest
+from unittest import mock
 
 import kvring
 import peer_pb2 as p
@@ -145,6 +146,12 @@ class PeerPortTest(ClusterTest):
             self.gossip(*rows)
         self.assertEqual(self.client.put("counted", b"v", w=3).synced, 3)
         self.assertLess(len(os.listdir(files)), before + 100)
+
+
+def get_request(key, number=1):
+    """A frame."""
+    body = m.Request(protocol_version=1, method="kvring.v1.Kv/Get", body=m.GetRequest(key=key).SerializeToString()).SerializeToString()
+    return struct.pack(">QI", len(body) + 4, 0x80000000 | number) + body
 
 
 class GreedyClientTest(ClusterTest):
@@ -301,6 +308,74 @@ class GreedyReadersTest(unittest.TestCase):
             print("puts beside 20 greedy readers: half of them within %.0f ms, all within %.0f ms" % (
                 1000 * seconds[self.PUTS // 2], 1000 * seconds[-1]), file=sys.stderr)
             self.assertLess(seconds[self.PUTS // 2], 5 if is_instrumented(node) else 1)
+
+
+def read_answer(connection):
+    """The code of the next answer, whose body is passed over."""
+    rest = struct.unpack(">QI", connection.recv(12, socket.MSG_WAITALL))[0] - 4
+    head = connection.recv(min(rest, 4), socket.MSG_WAITALL)  # the protocol version and the code, which is left out when it is 0
+    rest -= len(head)
+    buffer = bytearray(1 << 20)
+    while rest:
+        rest -= connection.recv_into(buffer, min(rest, len(buffer)))
+    return head[3] if head[2] == 0x10 else 0
+
+
+LARGE_KEYS, LARGE_GETS = 12, 60
+
+
+def ask_for_much_after_little(port):
+    """One connection: three small answers, then many large ones asked for at once. The codes of all answers."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(sp.handshake_bytes(sp.REQ))
+        connection.recv(8, socket.MSG_WAITALL)
+        for _ in range(3):
+            connection.sendall(get_request(b"small"))
+            assert read_answer(connection) == m.OK
+        connection.sendall(b"".join(get_request(b"large%d" % (i % LARGE_KEYS)) for i in range(LARGE_GETS)))
+        return [read_answer(connection) for _ in range(LARGE_GETS)]
+
+
+class LightClientsTest(unittest.TestCase):
+    """Clients whose answers were small ask for large values at once: nothing tells beforehand, so all of it is begun."""
+
+    REQUEST_MB, CONNECTIONS = 128, 12
+
+    @staticmethod
+    def persist(call, what):
+        """What call() returns once nothing refuses it: a node may be short of room for a while, or behind with its disk."""
+
+        def result():
+            try:
+                return call()
+            except kvring.KvringError:
+                return None
+
+        return wait_for(result, what)
+
+    def put(self, client, key, value):
+        """At all owners. Repeated as the same operation, so that no sibling comes of it."""
+        operation_id = kvring.new_operation_id()
+        self.persist(lambda: client.put(key, value, w=3, operation_id=operation_id), "%s is not written" % key)
+
+    def test_values_that_were_read_fill_no_memory(self):
+        # Large pieces go back at once when they are freed: the peak is what the node holds, not what malloc keeps for later.
+        arguments = ["--request-mb", str(self.REQUEST_MB), "--cache-mb", "16"]
+        with mock.patch.dict(os.environ, MALLOC_MMAP_THRESHOLD_=str(1 << 20)), Cluster(4, arguments=arguments) as cluster:
+            client, node = cluster.client(), cluster.nodes[0]
+            size = (1 if is_instrumented(node) else 8) << 20  # enough to fill the budget, and written in seconds under a sanitizer
+            self.put(client, "small", b"v")
+            for i in range(LARGE_KEYS):
+                self.put(client, "large%d" % i, os.urandom(size))
+            with multiprocessing.get_context("fork").Pool(self.CONNECTIONS) as askers:
+                answers = sum(askers.map(ask_for_much_after_little, [node.base] * self.CONNECTIONS, chunksize=1), [])
+            print("gets of %d MiB: %d of %d answered with the value, peak %d MiB" % (
+                size >> 20, answers.count(m.OK), len(answers), peak_mb(node)), file=sys.stderr)
+            self.assertLessEqual(set(answers), {m.OK, m.RESOURCE_EXHAUSTED, m.UNAVAILABLE})
+            self.assertGreater(answers.count(m.OK), LARGE_KEYS)
+            self.assertEqual(self.persist(lambda: client.get("small"), "a small value is not served").value, b"v")
+            if not is_instrumented(node):  # the budgets of both ports and of values
+                self.assertLess(peak_mb(node), 2.5 * self.REQUEST_MB + MemoryTest.BASE_MB)
 
 
 class OperatorTest(unittest.TestCase):

@@ -395,6 +395,36 @@ static void test_a_small_request_passes_large_ones_that_wait(void **state)
 	close(listener);
 }
 
+/* A large answer counts from its head on, until it is freed; one that does not come to its end, until the connection ends. */
+static void test_a_large_answer_counts(void **state)
+{
+	static const uint8_t hello[8] = {0, 'S', 'P', 0, 0, 0x31, 0, 0}, zeros[BLOCKING];
+	struct rpc_budget *budget = rpc_budget_create(BLOCKING);
+	struct rpc_link *link;
+	char address[32];
+	uint8_t theirs[sizeof hello], head[12] = {0, 0, 0, 0, 0, 0x80, 0, 4, 0x80}; /* of 8 MiB, to nobody */
+	(void)state;
+	int listener = listen_narrow(address);
+	struct rpc_link_options options = {
+		.address = address, .message_max = 2 * BLOCKING, .outstanding_max = 64, .budget = budget};
+	assert_int_equal(rpc_link_open(&options, &link, NULL), 0);
+	int fd = accept(listener, NULL, NULL);
+	say(fd, hello, sizeof hello);
+	read_all(fd, theirs, sizeof theirs);
+	EVENTUALLY(rpc_link_connected(link));
+	say(fd, head, sizeof head);
+	EVENTUALLY(atomic_load(&budget->used) == BLOCKING);
+	say(fd, zeros, BLOCKING);
+	EVENTUALLY(atomic_load(&budget->used) == 0);
+	say(fd, head, sizeof head);
+	EVENTUALLY(atomic_load(&budget->used) == BLOCKING);
+	close(fd);
+	EVENTUALLY(atomic_load(&budget->used) == 0);
+	rpc_link_close(&link);
+	close(listener);
+	rpc_budget_unref(budget);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -402,6 +432,7 @@ int main(void)
 		cmocka_unit_test(test_who_had_large_answers_takes_turns),
 		cmocka_unit_test(test_a_large_message_that_waits_for_memory_has_its_turn),
 		cmocka_unit_test(test_a_small_request_passes_large_ones_that_wait),
+		cmocka_unit_test(test_a_large_answer_counts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

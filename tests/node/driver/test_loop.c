@@ -326,6 +326,51 @@ static void test_a_large_message_does_not_wait_for_all_small_ones(void **state)
 	close_bench(&bench);
 }
 
+/* ---- memory for what is read ------------------------------------------------------------------------------------------- */
+
+enum { VALUES = 3 }; /* for which there is room */
+
+/* Of the key that was asked about last. */
+static struct message *fetch_again(struct bench *bench)
+{
+	bench->asked--;
+	ask(bench, make_question(bench, MESSAGE_FETCH));
+	struct message *answer = next_answer(bench);
+	assert_int_equal(answer->type, MESSAGE_FETCHED);
+	return answer;
+}
+
+/* Values that were read and not yet given away have a bound. Beyond it an answer comes without its value, until one is freed. */
+static void test_values_that_wait_have_a_bound(void **state)
+{
+	struct bench bench;
+	struct message *held[VALUES], *answer;
+	(void)state;
+	open_bench_for(&bench, MEMTABLE_FOR_LARGE);
+	bench.hub.values = rpc_budget_create(VALUES * (LARGE_SIZE + 1024));
+	assert_int_equal(loop_start(&bench.workers[1]), 0);
+	ask_put_of(&bench, LARGE_SIZE);
+	assert_int_equal(expect(&bench, MESSAGE_COORDINATED), REPLICA_OK);
+	assert_int_equal(expect(&bench, MESSAGE_STORED), REPLICA_OK);
+	for (int i = 0; i < VALUES; i++) {
+		held[i] = fetch_again(&bench);
+		assert_int_equal(held[i]->status, REPLICA_OK);
+		assert_true(held[i]->fetched.object.size > LARGE_SIZE);
+	}
+	answer = fetch_again(&bench);
+	assert_int_equal(answer->status, REPLICA_OVERLOADED);
+	assert_int_equal(answer->fetched.object.size, 0);
+	message_free(answer);
+	for (int i = 0; i < VALUES; i++)
+		message_free(held[i]);
+	assert_int_equal(atomic_load(&bench.hub.values->used), 0);
+	answer = fetch_again(&bench);
+	assert_int_equal(answer->status, REPLICA_OK);
+	message_free(answer);
+	close_bench(&bench);
+	rpc_budget_unref(bench.hub.values);
+}
+
 /* ---- calls of a peer ------------------------------------------------------------------------------------------------ */
 
 struct peer {
@@ -446,6 +491,7 @@ int main(void)
 		cmocka_unit_test(test_jobs_come_back),
 		cmocka_unit_test(test_a_small_message_waits_for_one_large_one),
 		cmocka_unit_test(test_a_large_message_does_not_wait_for_all_small_ones),
+		cmocka_unit_test(test_values_that_wait_have_a_bound),
 		cmocka_unit_test(test_a_small_call_waits_for_one_large_one),
 		cmocka_unit_test(test_mail_of_the_bus_that_comes_late_is_discarded),
 	};

@@ -78,7 +78,7 @@ static void test_each_node_has_its_link(void **state)
 	struct server servers[2];
 	struct peers *peers;
 	struct rpc_error why;
-	assert_int_equal(peers_create(&peers), 0);
+	assert_int_equal(peers_create(NULL, &peers), 0);
 	assert_null(peers_link(peers, 1));
 	assert_null(peers_link(peers, 0));
 	for (uint32_t i = 0; i < 2; i++) {
@@ -103,7 +103,7 @@ static void test_a_new_address_is_a_new_link(void **state)
 	struct server servers[2];
 	struct peers *peers;
 	struct rpc_error why;
-	assert_int_equal(peers_create(&peers), 0);
+	assert_int_equal(peers_create(NULL, &peers), 0);
 	server_open(&servers[0], 5);
 	server_open(&servers[1], 6);
 	assert_int_equal(peers_set(peers, 100, servers[0].address, &why), 0);
@@ -127,7 +127,7 @@ static void test_a_bad_address_changes_nothing(void **state)
 	(void)state;
 	struct peers *peers;
 	struct rpc_error why = {""};
-	assert_int_equal(peers_create(&peers), 0);
+	assert_int_equal(peers_create(NULL, &peers), 0);
 	assert_true(peers_set(peers, 100, "no port", &why) < 0);
 	assert_true(strlen(why.text) > 0);
 	assert_null(peers_link(peers, 100));
@@ -167,7 +167,7 @@ static void test_lookups_beside_additions(void **state)
 	struct rpc_error why;
 	pthread_t thread;
 	void *wrong;
-	assert_int_equal(peers_create(&lookup.peers), 0);
+	assert_int_equal(peers_create(NULL, &lookup.peers), 0);
 	assert_int_equal(pthread_create(&thread, NULL, look_up, &lookup), 0);
 	for (uint64_t id = 1; id <= 8; id++)
 		assert_int_equal(peers_set(lookup.peers, id, "127.0.0.1:1", &why), 0);

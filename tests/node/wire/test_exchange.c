@@ -222,6 +222,52 @@ static void test_small_questions_do_not_wait_for_large_ones(void **state)
 		rpc_message_free(large[i].request);
 }
 
+/* Two batches of reads of whole objects are under way: a question for a digest leaves all the same. */
+static void test_digests_do_not_wait_for_objects(void **state)
+{
+	struct desk *desk = *state;
+	struct exchange_batch objects[2], digest, none;
+	for (int i = 0; i < 2; i++) {
+		ask(desk, PEER, 1);
+		assert_true(pack(desk, &objects[i]));
+	}
+	ask(desk, PEER, 1);
+	assert_false(pack(desk, &none));
+	struct message *question = make_question(desk, MESSAGE_FETCH, PEER, 100);
+	assert_int_equal(key_encode(5, slice("b"), slice("key"), desk->arena, &question->key), 0);
+	question->fetch.digest_only = true;
+	exchange_ask(&desk->exchange, question, desk->arena, &desk->answers);
+	assert_true(pack(desk, &digest));
+	assert_false(pack(desk, &none));
+	for (int i = 0; i < 2; i++)
+		rpc_message_free(objects[i].request);
+	rpc_message_free(digest.request);
+}
+
+/* After an answer of 1 MiB for each question, whatever it says, a batch asks for 4 MiB; after small ones for more again. */
+static void test_large_answers_make_small_batches(void **state)
+{
+	static const uint8_t large[8 * 1024 * 1024];
+	static const uint32_t fitting[] = {4, 8, 16};
+	struct desk *desk = *state;
+	struct exchange_batch batch;
+	uint32_t count;
+	ask(desk, PEER, 8);
+	assert_true(pack(desk, &batch));
+	rpc_message_free(batch.request);
+	assert_int_equal(complete(desk, batch.number, 0, (struct rpc_slice){large, sizeof large}), -EBADMSG);
+	for (uint64_t i = 1; i <= 8; i++)
+		expect_answer(desk, i, REPLICA_LOST);
+	ask(desk, PEER, 4 + 8 + 16);
+	for (uint32_t i = 0; i < sizeof fitting / sizeof fitting[0]; i++) {
+		assert_true(pack(desk, &batch));
+		struct rpc_message *response = serve(&batch, &count);
+		assert_int_equal(count, fitting[i]);
+		assert_int_equal(complete(desk, batch.number, 0, rpc_message_bytes(response)), 0);
+		rpc_message_free(response);
+	}
+}
+
 /* The one question too many is answered at once; those that waited still wait, in order. */
 static void test_an_overfull_queue_refuses(void **state)
 {
@@ -547,6 +593,8 @@ int main(void)
 		DESK_TEST(test_questions_gather_behind_batches_under_way),
 		DESK_TEST(test_methods_do_not_wait_for_each_other),
 		DESK_TEST(test_small_questions_do_not_wait_for_large_ones),
+		DESK_TEST(test_digests_do_not_wait_for_objects),
+		DESK_TEST(test_large_answers_make_small_batches),
 		DESK_TEST(test_an_overfull_queue_refuses),
 		DESK_TEST(test_a_late_answer_changes_nothing),
 		DESK_TEST(test_a_doubled_answer_changes_nothing),
