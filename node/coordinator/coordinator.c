@@ -40,6 +40,19 @@ static struct owner owner_of(const struct coordinator *self, const struct ring_v
 	return owner;
 }
 
+/* I4 */
+static void take_owner(const struct coordinator *self, struct operation *operation, const struct ring_view *view,
+		       uint16_t member, enum side side, uint64_t now_us)
+{
+	struct owner *known = operation_owner(operation, ring_member(view->document, member)->id);
+	assert(known == NULL || (known->sides & side) == 0);
+	if (known == NULL) {
+		known = &operation->owners[operation->owner_count++];
+		*known = owner_of(self, view, member, now_us);
+	}
+	known->sides |= (uint8_t)side;
+}
+
 /* What is wrong with what a client wants to write, or NULL. */
 static const char *check_put(const struct client_operation *request, struct effects *out)
 {
@@ -52,6 +65,95 @@ static const char *check_put(const struct client_operation *request, struct effe
 						"the value has %zu bytes, the limit is %d: split it over several keys",
 						request->value.size, LIMIT_VALUE_SIZE),
 			       "value over its limit");
+	return NULL;
+}
+
+/* The owners of one side. */
+struct row {
+	enum side side;
+	const uint16_t *members;
+	uint32_t count;
+};
+
+/* The first row is the one that reads go to. Returns how many there are. */
+static uint32_t rows_of(const struct operation *operation, const struct ring_view *view, struct row rows[2])
+{
+	const struct ring_document *document = view->document;
+	uint32_t datacenter = ring_member_datacenter(document, (uint32_t)view->self);
+	struct row fresh = {.side = SIDE_NEW}, old = {.side = SIDE_OLD};
+	fresh.count = ring_owners(document, operation->partition, datacenter, &fresh.members);
+	rows[0] = fresh;
+	if (ring_transition(document) == RING_STABLE)
+		return 1;
+	old.count = ring_old_owners(document, operation->partition, datacenter, &old.members);
+	rows[1] = old;
+	if (ring_transition(document) == RING_WRITE_BOTH_READ_OLD) {
+		rows[0] = old;
+		rows[1] = fresh;
+	}
+	return 2;
+}
+
+/* Each of the rows that count gets its quota: of the client's number as many as there are, or a majority. */
+static void set_quotas(struct operation *operation, const struct row *rows, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t owners = rows[i].count, asked = operation->request->quorum;
+		uint32_t needed = asked == 0 ? owners / 2 + 1 : asked < owners ? asked : owners;
+		if (owners == 0)
+			continue; /* nobody to wait for */
+		operation->quotas[operation->quota_count++] =
+			(struct quota){.side = rows[i].side, .owners = (uint8_t)owners, .needed = (uint8_t)needed};
+		operation->needed = needed > operation->needed ? needed : operation->needed;
+	}
+}
+
+static const char *refuse_quorum(struct operation *operation, const struct row *rows, uint32_t count, uint32_t most,
+				 struct effects *out, uint32_t *code_out)
+{
+	uint32_t asked = operation->needed = operation->request->quorum;
+	bool is_put = operation->kind == OPERATION_PUT;
+	*code_out = RPC_CODE_INVALID_ARGUMENT;
+	if (!is_put && count > 1 && rows[0].side == SIDE_OLD && asked <= rows[1].count) {
+		*code_out = RPC_CODE_FAILED_PRECONDITION;
+		return text_or(rpc_arena_printf(out->arena,
+						"r=%u asks for more replicas than the N=%u that reads go to until the "
+						"change of the ring is over: ask for %u at most, or wait for it",
+						asked, most, most),
+			       "more replicas asked for than there are until the ring has changed");
+	}
+	return text_or(rpc_arena_printf(out->arena,
+					"%s=%u asks for more replicas than the N=%u there are: ask for %u at most",
+					is_put ? "w" : "r", asked, most, most),
+		       "more replicas asked for than there are");
+}
+
+/* Those of the side that reads go to; of a put, the others too (ALGORITHMS.md, Ring). */
+static const char *take_owners(const struct coordinator *self, struct operation *operation,
+			       const struct ring_view *view, uint64_t now_us, struct effects *out, uint32_t *code_out)
+{
+	struct row rows[2];
+	uint32_t row_count = rows_of(operation, view, rows), used = operation->kind == OPERATION_PUT ? row_count : 1;
+	uint32_t most = rows[0].count, room = rows[0].count;
+	assert(operation->owner_count == 0 && operation->quota_count == 0);
+	for (uint32_t i = 1; i < used; i++) {
+		most = rows[i].count > most ? rows[i].count : most;
+		room += rows[i].count;
+	}
+	operation->epoch = ring_epoch(view->document);
+	*code_out = RPC_CODE_UNAVAILABLE;
+	if (rows[0].count == 0)
+		return "no node of this datacenter holds the key yet: retry when the change of the ring is over";
+	if (operation->request->quorum > most)
+		return refuse_quorum(operation, rows, row_count, most, out, code_out);
+	operation->owners = rpc_arena_alloc(out->arena, room * sizeof *operation->owners);
+	*code_out = RPC_CODE_RESOURCE_EXHAUSTED;
+	if (operation->owners == NULL)
+		return "this node is out of memory: retry later or elsewhere";
+	set_quotas(operation, rows, used);
+	for (uint32_t i = 0; i < used; i++)
+		for (uint32_t j = 0; j < rows[i].count; j++)
+			take_owner(self, operation, view, rows[i].members[j], rows[i].side, now_us);
 	return NULL;
 }
 
@@ -76,25 +178,11 @@ static const char *prepare(const struct coordinator *self, struct operation *ope
 	const char *wrong = check_put(request, out);
 	if (wrong != NULL)
 		return wrong;
-	const uint16_t *owners;
-	uint32_t datacenter = ring_member_datacenter(view->document, (uint32_t)view->self);
-	uint32_t count = ring_owners(view->document, operation->partition, datacenter, &owners);
-	assert(count <= RING_REPLICAS_MAX);
-	assert(operation->owner_count == 0);
-	operation->epoch = ring_epoch(view->document);
-	operation->needed = request->quorum ? request->quorum : count / 2 + 1;
-	if (operation->needed > count)
-		return text_or(
-			rpc_arena_printf(out->arena,
-					 "%s=%u asks for more replicas than the N=%u there are: ask for %u at most",
-					 request->kind == OPERATION_PUT ? "w" : "r", operation->needed, count, count),
-			"more replicas asked for than there are");
+	wrong = take_owners(self, operation, view, now_us, out, code_out);
+	if (wrong != NULL)
+		return wrong;
 	operation->unproven = view->status[view->self].unproven;
-	for (uint32_t i = 0; i < count; i++) {
-		struct owner owner = owner_of(self, view, owners[i], now_us);
-		assert(operation_owner(operation, owner.node_id) == NULL); /* I4 */
-		operation->owners[operation->owner_count++] = owner;
-	}
+	*code_out = RPC_CODE_INVALID_ARGUMENT;
 	struct rpc_error why = {"context refused: this node is out of memory, retry later or elsewhere"};
 	int error = context_decode(request->context, operation->key, out->arena, &operation->context, &why);
 	if (error == -ENOMEM)
@@ -110,6 +198,68 @@ static void check(const struct coordinator *self, uint64_t correlation)
 	const struct operation *operation = operation_find(self, correlation);
 	if (operation != NULL)
 		operation_check(operation);
+}
+
+static void refuse_begin(struct coordinator *self, struct operation *operation, uint32_t code, const char *why,
+			 struct effects *out)
+{
+	enum outcome outcome = OUTCOME_REFUSED;
+	if (operation->maybe_written) {
+		outcome = OUTCOME_IN_DOUBT;
+		why = text_or(
+			rpc_arena_printf(out->arena,
+					 "the ring changed while the write was under way (%s): "
+					 "safe to retry with the same operation id",
+					 why),
+			"the ring changed while the write was under way: safe to retry with the same operation id");
+	}
+	operation_fail(self, operation, outcome, code, why, out);
+	operation_finish(self, operation);
+}
+
+/* With the ring in force now. */
+static void begin(struct coordinator *self, struct operation *operation, const struct event *event, struct effects *out)
+{
+	uint64_t correlation = operation->correlation;
+	uint32_t code;
+	operation->arena = rpc_arena_ref(out->arena);
+	const struct ring_view *view = ring_view_acquire(self->options.ring);
+	const char *wrong = prepare(self, operation, view, event->now_us, out, &code);
+	ring_view_release(self->options.ring, view);
+	if (wrong != NULL) {
+		refuse_begin(self, operation, code, wrong, out);
+	} else if (operation->kind == OPERATION_GET) {
+		get_start(self, operation, event, out);
+	} else if (operation->state == OPERATION_REPLICATING) {
+		put_replicate(self, operation, event->now_us, out);
+	} else {
+		put_start(self, operation, event->now_us, out);
+	}
+	check(self, correlation);
+}
+
+/* Nothing is kept of what was asked under the older ring: late answers find nobody, and acknowledgements are asked for
+ * again, which costs little, as a ring seldom changes. */
+static void begin_again(struct coordinator *self, struct operation *operation, const struct event *event,
+			struct effects *out)
+{
+	if (operation->state == OPERATION_WAITING) {
+		operation_move(operation, OPERATION_STARTED);
+		message_free(operation->held);
+		operation->held = NULL;
+	} else {
+		assert(operation->state == OPERATION_REPLICATING);
+		operation->correlation += CORRELATION_STEP;
+	}
+	rpc_arena_unref(operation->merge_arena);
+	rpc_arena_unref(operation->arena);
+	operation->merge_arena = NULL;
+	operation->has_object = false;
+	operation->owner_count = operation->quota_count = 0;
+	operation->needed = operation->tries = operation->lessons = 0;
+	operation->beginnings++;
+	timer_heap_move(&self->timers, &operation->timer, operation->deadline_us);
+	begin(self, operation, event, out);
 }
 
 static void start(struct coordinator *self, struct message *question, uint32_t index,
@@ -133,23 +283,9 @@ static void start(struct coordinator *self, struct message *question, uint32_t i
 	operation->index = index;
 	operation->request = request;
 	operation->kind = request->kind;
-	operation->arena = rpc_arena_ref(out->arena);
 	operation->started_us = event->now_us;
 	coordinator_count(request->kind == OPERATION_PUT ? &self->counters.puts : &self->counters.gets);
-	uint64_t correlation = operation->correlation;
-	uint32_t code;
-	const struct ring_view *view = ring_view_acquire(self->options.ring);
-	const char *wrong = prepare(self, operation, view, event->now_us, out, &code);
-	ring_view_release(self->options.ring, view);
-	if (wrong != NULL) {
-		operation_fail(self, operation, OUTCOME_REFUSED, code, wrong, out);
-		operation_finish(self, operation);
-	} else if (request->kind == OPERATION_PUT) {
-		put_start(self, operation, event->now_us, out);
-	} else {
-		get_start(self, operation, event, out);
-	}
-	check(self, correlation);
+	begin(self, operation, event, out);
 }
 
 /* This node serves nobody: the call as a whole is UNAVAILABLE, on which clients ask the next node. */
@@ -210,13 +346,13 @@ static void note_answer(struct coordinator *self, struct operation *operation, c
 		evidence_answered(&self->evidence, owner->member_index, owner->node_id, now_us);
 }
 
-/* The ring of whoever forwards may be newer; that of a replica which refuses is. */
+/* The ring of whoever asks or answers may be newer; that of a replica which refuses is. */
 static void notice_ring(struct coordinator *self, const struct message *message, uint64_t operation_epoch,
 			struct effects *out)
 {
-	uint64_t epoch = message->type == MESSAGE_FORWARD        ? message->epoch
-			 : message->status == REPLICA_STALE_RING ? operation_epoch + 1
-								 : 0;
+	uint64_t epoch = message->epoch;
+	if (message->type != MESSAGE_FORWARD && message->status == REPLICA_STALE_RING && epoch <= operation_epoch)
+		epoch = operation_epoch + 1;
 	behind_notice(&self->told_epoch, self->options.ring, self->options.self, epoch, message->from.node_id, out);
 }
 
@@ -253,6 +389,19 @@ static void on_message(struct coordinator *self, struct message *message, const 
 		on_answer(self, message, event, out);
 }
 
+/* The deadline. */
+static void refuse_waiting(struct coordinator *self, struct operation *operation, struct effects *out)
+{
+	const char *text = rpc_arena_printf(
+		out->arena,
+		"the ring changes, and this node and the key's owners have not agreed on it in time (%s): nothing was "
+		"%s, retry later or at another node",
+		operation_failures(self, operation, RPC_CODE_DEADLINE_EXCEEDED, out),
+		operation->kind == OPERATION_PUT ? "written" : "read");
+	operation_fail(self, operation, OUTCOME_REFUSED, RPC_CODE_DEADLINE_EXCEEDED, text, out);
+	operation_finish(self, operation);
+}
+
 static void on_timer(struct coordinator *self, const struct event *event, struct effects *out)
 {
 	for (struct timer_entry *first;
@@ -261,8 +410,13 @@ static void on_timer(struct coordinator *self, const struct event *event, struct
 		uint64_t correlation = operation->correlation;
 		if (event->now_us >= operation->deadline_us)
 			operation_note_silence(self, operation, event->now_us);
+		bool again = operation->state == OPERATION_WAITING || operation->state == OPERATION_REPLICATING;
 		if (operation->state == OPERATION_ANSWERED)
 			operation_finish(self, operation);
+		else if (again && event->now_us < operation->deadline_us)
+			begin_again(self, operation, event, out);
+		else if (operation->state == OPERATION_WAITING)
+			refuse_waiting(self, operation, out);
 		else if (operation->kind == OPERATION_PUT)
 			put_on_timer(self, operation, event->now_us, out);
 		else

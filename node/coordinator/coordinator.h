@@ -15,7 +15,7 @@
  *             merged and it is repaired, but neither its object nor its ABSENT counts toward r.)
  *             C4 An operation ends at its deadline at the latest.
  *             C5 A put is not begun while fewer than w of its owners can be reached, as far as this node knows: by gossip and
- *             by its links. (No other node may stand in for an owner.) If those include one that left the last call without
+ *             by its links; of either side, while the ring changes. (No other node may stand in for an owner.) If those include one that left the last call without
  *             an answer, they are asked first.
  */
 #ifndef KVRING_NODE_COORDINATOR_H

@@ -300,15 +300,19 @@ static bool is_enough(const struct operation *operation, const struct tally *tal
 static void answer_if_ready(struct coordinator *self, struct operation *operation, bool wait_for_repairs,
 			    const struct event *event, struct effects *out)
 {
-	struct tally known = {0}, current = {0}, open = {0};
+	struct tally known = {0}, current = {0}, open = {0}, again = {0};
 	for (uint32_t i = 0; i < operation->owner_count; i++) {
 		const struct owner *owner = &operation->owners[i];
 		count_position(&known, owner, is_known(owner));
 		count_position(&current, owner, is_current(operation, owner));
-		count_position(&open, owner, owner->call == CALL_OK || owner->call == CALL_SENT);
+		bool is_open = owner->call == CALL_OK || owner->call == CALL_SENT;
+		count_position(&open, owner, is_open);
+		count_position(&again, owner, is_open || owner_ring_differs(owner));
 	}
 	if (!is_enough(operation, &known)) {
-		if (!is_enough(operation, &open))
+		if (!is_enough(operation, &open) && is_enough(operation, &again))
+			operation_wait_for_ring(self, operation, event->now_us);
+		else if (!is_enough(operation, &open))
 			answer_failed(self, operation, RPC_CODE_UNAVAILABLE, out);
 	} else if (is_enough(operation, &current) || !wait_for_repairs || count_repairs(operation, CALL_SENT) == 0) {
 		answer_object(self, operation, event, known.counted >= operation->needed ? known.counted : known.all,

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,13 +23,17 @@ static const bool moves[OPERATION_STATE_COUNT][OPERATION_STATE_COUNT] = {
 			       [OPERATION_COORDINATING] = true,
 			       [OPERATION_FETCHING] = true,
 			       [OPERATION_ANSWERED] = true},
-	[OPERATION_FORWARDED] = {[OPERATION_ANSWERED] = true},
-	[OPERATION_LEARNING] = {[OPERATION_COORDINATING] = true, [OPERATION_ANSWERED] = true},
-	[OPERATION_COORDINATING] =
-		{[OPERATION_REPLICATING] = true, [OPERATION_FORWARDED] = true, [OPERATION_ANSWERED] = true},
+	[OPERATION_FORWARDED] = {[OPERATION_WAITING] = true, [OPERATION_ANSWERED] = true},
+	[OPERATION_LEARNING] =
+		{[OPERATION_COORDINATING] = true, [OPERATION_WAITING] = true, [OPERATION_ANSWERED] = true},
+	[OPERATION_COORDINATING] = {[OPERATION_REPLICATING] = true,
+				    [OPERATION_FORWARDED] = true,
+				    [OPERATION_WAITING] = true,
+				    [OPERATION_ANSWERED] = true},
 	[OPERATION_REPLICATING] = {[OPERATION_ANSWERED] = true},
-	[OPERATION_FETCHING] = {[OPERATION_REPAIRING] = true, [OPERATION_ANSWERED] = true},
+	[OPERATION_FETCHING] = {[OPERATION_REPAIRING] = true, [OPERATION_WAITING] = true, [OPERATION_ANSWERED] = true},
 	[OPERATION_REPAIRING] = {[OPERATION_ANSWERED] = true},
+	[OPERATION_WAITING] = {[OPERATION_STARTED] = true, [OPERATION_ANSWERED] = true},
 };
 
 void operation_move(struct operation *operation, enum operation_state to)
@@ -37,7 +42,10 @@ void operation_move(struct operation *operation, enum operation_state to)
 	operation->state = to;
 }
 
-/* Correlation: slot in the low half, how often the slot was used in the high half, so that late answers find nobody. */
+enum { RING_WAIT_US = 10 * 1000 }; /* then twice as long each time: a ring spreads fast, and little is asked in vain */
+
+/* Correlation: slot in the low half, in the high half how often something was begun there, so that late answers find
+ * nobody. */
 struct operation *operation_find(const struct coordinator *self, uint64_t correlation)
 {
 	uint32_t slot = (uint32_t)correlation;
@@ -86,7 +94,7 @@ struct operation *operation_begin(struct coordinator *self, uint64_t deadline_us
 		return NULL;
 	struct operation *operation = self->free_list;
 	assert(operation->timer.place == 0); /* I6 */
-	uint64_t correlation = operation->correlation + (UINT64_C(1) << 32);
+	uint64_t correlation = operation->correlation + CORRELATION_STEP;
 	self->free_list = operation->next_free;
 	memset(operation, 0, sizeof *operation);
 	operation->correlation = correlation;
@@ -137,12 +145,77 @@ uint32_t operation_count_calls(const struct operation *operation, enum call_stat
 	return n;
 }
 
+bool quota_has(const struct quota *quota, const struct owner *owner)
+{
+	return (owner->sides & quota->side) != 0;
+}
+
+uint32_t quota_count_calls(const struct operation *operation, const struct quota *quota, enum call_state state)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		n += operation->owners[i].call == state && quota_has(quota, &operation->owners[i]);
+	return n;
+}
+
+const struct quota *operation_worst_quota(const struct operation *operation)
+{
+	const struct quota *worst = &operation->quotas[0];
+	int most = INT_MIN;
+	assert(operation->quota_count > 0);
+	for (uint32_t i = 0; i < operation->quota_count; i++) {
+		const struct quota *quota = &operation->quotas[i];
+		int missing = quota->needed - (int)quota_count_calls(operation, quota, CALL_OK);
+		if (missing > most)
+			worst = quota;
+		most = missing > most ? missing : most;
+	}
+	return worst;
+}
+
+bool owner_ring_differs(const struct owner *owner)
+{
+	return owner->call == CALL_FAILED &&
+	       (owner->failure == REPLICA_STALE_RING || owner->failure == REPLICA_NOT_OWNER);
+}
+
 uint32_t operation_acks(const struct operation *operation)
 {
 	uint32_t own = 0;
 	for (uint32_t i = 0; i < operation->owner_count; i++)
 		own += operation->owners[i].call == CALL_OK && !operation->owners[i].receiving;
 	return own > operation->forward_acks ? own : operation->forward_acks;
+}
+
+static bool ring_moved(const struct coordinator *self, const struct operation *operation)
+{
+	const struct ring_view *view = ring_view_acquire(self->options.ring);
+	bool moved = view->document != NULL && ring_epoch(view->document) > operation->epoch;
+	ring_view_release(self->options.ring, view);
+	return moved;
+}
+
+void operation_wait_for_ring(struct coordinator *self, struct operation *operation, uint64_t now_us)
+{
+	uint64_t delay_us = (uint64_t)RING_WAIT_US << (operation->beginnings < 6 ? operation->beginnings : 6);
+	uint64_t due_us = ring_moved(self, operation) ? now_us : now_us + delay_us;
+	if (operation->state == OPERATION_REPLICATING) {
+		if (operation->timer.due_us < operation->deadline_us)
+			return; /* it waits already */
+	} else {
+		assert(!operation->maybe_written);
+		operation->correlation += CORRELATION_STEP; /* answers to what was asked find nobody */
+		operation->lessons = 0;
+		for (uint32_t i = 0; i < operation->owner_count; i++) {
+			struct owner *owner = &operation->owners[i];
+			bool lesson = operation->kind == OPERATION_PUT && owner->call == CALL_OK; /* no ack */
+			if (owner->call == CALL_SENT || lesson)
+				owner->call = CALL_IDLE;
+		}
+		operation_move(operation, OPERATION_WAITING);
+	}
+	timer_heap_move(&self->timers, &operation->timer,
+			due_us < operation->deadline_us ? due_us : operation->deadline_us);
 }
 
 struct message *operation_question(struct coordinator *self, struct operation *operation, const struct owner *owner,
@@ -185,9 +258,13 @@ bool operation_fetch(struct coordinator *self, struct operation *operation, stru
 static const char *failure_text(const struct owner *owner, uint32_t code)
 {
 	static const char *const texts[REPLICA_STATUS_COUNT] = {
-		[REPLICA_STALE_RING] = "knows a newer ring", [REPLICA_OVERLOADED] = "overloaded",
-		[REPLICA_DISK_FULL] = "disk full",           [REPLICA_NOT_OWNER] = "is no owner of the partition",
-		[REPLICA_UNREACHABLE] = "unreachable",       [REPLICA_LOST] = "no answer, slow or connection lost",
+		[REPLICA_STALE_RING] = "knows a newer ring",
+		[REPLICA_OVERLOADED] = "overloaded",
+		[REPLICA_DISK_FULL] = "disk full",
+		[REPLICA_NOT_OWNER] = "is no owner of the partition",
+		[REPLICA_UNREACHABLE] = "unreachable",
+		[REPLICA_LOST] = "no answer, slow or connection lost",
+		[REPLICA_OWN_CONTEXT] = "knows the operation",
 	};
 	if (owner->call == CALL_SENT)
 		return code == RPC_CODE_DEADLINE_EXCEEDED ? "no answer in time" : "not waited for";
@@ -297,6 +374,12 @@ void operation_fail(struct coordinator *self, struct operation *operation, enum 
 		.needed = operation->needed,
 		.acks_owners = operation_acks(operation),
 	};
+	/* What is missing, rather than how many did it on either side. */
+	if (operation->state == OPERATION_REPLICATING && operation->quota_count > 0) {
+		const struct quota *worst = operation_worst_quota(operation);
+		result.needed = worst->needed;
+		result.acks_owners = quota_count_calls(operation, worst, CALL_OK);
+	}
 	if (outcome == OUTCOME_IN_DOUBT)
 		result.synced = result.acks_owners;
 	operation_answer(self, operation, &result, out);
@@ -347,6 +430,22 @@ static void check_owner(const struct operation *operation, uint32_t index)
 	assert(owner->repair == CALL_IDLE || is_get);
 	assert(owner->call != CALL_SENT || operation->state != OPERATION_STARTED); /* I5 */
 	assert(!(owner->merged && owner->call == CALL_IDLE));                      /* I5 */
+	bool of_quota = false;
+	for (uint32_t i = 0; i < operation->quota_count; i++)
+		of_quota |= quota_has(&operation->quotas[i], owner);
+	assert(of_quota); /* I10 */
+}
+
+/* I10 */
+static void check_quotas(const struct operation *operation)
+{
+	assert(operation->quota_count <= (operation->kind == OPERATION_PUT ? 2 : 1));
+	for (uint32_t i = 0; i < operation->quota_count; i++) {
+		const struct quota *quota = &operation->quotas[i];
+		assert(quota->needed > 0 && quota->needed <= quota->owners && quota->needed <= operation->needed);
+		assert(quota->to_learn <= quota->needed);
+		assert(quota->owners <= RING_REPLICAS_MAX && quota->owners <= operation->owner_count);
+	}
 }
 
 void operation_check(const struct operation *operation)
@@ -357,12 +456,13 @@ void operation_check(const struct operation *operation)
 	assert((operation->request == NULL) == answered);          /* I2 */
 	assert(operation->timer.place != 0);                       /* I3 */
 	assert(operation->timer.due_us <= operation->deadline_us); /* I3 */
-	assert(answered || operation->state == OPERATION_STARTED || operation->needed <= operation->owner_count);
-	assert(operation->owner_count <= RING_REPLICAS_MAX);
-	assert(operation->forward_acks == 0 || operation->maybe_written);                             /* I7 */
-	assert(operation->state != OPERATION_REPLICATING || operation->maybe_written);                /* I7 */
-	assert(operation->state != OPERATION_REPLICATING || operation->held != NULL);                 /* I7 */
-	assert(operation->state != OPERATION_LEARNING || !operation->maybe_written);                  /* I9 */
+	assert(answered || operation->state == OPERATION_STARTED || operation->quota_count > 0);
+	check_quotas(operation);
+	assert(operation->forward_acks == 0 || operation->maybe_written);              /* I7 */
+	assert(operation->state != OPERATION_REPLICATING || operation->maybe_written); /* I7 */
+	assert(operation->state != OPERATION_REPLICATING || operation->held != NULL);  /* I7 */
+	assert(operation->state != OPERATION_LEARNING || !operation->maybe_written);   /* I9 */
+	assert(operation->state != OPERATION_WAITING || !operation->maybe_written);
 	assert(operation->lessons == 0 || operation->state == OPERATION_LEARNING || answered);        /* I9 */
 	assert(!operation->has_object || operation->merge_arena != NULL);                             /* I8 */
 	assert(!operation->has_object || operation->kind == OPERATION_GET);                           /* I8 */

@@ -11,6 +11,7 @@
  *     STARTED -> COORDINATING -> REPLICATING -> ANSWERED      COORDINATING -> FORWARDED: the local replica refused
  *     STARTED -> LEARNING -> COORDINATING                     an attempt that is not the first, or owners that may be away
  *     STARTED -> FETCHING -> REPAIRING -> ANSWERED            FETCHING -> ANSWERED: nothing to repair
+ *     FETCHING, LEARNING, COORDINATING, FORWARDED -> WAITING -> STARTED    the ring changed, and nothing was written
  *     any -> ANSWERED: refused, or the deadline
  *
  * Invariants  (asserted by operation_check and coordinator_check after each step)
@@ -24,6 +25,8 @@
  *             I8 Only a get merges; what it has merged lies in merge_arena, or in `held`.
  *             I9 A put that learns has written nothing; one that has learned awaits no lesson: a STORED of this node
  *                is for the write.
+ *             I10 Each owner belongs to a quota, and each quota can be met. An operation has one, or two while the ring
+ *                changes; a get has one.
  */
 #ifndef KVRING_NODE_OPERATION_H
 #define KVRING_NODE_OPERATION_H
@@ -42,16 +45,29 @@ enum operation_state {
 	OPERATION_REPLICATING,
 	OPERATION_FETCHING,
 	OPERATION_REPAIRING,
+	OPERATION_WAITING,
 	OPERATION_ANSWERED,
 	OPERATION_STATE_COUNT,
 };
 
 enum call_state { CALL_IDLE, CALL_SENT, CALL_OK, CALL_FAILED };
 
+/* Owners by the ring's rows before a change and after it; there is no change: SIDE_NEW. Bits. */
+enum side { SIDE_OLD = 1, SIDE_NEW = 2 };
+
+/* So many owners of one side have to acknowledge (ALGORITHMS.md, Ring). */
+struct quota {
+	uint8_t side;
+	uint8_t owners;
+	uint8_t needed;
+	uint8_t to_learn; /* put: those that are to answer before it writes, this node included */
+};
+
 /* One owner of the key, and what is known of it. */
 struct owner {
 	uint64_t node_id;
 	uint16_t member_index;
+	uint8_t sides;        /* a kept owner is on both */
 	bool up;              /* when the operation started, by this node's own calls or by gossip */
 	bool unreachable;     /* likewise; neither: nothing is known yet */
 	bool suspect;         /* it left the last of this node's own calls without an answer */
@@ -80,15 +96,14 @@ struct operation {
 	uint16_t partition;
 	uint64_t epoch;
 	uint64_t started_us, deadline_us;
-	struct owner owners[RING_REPLICAS_MAX];
+	struct owner *owners; /* in the arena; those that reads go to first. A get has no others */
 	uint32_t owner_count;
-	uint32_t needed;
-	uint32_t tries;    /* put: replicas that were asked to coordinate it, each a further attempt */
-	uint32_t to_learn; /* put: owners that are to answer before it writes, this one included */
-	uint32_t
-		learned; /* put: owners that did, or whose objects are among the lessons; not those that are receiving */
-	uint32_t told;   /* put: the same, receiving ones too, but without this one */
-	bool unproven;   /* this node's disk may have gone back in time */
+	struct quota quotas[2]; /* the first is of the side that reads go to */
+	uint32_t quota_count;
+	uint32_t needed;       /* r, or the larger of the quotas */
+	uint32_t beginnings;   /* so often it was begun again */
+	uint32_t tries;        /* put: replicas that were asked to coordinate it, each a further attempt */
+	bool unproven;         /* this node's disk may have gone back in time */
 	uint32_t lessons;      /* put: objects of other owners that the local replica is merging */
 	bool maybe_written;    /* some replica may hold the write */
 	uint32_t forward_acks; /* the most that an owner who answered IN_DOUBT had */
@@ -120,6 +135,7 @@ struct coordinator {
 };
 
 enum { OPERATION_SLAB = 256 }; /* slots made at once */
+#define CORRELATION_STEP (UINT64_C(1) << 32)
 
 void coordinator_count(_Atomic uint64_t *counter);
 void operation_move(struct operation *, enum operation_state);
@@ -141,6 +157,15 @@ struct message *operation_question(struct coordinator *, struct operation *, con
 bool operation_fetch(struct coordinator *, struct operation *, struct owner *, bool digest_only, struct effects *);
 struct owner *operation_owner(struct operation *, uint64_t node_id);
 uint32_t operation_count_calls(const struct operation *, enum call_state);
+bool quota_has(const struct quota *, const struct owner *);
+uint32_t quota_count_calls(const struct operation *, const struct quota *, enum call_state);
+/* That of which most is missing. */
+const struct quota *operation_worst_quota(const struct operation *);
+/* It, or this node, has yet to hear of a ring that the other knows: asked again after a while it may answer. */
+bool owner_ring_differs(const struct owner *);
+/* Begins the operation again soon, under the ring that is in force then. One that has not written forgets what it asked;
+ * one that has goes on as it is until then. */
+void operation_wait_for_ring(struct coordinator *, struct operation *, uint64_t now_us);
 /* Acknowledgements known of, here or by an owner that it was forwarded to; of a get, answers that count toward r. */
 uint32_t operation_acks(const struct operation *);
 
@@ -163,6 +188,8 @@ void coordinator_tell_request(const struct client_request *, struct effects *out
 void coordinator_tell_answer(const struct client_request *, uint64_t now_us, struct effects *out);
 
 void put_start(struct coordinator *, struct operation *, uint64_t now_us, struct effects *);
+/* What was coordinated goes to all owners, who are those of a newer ring. */
+void put_replicate(struct coordinator *, struct operation *, uint64_t now_us, struct effects *);
 /* Consumes the answer. */
 void put_on_message(struct coordinator *, struct operation *, struct message *answer, uint64_t now_us,
 		    struct effects *);

@@ -6,7 +6,9 @@
  * An attempt that is not the first learns before it writes: an earlier one may have been applied, and superseded since, at
  * owners of which this one has heard nothing. The replica that is to run it merges what so many owners hold that one of
  * any w is among them. And a put that counts on an owner which left the last call without an answer asks before it writes.
- * If the answers cannot be had, nothing is written. */
+ * If the answers cannot be had, nothing is written.
+ *
+ * While the ring changes all this holds for the old owners and the new ones, each side by itself (ALGORITHMS.md, Ring). */
 #include <assert.h>
 #include <stdatomic.h>
 #include "node/coordinator/operation.h"
@@ -29,8 +31,11 @@ static const char *text_or(const char *text, const char *without_memory)
 
 static void answer_done(struct coordinator *self, struct operation *operation, struct effects *out)
 {
-	uint32_t acks = operation_count_calls(operation, CALL_OK);
-	assert(acks >= operation->needed); /* C1 */
+	uint32_t acks = operation_count_calls(operation, CALL_OK); /* a kept owner counts on both sides, but is one */
+	for (uint32_t i = 0; i < operation->quota_count; i++)
+		assert(quota_count_calls(operation, &operation->quotas[i], CALL_OK) >=
+		       operation->quotas[i].needed); /* C1 */
+	assert(acks >= operation->needed);
 	assert(operation->held != NULL);
 	struct client_result result = {
 		.outcome = OUTCOME_DONE,
@@ -48,15 +53,32 @@ static void answer_done(struct coordinator *self, struct operation *operation, s
 	operation_answer(self, operation, &result, out);
 }
 
+/* "1 of 2 acknowledged", or while the ring changes of either side. */
+static const char *acks_text(const struct operation *operation, struct effects *out)
+{
+	const struct quota *first = &operation->quotas[0], *second = &operation->quotas[1];
+	const char *by_old = " by the old owners", *by_new = " by the new";
+	if (operation->held == NULL) /* by the word of an owner that it was forwarded to */
+		return rpc_arena_printf(out->arena, "at least %u of %u acknowledged", operation_acks(operation),
+					operation->needed);
+	if (operation->quota_count == 1)
+		return rpc_arena_printf(out->arena, "%u of %u acknowledged",
+					quota_count_calls(operation, first, CALL_OK), first->needed);
+	if (first->side == SIDE_NEW) {
+		first = &operation->quotas[1];
+		second = &operation->quotas[0];
+	}
+	return rpc_arena_printf(out->arena, "%u of %u acknowledged%s, %u of %u%s",
+				quota_count_calls(operation, first, CALL_OK), first->needed, by_old,
+				quota_count_calls(operation, second, CALL_OK), second->needed, by_new);
+}
+
 static void answer_in_doubt(struct coordinator *self, struct operation *operation, uint32_t code, struct effects *out)
 {
 	const char *failures = operation_failures(self, operation, code, out), *text;
-	uint32_t acks = operation_acks(operation);
-	if (operation->held != NULL ||
-	    acks > 0) /* coordinated here, where the acks are counted, or an owner has told */
-		text = rpc_arena_printf(out->arena,
-					"%s%u of %u acknowledged (%s); safe to retry with the same operation id",
-					operation->held != NULL ? "" : "at least ", acks, operation->needed, failures);
+	if (operation->held != NULL || operation_acks(operation) > 0)
+		text = rpc_arena_printf(out->arena, "%s (%s); safe to retry with the same operation id",
+					text_or(acks_text(operation, out), "too few acknowledged"), failures);
 	else
 		text = rpc_arena_printf(
 			out->arena,
@@ -97,21 +119,40 @@ static void send_object(struct coordinator *self, struct operation *operation, s
 	effects_send(out, question);
 }
 
-/* C1: w distinct replicas have it on stable storage. As soon as that cannot come about any more, say so. */
-static void count_acks(struct coordinator *self, struct operation *operation, struct effects *out)
+static uint32_t count_differing(const struct operation *operation, const struct quota *quota)
 {
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		n += owner_ring_differs(&operation->owners[i]) && quota_has(quota, &operation->owners[i]);
+	return n;
+}
+
+/* C1: w distinct replicas of each side have it on stable storage. As soon as that cannot come about any more, say so; if
+ * those that know another ring might do it, ask again. */
+static void count_acks(struct coordinator *self, struct operation *operation, uint64_t now_us, struct effects *out)
+{
+	bool done = true, coming = true, again = true;
+	for (uint32_t i = 0; i < operation->quota_count; i++) {
+		const struct quota *quota = &operation->quotas[i];
+		uint32_t acks = quota_count_calls(operation, quota, CALL_OK);
+		uint32_t open = acks + quota_count_calls(operation, quota, CALL_SENT);
+		done = done && acks >= quota->needed;
+		coming = coming && open >= quota->needed;
+		again = again && open + count_differing(operation, quota) >= quota->needed;
+	}
 	if (operation->state == OPERATION_REPLICATING) {
-		uint32_t acks = operation_count_calls(operation, CALL_OK);
-		if (acks >= operation->needed)
+		if (done)
 			answer_done(self, operation, out);
-		else if (acks + operation_count_calls(operation, CALL_SENT) < operation->needed)
+		else if (!coming && again)
+			operation_wait_for_ring(self, operation, now_us);
+		else if (!coming)
 			answer_in_doubt(self, operation, RPC_CODE_UNAVAILABLE, out);
 	}
 	finish_if_settled(self, operation);
 }
 
 static void on_stored(struct coordinator *self, struct operation *operation, const struct message *answer,
-		      struct effects *out)
+		      uint64_t now_us, struct effects *out)
 {
 	struct owner *owner = operation_owner(operation, answer->from.node_id);
 	bool stored = operation->state == OPERATION_REPLICATING || operation->state == OPERATION_ANSWERED;
@@ -119,7 +160,16 @@ static void on_stored(struct coordinator *self, struct operation *operation, con
 		return;
 	owner->call = answer->status == REPLICA_OK ? CALL_OK : CALL_FAILED;
 	owner->failure = answer->status;
-	count_acks(self, operation, out);
+	count_acks(self, operation, now_us, out);
+}
+
+void put_replicate(struct coordinator *self, struct operation *operation, uint64_t now_us, struct effects *out)
+{
+	assert(operation->state == OPERATION_REPLICATING);
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		if (operation->owners[i].call == CALL_IDLE)
+			send_object(self, operation, &operation->owners[i], out);
+	count_acks(self, operation, now_us, out);
 }
 
 /* ---- coordinating on this node ------------------------------------------------------------------------------ */
@@ -149,17 +199,14 @@ static void coordinate(struct coordinator *self, struct operation *operation, st
 /* The new version exists here; from now on the write may survive whatever happens. The local ack follows after its
  * sync. */
 static void on_coordinated(struct coordinator *self, struct operation *operation, struct message *answer,
-			   struct effects *out)
+			   uint64_t now_us, struct effects *out)
 {
 	assert(operation->held == NULL);
 	assert(operation->tries > 0);
 	operation->held = answer;
 	operation->maybe_written = true;
 	operation_move(operation, OPERATION_REPLICATING);
-	for (uint32_t i = 0; i < operation->owner_count; i++)
-		if (operation->owners[i].call == CALL_IDLE)
-			send_object(self, operation, &operation->owners[i], out);
-	count_acks(self, operation, out);
+	put_replicate(self, operation, now_us, out);
 }
 
 /* ---- learning ----------------------------------------------------------------------------------------------- */
@@ -170,10 +217,32 @@ static bool is_repeated(const struct operation *operation)
 }
 
 /* Owners, this one included, of which one has acknowledged whatever w owners did; no more than the write needs itself. */
-static uint32_t count_to_meet(const struct operation *operation)
+static uint32_t count_to_meet(const struct quota *quota)
 {
-	uint32_t meet = operation->owner_count - operation->needed + 1;
-	return meet < operation->needed ? meet : operation->needed;
+	uint32_t meet = quota->owners - quota->needed + 1u;
+	return meet < quota->needed ? meet : quota->needed;
+}
+
+static bool is_self(const struct coordinator *self, const struct owner *owner)
+{
+	return owner->node_id == self->options.self.node_id;
+}
+
+/* Whether owners of this quota are to be asked, other than this node. */
+static bool asks_others(const struct coordinator *self, const struct operation *operation, const struct quota *quota)
+{
+	bool mine = false;
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		mine |= is_self(self, &operation->owners[i]) && quota_has(quota, &operation->owners[i]);
+	return quota->to_learn > (mine ? 1 : 0);
+}
+
+static bool has_to_learn(const struct coordinator *self, const struct operation *operation)
+{
+	for (uint32_t i = 0; i < operation->quota_count; i++)
+		if (asks_others(self, operation, &operation->quotas[i]))
+			return true;
+	return false;
 }
 
 static void forget_calls(struct operation *operation)
@@ -184,41 +253,106 @@ static void forget_calls(struct operation *operation)
 	}
 }
 
-static void refuse_untold(struct coordinator *self, struct operation *operation, uint32_t code, struct effects *out)
+static const char *side_text(const struct operation *operation, const struct quota *quota)
+{
+	if (operation->quota_count == 1)
+		return "";
+	return quota->side == SIDE_OLD ? "old " : "new ";
+}
+
+static void refuse_untold(struct coordinator *self, struct operation *operation, const struct quota *quota,
+			  uint32_t code, struct effects *out)
 {
 	const char *text = rpc_arena_printf(
 		out->arena,
-		"%s, %u of the key's owners have to answer (%s): nothing was written, retry later or at another node",
-		is_repeated(operation) ? "before the write is repeated" : "before the write begins",
-		operation->to_learn, operation_failures(self, operation, code, out));
+		"%s, %u of the key's %sowners have to answer (%s): nothing was written, retry later or at another node",
+		is_repeated(operation) ? "before the write is repeated" : "before the write begins", quota->to_learn,
+		side_text(operation, quota), operation_failures(self, operation, code, out));
 	forget_calls(operation); /* an answer is no ack */
 	operation_fail(self, operation, OUTCOME_REFUSED, code, text, out);
 	operation_finish(self, operation);
 }
 
-/* Enough is known: the write may begin. Out of reach: it will not. As with a read (C3), a disk that may have gone back in
- * time does not count, unless all owners have told. */
-static void settle_learning(struct coordinator *self, struct operation *operation, struct effects *out)
+/* What the owners of one quota have told. Learned: this node, and those that have told and are not receiving. */
+struct told {
+	uint32_t learned, told, coming, differing, others;
+};
+
+static struct told count_told(const struct coordinator *self, const struct operation *operation,
+			      const struct quota *quota)
 {
-	uint32_t others = operation->owner_count - 1, coming = operation_count_calls(operation, CALL_SENT);
-	bool known = operation->learned >= operation->to_learn || operation->told == others;
+	struct told told = {0};
+	for (uint32_t i = 0; i < operation->owner_count; i++) {
+		const struct owner *owner = &operation->owners[i];
+		if (!quota_has(quota, owner))
+			continue;
+		if (is_self(self, owner)) {
+			told.learned += !(is_repeated(operation) && operation->unproven);
+			continue;
+		}
+		told.others++;
+		told.told += owner->call == CALL_OK;
+		told.learned += owner->call == CALL_OK && !owner->receiving;
+		told.coming += owner->call == CALL_SENT;
+		told.differing += owner_ring_differs(owner);
+	}
+	return told;
+}
+
+/* As with a read (C3), a disk that may have gone back in time does not count, unless all owners have told. */
+static bool is_told(const struct quota *quota, const struct told *told, uint32_t more)
+{
+	return told->learned + more >= quota->to_learn || told->told + more >= told->others;
+}
+
+/* Enough is known: the write may begin. Out of reach: it will not. */
+static void settle_learning(struct coordinator *self, struct operation *operation, uint64_t now_us, struct effects *out)
+{
+	bool known = true, again = true;
+	const struct quota *lacking = NULL;
+	for (uint32_t i = 0; i < operation->quota_count; i++) {
+		const struct quota *quota = &operation->quotas[i];
+		struct told told = count_told(self, operation, quota);
+		known = known && is_told(quota, &told, 0);
+		if (!is_told(quota, &told, told.coming))
+			lacking = quota;
+		again = again && is_told(quota, &told, told.coming + told.differing);
+	}
 	if (known && operation->lessons == 0) {
 		forget_calls(operation);
 		coordinate(self, operation, operation_owner(operation, self->options.self.node_id), out);
-	} else if (!known && operation->learned + coming < operation->to_learn && operation->told + coming < others) {
-		refuse_untold(self, operation, RPC_CODE_UNAVAILABLE, out);
+	} else if (lacking != NULL && again) {
+		operation_wait_for_ring(self, operation, now_us);
+	} else if (lacking != NULL) {
+		refuse_untold(self, operation, lacking, RPC_CODE_UNAVAILABLE, out);
 	}
 }
 
-static void learn(struct coordinator *self, struct operation *operation, struct effects *out)
+/* One that has not told enough; the first when only a lesson is missing. */
+static const struct quota *lacking_quota(const struct coordinator *self, const struct operation *operation)
+{
+	for (uint32_t i = 0; i < operation->quota_count; i++) {
+		struct told told = count_told(self, operation, &operation->quotas[i]);
+		if (!is_told(&operation->quotas[i], &told, 0))
+			return &operation->quotas[i];
+	}
+	return &operation->quotas[0];
+}
+
+static void learn(struct coordinator *self, struct operation *operation, uint64_t now_us, struct effects *out)
 {
 	operation_move(operation, OPERATION_LEARNING);
-	operation->learned = is_repeated(operation) && operation->unproven ? 0 : 1;
-	for (uint32_t i = 0; i < operation->owner_count; i++)
-		if (operation->owners[i].node_id != self->options.self.node_id)
+	for (uint32_t i = 0; i < operation->owner_count; i++) {
+		struct owner *owner = &operation->owners[i];
+		bool asked = false;
+		for (uint32_t j = 0; j < operation->quota_count; j++)
+			asked |= quota_has(&operation->quotas[j], owner) &&
+				 asks_others(self, operation, &operation->quotas[j]);
+		if (asked && !is_self(self, owner))
 			/* That it answers is enough, unless the operation is repeated. */
-			(void)operation_fetch(self, operation, &operation->owners[i], !is_repeated(operation), out);
-	settle_learning(self, operation, out);
+			(void)operation_fetch(self, operation, owner, !is_repeated(operation), out);
+	}
+	settle_learning(self, operation, now_us, out);
 }
 
 /* Another owner's object goes to the local replica, as a repair would. */
@@ -249,12 +383,10 @@ static void on_told(struct coordinator *self, struct operation *operation, struc
 	owner->receiving = answer->fetched.receiving && repeated;
 	owner->call = tells ? CALL_OK : CALL_FAILED;
 	owner->failure = answer->status;
-	operation->told += tells;
-	operation->learned += tells && !owner->receiving;
 }
 
 static void on_learning(struct coordinator *self, struct operation *operation, const struct message *answer,
-			struct effects *out)
+			uint64_t now_us, struct effects *out)
 {
 	struct owner *owner = operation_owner(operation, answer->from.node_id);
 	if (answer->type == MESSAGE_FETCHED && owner != NULL && owner->call == CALL_SENT) {
@@ -266,10 +398,12 @@ static void on_learning(struct coordinator *self, struct operation *operation, c
 		owner->failure = answer->status;
 	}
 	const struct owner *local = operation_owner(operation, self->options.self.node_id);
-	if (local->call == CALL_FAILED) /* it cannot keep what it is told */
-		refuse_untold(self, operation, RPC_CODE_UNAVAILABLE, out);
+	if (local->call == CALL_FAILED && owner_ring_differs(local))
+		operation_wait_for_ring(self, operation, now_us);
+	else if (local->call == CALL_FAILED) /* it cannot keep what it is told */
+		refuse_untold(self, operation, &operation->quotas[0], RPC_CODE_UNAVAILABLE, out);
 	else
-		settle_learning(self, operation, out);
+		settle_learning(self, operation, now_us, out);
 }
 
 /* ---- refused by the local replica --------------------------------------------------------------------------- */
@@ -316,6 +450,12 @@ static void on_not_coordinated(struct coordinator *self, struct operation *opera
 {
 	struct owner *owner = operation_owner(operation, self->options.self.node_id);
 	uint32_t code;
+	owner->call = CALL_FAILED;
+	owner->failure = answer->status;
+	if (owner->failure == REPLICA_STALE_RING) { /* the ring changed on the way to the local replica */
+		operation_wait_for_ring(self, operation, now_us);
+		return;
+	}
 	const char *text = refusal_text(answer->status, &code, out->arena);
 	bool another = code == RPC_CODE_ABORTED && operation->question->type == MESSAGE_CLIENT &&
 		       next_owner(self, operation) != NULL;
@@ -324,12 +464,16 @@ static void on_not_coordinated(struct coordinator *self, struct operation *opera
 		operation_finish(self, operation);
 		return;
 	}
-	owner->call = CALL_FAILED;
-	owner->failure = answer->status;
 	forward(self, operation, now_us, out);
 }
 
 /* ---- forwarding --------------------------------------------------------------------------------------------- */
+
+/* Owners that a put may run at: those that reads go to. Others do not have the key's history yet, or no longer. */
+static bool may_coordinate(const struct operation *operation, const struct owner *owner)
+{
+	return quota_has(&operation->quotas[0], owner);
+}
 
 /* The best owner not tried yet: those that answer first, then in preference order. */
 static struct owner *next_owner(struct coordinator *self, struct operation *operation)
@@ -337,7 +481,7 @@ static struct owner *next_owner(struct coordinator *self, struct operation *oper
 	struct owner *best = NULL;
 	for (uint32_t i = 0; i < operation->owner_count; i++) {
 		struct owner *owner = &operation->owners[i];
-		if (owner->call != CALL_IDLE || owner->node_id == self->options.self.node_id)
+		if (owner->call != CALL_IDLE || is_self(self, owner) || !may_coordinate(operation, owner))
 			continue;
 		if (best == NULL || owner_rank(owner) < owner_rank(best))
 			best = owner;
@@ -353,9 +497,21 @@ static uint32_t refusal_code(const struct operation *operation)
 	return RPC_CODE_UNAVAILABLE;
 }
 
-/* Nobody left who could take it. C2: REFUSED only when surely nothing was written. */
-static void give_up(struct coordinator *self, struct operation *operation, struct effects *out)
+static bool ring_differs(const struct operation *operation)
 {
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		if (owner_ring_differs(&operation->owners[i]))
+			return true;
+	return false;
+}
+
+/* Nobody left who could take it. C2: REFUSED only when surely nothing was written. */
+static void give_up(struct coordinator *self, struct operation *operation, uint64_t now_us, struct effects *out)
+{
+	if (!operation->maybe_written && operation->question->type == MESSAGE_CLIENT && ring_differs(operation)) {
+		operation_wait_for_ring(self, operation, now_us);
+		return;
+	}
 	if (operation->maybe_written) {
 		answer_in_doubt(self, operation, RPC_CODE_UNAVAILABLE, out);
 	} else {
@@ -370,7 +526,7 @@ static void give_up(struct coordinator *self, struct operation *operation, struc
 /* An owner that says nothing must not use up the whole deadline: each one left gets an equal share of what remains. */
 static uint64_t forward_until(const struct operation *operation, uint64_t now_us)
 {
-	uint32_t left = operation_count_calls(operation, CALL_IDLE);
+	uint32_t left = quota_count_calls(operation, &operation->quotas[0], CALL_IDLE);
 	uint64_t remaining = operation->deadline_us > now_us ? operation->deadline_us - now_us : 0;
 	uint64_t share = left > 1 ? remaining / left : remaining;
 	if (share < FORWARD_TRY_MIN_US)
@@ -394,7 +550,7 @@ static void forward(struct coordinator *self, struct operation *operation, uint6
 	if (owner != NULL && operation->question->type == MESSAGE_CLIENT)
 		question = operation_question(self, operation, owner, MESSAGE_FORWARD, out);
 	if (question == NULL) {
-		give_up(self, operation, out);
+		give_up(self, operation, now_us, out);
 		return;
 	}
 	timer_heap_move(&self->timers, &operation->timer, forward_until(operation, now_us));
@@ -427,13 +583,14 @@ static bool worth_another_try(const struct client_result *result)
 }
 
 /* Why that owner did not do it, for the text. */
-static enum replica_status failure_of(const struct client_result *result)
+static enum replica_status failure_of(const struct operation *operation, const struct message *answer)
 {
+	const struct client_result *result = &answer->forwarded.result;
 	if (result->outcome == OUTCOME_IN_DOUBT)
 		return REPLICA_LOST;
 	switch (result->code) {
 	case RPC_CODE_ABORTED:
-		return REPLICA_NOT_OWNER;
+		return answer->epoch == operation->epoch ? REPLICA_OWN_CONTEXT : REPLICA_NOT_OWNER;
 	case RPC_CODE_RESOURCE_EXHAUSTED:
 		return REPLICA_OVERLOADED;
 	default:
@@ -459,7 +616,8 @@ static void answer_forwarded(struct coordinator *self, struct operation *operati
 	*result = (struct client_result){.held = result->held, .pin = result->pin};
 	mine.held = answer;
 	mine.pin = NULL;
-	mine.needed = operation->needed;
+	if (mine.needed == 0) /* else it knows better: its ring may have other owners */
+		mine.needed = operation->needed;
 	if (mine.outcome == OUTCOME_REFUSED && operation->maybe_written) {
 		mine.outcome = OUTCOME_IN_DOUBT;
 		mine.message = rpc_arena_printf(
@@ -493,47 +651,67 @@ static void on_forwarded(struct coordinator *self, struct operation *operation, 
 		message_free(answer);
 		return;
 	}
-	if (worth_another_try(result) && next_owner(self, operation) != NULL) {
+	if (worth_another_try(result)) {
 		owner->call = CALL_FAILED;
-		owner->failure = failure_of(result);
-		message_free(answer);
-		forward(self, operation, now_us, out);
-		return;
+		owner->failure = failure_of(operation, answer);
+		if (next_owner(self, operation) != NULL) {
+			message_free(answer);
+			forward(self, operation, now_us, out);
+			return;
+		}
+		if (!operation->maybe_written && ring_differs(operation)) {
+			message_free(answer);
+			operation_wait_for_ring(self, operation, now_us);
+			return;
+		}
 	}
 	answer_forwarded(self, operation, answer, out);
 }
 
 /* ---- before anything is written ------------------------------------------------------------------------------ */
 
-static uint32_t count_reachable(const struct coordinator *self, const struct operation *operation, bool surely)
+static uint32_t count_reachable(const struct coordinator *self, const struct operation *operation,
+				const struct quota *quota, bool surely)
 {
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < operation->owner_count; i++) {
 		const struct owner *owner = &operation->owners[i];
 		bool reachable = !owner->unreachable && !(surely && owner->suspect);
-		n += reachable || owner->node_id == self->options.self.node_id;
+		n += quota_has(quota, owner) && (reachable || is_self(self, owner));
 	}
 	return n;
 }
 
-/* Owners, this one included, that are to answer before it writes. */
-static uint32_t count_to_learn(const struct coordinator *self, const struct operation *operation)
+/* Owners, this one included, that are to answer before it writes. Of a repeated operation those know that reads go to. */
+static void set_to_learn(const struct coordinator *self, struct operation *operation)
 {
-	uint32_t to_learn = is_repeated(operation) ? count_to_meet(operation) : 1;
-	if (count_reachable(self, operation, true) < operation->needed)
-		to_learn = operation->needed; /* C5 */
-	assert(to_learn <= operation->needed);
-	return to_learn;
+	for (uint32_t i = 0; i < operation->quota_count; i++) {
+		struct quota *quota = &operation->quotas[i];
+		quota->to_learn = (uint8_t)(i == 0 && is_repeated(operation) ? count_to_meet(quota) : 0);
+		if (count_reachable(self, operation, quota, true) < quota->needed)
+			quota->to_learn = quota->needed; /* C5 */
+	}
+}
+
+/* The quota that cannot be met, as far as is known. */
+static const struct quota *unreachable_quota(const struct coordinator *self, const struct operation *operation)
+{
+	for (uint32_t i = 0; i < operation->quota_count; i++)
+		if (count_reachable(self, operation, &operation->quotas[i], false) < operation->quotas[i].needed)
+			return &operation->quotas[i];
+	return NULL;
 }
 
 /* C5: a write that cannot reach its quorum would only leave doubt, and a version that comes to light later. */
-static void refuse_unreachable(struct coordinator *self, struct operation *operation, struct effects *out)
+static void refuse_unreachable(struct coordinator *self, struct operation *operation, const struct quota *quota,
+			       struct effects *out)
 {
 	const char *text =
 		rpc_arena_printf(out->arena,
-				 "%u of the key's %u owners can be reached from this node, and the write needs "
+				 "%u of the key's %u %sowners can be reached from this node, and the write needs "
 				 "%u: nothing was written, retry later or at another node",
-				 count_reachable(self, operation, false), operation->owner_count, operation->needed);
+				 count_reachable(self, operation, quota, false), quota->owners,
+				 side_text(operation, quota), quota->needed);
 	operation_fail(self, operation, OUTCOME_REFUSED, RPC_CODE_UNAVAILABLE, text, out);
 	operation_finish(self, operation);
 }
@@ -545,13 +723,15 @@ void put_start(struct coordinator *self, struct operation *operation, uint64_t n
 	struct owner *local = operation_owner(operation, self->options.self.node_id);
 	assert(operation->kind == OPERATION_PUT);
 	assert(operation->state == OPERATION_STARTED);
-	if (local != NULL)
-		operation->to_learn = count_to_learn(self, operation);
-	if (local != NULL && count_reachable(self, operation, false) < operation->needed) {
-		refuse_unreachable(self, operation, out);
-	} else if (operation->to_learn > 1) {
-		learn(self, operation, out);
-	} else if (local != NULL) {
+	bool mine = local != NULL && may_coordinate(operation, local);
+	const struct quota *unreachable = mine ? unreachable_quota(self, operation) : NULL;
+	if (mine)
+		set_to_learn(self, operation);
+	if (unreachable != NULL) {
+		refuse_unreachable(self, operation, unreachable, out);
+	} else if (mine && has_to_learn(self, operation)) {
+		learn(self, operation, now_us, out);
+	} else if (mine) {
 		coordinate(self, operation, local, out);
 	} else if (operation->question->type == MESSAGE_FORWARD) {
 		operation_fail(self, operation, OUTCOME_REFUSED, RPC_CODE_ABORTED,
@@ -572,14 +752,14 @@ void put_on_message(struct coordinator *self, struct operation *operation, struc
 	bool local = answer->from.node_id == self->options.self.node_id;
 	if (answer->type == MESSAGE_COORDINATED && operation->state == OPERATION_COORDINATING && local) {
 		if (answer->status == REPLICA_OK) {
-			on_coordinated(self, operation, answer, out);
+			on_coordinated(self, operation, answer, now_us, out);
 			return;
 		}
 		on_not_coordinated(self, operation, answer, now_us, out);
 	} else if (operation->state == OPERATION_LEARNING) {
-		on_learning(self, operation, answer, out);
+		on_learning(self, operation, answer, now_us, out);
 	} else if (answer->type == MESSAGE_STORED) {
-		on_stored(self, operation, answer, out);
+		on_stored(self, operation, answer, now_us, out);
 	}
 	message_free(answer);
 }
@@ -601,7 +781,7 @@ void put_on_timer(struct coordinator *self, struct operation *operation, uint64_
 		return;
 	}
 	if (operation->state == OPERATION_LEARNING) {
-		refuse_untold(self, operation, RPC_CODE_DEADLINE_EXCEEDED, out);
+		refuse_untold(self, operation, lacking_quota(self, operation), RPC_CODE_DEADLINE_EXCEEDED, out);
 		return;
 	}
 	answer_in_doubt(self, operation, RPC_CODE_DEADLINE_EXCEEDED, out);

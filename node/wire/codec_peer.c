@@ -362,6 +362,7 @@ static struct message *append_answer(struct answers *answers, enum message_type 
 	struct message *answer = message_answer(answers->question, answers->arena, type);
 	if (answer == NULL)
 		return NULL;
+	answer->epoch = answers->response->ring_epoch;
 	*answers->last = answer;
 	answers->last = &answer->next;
 	answers->question = answers->question->next;

@@ -18,22 +18,28 @@ static unsigned node_number(uint64_t id)
 	return (unsigned)(id - 100);
 }
 
-struct ring_document *scene_document(void)
+static struct ring_member member_of(unsigned number, enum ring_member_state state)
 {
-	static struct ring_member members[SCENE_NODES];
-	static struct ring_datacenter datacenter = {.name = "dc1", .replica_count = 3};
-	for (unsigned i = 0; i < SCENE_NODES; i++) {
-		members[i] = (struct ring_member){
-			.id = scene_node(i + 1),
-			.datacenter = "dc1",
-			.weight = RING_WEIGHT_DEFAULT,
-			.state = RING_MEMBER_ACTIVE,
-		};
-		snprintf(members[i].name, sizeof members[i].name, "n%u", i + 1);
-		snprintf(members[i].rack, sizeof members[i].rack, "r%u", i + 1);
-		snprintf(members[i].client_address, sizeof members[i].client_address, "10.0.0.%u:1", i + 1);
-		snprintf(members[i].peer_address, sizeof members[i].peer_address, "10.0.0.%u:2", i + 1);
-		snprintf(members[i].bus_address, sizeof members[i].bus_address, "10.0.0.%u:3", i + 1);
+	struct ring_member member = {
+		.id = scene_node(number), .datacenter = "dc1", .weight = RING_WEIGHT_DEFAULT, .state = state};
+	snprintf(member.name, sizeof member.name, "n%u", number);
+	snprintf(member.rack, sizeof member.rack, "r%u", number);
+	snprintf(member.client_address, sizeof member.client_address, "10.0.0.%u:1", number);
+	snprintf(member.peer_address, sizeof member.peer_address, "10.0.0.%u:2", number);
+	snprintf(member.bus_address, sizeof member.bus_address, "10.0.0.%u:3", number);
+	return member;
+}
+
+struct ring_document *scene_claim(const struct ring_document *previous, const char *nodes)
+{
+	struct ring_member members[SCENE_NODES];
+	struct ring_datacenter datacenter = {.name = "dc1", .replica_count = 3};
+	uint32_t count = 0;
+	for (unsigned number = 1; number <= SCENE_NODES; number++) {
+		bool active = strchr(nodes, (int)('0' + number)) != NULL;
+		bool known = previous != NULL && ring_member_find(previous, scene_node(number)) >= 0;
+		if (active || known)
+			members[count++] = member_of(number, active ? RING_MEMBER_ACTIVE : RING_MEMBER_LEAVING);
 	}
 	struct ring_plan plan = {
 		.cluster_id = 7,
@@ -42,12 +48,17 @@ struct ring_document *scene_document(void)
 		.datacenters = &datacenter,
 		.datacenter_count = 1,
 		.members = members,
-		.member_count = SCENE_NODES,
+		.member_count = count,
 	};
 	struct ring_document *document;
 	struct ring_error why;
-	assert_int_equal(ring_claim(NULL, &plan, &document, &why), 0);
+	assert_int_equal(ring_claim(previous, &plan, &document, &why), 0);
 	return document;
+}
+
+struct ring_document *scene_document(void)
+{
+	return scene_claim(NULL, "12345");
 }
 
 void scene_find_key(const struct ring_document *document, const unsigned wanted[3], char *key_out, size_t size)
@@ -86,13 +97,13 @@ static bool is_connected(void *arg, uint64_t node_id)
 	return !scene->closed[node_number(node_id)];
 }
 
-void scene_begin(struct scene *scene, unsigned self)
+static void begin(struct scene *scene, unsigned self)
 {
-	*scene = (struct scene){.self = self, .now_us = 1000 * 1000, .now_ms = 1700000000000, .timer_us = UINT64_MAX};
-	ring_reader_register();
+	scene->self = self;
+	scene->now_us = 1000 * 1000;
+	scene->now_ms = 1700000000000;
+	scene->timer_us = UINT64_MAX;
 	scene->arena = rpc_arena_create(4096, SIZE_MAX);
-	scene->document = scene_document();
-	scene_find_key(scene->document, (const unsigned[]){1, 2, 3}, scene->key, sizeof scene->key);
 	assert_int_equal(ring_table_create(scene_node(self), &scene->ring), 0);
 	publish(scene, 0, RING_UP);
 	struct coordinator_options options = {
@@ -104,15 +115,75 @@ void scene_begin(struct scene *scene, unsigned self)
 	assert_int_equal(coordinator_create(&options, &scene->coordinator), 0);
 }
 
+void scene_begin(struct scene *scene, unsigned self)
+{
+	memset(scene, 0, sizeof *scene);
+	ring_reader_register();
+	scene->document = scene_document();
+	scene_find_key(scene->document, (const unsigned[]){1, 2, 3}, scene->key, sizeof scene->key);
+	begin(scene, self);
+}
+
+void scene_forget(struct scene *scene)
+{
+	for (unsigned i = 0; i < scene->question_count; i++)
+		message_free(scene->questions[i]);
+	memset(scene->answered, 0, sizeof scene->answered);
+	scene->question_count = 0;
+}
+
 void scene_end(struct scene *scene)
 {
 	coordinator_destroy(&scene->coordinator);
-	for (unsigned i = 0; i < scene->question_count; i++)
-		message_free(scene->questions[i]);
+	scene_forget(scene);
 	rpc_arena_unref(scene->arena);
 	ring_table_destroy(&scene->ring);
 	ring_document_destroy(&scene->document);
+	ring_document_destroy(&scene->target);
 	ring_reader_unregister();
+}
+
+/* ---- a ring that changes ----------------------------------------------------------------------------------------- */
+
+static bool row_is(const struct ring_document *document, uint32_t partition, const char *nodes)
+{
+	const uint16_t *row;
+	if (ring_owners(document, partition, 0, &row) != strlen(nodes))
+		return false;
+	for (unsigned i = 0; nodes[i] != 0; i++)
+		if (ring_member(document, row[i])->id != scene_node((unsigned)(nodes[i] - '0')))
+			return false;
+	return true;
+}
+
+void scene_begin_change(struct scene *scene, unsigned self, const char *before, const char *after)
+{
+	memset(scene, 0, sizeof *scene);
+	ring_reader_register();
+	scene->document = scene_claim(NULL, before);
+	scene->target = scene_claim(scene->document, after);
+	for (unsigned i = 0;; i++) {
+		assert_true(i < 100000);
+		snprintf(scene->key, sizeof scene->key, "k%u", i);
+		uint32_t partition = ring_partition_of(scene->document, "default", 7, scene->key, strlen(scene->key));
+		if (row_is(scene->document, partition, before) && row_is(scene->target, partition, after))
+			break;
+	}
+	begin(scene, self);
+}
+
+void scene_next(struct scene *scene)
+{
+	struct ring_document *next;
+	struct ring_error why;
+	if (scene->target != NULL)
+		assert_int_equal(ring_transition_begin(scene->document, scene->target, &next, &why), 0);
+	else
+		assert_int_equal(ring_transition_next(scene->document, &next, &why), 0);
+	ring_document_destroy(&scene->target);
+	ring_document_destroy(&scene->document);
+	scene->document = next;
+	publish(scene, 0, RING_UP);
 }
 
 /* ---- what the coordinator sends -------------------------------------------------------------------------------- */
@@ -363,10 +434,17 @@ void scene_stored(struct scene *scene, unsigned node, enum replica_status status
 {
 	/* The local replica acknowledges its COORDINATE the same way. */
 	enum message_type asked = MESSAGE_STORE;
-	for (unsigned i = 0; i < scene->question_count; i++)
-		if (scene->questions[i]->type == MESSAGE_COORDINATE &&
-		    scene->questions[i]->to.node_id == scene_node(node))
+	bool open = false;
+	for (unsigned i = 0; i < scene->question_count; i++) {
+		const struct message *question = scene->questions[i];
+		if (question->to.node_id != scene_node(node))
+			continue;
+		if (question->type == MESSAGE_COORDINATE)
 			asked = MESSAGE_COORDINATE;
+		open |= question->type == MESSAGE_STORE && !scene->answered[i];
+	}
+	if (open)
+		asked = MESSAGE_STORE;
 	struct message *answer = answer_to(scene_question(scene, asked, node), MESSAGE_STORED);
 	answer->status = status;
 	scene_message(scene, answer);
@@ -410,6 +488,7 @@ void scene_forwarded(struct scene *scene, unsigned node, enum outcome outcome, u
 {
 	struct message *answer = answer_to(scene_question(scene, MESSAGE_FORWARD, node), MESSAGE_FORWARDED);
 	struct client_result *result = &answer->forwarded.result;
+	answer->epoch = scene->forwarded_epoch != 0 ? scene->forwarded_epoch : ring_epoch(scene->document);
 	result->outcome = outcome;
 	result->code = code;
 	result->acks_owners = result->synced = outcome == OUTCOME_DONE ? 2 : scene->forwarded_acks;

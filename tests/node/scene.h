@@ -16,7 +16,7 @@ enum { SCENE_NODES = 5, SCENE_QUESTIONS = 256, SCENE_SHARDS = 4 };
 #define SCENE_UNCOUNTED UINT32_MAX /* the client does not count its attempts */
 
 struct scene {
-	struct ring_document *document;
+	struct ring_document *document, *target; /* target: of a change that has not begun */
 	struct ring_table *ring;
 	struct coordinator *coordinator;
 	unsigned self; /* n1 is 1 */
@@ -29,6 +29,7 @@ struct scene {
 	bool closed[SCENE_NODES + 1]; /* no connection to this node; by number */
 	size_t memory;                /* bytes that a step may take for what it sends; 0: no limit */
 	uint32_t forwarded_acks;      /* what the next scene_forwarded that is not DONE counts */
+	uint64_t forwarded_epoch;     /* of the ring of whoever answers a forward; 0: this node's */
 	/* of the last result */
 	char text[512];
 	uint32_t code;
@@ -38,6 +39,10 @@ struct scene {
 };
 
 void scene_begin(struct scene *, unsigned self);
+/* A ring that changes from the nodes `before` to those `after`, each like "123", N = 3; the key's owners are all of them, in
+ * order. It stands at STABLE, before; each scene_next is the next step. */
+void scene_begin_change(struct scene *, unsigned self, const char *before, const char *after);
+void scene_next(struct scene *);
 void scene_end(struct scene *); /* destroys what is in flight */
 uint64_t scene_node(unsigned number);
 /* The engine's key for the scene's, to which its contexts are bound. In the scene's arena. */
@@ -45,6 +50,8 @@ struct rpc_slice scene_engine_key(struct scene *);
 /* A key that these nodes own, in this order. */
 void scene_find_key(const struct ring_document *, const unsigned owners[3], char *key_out, size_t size);
 struct ring_document *scene_document(void);
+/* previous NULL: epoch 1. Of the nodes named by digits; members of previous that are not among them are leaving. */
+struct ring_document *scene_claim(const struct ring_document *previous, const char *nodes);
 void scene_set_reachable(struct scene *, unsigned node, bool reachable);
 
 /* ---- events ---- */
@@ -82,6 +89,8 @@ void scene_forwarded(struct scene *, unsigned node, enum outcome, uint32_t code,
 /* A message as it is. */
 void scene_message(struct scene *, struct message *);
 struct message *scene_question(struct scene *, enum message_type, unsigned node);
+/* All questions so far: nothing answers them any more. */
+void scene_forget(struct scene *);
 
 /* ---- what came of it ---- */
 

@@ -481,9 +481,9 @@ static void test_get_replica_error_is_no_answer(void **state)
 	scene_fetch_failed(&s, 1, REPLICA_ERROR);
 	scene_fetched(&s, 2, ABSENT);
 	expect(&s, "fetch n1, digest n2, digest n3");
-	scene_fetch_failed(&s, 3, REPLICA_STALE_RING);
-	expect(&s, "behind 2 as n3, client: refused 1/2");
-	scene_expect_text(&s, "n1: storage error, see its log, n3: knows a newer ring");
+	scene_fetch_failed(&s, 3, REPLICA_OVERLOADED);
+	expect(&s, "client: refused 1/2");
+	scene_expect_text(&s, "n1: storage error, see its log, n3: overloaded");
 	assert_int_equal(scene_in_flight(&s), 0);
 	scene_end(&s);
 }

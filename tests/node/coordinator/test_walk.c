@@ -4,6 +4,10 @@
  * Whatever happens: every operation gets exactly one result; a put that is done is held by w owners, one that is
  * refused by none (C1, C2); a read sees every write that was acknowledged before it began, when r + w > N (C3); nothing
  * stays in flight, nothing leaks. The same seed is the same walk. WALK_SEED and WALK_OPERATIONS choose another.
+ *
+ * In one of the weathers the ring changes all the time: nodes come and go, each node hears of the next step at another time,
+ * and data is copied and dropped as ALGORITHMS.md (Ring) says. Then clients ask for majorities, and at the end every
+ * write that was acknowledged must still be known to the owners.
  */
 #include <stdlib.h>
 #include "node/object/key.h"
@@ -21,12 +25,17 @@ enum {
 struct weather {
 	unsigned refused, unreachable, lost, silent, slow, twice;
 	uint64_t slow_us;
+	bool ring_changes;
 };
 
 static const struct weather storm = {
 	.refused = 30, .unreachable = 60, .lost = 40, .silent = 20, .slow = 60, .twice = 60, .slow_us = 2 * SECOND_US};
 /* Slow at times, but a repair there and back is faster than a read waits for it. */
 static const struct weather haze = {.slow = 500, .slow_us = SECOND_US / 5};
+
+/* The ring moves, nodes pause, and little else goes wrong. */
+static const struct weather drift = {
+	.unreachable = 10, .lost = 10, .slow = 100, .twice = 30, .slow_us = SECOND_US / 2, .ring_changes = true};
 
 struct delivery {
 	uint64_t due_us, sequence;
@@ -54,7 +63,8 @@ struct record {
 
 struct key_state {
 	char name[16];
-	uint64_t owners[3];
+	uint64_t owners[SCENE_NODES]; /* now */
+	unsigned owner_count;
 	struct rpc_slice stored[SCENE_NODES]; /* malloc'ed, by node */
 	struct acked acked[ACKED_MAX];
 	unsigned acked_count;
@@ -80,6 +90,11 @@ struct walk {
 	struct record *records;
 	unsigned record_count, record_capacity;
 	unsigned outcomes[5];
+	/* of a ring that changes: `document` is the newest, and each node has it or the one before */
+	struct ring_document *previous;
+	bool adopted[SCENE_NODES];
+	uint64_t adopt_us; /* when the next node hears of it, or the next step is made */
+	unsigned ring_steps;
 };
 
 static bool chance(struct walk *walk, unsigned promille)
@@ -291,17 +306,37 @@ static enum replica_status refusal(struct walk *walk)
 	return statuses[prng_below(&walk->prng, 5)];
 }
 
+static const struct ring_document *ring_of(const struct walk *walk, unsigned node)
+{
+	return !walk->weather->ring_changes || walk->adopted[node] ? walk->document : walk->previous;
+}
+
+/* What a replica says to a question that its ring does not allow; REPLICA_OK: nothing. */
+static enum replica_status fence(struct walk *walk, const struct message *question, unsigned node)
+{
+	const struct ring_document *document = ring_of(walk, node);
+	int member = ring_member_find(document, scene_node(node + 1));
+	struct rpc_slice name = slice(key_of(walk, question->key)->name);
+	uint32_t partition = ring_partition_of(document, "default", 7, name.data, name.size);
+	if (member < 0)
+		return REPLICA_NOT_OWNER;
+	if (question->epoch < ring_epoch(document))
+		return REPLICA_STALE_RING;
+	return ring_owns(document, partition, (uint32_t)member) ? REPLICA_OK : REPLICA_NOT_OWNER;
+}
+
 static void replica(struct walk *walk, struct message *question)
 {
 	unsigned node = node_index(question->to.node_id);
+	enum replica_status fenced = fence(walk, question, node);
 	bool remote = question->from.node_id != question->to.node_id;
 	const struct weather *weather = walk->weather;
 	bool silent = chance(walk, weather->silent);
 	if (question->type == MESSAGE_COORDINATE) {
 		assert_false(remote);
-		if (chance(walk, weather->refused)) {
+		if (fenced != REPLICA_OK || chance(walk, weather->refused)) {
 			struct message *answer = answer_to(question, MESSAGE_COORDINATED);
-			answer->status = refusal(walk);
+			answer->status = fenced != REPLICA_OK ? fenced : refusal(walk);
 			send(walk, answer);
 		} else {
 			coordinate(walk, question, node, !silent);
@@ -309,10 +344,10 @@ static void replica(struct walk *walk, struct message *question)
 		message_free(question);
 		return;
 	}
-	enum replica_status status = REPLICA_OK;
-	if (chance(walk, weather->refused))
+	enum replica_status status = fenced;
+	if (fenced == REPLICA_OK && chance(walk, weather->refused))
 		status = refusal(walk);
-	else if (remote && chance(walk, weather->unreachable))
+	else if (fenced == REPLICA_OK && remote && chance(walk, weather->unreachable))
 		status = REPLICA_UNREACHABLE;
 	bool lost = remote && chance(walk, weather->lost);
 	if (question->type == MESSAGE_STORE && status == REPLICA_OK && (!lost || chance(walk, 500)))
@@ -368,12 +403,12 @@ static void check_superseded_done(struct walk *walk, const struct record *record
 {
 	const struct key_state *key = &walk->keys[record->key];
 	unsigned holders = 0;
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < key->owner_count; i++) {
 		struct object object = load(key->stored[node_index(key->owners[i])], arena);
 		holders += knows_operation(&object, record->mark) || object.past.horizon_ms > 0;
 	}
 	assert_true(result->acks_owners >= result->needed);
-	assert_true(holders >= result->needed);
+	assert_true(walk->weather->ring_changes || holders >= result->needed);
 }
 
 static void check_put_done(struct walk *walk, const struct record *record, const struct client_result *result,
@@ -389,12 +424,12 @@ static void check_put_done(struct walk *walk, const struct record *record, const
 	}
 	assert_true(context.dot_count > 0);
 	struct dot dot = context.dots[context.dot_count - 1];
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < key->owner_count; i++) {
 		struct object object = load(key->stored[node_index(key->owners[i])], arena);
 		holders += object_covers(&object, dot);
 	}
 	assert_true(result->acks_owners >= result->needed);
-	assert_true(holders >= result->needed); /* C1 */
+	assert_true(walk->weather->ring_changes || holders >= result->needed); /* C1 */
 	key->acked[key->acked_count++ % ACKED_MAX] = (struct acked){dot, walk->now_us, result->needed};
 	keep(key->context, &key->context_size, result->context);
 }
@@ -407,7 +442,8 @@ static void check_get_done(struct walk *walk, const struct record *record, const
 	assert_int_equal(context_decode(result->context, engine_key(walk, key, arena), arena, &context, NULL), 0);
 	for (unsigned i = 0; i < key->acked_count && i < ACKED_MAX; i++) {
 		const struct acked *acked = &key->acked[i];
-		if (acked->done_us < record->started_us && acked->w + result->needed > 3)
+		bool meets = walk->weather->ring_changes || acked->w + result->needed > 3; /* majorities */
+		if (acked->done_us < record->started_us && meets)
 			assert_true(context_covers(&context, acked->dot)); /* C3 */
 	}
 	keep(key->context, &key->context_size, result->context);
@@ -528,6 +564,8 @@ static struct client_operation make_operation(struct walk *walk, struct arena *a
 		.started_us = walk->now_us,
 		.deadline_us = deadline_us,
 	};
+	if (walk->weather->ring_changes)
+		record->quorum = 0;
 	struct key_state *key = &walk->keys[record->key];
 	struct client_operation operation = {.kind = record->kind, .key = slice(key->name), .quorum = record->quorum};
 	operation.attempt = 1;
@@ -568,6 +606,144 @@ static void issue(struct walk *walk)
 	step(walk, (unsigned)prng_below(&walk->prng, SCENE_NODES), EVENT_MESSAGE, message);
 }
 
+/* ---- the ring ---------------------------------------------------------------------------------------------------- */
+
+static unsigned row_of(const struct walk *walk, const struct key_state *key, bool old, uint64_t *owners_out)
+{
+	const uint16_t *row;
+	uint32_t partition = ring_partition_of(walk->document, "default", 7, key->name, strlen(key->name));
+	uint32_t count = old ? ring_old_owners(walk->document, partition, 0, &row)
+			     : ring_owners(walk->document, partition, 0, &row);
+	for (uint32_t i = 0; i < count; i++)
+		owners_out[i] = ring_member(walk->document, row[i])->id;
+	return count;
+}
+
+static bool is_among(uint64_t id, const uint64_t *ids, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (ids[i] == id)
+			return true;
+	return false;
+}
+
+static void copy_object(struct key_state *key, unsigned from, unsigned to)
+{
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
+	struct object old = load(key->stored[to], arena), incoming = load(key->stored[from], arena), merged;
+	bool changed;
+	assert_int_equal(object_merge(&old, &incoming, arena, &merged, &changed), 0);
+	if (changed)
+		save(&key->stored[to], &merged, arena);
+	rpc_arena_unref(arena);
+}
+
+/* All have the step at which both sides are written: each new owner reads a majority of the old ones, drawn at random. */
+static void copy_key(struct walk *walk, struct key_state *key)
+{
+	uint64_t old[SCENE_NODES], fresh[SCENE_NODES];
+	unsigned olds = row_of(walk, key, true, old), freshes = row_of(walk, key, false, fresh);
+	for (unsigned i = 0; i < freshes; i++) {
+		if (is_among(fresh[i], old, olds) && freshes >= olds)
+			continue;
+		unsigned first = (unsigned)prng_below(&walk->prng, olds);
+		for (unsigned j = 0; j < olds / 2 + 1; j++)
+			copy_object(key, node_index(old[(first + j) % olds]), node_index(fresh[i]));
+	}
+}
+
+/* All have the last step: who is no owner has nothing. */
+static void drop_key(struct walk *walk, struct key_state *key)
+{
+	uint64_t owners[SCENE_NODES];
+	unsigned count = row_of(walk, key, false, owners);
+	for (unsigned i = 0; i < SCENE_NODES; i++) {
+		if (is_among(scene_node(i + 1), owners, count))
+			continue;
+		free((void *)key->stored[i].data);
+		key->stored[i] = (struct rpc_slice){0};
+	}
+}
+
+static void publish_ring(struct walk *walk, unsigned node)
+{
+	struct ring_member_status status[SCENE_NODES] = {0};
+	assert_int_equal(ring_table_publish(walk->rings[node], ring_of(walk, node), status), 0);
+}
+
+static struct ring_document *draw_change(struct walk *walk)
+{
+	static const char *const sets[] = {"12345", "1234", "345", "145", "123", "2", "45", "23", "1235"};
+	struct ring_document *target =
+		scene_claim(walk->document, sets[prng_below(&walk->prng, sizeof sets / sizeof *sets)]);
+	struct ring_document *next;
+	struct ring_error why;
+	assert_int_equal(ring_transition_begin(walk->document, target, &next, &why), 0);
+	ring_document_destroy(&target);
+	return next;
+}
+
+/* The next document is there; nobody has it yet. */
+static void step_ring(struct walk *walk)
+{
+	struct ring_document *next;
+	struct ring_error why;
+	enum ring_transition transition = ring_transition(walk->document);
+	for (unsigned i = 0; i < KEYS; i++) {
+		if (transition == RING_WRITE_BOTH_READ_OLD)
+			copy_key(walk, &walk->keys[i]);
+		else if (transition == RING_STABLE)
+			drop_key(walk, &walk->keys[i]);
+	}
+	if (transition == RING_STABLE)
+		next = draw_change(walk);
+	else
+		assert_int_equal(ring_transition_next(walk->document, &next, &why), 0);
+	ring_document_destroy(&walk->previous);
+	walk->previous = walk->document;
+	walk->document = next;
+	memset(walk->adopted, 0, sizeof walk->adopted);
+	walk->ring_steps++;
+}
+
+/* One more node hears of the newest document; when all have, the next step is made. */
+static void move_ring(struct walk *walk)
+{
+	unsigned waiting[SCENE_NODES], count = 0;
+	for (unsigned i = 0; i < SCENE_NODES; i++)
+		if (!walk->adopted[i])
+			waiting[count++] = i;
+	if (count > 0) {
+		unsigned node = waiting[prng_below(&walk->prng, count)];
+		walk->adopted[node] = true;
+		publish_ring(walk, node);
+	} else {
+		step_ring(walk);
+	}
+	walk->adopt_us = walk->now_us + 1 + prng_below(&walk->prng, chance(walk, 200) ? SECOND_US / 2 : SECOND_US / 50);
+}
+
+/* Every acknowledged write is known to each majority of the owners that reads go to. */
+static void check_nothing_lost(struct walk *walk)
+{
+	for (unsigned i = 0; i < KEYS; i++) {
+		struct key_state *key = &walk->keys[i];
+		uint64_t owners[SCENE_NODES];
+		bool old = ring_transition(walk->document) == RING_WRITE_BOTH_READ_OLD;
+		unsigned count = row_of(walk, key, old, owners);
+		for (unsigned j = 0; j < key->acked_count && j < ACKED_MAX; j++) {
+			struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
+			unsigned without = 0;
+			for (unsigned k = 0; k < count; k++) {
+				struct object object = load(key->stored[node_index(owners[k])], arena);
+				without += !object_covers(&object, key->acked[j].dot);
+			}
+			assert_true(without < count / 2 + 1);
+			rpc_arena_unref(arena);
+		}
+	}
+}
+
 /* ---- the walk ---------------------------------------------------------------------------------------------------- */
 
 static void begin(struct walk *walk, uint64_t seed, unsigned operations, const struct weather *weather)
@@ -576,11 +752,12 @@ static void begin(struct walk *walk, uint64_t seed, unsigned operations, const s
 	prng_seed(&walk->prng, seed);
 	walk->records = calloc(operations, sizeof *walk->records);
 	walk->document = scene_document();
+	walk->adopt_us = weather->ring_changes ? walk->now_us : UINT64_MAX;
 	ring_reader_register();
 	for (unsigned i = 0; i < SCENE_NODES; i++) {
-		struct ring_member_status status[SCENE_NODES] = {0};
 		assert_int_equal(ring_table_create(scene_node(i + 1), &walk->rings[i]), 0);
-		assert_int_equal(ring_table_publish(walk->rings[i], walk->document, status), 0);
+		walk->adopted[i] = true;
+		publish_ring(walk, i);
 		struct coordinator_options options = {
 			{scene_node(i + 1), ACTOR_COORDINATOR, 0}, SCENE_SHARDS, walk->rings[i]};
 		assert_int_equal(coordinator_create(&options, &walk->coordinators[i]), 0);
@@ -588,12 +765,9 @@ static void begin(struct walk *walk, uint64_t seed, unsigned operations, const s
 	}
 	for (unsigned i = 0; i < KEYS; i++) {
 		struct key_state *key = &walk->keys[i];
-		const uint16_t *owners;
 		snprintf(key->name, sizeof key->name, "key%02u", i);
-		uint32_t partition = ring_partition_of(walk->document, "default", 7, key->name, strlen(key->name));
-		assert_int_equal(ring_owners(walk->document, partition, 0, &owners), 3);
-		for (unsigned j = 0; j < 3; j++)
-			key->owners[j] = ring_member(walk->document, owners[j])->id;
+		key->owner_count = row_of(walk, key, false, key->owners);
+		assert_int_equal(key->owner_count, 3);
 	}
 }
 
@@ -609,6 +783,7 @@ static void finish(struct walk *walk)
 	for (unsigned i = 0; i < walk->record_count; i++)
 		assert_int_equal(walk->records[i].results, 1);
 	ring_document_destroy(&walk->document);
+	ring_document_destroy(&walk->previous);
 	ring_reader_unregister();
 	free(walk->records);
 	free(walk->queue);
@@ -628,8 +803,11 @@ static bool happen(struct walk *walk, uint64_t *issue_us)
 	next_us = client_us < next_us ? client_us : next_us;
 	if (next_us == UINT64_MAX)
 		return false;
+	next_us = walk->adopt_us < next_us ? walk->adopt_us : next_us;
 	walk->now_us = next_us > walk->now_us ? next_us : walk->now_us;
-	if (walk->timers_us[timer] == next_us) {
+	if (walk->adopt_us == next_us)
+		move_ring(walk);
+	else if (walk->timers_us[timer] == next_us) {
 		step(walk, timer, EVENT_TIMER, NULL);
 	} else if (delivery_us == next_us) {
 		deliver(walk, dequeue(walk));
@@ -651,6 +829,11 @@ static void run(uint64_t seed, unsigned operations, const struct weather *weathe
 		      walk->outcomes[OUTCOME_DONE], walk->outcomes[OUTCOME_ABSENT], walk->outcomes[OUTCOME_IN_DOUBT],
 		      walk->outcomes[OUTCOME_REFUSED]);
 	assert_true(walk->outcomes[OUTCOME_DONE] > operations / 4); /* the walk went somewhere */
+	if (weather->ring_changes) {
+		print_message("%u steps of the ring\n", walk->ring_steps);
+		assert_true(walk->ring_steps > operations / 1000);
+		check_nothing_lost(walk);
+	}
 	finish(walk);
 	free(walk);
 }
@@ -673,9 +856,16 @@ static void test_walk_in_haze(void **state)
 	run(from_environment("WALK_SEED", 2), (unsigned)from_environment("WALK_OPERATIONS", 20000), &haze);
 }
 
+static void test_walk_while_the_ring_changes(void **state)
+{
+	(void)state;
+	run(from_environment("WALK_SEED", 3), (unsigned)from_environment("WALK_OPERATIONS", 20000), &drift);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_walk_while_the_ring_changes),
 		cmocka_unit_test(test_walk_in_a_storm),
 		cmocka_unit_test(test_walk_in_haze),
 	};

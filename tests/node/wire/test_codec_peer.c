@@ -87,6 +87,7 @@ static void test_store_batch_round_trip(void **state)
 	assert_int_equal(out->correlation, 10);
 	assert_int_equal(out->from.node_id, 2);
 	assert_int_equal(out->to.node_id, 1);
+	assert_int_equal(out->epoch, 8); /* of the ring of whoever answers */
 	assert_int_equal(out->next->status, REPLICA_ERROR);
 	assert_int_equal(out->next->correlation, 11);
 	assert_null(out->next->next);
