@@ -9,7 +9,7 @@
  *     checksum 0123456789abcdef     XXH3-64 of the lines above
  *
  * DIR/ring is the ring document as ring_document_encode makes it, DIR/register what acceptor.c makes, and DIR/members what
- * gossip_starts.c makes; each has a checksum of its own.
+ * gossip_starts.c makes, DIR/transfer what progress.c makes; each has a checksum of its own.
  */
 #include "node/data_dir.h"
 
@@ -26,11 +26,13 @@ enum {
 	IDENTITY_SIZE_MAX = 256, /* bytes */
 	REGISTER_SIZE_MAX = RING_DOCUMENT_SIZE_MAX + 1024,
 	MEMBERS_SIZE_MAX = 1024 * 1024, /* bytes; RING_MEMBERS_MAX members of at most 56 need 0.9 MB */
+	TRANSFER_SIZE_MAX = 16 * 1024,  /* bytes; a bit for each of RING_PARTITIONS_MAX partitions, and a head */
 };
 
 struct data_dir {
 	const struct fs *fs;
-	char *directory, *lock_path, *node_path, *ring_path, *register_path, *members_path, *engine_path;
+	char *directory, *lock_path, *node_path, *ring_path, *register_path, *members_path, *transfer_path,
+		*engine_path;
 	struct fs_file *lock;
 	uint64_t node_id, cluster_id, starts;
 	uint64_t boot; /* of starts, the last one that is on disk */
@@ -266,10 +268,11 @@ int data_dir_open(const struct fs *fs, const char *directory, uint64_t new_node_
 	data_dir->ring_path = join(directory, "ring");
 	data_dir->register_path = join(directory, "register");
 	data_dir->members_path = join(directory, "members");
+	data_dir->transfer_path = join(directory, "transfer");
 	data_dir->engine_path = join(directory, "engine");
 	if (data_dir->directory == NULL || data_dir->lock_path == NULL || data_dir->node_path == NULL ||
 	    data_dir->ring_path == NULL || data_dir->register_path == NULL || data_dir->members_path == NULL ||
-	    data_dir->engine_path == NULL)
+	    data_dir->transfer_path == NULL || data_dir->engine_path == NULL)
 		status = -ENOMEM;
 	else
 		status = make_directory(data_dir, error_out);
@@ -298,6 +301,7 @@ void data_dir_close(struct data_dir **data_dir_in)
 	free(data_dir->ring_path);
 	free(data_dir->register_path);
 	free(data_dir->members_path);
+	free(data_dir->transfer_path);
 	free(data_dir->engine_path);
 	free(data_dir);
 }
@@ -416,4 +420,19 @@ int data_dir_members_load(struct data_dir *data_dir, uint8_t **bytes_out, size_t
 	if (status == -ENOENT)
 		return 0;
 	return status ? fail_reading(data_dir->members_path, status, MEMBERS_SIZE_MAX, error_out) : 1;
+}
+
+int data_dir_transfer_store(struct data_dir *data_dir, struct rpc_slice bytes, struct rpc_error *error_out)
+{
+	return replace_file(data_dir, data_dir->transfer_path, bytes, error_out);
+}
+
+int data_dir_transfer_load(struct data_dir *data_dir, uint8_t **bytes_out, size_t *size_out,
+			   struct rpc_error *error_out)
+{
+	int status = fs_read_file(data_dir->fs, data_dir->transfer_path, TRANSFER_SIZE_MAX, bytes_out, size_out);
+
+	if (status == -ENOENT)
+		return 0;
+	return status ? fail_reading(data_dir->transfer_path, status, TRANSFER_SIZE_MAX, error_out) : 1;
 }

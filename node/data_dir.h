@@ -6,9 +6,10 @@
  *     DIR/ring       the encoded ring document, replaced atomically
  *     DIR/register   this node's vote on the next one (membership/acceptor.h), likewise
  *     DIR/members    the last start of each member (gossip_starts.c), replaced atomically
+ *     DIR/transfer   which partitions have come to this node in the ring change that is on (upkeep/progress.h), likewise
  *     DIR/engine/    the engine's directory
  *
- * Threading   open and close: one thread. data_dir_*_store: the gossip thread.
+ * Threading   open and close: one thread. data_dir_*_store: the gossip thread, but data_dir_transfer_*: the upkeep thread.
  * Ownership   Borrows the file system.
  * Errors      -EWOULDBLOCK another process uses the directory; -EBADMSG a damaged file; -EPERM it belongs to another
  *             cluster; others as the file system gives. error_out says which file and what to do next. A full disk does
@@ -56,5 +57,9 @@ RPC_OK int data_dir_register_load(struct data_dir *, uint8_t **bytes_out, size_t
 /* Likewise. */
 RPC_OK int data_dir_members_store(struct data_dir *, struct rpc_slice, struct rpc_error *error_out);
 RPC_OK int data_dir_members_load(struct data_dir *, uint8_t **bytes_out, size_t *size_out, struct rpc_error *error_out);
+/* Likewise. */
+RPC_OK int data_dir_transfer_store(struct data_dir *, struct rpc_slice, struct rpc_error *error_out);
+RPC_OK int data_dir_transfer_load(struct data_dir *, uint8_t **bytes_out, size_t *size_out,
+				  struct rpc_error *error_out);
 
 #endif

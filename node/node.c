@@ -160,6 +160,34 @@ static int open_gossip(struct node *self, const struct node_options *options, st
 	return gossip_create(&gossip, &self->gossip, error_out);
 }
 
+/* Of the busiest thread, or of the shard that its disk keeps up least. */
+static uint32_t read_busy(void *arg)
+{
+	const struct node *self = arg;
+	uint32_t busy = atomic_load_explicit(&self->load_permille, memory_order_relaxed);
+	for (uint32_t i = 0; i < self->shard_count; i++) {
+		uint32_t pressure =
+			atomic_load_explicit(&replica_figures(self->replicas[i])->pressure, memory_order_relaxed);
+		busy = pressure > busy ? pressure : busy;
+	}
+	return busy;
+}
+
+static int open_upkeep(struct node *self, const struct node_options *options)
+{
+	struct upkeep_options upkeep = {
+		.self = {self->id, ACTOR_UPKEEP, 0},
+		.shard_count = self->shard_count,
+		.ring = self->ring,
+		.data_dir = self->data_dir,
+		.transfer_bytes_per_s = options->transfer_bytes_per_s,
+		.distrusted = data_dir_is_receiving(self->data_dir),
+		.read_busy = read_busy,
+		.read_busy_arg = self,
+	};
+	return upkeep_create(&upkeep, &self->upkeep);
+}
+
 static int open_all(struct node *self, const struct node_options *options, struct rpc_error *error_out)
 {
 	const struct fs *fs = options->fs != NULL ? options->fs : fs_posix();
@@ -179,6 +207,8 @@ static int open_all(struct node *self, const struct node_options *options, struc
 		error = open_coordinators(self, options);
 	if (error == 0)
 		error = open_gossip(self, options, error_out);
+	if (error == 0)
+		error = open_upkeep(self, options);
 	return error;
 }
 
@@ -206,6 +236,7 @@ int node_close(struct node **out)
 	int error = 0;
 	if (self == NULL)
 		return 0;
+	upkeep_destroy(&self->upkeep);
 	gossip_destroy(&self->gossip);
 	for (uint32_t i = 0; i < self->coordinator_count; i++)
 		coordinator_destroy(&self->coordinators[i]);
@@ -230,6 +261,9 @@ void node_step(struct node *self, enum actor_kind kind, uint32_t index, const st
 	} else if (kind == ACTOR_REPLICA) {
 		assert(index < self->shard_count);
 		replica_step(self->replicas[index], event, out);
+	} else if (kind == ACTOR_UPKEEP) {
+		assert(index == 0);
+		upkeep_step(self->upkeep, event, out);
 	} else {
 		assert(kind == ACTOR_GOSSIP && index == 0);
 		gossip_step(self->gossip, event, out);

@@ -15,6 +15,7 @@
 #include "node/membership/gossip.h"
 #include "node/data_dir.h"
 #include "node/replica/replica.h"
+#include "node/upkeep/upkeep.h"
 
 struct node_options {
 	const struct fs *fs; /* NULL: the real disk */
@@ -32,6 +33,7 @@ struct node_options {
 	uint32_t round_ms, timeout_ms; /* gossip; 0: defaults */
 	uint32_t job_limit;            /* per shard; 0: default */
 	uint64_t retry_window_ms;      /* replica.h; 0: default */
+	uint64_t transfer_bytes_per_s; /* of what other nodes copy to this one; 0: default */
 	bool accept_restored;          /* a directory that went back in time counts again (data_dir.h) */
 	struct coordinator_links links;
 };
@@ -47,6 +49,7 @@ struct node {
 	uint32_t shard_count;
 	bool lost_store; /* the directory belongs to a cluster, and had no store */
 	struct gossip *gossip;
+	struct upkeep *upkeep;
 	_Atomic uint32_t load_permille; /* how busy its busiest thread is: the driver says */
 };
 

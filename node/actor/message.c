@@ -106,7 +106,7 @@ size_t message_size(const struct message *message)
 		return message->key.size + message->store.object.size;
 	if (message->type == MESSAGE_VOTE)
 		return message->vote.document.size;
-	return message->type == MESSAGE_FETCH ? message->key.size : 0;
+	return message->type == MESSAGE_FETCH || message->type == MESSAGE_SCAN ? message->key.size : 0;
 }
 
 bool message_is_large(const struct message *message)
@@ -139,6 +139,7 @@ void message_list_free(struct message_list *list)
 static const struct {
 	const char *name;
 	enum actor_kind receiver;
+	bool also_upkeep; /* which asks replicas, as coordinators do */
 } types[MESSAGE_TYPE_COUNT] = {
 	[MESSAGE_CLIENT] = {"client", ACTOR_COORDINATOR},
 	[MESSAGE_FORWARD] = {"forward", ACTOR_COORDINATOR},
@@ -146,8 +147,12 @@ static const struct {
 	[MESSAGE_STORE] = {"store", ACTOR_REPLICA},
 	[MESSAGE_FETCH] = {"fetch", ACTOR_REPLICA},
 	[MESSAGE_COORDINATED] = {"coordinated", ACTOR_COORDINATOR},
-	[MESSAGE_STORED] = {"stored", ACTOR_COORDINATOR},
-	[MESSAGE_FETCHED] = {"fetched", ACTOR_COORDINATOR},
+	[MESSAGE_SCAN] = {"scan", ACTOR_REPLICA},
+	[MESSAGE_DROP] = {"drop", ACTOR_REPLICA},
+	[MESSAGE_STORED] = {"stored", ACTOR_COORDINATOR, .also_upkeep = true},
+	[MESSAGE_FETCHED] = {"fetched", ACTOR_COORDINATOR, .also_upkeep = true},
+	[MESSAGE_SCANNED] = {"scanned", ACTOR_UPKEEP},
+	[MESSAGE_DROPPED] = {"dropped", ACTOR_UPKEEP},
 	[MESSAGE_CLIENT_DONE] = {"client done", ACTOR_KIND_COUNT},
 	[MESSAGE_FORWARDED] = {"forwarded", ACTOR_COORDINATOR},
 	[MESSAGE_BUS] = {"bus", ACTOR_GOSSIP},
@@ -160,12 +165,19 @@ static const struct {
 	[MESSAGE_SET_RACK] = {"set rack", ACTOR_GOSSIP},
 	[MESSAGE_INIT_CLUSTER] = {"init cluster", ACTOR_GOSSIP},
 	[MESSAGE_CLUSTER_INITED] = {"cluster inited", ACTOR_KIND_COUNT},
+	[MESSAGE_READY] = {"ready", ACTOR_GOSSIP},
+	[MESSAGE_RING] = {"ring", ACTOR_UPKEEP},
 };
 
 enum actor_kind message_receiver(enum message_type type)
 {
 	assert((unsigned)type < MESSAGE_TYPE_COUNT);
 	return types[type].receiver;
+}
+
+bool message_is_for(enum message_type type, enum actor_kind kind)
+{
+	return message_receiver(type) == kind || (kind == ACTOR_UPKEEP && types[type].also_upkeep);
 }
 
 const char *message_type_name(enum message_type type)

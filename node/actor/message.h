@@ -19,11 +19,12 @@
 #include "node/coordinator/bodies.h"
 #include "node/membership/bodies.h"
 #include "node/replica/bodies.h"
+#include "node/upkeep/bodies.h"
 #include "rpc/arena.h"
 #include "rpc/base.h"
 #include "rpc/budget.h"
 
-enum actor_kind { ACTOR_COORDINATOR, ACTOR_REPLICA, ACTOR_GOSSIP, ACTOR_KIND_COUNT };
+enum actor_kind { ACTOR_COORDINATOR, ACTOR_REPLICA, ACTOR_GOSSIP, ACTOR_UPKEEP, ACTOR_KIND_COUNT };
 
 struct address {
 	uint64_t node_id;
@@ -39,10 +40,14 @@ enum message_type {
 	MESSAGE_COORDINATE, /* add this new version; only from a coordinator of the same node */
 	MESSAGE_STORE,      /* merge this object */
 	MESSAGE_FETCH,      /* read */
+	MESSAGE_SCAN,       /* what comes next in this partition */
+	MESSAGE_DROP,       /* delete partitions that the ring gives to others; only from this node's upkeep */
 	/* answers of a replica */
 	MESSAGE_COORDINATED, /* the merged object, not yet durable; MESSAGE_STORED follows when it is */
 	MESSAGE_STORED,
 	MESSAGE_FETCHED,
+	MESSAGE_SCANNED,
+	MESSAGE_DROPPED,
 	/* answers of a coordinator */
 	MESSAGE_CLIENT_DONE,
 	MESSAGE_FORWARDED,
@@ -57,6 +62,9 @@ enum message_type {
 	MESSAGE_INIT_CLUSTER,   /* from an operator, through a coordinator */
 	MESSAGE_SET_RACK,       /* likewise */
 	MESSAGE_CLUSTER_INITED, /* the answer to both */
+	MESSAGE_READY,          /* from upkeep of this node: its part of the ring in force is done */
+	/* to upkeep */
+	MESSAGE_RING, /* from gossip of this node: another ring document is in force, and the view has it */
 	MESSAGE_TYPE_COUNT,
 };
 
@@ -118,6 +126,11 @@ struct message {
 		struct coordinate_body coordinate;
 		struct store_body store;
 		struct fetch_body fetch;
+		struct scan_body scan;
+		struct drop_body drop;
+		/* to upkeep */
+		struct scanned_body scanned;
+		struct dropped_body dropped;
 		/* to gossip, and its answer to an operator */
 		struct gossip_rows *gossip; /* BUS, GOSSIP, GOSSIPED: see gossip.h */
 		struct behind_body behind;
@@ -125,6 +138,7 @@ struct message {
 		struct voted_body voted;
 		struct set_rack_body set_rack;
 		struct init_cluster_body init_cluster;
+		struct ready_body ready;
 		struct cluster_inited_body cluster_inited;
 	};
 };
@@ -179,8 +193,11 @@ size_t message_size(const struct message *);
  * nodes such questions have lanes of their own, so that a small one waits for one of them and not for all. */
 bool message_is_large(const struct message *);
 enum message_way message_way(const struct message *, uint64_t self_id);
-/* Which kind of actor receives it. ACTOR_KIND_COUNT: none, it leaves through the port of clients and operators. */
+/* Which kind of actor receives a question. ACTOR_KIND_COUNT: none, it leaves through the port of clients and operators. An answer goes
+ * to whoever asked, as its `to` says. */
 enum actor_kind message_receiver(enum message_type);
+/* Whether that kind of actor may get it. */
+bool message_is_for(enum message_type, enum actor_kind);
 const char *message_type_name(enum message_type);
 const char *replica_status_name(enum replica_status);
 

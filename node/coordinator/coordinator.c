@@ -378,7 +378,7 @@ static void on_answer(struct coordinator *self, struct message *answer, const st
 static void on_message(struct coordinator *self, struct message *message, const struct event *event,
 		       struct effects *out)
 {
-	assert(message_receiver(message->type) == ACTOR_COORDINATOR);
+	assert(message_is_for(message->type, ACTOR_COORDINATOR));
 	if (message->type == MESSAGE_FORWARD)
 		notice_ring(self, message, 0, out);
 	if (message->type == MESSAGE_CLIENT)

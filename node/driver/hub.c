@@ -34,6 +34,8 @@ struct hosted *hub_actor_for(struct hub *self, const struct message *message)
 		return hub_replica(self, node_shard_of(self->node, key_partition(message->key)));
 	case ACTOR_COORDINATOR:
 		return hub_coordinator(self, message->to.index);
+	case ACTOR_UPKEEP:
+		return find_actor(self, ACTOR_UPKEEP, 0);
 	default:
 		return hub_gossip(self);
 	}

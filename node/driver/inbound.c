@@ -126,7 +126,7 @@ void inbound_on_peer(void *arg, struct rpc_call *call)
 	enum method method = method_of(call);
 	if (method == METHOD_GOSSIP || method == METHOD_VOTE)
 		put(hub_gossip(hub)->worker, call);
-	else if (method == METHOD_STORE || method == METHOD_FETCH)
+	else if (method == METHOD_STORE || method == METHOD_FETCH || method == METHOD_SCAN)
 		put(some_replica(hub), call);
 	else
 		put(some_coordinator(hub), call);
@@ -200,7 +200,7 @@ static struct arena *request_arena(const struct rpc_call *call)
 
 static bool is_read(enum method method)
 {
-	return method == METHOD_GET || method == METHOD_BATCH_GET || method == METHOD_FETCH;
+	return method == METHOD_GET || method == METHOD_BATCH_GET || method == METHOD_FETCH || method == METHOD_SCAN;
 }
 
 /* A read changes nothing, so it may be refused when its client does not take the answers that it has: before the engine is
@@ -385,6 +385,7 @@ void inbound_call(struct worker *worker, struct rpc_call *call)
 		break;
 	case METHOD_STORE:
 	case METHOD_FETCH:
+	case METHOD_SCAN:
 	case METHOD_FORWARD:
 	case METHOD_GOSSIP:
 	case METHOD_VOTE:

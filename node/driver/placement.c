@@ -20,12 +20,13 @@ static void place(struct placement *self, enum actor_kind kind, uint32_t count, 
 int placement_create(uint32_t coordinators, uint32_t replicas, uint32_t threads, struct placement *out)
 {
 	*out = (struct placement){0};
-	out->actors = calloc(coordinators + replicas + 1, sizeof *out->actors);
+	out->actors = calloc(coordinators + replicas + 2, sizeof *out->actors);
 	if (out->actors == NULL)
 		return -ENOMEM;
 	place(out, ACTOR_COORDINATOR, coordinators, threads);
 	place(out, ACTOR_REPLICA, replicas, threads);
 	place(out, ACTOR_GOSSIP, 1, threads);
+	place(out, ACTOR_UPKEEP, 1, threads);
 	return 0;
 }
 

@@ -2,7 +2,7 @@
 /* Placement: which thread hosts which actor. A table, made before the threads and constant afterwards.
  *
  *     threads 0   one thread for each actor
- *     threads n   coordinator i and replica i share thread i % n, gossip shares thread 0: a request of a client and the
+ *     threads n   coordinator i and replica i share thread i % n, gossip and upkeep share thread 0: a request of a client and the
  *                 replica of its key meet without a mailbox between them when n is 1
  *
  * Threading   Pure; afterwards read by all.

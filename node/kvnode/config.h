@@ -60,6 +60,7 @@ struct node_config {
 	uint32_t memtable_mb;
 	uint32_t request_mb; /* 0: an eighth of the machine's memory */
 	uint32_t retry_window_s;
+	uint32_t transfer_rate_mb;
 
 	/* [log] */
 	enum log_level log_level;

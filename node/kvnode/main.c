@@ -110,6 +110,7 @@ static int start(const struct node_config *config, uint64_t files, struct runtim
 				.cache_bytes = (size_t)config->cache_mb << 20,
 				.memtable_bytes = (size_t)config->memtable_mb << 20,
 				.retry_window_ms = (uint64_t)config->retry_window_s * 1000,
+				.transfer_bytes_per_s = (uint64_t)config->transfer_rate_mb << 20,
 				.accept_restored = config->accept_restored,
 			},
 		.client_listen = config->listen,

@@ -51,6 +51,10 @@ const struct setting settings[SETTING_COUNT] = {
 	{"storage", "retry-window-s", SETTING_NUMBER, AT(retry_window_s), "600", 10, 86400, "S",
 	 "how long after its first attempt a write may be repeated, in seconds; clocks must agree within it; one value "
 	 "for all nodes"},
+	{"storage", "transfer-rate-mb", SETTING_NUMBER, AT(transfer_rate_mb), "32", 1, 100000, "MIB",
+	 "how fast this node takes in what other nodes copy to it when the ring changes, MiB per second; less while "
+	 "nodes "
+	 "are busy"},
 
 	{"log", "log-level", SETTING_LEVEL, AT(log_level), "info", 0, 0, "LEVEL", "error, warn, info or debug"},
 };

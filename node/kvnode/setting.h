@@ -16,7 +16,7 @@
 
 #include <stddef.h>
 
-enum { SETTING_COUNT = 19 };
+enum { SETTING_COUNT = 20 };
 
 enum setting_type {
 	SETTING_NAME,

@@ -46,6 +46,11 @@ struct voted_body {
 	const char *text;
 };
 
+/* READY: upkeep has done this node's part under the ring document of that epoch. */
+struct ready_body {
+	uint64_t epoch, hash;
+};
+
 /* From an operator. */
 struct set_rack_body {
 	char node[RING_NAME_MAX]; /* name of a member */

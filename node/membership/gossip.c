@@ -458,11 +458,27 @@ static void start(struct gossip *self, uint64_t now_us)
 	detector_start(&self->detector, &self->table, now_us);
 }
 
+/* Upkeep looks at the view when a new ring is in it. Without memory it is told at the end of the next step. */
+static void tell_upkeep(struct gossip *self, struct effects *out)
+{
+	struct message *message;
+
+	if (self->document == NULL || self->publish_now || self->told_hash == ring_hash(self->document))
+		return;
+	message = message_create(out->arena, MESSAGE_RING);
+	if (message == NULL)
+		return;
+	message->from = (struct address){self->self.node_id, ACTOR_GOSSIP, 0};
+	message->to = (struct address){self->self.node_id, ACTOR_UPKEEP, 0};
+	self->told_hash = ring_hash(self->document);
+	effects_send(out, message);
+}
+
 /* ---- the actor ---------------------------------------------------------------------------------------------- */
 
 static void on_message(struct gossip *self, struct message *message, const struct event *event, struct effects *out)
 {
-	assert(message_receiver(message->type) == ACTOR_GOSSIP);
+	assert(message_is_for(message->type, ACTOR_GOSSIP));
 	if (message->type == MESSAGE_SET_RACK) {
 		gossip_propose(self, message, event->now_us, out);
 		return;
@@ -475,6 +491,8 @@ static void on_message(struct gossip *self, struct message *message, const struc
 		gossip_vote(self, message, event->now_us, out);
 	else if (message->type == MESSAGE_VOTED)
 		gossip_hear_vote(self, message, event->now_us, out);
+	else if (message->type == MESSAGE_READY)
+		; /* no step of a change waits for it yet */
 	else if (message->type == MESSAGE_BEHIND)
 		gossip_get_newer(self, message->behind.epoch, message->behind.node_id, event->now_us, out);
 	else if (message->gossip != NULL)
@@ -493,6 +511,7 @@ void gossip_step(struct gossip *self, const struct event *event, struct effects 
 	gossip_propose_settle(self, event->now_us, out);
 	if (self->publish_now)
 		gossip_publish(self, event->now_us);
+	tell_upkeep(self, out);
 	gossip_tell(self, out);
 	assert(!self->ring_changed);
 	out->timer_us = self->next_round_us;

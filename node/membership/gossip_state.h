@@ -64,6 +64,7 @@ struct gossip {
 	uint64_t checked_epoch; /* of the last step */
 	uint64_t next_round_us, pull_after_us;
 	uint64_t refused_hash; /* of the ring that was refused last: not asked for again; 0: none */
+	uint64_t told_hash;    /* of the ring that upkeep was told of */
 	bool publish_now;      /* a member came or went: not only at the end of a round */
 	uint64_t bus_links[GOSSIP_BUS_LINKS];
 	uint32_t bus_link_count;

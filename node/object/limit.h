@@ -27,6 +27,12 @@ enum {
 	LIMIT_SMALL_SIZE = 64 * 1024, /* bytes; larger questions have lanes of their own, see message_is_large */
 	LIMIT_PEER_BATCH_SIZE = 4 * 1024 * 1024, /* bytes per message to a peer, unless one object is larger */
 	LIMIT_PEER_BATCH_OPERATIONS = 4096,
+	LIMIT_SCAN_SIZE =
+		256 * 1024, /* bytes of keys and objects in one answer to a scan, unless one object is larger: small
+				       * questions wait behind it for some ms */
+	LIMIT_SCAN_ENTRIES = 1000, /* in one answer to a scan: a replica's step takes about a ms */
+	LIMIT_SCAN_READ_SIZE =
+		4 * 1024 * 1024,       /* bytes of objects that a replica reads for one answer of digests, likewise */
 	LIMIT_PEER_OUTSTANDING = 1024, /* batches under way to one peer, of all workers */
 	LIMIT_PEER_QUEUE = 65536,      /* questions of one worker that wait in one queue for a peer (exchange.h) */
 	LIMIT_PEER_SILENCE_MS =

@@ -211,6 +211,34 @@ static void say_log_failed(const struct told *told)
 		told->note->shard, strerror(-told->note->error), detail(told->note));
 }
 
+/* ---- a ring that changes ------------------------------------------------------------------------------------- */
+
+static void say_copy_begun(const struct told *told)
+{
+	log_info("upkeep: partitions are copied to this node epoch=%" PRIu64 " missing=%u of=%u", told->note->id,
+		 told->note->partitions, told->note->members);
+}
+
+static void say_copy_waits(const struct told *told)
+{
+	log_warn("upkeep: the copy of partitions to this node waits epoch=%" PRIu64
+		 " missing=%u why=\"%.300s\"; nothing is lost, and it goes on by itself",
+		 told->note->id, told->note->partitions, detail(told->note));
+}
+
+static void say_copy_done(const struct told *told)
+{
+	log_info("upkeep: every partition that the ring gives to this node is here epoch=%" PRIu64
+		 " partitions=%u bytes=%" PRIu64,
+		 told->note->id, told->note->partitions, told->note->count);
+}
+
+static void say_dropped(const struct told *told)
+{
+	log_info("upkeep: deleted partitions that other nodes own now shard=%u partitions=%" PRIu64, told->note->shard,
+		 told->count);
+}
+
 /* ---- events ------------------------------------------------------------------------------------------------- */
 
 static struct node_event member_event(const struct told *told)
@@ -278,6 +306,10 @@ static const struct {
 	[NOTE_QUARANTINED] = {say_quarantined, 0},
 	[NOTE_LOG_FULL] = {say_log_full, DISK_INTERVAL_US},
 	[NOTE_LOG_FAILED] = {say_log_failed, 0},
+	[NOTE_COPY_BEGUN] = {say_copy_begun, 0},
+	[NOTE_COPY_WAITS] = {say_copy_waits, DISK_INTERVAL_US},
+	[NOTE_COPY_DONE] = {say_copy_done, 0},
+	[NOTE_DROPPED] = {say_dropped, REQUEST_INTERVAL_US},
 };
 
 bool notes_tell(struct notes *self, const struct note *note, uint64_t now_us, struct node_event *event_out)

@@ -56,12 +56,25 @@ void durable_answer(struct durable *self, struct rpc_slice key, struct message *
 		effects_send(out, answer);
 }
 
+void durable_answer_all(struct durable *self, struct message *answer, struct effects *out)
+{
+	if (self->open.keys.count > 0)
+		message_list_add(&self->open.answers, answer);
+	else if (self->closing.keys.count > 0)
+		message_list_add(&self->closing.answers, answer);
+	else
+		effects_send(out, answer);
+}
+
 /* What waited may or may not be on disk, now or later, so it is an error and never an acknowledgement. */
 static void turn_into_error(struct message *answer, int status)
 {
 	assert(status < 0);
 	if (answer->type == MESSAGE_STORED) {
 		answer->status = durable_status_of(status);
+	} else if (answer->type == MESSAGE_SCANNED) {
+		answer->status = REPLICA_ERROR;
+		answer->scanned = (struct scanned_body){0};
 	} else {
 		answer->status = REPLICA_ERROR;
 		answer->fetched.object = (struct rpc_slice){0};

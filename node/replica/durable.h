@@ -37,6 +37,8 @@ RPC_OK int durable_reserve(struct durable *);
 void durable_add(struct durable *, struct rpc_slice key);
 /* Sends the answer now, or with the write of this key that is not durable yet. */
 void durable_answer(struct durable *, struct rpc_slice key, struct message *answer, struct effects *out);
+/* Sends the answer now, or with all writes so far, where one of them is not durable yet. */
+void durable_answer_all(struct durable *, struct message *answer, struct effects *out);
 /* Asks for a commit when there is something to commit. */
 void durable_begin(struct durable *, const struct event *, struct effects *out);
 /* EVENT_SYNCED: releases what waited, and asks for the next commit. */

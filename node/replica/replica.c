@@ -14,9 +14,10 @@
 #include "node/replica/durable.h"
 #include "node/replica/identity.h"
 #include "node/replica/replica.h"
+#include "node/replica/scan.h"
 #include "node/replica/tell.h"
 
-enum { MAINTAIN_RETRY_US = 1000 * 1000 };
+enum { MAINTAIN_RETRY_US = 1000 * 1000, SCAN_ARENA_SIZE = 64 * 1024 };
 
 struct replica {
 	struct replica_options options;
@@ -26,7 +27,8 @@ struct replica {
 	_Atomic bool quiet;
 	uint32_t jobs_out;
 	uint64_t maintain_after_us;
-	uint64_t told_epoch; /* behind_notice */
+	uint64_t told_epoch;    /* behind_notice */
+	uint64_t renewed_epoch; /* of the ring under which it took a new actor to drop partitions; 0: none */
 	struct replica_counters counters;
 	struct replica_tell tell;
 };
@@ -239,6 +241,63 @@ static void on_fetch(struct replica *self, struct message *question, struct effe
 	message_free(question);
 }
 
+/* The answer is as durable as what it tells: the asking node counts on it. */
+static void on_scan(struct replica *self, struct message *question, struct effects *out)
+{
+	struct arena *arena = rpc_arena_create(SCAN_ARENA_SIZE, SIZE_MAX);
+	struct message *answer = arena != NULL ? message_answer(question, arena, MESSAGE_SCANNED) : NULL;
+	rpc_arena_unref(arena);
+	if (answer == NULL) {
+		message_free(question);
+		return;
+	}
+	int error = scan_read(self->options.shard, question, &answer->scanned, arena);
+	count(&self->counters.scans, 1);
+	answer->status = REPLICA_OK;
+	if (error < 0) {
+		answer->status = store_failed(self, error);
+		answer->scanned = (struct scanned_body){0};
+		count(&self->counters.errors, 1);
+	}
+	durable_answer_all(&self->durable, answer, out);
+	message_free(question);
+}
+
+/* An actor that goes on after its data went would issue dots that hide what it does not have any more (identity.h). One renewal does for
+ * all that goes under one ring: of partitions that it does not own no dot is issued. */
+static int drop(struct replica *self, const struct scan_spare *spare, uint64_t epoch)
+{
+	int error = self->renewed_epoch == epoch ? 0 : identity_renew(&self->identity);
+	if (error < 0)
+		return error;
+	self->renewed_epoch = epoch;
+	return scan_drop(self->options.shard, spare);
+}
+
+static void on_drop(struct replica *self, struct message *question, struct effects *out)
+{
+	struct message *answer = message_answer(question, out->arena, MESSAGE_DROPPED);
+	struct scan_spare spare = {0};
+	if (answer == NULL) {
+		message_free(question);
+		return;
+	}
+	const struct ring_view *view = ring_view_acquire(self->options.ring);
+	answer->status = scan_find_spare(self->options.shard, view, question->epoch, self->options.self.index,
+					 self->options.shard_count, &spare);
+	ring_view_release(self->options.ring, view);
+	answer->dropped.left = spare.left;
+	if (answer->status == REPLICA_OK && spare.count > 0 && !question->drop.only_count) {
+		int error = drop(self, &spare, question->epoch);
+		if (error < 0)
+			answer->status = store_failed(self, error);
+		else
+			answer->dropped = (struct dropped_body){.left = spare.left - spare.count, .count = spare.count};
+	}
+	effects_send(out, answer);
+	message_free(question);
+}
+
 static void answer_coordinated(const struct message *question, enum replica_status status, struct rpc_slice object,
 			       struct dot dot, struct mark mark, struct effects *out)
 {
@@ -373,13 +432,19 @@ static void on_coordinate(struct replica *self, struct message *question, uint64
 
 /* ---- refusing before anything is done -------------------------------------------------------------------------- */
 
+static enum message_type answer_type(enum message_type question)
+{
+	return question == MESSAGE_COORDINATE ? MESSAGE_COORDINATED
+	       : question == MESSAGE_STORE    ? MESSAGE_STORED
+	       : question == MESSAGE_SCAN     ? MESSAGE_SCANNED
+	       : question == MESSAGE_DROP     ? MESSAGE_DROPPED
+					      : MESSAGE_FETCHED;
+}
+
 static void refuse(struct replica *self, struct message *question, enum replica_status status, struct effects *out)
 {
 	count(&self->counters.errors, 1);
-	enum message_type type = question->type == MESSAGE_COORDINATE ? MESSAGE_COORDINATED
-				 : question->type == MESSAGE_STORE    ? MESSAGE_STORED
-								      : MESSAGE_FETCHED;
-	struct message *answer = message_answer(question, out->arena, type);
+	struct message *answer = message_answer(question, out->arena, answer_type(question->type));
 	if (answer != NULL) {
 		answer->status = status;
 		effects_send(out, answer);
@@ -409,6 +474,27 @@ static enum replica_status check_ring(const struct replica *self, const struct m
 	return status;
 }
 
+/* A scan is a source of another node's copy: of exactly the ring under which that copies, so that no write of an older one comes
+ * after it. Where it is older here, it is asked again later. What may have gone back in time is no source. */
+static enum replica_status check_scan(const struct replica *self, const struct message *question, uint16_t partition)
+{
+	enum replica_status status = REPLICA_OK;
+	const struct ring_view *view = ring_view_acquire(self->options.ring);
+	if (view->document == NULL || view->self < 0)
+		status = REPLICA_NOT_OWNER;
+	else if (standing_refusal(view) != NULL)
+		status = REPLICA_ERROR;
+	else if (question->epoch != ring_epoch(view->document))
+		status = question->epoch < ring_epoch(view->document) ? REPLICA_STALE_RING : REPLICA_OVERLOADED;
+	else if (partition >= ring_partition_count(view->document) ||
+		 !ring_owns(view->document, partition, (uint32_t)view->self))
+		status = REPLICA_NOT_OWNER;
+	else if (question->scan.bytes_max > 0 && view->status[view->self].unproven)
+		status = REPLICA_ERROR;
+	ring_view_release(self->options.ring, view);
+	return status;
+}
+
 static enum replica_status check(const struct replica *self, const struct message *question, uint64_t now_us)
 {
 	struct rpc_slice key = question->key;
@@ -418,6 +504,12 @@ static enum replica_status check(const struct replica *self, const struct messag
 		return REPLICA_ERROR;
 	if (question->deadline_us != 0 && question->deadline_us <= now_us)
 		return REPLICA_OVERLOADED; /* nobody waits for it any more */
+	if (question->type == MESSAGE_SCAN || question->type == MESSAGE_DROP) {
+		if (key.size > ENGINE_KEY_MAX ||
+		    key_partition(key) % self->options.shard_count != self->options.self.index)
+			return REPLICA_ERROR;
+		return question->type == MESSAGE_SCAN ? check_scan(self, question, key_partition(key)) : REPLICA_OK;
+	}
 	if (key_decode(key, &partition, &bucket, &name) < 0)
 		return REPLICA_ERROR;
 	if (partition % self->options.shard_count != self->options.self.index)
@@ -436,6 +528,10 @@ static void on_message(struct replica *self, struct message *question, const str
 		on_coordinate(self, question, event->now_ms, out);
 	} else if (question->type == MESSAGE_STORE) {
 		on_store(self, question, event->now_ms, out);
+	} else if (question->type == MESSAGE_SCAN) {
+		on_scan(self, question, out);
+	} else if (question->type == MESSAGE_DROP) {
+		on_drop(self, question, out);
 	} else {
 		on_fetch(self, question, out);
 	}

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Replica: the only writer of one engine shard.
  *
- * Adds new versions (COORDINATE), merges objects of other replicas (STORE), reads (FETCH). Answers to writes leave
+ * Adds new versions (COORDINATE), merges objects of other replicas (STORE), reads (FETCH), reads a partition from end to end for who is to
+ * have it (SCAN), and deletes what the ring gives to others (DROP). Answers to writes leave
  * after the shard's log is synced; one commit serves everything that came in the same batch.
  *
  * Threading   An actor: one thread at a time.
  * Ownership   Borrows shard and ring table.
- * Errors      Every question gets exactly one STORED or FETCHED (a COORDINATE: COORDINATED at once, then STORED unless
+ * Errors      Every question gets exactly one STORED, FETCHED, SCANNED or DROPPED (a COORDINATE: COORDINATED at once, then STORED unless
  *             that refused).
  * Invariants  P1 No dot is issued twice, and none is forgotten by an actor that goes on: every start takes a new actor
  *             (identity.h).
@@ -53,7 +54,7 @@ struct dot replica_next_dot(const struct replica *);
 
 /* Relaxed counters, readable from any thread. */
 struct replica_counters {
-	_Atomic uint64_t puts, merges, fetches, duplicates, truncations, expired, errors, syncs;
+	_Atomic uint64_t puts, merges, fetches, scans, duplicates, truncations, expired, errors, syncs;
 	_Atomic bool dead;             /* the log failed: every answer is an error until a restart */
 	_Atomic bool full;             /* the last commit found no room: reads go on, writes are refused */
 	_Atomic uint64_t store_errors; /* reads and writes that the disk failed, or had no room for */
@@ -64,6 +65,7 @@ struct replica_counters {
 struct replica_figures {
 	_Atomic uint64_t keys, disk_bytes, memory_bytes;
 	_Atomic uint32_t quarantined; /* partitions */
+	_Atomic uint32_t pressure;    /* permille, as shard_pressure */
 };
 const struct replica_figures *replica_figures(const struct replica *);
 const struct replica_counters *replica_counters(const struct replica *);

@@ -66,6 +66,7 @@ void replica_tell_figures(struct replica_tell *self, const struct event *event, 
 	store(&self->figures.keys, stats.keys_estimate);
 	store(&self->figures.disk_bytes, stats.disk_bytes);
 	store(&self->figures.memory_bytes, stats.memtable_bytes + stats.cache_bytes);
+	atomic_store_explicit(&self->figures.pressure, shard_pressure(self->shard), memory_order_relaxed);
 	atomic_store_explicit(&self->figures.quarantined, stats.quarantined_partitions, memory_order_relaxed);
 	tell_quarantine(self, stats.quarantined_partitions, out);
 	self->figures_us = 0;

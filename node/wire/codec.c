@@ -23,6 +23,7 @@ static const struct {
 	[METHOD_HEALTH] = {"kvring.v1.Health/Check", .is_small = true},
 	[METHOD_STORE] = {"kvring.v1.Peer/Store"},
 	[METHOD_FETCH] = {"kvring.v1.Peer/Fetch"},
+	[METHOD_SCAN] = {"kvring.v1.Peer/Scan"},
 	[METHOD_FORWARD] = {"kvring.v1.Peer/Forward"},
 	[METHOD_VOTE] = {"kvring.v1.Peer/Vote", .is_small = true},
 	[METHOD_GOSSIP] = {"kvring.v1.Peer/Gossip", .is_small = true},

@@ -39,6 +39,7 @@ enum method {
 	METHOD_FORWARD,
 	METHOD_GOSSIP,
 	METHOD_VOTE,
+	METHOD_SCAN,
 	METHOD_COUNT,
 };
 
@@ -64,7 +65,7 @@ RPC_OK int codec_client_encode(const struct message *done, uint64_t ring_epoch, 
 
 /* ---- peers (codec_peer.c) ----------------------------------------------------------------------------------- */
 
-/* METHOD_STORE, METHOD_FETCH, METHOD_FORWARD, METHOD_GOSSIP, METHOD_VOTE for a question that goes to another node. */
+/* METHOD_STORE, METHOD_FETCH, METHOD_SCAN, METHOD_FORWARD, METHOD_GOSSIP, METHOD_VOTE for a question that goes to another node. */
 enum method codec_peer_method(const struct message *question);
 /* How many questions from the list (by ->next, all of one method) fit max and LIMIT_PEER_BATCH_*; at least one. */
 uint32_t codec_peer_fitting(const struct message *first, uint32_t max);

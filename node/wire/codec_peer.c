@@ -9,6 +9,7 @@
 #include "node/wire/codec_gossip.h"
 #include "node/wire/codec_vote.h"
 #include "proto/kv.pb-c.h"
+#include "node/object/key.h"
 #include "node/object/limit.h"
 #include "proto/peer.pb-c.h"
 
@@ -65,6 +66,20 @@ static int encode_fetch(const struct message *question, uint32_t count, const st
 		operations[i].digest_only = question->fetch.digest_only;
 		body.operations[i] = &operations[i];
 	}
+	return rpc_request_encode(head, &body.base, out);
+}
+
+/* One in an envelope: its answer may be as large as an answer may be. */
+static int encode_scan(const struct message *question, uint32_t count, const struct rpc_request *head,
+		       struct arena *scratch, struct rpc_message **out)
+{
+	Kvring__V1__ScanRequest body = KVRING__V1__SCAN_REQUEST__INIT;
+	(void)scratch;
+	assert(count == 1);
+	body.after = bytes_of(question->key);
+	body.bytes_max = question->scan.bytes_max;
+	body.digest_only = question->scan.digest_only;
+	body.root = question->scan.root;
 	return rpc_request_encode(head, &body.base, out);
 }
 
@@ -205,6 +220,21 @@ static int decode_fetch(struct list *list, const struct rpc_request *request, st
 	return 0;
 }
 
+static int decode_scan(struct list *list, const struct rpc_request *request, struct rpc_error *error_out)
+{
+	Kvring__V1__ScanRequest *body =
+		rpc_body_decode(&kvring__v1__scan_request__descriptor, request->body, list->arena, error_out);
+	if (body == NULL)
+		return -EBADMSG;
+	struct message *message = append(list, MESSAGE_SCAN);
+	if (message == NULL)
+		return -ENOMEM;
+	message->key = slice(body->after);
+	message->scan =
+		(struct scan_body){.bytes_max = body->bytes_max, .digest_only = body->digest_only, .root = body->root};
+	return message->key.size < KEY_MIN ? -EINVAL : 0;
+}
+
 static int decode_forward(struct list *list, const struct rpc_request *request, struct rpc_error *error_out)
 {
 	Kvring__V1__ForwardRequest *body =
@@ -305,6 +335,34 @@ static int encode_fetched(struct message *const *answers, uint32_t count, const 
 		}
 		body.results[i] = &results[i];
 	}
+	return rpc_response_encode(head, &body.base, out);
+}
+
+static int encode_scanned(struct message *const *answers, uint32_t count, const struct rpc_response *head,
+			  struct arena *scratch, struct rpc_message **out)
+{
+	Kvring__V1__ScanResponse body = KVRING__V1__SCAN_RESPONSE__INIT;
+	assert(count == 1);
+	body.code = code_of(answers[0], MESSAGE_SCANNED);
+	if (answers[0] == NULL)
+		return rpc_response_encode(head, &body.base, out);
+	const struct scanned_body *scanned = &answers[0]->scanned;
+	Kvring__V1__ScanEntry *entries = rpc_arena_alloc(scratch, (scanned->count + 1) * sizeof *entries);
+	body.entries = rpc_arena_alloc(scratch, (scanned->count + 1) * sizeof *body.entries);
+	if (entries == NULL || body.entries == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < scanned->count; i++) {
+		kvring__v1__scan_entry__init(&entries[i]);
+		entries[i].key = bytes_of(scanned->entries[i].key);
+		entries[i].object = bytes_of(scanned->entries[i].object);
+		entries[i].digest = scanned->entries[i].digest;
+		entries[i].size = scanned->entries[i].size;
+		body.entries[i] = &entries[i];
+	}
+	body.n_entries = scanned->count;
+	body.done = scanned->done;
+	body.same = scanned->same;
+	body.root = scanned->root;
 	return rpc_response_encode(head, &body.base, out);
 }
 
@@ -423,6 +481,53 @@ static int decode_fetched(struct answers *answers)
 	return error;
 }
 
+/* Entries that do not go on from key to key, all within the partition, would make the asking node miss some or never end. */
+static int check_entries(const struct answers *answers, const Kvring__V1__ScanResponse *body)
+{
+	struct rpc_slice last = answers->question->key;
+	uint16_t partition = key_partition(last);
+	if (body->n_entries > LIMIT_SCAN_ENTRIES) {
+		snprintf(answers->error_out->text, sizeof answers->error_out->text,
+			 "%zu entries of a scan, %d are the most", body->n_entries, LIMIT_SCAN_ENTRIES);
+		return -EBADMSG;
+	}
+	for (size_t i = 0; i < body->n_entries; i++) {
+		struct rpc_slice key = slice(body->entries[i]->key);
+		size_t common = key.size < last.size ? key.size : last.size;
+		int order = common > 0 ? memcmp(last.data, key.data, common) : 0;
+		if (key.size < KEY_MIN || key_partition(key) != partition || order > 0 ||
+		    (order == 0 && key.size <= last.size)) {
+			snprintf(answers->error_out->text, sizeof answers->error_out->text,
+				 "entry %zu of a scan is not behind the one before it, or of another partition", i);
+			return -EBADMSG;
+		}
+		last = key;
+	}
+	return 0;
+}
+
+static int decode_scanned(struct answers *answers)
+{
+	Kvring__V1__ScanResponse *body = answers_body(answers, &kvring__v1__scan_response__descriptor);
+	int error = body != NULL ? check_count(answers, 1) : -EBADMSG;
+	if (error == 0)
+		error = check_entries(answers, body);
+	if (error < 0)
+		return error;
+	struct message *answer = append_answer(answers, MESSAGE_SCANNED);
+	struct scanned_entry *entries = rpc_arena_alloc(answers->arena, (body->n_entries + 1) * sizeof *entries);
+	if (answer == NULL || entries == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < body->n_entries; i++)
+		entries[i] = (struct scanned_entry){.key = slice(body->entries[i]->key),
+						    .object = slice(body->entries[i]->object),
+						    .digest = body->entries[i]->digest,
+						    .size = body->entries[i]->size};
+	answer->status = status_of(body->code);
+	answer->scanned = (struct scanned_body){entries, (uint32_t)body->n_entries, body->done, body->same, body->root};
+	return 0;
+}
+
 static int decode_forwarded(struct answers *answers)
 {
 	Kvring__V1__ForwardResponse *body = answers_body(answers, &kvring__v1__forward_response__descriptor);
@@ -475,6 +580,7 @@ static const struct peer_method {
 } methods[] = {
 	{METHOD_STORE, MESSAGE_STORE, MESSAGE_STORED, encode_store, decode_store, encode_stored, decode_stored},
 	{METHOD_FETCH, MESSAGE_FETCH, MESSAGE_FETCHED, encode_fetch, decode_fetch, encode_fetched, decode_fetched},
+	{METHOD_SCAN, MESSAGE_SCAN, MESSAGE_SCANNED, encode_scan, decode_scan, encode_scanned, decode_scanned},
 	{METHOD_FORWARD, MESSAGE_FORWARD, MESSAGE_FORWARDED, encode_forward, decode_forward, encode_forwarded,
 	 decode_forwarded},
 	{METHOD_GOSSIP, MESSAGE_GOSSIP, MESSAGE_GOSSIPED, encode_gossip, decode_gossip, encode_gossiped,
@@ -511,7 +617,7 @@ uint32_t codec_peer_fitting(const struct message *first, uint32_t max)
 {
 	uint32_t count = 0;
 	size_t size = 0;
-	if (first->type == MESSAGE_GOSSIP || first->type == MESSAGE_VOTE)
+	if (first->type == MESSAGE_GOSSIP || first->type == MESSAGE_VOTE || first->type == MESSAGE_SCAN)
 		return 1;
 	for (const struct message *question = first; question != NULL; question = question->next) {
 		size += OPERATION_OVERHEAD + message_size(question);

@@ -54,13 +54,15 @@ static void try_question(enum method method, struct rpc_slice body, struct arena
 
 static void try_answer(enum method method, struct rpc_slice body, struct arena *arena)
 {
-	static const enum message_type types[] = {MESSAGE_STORE, MESSAGE_FETCH, MESSAGE_FORWARD, MESSAGE_GOSSIP,
-						  MESSAGE_VOTE};
+	static const enum message_type types[] = {MESSAGE_STORE,  MESSAGE_FETCH, MESSAGE_FORWARD,
+						  MESSAGE_GOSSIP, MESSAGE_VOTE,  MESSAGE_SCAN};
 	struct message *questions = message_create(arena, types[method - METHOD_STORE]), *first;
 	struct rpc_response response = {.protocol_version = 1, .body = body};
 	struct rpc_error error = {""};
 
-	if (method != METHOD_GOSSIP && method != METHOD_VOTE)
+	if (method == METHOD_SCAN)
+		questions->key = (struct rpc_slice){(const uint8_t *)"\x01\x02", 2};
+	else if (method != METHOD_GOSSIP && method != METHOD_VOTE)
 		questions->next = message_create(arena, questions->type);
 	if (codec_peer_decode_answers(method, questions, &response, arena, &first, &error)) {
 		check(error.text[0] != 0);
@@ -78,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size == 0)
 		return 0;
-	method = data[0] & 8 ? METHOD_VOTE : METHOD_STORE + (data[0] & 3);
+	method = data[0] & 16 ? METHOD_SCAN : data[0] & 8 ? METHOD_VOTE : METHOD_STORE + (data[0] & 3);
 	arena = rpc_arena_create(4096, SIZE_MAX);
 	if (data[0] & 4)
 		try_answer(method, (struct rpc_slice){data + 1, size - 1}, arena);

@@ -43,7 +43,8 @@ void machine_init(struct world *world, uint32_t index)
 	struct machine *machine = &world->machines[index];
 	uint32_t counts[ACTOR_KIND_COUNT] = {[ACTOR_COORDINATOR] = world->settings.coordinators,
 					     [ACTOR_REPLICA] = world->settings.shards,
-					     [ACTOR_GOSSIP] = 1};
+					     [ACTOR_GOSSIP] = 1,
+					     [ACTOR_UPKEEP] = 1};
 
 	machine->world = world;
 	machine->index = index;
@@ -58,7 +59,7 @@ void machine_init(struct world *world, uint32_t index)
 	machine->new_id = 1 + world_random(world, UINT64_MAX - 1);
 	machine->skew_ms =
 		(int64_t)world_random(world, 2 * (uint64_t)world->settings.skew_ms + 1) - world->settings.skew_ms;
-	machine->actors = world_alloc((counts[0] + counts[1] + counts[2]) * sizeof *machine->actors);
+	machine->actors = world_alloc((counts[0] + counts[1] + counts[2] + counts[3]) * sizeof *machine->actors);
 	for (enum actor_kind kind = 0; kind < ACTOR_KIND_COUNT; kind++)
 		for (uint32_t i = 0; i < counts[kind]; i++) {
 			struct actor *actor = &machine->actors[machine->actor_count++];

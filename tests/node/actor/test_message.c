@@ -171,6 +171,26 @@ static void test_every_message_has_a_way(void **state)
 	rpc_arena_unref(arena);
 }
 
+/* A question has one kind of actor that takes it; the answers of replicas go to coordinators and to upkeep, which ask them. */
+static void test_answers_go_to_who_asks(void **state)
+{
+	static const enum message_type of_replicas[] = {MESSAGE_STORED, MESSAGE_FETCHED};
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		assert_true(message_is_for(of_replicas[i], ACTOR_COORDINATOR));
+		assert_true(message_is_for(of_replicas[i], ACTOR_UPKEEP));
+		assert_false(message_is_for(of_replicas[i], ACTOR_GOSSIP));
+		assert_false(message_is_for(of_replicas[i], ACTOR_REPLICA));
+	}
+	assert_true(message_is_for(MESSAGE_SCANNED, ACTOR_UPKEEP));
+	assert_true(message_is_for(MESSAGE_RING, ACTOR_UPKEEP));
+	assert_true(message_is_for(MESSAGE_READY, ACTOR_GOSSIP));
+	assert_true(message_is_for(MESSAGE_DROP, ACTOR_REPLICA));
+	assert_false(message_is_for(MESSAGE_COORDINATED, ACTOR_UPKEEP));
+	assert_false(message_is_for(MESSAGE_STORE, ACTOR_UPKEEP));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -181,6 +201,7 @@ int main(void)
 		cmocka_unit_test(test_effects_keep_their_order),
 		cmocka_unit_test(test_a_list_keeps_its_order),
 		cmocka_unit_test(test_every_message_has_a_way),
+		cmocka_unit_test(test_answers_go_to_who_asks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,7 +32,7 @@ static void test_one_thread_for_each_actor(void **state)
 	(void)state;
 	assert_int_equal(placement_create(2, 3, 0, &placement), 0);
 	check(&placement);
-	assert_int_equal(placement.thread_count, 6);
+	assert_int_equal(placement.thread_count, 7);
 	placement_destroy(&placement);
 }
 
@@ -56,6 +56,7 @@ static void test_a_coordinator_beside_its_replica(void **state)
 	for (uint32_t i = 0; i < 4; i++)
 		assert_int_equal(thread_of(&placement, ACTOR_COORDINATOR, i), thread_of(&placement, ACTOR_REPLICA, i));
 	assert_int_equal(thread_of(&placement, ACTOR_GOSSIP, 0), 0);
+	assert_int_equal(thread_of(&placement, ACTOR_UPKEEP, 0), 0);
 	placement_destroy(&placement);
 	assert_int_equal(placement_create(1, 1, 8, &placement), 0); /* no more threads than there is to host */
 	check(&placement);

@@ -99,6 +99,7 @@ static void test_file_defaults(void **state)
 	assert_int_equal(config.cache_mb, 256);
 	assert_int_equal(config.memtable_mb, 64);
 	assert_int_equal(config.request_mb, 0);
+	assert_int_equal(config.transfer_rate_mb, 32);
 	assert_int_equal(config.log_level, LOG_LEVEL_INFO);
 }
 
@@ -126,6 +127,7 @@ static const char everything[] = "# kvring\n"
 				 "cache-mb = 4096\n"
 				 "memtable-mb = 32\n"
 				 "request-mb = 512\n"
+				 "transfer-rate-mb = 7\n"
 				 "[log]\n"
 				 "log-level = debug\n";
 
@@ -155,6 +157,7 @@ static void test_file_says_everything(void **state)
 	assert_int_equal(config.cache_mb, 4096);
 	assert_int_equal(config.memtable_mb, 32);
 	assert_int_equal(config.request_mb, 512);
+	assert_int_equal(config.transfer_rate_mb, 7);
 	assert_int_equal(config.log_level, LOG_LEVEL_DEBUG);
 }
 
@@ -240,6 +243,8 @@ static void test_wrong_values(void **state)
 	refuse("[node]\nweight = 10x\n", ":2: weight = 10x in [node]: must be a number from 1 to 10000");
 	refuse("[node]\nweight = 4294967297\n", ":2: weight = 4294967297 in [node]: must be a number from 1 to 10000");
 	refuse("[threads]\nshards = 0\n", ":2: shards = 0 in [threads]: must be auto or a number from 1 to 256");
+	refuse("[storage]\ntransfer-rate-mb = 0\n",
+	       ":2: transfer-rate-mb = 0 in [storage]: must be a number from 1 to 100000");
 	refuse("[storage]\nrequest-mb = 64\n",
 	       ":2: request-mb = 64 in [storage]: must be auto or a number from 128 to 1048576");
 	refuse("[log]\nlog-level = loud\n", ":2: log-level = loud in [log]: must be error, warn, info or debug");

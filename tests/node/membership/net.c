@@ -189,6 +189,14 @@ static void take_change(const struct message *answer)
 
 static void dispatch(uint32_t from, struct message *message)
 {
+	if (message->type == MESSAGE_RING) {
+		assert_int_equal(message->to.node_id, id_of(from));
+		assert_int_equal(message->to.kind, ACTOR_UPKEEP);
+		assert_true(look(from).epoch > 0); /* the view has it */
+		net->nodes[from].rings_told++;
+		message_free(message);
+		return;
+	}
 	look_at_rows(from, message);
 	if (message->type == MESSAGE_BUS && net->without_bus) {
 		message_free(message);

@@ -26,7 +26,8 @@ struct net_node {
 	bool alive;
 	uint32_t notes[NOTE_KIND_COUNT]; /* how many it left of each kind */
 	uint64_t last_note_id;
-	uint64_t bus[16]; /* its bus links, as told last */
+	uint32_t rings_told; /* to upkeep */
+	uint64_t bus[16];    /* its bus links, as told last */
 	uint32_t bus_count, contact_count, contact_effects;
 };
 

@@ -42,6 +42,26 @@ static void test_init_forms_the_cluster(void **state)
 	close_net();
 }
 
+/* Once for each ring, when the view has it; at a start too, as upkeep may have looked before the view was there. */
+static void test_upkeep_is_told_of_each_ring(void **state)
+{
+	(void)state;
+	open_cluster(3, 2);
+	run_for(20 * ROUND_US);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(net->nodes[i].rings_told, 1);
+	set_rack(1, "n2", "x", 20 * ROUND_US);
+	ROUNDS_UNTIL(all_have_epoch(2), 20);
+	run_for(20 * ROUND_US);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(net->nodes[i].rings_told, 2);
+	stop_node(1);
+	start_node(1);
+	run_for(20 * ROUND_US);
+	assert_int_equal(net->nodes[1].rings_told, 3);
+	close_net();
+}
+
 /* An operator who names no count gets the default one. */
 static void test_init_without_a_partition_count(void **state)
 {
@@ -378,6 +398,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nothing_is_published_before_there_is_a_cluster),
 		cmocka_unit_test(test_init_forms_the_cluster),
+		cmocka_unit_test(test_upkeep_is_told_of_each_ring),
 		cmocka_unit_test(test_init_without_a_partition_count),
 		cmocka_unit_test(test_the_initiator_without_seeds_reaches_nodes_it_never_heard),
 		cmocka_unit_test(test_init_without_any_seed),

@@ -79,6 +79,7 @@ void stage_begin(struct stage *s, size_t memtable_bytes)
 void stage_end(struct stage *s)
 {
 	stage_close(s);
+	message_free(s->kept);
 	sim_fs_destroy(&s->disk);
 	ring_table_destroy(&s->ring);
 	ring_document_destroy(&s->scene.document);
@@ -116,6 +117,11 @@ static void take(struct stage *s, struct message *answer)
 		keep_object(s, answer->coordinated.object);
 	} else if (answer->type == MESSAGE_STORED) {
 		say(s, "stored", answer->status);
+	} else if (answer->type == MESSAGE_SCANNED || answer->type == MESSAGE_DROPPED) {
+		say(s, answer->type == MESSAGE_SCANNED ? "scanned" : "dropped", answer->status);
+		message_free(s->kept);
+		s->kept = answer;
+		return;
 	} else {
 		assert_int_equal(answer->type, MESSAGE_FETCHED);
 		say(s, "fetched", answer->status);

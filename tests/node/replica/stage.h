@@ -29,6 +29,7 @@ struct stage {
 	struct rpc_slice object;
 	uint64_t digest, correlation;
 	bool receiving;
+	struct message *kept; /* SCANNED or DROPPED */
 };
 
 /* A key of this shard with these owners; skip: the next ones of that kind. Of the arena of the scene. */

@@ -329,6 +329,92 @@ static void test_nobody_answered(void **state)
 	assert_null(codec_peer_failed(gossip, REPLICA_LOST, arena));
 }
 
+/* One in an envelope, however many wait. */
+static void test_scan_round_trip(void **state)
+{
+	struct message *second = question(MESSAGE_SCAN, NULL, 11), *first = question(MESSAGE_SCAN, second, 10);
+	struct message *in, *out, *answer;
+	struct rpc_message *encoded;
+	struct scanned_entry entries[2] = {{.digest = UINT64_MAX, .size = 70000}, {.size = 5}};
+
+	(void)state;
+	first->key = slice("\1\2");
+	first->scan = (struct scan_body){.bytes_max = 4711, .digest_only = true, .root = UINT64_MAX - 1};
+	struct rpc_request request = send(first, 1);
+	in = receive(&request, 1);
+	assert_int_equal(in->to.kind, ACTOR_REPLICA);
+	assert_slice_equal(in->key, first->key);
+	assert_int_equal(in->scan.bytes_max, 4711);
+	assert_true(in->scan.digest_only);
+	assert_true(in->scan.root == UINT64_MAX - 1);
+	answer = message_answer(in, arena, MESSAGE_SCANNED);
+	answer->status = REPLICA_OK;
+	entries[0].key = slice("\1\2one");
+	entries[1].key = slice("\1\2two");
+	entries[1].object = slice("bytes");
+	answer->scanned = (struct scanned_body){entries, 2, true, false, 77};
+	assert_int_equal(codec_peer_encode_answers(METHOD_SCAN, &answer, 1, 8, arena, &encoded), 0);
+	struct rpc_response response = answered(encoded);
+	first->next = NULL;
+	assert_int_equal(codec_peer_decode_answers(METHOD_SCAN, first, &response, arena, &out, &error), 0);
+	assert_int_equal(out->status, REPLICA_OK);
+	assert_int_equal(out->correlation, 10);
+	assert_int_equal(out->scanned.count, 2);
+	assert_true(out->scanned.done && !out->scanned.same);
+	assert_int_equal(out->scanned.root, 77);
+	for (int i = 0; i < 2; i++) {
+		assert_slice_equal(out->scanned.entries[i].key, entries[i].key);
+		assert_slice_equal(out->scanned.entries[i].object, entries[i].object);
+		assert_true(out->scanned.entries[i].digest == entries[i].digest);
+		assert_int_equal(out->scanned.entries[i].size, entries[i].size);
+	}
+	answer = NULL; /* could not be made */
+	assert_int_equal(codec_peer_encode_answers(METHOD_SCAN, &answer, 1, 8, arena, &encoded), 0);
+	response = answered(encoded);
+	assert_int_equal(codec_peer_decode_answers(METHOD_SCAN, first, &response, arena, &out, &error), 0);
+	assert_int_equal(out->status, REPLICA_ERROR);
+	assert_int_equal(codec_peer_failed(first, REPLICA_LOST, arena)->status, REPLICA_LOST);
+}
+
+static int decode_entries(const char *const *keys, uint32_t count)
+{
+	struct message *ask = question(MESSAGE_SCAN, NULL, 10), *answer, *out;
+	struct scanned_entry *entries = rpc_arena_zalloc(arena, (count + 1) * sizeof *entries);
+	struct rpc_message *encoded;
+
+	ask->key = slice("\1\2m");
+	answer = message_answer(ask, arena, MESSAGE_SCANNED);
+	answer->status = REPLICA_OK;
+	answer->scanned = (struct scanned_body){.entries = entries, .count = count};
+	for (uint32_t i = 0; i < count; i++)
+		entries[i].key = keys != NULL ? slice(keys[i]) : slice("\1\2n");
+	assert_int_equal(codec_peer_encode_answers(METHOD_SCAN, &answer, 1, 8, arena, &encoded), 0);
+	struct rpc_response response = answered(encoded);
+	error.text[0] = 0;
+	return codec_peer_decode_answers(METHOD_SCAN, ask, &response, arena, &out, &error);
+}
+
+/* Who answers so would be asked for ever, or make the copy skip keys. */
+static void test_a_scan_goes_on_from_key_to_key(void **state)
+{
+	static const char *const right[] = {"\1\2ma", "\1\2mb", "\1\2n"};
+	static const char *const wrong[][2] = {
+		{"\1\2l", "\1\2n"}, /* before the cursor */
+		{"\1\2m", "\1\2n"}, /* the cursor */
+		{"\1\2n", "\1\2n"}, {"\1\2o", "\1\2n"}, {"\1\2n", "\1\3n"}, {"\1\2n", "\1"}, {"\1\2n", ""},
+	};
+
+	(void)state;
+	assert_int_equal(decode_entries(right, 3), 0);
+	assert_int_equal(decode_entries(right, 0), 0);
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+		assert_int_equal(decode_entries(wrong[i], 2), -EBADMSG);
+		assert_non_null(strstr(error.text, "of a scan"));
+	}
+	assert_int_equal(decode_entries(NULL, LIMIT_SCAN_ENTRIES + 1), -EBADMSG);
+	assert_non_null(strstr(error.text, "the most"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -342,6 +428,8 @@ int main(void)
 		cmocka_unit_test(test_a_refused_batch_is_no_answer),
 		cmocka_unit_test(test_malformed_batches_are_refused),
 		cmocka_unit_test(test_nobody_answered),
+		cmocka_unit_test(test_scan_round_trip),
+		cmocka_unit_test(test_a_scan_goes_on_from_key_to_key),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
