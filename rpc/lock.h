@@ -5,7 +5,7 @@
  *     static void add(struct box *self) REQUIRES(self->lock);
  *
  * clang 14 takes no member name in C, so GUARDED says "by some lock that is held", not by which; REQUIRES names it. gcc
- * sees plain mutexes. Wait on a condition with lock_wait, in a loop.
+ * sees plain mutexes. Wait on a condition with lock_wait or lock_wait_until, in a loop.
  *
  * Threading   Any.
  * Errors      None: a mutex that is misused is a bug of ours.
@@ -15,6 +15,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <time.h>
 
 #ifdef __clang__
 #define LOCK_ATTRIBUTE(...) __attribute__((__VA_ARGS__))
@@ -53,6 +54,8 @@ static inline void lock_fini(struct lock *self)
 static inline void lock_take(struct lock *self) ACQUIRES(*self);
 static inline void lock_release(struct lock *self) RELEASES(*self);
 static inline void lock_wait(struct lock *self, pthread_cond_t *condition) REQUIRES(*self);
+/* ETIMEDOUT at that time, by the condition's clock. */
+static inline int lock_wait_until(struct lock *self, pthread_cond_t *condition, struct timespec until) REQUIRES(*self);
 
 static inline NOT_CHECKED void lock_take(struct lock *self)
 {
@@ -71,6 +74,11 @@ static inline NOT_CHECKED void lock_release(struct lock *self)
 static inline void lock_wait(struct lock *self, pthread_cond_t *condition)
 {
 	pthread_cond_wait(condition, &self->mutex);
+}
+
+static inline int lock_wait_until(struct lock *self, pthread_cond_t *condition, struct timespec until)
+{
+	return pthread_cond_timedwait(condition, &self->mutex, &until);
 }
 
 #endif

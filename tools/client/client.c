@@ -22,9 +22,9 @@ static void on_connection(void *arg, bool connected)
 {
 	(void)connected;
 	struct kv_client *client = arg;
-	pthread_mutex_lock(&client->lock);
+	lock_take(&client->lock);
 	pthread_cond_broadcast(&client->changed);
-	pthread_mutex_unlock(&client->lock);
+	lock_release(&client->lock);
 }
 
 unsigned kv_client_endpoint_count(const struct kv_client *client)
@@ -90,12 +90,12 @@ int kv_client_wait_connected(struct kv_client *client, unsigned count, uint32_t 
 	int status = 0;
 	if (count > client->endpoint_count)
 		count = client->endpoint_count;
-	pthread_mutex_lock(&client->lock);
+	lock_take(&client->lock);
 	while (connected_count(client) < count && status == 0)
-		status = -pthread_cond_timedwait(&client->changed, &client->lock, &until);
+		status = -lock_wait_until(&client->lock, &client->changed, until);
 	if (connected_count(client) >= count)
 		status = 0;
-	pthread_mutex_unlock(&client->lock);
+	lock_release(&client->lock);
 	return status;
 }
 
@@ -162,7 +162,8 @@ static void options_fill(struct kv_client_options *options)
 		options->outstanding_max = OUTSTANDING_DEFAULT;
 }
 
-int kv_client_open(const struct kv_client_options *options, struct kv_client **out, struct rpc_error *error_out)
+NOT_CHECKED int kv_client_open(const struct kv_client_options *options, struct kv_client **out,
+			       struct rpc_error *error_out)
 {
 	struct rpc_error ignored;
 	struct rpc_error *error = error_out == NULL ? &ignored : error_out;
@@ -183,7 +184,7 @@ int kv_client_open(const struct kv_client_options *options, struct kv_client **o
 	pthread_cond_init(&client->changed, &attributes);
 	pthread_cond_init(&client->patience.wake, &attributes);
 	pthread_condattr_destroy(&attributes);
-	pthread_mutex_init(&client->lock, NULL);
+	lock_init(&client->lock);
 	CDS_INIT_LIST_HEAD(&client->patience.calls);
 	int status = endpoints_open(client, error);
 	if (status == 0 && client->endpoint_count > 1 && !client->options.patient) {
@@ -215,7 +216,7 @@ void kv_client_close(struct kv_client **pointer)
 	}
 	pthread_cond_destroy(&client->patience.wake);
 	pthread_cond_destroy(&client->changed);
-	pthread_mutex_destroy(&client->lock);
+	lock_fini(&client->lock);
 	free((char *)client->options.endpoints);
 	free(client);
 }

@@ -22,6 +22,7 @@ struct kv_client_attempt {
 	struct rpc_pending pending;
 	struct kv_client *client;
 	unsigned endpoint;
+	uint32_t left_ms;               /* of the call when the attempt began */
 	struct kv_client_call *call;    /* under lock; NULL: the call has ended */
 	struct kv_client_attempt *next; /* under lock: of the same call */
 };
@@ -73,15 +74,17 @@ static unsigned candidate_count(const struct kv_client_call *call)
 	return call->endpoint == CLIENT_ANY_ENDPOINT ? call->client->endpoint_count : 1;
 }
 
-/* Under lock. Enters an attempt at call->current: from now on another thread may take the call. */
-static struct kv_client_attempt *attempt_add(struct kv_client_call *call)
+/* Enters an attempt at call->current: from now on another thread may take the call. */
+static struct kv_client_attempt *attempt_add(struct kv_client *client, struct kv_client_call *call, uint32_t left_ms)
+	REQUIRES(client->lock)
 {
 	struct kv_client_attempt *attempt = calloc(1, sizeof *attempt);
 	if (attempt == NULL)
 		return NULL;
 	attempt->pending.done = attempt_on_done;
-	attempt->client = call->client;
+	attempt->client = client;
 	attempt->endpoint = call->current;
+	attempt->left_ms = left_ms;
 	attempt->call = call;
 	attempt->next = call->attempts;
 	call->attempts = attempt;
@@ -98,72 +101,71 @@ static void attempt_remove(struct kv_client_attempt *attempt)
 	*at = attempt->next;
 }
 
-/* Under lock. Each of the nodes that are left gets the same share of the time. */
-static void set_patience(struct kv_client_call *call, uint32_t left_ms)
+/* Each of the nodes that are left gets the same share of the time. */
+static void set_patience(struct kv_client *client, struct kv_client_call *call, uint32_t left_ms) REQUIRES(client->lock)
 {
 	unsigned untried = candidate_count(call) - call->tried;
 	uint64_t share_us = (uint64_t)left_ms * 1000 / (untried + 1);
-	if (untried > 0 && !call->client->options.patient && kv_client_method_row(call->method)->repeatable)
-		kv_client_patience_set(call, rpc_now_us() + (share_us < PATIENCE_US_MAX ? share_us : PATIENCE_US_MAX));
+	if (untried > 0 && !client->options.patient && kv_client_method_row(call->method)->repeatable)
+		kv_client_patience_set(client, call,
+				       rpc_now_us() + (share_us < PATIENCE_US_MAX ? share_us : PATIENCE_US_MAX));
 	else
-		kv_client_patience_clear(call);
+		kv_client_patience_clear(client, call);
 }
 
-/* Asks the node at call->current. Under lock; 0: it is released, and the call is in other hands. */
-static int ask(struct kv_client_call *call)
+/* An attempt at call->current, and what it says. */
+static int attempt_make(struct kv_client *client, struct kv_client_call *call, struct kv_client_attempt **out,
+			struct rpc_message **message_out) REQUIRES(client->lock)
 {
-	struct kv_client *client = call->client;
-	struct rpc_link *link = client->endpoints[call->current].link;
 	uint32_t left_ms = left_ms_of(call);
 	call->reply.endpoint = call->current;
-	if (!rpc_link_connected(link)) /* also when the time is over: nobody there is another trouble than no answer */
+	/* Also when the time is over: nobody there is another trouble than no answer. */
+	if (!rpc_link_connected(client->endpoints[call->current].link))
 		return -EHOSTUNREACH;
 	if (left_ms == 0)
 		return -ETIMEDOUT;
-	struct rpc_message *message;
-	int status = encode_within_limit(call, left_ms, &message);
+	int status = encode_within_limit(call, left_ms, message_out);
 	if (status < 0)
 		return status;
-	struct kv_client_attempt *attempt = attempt_add(call);
-	if (attempt == NULL) {
-		rpc_message_free(message);
+	*out = attempt_add(client, call, left_ms);
+	if (*out == NULL) {
+		rpc_message_free(*message_out);
 		return -ENOMEM;
 	}
-	set_patience(call, left_ms);
-	pthread_mutex_unlock(&client->lock);
-	status = rpc_link_call(link, message, left_ms, &attempt->pending);
-	if (status == 0)
-		return 0;
-	pthread_mutex_lock(&client->lock);
-	bool ended = attempt->call == NULL; /* another attempt, made meanwhile, has settled it */
-	if (!ended) {
+	set_patience(client, call, left_ms);
+	return 0;
+}
+
+/* The link did not take the attempt. False: another one, made meanwhile, has settled the call. */
+static bool attempt_withdraw(struct kv_client *client, struct kv_client_attempt *attempt) REQUIRES(client->lock)
+{
+	struct kv_client_call *call = attempt->call;
+	(void)client;
+	if (call != NULL) {
 		attempt_remove(attempt);
 		call->reply.attempts--;
 	}
 	free(attempt);
-	if (ended)
-		pthread_mutex_unlock(&client->lock);
-	return ended ? 0 : status;
+	return call != NULL;
 }
 
 /* ---- which node -------------------------------------------------------------------------------------------------- */
 
-/* Under lock. The endpoint has used up a call's patience, or its time. */
-static void avoid(struct kv_client *client, unsigned endpoint)
+/* The endpoint has used up a call's patience, or its time. */
+static void avoid(struct kv_client *client, unsigned endpoint) REQUIRES(client->lock)
 {
 	client->endpoints[endpoint].avoided_until_us = rpc_now_us() + AVOID_US;
 }
 
-static bool is_avoided(const struct endpoint *endpoint, uint64_t now_us)
+static bool is_avoided(const struct kv_client *client, unsigned endpoint, uint64_t now_us) REQUIRES(client->lock)
 {
-	return endpoint->avoided_until_us > now_us;
+	return client->endpoints[endpoint].avoided_until_us > now_us;
 }
 
-/* Under lock. The next node of the round: the first from `call->current` on that was not asked in it and is not avoided;
+/* The next node of the round: the first from `call->current` on that was not asked in it and is not avoided;
  * when all that are left are avoided, the first of them. */
-static void choose_next(struct kv_client_call *call)
+static void choose_next(struct kv_client *client, struct kv_client_call *call) REQUIRES(client->lock)
 {
-	struct kv_client *client = call->client;
 	uint64_t now_us = rpc_now_us();
 	unsigned chosen = client->endpoint_count;
 	for (unsigned i = 0; i < client->endpoint_count; i++) {
@@ -172,7 +174,7 @@ static void choose_next(struct kv_client_call *call)
 			continue;
 		if (chosen == client->endpoint_count)
 			chosen = index;
-		if (!is_avoided(&client->endpoints[index], now_us)) {
+		if (!is_avoided(client, index, now_us)) {
 			chosen = index;
 			break;
 		}
@@ -184,26 +186,37 @@ static void choose_next(struct kv_client_call *call)
 		avoid(client, chosen);
 }
 
-/* Asks the first of the nodes that are left which takes the request. Under lock, which it releases. An error: no attempt
- * is under way, and the call is the caller's. */
-static int ask_next(struct kv_client_call *call)
+/* Asks the first of the nodes that are left which takes the request. An error: no attempt is under way, and the call is the
+ * caller's. */
+static int ask_next(struct kv_client *client, struct kv_client_call *call) RELEASES(client->lock)
 {
-	struct kv_client *client = call->client;
 	int status = -EHOSTUNREACH;
 	while (call->tried < candidate_count(call) && (status == -EHOSTUNREACH || status == -EAGAIN)) {
+		struct kv_client_attempt *attempt;
+		struct rpc_message *message;
 		if (call->endpoint == CLIENT_ANY_ENDPOINT)
-			choose_next(call);
+			choose_next(client, call);
 		call->asked |= UINT64_C(1) << call->current;
 		call->tried++;
-		status = ask(call);
-		if (status == 0)
+		status = attempt_make(client, call, &attempt, &message);
+		if (status < 0)
+			continue;
+		lock_release(&client->lock);
+		status = rpc_link_call(client->endpoints[attempt->endpoint].link, message, attempt->left_ms,
+				       &attempt->pending);
+		if (status == 0) /* the call is in other hands */
 			return 0;
+		lock_take(&client->lock);
+		if (!attempt_withdraw(client, attempt)) {
+			lock_release(&client->lock);
+			return 0;
+		}
 	}
 	if (call->attempts != NULL)
 		status = 0;
 	else
-		kv_client_patience_clear(call);
-	pthread_mutex_unlock(&client->lock);
+		kv_client_patience_clear(client, call);
+	lock_release(&client->lock);
 	return status;
 }
 
@@ -233,28 +246,29 @@ static bool settles(const struct kv_client_call *call, int status)
 	return !no_answer || (call->attempts == NULL && !may_go_on(call, status));
 }
 
-/* Under lock. The call takes leave of the attempts that are still under way. */
-static void leave_attempts(struct kv_client_call *call)
+/* The call takes leave of the attempts that are still under way. */
+static void leave_attempts(struct kv_client *client, struct kv_client_call *call) REQUIRES(client->lock)
 {
 	if (call->attempts != NULL && kv_client_method_row(call->method)->writes)
 		call->reply.in_doubt = true;
 	for (; call->attempts != NULL; call->attempts = call->attempts->next)
 		call->attempts->call = NULL;
-	kv_client_patience_clear(call);
+	kv_client_patience_clear(client, call);
 }
 
-/* Under lock, which it releases. After an outcome that does not settle the call. */
-static void go_on(struct kv_client_call *call, unsigned endpoint, int status)
+/* After an outcome that does not settle the call. */
+static void go_on(struct kv_client *client, struct kv_client_call *call, unsigned endpoint, int status)
+	RELEASES(client->lock)
 {
 	bool perhaps_executed = status == -ECONNRESET || status == -ETIMEDOUT;
 	if (perhaps_executed && kv_client_method_row(call->method)->writes)
 		call->reply.in_doubt = true;
-	prefer_another(call->client, endpoint);
+	prefer_another(client, endpoint);
 	if (!may_go_on(call, status)) {
-		pthread_mutex_unlock(&call->client->lock);
+		lock_release(&client->lock);
 		return;
 	}
-	status = ask_next(call);
+	status = ask_next(client, call);
 	if (status == 0)
 		return;
 	kv_client_reply_fail(call, status);
@@ -278,7 +292,7 @@ static void attempt_on_done(struct rpc_pending *pending)
 	struct rpc_message *response = pending->status == 0 ? pending->response : NULL;
 	unsigned endpoint = attempt->endpoint;
 	int status = status_of(pending);
-	pthread_mutex_lock(&client->lock);
+	lock_take(&client->lock);
 	struct kv_client_call *call = attempt->call;
 	bool settled = false;
 	if (response != NULL)
@@ -289,15 +303,15 @@ static void attempt_on_done(struct rpc_pending *pending)
 		attempt_remove(attempt);
 		settled = settles(call, status);
 		if (settled) {
-			leave_attempts(call);
+			leave_attempts(client, call);
 			call->reply.endpoint = endpoint;
 		}
 	}
 	free(attempt);
 	if (call != NULL && !settled)
-		go_on(call, endpoint, status);
+		go_on(client, call, endpoint, status);
 	else
-		pthread_mutex_unlock(&client->lock);
+		lock_release(&client->lock);
 	if (settled && response != NULL)
 		kv_client_reply_take(call, rpc_message_bytes(response));
 	else if (settled)
@@ -307,11 +321,11 @@ static void attempt_on_done(struct rpc_pending *pending)
 		call->done(call);
 }
 
-void kv_client_call_on_due(struct kv_client_call *call)
+void kv_client_call_on_due(struct kv_client *client, struct kv_client_call *call)
 {
-	avoid(call->client, call->current);
-	prefer_another(call->client, call->current);
-	int status = ask_next(call);
+	avoid(client, call->current);
+	prefer_another(client, call->current);
+	int status = ask_next(client, call);
 	if (status == 0)
 		return;
 	kv_client_reply_fail(call, status);
@@ -374,8 +388,9 @@ int kv_client_call_begin_round(struct kv_client_call *call)
 	call->tried = 0;
 	call->asked = 0;
 	kv_client_reply_release(&call->reply);
-	pthread_mutex_lock(&call->client->lock);
-	return ask_next(call);
+	struct kv_client *client = call->client;
+	lock_take(&client->lock);
+	return ask_next(client, call);
 }
 
 bool kv_client_call_worth_repeating(const struct kv_client_call *call, int status)

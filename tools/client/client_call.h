@@ -22,7 +22,7 @@ RPC_OK int kv_client_call_prepare(struct kv_client *, struct kv_client_call *);
 RPC_OK int kv_client_call_begin_round(struct kv_client_call *);
 /* Another round may help after this status. */
 bool kv_client_call_worth_repeating(const struct kv_client_call *, int status);
-/* The node that was asked last has been silent for its share of the time. Under lock; releases it. */
-void kv_client_call_on_due(struct kv_client_call *);
+/* The node that was asked last has been silent for its share of the time. */
+void kv_client_call_on_due(struct kv_client *self, struct kv_client_call *) RELEASES(self->lock);
 
 #endif

@@ -14,25 +14,27 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
+#include "rpc/lock.h"
 #include "tools/client/client.h"
 
 struct endpoint {
 	char *address;
 	struct rpc_link *link;
-	uint64_t avoided_until_us; /* under the client's lock; 0: it was not silent, or has answered since */
+	uint64_t GUARDED avoided_until_us; /* by the client's lock; 0: it was not silent, or has answered since */
 };
 
 /* One thread, which sleeps until the first call on its list has waited long enough. */
 struct kv_client_patience {
-	void (*on_due)(struct kv_client_call *); /* called under the client's lock, which it releases */
+	void (*on_due)(struct kv_client *,
+		       struct kv_client_call *); /* called under the client's lock, which it releases */
 	pthread_t thread;
 	bool started; /* owned by the thread that opens and closes */
 
-	/* shared, under the client's lock */
+	/* shared, guarded by the client's lock */
 	pthread_cond_t wake;
-	struct cds_list_head calls;
-	uint64_t wake_us; /* when the thread looks again; UINT64_MAX: when it is woken */
-	bool stopping;
+	struct cds_list_head GUARDED calls;
+	uint64_t GUARDED wake_us; /* when the thread looks again; UINT64_MAX: when it is woken */
+	bool GUARDED stopping;
 };
 
 struct kv_client {
@@ -43,11 +45,11 @@ struct kv_client {
 	struct kv_client_patience patience;
 
 	/* Guards the attempts of all calls. `changed`: a connection came or went, or a call that somebody waits for ended. */
-	pthread_mutex_t lock;
+	struct lock lock;
 	pthread_cond_t changed;
 };
 
-/* For pthread_cond_timedwait on the conditions above, which go by CLOCK_MONOTONIC. */
+/* For lock_wait_until on the conditions above, which go by CLOCK_MONOTONIC. */
 static inline struct timespec client_timespec(uint64_t us)
 {
 	return (struct timespec){(time_t)(us / 1000000), (long)(us % 1000000) * 1000};

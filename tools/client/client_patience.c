@@ -3,11 +3,11 @@
 
 #include <signal.h>
 
-/* Under lock. The call that is due first; NULL: none is set. */
-static struct kv_client_call *first_due(struct kv_client_patience *self)
+/* The call that is due first; NULL: none is set. */
+static struct kv_client_call *first_due(struct kv_client *client) REQUIRES(client->lock)
 {
 	struct kv_client_call *first = NULL, *call;
-	cds_list_for_each_entry(call, &self->calls, patience_link)
+	cds_list_for_each_entry(call, &client->patience.calls, patience_link)
 	{
 		if (first == NULL || call->patience_us < first->patience_us)
 			first = call;
@@ -15,32 +15,36 @@ static struct kv_client_call *first_due(struct kv_client_patience *self)
 	return first;
 }
 
+/* clang knows nothing of what a pointer points to. */
+static NOT_CHECKED void give_to_owner(struct kv_client *client, struct kv_client_call *call) RELEASES(client->lock)
+{
+	client->patience.on_due(client, call);
+}
+
 static void *run(void *arg)
 {
 	struct kv_client *client = arg;
 	struct kv_client_patience *self = &client->patience;
-	pthread_mutex_lock(&client->lock);
+	lock_take(&client->lock);
 	while (!self->stopping) {
-		struct kv_client_call *call = first_due(self);
+		struct kv_client_call *call = first_due(client);
 		if (call != NULL && call->patience_us <= rpc_now_us()) {
-			kv_client_patience_clear(call);
-			self->on_due(call);
-			pthread_mutex_lock(&client->lock);
+			kv_client_patience_clear(client, call);
+			give_to_owner(client, call);
+			lock_take(&client->lock);
 			continue;
 		}
 		self->wake_us = call == NULL ? UINT64_MAX : call->patience_us;
-		if (call == NULL) {
-			pthread_cond_wait(&self->wake, &client->lock);
-		} else {
-			struct timespec until = client_timespec(self->wake_us);
-			pthread_cond_timedwait(&self->wake, &client->lock, &until);
-		}
+		if (call == NULL)
+			lock_wait(&client->lock, &self->wake);
+		else
+			(void)lock_wait_until(&client->lock, &self->wake, client_timespec(self->wake_us));
 	}
-	pthread_mutex_unlock(&client->lock);
+	lock_release(&client->lock);
 	return NULL;
 }
 
-int kv_client_patience_start(struct kv_client *client, void (*on_due)(struct kv_client_call *))
+int kv_client_patience_start(struct kv_client *client, void (*on_due)(struct kv_client *, struct kv_client_call *))
 {
 	struct kv_client_patience *self = &client->patience;
 	sigset_t all, before;
@@ -59,18 +63,18 @@ void kv_client_patience_stop(struct kv_client *client)
 	struct kv_client_patience *self = &client->patience;
 	if (!self->started)
 		return;
-	pthread_mutex_lock(&client->lock);
+	lock_take(&client->lock);
 	self->stopping = true;
 	pthread_cond_signal(&self->wake);
-	pthread_mutex_unlock(&client->lock);
+	lock_release(&client->lock);
 	pthread_join(self->thread, NULL);
 	self->started = false;
 }
 
-void kv_client_patience_set(struct kv_client_call *call, uint64_t due_us)
+void kv_client_patience_set(struct kv_client *client, struct kv_client_call *call, uint64_t due_us)
 {
-	struct kv_client_patience *self = &call->client->patience;
-	kv_client_patience_clear(call);
+	struct kv_client_patience *self = &client->patience;
+	kv_client_patience_clear(client, call);
 	call->patience_us = due_us;
 	cds_list_add_tail(&call->patience_link, &self->calls);
 	if (due_us < self->wake_us) {
@@ -79,8 +83,9 @@ void kv_client_patience_set(struct kv_client_call *call, uint64_t due_us)
 	}
 }
 
-void kv_client_patience_clear(struct kv_client_call *call)
+void kv_client_patience_clear(struct kv_client *client, struct kv_client_call *call)
 {
+	(void)client;
 	if (call->patience_us == 0)
 		return;
 	call->patience_us = 0;

@@ -12,42 +12,42 @@ enum { RETRY_PAUSE_MS = 50 }; /* between two rounds through all nodes */
 
 struct waiting_call {
 	struct kv_client_call call;
-	bool finished; /* under the client's lock */
+	bool GUARDED finished; /* by the client's lock */
 };
 
 static void waiting_on_done(struct kv_client_call *call)
 {
 	struct waiting_call *waiting = caa_container_of(call, struct waiting_call, call);
 	struct kv_client *client = call->client;
-	pthread_mutex_lock(&client->lock);
+	lock_take(&client->lock);
 	waiting->finished = true;
 	pthread_cond_broadcast(&client->changed);
-	pthread_mutex_unlock(&client->lock);
+	lock_release(&client->lock);
 }
 
 static void waiting_join(struct waiting_call *waiting)
 {
 	struct kv_client *client = waiting->call.client;
-	pthread_mutex_lock(&client->lock);
+	lock_take(&client->lock);
 	while (!waiting->finished)
-		pthread_cond_wait(&client->changed, &client->lock);
-	pthread_mutex_unlock(&client->lock);
+		lock_wait(&client->lock, &client->changed);
+	waiting->finished = false; /* for the next round */
+	lock_release(&client->lock);
 }
 
 /* Until a connection comes or goes, at most RETRY_PAUSE_MS. */
 static void wait_a_little(struct kv_client *client)
 {
 	struct timespec until = client_timespec(rpc_now_us() + RETRY_PAUSE_MS * 1000);
-	pthread_mutex_lock(&client->lock);
-	pthread_cond_timedwait(&client->changed, &client->lock, &until);
-	pthread_mutex_unlock(&client->lock);
+	lock_take(&client->lock);
+	(void)lock_wait_until(&client->lock, &client->changed, until);
+	lock_release(&client->lock);
 }
 
 /* One round through the nodes; returns when it has an outcome. */
 static int waiting_round(struct waiting_call *waiting)
 {
 	struct kv_client_call *call = &waiting->call;
-	waiting->finished = false;
 	int status = kv_client_call_begin_round(call);
 	if (status < 0) {
 		kv_client_reply_fail(call, status);

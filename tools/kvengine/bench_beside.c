@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "rpc/lock.h"
 #include "tools/kvengine/bench_worker.h"
 
 enum { FRESH_EVERY = 256 }; /* reads after which a reader takes the newest snapshot */
@@ -18,7 +19,7 @@ struct view {
 };
 
 struct shared {
-	pthread_mutex_t lock;
+	struct lock lock;
 	struct view *newest;      /* under lock; one of its users */
 	_Atomic bool is_wanted;   /* a reader has taken the newest: make another */
 	_Atomic unsigned running; /* readers */
@@ -45,10 +46,10 @@ static struct view *view_take(struct shared *shared)
 {
 	struct view *view;
 
-	pthread_mutex_lock(&shared->lock);
+	lock_take(&shared->lock);
 	view = shared->newest;
 	view->users++;
-	pthread_mutex_unlock(&shared->lock);
+	lock_release(&shared->lock);
 	shared->is_wanted = true;
 	return view;
 }
@@ -57,9 +58,9 @@ static void view_leave(struct shared *shared, struct view *view)
 {
 	bool is_last;
 
-	pthread_mutex_lock(&shared->lock);
+	lock_take(&shared->lock);
 	is_last = --view->users == 0;
-	pthread_mutex_unlock(&shared->lock);
+	lock_release(&shared->lock);
 	if (is_last) {
 		engine_snapshot_release(&view->snapshot);
 		free(view);
@@ -77,10 +78,10 @@ static int publish(struct shared *shared, struct shard *shard)
 	}
 	fresh->users = 1;
 	shared->is_wanted = false;
-	pthread_mutex_lock(&shared->lock);
+	lock_take(&shared->lock);
 	old = shared->newest;
 	shared->newest = fresh;
-	pthread_mutex_unlock(&shared->lock);
+	lock_release(&shared->lock);
 	if (old != NULL)
 		view_leave(shared, old);
 	return 0;
@@ -216,7 +217,7 @@ void bench_readwhilewriting(struct worker *worker)
 		free(readers);
 		return;
 	}
-	pthread_mutex_init(&shared.lock, NULL);
+	lock_init(&shared.lock);
 	error = publish(&shared, worker->shard);
 	if (error == 0)
 		error = start_readers(&shared, readers, options->threads, worker);
@@ -229,6 +230,6 @@ void bench_readwhilewriting(struct worker *worker)
 	join_readers(worker, readers, options->threads);
 	view_leave(&shared, shared.newest);
 	engine_batch_destroy(&batch);
-	pthread_mutex_destroy(&shared.lock);
+	lock_fini(&shared.lock);
 	free(readers);
 }

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include "rpc/lock.h"
 
 enum { JOBS_MAX = 64 }; /* the shards offer at most ENGINE_JOBS_MAX each */
 
@@ -19,9 +20,9 @@ struct slot {
 
 struct jobs {
 	struct engine_pool *pool;
-	pthread_mutex_t lock;
+	struct lock lock;
 	pthread_cond_t changed;
-	struct slot slots[JOBS_MAX];
+	struct slot GUARDED slots[JOBS_MAX];
 	_Atomic unsigned has_run; /* that many wait to be installed: looked at without the lock after each write */
 };
 
@@ -35,7 +36,7 @@ int jobs_create(uint32_t merge_threads, struct jobs **out)
 		free(self);
 		return error;
 	}
-	pthread_mutex_init(&self->lock, NULL);
+	lock_init(&self->lock);
 	pthread_cond_init(&self->changed, NULL);
 	*out = self;
 	return 0;
@@ -49,7 +50,7 @@ void jobs_destroy(struct jobs **out)
 	engine_pool_stop(self->pool);
 	engine_pool_destroy(&self->pool);
 	pthread_cond_destroy(&self->changed);
-	pthread_mutex_destroy(&self->lock);
+	lock_fini(&self->lock);
 	free(self);
 	*out = NULL;
 }
@@ -58,15 +59,15 @@ static void on_done(struct engine_pool_job *work)
 {
 	struct slot *slot = (struct slot *)((char *)work - offsetof(struct slot, work));
 	struct jobs *self = slot->jobs;
-	pthread_mutex_lock(&self->lock);
+	lock_take(&self->lock);
 	slot->has_run = true;
 	atomic_fetch_add(&self->has_run, 1);
 	pthread_cond_broadcast(&self->changed);
-	pthread_mutex_unlock(&self->lock);
+	lock_release(&self->lock);
 }
 
-/* Of this shard (NULL: a free one), or NULL. Under lock. */
-static struct slot *find(struct jobs *self, const struct shard *shard, bool has_run)
+/* Of this shard (NULL: a free one), or NULL. */
+static struct slot *find(struct jobs *self, const struct shard *shard, bool has_run) REQUIRES(self->lock)
 {
 	for (int i = 0; i < JOBS_MAX; i++)
 		if (self->slots[i].shard == shard && self->slots[i].has_run == has_run)
@@ -77,10 +78,10 @@ static struct slot *find(struct jobs *self, const struct shard *shard, bool has_
 static unsigned under_way(struct jobs *self, const struct shard *shard)
 {
 	unsigned count = 0;
-	pthread_mutex_lock(&self->lock);
+	lock_take(&self->lock);
 	for (int i = 0; i < JOBS_MAX; i++)
 		count += self->slots[i].shard == shard;
-	pthread_mutex_unlock(&self->lock);
+	lock_release(&self->lock);
 	return count;
 }
 
@@ -91,34 +92,34 @@ static struct engine_job *collect(struct jobs *self, struct shard *shard, bool w
 	struct slot *slot;
 	if (!wait && atomic_load_explicit(&self->has_run, memory_order_relaxed) == 0)
 		return NULL;
-	pthread_mutex_lock(&self->lock);
+	lock_take(&self->lock);
 	while ((slot = find(self, shard, true)) == NULL && wait && find(self, shard, false) != NULL)
-		pthread_cond_wait(&self->changed, &self->lock);
+		lock_wait(&self->lock, &self->changed);
 	if (slot != NULL) {
 		job = slot->work.job;
 		*slot = (struct slot){0};
 		atomic_fetch_sub(&self->has_run, 1);
 	}
-	pthread_mutex_unlock(&self->lock);
+	lock_release(&self->lock);
 	return job;
 }
 
 /* NULL: no slot is free. */
 static struct slot *reserve(struct jobs *self, struct shard *shard)
 {
-	pthread_mutex_lock(&self->lock);
+	lock_take(&self->lock);
 	struct slot *slot = find(self, NULL, false);
 	if (slot != NULL)
 		*slot = (struct slot){.work.done = on_done, .jobs = self, .shard = shard};
-	pthread_mutex_unlock(&self->lock);
+	lock_release(&self->lock);
 	return slot;
 }
 
 static void give_back(struct jobs *self, struct slot *slot)
 {
-	pthread_mutex_lock(&self->lock);
+	lock_take(&self->lock);
 	slot->shard = NULL;
-	pthread_mutex_unlock(&self->lock);
+	lock_release(&self->lock);
 }
 
 /* Starts what the shard offers, as far as there are slots. */
