@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the tests of this room share: cmocka, and waiting for callbacks without sleeping. */
+/* What the tests of this room share: cmocka, waiting for what other threads do, and a server that answers when the test says so. */
 #ifndef KVRING_TESTS_RPC_HARNESS_H
 #define KVRING_TESTS_RPC_HARNESS_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +17,16 @@
 #include "rpc/rpc.h"
 
 enum { HARNESS_PATIENCE_MS = 20000 };
+
+/* Looks again until the condition holds; false after HARNESS_PATIENCE_MS. */
+#define EVENTUALLY(condition)                                                                                          \
+	({                                                                                                             \
+		uint64_t until_us = rpc_now_us() + HARNESS_PATIENCE_MS * UINT64_C(1000);                               \
+		bool holds;                                                                                            \
+		while (!(holds = (condition)) && rpc_now_us() < until_us)                                              \
+			sched_yield();                                                                                 \
+		holds;                                                                                                 \
+	})
 
 /* A counter that one thread waits on and others raise. */
 struct latch {
@@ -68,6 +79,56 @@ static inline bool latch_wait_ms(struct latch *latch, unsigned wanted, unsigned 
 static inline void latch_wait(struct latch *latch, unsigned wanted)
 {
 	assert_true(latch_wait_ms(latch, wanted, HARNESS_PATIENCE_MS));
+}
+
+/* A server whose calls lie here until the test answers them. */
+enum { RECEIVER_CALLS_MAX = 1024 };
+
+struct receiver {
+	struct rpc_server *server;
+	pthread_mutex_t lock;
+	struct rpc_call *calls[RECEIVER_CALLS_MAX];
+	uint64_t askers[RECEIVER_CALLS_MAX]; /* the trace id of each */
+	unsigned received;
+	unsigned answered; /* of them, by the test */
+};
+
+static inline void receiver_on_request(void *arg, struct rpc_call *call)
+{
+	struct receiver *self = arg;
+	struct rpc_request request;
+	assert_int_equal(rpc_request_decode(rpc_message_bytes(call->request), &request, NULL), 0);
+	pthread_mutex_lock(&self->lock);
+	assert_true(self->received < RECEIVER_CALLS_MAX);
+	self->askers[self->received] = request.trace_id;
+	self->calls[self->received++] = call;
+	pthread_mutex_unlock(&self->lock);
+}
+
+/* What the options leave open: any port, calls come here, as many as fit. */
+static inline void receiver_open(struct receiver *self, struct rpc_server_options options)
+{
+	*self = (struct receiver){.lock = PTHREAD_MUTEX_INITIALIZER};
+	options.address = "127.0.0.1:0";
+	options.in_flight_max = RECEIVER_CALLS_MAX;
+	options.on_request = receiver_on_request;
+	options.arg = self;
+	assert_int_equal(rpc_server_open(&options, &self->server, NULL), 0);
+}
+
+static inline unsigned receiver_count(struct receiver *self)
+{
+	pthread_mutex_lock(&self->lock);
+	unsigned count = self->received;
+	pthread_mutex_unlock(&self->lock);
+	return count;
+}
+
+static inline struct rpc_server_counts receiver_counts(const struct receiver *self)
+{
+	struct rpc_server_counts counts;
+	rpc_server_counts(self->server, &counts);
+	return counts;
 }
 
 static inline struct rpc_slice slice_of(const char *text)

@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,61 +15,13 @@ enum {
 	FRAME_SIZE = 8 + 4 + 2, /* bytes: length, id, and an envelope that has nothing but the protocol version */
 };
 
-struct receiver {
-	struct rpc_server *server;
-	pthread_mutex_t lock;
-	struct rpc_call *calls[2 * CALLS];
-	unsigned received;
-};
-
-static void on_request(void *arg, struct rpc_call *call)
-{
-	struct receiver *self = arg;
-	pthread_mutex_lock(&self->lock);
-	assert_true(self->received < 2 * CALLS);
-	self->calls[self->received++] = call;
-	pthread_mutex_unlock(&self->lock);
-}
-
-static void receive(struct receiver *self)
-{
-	struct rpc_server_options options = {.address = "127.0.0.1:0", .message_max = 4096, .in_flight_max = 2 * CALLS};
-	*self = (struct receiver){.lock = PTHREAD_MUTEX_INITIALIZER};
-	options.on_request = on_request;
-	options.arg = self;
-	assert_int_equal(rpc_server_open(&options, &self->server, NULL), 0);
-}
-
-static unsigned received(struct receiver *self)
-{
-	pthread_mutex_lock(&self->lock);
-	unsigned count = self->received;
-	pthread_mutex_unlock(&self->lock);
-	return count;
-}
-
-static uint32_t connections(struct receiver *self)
-{
-	struct rpc_server_counts counts;
-	rpc_server_counts(self->server, &counts);
-	return counts.connections;
-}
-
-#define EVENTUALLY(condition)                                                                                          \
-	({                                                                                                             \
-		uint64_t until_us = rpc_now_us() + HARNESS_PATIENCE_MS * UINT64_C(1000);                               \
-		while (!(condition) && rpc_now_us() < until_us)                                                        \
-			sched_yield();                                                                                 \
-		assert_true(condition);                                                                                \
-	})
-
 /* A connection that has said hello and asked so many questions, which all have come. */
 static int ask(struct receiver *self, unsigned count)
 {
 	static const uint8_t hello[HELLO_SIZE] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
 	uint8_t request[] = {0, 0, 0, 0, 0, 0, 0, 6, 0x80, 0, 0, 0, 8, 1}; /* protocol version 1 */
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(rpc_server_port(self->server))};
-	unsigned before = received(self);
+	unsigned before = receiver_count(self);
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	assert_true(fd >= 0);
@@ -80,7 +31,7 @@ static int ask(struct receiver *self, unsigned count)
 		request[11] = (uint8_t)i;
 		assert_int_equal(send(fd, request, sizeof request, 0), sizeof request);
 	}
-	EVENTUALLY(received(self) == before + count);
+	assert_true(EVENTUALLY(receiver_count(self) == before + count));
 	uint8_t theirs[HELLO_SIZE];
 	assert_int_equal(recv(fd, theirs, sizeof theirs, MSG_WAITALL), sizeof theirs);
 	return fd;
@@ -124,7 +75,7 @@ static void test_what_is_corked_leaves_in_one_write(void **state)
 	static struct receiver receiver; /* threads still touch it when an assertion has failed */
 	struct rpc_cork cork = {0};
 	(void)state;
-	receive(&receiver);
+	receiver_open(&receiver, (struct rpc_server_options){.message_max = 4096});
 	int first = ask(&receiver, CALLS), second = ask(&receiver, 1);
 	answer(&receiver, 0, CALLS, &cork);
 	answer(&receiver, CALLS, 1, NULL);
@@ -143,7 +94,7 @@ static void test_each_connection_of_a_cork_gets_its_own(void **state)
 	static struct receiver receiver;
 	struct rpc_cork cork = {0};
 	(void)state;
-	receive(&receiver);
+	receiver_open(&receiver, (struct rpc_server_options){.message_max = 4096});
 	int first = ask(&receiver, 2), second = ask(&receiver, 3);
 	answer(&receiver, 0, 5, &cork);
 	rpc_cork_release(&cork);
@@ -160,7 +111,7 @@ static void test_what_is_sent_meanwhile_waits_too(void **state)
 	static struct receiver receiver;
 	struct rpc_cork cork = {0};
 	(void)state;
-	receive(&receiver);
+	receiver_open(&receiver, (struct rpc_server_options){.message_max = 4096});
 	int fd = ask(&receiver, CALLS);
 	answer(&receiver, 0, 1, &cork);
 	answer(&receiver, 1, CALLS - 1, NULL);
@@ -177,11 +128,11 @@ static void test_a_client_that_goes_leaves_nothing(void **state)
 	static struct receiver receiver;
 	struct rpc_cork cork = {0};
 	(void)state;
-	receive(&receiver);
+	receiver_open(&receiver, (struct rpc_server_options){.message_max = 4096});
 	int fd = ask(&receiver, CALLS);
 	answer(&receiver, 0, CALLS, &cork);
 	close(fd);
-	EVENTUALLY(connections(&receiver) == 0);
+	assert_true(EVENTUALLY(receiver_counts(&receiver).connections == 0));
 	rpc_cork_release(&cork);
 	fd = ask(&receiver, 1);
 	answer(&receiver, CALLS, 1, &cork);
@@ -254,7 +205,7 @@ static void test_calls_of_one_delivery_leave_in_one_write(void **state)
 	snprintf(address, sizeof address, "127.0.0.1:%u", ntohs(at.sin_port));
 	assert_int_equal(rpc_link_open(&options, &link, NULL), 0);
 	int fd = accept_link(listener);
-	EVENTUALLY(rpc_link_connected(link));
+	assert_true(EVENTUALLY(rpc_link_connected(link)));
 	for (unsigned i = 0; i < CALLS; i++) {
 		chains[i] = (struct chain){.pending.done = on_done,
 					   .link = link,

@@ -70,16 +70,6 @@ static uint64_t now_ms(void)
 	return rpc_now_us() / 1000;
 }
 
-/* Looks again until the condition holds; false after the harness's patience. */
-#define EVENTUALLY(condition)                                                                                          \
-	({                                                                                                             \
-		uint64_t until = now_ms() + HARNESS_PATIENCE_MS;                                                       \
-		bool holds;                                                                                            \
-		while (!(holds = (condition)) && now_ms() < until)                                                     \
-			usleep(1000);                                                                                  \
-		holds;                                                                                                 \
-	})
-
 /* ---- peers --------------------------------------------------------------------------------------------------------- */
 
 static const uint8_t hello[8] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};

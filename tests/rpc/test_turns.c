@@ -3,7 +3,6 @@
  * the test says so. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -16,75 +15,34 @@ enum {
 	SMALL = 100,
 	GREEDY = 4, /* links */
 	ASKED = 10, /* calls of each */
-	CALLS_MAX = 1024,
 };
 
 /* ---- the server ---------------------------------------------------------------------------------------------------- */
 
-struct receiver {
-	struct rpc_server *server;
-	pthread_mutex_t lock;
-	struct rpc_call *calls[CALLS_MAX];
-	uint64_t askers[CALLS_MAX]; /* the trace id of each, which is its asker's number */
-	unsigned received, answered;
-	size_t largest; /* of the calls, bytes */
-};
-
-static void on_request(void *arg, struct rpc_call *call)
-{
-	struct receiver *self = arg;
-	struct rpc_request request;
-	assert_int_equal(rpc_request_decode(rpc_message_bytes(call->request), &request, NULL), 0);
-	pthread_mutex_lock(&self->lock);
-	assert_true(self->received < CALLS_MAX);
-	self->askers[self->received] = request.trace_id;
-	if (rpc_message_bytes(call->request).size > self->largest)
-		self->largest = rpc_message_bytes(call->request).size;
-	self->calls[self->received++] = call;
-	pthread_mutex_unlock(&self->lock);
-}
-
 static void receive(struct receiver *self, struct rpc_server_options options)
 {
-	*self = (struct receiver){.lock = PTHREAD_MUTEX_INITIALIZER};
-	options.address = "127.0.0.1:0";
 	options.message_max = 2 * HEAVY_MAX;
-	options.in_flight_max = CALLS_MAX;
-	options.on_request = on_request;
-	options.arg = self;
-	assert_int_equal(rpc_server_open(&options, &self->server, NULL), 0);
+	receiver_open(self, options);
 }
 
-static unsigned received(struct receiver *self)
-{
-	pthread_mutex_lock(&self->lock);
-	unsigned count = self->received;
-	pthread_mutex_unlock(&self->lock);
-	return count;
-}
-
+/* Of the calls that are not answered, bytes. */
 static size_t largest(struct receiver *self)
 {
-	pthread_mutex_lock(&self->lock);
-	size_t size = self->largest;
-	pthread_mutex_unlock(&self->lock);
+	unsigned end = receiver_count(self);
+	size_t size = 0;
+	for (unsigned i = self->answered; i < end; i++) {
+		struct rpc_slice bytes = rpc_message_bytes(self->calls[i]->request);
+		size = bytes.size > size ? bytes.size : size;
+	}
 	return size;
 }
-
-#define EVENTUALLY(condition)                                                                                          \
-	({                                                                                                             \
-		uint64_t until_us = rpc_now_us() + HARNESS_PATIENCE_MS * UINT64_C(1000);                               \
-		while (!(condition) && rpc_now_us() < until_us)                                                        \
-			sched_yield();                                                                                 \
-		assert_true(condition);                                                                                \
-	})
 
 static void answer(struct receiver *self, size_t size)
 {
 	static const uint8_t zeros[LARGE];
 	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION, .message = {zeros, size}};
 	struct rpc_message *response;
-	EVENTUALLY(self->answered < received(self));
+	assert_true(EVENTUALLY(self->answered < receiver_count(self)));
 	assert_int_equal(rpc_response_encode(&head, NULL, &response), 0);
 	rpc_call_reply(self->calls[self->answered++], response);
 }
@@ -117,7 +75,7 @@ static void connect_asker(struct asker *self, struct receiver *receiver, uint64_
 	snprintf(address, sizeof address, "127.0.0.1:%u", rpc_server_port(receiver->server));
 	struct rpc_link_options options = {.address = address, .message_max = 2 * HEAVY_MAX, .outstanding_max = 64};
 	assert_int_equal(rpc_link_open(&options, &self->link, NULL), 0);
-	EVENTUALLY(rpc_link_connected(self->link));
+	assert_true(EVENTUALLY(rpc_link_connected(self->link)));
 }
 
 static void ask(struct asker *self, size_t size)
@@ -155,19 +113,12 @@ static void greedy_ask(struct receiver *receiver, struct asker askers[GREEDY + 1
 		ask(&askers[i], size);
 }
 
-static uint32_t in_flight(struct receiver *receiver)
-{
-	struct rpc_server_counts counts;
-	rpc_server_counts(receiver->server, &counts);
-	return counts.in_flight;
-}
-
 /* Until so many were answered; never more than fit are with the receiver. */
 static void answer_all(struct receiver *receiver, unsigned total, size_t size, unsigned fit)
 {
 	while (receiver->answered < total) {
-		EVENTUALLY(in_flight(receiver) > 0);
-		assert_true(in_flight(receiver) <= fit);
+		assert_true(EVENTUALLY(receiver_counts(receiver).in_flight > 0));
+		assert_true(receiver_counts(receiver).in_flight <= fit);
 		answer(receiver, size);
 	}
 }
@@ -182,9 +133,9 @@ static void test_large_requests_take_turns_and_small_ones_do_not_wait(void **sta
 	for (unsigned i = 0; i < GREEDY; i++)
 		for (unsigned j = 1; j < ASKED; j++)
 			ask(&askers[i], LARGE);
-	EVENTUALLY(received(&receiver) == 1 + FIT);
+	assert_true(EVENTUALLY(receiver_count(&receiver) == 1 + FIT));
 	ask(&askers[GREEDY], SMALL);
-	EVENTUALLY(received(&receiver) == 1 + FIT + 1);
+	assert_true(EVENTUALLY(receiver_count(&receiver) == 1 + FIT + 1));
 	assert_int_equal(receiver.askers[1 + FIT], GREEDY);
 	for (unsigned i = 0; i < FIT + 1; i++) /* the modest one among them */
 		answer(&receiver, SMALL);
@@ -207,9 +158,9 @@ static void test_who_had_large_answers_takes_turns(void **state)
 			ask(&askers[i], SMALL);
 	}
 	unsigned before = 1 + GREEDY;
-	EVENTUALLY(received(&receiver) == before + FIT);
+	assert_true(EVENTUALLY(receiver_count(&receiver) == before + FIT));
 	ask(&askers[GREEDY], SMALL);
-	EVENTUALLY(received(&receiver) == before + FIT + 1);
+	assert_true(EVENTUALLY(receiver_count(&receiver) == before + FIT + 1));
 	assert_int_equal(receiver.askers[before + FIT], GREEDY);
 	for (unsigned i = 0; i < FIT + 1; i++)
 		answer(&receiver, i < FIT ? LARGE : SMALL);
@@ -285,7 +236,7 @@ static void test_a_large_message_that_waits_for_memory_has_its_turn(void **state
 	(void)state;
 	receive(&receiver, (struct rpc_server_options){.budget = budget});
 	holders[0] = begin_to_send(&receiver, HOLDER);
-	EVENTUALLY(atomic_load(&budget->arriving) >= HOLDER);
+	assert_true(EVENTUALLY(atomic_load(&budget->arriving) >= HOLDER));
 	struct sender waiter = begin_to_send(&receiver, WAITER);
 	send_rest(&waiter);
 	for (; turn < HOLDERS && largest(&receiver) < WAITER; turn++) {
@@ -296,8 +247,8 @@ static void test_a_large_message_that_waits_for_memory_has_its_turn(void **state
 			sched_yield();
 		send_rest(&holders[turn]);
 		/* The holder has come, and the next one has memory; or the one that waited is there. */
-		EVENTUALLY(largest(&receiver) == WAITER ||
-			   (received(&receiver) == turn + 1 && atomic_load(&budget->arriving) >= HOLDER));
+		assert_true(EVENTUALLY(largest(&receiver) == WAITER || (receiver_count(&receiver) == turn + 1 &&
+									atomic_load(&budget->arriving) >= HOLDER)));
 	}
 	assert_int_equal(largest(&receiver), WAITER);
 	for (unsigned i = 0; i <= turn; i++)
@@ -382,7 +333,7 @@ static void test_a_small_request_passes_large_ones_that_wait(void **state)
 	int fd = accept(listener, NULL, NULL);
 	assert_int_equal(send(fd, hello, sizeof hello, 0), sizeof hello);
 	read_all(fd, theirs, sizeof theirs);
-	EVENTUALLY(rpc_link_connected(link));
+	assert_true(EVENTUALLY(rpc_link_connected(link)));
 	for (int i = 0; i < QUEUED; i++)
 		call(link, BLOCKING, &pending[i]);
 	call(link, SMALL, &pending[QUEUED]);
@@ -411,15 +362,15 @@ static void test_a_large_answer_counts(void **state)
 	int fd = accept(listener, NULL, NULL);
 	say(fd, hello, sizeof hello);
 	read_all(fd, theirs, sizeof theirs);
-	EVENTUALLY(rpc_link_connected(link));
+	assert_true(EVENTUALLY(rpc_link_connected(link)));
 	say(fd, head, sizeof head);
-	EVENTUALLY(atomic_load(&budget->used) == BLOCKING);
+	assert_true(EVENTUALLY(atomic_load(&budget->used) == BLOCKING));
 	say(fd, zeros, BLOCKING);
-	EVENTUALLY(atomic_load(&budget->used) == 0);
+	assert_true(EVENTUALLY(atomic_load(&budget->used) == 0));
 	say(fd, head, sizeof head);
-	EVENTUALLY(atomic_load(&budget->used) == BLOCKING);
+	assert_true(EVENTUALLY(atomic_load(&budget->used) == BLOCKING));
 	close(fd);
-	EVENTUALLY(atomic_load(&budget->used) == 0);
+	assert_true(EVENTUALLY(atomic_load(&budget->used) == 0));
 	rpc_link_close(&link);
 	close(listener);
 	rpc_budget_unref(budget);
