@@ -15,7 +15,7 @@ enum {
 };
 
 /* Of an entry. */
-enum step_mark { MARK_NONE, MARK_COMPARING, MARK_DIFFERS, MARK_FETCHING, MARK_STORING, MARK_DONE };
+enum step_mark { MARK_NONE, MARK_COMPARING, MARK_FETCHING, MARK_STORING, MARK_DONE };
 
 /* ---- questions ------------------------------------------------------------------------------------------------ */
 
@@ -102,24 +102,26 @@ static void fail(struct lane *self, enum lane_outcome trouble, enum replica_stat
 	self->status = status;
 }
 
-static void close_entry(struct lane *self, uint32_t entry, enum step_mark mark)
+static void close_entry(struct lane *self, uint32_t entry)
 {
 	assert(self->open > 0);
 	self->open--;
-	self->marks[entry] = (uint8_t)mark;
+	self->flying -= entry_at(self, entry)->size;
+	self->marks[entry] = MARK_DONE;
 }
 
+/* The next question about an entry that is open; NULL: out of memory. */
 static void send_entry(struct lane *self, struct message *message, uint32_t entry, enum step_mark mark,
 		       struct effects *out)
 {
 	if (message == NULL) {
 		fail(self, LANE_HERE_FAILED, REPLICA_OVERLOADED);
+		close_entry(self, entry);
 		return;
 	}
 	message->key = entry_at(self, entry)->key;
 	message_pin(message, self->piece->arena);
 	self->marks[entry] = (uint8_t)mark;
-	self->open++;
 	effects_send(out, message);
 }
 
@@ -143,7 +145,6 @@ static void compare(struct lane *self, const struct lane_terms *terms, uint32_t 
 	struct message *message = question(self, terms, MESSAGE_FETCH, terms->self.node_id, entry, now_us, out);
 	if (message != NULL)
 		message->fetch.digest_only = true;
-	self->comparing += message != NULL;
 	send_entry(self, message, entry, MARK_COMPARING, out);
 }
 
@@ -151,48 +152,53 @@ static void fetch(struct lane *self, const struct lane_terms *terms, uint32_t en
 		  struct effects *out)
 {
 	struct message *message = question(self, terms, MESSAGE_FETCH, self->source, entry, now_us, out);
-	if (message != NULL)
-		self->fetching += entry_at(self, entry)->size;
 	send_entry(self, message, entry, MARK_FETCHING, out);
 }
 
-/* What differs, some at a time. */
-static void fetch_more(struct lane *self, const struct lane_terms *terms, uint64_t now_us, struct effects *out)
+/* As many entries as may be under way; one of any size. Trouble begins no more. */
+static void begin_entries(struct lane *self, const struct lane_terms *terms, uint64_t now_us, struct effects *out)
 {
-	uint32_t count = self->piece->scanned.count;
-	if (self->comparing > 0)
-		return;
-	for (; self->next < count && self->fetching < LIMIT_SCAN_SIZE && self->trouble == LANE_GOES_ON; self->next++)
-		if (self->marks[self->next] == MARK_DIFFERS)
-			fetch(self, terms, self->next, now_us, out);
+	while (self->next < self->piece->scanned.count && self->trouble == LANE_GOES_ON && self->open < LANE_ENTRIES &&
+	       (self->open == 0 || self->flying < LIMIT_SCAN_SIZE)) {
+		uint32_t entry = self->next++;
+		self->open++;
+		self->flying += entry_at(self, entry)->size;
+		if (self->digest_only)
+			compare(self, terms, entry, now_us, out);
+		else
+			store(self, terms, entry, entry_at(self, entry)->object, self->piece, now_us, out);
+	}
 }
 
-static void take_own_digest(struct lane *self, uint32_t entry, const struct message *answer)
+static void take_own_digest(struct lane *self, const struct lane_terms *terms, uint32_t entry,
+			    const struct message *answer, uint64_t now_us, struct effects *out)
 {
 	bool known = answer->status == REPLICA_OK || answer->status == REPLICA_ABSENT;
 	bool equal = answer->status == REPLICA_OK && answer->fetched.digest == entry_at(self, entry)->digest;
-	self->comparing--;
-	close_entry(self, entry, equal ? MARK_DONE : MARK_DIFFERS);
 	if (!known)
 		fail(self, LANE_HERE_FAILED, answer->status);
+	if (known && !equal)
+		fetch(self, terms, entry, now_us, out);
+	else
+		close_entry(self, entry);
 }
 
 static void take_fetched(struct lane *self, const struct lane_terms *terms, uint32_t entry,
 			 const struct message *answer, uint64_t now_us, struct effects *out)
 {
-	self->fetching -= entry_at(self, entry)->size;
-	close_entry(self, entry, MARK_DONE);
 	self->arrived += answer->fetched.object.size;
-	if (answer->status == REPLICA_OK && !answer->fetched.receiving)
+	if (answer->status == REPLICA_OK && !answer->fetched.receiving) {
 		store(self, terms, entry, answer->fetched.object, answer, now_us, out);
-	else
-		fail(self, LANE_SOURCE_FAILED, answer->status);
+		return;
+	}
+	fail(self, LANE_SOURCE_FAILED, answer->status);
+	close_entry(self, entry);
 }
 
+/* An error may be the object's fault: another source may have a sound one. */
 static void take_stored(struct lane *self, uint32_t entry, const struct message *answer)
 {
-	close_entry(self, entry, MARK_DONE);
-	/* An error may be the object's fault: another source may have a sound one. */
+	close_entry(self, entry);
 	if (answer->status != REPLICA_OK)
 		fail(self, answer->status == REPLICA_ERROR ? LANE_SOURCE_FAILED : LANE_HERE_FAILED, answer->status);
 }
@@ -204,8 +210,8 @@ static void forget_piece(struct lane *self)
 	message_free(self->piece);
 	self->piece = NULL;
 	self->serial++;
-	self->open = self->comparing = self->next = 0;
-	self->fetching = 0;
+	self->open = self->next = 0;
+	self->flying = 0;
 	self->trouble = LANE_GOES_ON;
 }
 
@@ -227,8 +233,7 @@ static enum lane_outcome end_piece(struct lane *self)
 static enum lane_outcome work_on(struct lane *self, const struct lane_terms *terms, uint64_t now_us,
 				 struct effects *out)
 {
-	if (self->digest_only)
-		fetch_more(self, terms, now_us, out);
+	begin_entries(self, terms, now_us, out);
 	if (self->open > 0)
 		return LANE_GOES_ON;
 	if (self->trouble == LANE_GOES_ON)
@@ -247,13 +252,8 @@ static enum lane_outcome begin_piece(struct lane *self, const struct lane_terms 
 	self->piece = piece;
 	self->state = LANE_WORKING;
 	memset(self->marks, MARK_NONE, sizeof self->marks);
-	for (uint32_t i = 0; i < count && self->trouble == LANE_GOES_ON; i++) {
+	for (uint32_t i = 0; i < count; i++)
 		self->arrived += entry_at(self, i)->key.size + entry_at(self, i)->object.size;
-		if (self->digest_only)
-			compare(self, terms, i, now_us, out);
-		else
-			store(self, terms, i, entry_at(self, i)->object, piece, now_us, out);
-	}
 	return work_on(self, terms, now_us, out);
 }
 
@@ -294,7 +294,7 @@ static enum lane_outcome take_entry(struct lane *self, const struct lane_terms *
 	bool moves = true;
 	assert(entry < self->piece->scanned.count);
 	if (self->marks[entry] == MARK_COMPARING && fetched)
-		take_own_digest(self, entry, answer);
+		take_own_digest(self, terms, entry, answer, now_us, out);
 	else if (self->marks[entry] == MARK_FETCHING && fetched)
 		take_fetched(self, terms, entry, answer, now_us, out);
 	else if (self->marks[entry] == MARK_STORING && answer->type == MESSAGE_STORED)

@@ -4,7 +4,7 @@
  *     looking    the own replica is asked for the root of its hash tree
  *     waiting    the next piece may be asked for, when the pace allows it
  *     scanning   the source is asked for a piece: whole objects, or digests
- *     working    the piece is stored. Of digests, those that differ from the own ones are fetched from the source first
+ *     working    the piece is stored, some entries at a time. Of digests, what differs from the own ones is fetched from the source first
  *     resting    something failed here: the piece is asked for again later
  *
  * Threading   Upkeep's.
@@ -19,6 +19,11 @@
 #include "engine/engine.h"
 #include "node/actor/event.h"
 #include "node/object/limit.h"
+
+enum {
+	LANE_ENTRIES =
+		64, /* under way at once: a client's question waits behind so many in the replica's mailbox, below a ms */
+};
 
 enum lane_state { LANE_IDLE, LANE_LOOKING, LANE_WAITING, LANE_SCANNING, LANE_WORKING, LANE_RESTING };
 
@@ -53,9 +58,9 @@ struct lane {
 	uint8_t after[ENGINE_KEY_MAX];
 	/* the piece */
 	struct message *piece;             /* SCANNED; NULL: none */
-	uint32_t next;                     /* entry that is looked at next for fetching */
-	uint32_t open, comparing;          /* entries under way; of them those whose own digest is asked for */
-	size_t fetching;                   /* bytes that are being fetched */
+	uint32_t next;                     /* entry that is begun next */
+	uint32_t open;                     /* entries under way */
+	uint64_t flying;                   /* bytes of their objects */
 	enum lane_outcome trouble;         /* the first that came up in this piece; LANE_GOES_ON: none */
 	uint8_t marks[LIMIT_SCAN_ENTRIES]; /* of the entries */
 };

@@ -173,6 +173,19 @@ static void test_what_differs_between_sources_is_merged(void **state)
 	assert_true(town_same(town_read(4, key[3]), third));
 }
 
+static uint32_t under_way, most_under_way;
+
+static bool count_under_way(struct house *to, const struct message *message)
+{
+	if (to->number != 4)
+		return true;
+	under_way += message->type == MESSAGE_STORE;
+	under_way -= message->type == MESSAGE_STORED;
+	if (under_way > most_under_way)
+		most_under_way = under_way;
+	return true;
+}
+
 static void test_partitions_of_no_one_and_many_keys(void **state)
 {
 	enum { MANY = 2500 }; /* more than fit one answer */
@@ -197,7 +210,12 @@ static void test_partitions_of_no_one_and_many_keys(void **state)
 		found++;
 	}
 	town_adopt_all(change);
+	under_way = most_under_way = 0;
+	town->watch = count_under_way;
 	town_until(is_ready(4), 60);
+	town->watch = NULL;
+	assert_int_equal(under_way, 0); /* clients' questions wait behind what is */
+	assert_in_range(most_under_way, LANE_ENTRIES / 2, TRANSFER_LANES * LANE_ENTRIES);
 	assert_true(town_same(town_read(4, town_key(one, 0)), town_read(1, town_key(one, 0))));
 	/* Each key is at two of three nodes: none of them has all, and n4 has. */
 	struct rpc_slice last = {0};
