@@ -77,6 +77,31 @@ static void test_results_are_dropped_with_the_request(void **state)
 	message_free(message);
 }
 
+/* What is large waits in a line of its own: so does each kind that carries what may be large. */
+static void test_what_carries_much_is_large(void **state)
+{
+	static const uint8_t zeros[LIMIT_SMALL_SIZE + 1];
+	const enum message_type types[] = {MESSAGE_FORWARD, MESSAGE_COORDINATE, MESSAGE_STORE, MESSAGE_VOTE};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+		for (size_t size = LIMIT_SMALL_SIZE; size <= sizeof zeros; size++) {
+			struct message message = {.type = types[i]};
+			struct rpc_slice much = {zeros, size};
+
+			if (types[i] == MESSAGE_FORWARD)
+				message.forward.operation.value = much;
+			else if (types[i] == MESSAGE_COORDINATE)
+				message.coordinate.operation.value = much;
+			else if (types[i] == MESSAGE_STORE)
+				message.store.object = much;
+			else
+				message.vote.document = much;
+			assert_true(message_is_large(&message) == (size > LIMIT_SMALL_SIZE));
+		}
+	}
+}
+
 static void test_every_type_and_status_has_a_name(void **state)
 {
 	(void)state;
@@ -197,6 +222,7 @@ int main(void)
 		cmocka_unit_test(test_a_message_keeps_its_arenas),
 		cmocka_unit_test(test_an_answer_goes_back),
 		cmocka_unit_test(test_results_are_dropped_with_the_request),
+		cmocka_unit_test(test_what_carries_much_is_large),
 		cmocka_unit_test(test_every_type_and_status_has_a_name),
 		cmocka_unit_test(test_effects_keep_their_order),
 		cmocka_unit_test(test_a_list_keeps_its_order),

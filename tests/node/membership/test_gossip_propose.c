@@ -300,6 +300,35 @@ static void hear_vote(uint32_t from, uint64_t number, enum vote_outcome outcome,
 	step(0, EVENT_MESSAGE, message);
 }
 
+/* A member is asked for its promise by another one, of which nobody else hears. */
+static void ask_for_promise(uint32_t to, uint32_t from, uint64_t counter)
+{
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
+	struct message *message = message_create(arena, MESSAGE_VOTE);
+
+	message->from = (struct address){id_of(from), ACTOR_GOSSIP, 0};
+	message->to = (struct address){id_of(to), ACTOR_GOSSIP, 0};
+	message->vote =
+		(struct vote_body){.parent_epoch = 1, .parent_hash = look(0).hash, .ballot = {counter, id_of(from)}};
+	rpc_arena_unref(arena);
+	step(to, EVENT_MESSAGE, message);
+}
+
+/* However far others have counted, who hears of it bids more the next time. */
+static void test_one_that_is_outbid_bids_more(void **state)
+{
+	struct change *change;
+
+	(void)state;
+	open_proven(3, 82);
+	for (uint32_t i = 1; i < 3; i++)
+		ask_for_promise(i, 2, 1000);
+	change = set_rack(0, "n0", "r8", TIMEOUT);
+	ROUNDS_UNTIL(change->answered, 20);
+	assert_change(change, KVRING__V1__CODE__OK, "");
+	close_net();
+}
+
 static struct ring_document *amended(uint32_t member, const char *rack)
 {
 	const struct ring_view *view = ring_view_acquire(net->nodes[0].ring);
@@ -468,6 +497,7 @@ int main(void)
 		cmocka_unit_test(test_a_node_that_stops_answers),
 		cmocka_unit_test(test_votes_are_counted_once),
 		cmocka_unit_test(test_the_highest_ballot_is_taken_over),
+		cmocka_unit_test(test_one_that_is_outbid_bids_more),
 		cmocka_unit_test(test_one_document_per_epoch_at_random),
 	};
 

@@ -318,6 +318,23 @@ static void test_rows_are_bounded_and_members_keep_their_place(void **state)
 	close_net();
 }
 
+/* The places of strangers are counted without the members, but for this node itself. */
+static void test_members_take_no_place_of_strangers(void **state)
+{
+	const struct gossip_row *rows;
+	struct gossip_row row;
+
+	(void)state;
+	open_net(1, 43);
+	assert_int_equal(init_cluster(0, 0, 5), KVRING__V1__CODE__OK);
+	for (uint32_t i = 0; i < GOSSIP_STRANGERS_MAX + 10; i++) {
+		fill_row(1000 + i, &row);
+		tell(0, &row, 1);
+	}
+	assert_int_equal(gossip_rows(net->nodes[0].gossip, &rows), GOSSIP_STRANGERS_MAX + 4);
+	close_net();
+}
+
 /* Full of members but for one stranger: the next member takes its place, the next stranger none. */
 static void test_a_member_takes_the_place_of_a_stranger(void **state)
 {
@@ -480,6 +497,7 @@ int main(void)
 		cmocka_unit_test(test_strangers_cost_no_links_and_no_turns),
 		cmocka_unit_test(test_no_false_row_is_the_last_word),
 		cmocka_unit_test(test_rows_are_bounded_and_members_keep_their_place),
+		cmocka_unit_test(test_members_take_no_place_of_strangers),
 		cmocka_unit_test(test_a_member_takes_the_place_of_a_stranger),
 		cmocka_unit_test(test_a_full_table_is_told_in_what_others_take),
 		cmocka_unit_test(test_bus_links_are_few_and_distinct),

@@ -54,8 +54,26 @@ static void test_store_merges(void **state)
 	expect(&s, "stored ok");
 	stage_batch_end(&s);
 	assert_false(s.sync);
+	assert_int_equal(replica_counters(s.replica)->merges, 3);
 	stage_store(&s, s.key, slice("no object"));
 	expect(&s, "stored error");
+	stage_end(&s);
+}
+
+/* What operators see of a shard: so old as they say, and no older once it works no more. */
+static void test_figures_follow_the_work(void **state)
+{
+	(void)state;
+	struct stage s;
+	stage_begin(&s, 0);
+	stage_finish_batch(&s);
+	uint64_t before = replica_figures(s.replica)->memory_bytes;
+	stage_store(&s, s.key, stage_made(&s, 2, 5, "red"));
+	stage_finish_batch(&s);
+	assert_int_equal(replica_figures(s.replica)->memory_bytes, before); /* read ten times a second */
+	s.now_us += 100 * 1000;
+	stage_batch_end(&s);
+	assert_true(replica_figures(s.replica)->memory_bytes > before);
 	stage_end(&s);
 }
 
@@ -192,6 +210,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_put),
 		cmocka_unit_test(test_store_merges),
+		cmocka_unit_test(test_figures_follow_the_work),
 		cmocka_unit_test(test_reads_of_unsynced_keys_wait),
 		cmocka_unit_test(test_generations),
 		cmocka_unit_test(test_sync_failure),
