@@ -132,6 +132,10 @@ void node_figures(const struct node *self, struct ring_figures *out)
 		out->puts += read(&counters->puts);
 		out->gets += read(&counters->gets);
 	}
+	const struct upkeep_figures *upkeep = upkeep_figures(self->upkeep);
+	out->incoming_partitions = atomic_load_explicit(&upkeep->incoming_partitions, memory_order_relaxed);
+	out->incoming_total = atomic_load_explicit(&upkeep->incoming_total, memory_order_relaxed);
+	out->copied_bytes = read(&upkeep->copied_bytes);
 }
 
 static void read_figures(void *arg, struct ring_figures *out)
@@ -149,6 +153,7 @@ static int open_gossip(struct node *self, const struct node_options *options, st
 		.ring = self->ring,
 		.read_figures = read_figures,
 		.read_figures_arg = self,
+		.transfer_bytes_per_s = options->transfer_bytes_per_s,
 		.seed = seed_for(options, ACTOR_GOSSIP, 0),
 		.round_ms = options->round_ms ? options->round_ms : ROUND_MS_DEFAULT,
 		.timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS_DEFAULT,

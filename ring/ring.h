@@ -191,6 +191,9 @@ enum { RING_SUSPICIONS_MAX = 8 };
 struct ring_figures {
 	uint64_t keys, disk_bytes, memory_bytes, puts, gets;
 	uint32_t load_permille, dead_shards;
+	/* of a change that is under way: partitions still to be copied to it, all of them, and what was copied so far */
+	uint32_t incoming_partitions, incoming_total;
+	uint64_t copied_bytes;
 };
 
 /* The state of a member as gossip knows it. Same index as in the document. */
@@ -203,6 +206,7 @@ struct ring_member_status {
 	uint64_t unheard[RING_SUSPICIONS_MAX]; /* node ids of members that it reports; what counts toward DOWN */
 	uint32_t unheard_count;
 	uint64_t epoch;
+	uint64_t ready_epoch; /* of the newest document of which it has done its part, by its own word */
 	struct ring_figures figures;
 	uint64_t started_ms; /* Unix time */
 	uint32_t shard_count;

@@ -60,11 +60,15 @@ enum message_type {
 	MESSAGE_VOTED,          /* and its answer */
 	MESSAGE_STOPPING,       /* the node stops: operators get their answers now */
 	MESSAGE_INIT_CLUSTER,   /* from an operator, through a coordinator */
-	MESSAGE_SET_RACK,       /* likewise */
-	MESSAGE_CLUSTER_INITED, /* the answer to both */
+	MESSAGE_SET_RACK,       /* likewise, as the next ones */
+	MESSAGE_ABORT_CHANGE,   /* of the owners */
+	MESSAGE_CLUSTER_INITED, /* the answer to the three above */
+	MESSAGE_PLAN_CHANGE,    /* what a change of the members would do */
+	MESSAGE_COMMIT_CHANGE,  /* do it */
+	MESSAGE_CHANGE_PLAN,    /* the answer to both */
 	MESSAGE_READY,          /* from upkeep of this node: its part of the ring in force is done */
 	/* to upkeep */
-	MESSAGE_RING, /* from gossip of this node: another ring document is in force, and the view has it */
+	MESSAGE_RING, /* from gossip of this node: another ring document is in the view */
 	MESSAGE_TYPE_COUNT,
 };
 
@@ -138,6 +142,9 @@ struct message {
 		struct voted_body voted;
 		struct set_rack_body set_rack;
 		struct init_cluster_body init_cluster;
+		struct abort_body abort_change;
+		struct change_body change;
+		struct change_plan_body change_plan;
 		struct ready_body ready;
 		struct cluster_inited_body cluster_inited;
 	};

@@ -23,6 +23,7 @@ enum note_kind {
 	/* gossip; id: cluster, count: epoch, hash, members, partitions */
 	NOTE_JOINED,
 	NOTE_RING_INSTALLED,
+	NOTE_REMOVED, /* count: epoch of the ring in which this node is no member any more */
 	/* gossip; count: how often */
 	NOTE_FOREIGN,
 	NOTE_MALFORMED,

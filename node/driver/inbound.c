@@ -225,6 +225,8 @@ static int decode_question(struct worker *worker, enum method method, const stru
 		return codec_init_decode(request, arena, out, error_out);
 	if (method == METHOD_SET_RACK)
 		return codec_rack_decode(request, arena, out, error_out);
+	if (method == METHOD_PLAN_CHANGE)
+		return codec_change_decode(method, request, arena, out, error_out);
 	fallback_id(worker, id);
 	return codec_client_decode(method, request, id, arena, out, error_out);
 }
@@ -375,6 +377,7 @@ void inbound_call(struct worker *worker, struct rpc_call *call)
 	case METHOD_BATCH_GET:
 	case METHOD_INIT_CLUSTER:
 	case METHOD_SET_RACK:
+	case METHOD_PLAN_CHANGE:
 		on_question(worker, call, method, &request);
 		break;
 	case METHOD_DESCRIBE:
@@ -417,6 +420,16 @@ static void reply_if_room(struct worker *worker, struct rpc_call *call, struct r
 		end_with_reply(worker, call, response);
 }
 
+static int encode_answer(const struct message *answer, uint64_t ring_epoch, struct arena *scratch,
+			 struct rpc_message **out)
+{
+	if (answer->type == MESSAGE_CLIENT_DONE)
+		return codec_client_encode(answer, ring_epoch, scratch, out);
+	if (answer->type == MESSAGE_CHANGE_PLAN)
+		return codec_plan_encode(answer, ring_epoch, scratch, out);
+	return codec_init_encode(answer, ring_epoch, scratch, out);
+}
+
 void inbound_reply_client(struct worker *worker, struct message *done)
 {
 	struct rpc_call *call = done->call;
@@ -430,9 +443,7 @@ void inbound_reply_client(struct worker *worker, struct message *done)
 	struct arena *scratch = rpc_arena_create(SCRATCH_SIZE, SIZE_MAX);
 	int error = -ENOMEM;
 	if (scratch != NULL)
-		error = done->type == MESSAGE_CLIENT_DONE
-				? codec_client_encode(done, epoch_of(worker), scratch, &response)
-				: codec_init_encode(done, epoch_of(worker), scratch, &response);
+		error = encode_answer(done, epoch_of(worker), scratch, &response);
 	rpc_arena_unref(scratch);
 	if (error < 0)
 		refuse(worker, call, -EIO, &why);

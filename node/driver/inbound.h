@@ -34,7 +34,7 @@ void inbound_call(struct worker *, struct rpc_call *);
 void inbound_bus(struct worker *, struct bus_mail *);
 void inbound_discard_bus(struct bus_mail *);
 
-/* A MESSAGE_CLIENT_DONE or MESSAGE_CLUSTER_INITED on its way to the client. */
+/* A MESSAGE_CLIENT_DONE, MESSAGE_CLUSTER_INITED or MESSAGE_CHANGE_PLAN on its way to the client. */
 void inbound_reply_client(struct worker *, struct message *);
 /* An answer to a question that came from another node. (any worker) */
 void inbound_answer(struct worker *, struct message *);

@@ -3,11 +3,13 @@
 #ifndef KVRING_NODE_MEMBERSHIP_BODIES_H
 #define KVRING_NODE_MEMBERSHIP_BODIES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include "rpc/base.h"
 #include "ring/ring.h"
 
 struct gossip_rows;
+struct change_plan;
 
 /* A ring of that epoch is in force elsewhere. */
 struct behind_body {
@@ -49,6 +51,35 @@ struct voted_body {
 /* READY: upkeep has done this node's part under the ring document of that epoch. */
 struct ready_body {
 	uint64_t epoch, hash;
+};
+
+/* From an operator: PLAN_CHANGE, COMMIT_CHANGE. The numbers of ChangeKind in kv.proto. */
+enum change_kind { CHANGE_JOIN = 1, CHANGE_LEAVE, CHANGE_REPLACE, CHANGE_REWEIGHT, CHANGE_REMOVE, CHANGE_DRAIN };
+
+struct member_change {
+	enum change_kind kind;
+	char node[RING_NAME_MAX];
+	char replacement[RING_NAME_MAX];
+	uint32_t weight;
+};
+
+struct change_body {
+	const struct member_change *changes;
+	uint32_t change_count;
+	uint64_t parent_hash, plan_hash;
+	bool allow_violations;
+};
+
+/* The answer to both. */
+struct change_plan_body {
+	uint32_t code;
+	const char *text;
+	const struct change_plan *plan; /* ring_change.h; NULL unless the code is OK */
+};
+
+/* From an operator: ABORT_CHANGE. */
+struct abort_body {
+	uint64_t epoch; /* of the change; 0: whichever is under way */
 };
 
 /* From an operator. */

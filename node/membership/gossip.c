@@ -445,6 +445,7 @@ static void run_round(struct gossip *self, uint64_t now_us, struct effects *out)
 	gossip_send(self, MESSAGE_BUS, 0, 0, gossip_bus_rows(self, out), now_us, out);
 	gossip_push_document(self, PUSH_MAX, now_us, out);
 	gossip_propose_round(self, now_us, out);
+	gossip_advance_round(self, now_us, out);
 	ask_for_proof(self, !self->proven || round % EXCHANGE_ROUNDS == 0, now_us, out);
 	if (round % EXCHANGE_ROUNDS == 0 || self->document == NULL || gossip_is_held(self))
 		gossip_exchange(self, now_us, out);
@@ -479,8 +480,13 @@ static void tell_upkeep(struct gossip *self, struct effects *out)
 static void on_message(struct gossip *self, struct message *message, const struct event *event, struct effects *out)
 {
 	assert(message_is_for(message->type, ACTOR_GOSSIP));
-	if (message->type == MESSAGE_SET_RACK) {
+	if (message->type == MESSAGE_SET_RACK || message->type == MESSAGE_COMMIT_CHANGE ||
+	    message->type == MESSAGE_ABORT_CHANGE) {
 		gossip_propose(self, message, event->now_us, out);
+		return;
+	}
+	if (message->type == MESSAGE_PLAN_CHANGE) {
+		gossip_plan_change(self, message, out);
 		return;
 	}
 	if (message->type == MESSAGE_INIT_CLUSTER)
@@ -492,7 +498,7 @@ static void on_message(struct gossip *self, struct message *message, const struc
 	else if (message->type == MESSAGE_VOTED)
 		gossip_hear_vote(self, message, event->now_us, out);
 	else if (message->type == MESSAGE_READY)
-		; /* no step of a change waits for it yet */
+		gossip_hear_ready(self, &message->ready);
 	else if (message->type == MESSAGE_BEHIND)
 		gossip_get_newer(self, message->behind.epoch, message->behind.node_id, event->now_us, out);
 	else if (message->gossip != NULL)
@@ -550,6 +556,7 @@ int gossip_create(const struct gossip_options *options, struct gossip **out, str
 	self->data_dir = options->data_dir;
 	self->ring = options->ring;
 	self->seed_count = options->seed_count;
+	self->transfer_bytes_per_s = options->transfer_bytes_per_s;
 	self->read_figures = options->read_figures;
 	self->read_figures_arg = options->read_figures_arg;
 	self->round_us = (options->round_ms ? options->round_ms : 200) * UINT64_C(1000);

@@ -28,7 +28,7 @@
 
 enum {
 	GOSSIP_BUS_ROWS_MAX =
-		50, /* rows (of up to 1,070 bytes) per bus message; above it some at random, or the next round */
+		50, /* rows (of up to 1,110 bytes) per bus message; above it some at random, or the next round */
 	GOSSIP_BUS_BEATS_MAX = 200,          /* beats (of 8 to 36 bytes) per bus message; above it some at random */
 	GOSSIP_PULL_BEATS_MAX = 512,         /* per push-pull; above it some at random */
 	GOSSIP_WANTED_MAX = 256,             /* rows that one question asks for */
@@ -58,6 +58,7 @@ struct gossip_row {
 	/* another one when any field but heartbeat, epoch, ring_hash and figures changes (has_changed in gossip_send.c); 0: of a
 	 * version that knows none */
 	uint32_t revision;
+	uint64_t ready_epoch; /* of the newest document of which it has done its part (upkeep's word) */
 	uint64_t started_ms;
 	struct ring_figures figures;
 	char version[32];
@@ -94,7 +95,8 @@ struct gossip_options {
 	uint64_t seed;
 	void (*read_figures)(void *arg, struct ring_figures *out); /* once a round; NULL: none */
 	void *read_figures_arg;
-	uint32_t round_ms;   /* default 200 */
+	uint64_t transfer_bytes_per_s; /* that a node takes in during a change, for estimates; default 32 MiB/s */
+	uint32_t round_ms;             /* default 200 */
 	uint32_t timeout_ms; /* default 2000: a member that is silent for so long and answers no probe is unreachable */
 };
 

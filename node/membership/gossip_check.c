@@ -47,7 +47,8 @@ void gossip_check(struct gossip *self)
 	assert(self->self.node_id != 0);
 	assert(self->self.incarnation > 0);
 	/* A proposal follows the ring in force. */
-	assert(self->proposal.question == NULL || self->proposal.parent_hash == self->self.ring_hash);
+	assert(self->proposal.wish == WISH_NONE || self->proposal.parent_hash == self->self.ring_hash);
+	assert(self->proposal.wish != WISH_NONE || self->proposal.question == NULL);
 	check_rows(self);
 	check_document(self);
 	check_bus_links(self);

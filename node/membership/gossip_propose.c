@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Changes of the ring: what an operator asks this node for is proposed to the members of the ring in force, agreed on by a majority of
- * them (acceptor.h), and then installed and spread like every other ring document.
+/* Changes of the ring: what an operator asks this node for, or the next step of a change (gossip_advance.c), is proposed to the members of the
+ * ring in force, agreed on by a majority of them (acceptor.h), and then installed and spread like every other ring document.
  *
  *     PREPARE   a majority promises; what one of them accepted before under the highest ballot is proposed instead of the own document
  *     ACCEPT    a majority accepts: the document is chosen
@@ -29,8 +29,13 @@ enum {
 static void answer_operator(struct gossip *self, struct message *question, uint32_t code, const char *text,
 			    struct effects *out)
 {
-	struct message *answer = message_answer(question, out->arena, MESSAGE_CLUSTER_INITED);
+	struct message *answer;
 
+	if (question->type == MESSAGE_COMMIT_CHANGE) {
+		gossip_answer_plan(question, code, text, code == RPC_CODE_OK ? self->proposal.plan : NULL, out);
+		return;
+	}
+	answer = message_answer(question, out->arena, MESSAGE_CLUSTER_INITED);
 	message_free(question);
 	if (answer == NULL)
 		return; /* out of memory: the caller's deadline speaks */
@@ -51,13 +56,13 @@ static void forget(struct gossip *self)
 	*proposal = (struct proposal){.phase_number = proposal->phase_number, .stopping = proposal->stopping};
 }
 
+/* The operator, if one has asked, is answered. */
 static void end(struct gossip *self, uint32_t code, const char *text, struct effects *out)
 {
-	struct message *question = self->proposal.question;
-
-	assert(question != NULL);
+	assert(self->proposal.wish != WISH_NONE);
+	if (self->proposal.question != NULL)
+		answer_operator(self, self->proposal.question, code, text, out);
 	forget(self);
-	answer_operator(self, question, code, text, out);
 }
 
 void gossip_propose_fini(struct gossip *self)
@@ -287,7 +292,7 @@ void gossip_hear_vote(struct gossip *self, const struct message *answer, uint64_
 	struct proposal *proposal = &self->proposal;
 	int member = self->document != NULL ? ring_member_find(self->document, answer->from.node_id) : -1;
 
-	if (proposal->question == NULL || answer->correlation != proposal->phase_number || proposal->waiting ||
+	if (proposal->wish == WISH_NONE || answer->correlation != proposal->phase_number || proposal->waiting ||
 	    self->self.ring_hash != proposal->parent_hash || member < 0)
 		return; /* of a phase that is over */
 	gossip_get_newer(self, answer->voted.epoch, answer->from.node_id, now_us, out);
@@ -298,12 +303,11 @@ void gossip_hear_vote(struct gossip *self, const struct message *answer, uint64_
 /* ---- what is proposed --------------------------------------------------------------------------------------- */
 
 /* The rack's change as a document that follows the ring in force. 1: the ring says so already. */
-static int make_document(struct gossip *self, const struct set_rack_body *wish, struct ring_error *why)
+static int make_rack(const struct gossip *self, const struct set_rack_body *wish, struct ring_document **out,
+		     struct ring_error *why)
 {
-	struct proposal *proposal = &self->proposal;
-	struct ring_document *document;
 	struct ring_member changed;
-	int error, index = ring_member_find_name(self->document, wish->node);
+	int index = ring_member_find_name(self->document, wish->node);
 
 	if (index < 0) {
 		snprintf(why->text, sizeof why->text, "no member is named '%s': `kvctl status` lists them", wish->node);
@@ -313,13 +317,38 @@ static int make_document(struct gossip *self, const struct set_rack_body *wish, 
 	if (strcmp(changed.rack, wish->rack) == 0)
 		return 1;
 	memcpy(changed.rack, wish->rack, sizeof changed.rack);
-	error = ring_amend(self->document, &changed, &document, why);
+	return ring_amend(self->document, &changed, out, why);
+}
+
+/* What is wished as a document that follows the ring in force. 1: the ring says so already. */
+static int make_document(struct gossip *self, struct ring_error *why)
+{
+	struct proposal *proposal = &self->proposal;
+	struct ring_document *document;
+	int error = proposal->wish == WISH_RACK ? make_rack(self, &proposal->question->set_rack, &document, why)
+						: gossip_make_wish(self, &document, why);
+
 	if (error)
 		return error;
+	proposal->own_epoch = ring_epoch(document);
+	proposal->own_hash = ring_hash(document);
 	free(proposal->own);
+	proposal->own = NULL;
 	error = ring_document_encode(document, &proposal->own, &proposal->own_size);
 	ring_document_destroy(&document);
 	return error;
+}
+
+/* The document that was made last is the ring in force, or an ancestor of it. */
+static bool is_own_in_force(const struct gossip *self)
+{
+	const struct proposal *proposal = &self->proposal;
+
+	if (proposal->own_epoch == 0)
+		return false;
+	return proposal->own_epoch == self->self.epoch
+		       ? proposal->own_hash == self->self.ring_hash
+		       : proposal->own_hash == ring_ancestor_hash(self->document, proposal->own_epoch);
 }
 
 /* On top of the ring that is in force now. */
@@ -327,7 +356,8 @@ static void begin(struct gossip *self, uint64_t now_us, struct effects *out)
 {
 	struct proposal *proposal = &self->proposal;
 	struct ring_error why = {"out of memory"};
-	int error = make_document(self, &proposal->question->set_rack, &why);
+	bool is_superseded = proposal->question == NULL && proposal->own_epoch != 0;
+	int error = is_own_in_force(self) || is_superseded ? 1 : make_document(self, &why);
 	const char *wrong = check_voter(self);
 
 	if (!error && wrong != NULL) {
@@ -338,11 +368,7 @@ static void begin(struct gossip *self, uint64_t now_us, struct effects *out)
 	if (error == 1) {
 		end(self, RPC_CODE_OK, NULL, out);
 	} else if (error) {
-		end(self,
-		    error == -ENOMEM   ? RPC_CODE_RESOURCE_EXHAUSTED
-		    : error == -ENOENT ? RPC_CODE_INVALID_ARGUMENT
-				       : RPC_CODE_FAILED_PRECONDITION,
-		    rpc_arena_printf(out->arena, "%s", why.text), out);
+		end(self, gossip_wish_code(error), rpc_arena_printf(out->arena, "%s", why.text), out);
 	} else {
 		free(proposal->answered);
 		proposal->answered = calloc(ring_member_count(self->document), sizeof *proposal->answered);
@@ -360,7 +386,7 @@ static void begin(struct gossip *self, uint64_t now_us, struct effects *out)
 /* Another ring is in force than the one that the proposal was to follow: the own document, or another one, on which it begins anew. */
 void gossip_propose_settle(struct gossip *self, uint64_t now_us, struct effects *out)
 {
-	while (self->proposal.question != NULL && self->self.ring_hash != self->proposal.parent_hash)
+	while (self->proposal.wish != WISH_NONE && self->self.ring_hash != self->proposal.parent_hash)
 		begin(self, now_us, out);
 }
 
@@ -384,7 +410,7 @@ void gossip_propose_stop(struct gossip *self, struct effects *out)
 	struct proposal *proposal = &self->proposal;
 
 	proposal->stopping = true;
-	if (proposal->question == NULL)
+	if (proposal->wish == WISH_NONE)
 		return;
 	if (proposal->maybe_chosen)
 		end(self, RPC_CODE_DEADLINE_EXCEEDED,
@@ -396,6 +422,14 @@ void gossip_propose_stop(struct gossip *self, struct effects *out)
 		    out);
 }
 
+static enum wish wish_of(const struct message *question)
+{
+	if (question->type == MESSAGE_SET_RACK)
+		return WISH_RACK;
+	assert(question->type == MESSAGE_COMMIT_CHANGE || question->type == MESSAGE_ABORT_CHANGE);
+	return question->type == MESSAGE_COMMIT_CHANGE ? WISH_CHANGE : WISH_ABORT;
+}
+
 void gossip_propose(struct gossip *self, struct message *question, uint64_t now_us, struct effects *out)
 {
 	if (self->proposal.stopping) {
@@ -403,26 +437,46 @@ void gossip_propose(struct gossip *self, struct message *question, uint64_t now_
 		return;
 	}
 	if (self->document == NULL || self->proposal.question != NULL) {
-		answer_operator(self, question, RPC_CODE_FAILED_PRECONDITION,
+		answer_operator(self, question,
+				self->document == NULL ? RPC_CODE_UNAVAILABLE : RPC_CODE_FAILED_PRECONDITION,
 				self->document == NULL
 					? "this node is in no cluster: ask another, or make one by `kvctl cluster init`"
 					: "this node is at work on another change: repeat this one when that is over",
 				out);
 		return;
 	}
+	forget(self); /* a step that is due can wait */
+	self->proposal.wish = wish_of(question);
 	self->proposal.question = question;
+	self->proposal.deadline_us = question->deadline_us;
 	begin(self, now_us, out);
 	gossip_propose_settle(self, now_us, out);
+}
+
+void gossip_propose_step(struct gossip *self, enum wish wish, uint64_t deadline_us, uint64_t now_us,
+			 struct effects *out)
+{
+	assert(self->proposal.wish == WISH_NONE);
+	if (self->proposal.stopping)
+		return;
+	self->proposal.wish = wish;
+	self->proposal.deadline_us = deadline_us;
+	begin(self, now_us, out);
+}
+
+bool gossip_may_propose(const struct gossip *self)
+{
+	return check_voter(self) == NULL;
 }
 
 void gossip_propose_round(struct gossip *self, uint64_t now_us, struct effects *out)
 {
 	struct proposal *proposal = &self->proposal;
 
-	if (proposal->question == NULL)
+	if (proposal->wish == WISH_NONE)
 		return;
 	/* The answer is to come before the operator has given up. */
-	if (now_us + GIVE_UP_ROUNDS * self->round_us >= proposal->question->deadline_us)
+	if (now_us + GIVE_UP_ROUNDS * self->round_us >= proposal->deadline_us)
 		give_up(self, out);
 	else if (now_us >= proposal->again_us && proposal->waiting)
 		open_ballot(self, now_us, out);

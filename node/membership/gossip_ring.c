@@ -18,6 +18,7 @@ static void fill_status(const struct gossip_row *row, uint64_t heard_us, struct 
 		.heartbeat = row->heartbeat,
 		.heard_us = heard_us,
 		.epoch = row->epoch,
+		.ready_epoch = row->ready_epoch,
 		.figures = row->figures,
 		.started_ms = row->started_ms,
 		.shard_count = row->shard_count,

@@ -22,7 +22,7 @@ static bool has_changed(const struct gossip_row *row, const struct gossip_row *t
 {
 	return row->incarnation != told->incarnation || row->cluster_id != told->cluster_id ||
 	       row->receiving != told->receiving || row->unproven != told->unproven ||
-	       row->figures.dead_shards != told->figures.dead_shards;
+	       row->ready_epoch != told->ready_epoch || row->figures.dead_shards != told->figures.dead_shards;
 }
 
 static bool has_other_suspicions(const struct gossip_row *row, const struct gossip_row *told)

@@ -12,16 +12,32 @@ enum {
 	GOSSIP_ASK_MAX = 8,   /* members asked in a round which start they keep */
 };
 
-/* A change of the ring that an operator asked this node for (gossip_propose.c). */
+/* What this node proposes. */
+enum wish {
+	WISH_NONE,
+	/* an operator's */
+	WISH_RACK,
+	WISH_CHANGE,
+	WISH_ABORT,
+	/* of nobody, as a step is due (gossip_advance.c) */
+	WISH_NEXT,
+	WISH_DROP_LEAVERS,
+};
+
+/* A change of the ring that this node wants (gossip_propose.c). */
 struct proposal {
-	struct message *question; /* the operator's, until it is answered; NULL: none is under way */
-	uint64_t parent_hash;     /* of the ring that it is to follow */
-	uint64_t counter;         /* of its ballot */
-	uint64_t highest;         /* counter by which it was outbid */
-	uint64_t wait_rounds;     /* at most, before the next ballot */
-	uint64_t phase_number;    /* of questions and answers; never used twice */
-	uint64_t again_us;        /* who has not answered is asked again, or, while waiting, a new ballot begins */
-	bool accepting;           /* the second phase */
+	enum wish wish;           /* WISH_NONE: none is under way */
+	struct message *question; /* the operator's, until it is answered; NULL: nobody asked */
+	uint64_t deadline_us;
+	const struct change_plan *plan; /* WISH_CHANGE: in the arena of the question */
+	uint64_t own_epoch, own_hash;   /* of the document that was made last; 0: none was */
+	uint64_t parent_hash;           /* of the ring that it is to follow */
+	uint64_t counter;               /* of its ballot */
+	uint64_t highest;               /* counter by which it was outbid */
+	uint64_t wait_rounds;           /* at most, before the next ballot */
+	uint64_t phase_number;          /* of questions and answers; never used twice */
+	uint64_t again_us; /* who has not answered is asked again, or, while waiting, a new ballot begins */
+	bool accepting;    /* the second phase */
 	bool outbid, waiting;
 	bool stopping;     /* the node */
 	bool maybe_chosen; /* somebody may have accepted it */
@@ -60,6 +76,11 @@ struct gossip {
 
 	struct acceptor acceptor;
 	struct proposal proposal;
+	struct {
+		uint64_t hash;   /* of the ring whose next step may be taken; 0: not yet */
+		uint64_t due_us; /* when this node proposes it */
+	} step;
+	uint64_t transfer_bytes_per_s; /* that a node takes in, for estimates; 0: the default */
 
 	uint64_t checked_epoch; /* of the last step */
 	uint64_t next_round_us, pull_after_us;
@@ -191,7 +212,7 @@ void gossip_get_newer(struct gossip *, uint64_t epoch, uint64_t node_id, uint64_
 /* VOTE and VOTED. */
 void gossip_vote(struct gossip *, const struct message *question, uint64_t now_us, struct effects *out);
 void gossip_hear_vote(struct gossip *, const struct message *answer, uint64_t now_us, struct effects *out);
-/* SET_RACK: takes the question, and answers it once. */
+/* SET_RACK, COMMIT_CHANGE, ABORT_CHANGE: takes the question, and answers it once. */
 void gossip_propose(struct gossip *, struct message *question, uint64_t now_us, struct effects *out);
 /* Each round; and at the end of each step, as the ring in force may be another now. */
 void gossip_propose_round(struct gossip *, uint64_t now_us, struct effects *out);
@@ -199,6 +220,28 @@ void gossip_propose_settle(struct gossip *, uint64_t now_us, struct effects *out
 /* STOPPING: the question is answered, and no other is taken. */
 void gossip_propose_stop(struct gossip *, struct effects *out);
 void gossip_propose_fini(struct gossip *);
+/* A step that no operator asked for; no other proposal may be under way. */
+void gossip_propose_step(struct gossip *, enum wish, uint64_t deadline_us, uint64_t now_us, struct effects *out);
+/* Whether this node has a vote now. */
+bool gossip_may_propose(const struct gossip *);
+
+/* ---- gossip_change.c ---- */
+
+/* PLAN_CHANGE: takes the question and answers it. */
+void gossip_plan_change(const struct gossip *, struct message *question, struct effects *out);
+/* To PLAN_CHANGE or COMMIT_CHANGE, which it takes. plan: in the arena of the question, or NULL. */
+void gossip_answer_plan(struct message *question, uint32_t code, const char *text, const struct change_plan *,
+			struct effects *out);
+/* The document of a wish, but of WISH_RACK, on top of the ring in force; or a negative errno with a text. */
+RPC_OK int gossip_make_wish(struct gossip *, struct ring_document **out, struct ring_error *why);
+uint32_t gossip_wish_code(int error);
+
+/* ---- gossip_advance.c ---- */
+
+/* Each round: proposes the next step of a change when it is due. */
+void gossip_advance_round(struct gossip *, uint64_t now_us, struct effects *out);
+/* READY. */
+void gossip_hear_ready(struct gossip *, const struct ready_body *);
 
 /* ---- gossip_starts.c ---- */
 

@@ -77,6 +77,10 @@ static void tell_ring(struct gossip *self, struct effects *out)
 	}
 	note.kind = NOTE_RING_INSTALLED;
 	effects_note(out, &note);
+	if (ring_member_find(self->document, self->self.node_id) < 0) {
+		note.kind = NOTE_REMOVED;
+		effects_note(out, &note);
+	}
 	self->is_told_joined = true;
 	self->ring_changed = false;
 }

@@ -9,7 +9,8 @@ const char *standing_refusal(const struct ring_view *view)
 		return "this node is in no cluster: ask another node. Is its data directory mounted? "
 		       "A new cluster is made by `kvctl cluster init`";
 	if (view->self < 0)
-		return "this node is not a member of its cluster's ring: ask another node";
+		return "this node is no member of the cluster any more: others own its data, so it can be stopped; ask "
+		       "another node";
 	if (view->status[view->self].displaced)
 		return "another process goes by this node's id, so this one has stopped: ask another node. One of "
 		       "their data "

@@ -18,6 +18,7 @@ enum {
 	LIMIT_CONTEXT_SIZE = 21 * 1024,      /* bytes; the largest vector has room, with the longest counters */
 	LIMIT_BATCH_OPERATIONS = 4096,       /* per client request */
 	LIMIT_BATCH_SIZE = 16 * 1024 * 1024, /* bytes per client request */
+	LIMIT_CHANGES = 1024,                /* of members in one plan */
 	LIMIT_IN_FLIGHT = 4096,              /* client requests being worked on, per node */
 	LIMIT_IN_FLIGHT_FAIR = 512,          /* of them, those that clients share: what a burst of slow ones holds up */
 	LIMIT_HEAVY_BYTES =

@@ -84,6 +84,13 @@ static void say_ring_installed(const struct told *told)
 		 told->note->count, told->note->hash, told->note->members, told->note->partitions);
 }
 
+static void say_removed(const struct told *told)
+{
+	log_warn("gossip: this node is no member of the cluster any more epoch=%" PRIu64
+		 ": others own its data, so it serves no client and can be stopped",
+		 told->note->count);
+}
+
 static void say_refused(const struct told *told)
 {
 	static const char *const texts[NOTE_KIND_COUNT] = {
@@ -285,6 +292,7 @@ static const struct {
 	[NOTE_MEMBER_DOWN] = {say_member_down, 0, member_event},
 	[NOTE_JOINED] = {say_joined, 0},
 	[NOTE_RING_INSTALLED] = {say_ring_installed, 0, ring_event},
+	[NOTE_REMOVED] = {say_removed, 0, NULL},
 	[NOTE_FOREIGN] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_MALFORMED] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_CONFLICT] = {say_refused, REFUSED_INTERVAL_US},

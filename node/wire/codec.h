@@ -6,6 +6,7 @@
  *     codec_peer.c     Peer: a batch of questions -> one request, and back; answers likewise
  *     codec_gossip.c   gossip rows on the bus and by push-pull
  *     codec_admin.c    Admin and Health: answered from a ring view
+ *     codec_change.c   Admin: what changes the ring, for gossip
  *
  * Threading   Pure functions over caller-owned memory.
  * Ownership   Decoded messages live in the arena given and hold a reference to it each; encoders borrow the messages.
@@ -30,6 +31,7 @@ enum method {
 	METHOD_BATCH_GET,
 	METHOD_INIT_CLUSTER,
 	METHOD_SET_RACK,
+	METHOD_PLAN_CHANGE,
 	METHOD_DESCRIBE,
 	METHOD_STATUS,
 	METHOD_RING,
@@ -98,7 +100,7 @@ RPC_OK int codec_bus_encode(const struct message *, uint64_t unix_ms, struct are
 /* 1 and a MESSAGE_BUS, or 0 for events that are not for nodes. */
 RPC_OK int codec_bus_decode(struct rpc_slice bytes, struct arena *, struct message **out, struct rpc_error *error_out);
 
-/* ---- operators (codec_admin.c) ------------------------------------------------------------------------------ */
+/* ---- operators: changes (codec_change.c) --------------------------------------------------------------------- */
 
 RPC_OK int codec_init_decode(const struct rpc_request *, struct arena *, struct message **out,
 			     struct rpc_error *error_out);
@@ -106,6 +108,15 @@ RPC_OK int codec_init_encode(const struct message *cluster_inited, uint64_t ring
 			     struct rpc_message **out);
 RPC_OK int codec_rack_decode(const struct rpc_request *, struct arena *, struct message **out,
 			     struct rpc_error *error_out);
+/* METHOD_PLAN_CHANGE. */
+RPC_OK int codec_change_decode(enum method, const struct rpc_request *, struct arena *, struct message **out,
+			       struct rpc_error *error_out);
+/* A CHANGE_PLAN. */
+RPC_OK int codec_plan_encode(const struct message *change_plan, uint64_t ring_epoch, struct arena *scratch,
+			     struct rpc_message **out);
+
+/* ---- operators: pictures (codec_admin.c) ---------------------------------------------------------------------- */
+
 struct shard_health {
 	bool dead, full;
 	uint32_t quarantined; /* partitions */

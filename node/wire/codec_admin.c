@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Admin and Health: questions of operators, answered from a ring view and the node's own row. */
 #include "node/wire/codec.h"
-#include "node/wire/figures.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -9,130 +8,12 @@
 #include <string.h>
 #include "proto/kv.pb-c.h"
 #include "node/object/limit.h"
+#include "node/membership/ring_change.h"
 #include "node/membership/standing.h"
+#include "node/wire/answer.h"
+#include "node/wire/figures.h"
 
 enum { FALLBACKS_SHOWN = 16, VIOLATIONS_SHOWN = 64, VIOLATION_TEXT_SIZE = 256 };
-
-/* ---- InitCluster -------------------------------------------------------------------------------------------- */
-
-static int copy_text(const char *text, char *out, size_t size, size_t member, const char *field,
-		     struct rpc_error *error_out)
-{
-	size_t length = strlen(text);
-
-	if (length < size) {
-		memcpy(out, text, length + 1);
-		return 0;
-	}
-	snprintf(error_out->text, sizeof error_out->text, "member %zu: its %s has %zu bytes, the limit is %zu", member,
-		 field, length, size - 1);
-	return -EINVAL;
-}
-
-static int unpack_member(const Kvring__V1__NodeStatus *node, size_t index, struct ring_member *out,
-			 struct rpc_error *error_out)
-{
-	*out = (struct ring_member){.id = node->node_id, .weight = node->weight, .state = RING_MEMBER_ACTIVE};
-	if (copy_text(node->name, out->name, sizeof out->name, index, "name", error_out) ||
-	    copy_text(node->client_address, out->client_address, sizeof out->client_address, index, "client address",
-		      error_out) ||
-	    copy_text(node->peer_address, out->peer_address, sizeof out->peer_address, index, "peer address",
-		      error_out) ||
-	    copy_text(node->bus_address, out->bus_address, sizeof out->bus_address, index, "bus address", error_out) ||
-	    copy_text(node->datacenter, out->datacenter, sizeof out->datacenter, index, "datacenter", error_out) ||
-	    copy_text(node->rack, out->rack, sizeof out->rack, index, "rack", error_out))
-		return -EINVAL;
-	return 0;
-}
-
-int codec_init_decode(const struct rpc_request *request, struct arena *arena, struct message **out,
-		      struct rpc_error *error_out)
-{
-	Kvring__V1__InitRequest *body =
-		rpc_body_decode(&kvring__v1__init_request__descriptor, request->body, arena, error_out);
-	struct ring_member *members;
-	struct message *message;
-
-	if (body == NULL)
-		return -EBADMSG;
-	if (body->n_members > RING_MEMBERS_MAX) {
-		snprintf(error_out->text, sizeof error_out->text, "%zu members, the limit is %d", body->n_members,
-			 RING_MEMBERS_MAX);
-		return -EINVAL;
-	}
-	members = rpc_arena_alloc(arena, (body->n_members + 1) * sizeof *members);
-	if (members == NULL)
-		return -ENOMEM;
-	for (size_t i = 0; i < body->n_members; i++)
-		if (unpack_member(body->members[i], i, &members[i], error_out))
-			return -EINVAL;
-	message = message_create(arena, MESSAGE_INIT_CLUSTER);
-	if (message == NULL)
-		return -ENOMEM;
-	message->to.kind = ACTOR_GOSSIP;
-	message->init_cluster.members = members;
-	message->init_cluster.member_count = (uint32_t)body->n_members;
-	message->init_cluster.partition_count = body->partition_count;
-	message->init_cluster.replica_count = body->replica_count;
-	*out = message;
-	return 0;
-}
-
-int codec_rack_decode(const struct rpc_request *request, struct arena *arena, struct message **out,
-		      struct rpc_error *error_out)
-{
-	Kvring__V1__SetRackRequest *body =
-		rpc_body_decode(&kvring__v1__set_rack_request__descriptor, request->body, arena, error_out);
-	struct message *message;
-
-	if (body == NULL)
-		return -EBADMSG;
-	if (strlen(body->node) >= RING_NAME_MAX || strlen(body->rack) >= RING_NAME_MAX) {
-		snprintf(error_out->text, sizeof error_out->text, "a name of a member or rack has at most %d bytes",
-			 RING_NAME_MAX - 1);
-		return -EINVAL;
-	}
-	message = message_create(arena, MESSAGE_SET_RACK);
-	if (message == NULL)
-		return -ENOMEM;
-	message->to.kind = ACTOR_GOSSIP;
-	strcpy(message->set_rack.node, body->node);
-	strcpy(message->set_rack.rack, body->rack);
-	*out = message;
-	return 0;
-}
-
-static int encode_refusal(uint32_t code, const char *text, uint64_t ring_epoch, struct rpc_message **out)
-{
-	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION,
-				    .code = code,
-				    .message = {(const uint8_t *)text, strlen(text)},
-				    .ring_epoch = ring_epoch};
-
-	return rpc_response_encode(&head, NULL, out);
-}
-
-static int encode_answer(const ProtobufCMessage *body, uint64_t ring_epoch, struct rpc_message **out)
-{
-	struct rpc_response head = {.protocol_version = RPC_PROTOCOL_VERSION, .ring_epoch = ring_epoch};
-
-	return rpc_response_encode(&head, body, out);
-}
-
-int codec_init_encode(const struct message *inited, uint64_t ring_epoch, struct arena *scratch,
-		      struct rpc_message **out)
-{
-	Kvring__V1__InitResponse body = KVRING__V1__INIT_RESPONSE__INIT;
-	const char *text = inited->cluster_inited.text;
-
-	(void)scratch;
-	if (inited->cluster_inited.code != KVRING__V1__CODE__OK)
-		return encode_refusal(inited->cluster_inited.code, text != NULL ? text : "out of memory", ring_epoch,
-				      out);
-	body.cluster_id = inited->cluster_inited.cluster_id;
-	body.epoch = inited->cluster_inited.epoch;
-	return encode_answer(&body.base, ring_epoch, out);
-}
 
 /* ---- Describe, Status --------------------------------------------------------------------------------------- */
 
@@ -180,6 +61,11 @@ static void pack_unheard(const struct ring_member_status *status, Kvring__V1__No
 	out->n_unheard = status->unheard_count;
 }
 
+static char *member_state(const struct source *source, uint32_t index)
+{
+	return (char *)ring_change_state_name(ring_member(source->document, index)->state);
+}
+
 static void pack_self(const struct source *source, Kvring__V1__NodeStatus *out)
 {
 	const struct gossip_row *self = source->self;
@@ -203,9 +89,12 @@ static void pack_self(const struct source *source, Kvring__V1__NodeStatus *out)
 		pack_unheard(&source->view->status[source->view->self], out);
 	}
 	out->heard = out->linked = true;
-	if (source->document != NULL && source->view->self >= 0)
+	out->ready_epoch = self->ready_epoch;
+	if (source->document != NULL && source->view->self >= 0) {
+		out->member_state = member_state(source, (uint32_t)source->view->self);
 		pack_addresses(ring_member(source->document, (uint32_t)source->view->self), self->client_address,
 			       self->peer_address, self->bus_address, out);
+	}
 	if (source->document != NULL) {
 		out->cluster_id = ring_cluster_id(source->document);
 		out->epoch = ring_epoch(source->document);
@@ -243,6 +132,8 @@ static void pack_member(const struct source *source, uint32_t index, Kvring__V1_
 	out->weight = member->weight;
 	out->state = (char *)reachability_name(status->reachability);
 	out->epoch = status->epoch;
+	out->ready_epoch = status->ready_epoch;
+	out->member_state = member_state(source, index);
 	figures_pack_status(&status->figures, out);
 	out->uptime_ms = age(source->picture->now_ms, status->started_ms);
 	out->version = (char *)status->version;
@@ -271,7 +162,20 @@ static int answer_describe(const struct source *source, struct rpc_message **out
 	Kvring__V1__NodeStatus body;
 
 	pack_self(source, &body);
-	return encode_answer(&body.base, body.epoch, out);
+	return answer_body(&body.base, body.epoch, out);
+}
+
+static const char *transition_name(enum ring_transition transition)
+{
+	switch (transition) {
+	case RING_WRITE_BOTH_READ_OLD:
+		return "copying";
+	case RING_WRITE_BOTH_READ_NEW:
+		return "switching";
+	case RING_STABLE:
+		break;
+	}
+	return "stable";
 }
 
 /* A node in no cluster shows itself alone. */
@@ -299,8 +203,9 @@ static int answer_status(const struct source *source, struct rpc_message **out)
 		body.ring_hash = ring_hash(source->document);
 		body.partition_count = ring_partition_count(source->document);
 		body.replica_count = replica_count(source);
+		body.transition = (char *)transition_name(ring_transition(source->document));
 	}
-	return encode_answer(&body.base, body.epoch, out);
+	return answer_body(&body.base, body.epoch, out);
 }
 
 /* ---- Ring --------------------------------------------------------------------------------------------------- */
@@ -410,7 +315,7 @@ static int answer_ring(const struct source *source, const struct rpc_request *re
 		return -EINVAL;
 	}
 	if (source->document == NULL)
-		return encode_refusal(KVRING__V1__CODE__UNAVAILABLE, standing_refusal(source->view), 0, out);
+		return answer_refusal(KVRING__V1__CODE__UNAVAILABLE, standing_refusal(source->view), 0, out);
 	body.epoch = ring_epoch(source->document);
 	body.partition_count = ring_partition_count(source->document);
 	body.replica_count = replica_count(source);
@@ -419,7 +324,7 @@ static int answer_ring(const struct source *source, const struct rpc_request *re
 		status = show_members(source, &body);
 	if (!status)
 		status = show_violations(source, &body);
-	return status ? status : encode_answer(&body.base, body.epoch, out);
+	return status ? status : answer_body(&body.base, body.epoch, out);
 }
 
 /* ---- Health ------------------------------------------------------------------------------------------------- */
@@ -487,7 +392,7 @@ static int answer_health(const struct source *source, struct rpc_message **out)
 	body.serving = refusal == NULL && (dead == 0 || dead < source->self->shard_count);
 	if (body.detail == NULL)
 		return -ENOMEM;
-	return encode_answer(&body.base, source->document != NULL ? ring_epoch(source->document) : 0, out);
+	return answer_body(&body.base, source->document != NULL ? ring_epoch(source->document) : 0, out);
 }
 
 int codec_admin_answer(enum method method, const struct rpc_request *request, const struct admin_picture *picture,

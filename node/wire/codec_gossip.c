@@ -38,6 +38,7 @@ static void pack_row(const struct gossip_row *row, Kvring__V1__MemberRow *out)
 	out->receiving = row->receiving;
 	out->unproven = row->unproven;
 	out->revision = row->revision;
+	out->ready_epoch = row->ready_epoch;
 }
 
 static int pack_suspicions(const struct gossip_row *row, struct arena *scratch, Kvring__V1__MemberRow *out)
@@ -118,6 +119,7 @@ static bool unpack_row(const Kvring__V1__MemberRow *row, struct gossip_row *out)
 		.receiving = row->receiving,
 		.unproven = row->unproven,
 		.revision = row->revision,
+		.ready_epoch = row->ready_epoch,
 		.started_ms = row->started_ms,
 	};
 	figures_unpack_row(row, &out->figures);

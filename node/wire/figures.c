@@ -14,7 +14,8 @@
 static const struct {
 	size_t figure, row, status, size;
 } table[] = {
-	FIGURE(keys), FIGURE(disk_bytes), FIGURE(memory_bytes), FIGURE(puts), FIGURE(gets), FIGURE(dead_shards),
+	FIGURE(keys),        FIGURE(disk_bytes),          FIGURE(memory_bytes),   FIGURE(puts),         FIGURE(gets),
+	FIGURE(dead_shards), FIGURE(incoming_partitions), FIGURE(incoming_total), FIGURE(copied_bytes),
 };
 
 enum { COUNT = sizeof table / sizeof table[0] };

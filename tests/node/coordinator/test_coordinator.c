@@ -57,7 +57,7 @@ static void test_refused_not_a_member(void **state)
 	struct scene s;
 	scene_begin(&s, 77);
 	scene_get(&s);
-	assert_refused(&s, "client: refused 0/0", CODE(UNAVAILABLE), "not a member");
+	assert_refused(&s, "client: refused 0/0", CODE(UNAVAILABLE), "no member of the cluster any more");
 	scene_end(&s);
 }
 

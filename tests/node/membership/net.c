@@ -3,10 +3,12 @@
 #include <stdlib.h>
 #include <xxhash.h>
 #include "node/wire/codec.h"
+#include "node/membership/ring_change.h"
 #include "node/wire/codec_gossip.h"
 
 struct net *net;
 bool without_seeds;
+void (*amend_row)(uint32_t index, struct gossip_row *);
 
 uint64_t id_of(uint32_t index)
 {
@@ -173,16 +175,48 @@ static void look_at_rows(uint32_t from, const struct message *message)
 		weigh(from, message);
 }
 
+static struct change *change_of(const struct message *answer)
+{
+	assert_in_range(answer->correlation, 1, net->change_count);
+	assert_false(net->changes[answer->correlation - 1].answered);
+	return &net->changes[answer->correlation - 1];
+}
+
+static void take_plan(struct message *answer)
+{
+	const struct change_plan *plan = answer->change_plan.plan;
+	struct change *change = change_of(answer);
+
+	*change = (struct change){.answered = true, .code = answer->change_plan.code};
+	assert_true((plan != NULL) == (change->code == KVRING__V1__CODE__OK));
+	if (plan == NULL) {
+		snprintf(change->text, sizeof change->text, "%s", answer->change_plan.text);
+		message_free(answer);
+		return;
+	}
+	change->epoch = plan->epoch;
+	change->parent_hash = plan->parent_hash;
+	change->plan_hash = plan->plan_hash;
+	change->bytes = plan->bytes;
+	change->estimated_ms = plan->estimated_ms;
+	change->moves = plan->moves;
+	change->minimum_moves = plan->minimum_moves;
+	change->violation_count = plan->violation_count;
+	change->link_count = plan->link_count;
+	change->member_count = plan->member_count;
+	message_free(net->planned);
+	net->planned = answer;
+}
+
 static void take_change(const struct message *answer)
 {
 	struct change *change;
 
 	if (answer->correlation == 0)
 		return; /* of an INIT_CLUSTER */
-	assert_in_range(answer->correlation, 1, net->change_count);
-	change = &net->changes[answer->correlation - 1];
-	assert_false(change->answered);
-	*change = (struct change){true, answer->cluster_inited.code, answer->cluster_inited.epoch, ""};
+	change = change_of(answer);
+	*change = (struct change){
+		.answered = true, .code = answer->cluster_inited.code, .epoch = answer->cluster_inited.epoch};
 	if (answer->cluster_inited.text != NULL)
 		snprintf(change->text, sizeof change->text, "%s", answer->cluster_inited.text);
 }
@@ -202,6 +236,8 @@ static void dispatch(uint32_t from, struct message *message)
 		message_free(message);
 	} else if (message->type == MESSAGE_BUS) {
 		broadcast(from, message);
+	} else if (message->type == MESSAGE_CHANGE_PLAN) {
+		take_plan(message);
 	} else if (message->type == MESSAGE_CLUSTER_INITED) {
 		take_change(message);
 		message_free(net->inited);
@@ -222,14 +258,29 @@ static void watch_ring(uint64_t epoch, uint64_t hash)
 		fail_msg("two ring documents of epoch %u", (unsigned)epoch);
 }
 
-/* Its notes, counted, and its contacts. */
-static void hear(struct net_node *node, const struct effects *effects)
+static struct message *make_ready(uint64_t epoch, uint64_t hash)
 {
+	struct arena *arena = rpc_arena_create(256, SIZE_MAX);
+	struct message *message = message_create(arena, MESSAGE_READY);
+
+	message->ready = (struct ready_body){epoch, hash};
+	rpc_arena_unref(arena);
+	return message;
+}
+
+/* Its notes, counted, and its contacts. */
+static void hear(uint32_t index, const struct effects *effects)
+{
+	struct net_node *node = &net->nodes[index];
+
 	for (const struct note *note = effects->first_note; note != NULL; note = note->next) {
 		node->notes[note->kind]++;
 		node->last_note_id = note->id;
 		if (note->kind == NOTE_RING_INSTALLED && net->one_ring)
 			watch_ring(note->count, note->hash);
+		if (note->kind == NOTE_RING_INSTALLED && net->auto_ready && !node->never_ready)
+			launch(net->now_us + prng_below(&net->prng, 10 * ROUND_US), index,
+			       make_ready(note->count, note->hash));
 	}
 	if (effects->contacts == NULL)
 		return;
@@ -259,7 +310,7 @@ void step(uint32_t index, enum event_type type, struct message *message)
 	if (node->timer_us != effects.timer_us || type == EVENT_TIMER)
 		launch(effects.timer_us, index, NULL);
 	node->timer_us = effects.timer_us;
-	hear(node, &effects);
+	hear(index, &effects);
 	for (struct message *sent; (sent = message_list_take(&effects.messages)) != NULL;) {
 		dispatch(index, sent);
 	}
@@ -330,6 +381,8 @@ void fill_row(uint32_t index, struct gossip_row *row)
 	snprintf(row->bus_address, sizeof row->bus_address, "10.0.%u.%u:3", index / 250, index % 250);
 	strcpy(row->datacenter, "dc1");
 	snprintf(row->rack, sizeof row->rack, "r%u", index % 3);
+	if (amend_row != NULL)
+		amend_row(index, row);
 }
 
 void open_home(uint32_t index)
@@ -347,6 +400,7 @@ static void read_figures(void *arg, struct ring_figures *out)
 	(void)arg;
 	out->puts = net->busy ? net->now_us : 0;
 	out->dead_shards = net->dead_shards;
+	out->disk_bytes = net->disk_bytes;
 }
 
 void start_node(uint32_t index)
@@ -406,6 +460,7 @@ void close_net(void)
 		message_free(land().message);
 	free(net->flights);
 	message_free(net->inited);
+	message_free(net->planned);
 	assert_int_equal(sim_fs_open_files(net->disk), 0);
 	sim_fs_destroy(&net->disk);
 	free(net);
@@ -457,20 +512,61 @@ uint32_t init_cluster(uint32_t node, uint32_t first, uint32_t count)
 	return code;
 }
 
+/* The operator's question goes to the node, and the answer will be that change. */
+static struct change *ask(uint32_t node, struct message *message, uint64_t timeout_us)
+{
+	struct change *change = &net->changes[net->change_count++];
+
+	assert_true(net->change_count <= CHANGES_MAX);
+	message->correlation = net->change_count;
+	message->deadline_us = net->now_us + timeout_us;
+	step(node, EVENT_MESSAGE, message);
+	return change;
+}
+
 struct change *set_rack(uint32_t node, const char *member, const char *rack, uint64_t timeout_us)
 {
 	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
 	struct message *message = message_create(arena, MESSAGE_SET_RACK);
-	struct change *change = &net->changes[net->change_count++];
 
-	assert_true(net->change_count <= CHANGES_MAX);
 	strcpy(message->set_rack.node, member);
 	strcpy(message->set_rack.rack, rack);
-	message->correlation = net->change_count;
-	message->deadline_us = net->now_us + timeout_us;
 	rpc_arena_unref(arena);
-	step(node, EVENT_MESSAGE, message);
-	return change;
+	return ask(node, message, timeout_us);
+}
+
+struct change *ask_change(uint32_t node, enum message_type type, const struct member_change *changes, uint32_t count,
+			  const struct change *planned, bool allow_violations, uint64_t timeout_us)
+{
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
+	struct message *message = message_create(arena, type);
+
+	message->change = (struct change_body){
+		.changes = rpc_arena_copy(arena, changes, count * sizeof *changes),
+		.change_count = count,
+		.parent_hash = planned != NULL ? planned->parent_hash : 0,
+		.plan_hash = planned != NULL ? planned->plan_hash : 0,
+		.allow_violations = allow_violations,
+	};
+	rpc_arena_unref(arena);
+	return ask(node, message, timeout_us);
+}
+
+struct change *abort_change(uint32_t node, uint64_t epoch, uint64_t timeout_us)
+{
+	struct arena *arena = rpc_arena_create(256, SIZE_MAX);
+	struct message *message = message_create(arena, MESSAGE_ABORT_CHANGE);
+
+	message->abort_change.epoch = epoch;
+	rpc_arena_unref(arena);
+	return ask(node, message, timeout_us);
+}
+
+void say_ready(uint32_t node)
+{
+	struct glance glance = look(node);
+
+	step(node, EVENT_MESSAGE, make_ready(glance.epoch, glance.hash));
 }
 
 struct glance look(uint32_t node)

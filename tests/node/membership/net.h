@@ -14,7 +14,7 @@
 #include "tests/node/support.h"
 #include "tests/sim/sim_fs.h"
 
-enum { NODES_MAX = 1024, ROUND_US = 200 * 1000, TIMEOUT_US = 2000 * 1000, CHANGES_MAX = 64, EPOCHS_MAX = 256 };
+enum { NODES_MAX = 1024, ROUND_US = 200 * 1000, TIMEOUT_US = 2000 * 1000, CHANGES_MAX = 256, EPOCHS_MAX = 256 };
 
 struct net_node {
 	struct data_dir *data_dir;
@@ -29,6 +29,7 @@ struct net_node {
 	uint32_t rings_told; /* to upkeep */
 	uint64_t bus[16];    /* its bus links, as told last */
 	uint32_t bus_count, contact_count, contact_effects;
+	bool never_ready; /* net.auto_ready leaves it out */
 };
 
 /* What an operator asked for, and the answer. */
@@ -37,6 +38,9 @@ struct change {
 	uint32_t code;
 	uint64_t epoch;
 	char text[400];
+	/* of a plan */
+	uint64_t parent_hash, plan_hash, bytes, estimated_ms;
+	uint32_t moves, minimum_moves, violation_count, link_count, member_count;
 };
 
 /* A message on its way, or a timer. */
@@ -72,12 +76,15 @@ struct net {
 	uint64_t flight_number;
 	bool busy;            /* nodes have new figures each round */
 	uint32_t dead_shards; /* of each node */
+	uint64_t disk_bytes;  /* likewise */
 	bool weigh;           /* messages, into sent */
 	struct sent sent[SENT_KIND_COUNT];
 	struct message *inited;             /* the last answer to INIT_CLUSTER or SET_RACK */
-	struct change changes[CHANGES_MAX]; /* asked for by set_rack */
+	struct message *planned;            /* the last answer to PLAN_CHANGE or COMMIT_CHANGE with a plan */
+	struct change changes[CHANGES_MAX]; /* asked for by set_rack, ask_change, abort_change */
 	uint32_t change_count;
-	bool one_ring; /* of each epoch all nodes install the same document, or the test fails */
+	bool auto_ready; /* some time after a node installed a ring document its upkeep says that it has done its part */
+	bool one_ring;   /* of each epoch all nodes install the same document, or the test fails */
 	uint64_t ring_of_epoch[EPOCHS_MAX];
 	uint64_t transcript; /* hash of what was delivered, when */
 	uint64_t watched_id; /* how often its row was sent */
@@ -85,7 +92,8 @@ struct net {
 };
 
 extern struct net *net;
-extern bool without_seeds; /* open_net gives its nodes no seed */
+extern bool without_seeds;                                     /* open_net gives its nodes no seed */
+extern void (*amend_row)(uint32_t index, struct gossip_row *); /* fill_row ends with it; NULL: nothing */
 
 uint64_t id_of(uint32_t index);
 uint32_t index_of(uint64_t id); /* NODES_MAX: no node has it */
@@ -118,6 +126,13 @@ uint32_t init_cluster(uint32_t node, uint32_t first, uint32_t count);
 
 /* An operator asks the node for the rack of a member; the answer will be that change of the net. */
 struct change *set_rack(uint32_t node, const char *member, const char *rack, uint64_t timeout_us);
+
+/* Likewise for a change of the members, PLAN_CHANGE or COMMIT_CHANGE. planned: whose hashes are sent; NULL: none. */
+struct change *ask_change(uint32_t node, enum message_type, const struct member_change *, uint32_t count,
+			  const struct change *planned, bool allow_violations, uint64_t timeout_us);
+struct change *abort_change(uint32_t node, uint64_t epoch, uint64_t timeout_us);
+/* Upkeep of the node has done its part under the ring that it has. */
+void say_ready(uint32_t node);
 
 /* Node `to` hears these rows at once, from the node of the first row. */
 void tell(uint32_t to, struct gossip_row *rows, uint32_t count);

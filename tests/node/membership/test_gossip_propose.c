@@ -72,7 +72,7 @@ static void test_what_is_refused_at_once(void **state)
 
 	(void)state;
 	open_net(4, 72);
-	assert_change(set_rack(0, "n0", "r9", TIMEOUT), KVRING__V1__CODE__FAILED_PRECONDITION, "is in no cluster");
+	assert_change(set_rack(0, "n0", "r9", TIMEOUT), KVRING__V1__CODE__UNAVAILABLE, "is in no cluster");
 	run_for(5 * ROUND_US);
 	assert_int_equal(init_cluster(0, 0, 3), KVRING__V1__CODE__OK);
 	run_for(10 * ROUND_US);

@@ -52,6 +52,10 @@ static void fill_row(uint64_t id, struct gossip_row *row)
 	row->figures.memory_bytes = 11;
 	row->figures.puts = 12;
 	row->figures.gets = 13;
+	row->figures.incoming_partitions = 21;
+	row->figures.incoming_total = 22;
+	row->figures.copied_bytes = 23;
+	row->ready_epoch = 24;
 	row->started_ms = 14;
 	row->boot = 15;
 	row->life = 16;
@@ -396,9 +400,12 @@ static struct ring_view view_of(int self)
 		strcpy(members[i].client_address, "h:1");
 		strcpy(members[i].peer_address, "h:2");
 		strcpy(members[i].bus_address, "h:3");
-		statuses[i] = (struct ring_member_status){.heard_us = 5000000,
-							  .figures = {.keys = 10 + i, .load_permille = 250}};
+		statuses[i] = (struct ring_member_status){
+			.heard_us = 5000000, .ready_epoch = 30 + i, .figures = {.keys = 10 + i, .load_permille = 250}};
 	}
+	statuses[3].figures.incoming_partitions = 3;
+	statuses[3].figures.incoming_total = 9;
+	statuses[3].figures.copied_bytes = 77;
 	statuses[2].reachability = RING_UNREACHABLE;
 	statuses[1].reachability = RING_UNKNOWN;
 	statuses[1].heard_us = 0;
@@ -447,6 +454,7 @@ static void test_a_node_in_no_cluster_describes_itself(void **state)
 	self = ask(METHOD_DESCRIBE, NULL, &none, &kvring__v1__node_status__descriptor, &code);
 	assert_int_equal(self->node_id, 100);
 	assert_string_equal(self->state, "starting");
+	assert_string_equal(self->member_state, "");
 	assert_int_equal(self->epoch, 0);
 	assert_int_equal(self->uptime_ms, 3000);
 	status = ask(METHOD_STATUS, NULL, &none, &kvring__v1__status_response__descriptor, &code);
@@ -486,6 +494,14 @@ static void test_status_shows_every_member(void **state)
 		if ((int)i != view.self && i != 1)
 			assert_int_equal(status->members[i]->last_seen_ms, 1000);
 	}
+	assert_string_equal(status->transition, "stable");
+	for (uint32_t i = 0; i < MEMBERS; i++) {
+		assert_string_equal(status->members[i]->member_state, "active");
+		assert_int_equal(status->members[i]->ready_epoch, i == 0 ? 24 : 30 + i); /* this node: its row's */
+	}
+	assert_int_equal(status->members[3]->incoming_partitions, 3);
+	assert_int_equal(status->members[3]->incoming_total, 9);
+	assert_int_equal(status->members[3]->copied_bytes, 77);
 	assert_int_equal(status->members[1]->keys, 11);
 	assert_true(status->members[1]->load == 0.25);
 	health = ask(METHOD_HEALTH, NULL, &view, &kvring__v1__health_response__descriptor, &code);
