@@ -225,8 +225,10 @@ static int decode_question(struct worker *worker, enum method method, const stru
 		return codec_init_decode(request, arena, out, error_out);
 	if (method == METHOD_SET_RACK)
 		return codec_rack_decode(request, arena, out, error_out);
-	if (method == METHOD_PLAN_CHANGE)
+	if (method == METHOD_PLAN_CHANGE || method == METHOD_COMMIT_CHANGE)
 		return codec_change_decode(method, request, arena, out, error_out);
+	if (method == METHOD_ABORT_CHANGE)
+		return codec_abort_decode(request, arena, out, error_out);
 	fallback_id(worker, id);
 	return codec_client_decode(method, request, id, arena, out, error_out);
 }
@@ -378,6 +380,8 @@ void inbound_call(struct worker *worker, struct rpc_call *call)
 	case METHOD_INIT_CLUSTER:
 	case METHOD_SET_RACK:
 	case METHOD_PLAN_CHANGE:
+	case METHOD_COMMIT_CHANGE:
+	case METHOD_ABORT_CHANGE:
 		on_question(worker, call, method, &request);
 		break;
 	case METHOD_DESCRIBE:

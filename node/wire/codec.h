@@ -32,6 +32,8 @@ enum method {
 	METHOD_INIT_CLUSTER,
 	METHOD_SET_RACK,
 	METHOD_PLAN_CHANGE,
+	METHOD_COMMIT_CHANGE,
+	METHOD_ABORT_CHANGE,
 	METHOD_DESCRIBE,
 	METHOD_STATUS,
 	METHOD_RING,
@@ -108,9 +110,11 @@ RPC_OK int codec_init_encode(const struct message *cluster_inited, uint64_t ring
 			     struct rpc_message **out);
 RPC_OK int codec_rack_decode(const struct rpc_request *, struct arena *, struct message **out,
 			     struct rpc_error *error_out);
-/* METHOD_PLAN_CHANGE. */
+/* METHOD_PLAN_CHANGE, METHOD_COMMIT_CHANGE. */
 RPC_OK int codec_change_decode(enum method, const struct rpc_request *, struct arena *, struct message **out,
 			       struct rpc_error *error_out);
+RPC_OK int codec_abort_decode(const struct rpc_request *, struct arena *, struct message **out,
+			      struct rpc_error *error_out);
 /* A CHANGE_PLAN. */
 RPC_OK int codec_plan_encode(const struct message *change_plan, uint64_t ring_epoch, struct arena *scratch,
 			     struct rpc_message **out);

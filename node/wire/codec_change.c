@@ -100,7 +100,7 @@ int codec_rack_decode(const struct rpc_request *request, struct arena *arena, st
 	return 0;
 }
 
-/* ---- PlanChange ------------------------------------------------------------------- */
+/* ---- PlanChange, CommitChange, AbortChange ------------------------------------------------------------------- */
 
 static int unpack_change(const Kvring__V1__MemberChange *change, size_t index, struct member_change *out,
 			 struct rpc_error *error_out)
@@ -130,7 +130,7 @@ int codec_change_decode(enum method method, const struct rpc_request *request, s
 	struct member_change *changes;
 	struct message *message;
 
-	assert(method == METHOD_PLAN_CHANGE);
+	assert(method == METHOD_PLAN_CHANGE || method == METHOD_COMMIT_CHANGE);
 	if (body == NULL)
 		return -EBADMSG;
 	if (body->n_changes == 0 || body->n_changes > LIMIT_CHANGES) {
@@ -144,7 +144,7 @@ int codec_change_decode(enum method method, const struct rpc_request *request, s
 	for (size_t i = 0; i < body->n_changes; i++)
 		if (unpack_change(body->changes[i], i, &changes[i], error_out))
 			return -EINVAL;
-	message = message_create(arena, MESSAGE_PLAN_CHANGE);
+	message = message_create(arena, method == METHOD_PLAN_CHANGE ? MESSAGE_PLAN_CHANGE : MESSAGE_COMMIT_CHANGE);
 	if (message == NULL)
 		return -ENOMEM;
 	message->to.kind = ACTOR_GOSSIP;
@@ -155,6 +155,24 @@ int codec_change_decode(enum method method, const struct rpc_request *request, s
 		.plan_hash = body->plan_hash,
 		.allow_violations = body->allow_violations,
 	};
+	*out = message;
+	return 0;
+}
+
+int codec_abort_decode(const struct rpc_request *request, struct arena *arena, struct message **out,
+		       struct rpc_error *error_out)
+{
+	Kvring__V1__AbortRequest *body =
+		rpc_body_decode(&kvring__v1__abort_request__descriptor, request->body, arena, error_out);
+	struct message *message;
+
+	if (body == NULL)
+		return -EBADMSG;
+	message = message_create(arena, MESSAGE_ABORT_CHANGE);
+	if (message == NULL)
+		return -ENOMEM;
+	message->to.kind = ACTOR_GOSSIP;
+	message->abort_change.epoch = body->epoch;
 	*out = message;
 	return 0;
 }
@@ -231,7 +249,7 @@ int codec_plan_encode(const struct message *answer, uint64_t ring_epoch, struct 
 	return answer_body(&body.base, ring_epoch, out);
 }
 
-/* ---- InitCluster, SetRack: the answer ----------------------------------------------------------- */
+/* ---- InitCluster, SetRack, AbortChange: the answer ----------------------------------------------------------- */
 
 int codec_init_encode(const struct message *inited, uint64_t ring_epoch, struct arena *scratch,
 		      struct rpc_message **out)

@@ -60,6 +60,8 @@ static void test_changes_are_decoded(void **state)
 	assert_int_equal(out->change.parent_hash, 0xaa);
 	assert_int_equal(out->change.plan_hash, 0xbb);
 	assert_true(out->change.allow_violations);
+	assert_int_equal(decode(METHOD_COMMIT_CHANGE, both, 1, &out), 0);
+	assert_int_equal(out->type, MESSAGE_COMMIT_CHANGE);
 }
 
 static void test_bad_changes_are_refused(void **state)
@@ -91,6 +93,20 @@ static void test_bad_changes_are_refused(void **state)
 	assert_non_null(strstr(error.text, "knows no change of kind 77"));
 	one.kind = KVRING__V1__CHANGE_KIND__CHANGE_UNSPECIFIED;
 	assert_int_equal(decode(METHOD_PLAN_CHANGE, list, 1, &out), -EINVAL);
+}
+
+static void test_an_abort_is_decoded(void **state)
+{
+	Kvring__V1__AbortRequest body = KVRING__V1__ABORT_REQUEST__INIT;
+	struct message *out;
+
+	(void)state;
+	body.epoch = 12;
+	struct rpc_request request = request_of(METHOD_ABORT_CHANGE, &body.base);
+	assert_int_equal(codec_abort_decode(&request, arena, &out, &error), 0);
+	assert_int_equal(out->type, MESSAGE_ABORT_CHANGE);
+	assert_int_equal(out->to.kind, ACTOR_GOSSIP);
+	assert_int_equal(out->abort_change.epoch, 12);
 }
 
 static void test_a_plan_is_encoded(void **state)
@@ -165,6 +181,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_changes_are_decoded),
 		cmocka_unit_test(test_bad_changes_are_refused),
+		cmocka_unit_test(test_an_abort_is_decoded),
 		cmocka_unit_test(test_a_plan_is_encoded),
 	};
 
