@@ -265,7 +265,13 @@ static uint32_t run_debt(const struct shard *shard)
 	return compact_debt(count, &limits, SHARD_LIMIT_RUNS);
 }
 
-/* Memory debt begins when more than one and a half budgets are taken, that is when flushes fall behind. */
+bool shard_memory_is_full(const struct shard *shard)
+{
+	return memory_of(shard) >= shard->options.memtable_bytes * SHARD_FULL_MEMTABLES;
+}
+
+/* Memory debt begins when more than one and a half budgets are taken, that is when flushes fall behind. While there is nothing to
+ * flush, as after one large write, the next write is taken: it retires the memtable, and a flush makes room. */
 static uint32_t memory_debt(const struct shard *shard)
 {
 	size_t budget = shard->options.memtable_bytes;
@@ -274,7 +280,7 @@ static uint32_t memory_debt(const struct shard *shard)
 	if (used <= free_bytes)
 		return 0;
 	if (used >= full)
-		return 1000;
+		return shard->retired_count > 0 ? 1000 : 999;
 	return (uint32_t)((used - free_bytes) * 1000 / (full - free_bytes));
 }
 

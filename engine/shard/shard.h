@@ -140,6 +140,8 @@ ENGINE_OK int shard_rotate(struct shard *);
 ENGINE_OK int shard_write_pending(struct shard *);
 uint64_t shard_reserved_number(struct shard *);
 struct engine_job *shard_job(struct shard *, enum job_kind); /* NULL: out of memory */
+/* The memtables take all that they may. */
+bool shard_memory_is_full(const struct shard *);
 /* Every partition of the shard. */
 struct partition_row shard_partitions(const struct shard *);
 /* Makes what readers and jobs have noted durable, as quarantine. */

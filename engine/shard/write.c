@@ -219,7 +219,7 @@ static int make_room(struct shard *shard, const struct engine_batch *batch)
 	error = shard_rotate(shard);
 	/* No descriptor or memory for the next segment: this one goes on until that passes, within what memtables may take. */
 	if (error == -EMFILE || error == -ENFILE || error == -ENOMEM)
-		return shard->must_rotate ? error : 0;
+		return shard->must_rotate ? error : shard_memory_is_full(shard) ? -EAGAIN : 0;
 	return error;
 }
 

@@ -484,6 +484,26 @@ static void test_pressure_rises_and_refuses(void **state)
 	assert_int_equal(shard_write(shard, it->batch), 0);
 }
 
+/* A write larger than all that memtables may take leaves nothing to flush: the next one is taken, and then there is. */
+static void test_one_large_write_does_not_stop_the_rest(void **state)
+{
+	struct fixture *it = *state;
+	struct shard *shard = shard_of(it, 0);
+	size_t size = 5 * it->options.memtable_bytes;
+	char *large = calloc(1, size), bytes[32];
+
+	engine_batch_clear(it->batch);
+	assert_int_equal(engine_batch_put(it->batch, key_of(0, 1, bytes), (struct engine_slice){large, size}, 0), 0);
+	assert_int_equal(shard_write(shard, it->batch), 0);
+	assert_true(shard_pressure(shard) > 900);
+	assert_int_equal(shard_write(shard, it->batch), 0);
+	assert_int_equal(shard_write(shard, it->batch), -EAGAIN);
+	run_jobs(shard);
+	assert_int_equal(shard_write(shard, it->batch), 0);
+	run_jobs(shard);
+	free(large);
+}
+
 static void test_job_never_run_is_cancelled(void **state)
 {
 	struct fixture *it = *state;
@@ -551,6 +571,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_checkpoint_is_a_store, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_meta_survives, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pressure_rises_and_refuses, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_one_large_write_does_not_stop_the_rest, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_job_never_run_is_cancelled, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_inspect_finds_nothing_wrong, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_opening_clears_an_old_error, setup, teardown),
