@@ -102,6 +102,8 @@ static int open_coordinators(struct node *self, const struct node_options *optio
 			.shard_count = self->shard_count,
 			.ring = self->ring,
 			.retry_window_ms = retry_window_ms(options),
+			.read_level = options->read_level,
+			.write_level = options->write_level,
 			.links = options->links,
 		};
 		int error = coordinator_create(&coordinator, &self->coordinators[i]);

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "node/coordinator/level.h"
 #include "node/object/version.h"
 #include "rpc/base.h"
 
@@ -23,7 +24,8 @@ struct client_operation {
 	struct rpc_slice context; /* as it came: opaque bytes */
 	uint8_t operation_id[RPC_OPERATION_ID_SIZE];
 	uint32_t attempt; /* of this operation id, from 1; a coordinator that tries another owner counts on */
-	uint32_t quorum;  /* r or w; 0: default */
+	uint32_t quorum;  /* r or w; 0: by level */
+	uint32_t level;   /* as it came, of enum level; LEVEL_NONE: the node's default */
 	bool tombstone;
 	uint64_t expires_ms;
 };

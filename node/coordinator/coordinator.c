@@ -11,7 +11,7 @@
 #include "node/membership/standing.h"
 #include "rpc/operation_id.h"
 
-/* ---- starting ----------------------------------------------------------------------------------------------- */
+/* ---- owners ------------------------------------------------------------------------------------------------- */
 
 static const char *text_or(const char *text, const char *without_memory)
 {
@@ -40,19 +40,6 @@ static struct owner owner_of(const struct coordinator *self, const struct ring_v
 	return owner;
 }
 
-/* I4 */
-static void take_owner(const struct coordinator *self, struct operation *operation, const struct ring_view *view,
-		       uint16_t member, enum side side, uint64_t now_us)
-{
-	struct owner *known = operation_owner(operation, ring_member(view->document, member)->id);
-	assert(known == NULL || (known->sides & side) == 0);
-	if (known == NULL) {
-		known = &operation->owners[operation->owner_count++];
-		*known = owner_of(self, view, member, now_us);
-	}
-	known->sides |= (uint8_t)side;
-}
-
 /* What is wrong with what a client wants to write, or NULL. */
 static const char *check_put(const struct client_operation *request, struct effects *out)
 {
@@ -68,53 +55,156 @@ static const char *check_put(const struct client_operation *request, struct effe
 	return NULL;
 }
 
-/* The owners of one side. */
+/* ---- quorums ------------------------------------------------------------------------------------------------ */
+
+/* What a level or a number asks for: of all owners together, of those in this datacenter, or of those in each. */
+struct demand {
+	bool local, each;
+	uint32_t count; /* MAJORITY, ALL */
+};
+
+enum { MAJORITY = 0 };
+#define ALL UINT32_MAX
+
+static struct demand demand_of(const struct coordinator *self, struct operation *operation)
+{
+	static const struct demand demands[LEVEL_COUNT] = {
+		[LEVEL_ONE] = {.count = 1},
+		[LEVEL_TWO] = {.count = 2},
+		[LEVEL_QUORUM] = {.count = MAJORITY},
+		[LEVEL_ALL] = {.count = ALL},
+		[LEVEL_LOCAL_ONE] = {.local = true, .count = 1},
+		[LEVEL_LOCAL_QUORUM] = {.local = true, .count = MAJORITY},
+		[LEVEL_EACH_QUORUM] = {.each = true, .count = MAJORITY},
+	};
+	const struct coordinator_options *options = &self->options;
+	operation->level = LEVEL_NONE;
+	if (operation->request->quorum > 0)
+		return (struct demand){.count = operation->request->quorum};
+	operation->level = (enum level)operation->request->level;
+	if (operation->level == LEVEL_NONE)
+		operation->level = operation->kind == OPERATION_PUT ? options->write_level : options->read_level;
+	if (operation->level == LEVEL_NONE)
+		operation->level = LEVEL_QUORUM;
+	return demands[operation->level];
+}
+
+/* The owners of one side in one datacenter. */
 struct row {
 	enum side side;
+	uint32_t datacenter;
 	const uint16_t *members;
 	uint32_t count;
 };
 
-/* The first row is the one that reads go to. Returns how many there are. */
-static uint32_t rows_of(const struct operation *operation, const struct ring_view *view, struct row rows[2])
+/* The rows of an operation: those that reads go to first, and of each side those of this datacenter. */
+struct rows {
+	struct row rows[2 * RING_DATACENTERS_MAX];
+	uint32_t count;
+	uint32_t near;      /* datacenter of this node */
+	uint32_t owners[2]; /* by place of the side: as many as the demand counts */
+	uint32_t sides;
+};
+
+static void add_side(const struct operation *operation, const struct ring_document *document, enum side side,
+		     struct demand demand, struct rows *rows)
 {
-	const struct ring_document *document = view->document;
-	uint32_t datacenter = ring_member_datacenter(document, (uint32_t)view->self);
-	struct row fresh = {.side = SIDE_NEW}, old = {.side = SIDE_OLD};
-	fresh.count = ring_owners(document, operation->partition, datacenter, &fresh.members);
-	rows[0] = fresh;
-	if (ring_transition(document) == RING_STABLE)
-		return 1;
-	old.count = ring_old_owners(document, operation->partition, datacenter, &old.members);
-	rows[1] = old;
-	if (ring_transition(document) == RING_WRITE_BOTH_READ_OLD) {
-		rows[0] = old;
-		rows[1] = fresh;
+	uint32_t datacenters = ring_datacenter_count(document), place = rows->sides++;
+	bool near_alone = demand.local && operation->kind == OPERATION_GET;
+	rows->owners[place] = 0;
+	for (uint32_t i = 0; i < (near_alone ? 1 : datacenters); i++) {
+		uint32_t datacenter = i == 0 ? rows->near : i <= rows->near ? i - 1 : i;
+		struct row row = {.side = side, .datacenter = datacenter};
+		row.count = side == SIDE_OLD ? ring_old_owners(document, operation->partition, datacenter, &row.members)
+					     : ring_owners(document, operation->partition, datacenter, &row.members);
+		rows->rows[rows->count++] = row;
+		if (i == 0 || !demand.local)
+			rows->owners[place] += row.count;
 	}
-	return 2;
 }
 
-/* Each of the rows that count gets its quota: of the client's number as many as there are, or a majority. */
-static void set_quotas(struct operation *operation, const struct row *rows, uint32_t count)
+static void find_rows(struct operation *operation, const struct ring_view *view, struct demand demand,
+		      struct rows *rows)
 {
-	for (uint32_t i = 0; i < count; i++) {
-		uint32_t owners = rows[i].count, asked = operation->request->quorum;
-		uint32_t needed = asked == 0 ? owners / 2 + 1 : asked < owners ? asked : owners;
-		if (owners == 0)
-			continue; /* nobody to wait for */
-		operation->quotas[operation->quota_count++] =
-			(struct quota){.side = rows[i].side, .owners = (uint8_t)owners, .needed = (uint8_t)needed};
+	enum ring_transition transition = ring_transition(view->document);
+	enum side reads = transition == RING_WRITE_BOTH_READ_OLD ? SIDE_OLD : SIDE_NEW;
+	rows->count = rows->sides = 0;
+	rows->near = ring_member_datacenter(view->document, (uint32_t)view->self);
+	operation->read_side = reads;
+	add_side(operation, view->document, reads, demand, rows);
+	if (transition != RING_STABLE && operation->kind == OPERATION_PUT)
+		add_side(operation, view->document, reads == SIDE_OLD ? SIDE_NEW : SIDE_OLD, demand, rows);
+}
+
+/* Of the client's number as many as there are, or a majority. owners 0: nobody to wait for, and no quota. Returns what it
+ * needs. */
+static uint32_t add_quota(struct operation *operation, enum side side, uint32_t datacenter, uint32_t owners,
+			  uint32_t count, const char *place)
+{
+	uint32_t needed = count == MAJORITY ? owners / 2 + 1 : count < owners ? count : owners;
+	if (owners == 0)
+		return 0;
+	operation->quotas[operation->quota_count++] = (struct quota){
+		.side = (uint8_t)side,
+		.datacenter = (uint8_t)datacenter,
+		.owners = (uint8_t)owners,
+		.needed = (uint8_t)needed,
+		.place = place,
+	};
+	return needed;
+}
+
+static const char *place_text(const struct ring_document *document, uint32_t datacenter, struct effects *out)
+{
+	return text_or(rpc_arena_printf(out->arena, " in %s", ring_datacenter(document, datacenter)->name), "");
+}
+
+static void set_quotas(struct operation *operation, const struct ring_document *document, struct demand demand,
+		       const struct rows *rows, struct effects *out)
+{
+	uint32_t per_side = rows->count / rows->sides;
+	for (uint32_t place = 0; place < rows->sides; place++) {
+		const struct row *row = &rows->rows[place * per_side];
+		uint32_t needed = 0;
+		if (demand.each)
+			for (uint32_t i = 0; i < per_side; i++)
+				needed += add_quota(operation, row->side, row[i].datacenter, row[i].count, MAJORITY,
+						    place_text(document, row[i].datacenter, out));
+		else if (demand.local)
+			needed = add_quota(operation, row->side, rows->near, row->count, demand.count,
+					   place_text(document, rows->near, out));
+		else
+			needed = add_quota(operation, row->side, DATACENTER_ANY, rows->owners[place], demand.count, "");
 		operation->needed = needed > operation->needed ? needed : operation->needed;
 	}
 }
 
-static const char *refuse_quorum(struct operation *operation, const struct row *rows, uint32_t count, uint32_t most,
+/* I4 */
+static void take_owner(const struct coordinator *self, struct operation *operation, const struct ring_view *view,
+		       const struct row *row, uint16_t member, uint64_t now_us)
+{
+	struct owner *owner = operation_owner(operation, ring_member(view->document, member)->id);
+	assert(owner == NULL || (owner->sides & row->side) == 0);
+	if (owner == NULL) {
+		owner = &operation->owners[operation->owner_count++];
+		*owner = owner_of(self, view, member, now_us);
+		owner->datacenter = (uint8_t)row->datacenter;
+		owner->near = row->datacenter == ring_member_datacenter(view->document, (uint32_t)view->self);
+	}
+	owner->sides |= (uint8_t)row->side;
+}
+
+static const char *refuse_quorum(struct operation *operation, const struct ring_view *view, uint32_t most,
 				 struct effects *out, uint32_t *code_out)
 {
 	uint32_t asked = operation->needed = operation->request->quorum;
 	bool is_put = operation->kind == OPERATION_PUT;
+	const uint16_t *members;
+	uint32_t later = 0;
+	for (uint32_t i = 0; i < ring_datacenter_count(view->document); i++)
+		later += ring_owners(view->document, operation->partition, i, &members);
 	*code_out = RPC_CODE_INVALID_ARGUMENT;
-	if (!is_put && count > 1 && rows[0].side == SIDE_OLD && asked <= rows[1].count) {
+	if (!is_put && asked <= later) {
 		*code_out = RPC_CODE_FAILED_PRECONDITION;
 		return text_or(rpc_arena_printf(out->arena,
 						"r=%u asks for more replicas than the N=%u that reads go to until the "
@@ -128,32 +218,47 @@ static const char *refuse_quorum(struct operation *operation, const struct row *
 		       "more replicas asked for than there are");
 }
 
-/* Those of the side that reads go to; of a put, the others too (ALGORITHMS.md, Ring). */
+/* Those that reads go to; of a put those of the other side of a change too (ALGORITHMS.md, Ring). */
 static const char *take_owners(const struct coordinator *self, struct operation *operation,
 			       const struct ring_view *view, uint64_t now_us, struct effects *out, uint32_t *code_out)
 {
-	struct row rows[2];
-	uint32_t row_count = rows_of(operation, view, rows), used = operation->kind == OPERATION_PUT ? row_count : 1;
-	uint32_t most = rows[0].count, room = rows[0].count;
+	struct rows rows;
+	struct demand demand = demand_of(self, operation);
+	find_rows(operation, view, demand, &rows);
 	assert(operation->owner_count == 0 && operation->quota_count == 0);
-	for (uint32_t i = 1; i < used; i++) {
-		most = rows[i].count > most ? rows[i].count : most;
-		room += rows[i].count;
-	}
 	operation->epoch = ring_epoch(view->document);
+	uint32_t most = rows.owners[0], room = 0;
+	if (rows.sides > 1 && rows.owners[1] > most)
+		most = rows.owners[1];
+	for (uint32_t i = 0; i < rows.count; i++)
+		room += rows.rows[i].count;
 	*code_out = RPC_CODE_UNAVAILABLE;
-	if (rows[0].count == 0)
-		return "no node of this datacenter holds the key yet: retry when the change of the ring is over";
+	if (rows.owners[0] == 0)
+		return "no node of this datacenter holds the key yet: retry when the change of the ring is over, or "
+		       "ask for a level that is not local";
 	if (operation->request->quorum > most)
-		return refuse_quorum(operation, rows, row_count, most, out, code_out);
+		return refuse_quorum(operation, view, most, out, code_out);
 	operation->owners = rpc_arena_alloc(out->arena, room * sizeof *operation->owners);
+	operation->quotas = rpc_arena_alloc(out->arena, rows.count * sizeof *operation->quotas);
 	*code_out = RPC_CODE_RESOURCE_EXHAUSTED;
-	if (operation->owners == NULL)
+	if (operation->owners == NULL || operation->quotas == NULL)
 		return "this node is out of memory: retry later or elsewhere";
-	set_quotas(operation, rows, used);
-	for (uint32_t i = 0; i < used; i++)
-		for (uint32_t j = 0; j < rows[i].count; j++)
-			take_owner(self, operation, view, rows[i].members[j], rows[i].side, now_us);
+	set_quotas(operation, view->document, demand, &rows, out);
+	for (uint32_t i = 0; i < rows.count; i++)
+		for (uint32_t j = 0; j < rows.rows[i].count; j++)
+			take_owner(self, operation, view, &rows.rows[i], rows.rows[i].members[j], now_us);
+	return NULL;
+}
+
+/* ---- starting ----------------------------------------------------------------------------------------------- */
+
+/* What is wrong with the level that a request names, or NULL. */
+static const char *check_level(const struct client_operation *request)
+{
+	if (request->level >= LEVEL_COUNT)
+		return "no such level: this node knows ONE, TWO, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM and EACH_QUORUM";
+	if (request->level != LEVEL_NONE && request->quorum != 0)
+		return "the request gives a level and a number of replicas: give one of them";
 	return NULL;
 }
 
@@ -176,6 +281,8 @@ static const char *prepare(const struct coordinator *self, struct operation *ope
 	if (key_encode(operation->partition, bucket, request->key, out->arena, &operation->key) < 0)
 		return "key must have 1 to 4096 bytes and bucket at most 256";
 	const char *wrong = check_put(request, out);
+	if (wrong == NULL)
+		wrong = check_level(request);
 	if (wrong != NULL)
 		return wrong;
 	wrong = take_owners(self, operation, view, now_us, out, code_out);

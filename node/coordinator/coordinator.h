@@ -35,7 +35,8 @@ struct coordinator_options {
 	struct address self;
 	uint32_t shard_count; /* of this node: partition mod shard_count is the local replica's index */
 	struct ring_table *ring;
-	uint64_t retry_window_ms; /* replica.h */
+	uint64_t retry_window_ms;           /* replica.h */
+	enum level read_level, write_level; /* of requests that say nothing; LEVEL_NONE: LEVEL_QUORUM */
 	struct coordinator_links links;
 };
 

@@ -79,8 +79,9 @@ static void ask_for_unknown(struct coordinator *self, struct operation *operatio
 static void hedge(struct coordinator *self, struct operation *operation, struct effects *out)
 {
 	for (uint32_t i = 0; i < operation->owner_count; i++)
-		if (is_unknown(&operation->owners[i]))
+		if (is_unknown(&operation->owners[i]) || (operation->spare && operation->owners[i].call == CALL_IDLE))
 			fetch(self, operation, &operation->owners[i], true, out);
+	operation->spare = false;
 }
 
 /* ---- merging ------------------------------------------------------------------------------------------------ */
@@ -266,9 +267,11 @@ static void answer_object(struct coordinator *self, struct operation *operation,
 
 static void answer_failed(struct coordinator *self, struct operation *operation, uint32_t code, struct effects *out)
 {
+	const struct quota *worst = operation_worst_quota(operation);
 	const char *text = rpc_arena_printf(
-		out->arena, "%u of %u replicas answered (%s): retry, or read with a smaller r",
-		operation_acks(operation), operation->needed, operation_failures(self, operation, code, out));
+		out->arena, "%u of %u replicas%s answered (%s): retry, or read with a smaller r or a lower level",
+		quota_acks(operation, worst), worst->needed, worst->place,
+		operation_failures(self, operation, code, out));
 	operation_fail(self, operation, OUTCOME_REFUSED, code, text, out);
 }
 
@@ -280,43 +283,77 @@ static void wake_after(struct coordinator *self, struct operation *operation, ui
 			due_us < operation->deadline_us ? due_us : operation->deadline_us);
 }
 
-/* Owners of which something holds. */
-struct tally {
-	uint32_t all, counted; /* counted: those that are not receiving */
-};
-
-static void count_position(struct tally *tally, const struct owner *owner, bool holds)
+static bool knows(const struct operation *operation, const struct owner *owner)
 {
-	tally->all += holds;
-	tally->counted += holds && (owner->call != CALL_OK || !owner->receiving);
+	(void)operation;
+	return is_known(owner);
 }
 
-/* C3. */
-static bool is_enough(const struct operation *operation, const struct tally *tally)
+static bool may_answer(const struct operation *operation, const struct owner *owner)
 {
-	return tally->counted >= operation->needed || tally->all == operation->owner_count;
+	(void)operation;
+	return owner->call == CALL_OK || owner->call == CALL_SENT;
+}
+
+static bool may_answer_later(const struct operation *operation, const struct owner *owner)
+{
+	return may_answer(operation, owner) || owner_ring_differs(owner);
+}
+
+/* C3: of each quota so many hold, or all. counted: those that are not receiving; all: those too. */
+static bool is_enough(const struct operation *operation, bool (*holds)(const struct operation *, const struct owner *))
+{
+	for (uint32_t i = 0; i < operation->quota_count; i++) {
+		const struct quota *quota = &operation->quotas[i];
+		uint32_t all = 0, counted = 0;
+		for (uint32_t j = 0; j < operation->owner_count; j++) {
+			const struct owner *owner = &operation->owners[j];
+			if (!quota_has(quota, owner) || !holds(operation, owner))
+				continue;
+			all++;
+			counted += owner->call != CALL_OK || !owner->receiving;
+		}
+		if (counted < quota->needed && all < quota->owners)
+			return false;
+	}
+	return true;
+}
+
+/* As many as answered, or when that is not enough because of those that are receiving, all. */
+static uint32_t count_replies(const struct operation *operation)
+{
+	uint32_t all = 0, counted = 0;
+	for (uint32_t i = 0; i < operation->owner_count; i++) {
+		const struct owner *owner = &operation->owners[i];
+		all += is_known(owner);
+		counted += is_known(owner) && !owner->receiving;
+	}
+	return counted >= operation->needed ? counted : all;
+}
+
+/* Those of other datacenters, when the near ones are not enough or slow. */
+static void ask_spare(struct coordinator *self, struct operation *operation, struct effects *out)
+{
+	operation->spare = false;
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		if (operation->owners[i].call == CALL_IDLE)
+			fetch(self, operation, &operation->owners[i], !object_is_coming(operation), out);
 }
 
 static void answer_if_ready(struct coordinator *self, struct operation *operation, bool wait_for_repairs,
 			    const struct event *event, struct effects *out)
 {
-	struct tally known = {0}, current = {0}, open = {0}, again = {0};
-	for (uint32_t i = 0; i < operation->owner_count; i++) {
-		const struct owner *owner = &operation->owners[i];
-		count_position(&known, owner, is_known(owner));
-		count_position(&current, owner, is_current(operation, owner));
-		bool is_open = owner->call == CALL_OK || owner->call == CALL_SENT;
-		count_position(&open, owner, is_open);
-		count_position(&again, owner, is_open || owner_ring_differs(owner));
-	}
-	if (!is_enough(operation, &known)) {
-		if (!is_enough(operation, &open) && is_enough(operation, &again))
+	if (!is_enough(operation, knows)) {
+		if (is_enough(operation, may_answer))
+			return;
+		if (operation->spare)
+			ask_spare(self, operation, out);
+		else if (is_enough(operation, may_answer_later))
 			operation_wait_for_ring(self, operation, event->now_us);
-		else if (!is_enough(operation, &open))
+		else
 			answer_failed(self, operation, RPC_CODE_UNAVAILABLE, out);
-	} else if (is_enough(operation, &current) || !wait_for_repairs || count_repairs(operation, CALL_SENT) == 0) {
-		answer_object(self, operation, event, known.counted >= operation->needed ? known.counted : known.all,
-			      out);
+	} else if (is_enough(operation, is_current) || !wait_for_repairs || count_repairs(operation, CALL_SENT) == 0) {
+		answer_object(self, operation, event, count_replies(operation), out);
 	} else if (operation->state == OPERATION_FETCHING) {
 		operation_move(operation, OPERATION_REPAIRING);
 		wake_after(self, operation, event->now_us, REPAIR_WAIT_US);
@@ -365,6 +402,16 @@ static void settle(struct coordinator *self, struct operation *operation, const 
 
 /* ---- entry points ------------------------------------------------------------------------------------------- */
 
+/* Whether owners of other datacenters need not be asked at first. */
+static bool near_are_enough(const struct operation *operation)
+{
+	uint32_t near = 0;
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		near += operation->owners[i].near;
+	return near < operation->owner_count && operation->quotas[0].datacenter == DATACENTER_ANY &&
+	       near >= operation->needed;
+}
+
 void get_start(struct coordinator *self, struct operation *operation, const struct event *event, struct effects *out)
 {
 	struct owner *source = operation_owner(operation, self->options.self.node_id);
@@ -375,9 +422,11 @@ void get_start(struct coordinator *self, struct operation *operation, const stru
 		if (source == NULL || owner_rank(&operation->owners[i]) < owner_rank(source))
 			source = &operation->owners[i];
 	operation_move(operation, OPERATION_FETCHING);
+	operation->spare = near_are_enough(operation);
 	for (uint32_t i = 0; i < operation->owner_count; i++) {
 		struct owner *owner = &operation->owners[i];
-		fetch(self, operation, owner, owner == source, out);
+		if (owner->near || !operation->spare)
+			fetch(self, operation, owner, owner == source, out);
 	}
 	wake_after(self, operation, event->now_us, HEDGE_US);
 }

@@ -147,7 +147,8 @@ uint32_t operation_count_calls(const struct operation *operation, enum call_stat
 
 bool quota_has(const struct quota *quota, const struct owner *owner)
 {
-	return (owner->sides & quota->side) != 0;
+	return (owner->sides & quota->side) != 0 &&
+	       (quota->datacenter == DATACENTER_ANY || quota->datacenter == owner->datacenter);
 }
 
 uint32_t quota_count_calls(const struct operation *operation, const struct quota *quota, enum call_state state)
@@ -158,6 +159,16 @@ uint32_t quota_count_calls(const struct operation *operation, const struct quota
 	return n;
 }
 
+uint32_t quota_acks(const struct operation *operation, const struct quota *quota)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < operation->owner_count; i++) {
+		const struct owner *owner = &operation->owners[i];
+		n += owner->call == CALL_OK && !owner->receiving && quota_has(quota, owner);
+	}
+	return n;
+}
+
 const struct quota *operation_worst_quota(const struct operation *operation)
 {
 	const struct quota *worst = &operation->quotas[0];
@@ -165,7 +176,7 @@ const struct quota *operation_worst_quota(const struct operation *operation)
 	assert(operation->quota_count > 0);
 	for (uint32_t i = 0; i < operation->quota_count; i++) {
 		const struct quota *quota = &operation->quotas[i];
-		int missing = quota->needed - (int)quota_count_calls(operation, quota, CALL_OK);
+		int missing = quota->needed - (int)quota_acks(operation, quota);
 		if (missing > most)
 			worst = quota;
 		most = missing > most ? missing : most;
@@ -375,10 +386,11 @@ void operation_fail(struct coordinator *self, struct operation *operation, enum 
 		.acks_owners = operation_acks(operation),
 	};
 	/* What is missing, rather than how many did it on either side. */
-	if (operation->state == OPERATION_REPLICATING && operation->quota_count > 0) {
+	if ((operation->state == OPERATION_REPLICATING || operation->kind == OPERATION_GET) &&
+	    operation->quota_count > 0) {
 		const struct quota *worst = operation_worst_quota(operation);
 		result.needed = worst->needed;
-		result.acks_owners = quota_count_calls(operation, worst, CALL_OK);
+		result.acks_owners = quota_acks(operation, worst);
 	}
 	if (outcome == OUTCOME_IN_DOUBT)
 		result.synced = result.acks_owners;
@@ -407,7 +419,7 @@ void operation_note_silence(struct coordinator *self, const struct operation *op
 
 uint32_t owner_rank(const struct owner *owner)
 {
-	return (owner->suspect ? 2u : 0u) + (owner->up ? 0u : 1u);
+	return (owner->suspect ? 4u : 0u) + (owner->up ? 0u : 2u) + (owner->near ? 0u : 1u);
 }
 
 /* ---- checks ------------------------------------------------------------------------------------------------- */
@@ -430,21 +442,17 @@ static void check_owner(const struct operation *operation, uint32_t index)
 	assert(owner->repair == CALL_IDLE || is_get);
 	assert(owner->call != CALL_SENT || operation->state != OPERATION_STARTED); /* I5 */
 	assert(!(owner->merged && owner->call == CALL_IDLE));                      /* I5 */
-	bool of_quota = false;
-	for (uint32_t i = 0; i < operation->quota_count; i++)
-		of_quota |= quota_has(&operation->quotas[i], owner);
-	assert(of_quota); /* I10 */
 }
 
 /* I10 */
 static void check_quotas(const struct operation *operation)
 {
-	assert(operation->quota_count <= (operation->kind == OPERATION_PUT ? 2 : 1));
 	for (uint32_t i = 0; i < operation->quota_count; i++) {
 		const struct quota *quota = &operation->quotas[i];
 		assert(quota->needed > 0 && quota->needed <= quota->owners && quota->needed <= operation->needed);
 		assert(quota->to_learn <= quota->needed);
-		assert(quota->owners <= RING_REPLICAS_MAX && quota->owners <= operation->owner_count);
+		assert(quota->owners <= operation->owner_count);
+		assert(quota->side == operation->read_side || operation->kind == OPERATION_PUT);
 	}
 }
 

@@ -25,8 +25,8 @@
  *             I8 Only a get merges; what it has merged lies in merge_arena, or in `held`.
  *             I9 A put that learns has written nothing; one that has learned awaits no lesson: a STORED of this node
  *                is for the write.
- *             I10 Each owner belongs to a quota, and each quota can be met. An operation has one, or two while the ring
- *                changes; a get has one.
+ *             I10 Each quota can be met by its owners. While the ring changes a put has quotas of both sides; a get has
+ *                those of one.
  */
 #ifndef KVRING_NODE_OPERATION_H
 #define KVRING_NODE_OPERATION_H
@@ -55,19 +55,25 @@ enum call_state { CALL_IDLE, CALL_SENT, CALL_OK, CALL_FAILED };
 /* Owners by the ring's rows before a change and after it; there is no change: SIDE_NEW. Bits. */
 enum side { SIDE_OLD = 1, SIDE_NEW = 2 };
 
-/* So many owners of one side have to acknowledge (ALGORITHMS.md, Ring). */
+enum { DATACENTER_ANY = UINT8_MAX };
+
+/* So many owners of one side, anywhere or in one datacenter, have to answer (ALGORITHMS.md, Ring, Datacenters). */
 struct quota {
 	uint8_t side;
+	uint8_t datacenter;
 	uint8_t owners;
 	uint8_t needed;
-	uint8_t to_learn; /* put: those that are to answer before it writes, this node included */
+	uint8_t to_learn;  /* put: those that are to answer before it writes, this node included */
+	const char *place; /* for texts: " in dc1", "" for anywhere */
 };
 
 /* One owner of the key, and what is known of it. */
 struct owner {
 	uint64_t node_id;
 	uint16_t member_index;
-	uint8_t sides;        /* a kept owner is on both */
+	uint8_t sides; /* a kept owner is on both */
+	uint8_t datacenter;
+	bool near;            /* in this node's datacenter */
 	bool up;              /* when the operation started, by this node's own calls or by gossip */
 	bool unreachable;     /* likewise; neither: nothing is known yet */
 	bool suspect;         /* it left the last of this node's own calls without an answer */
@@ -96,11 +102,13 @@ struct operation {
 	uint16_t partition;
 	uint64_t epoch;
 	uint64_t started_us, deadline_us;
-	struct owner *owners; /* in the arena; those that reads go to first. A get has no others */
+	struct owner *owners; /* in the arena: those that reads go to first, of this datacenter before the others */
 	uint32_t owner_count;
-	struct quota quotas[2]; /* the first is of the side that reads go to */
+	struct quota *quotas; /* in the arena; the first is of the side that reads go to */
 	uint32_t quota_count;
-	uint32_t needed;       /* r, or the larger of the quotas */
+	enum side read_side;
+	enum level level;      /* LEVEL_NONE: the client gave a number */
+	uint32_t needed;       /* of the quotas of a side together, the larger */
 	uint32_t beginnings;   /* so often it was begun again */
 	uint32_t tries;        /* put: replicas that were asked to coordinate it, each a further attempt */
 	bool unproven;         /* this node's disk may have gone back in time */
@@ -110,6 +118,7 @@ struct operation {
 	struct message *held;  /* put: COORDINATED, until answered; get: the FETCHED that `merged` points into, unless
 				  merge_arena does */
 	/* get only */
+	bool spare; /* owners of other datacenters have not been asked */
 	bool has_object;
 	struct object merged;
 	uint64_t merged_digest;
@@ -159,6 +168,8 @@ struct owner *operation_owner(struct operation *, uint64_t node_id);
 uint32_t operation_count_calls(const struct operation *, enum call_state);
 bool quota_has(const struct quota *, const struct owner *);
 uint32_t quota_count_calls(const struct operation *, const struct quota *, enum call_state);
+/* Acknowledgements; of a get, answers that count toward r. */
+uint32_t quota_acks(const struct operation *, const struct quota *);
 /* That of which most is missing. */
 const struct quota *operation_worst_quota(const struct operation *);
 /* It, or this node, has yet to hear of a ring that the other knows: asked again after a while it may answer. */

@@ -53,24 +53,32 @@ static void answer_done(struct coordinator *self, struct operation *operation, s
 	operation_answer(self, operation, &result, out);
 }
 
-/* "1 of 2 acknowledged", or while the ring changes of either side. */
+/* While the ring changes. */
+static const char *side_text(const struct operation *operation, const struct quota *quota)
+{
+	for (uint32_t i = 0; i < operation->quota_count; i++)
+		if (operation->quotas[i].side != quota->side)
+			return quota->side == SIDE_OLD ? "old " : "new ";
+	return "";
+}
+
+/* "1 of 2 acknowledged"; of several quotas each: "2 of 2 acknowledged by the old owners in dc1, 1 of 2 by the new owners
+ * in dc1". */
 static const char *acks_text(const struct operation *operation, struct effects *out)
 {
-	const struct quota *first = &operation->quotas[0], *second = &operation->quotas[1];
-	const char *by_old = " by the old owners", *by_new = " by the new";
+	const char *text = "";
 	if (operation->held == NULL) /* by the word of an owner that it was forwarded to */
 		return rpc_arena_printf(out->arena, "at least %u of %u acknowledged", operation_acks(operation),
 					operation->needed);
-	if (operation->quota_count == 1)
-		return rpc_arena_printf(out->arena, "%u of %u acknowledged",
-					quota_count_calls(operation, first, CALL_OK), first->needed);
-	if (first->side == SIDE_NEW) {
-		first = &operation->quotas[1];
-		second = &operation->quotas[0];
+	for (uint32_t i = 0; i < operation->quota_count && text != NULL; i++) {
+		const struct quota *quota = &operation->quotas[i];
+		const char *side = side_text(operation, quota);
+		text = rpc_arena_printf(out->arena, "%s%s%u of %u%s%s%s%s%s", text, i > 0 ? ", " : "",
+					quota_count_calls(operation, quota, CALL_OK), quota->needed,
+					i == 0 ? " acknowledged" : "", side[0] != 0 ? " by the " : "", side,
+					side[0] != 0 ? "owners" : "", quota->place);
 	}
-	return rpc_arena_printf(out->arena, "%u of %u acknowledged%s, %u of %u%s",
-				quota_count_calls(operation, first, CALL_OK), first->needed, by_old,
-				quota_count_calls(operation, second, CALL_OK), second->needed, by_new);
+	return text;
 }
 
 static void answer_in_doubt(struct coordinator *self, struct operation *operation, uint32_t code, struct effects *out)
@@ -253,21 +261,15 @@ static void forget_calls(struct operation *operation)
 	}
 }
 
-static const char *side_text(const struct operation *operation, const struct quota *quota)
-{
-	if (operation->quota_count == 1)
-		return "";
-	return quota->side == SIDE_OLD ? "old " : "new ";
-}
-
 static void refuse_untold(struct coordinator *self, struct operation *operation, const struct quota *quota,
 			  uint32_t code, struct effects *out)
 {
 	const char *text = rpc_arena_printf(
 		out->arena,
-		"%s, %u of the key's %sowners have to answer (%s): nothing was written, retry later or at another node",
+		"%s, %u of the key's %sowners%s have to answer (%s): nothing was written, retry later or at another "
+		"node",
 		is_repeated(operation) ? "before the write is repeated" : "before the write begins", quota->to_learn,
-		side_text(operation, quota), operation_failures(self, operation, code, out));
+		side_text(operation, quota), quota->place, operation_failures(self, operation, code, out));
 	forget_calls(operation); /* an answer is no ack */
 	operation_fail(self, operation, OUTCOME_REFUSED, code, text, out);
 	operation_finish(self, operation);
@@ -469,10 +471,12 @@ static void on_not_coordinated(struct coordinator *self, struct operation *opera
 
 /* ---- forwarding --------------------------------------------------------------------------------------------- */
 
-/* Owners that a put may run at: those that reads go to. Others do not have the key's history yet, or no longer. */
+/* Owners that a put may run at: those that reads go to, as others do not have the key's history yet, or no longer. What
+ * waits for one datacenter runs there. */
 static bool may_coordinate(const struct operation *operation, const struct owner *owner)
 {
-	return quota_has(&operation->quotas[0], owner);
+	bool local = operation->level == LEVEL_LOCAL_ONE || operation->level == LEVEL_LOCAL_QUORUM;
+	return (owner->sides & operation->read_side) != 0 && (owner->near || !local);
 }
 
 /* The best owner not tried yet: those that answer first, then in preference order. */
@@ -526,7 +530,9 @@ static void give_up(struct coordinator *self, struct operation *operation, uint6
 /* An owner that says nothing must not use up the whole deadline: each one left gets an equal share of what remains. */
 static uint64_t forward_until(const struct operation *operation, uint64_t now_us)
 {
-	uint32_t left = quota_count_calls(operation, &operation->quotas[0], CALL_IDLE);
+	uint32_t left = 0;
+	for (uint32_t i = 0; i < operation->owner_count; i++)
+		left += operation->owners[i].call == CALL_IDLE && may_coordinate(operation, &operation->owners[i]);
 	uint64_t remaining = operation->deadline_us > now_us ? operation->deadline_us - now_us : 0;
 	uint64_t share = left > 1 ? remaining / left : remaining;
 	if (share < FORWARD_TRY_MIN_US)
@@ -556,6 +562,7 @@ static void forward(struct coordinator *self, struct operation *operation, uint6
 	timer_heap_move(&self->timers, &operation->timer, forward_until(operation, now_us));
 	question->deadline_us = operation->timer.due_us - answer_time(operation->timer.due_us, now_us);
 	question->forward.operation = *operation->request;
+	question->forward.operation.level = operation->level; /* by this node's default */
 	if (operation->request->attempt > 0) /* 0: the client does not count, and no number makes it the first */
 		question->forward.operation.attempt = operation->request->attempt + operation->tries;
 	operation->tries++;
@@ -708,10 +715,10 @@ static void refuse_unreachable(struct coordinator *self, struct operation *opera
 {
 	const char *text =
 		rpc_arena_printf(out->arena,
-				 "%u of the key's %u %sowners can be reached from this node, and the write needs "
+				 "%u of the key's %u %sowners%s can be reached from this node, and the write needs "
 				 "%u: nothing was written, retry later or at another node",
 				 count_reachable(self, operation, quota, false), quota->owners,
-				 side_text(operation, quota), quota->needed);
+				 side_text(operation, quota), quota->place, quota->needed);
 	operation_fail(self, operation, OUTCOME_REFUSED, RPC_CODE_UNAVAILABLE, text, out);
 	operation_finish(self, operation);
 }

@@ -18,6 +18,7 @@
 #ifndef KVRING_NODE_CONFIG_H
 #define KVRING_NODE_CONFIG_H
 
+#include "node/coordinator/level.h"
 #include "node/observe/log.h"
 
 #include <stdbool.h>
@@ -61,6 +62,10 @@ struct node_config {
 	uint32_t request_mb; /* 0: an eighth of the machine's memory */
 	uint32_t retry_window_s;
 	uint32_t transfer_rate_mb;
+
+	/* [requests] */
+	enum level read_level;
+	enum level write_level;
 
 	/* [log] */
 	enum log_level log_level;

@@ -111,6 +111,8 @@ static int start(const struct node_config *config, uint64_t files, struct runtim
 				.memtable_bytes = (size_t)config->memtable_mb << 20,
 				.retry_window_ms = (uint64_t)config->retry_window_s * 1000,
 				.transfer_bytes_per_s = (uint64_t)config->transfer_rate_mb << 20,
+				.read_level = config->read_level,
+				.write_level = config->write_level,
 				.accept_restored = config->accept_restored,
 			},
 		.client_listen = config->listen,

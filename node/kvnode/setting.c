@@ -57,6 +57,12 @@ const struct setting settings[SETTING_COUNT] = {
 	 "are busy"},
 
 	{"log", "log-level", SETTING_LEVEL, AT(log_level), "info", 0, 0, "LEVEL", "error, warn, info or debug"},
+
+	{"requests", "read-level", SETTING_REPLICAS, AT(read_level), "quorum", 0, 0, "LEVEL",
+	 "replicas that answer a read which does not say: one, two, quorum, all, local-one, local-quorum or "
+	 "each-quorum"},
+	{"requests", "write-level", SETTING_REPLICAS, AT(write_level), "quorum", 0, 0, "LEVEL",
+	 "replicas that acknowledge a write which does not say"},
 };
 
 static void *field(struct node_config *config, const struct setting *setting)
@@ -202,6 +208,12 @@ static bool set_level(struct node_config *config, const char *text, struct setti
 	return log_level_parse(text, &config->log_level) || wrong(reason, "must be error, warn, info or debug");
 }
 
+static bool set_replicas(enum level *out, const char *text, struct setting_reason *reason)
+{
+	return level_parse(text, out) || wrong(reason, "must be one, two, quorum, all, local-one, local-quorum or "
+						       "each-quorum");
+}
+
 bool setting_parse(struct node_config *config, const struct setting *setting, const char *text,
 		   struct setting_reason *reason)
 {
@@ -223,6 +235,8 @@ bool setting_parse(struct node_config *config, const struct setting *setting, co
 		return set_number(field(config, setting), setting, text, reason);
 	case SETTING_LEVEL:
 		return set_level(config, text, reason);
+	case SETTING_REPLICAS:
+		return set_replicas(field(config, setting), text, reason);
 	}
 	return wrong(reason, "has an unknown type"); /* not reached */
 }
@@ -238,6 +252,11 @@ void setting_print(const struct node_config *config, const struct setting *setti
 			fprintf(file, "auto");
 		else
 			fprintf(file, "%" PRIu32, number);
+	} else if (setting->type == SETTING_REPLICAS) {
+		enum level level;
+
+		memcpy(&level, at, sizeof level);
+		fprintf(file, "%s", level_name(level));
 	} else if (setting->type == SETTING_LEVEL) {
 		fprintf(file, "%s", log_level_name(config->log_level));
 	} else {

@@ -16,7 +16,7 @@
 
 #include <stddef.h>
 
-enum { SETTING_COUNT = 20 };
+enum { SETTING_COUNT = 22 };
 
 enum setting_type {
 	SETTING_NAME,
@@ -27,7 +27,8 @@ enum setting_type {
 	SETTING_SEED,
 	SETTING_NUMBER,
 	SETTING_AUTO,
-	SETTING_LEVEL
+	SETTING_LEVEL,
+	SETTING_REPLICAS /* a level of coordinator/level.h */
 };
 
 struct setting {

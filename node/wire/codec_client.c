@@ -86,6 +86,7 @@ static int decode_put(const struct decoder *decoder, const Kvring__V1__PutReques
 		.value = slice(put->value),
 		.context = slice(put->context),
 		.quorum = put->w,
+		.level = (uint32_t)put->level,
 		.tombstone = put->tombstone || decoder->out->method == METHOD_DELETE,
 		.expires_ms = put->expires_ms,
 		.attempt = attempt_of(decoder, put),
@@ -109,6 +110,7 @@ static void decode_get(const struct decoder *decoder, const Kvring__V1__GetReque
 		.bucket = slice(get->bucket),
 		.key = slice(get->key),
 		.quorum = get->r,
+		.level = (uint32_t)get->level,
 	};
 }
 

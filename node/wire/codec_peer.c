@@ -119,6 +119,7 @@ static int encode_forward(const struct message *question, uint32_t count, const 
 		puts[i].value = bytes_of(operation->value);
 		puts[i].context = bytes_of(operation->context);
 		puts[i].w = operation->quorum;
+		puts[i].level = (Kvring__V1__Level)operation->level;
 		puts[i].tombstone = operation->tombstone;
 		puts[i].expires_ms = operation->expires_ms;
 		puts[i].attempt = operation->attempt;
@@ -255,6 +256,7 @@ static int decode_forward(struct list *list, const struct rpc_request *request, 
 			.value = slice(put->value),
 			.context = slice(put->context),
 			.quorum = put->w,
+			.level = (uint32_t)put->level,
 			.tombstone = put->tombstone,
 			.expires_ms = put->expires_ms,
 			.attempt = put->attempt ? put->attempt : 2, /* a node that does not count */

@@ -18,10 +18,15 @@ static unsigned node_number(uint64_t id)
 	return (unsigned)(id - 100);
 }
 
-static struct ring_member member_of(unsigned number, enum ring_member_state state)
+static bool names(const char *nodes, unsigned number)
 {
-	struct ring_member member = {
-		.id = scene_node(number), .datacenter = "dc1", .weight = RING_WEIGHT_DEFAULT, .state = state};
+	return strchr(nodes, (int)('0' + number)) != NULL;
+}
+
+static struct ring_member member_of(unsigned number, enum ring_member_state state, bool far)
+{
+	struct ring_member member = {.id = scene_node(number), .weight = RING_WEIGHT_DEFAULT, .state = state};
+	snprintf(member.datacenter, sizeof member.datacenter, "%s", far ? "dc2" : "dc1");
 	snprintf(member.name, sizeof member.name, "n%u", number);
 	snprintf(member.rack, sizeof member.rack, "r%u", number);
 	snprintf(member.client_address, sizeof member.client_address, "10.0.0.%u:1", number);
@@ -30,23 +35,27 @@ static struct ring_member member_of(unsigned number, enum ring_member_state stat
 	return member;
 }
 
-struct ring_document *scene_claim(const struct ring_document *previous, const char *nodes)
+struct ring_document *scene_claim(const struct ring_document *previous, const char *nodes, const char *far)
 {
 	struct ring_member members[SCENE_NODES];
-	struct ring_datacenter datacenter = {.name = "dc1", .replica_count = 3};
+	struct ring_datacenter datacenters[] = {{.name = "dc1", .replica_count = 3},
+						{.name = "dc2", .replica_count = 3}};
 	uint32_t count = 0;
+	bool second = false;
 	for (unsigned number = 1; number <= SCENE_NODES; number++) {
-		bool active = strchr(nodes, (int)('0' + number)) != NULL;
+		bool active = names(nodes, number);
 		bool known = previous != NULL && ring_member_find(previous, scene_node(number)) >= 0;
 		if (active || known)
-			members[count++] = member_of(number, active ? RING_MEMBER_ACTIVE : RING_MEMBER_LEAVING);
+			members[count++] = member_of(number, active ? RING_MEMBER_ACTIVE : RING_MEMBER_LEAVING,
+						     names(far, number));
+		second |= (active || known) && names(far, number);
 	}
 	struct ring_plan plan = {
 		.cluster_id = 7,
 		.hash_seed = 11,
 		.partition_count = 256,
-		.datacenters = &datacenter,
-		.datacenter_count = 1,
+		.datacenters = datacenters,
+		.datacenter_count = second ? 2 : 1,
 		.members = members,
 		.member_count = count,
 	};
@@ -58,7 +67,7 @@ struct ring_document *scene_claim(const struct ring_document *previous, const ch
 
 struct ring_document *scene_document(void)
 {
-	return scene_claim(NULL, "12345");
+	return scene_claim(NULL, "12345", "");
 }
 
 void scene_find_key(const struct ring_document *document, const unsigned wanted[3], char *key_out, size_t size)
@@ -145,31 +154,44 @@ void scene_end(struct scene *scene)
 
 /* ---- a ring that changes ----------------------------------------------------------------------------------------- */
 
-static bool row_is(const struct ring_document *document, uint32_t partition, const char *nodes)
+/* The owners in each datacenter are these nodes, in this order. */
+static bool row_is(const struct ring_document *document, uint32_t partition, const char *nodes, const char *far)
 {
-	const uint16_t *row;
-	if (ring_owners(document, partition, 0, &row) != strlen(nodes))
-		return false;
-	for (unsigned i = 0; nodes[i] != 0; i++)
-		if (ring_member(document, row[i])->id != scene_node((unsigned)(nodes[i] - '0')))
+	for (uint32_t datacenter = 0; datacenter < ring_datacenter_count(document); datacenter++) {
+		const uint16_t *row;
+		uint32_t count = ring_owners(document, partition, datacenter, &row), at = 0;
+		for (unsigned i = 0; nodes[i] != 0; i++) {
+			unsigned number = (unsigned)(nodes[i] - '0');
+			if (names(far, number) != (datacenter > 0))
+				continue;
+			if (at == count || ring_member(document, row[at++])->id != scene_node(number))
+				return false;
+		}
+		if (at != count)
 			return false;
+	}
 	return true;
 }
 
-void scene_begin_change(struct scene *scene, unsigned self, const char *before, const char *after)
+void scene_begin_datacenters(struct scene *scene, unsigned self, const char *before, const char *after, const char *far)
 {
 	memset(scene, 0, sizeof *scene);
 	ring_reader_register();
-	scene->document = scene_claim(NULL, before);
-	scene->target = scene_claim(scene->document, after);
+	scene->document = scene_claim(NULL, before, far);
+	scene->target = scene_claim(scene->document, after, far);
 	for (unsigned i = 0;; i++) {
 		assert_true(i < 100000);
 		snprintf(scene->key, sizeof scene->key, "k%u", i);
 		uint32_t partition = ring_partition_of(scene->document, "default", 7, scene->key, strlen(scene->key));
-		if (row_is(scene->document, partition, before) && row_is(scene->target, partition, after))
+		if (row_is(scene->document, partition, before, far) && row_is(scene->target, partition, after, far))
 			break;
 	}
 	begin(scene, self);
+}
+
+void scene_begin_change(struct scene *scene, unsigned self, const char *before, const char *after)
+{
+	scene_begin_datacenters(scene, self, before, after, "");
 }
 
 void scene_next(struct scene *scene)
@@ -318,6 +340,7 @@ static struct client_operation operation_of(const struct scene *scene, enum oper
 		.value = copy_text(arena, ask.value),
 		.context = {rpc_arena_copy(arena, ask.context.data, ask.context.size), ask.context.size},
 		.quorum = ask.quorum,
+		.level = ask.level,
 		.tombstone = ask.tombstone,
 		.attempt = ask.attempt == SCENE_UNCOUNTED ? 0
 			   : ask.attempt                  ? ask.attempt

@@ -43,6 +43,8 @@ void scene_begin(struct scene *, unsigned self);
  * order. It stands at STABLE, before; each scene_next is the next step. */
 void scene_begin_change(struct scene *, unsigned self, const char *before, const char *after);
 void scene_next(struct scene *);
+/* The same with a second datacenter, dc2, of the nodes `far`. */
+void scene_begin_datacenters(struct scene *, unsigned self, const char *before, const char *after, const char *far);
 void scene_end(struct scene *); /* destroys what is in flight */
 uint64_t scene_node(unsigned number);
 /* The engine's key for the scene's, to which its contexts are bound. In the scene's arena. */
@@ -50,8 +52,9 @@ struct rpc_slice scene_engine_key(struct scene *);
 /* A key that these nodes own, in this order. */
 void scene_find_key(const struct ring_document *, const unsigned owners[3], char *key_out, size_t size);
 struct ring_document *scene_document(void);
-/* previous NULL: epoch 1. Of the nodes named by digits; members of previous that are not among them are leaving. */
-struct ring_document *scene_claim(const struct ring_document *previous, const char *nodes);
+/* previous NULL: epoch 1. Of the nodes named by digits, those of `far` in dc2; members of previous that are not among them
+ * are leaving. */
+struct ring_document *scene_claim(const struct ring_document *previous, const char *nodes, const char *far);
 void scene_set_reachable(struct scene *, unsigned node, bool reachable);
 
 /* ---- events ---- */
@@ -59,6 +62,7 @@ void scene_set_reachable(struct scene *, unsigned node, bool reachable);
 struct ask {
 	const char *value;
 	uint32_t quorum;
+	uint32_t level;
 	struct rpc_slice context;
 	uint64_t deadline_us; /* from now; 0: 5 s */
 	uint8_t id;           /* of the operation */

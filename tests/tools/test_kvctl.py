@@ -111,6 +111,18 @@ class KeyTest(ToolTest):
         get = m.GetRequest.FromString(seen[-1][1])
         self.assertEqual((get.bucket, get.r), (b"carts", 1))
 
+    def test_levels_are_names(self):
+        seen = []
+        self.cluster.hook = lambda node, method, body: seen.append((method, body))
+        self.run_tool("put", "--w", "EACH_QUORUM", "k", "v")  # what it replaces is read at the same level
+        self.assertEqual((m.GetRequest.FromString(seen[0][1]).level, m.PutRequest.FromString(seen[1][1]).level), (m.LEVEL_EACH_QUORUM,) * 2)
+        self.run_tool("put", "--w", "all", "--r", "1", "k", "v")
+        get, put = m.GetRequest.FromString(seen[2][1]), m.PutRequest.FromString(seen[3][1])
+        self.assertEqual((get.r, get.level, put.w, put.level), (1, 0, 0, m.LEVEL_ALL))
+        self.run_tool("get", "--r", "local-one", "k")
+        self.assertEqual(m.GetRequest.FromString(seen[-1][1]).level, m.LEVEL_LOCAL_ONE)
+        self.assertIn("not 'most'", self.run_tool("get", "k", "--r", "most", expect=2)[1])
+
     def test_what_the_cluster_calls_invalid_is_2_and_is_not_to_be_tried_again(self):
         for command in (("put", "--blind", "k" * 5000, "v"), ("put", "k" * 5000, "v"), ("del", "k" * 5000), ("get", "k" * 5000)):
             self.assertIn("5000 bytes", self.run_tool(*command, expect=2)[1])
@@ -351,7 +363,7 @@ class UsageTest(ToolTest):
         self.expect_usage("put", "-f", "/nowhere", "k", text="cannot read /nowhere")
         self.expect_usage("put", "k", "v", "--context", "a*b", text="breaks at character 2")
         self.expect_usage("put", "k", "v", "--operation-id", "12", text="32 hexadecimal digits")
-        self.expect_usage("put", "k", "v", "--w", "0", text="from 1 to 8")
+        self.expect_usage("put", "k", "v", "--w", "0", text="from 1 to 128, or one, two, quorum")
         self.expect_usage("put", "", "v", text="the key is empty")
         self.expect_usage("get", "", text="the key is empty")
         self.expect_usage("del", "", text="the key is empty")

@@ -163,13 +163,25 @@ class ClientTest(unittest.TestCase):
     def test_what_is_no_context_no_quorum_and_no_operation_id_is_told(self):
         found = self.client.get("k")
         self.cluster.requests.clear()
-        for options in ({"context": found}, {"context": "text"}, {"w": "2"}, {"w": True}):
+        for options in ({"context": found}, {"context": "text"}, {"w": 2.0}, {"w": True}):
             with self.assertRaises(TypeError):
                 self.client.put("k", b"v", **options)
-        for options in ({"operation_id": b"short"}, {"w": -1}):
+        for options in ({"operation_id": b"short"}, {"w": -1}, {"w": "2"}):
             with self.assertRaises(ValueError):
                 self.client.put("k", b"v", **options)
         self.assertEqual(self.cluster.requests, [])
+
+    def test_levels_are_names(self):
+        seen = []
+        self.cluster.hook = lambda node, method, body: seen.append(body)
+        self.client.put("k", b"v", w="LOCAL_QUORUM")
+        self.client.get("k", r="each-quorum")
+        put, get = m.PutRequest.FromString(seen[0]), m.GetRequest.FromString(seen[1])
+        self.assertEqual((put.w, put.level, get.r, get.level), (0, m.LEVEL_LOCAL_QUORUM, 0, m.LEVEL_EACH_QUORUM))
+        self.client.batch_put([("k", b"v")], w="ONE")
+        self.assertEqual(m.BatchPutRequest.FromString(seen[-1]).puts[0].level, m.LEVEL_ONE)
+        with self.assertRaisesRegex(ValueError, "or one of ONE, TWO"):
+            self.client.get("k", r="most")
 
     def test_bytes_of_any_kind_are_values(self):
         for value in (b"v", bytearray(b"v"), memoryview(b"v"), "v"):

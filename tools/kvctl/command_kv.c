@@ -136,8 +136,8 @@ static int fail_put(const struct kvctl *kvctl, const Kvring__V1__PutRequest *req
 #define BLIND_OPTION \
 	{"blind", OPTION_BLIND, NULL, 0, "Do not read first: saves a round trip on a new key; a value that is there stays beside the new one", 1}
 #define R_BEFORE_OPTION \
-	{"r", OPTION_R, "COUNT", 0, "Replicas that must answer the read before the write (default: as many as --w, or the cluster's)", 1}
-#define W_OPTION {"w", OPTION_W, "COUNT", 0, "Replicas that must have it on stable storage (default: the cluster's)", 1}
+	{"r", OPTION_R, "COUNT|LEVEL", 0, "Replicas that must answer the read before the write (default: as many as --w, or the cluster's)", 1}
+#define W_OPTION {"w", OPTION_W, "COUNT|LEVEL", 0, "Replicas that must have it on stable storage (default: the cluster's)", 1}
 #define CONTEXT_OUT_OPTIONS \
 	{"context-out", OPTION_CONTEXT_OUT, "FILE", 0, "Write the context of the answer to FILE", 1}, \
 	{"show-context", OPTION_SHOW_CONTEXT, NULL, 0, "Print the context of the answer on stderr", 1}
@@ -146,14 +146,16 @@ static int fail_put(const struct kvctl *kvctl, const Kvring__V1__PutRequest *req
 /* clang-format on */
 
 /* A write covers what its context covers. Without one given, read it: the plain command replaces what is there. */
-static int read_context(const struct kvctl *kvctl, uint32_t r, Kvring__V1__PutRequest *request, struct kv_bytes *bytes,
-			bool must_exist)
+static int read_context(const struct kvctl *kvctl, struct kvctl_replicas r, Kvring__V1__PutRequest *request,
+			struct kv_bytes *bytes, bool must_exist)
 {
 	Kvring__V1__GetRequest get = KVRING__V1__GET_REQUEST__INIT;
 	get.bucket = request->bucket;
 	get.key = request->key;
 	/* who asks for fewer acknowledgements must not fail for want of more answers */
-	get.r = r ? r : request->w;
+	bool given = r.count != 0 || r.level != 0;
+	get.r = given ? r.count : request->w;
+	get.level = given ? r.level : request->level;
 	struct kv_client_reply reply;
 	int status = KVCTL_DONE;
 	if (kv_client_get(kvctl->client, &get, &reply) < 0) {
@@ -163,7 +165,8 @@ static int read_context(const struct kvctl *kvctl, uint32_t r, Kvring__V1__PutRe
 		status = kvctl_fail(kvctl, KVCTL_NOT_FOUND, "not found: there is nothing to delete");
 	} else if (reply.get->code == KVRING__V1__CODE__INVALID_ARGUMENT) {
 		status = kvctl_fail(kvctl, KVCTL_USAGE, "%s%s", kvctl_reason(reply.get->message, reply.get->code),
-				    get.r && !r ? "\n  The read before the write asks as many replicas as --w." : "");
+				    get.r && !given ? "\n  The read before the write asks as many replicas as --w."
+						    : "");
 	} else if (reply.get->outcome != KVRING__V1__OUTCOME__DONE &&
 		   reply.get->outcome != KVRING__V1__OUTCOME__ABSENT) {
 		bool unreadable = reply.get->code == KVRING__V1__CODE__UNAVAILABLE ||
@@ -373,7 +376,10 @@ static void print_get_text(const struct kv_arguments *arguments, const Kvring__V
 static const struct argp_option get_options[] = {
 	BUCKET_OPTION,
 	KEY_OPTION,
-	{"r", OPTION_R, "COUNT", 0, "Replicas that must answer (default: the cluster's)", 1},
+	{"r", OPTION_R, "COUNT|LEVEL", 0,
+	 "Replicas that must answer, or one, two, quorum, all, local-one, local-quorum, each-quorum (default: the "
+	 "cluster's)",
+	 1},
 	CONTEXT_OUT_OPTIONS,
 	/* not offered, and named here so that it is no abbreviation of --context-out */
 	{"context", OPTION_CONTEXT, "BASE64URL", OPTION_HIDDEN, NULL, 1},
@@ -404,7 +410,8 @@ int command_get(struct kvctl *kvctl, int argc, char **argv)
 	argp_parse(&get_argp, argc, argv, 0, NULL, &arguments);
 	if (arguments.context != NULL)
 		return kvctl_fail(kvctl, KVCTL_USAGE, "a get takes no --context; --context-out FILE writes it down");
-	request.r = arguments.r;
+	request.r = arguments.r.count;
+	request.level = arguments.r.level;
 	kv_arguments_bucket(&arguments, &request.bucket);
 	int status = kv_arguments_key(&arguments, &bytes, &request.key);
 	if (status == KVCTL_DONE)

@@ -37,7 +37,7 @@ static error_t parse_import(int key, char *arg, struct argp_state *state)
 		state->child_inputs[0] = &arguments->import.transfer;
 		return 0;
 	case OPTION_W:
-		arguments->import.w = kvctl_parse_number(state, "--w", arg, 1, 8);
+		arguments->import.w = kvctl_parse_replicas(state, "--w", arg);
 		return 0;
 	case OPTION_BLIND:
 		arguments->import.blind = true;
@@ -54,8 +54,8 @@ static error_t parse_import(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option import_argp_options[] = {
-	{"w", OPTION_W, "COUNT", 0, "Replicas that must have each record on stable storage (default: the cluster's)",
-	 1},
+	{"w", OPTION_W, "COUNT|LEVEL", 0,
+	 "Replicas that must have each record on stable storage (default: the cluster's)", 1},
 	{"blind", OPTION_BLIND, NULL, 0,
 	 "The keys are new: do not read what is there first. Half the work; a value that is there stays beside the new "
 	 "one",
@@ -107,7 +107,7 @@ static error_t parse_compare(int key, char *arg, struct argp_state *state)
 		state->child_inputs[0] = &arguments->transfer;
 		return 0;
 	case OPTION_R:
-		arguments->r = kvctl_parse_number(state, "--r", arg, 1, 8);
+		arguments->r = kvctl_parse_replicas(state, "--r", arg);
 		return 0;
 	case OPTION_SAMPLE:
 		arguments->sample = kvctl_parse_number(state, "--sample", arg, 1, UINT32_MAX);
@@ -118,7 +118,7 @@ static error_t parse_compare(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option compare_argp_options[] = {
-	{"r", OPTION_R, "COUNT", 0, "Replicas that must answer for each key (default: the cluster's)", 1},
+	{"r", OPTION_R, "COUNT|LEVEL", 0, "Replicas that must answer for each key (default: the cluster's)", 1},
 	{"sample", OPTION_SAMPLE, "N", 0, "Only every N-th record", 1},
 	{0},
 };
@@ -149,7 +149,7 @@ static error_t parse_export(int key, char *arg, struct argp_state *state)
 		state->child_inputs[0] = &arguments->transfer;
 		return 0;
 	case OPTION_R:
-		arguments->r = kvctl_parse_number(state, "--r", arg, 1, 8);
+		arguments->r = kvctl_parse_replicas(state, "--r", arg);
 		return 0;
 	case OPTION_AS:
 		if (!records_parse_format(arg, &arguments->as) || arguments->as == RECORD_KEYS)
@@ -164,7 +164,7 @@ static error_t parse_export(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option export_argp_options[] = {
-	{"r", OPTION_R, "COUNT", 0, "Replicas that must answer for each key (default: the cluster's)", 1},
+	{"r", OPTION_R, "COUNT|LEVEL", 0, "Replicas that must answer for each key (default: the cluster's)", 1},
 	{"as", OPTION_AS, "jsonl|debian", 0, "Form of the output (default: jsonl)", 1},
 	{"out", OPTION_OUT, "OUT", 0, "Write to this file (default: stdout)", 1},
 	{0},

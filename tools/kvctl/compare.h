@@ -14,8 +14,8 @@
 
 struct compare_options {
 	struct transfer_options transfer;
-	uint32_t r;      /* 0: the cluster's default */
-	uint32_t sample; /* every how many-th record; 1: all */
+	struct kvctl_replicas r; /* 0: the cluster's default */
+	uint32_t sample;         /* every how many-th record; 1: all */
 };
 
 int compare_input(const struct compare_options *);

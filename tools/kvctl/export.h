@@ -16,7 +16,7 @@ struct export_options {
 	struct transfer_options transfer;
 	const char *out_path; /* NULL: stdout */
 	enum record_format as;
-	uint32_t r; /* 0: the cluster's default */
+	struct kvctl_replicas r; /* 0: the cluster's default */
 };
 
 int export_keys(const struct export_options *);

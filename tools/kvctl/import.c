@@ -87,7 +87,7 @@ static int read_contexts(struct import *import)
 	struct transfer *transfer = &import->transfer;
 	struct rpc_error error;
 	transfer->writing = false;
-	transfer_gets(transfer, 0, import->gets);
+	transfer_gets(transfer, (struct kvctl_replicas){0}, import->gets);
 	int failed = batches_get(&transfer->batches, import->gets, transfer->window.count, on_get, import, &error);
 	return failed < 0 ? transfer_fail(transfer, failed, &error) : KVCTL_DONE;
 }
@@ -126,7 +126,8 @@ static void build_puts(struct import *import)
 		put->context = (ProtobufCBinaryData){slot->context_size, slot->context};
 		put->operation_id = (ProtobufCBinaryData){sizeof slot->operation_id, slot->operation_id};
 		put->attempt = transfer->state.resumed ? 0 : 1;
-		put->w = import->options->w;
+		put->w = import->options->w.count;
+		put->level = import->options->w.level;
 	}
 }
 

@@ -15,9 +15,9 @@
 
 struct import_options {
 	struct transfer_options transfer;
-	uint32_t w;      /* 0: the cluster's default */
-	bool blind;      /* do not read contexts first */
-	bool keep_going; /* skip and count what is refused */
+	struct kvctl_replicas w; /* 0: the cluster's default */
+	bool blind;              /* do not read contexts first */
+	bool keep_going;         /* skip and count what is refused */
 };
 
 int import_input(const struct import_options *);

@@ -43,10 +43,10 @@ error_t kv_arguments_parse(int key, char *arg, struct argp_state *state)
 		arguments->value_path = arg;
 		return 0;
 	case OPTION_R:
-		arguments->r = kvctl_parse_number(state, "--r", arg, 1, 8);
+		arguments->r = kvctl_parse_replicas(state, "--r", arg);
 		return 0;
 	case OPTION_W:
-		arguments->w = kvctl_parse_number(state, "--w", arg, 1, 8);
+		arguments->w = kvctl_parse_replicas(state, "--w", arg);
 		return 0;
 	case OPTION_CONTEXT:
 		arguments->context = arg;
@@ -182,7 +182,8 @@ int kv_arguments_put(const struct kv_arguments *arguments, struct kv_bytes *byte
 		request->context.data = bytes->context;
 	}
 	kv_arguments_bucket(arguments, &request->bucket);
-	request->w = arguments->w;
+	request->w = arguments->w.count;
+	request->level = arguments->w.level;
 	/* From the time of the operation, not of this attempt: a repeated one must say the same. */
 	if (status == KVCTL_DONE && arguments->ttl_ms) {
 		uint64_t begun_ms;

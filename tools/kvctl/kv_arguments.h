@@ -36,7 +36,7 @@ struct kv_arguments {
 	const char *context_path; /* where to write the context of the answer */
 	bool show_context;
 	const char *operation_id; /* hex */
-	uint32_t r, w;
+	struct kvctl_replicas r, w;
 	uint64_t ttl_ms;
 };
 

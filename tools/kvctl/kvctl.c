@@ -2,6 +2,7 @@
 #include "tools/kvctl/kvctl.h"
 #include "tools/kvctl/base64.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -44,6 +45,37 @@ uint32_t kvctl_parse_number(struct argp_state *state, const char *name, const ch
 	if (end == text || *end || *text == '-' || errno || number < min || number > max)
 		argp_error(state, "%s is a number from %" PRIu32 " to %" PRIu32 ", not '%s'", name, min, max, text);
 	return (uint32_t)number;
+}
+
+enum { REPLICAS_MAX = 128 }; /* 8 in each of 16 datacenters */
+
+struct kvctl_replicas kvctl_parse_replicas(struct argp_state *state, const char *name, const char *text)
+{
+	static const char *const levels[] = {
+		[KVRING__V1__LEVEL__LEVEL_ONE] = "one",
+		[KVRING__V1__LEVEL__LEVEL_TWO] = "two",
+		[KVRING__V1__LEVEL__LEVEL_QUORUM] = "quorum",
+		[KVRING__V1__LEVEL__LEVEL_ALL] = "all",
+		[KVRING__V1__LEVEL__LEVEL_LOCAL_ONE] = "local-one",
+		[KVRING__V1__LEVEL__LEVEL_LOCAL_QUORUM] = "local-quorum",
+		[KVRING__V1__LEVEL__LEVEL_EACH_QUORUM] = "each-quorum",
+	};
+	char plain[16];
+	size_t size = strlen(text);
+	for (size_t i = 0; i <= size && i < sizeof plain; i++)
+		plain[i] = (char)(text[i] == '_' ? '-' : tolower((unsigned char)text[i]));
+	for (size_t i = 1; i < sizeof levels / sizeof *levels && size < sizeof plain; i++)
+		if (!strcmp(plain, levels[i]))
+			return (struct kvctl_replicas){.level = (Kvring__V1__Level)i};
+	char *end;
+	errno = 0;
+	unsigned long number = strtoul(text, &end, 10);
+	if (end == text || *end || *text == '-' || errno || number < 1 || number > REPLICAS_MAX)
+		argp_error(state,
+			   "%s is a number of replicas from 1 to %d, or one, two, quorum, all, local-one, "
+			   "local-quorum or each-quorum, not '%s'",
+			   name, REPLICAS_MAX, text);
+	return (struct kvctl_replicas){.count = (uint32_t)number};
 }
 
 static error_t parse_common(int key, char *arg, struct argp_state *state)

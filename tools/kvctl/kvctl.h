@@ -53,6 +53,12 @@ extern const struct argp_child kvctl_argp_child[];
 /* "500ms", "5s", "2m", "1h", "7d", plain numbers are seconds. False: no duration, or not from 1 ms to max_ms. */
 bool kvctl_parse_duration(const char *text, uint64_t max_ms, uint64_t *ms_out);
 /* A decimal number from min to max, or argp_error (which exits with KVCTL_USAGE). */
+/* --r and --w: a number, or the name of a level, in either case and with '-' or '_'. Both 0: not given. */
+struct kvctl_replicas {
+	uint32_t count;
+	Kvring__V1__Level level;
+};
+struct kvctl_replicas kvctl_parse_replicas(struct argp_state *, const char *name, const char *text);
 uint32_t kvctl_parse_number(struct argp_state *, const char *name, const char *text, uint32_t min, uint32_t max);
 
 /* ---- connection ----------------------------------------------------------------------------------------------- */

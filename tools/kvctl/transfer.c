@@ -188,7 +188,7 @@ int transfer_advance(struct transfer *transfer)
 	return KVCTL_DONE;
 }
 
-void transfer_gets(const struct transfer *transfer, uint32_t r, Kvring__V1__GetRequest *gets_out)
+void transfer_gets(const struct transfer *transfer, struct kvctl_replicas r, Kvring__V1__GetRequest *gets_out)
 {
 	for (size_t i = 0; i < transfer->window.count; i++) {
 		const struct record *record = &transfer->window.records[i];
@@ -197,7 +197,8 @@ void transfer_gets(const struct transfer *transfer, uint32_t r, Kvring__V1__GetR
 		gets_out[i].key.len = record->key_size;
 		gets_out[i].bucket.data = (uint8_t *)transfer->options->bucket;
 		gets_out[i].bucket.len = transfer->options->bucket != NULL ? strlen(transfer->options->bucket) : 0;
-		gets_out[i].r = r;
+		gets_out[i].r = r.count;
+		gets_out[i].level = r.level;
 	}
 }
 

@@ -60,7 +60,7 @@ void transfer_close(struct transfer *);
 /* Prints why a batch run ended, and how to go on. Returns the exit status. */
 int transfer_fail(const struct transfer *, int error, const struct rpc_error *);
 /* Requests for the keys of the window. */
-void transfer_gets(const struct transfer *, uint32_t r, Kvring__V1__GetRequest *gets_out);
+void transfer_gets(const struct transfer *, struct kvctl_replicas r, Kvring__V1__GetRequest *gets_out);
 /* Wipes the progress bar, before something is said. */
 void transfer_clear_line(const struct transfer *);
 /* "FILE:LINE: 'KEY'" on stderr, without a line end. */

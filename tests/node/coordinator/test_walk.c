@@ -675,7 +675,7 @@ static struct ring_document *draw_change(struct walk *walk)
 {
 	static const char *const sets[] = {"12345", "1234", "345", "145", "123", "2", "45", "23", "1235"};
 	struct ring_document *target =
-		scene_claim(walk->document, sets[prng_below(&walk->prng, sizeof sets / sizeof *sets)]);
+		scene_claim(walk->document, sets[prng_below(&walk->prng, sizeof sets / sizeof *sets)], "");
 	struct ring_document *next;
 	struct ring_error why;
 	assert_int_equal(ring_transition_begin(walk->document, target, &next, &why), 0);

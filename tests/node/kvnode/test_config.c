@@ -101,6 +101,8 @@ static void test_file_defaults(void **state)
 	assert_int_equal(config.request_mb, 0);
 	assert_int_equal(config.transfer_rate_mb, 32);
 	assert_int_equal(config.log_level, LOG_LEVEL_INFO);
+	assert_int_equal(config.read_level, LEVEL_QUORUM);
+	assert_int_equal(config.write_level, LEVEL_QUORUM);
 }
 
 static const char everything[] = "# kvring\n"
@@ -184,6 +186,7 @@ static void test_print_reads_back(void **state)
 	(void)state;
 	there_and_back(REQUIRED);
 	there_and_back(everything);
+	there_and_back(REQUIRED "[requests]\nread-level = local-one\nwrite-level = each-quorum\n");
 	there_and_back(REQUIRED "[storage]\ncache-mb = 1\n[log]\nlog-level=error\n[threads]\nshards=auto\n");
 	there_and_back(REQUIRED "rack =\n[network]\nadvertise =\nlisten-peer =\n");
 	memset(directory, 'd', sizeof directory - 1); /* the longest path still fits a line */
@@ -247,6 +250,8 @@ static void test_wrong_values(void **state)
 	       ":2: transfer-rate-mb = 0 in [storage]: must be a number from 1 to 100000");
 	refuse("[storage]\nrequest-mb = 64\n",
 	       ":2: request-mb = 64 in [storage]: must be auto or a number from 128 to 1048576");
+	refuse("[requests]\nwrite-level = most\n", ":2: write-level = most in [requests]: must be one, two, quorum, "
+						   "all, local-one, local-quorum or each-quorum");
 	refuse("[log]\nlog-level = loud\n", ":2: log-level = loud in [log]: must be error, warn, info or debug");
 }
 

@@ -70,6 +70,7 @@ static void test_put_decodes(void **state)
 	put.value = bytes_of("value");
 	put.context = bytes_of("context");
 	put.w = 3;
+	put.level = KVRING__V1__LEVEL__LEVEL_LOCAL_QUORUM;
 	put.expires_ms = 77;
 	request = decode_client(METHOD_PUT, id, &put.base);
 	assert_int_equal(request->count, 1);
@@ -79,6 +80,7 @@ static void test_put_decodes(void **state)
 	assert_slice_equal(request->operations[0].value, slice("value"));
 	assert_slice_equal(request->operations[0].context, slice("context"));
 	assert_int_equal(request->operations[0].quorum, 3);
+	assert_int_equal(request->operations[0].level, LEVEL_LOCAL_QUORUM);
 	assert_int_equal(request->operations[0].expires_ms, 77);
 	assert_false(request->operations[0].tombstone);
 	assert_memory_equal(request->operations[0].operation_id, id, sizeof id);

@@ -137,6 +137,7 @@ static void test_forward_batch_round_trip(void **state)
 					       .value = slice("v"),
 					       .context = slice("c"),
 					       .quorum = 2,
+					       .level = LEVEL_EACH_QUORUM,
 					       .tombstone = true,
 					       .expires_ms = 9,
 					       .operation_id = {4, 5, 6}};
@@ -146,6 +147,7 @@ static void test_forward_batch_round_trip(void **state)
 	assert_slice_equal(in->forward.operation.context, slice("c"));
 	assert_true(in->forward.operation.tombstone);
 	assert_int_equal(in->forward.operation.quorum, 2);
+	assert_int_equal(in->forward.operation.level, LEVEL_EACH_QUORUM);
 	assert_int_equal(in->forward.operation.expires_ms, 9);
 	assert_memory_equal(in->forward.operation.operation_id, operation->operation_id, RPC_OPERATION_ID_SIZE);
 	answer = message_answer(in, arena, MESSAGE_FORWARDED);

@@ -25,6 +25,7 @@ OPERATION_ID_SIZE = 16
 TIMEOUT_MIN, TIMEOUT_MAX = 0.001, 7 * 86400  # seconds: a node counts in whole ms
 ANSWER_MAX = 0.1  # seconds of the time that is left, for the answer to come back
 Text = Union[str, bytes, bytearray, memoryview]
+Replicas = Union[int, str]  # a number, or the name of a level
 
 # A write that was refused with one of these would be refused by every node: none has executed it.
 REFUSED_BY_ALL = (messages.INVALID_ARGUMENT, messages.PERMISSION_DENIED, messages.UNAUTHENTICATED, messages.UNIMPLEMENTED)
@@ -148,12 +149,21 @@ def _operation_id(given) -> bytes:
     return operation_id
 
 
-def _count(name: str, given) -> int:
+LEVELS = ("ONE", "TWO", "QUORUM", "ALL", "LOCAL_ONE", "LOCAL_QUORUM", "EACH_QUORUM")
+
+
+def _replicas(name: str, given) -> dict:
+    """The fields of a request that say how many replicas: a number, or the name of a level."""
+    if isinstance(given, str):
+        level = given.upper().replace("-", "_")
+        if level not in LEVELS:
+            raise ValueError("%s is a number of replicas, or one of %s; not %r" % (name, ", ".join(LEVELS), given))
+        return {"level": messages.Level.Value("LEVEL_" + level)}
     if not isinstance(given, int) or isinstance(given, bool):
-        raise TypeError("%s must be an int, not %s" % (name, type(given).__name__))
+        raise TypeError("%s must be an int or the name of a level, not %s" % (name, type(given).__name__))
     if not 0 <= given < 1 << 32:
         raise ValueError("%s is a number of replicas, or 0 for the cluster's default; not %d" % (name, given))
-    return given
+    return {name: given}
 
 
 def _several(name: str, given) -> list:
@@ -235,7 +245,7 @@ class Client:
     # ---- single keys ---------------------------------------------------------------------------------------------
 
     def put(
-        self, key: Text, value: Text, context: Optional[bytes] = None, w: int = 0, operation_id: Optional[bytes] = None
+        self, key: Text, value: Text, context: Optional[bytes] = None, w: Replicas = 0, operation_id: Optional[bytes] = None
     ) -> PutResult:
         """Stores a value. context: what it replaces, from a get; without one it stands beside what is there."""
         request = self._put_request(_bytes("key", key), _context(context), w)
@@ -244,13 +254,14 @@ class Client:
         return self._write("Put", request, operation_id)
 
     def delete(
-        self, key: Text, context: Optional[bytes] = None, w: int = 0, operation_id: Optional[bytes] = None, r: int = 0
+        self, key: Text, context: Optional[bytes] = None, w: Replicas = 0, operation_id: Optional[bytes] = None, r: Replicas = 0
     ) -> Optional[PutResult]:
         """Deletes what the context covers; without a context, what a read just before returns (r: of so many replicas).
 
         None: there was nothing to delete, and nothing was written. A value that somebody writes at the same time stays.
         """
-        key, covered, r = _bytes("key", key), _context(context), _count("r", r)
+        key, covered = _bytes("key", key), _context(context)
+        _replicas("r", r)
         if context is None:
             found = self.get(key, r)
             if not found.found:
@@ -260,13 +271,13 @@ class Client:
             return None
         return self._write("Delete", self._put_request(key, covered, w), operation_id)
 
-    def get(self, key: Text, r: int = 0) -> GetResult:
+    def get(self, key: Text, r: Replicas = 0) -> GetResult:
         call = _Call("kvring.v1.Kv/Get", self._get_request(_bytes("key", key), r), messages.GetResponse())
         return self._get_result(self._call(call)[0])
 
     # ---- batches -------------------------------------------------------------------------------------------------
 
-    def batch_put(self, items: Iterable[Tuple], w: int = 0) -> List[BatchResult]:
+    def batch_put(self, items: Iterable[Tuple], w: Replicas = 0) -> List[BatchResult]:
         """items: (key, value) or (key, value, context). One result per item, in order.
 
         value None deletes what the context covers, without one what a read just before returns.
@@ -302,7 +313,7 @@ class Client:
                 results[place] = self._batch_result(self._put_result, result, put.operation_id, put.context, doubt)
         return results
 
-    def batch_get(self, keys: Iterable[Text], r: int = 0) -> List[BatchResult]:
+    def batch_get(self, keys: Iterable[Text], r: Replicas = 0) -> List[BatchResult]:
         keys = [_bytes("key", key) for key in _several("keys", keys)]
         request = messages.BatchGetRequest(gets=[self._get_request(key, r) for key in keys])
         answer, _ = self._call(_Call("kvring.v1.Kv/BatchGet", request, messages.BatchGetResponse()))
@@ -331,10 +342,10 @@ class Client:
     # ---- how -----------------------------------------------------------------------------------------------------
 
     def _put_request(self, key, context, w):
-        return messages.PutRequest(bucket=self.bucket, key=key, context=context, w=_count("w", w))
+        return messages.PutRequest(bucket=self.bucket, key=key, context=context, **_replicas("w", w))
 
     def _get_request(self, key, r):
-        return messages.GetRequest(bucket=self.bucket, key=key, r=_count("r", r))
+        return messages.GetRequest(bucket=self.bucket, key=key, **_replicas("r", r))
 
     @staticmethod
     def _check_value(value):
