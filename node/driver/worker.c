@@ -94,14 +94,25 @@ void worker_post(struct worker *from, struct message *message)
 	wake_later(from, to);
 }
 
+/* Of the values in an answer to a read. */
+static uint64_t value_bytes(const struct message *answer)
+{
+	uint64_t bytes = answer->type == MESSAGE_FETCHED ? answer->fetched.object.size : 0;
+	for (uint32_t i = 0; answer->type == MESSAGE_SCANNED && i < answer->scanned.count; i++)
+		bytes += answer->scanned.entries[i].object.size;
+	return bytes;
+}
+
 void worker_charge(struct worker *self, struct message *answer)
 {
-	if (answer->type != MESSAGE_FETCHED || answer->fetched.object.size <= LIMIT_SMALL_SIZE)
-		return;
-	if (message_charge(answer, self->hub->values, answer->fetched.object.size))
+	uint64_t bytes = value_bytes(answer);
+	if (bytes <= LIMIT_SMALL_SIZE || message_charge(answer, self->hub->values, bytes))
 		return;
 	answer->status = REPLICA_OVERLOADED;
-	answer->fetched = (struct fetched_body){0};
+	if (answer->type == MESSAGE_SCANNED)
+		answer->scanned = (struct scanned_body){0};
+	else
+		answer->fetched = (struct fetched_body){0};
 	if (answer->value.pin != NULL)
 		engine_value_release(&answer->value);
 }

@@ -16,6 +16,7 @@
 #include "node/driver/loop.h"
 #include "node/driver/ticker.h"
 #include "node/object/key.h"
+#include "node/object/limit.h"
 #include "tests/node/support.h"
 
 enum {
@@ -483,6 +484,31 @@ static void test_mail_of_the_bus_that_comes_late_is_discarded(void **state)
 	close_bench(&bench);
 }
 
+/* Pieces of partitions count like values that were read; without room they are dropped, and asked for again later. */
+static void test_pieces_of_a_copy_count_in_the_budget_of_values(void **state)
+{
+	struct hub hub = {.values = rpc_budget_create(3 * LIMIT_SMALL_SIZE)};
+	struct worker worker = {.hub = &hub};
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
+	struct scanned_entry entries[2] = {{.object = {NULL, LIMIT_SMALL_SIZE}}, {.object = {NULL, LIMIT_SMALL_SIZE}}};
+	struct message *answers[2];
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		answers[i] = message_create(arena, MESSAGE_SCANNED);
+		answers[i]->status = REPLICA_OK;
+		answers[i]->scanned = (struct scanned_body){.entries = entries, .count = 2};
+		worker_charge(&worker, answers[i]);
+	}
+	assert_int_equal(answers[0]->status, REPLICA_OK);
+	assert_int_equal(answers[1]->status, REPLICA_OVERLOADED);
+	assert_int_equal(answers[1]->scanned.count, 0);
+	message_free(answers[0]);
+	assert_true(rpc_budget_take(hub.values, 3 * LIMIT_SMALL_SIZE));
+	message_free(answers[1]);
+	rpc_budget_unref(hub.values);
+	rpc_arena_unref(arena);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -494,6 +520,7 @@ int main(void)
 		cmocka_unit_test(test_values_that_wait_have_a_bound),
 		cmocka_unit_test(test_a_small_call_waits_for_one_large_one),
 		cmocka_unit_test(test_mail_of_the_bus_that_comes_late_is_discarded),
+		cmocka_unit_test(test_pieces_of_a_copy_count_in_the_budget_of_values),
 	};
 	disk = *fs_posix();
 	disk.append = append_or_fail;
