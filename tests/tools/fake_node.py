@@ -83,6 +83,11 @@ class FakeCluster:
         self.epoch = 1 if formed else 0
         self.install_delay = 0  # Describe calls that a node answers before it knows of a new cluster
         self.unheard = {}  # index -> node ids that it reports
+        self.member_states = {}  # index -> member_state; default "active"
+        self.incoming = {}  # index -> (partitions to come, of how many, bytes copied)
+        self.transitions = []  # of the next answers of Status; then "stable"
+        self.violations = []  # of the next plans
+        self.joined = []  # names of nodes that are no members, as plans show them
         self.strays = {}  # node index -> the other cluster that it joins while this one is made
         self.nodes = [FakeNode(self, i) for i in range(node_count)]
 
@@ -153,7 +158,7 @@ class FakeCluster:
             rack="r%d" % (node.index + 1),
             weight=100,
             state="up" if known else "starting",
-            epoch=self.epoch if known else 0,
+            epoch=(node.epoch or self.epoch) if known else 0,
             cluster_id=known,
             keys=len(self.objects),
             version="fake",
@@ -162,6 +167,9 @@ class FakeCluster:
             linked=True,
             unheard=self.unheard.get(node.index, []),
             state_ms=61000,
+            member_state=self.member_states.get(node.index, "active") if known else "",
+            ready_epoch=self.epoch if known else 0,
+            **dict(zip(("incoming_partitions", "incoming_total", "copied_bytes"), self.incoming.get(node.index, (0, 0, 0)))),
         )
 
     def init(self, request):
@@ -176,7 +184,49 @@ class FakeCluster:
         self.epoch += 1
         return m.InitResponse(cluster_id=self.cluster_id, epoch=self.epoch)
 
+    def plan(self, request):
+        """Of joins and leaves alone: a node that joins gets 12 of 16 partitions from the first member."""
+        self.plan_request = request
+        plan = m.ChangePlan(epoch=self.epoch + 1, parent_hash=0x1000 + self.epoch, plan_hash=hash_of(request.changes), moves=12, minimum_moves=12,
+                            bytes=3 << 20, estimated_ms=90000, violations=self.violations)
+        leaving = {change.node for change in request.changes if change.kind != m.JOIN}
+        for node in self.nodes:
+            name = "n%d" % (node.index + 1)
+            plan.members.add(node_id=100 + node.index, name=name, datacenter="dc1", rack="r", weight_before=100, weight_after=100,
+                             state_before="active", state_after="leaving" if name in leaving else "active",
+                             partitions_before=16, partitions_after=0 if name in leaving else 12, primaries_before=5, primaries_after=4)
+        for index, change in enumerate(request.changes):
+            if change.kind == m.JOIN:
+                plan.members.add(node_id=200 + index, name=change.node, datacenter="dc1", weight_after=change.weight or 100, state_after="active",
+                                 partitions_after=12, primaries_after=4)
+                plan.links.add(**{"from": 100}, to=200 + index, partitions=12, bytes=3 << 20, estimated_ms=90000)
+        return plan
+
+    def commit(self, request):
+        plan = self.plan(request)
+        if (request.parent_hash, request.plan_hash) != (plan.parent_hash, plan.plan_hash):
+            return m.Response(code=m.FAILED_PRECONDITION, message="the ring changed since the plan: plan again")
+        if plan.violations and not request.allow_violations:
+            return m.Response(code=m.FAILED_PRECONDITION, message=plan.violations[0])
+        self.epoch += 1
+        self.joined = [member for member in plan.members if member.node_id >= 200]
+        plan.epoch = self.epoch
+        return plan
+
+    def abort(self, request):
+        self.abort_request = request
+        self.epoch += 1
+        return m.InitResponse(cluster_id=self.cluster_id, epoch=self.epoch)
+
     def status(self, node):
+        status = self.status_of_members(node)
+        status.transition = self.transitions.pop(0) if self.transitions else "stable"
+        for member in self.joined:
+            status.members.add(node_id=member.node_id, name=member.name, datacenter=member.datacenter, state="up", epoch=self.epoch, heard=True,
+                               linked=True, member_state="active", weight=member.weight_after)
+        return status
+
+    def status_of_members(self, node):
         return m.StatusResponse(
             cluster_id=self.cluster_id,
             epoch=self.epoch,
@@ -204,6 +254,10 @@ class FakeCluster:
         return answer
 
 
+def hash_of(changes):
+    return zlib.crc32(b"".join(change.SerializeToString() for change in changes))
+
+
 def refused(answer, text):
     answer.outcome, answer.code, answer.message = m.REFUSED, m.INVALID_ARGUMENT, text
     return answer
@@ -215,6 +269,7 @@ class FakeNode:
     def __init__(self, cluster, index):
         self.cluster, self.index = cluster, index
         self.describes_until_known = 0
+        self.epoch = None  # of its ring document, when that is not the others'
         self.connections = set()
         self.port = 0
         self.open()
@@ -295,6 +350,9 @@ class FakeNode:
             "kvring.v1.Admin/Ring": lambda b: self.cluster.ring(m.RingRequest.FromString(b)),
             "kvring.v1.Admin/InitCluster": lambda b: self.cluster.init(m.InitRequest.FromString(b)),
             "kvring.v1.Admin/SetRack": lambda b: self.cluster.set_rack(m.SetRackRequest.FromString(b)),
+            "kvring.v1.Admin/PlanChange": lambda b: self.cluster.plan(m.ChangeRequest.FromString(b)),
+            "kvring.v1.Admin/CommitChange": lambda b: self.cluster.commit(m.ChangeRequest.FromString(b)),
+            "kvring.v1.Admin/AbortChange": lambda b: self.cluster.abort(m.AbortRequest.FromString(b)),
             "kvring.v1.Health/Check": lambda b: m.HealthResponse(serving=True),
         }
         handler = handlers.get(request.method)

@@ -3,13 +3,14 @@
 
 import json
 import os
+import pty
 import resource
 import socket
 import subprocess
 import time
 import unittest
 
-from fake_node import FakeCluster, FakeObject
+from fake_node import FakeCluster, FakeObject, hash_of
 from kvring.schema import messages as m
 from tool_test import ToolTest
 
@@ -453,6 +454,263 @@ class RackTest(ToolTest):
         self.assertIn("no member is named 'n9'", self.run_tool("cluster", "rack", "n9", "r", expect=2)[1])
         self.cluster.hook = lambda node, method, body: m.Response(code=m.DEADLINE_EXCEEDED, message="it may still come about")
         self.assertIn("it may still come about", self.run_tool("cluster", "rack", "n2", "r", expect=4)[1])
+
+
+class ChangeTest(ToolTest):
+    """Staging changes of the ring, planning and making them."""
+
+    def staged(self):
+        return self.run_json("cluster", "changes")["changes"]
+
+    def in_terminal(self, *arguments, answer):
+        """Runs with a terminal as stdin, on which `answer` is typed."""
+        ours, theirs = pty.openpty()
+        try:
+            process = self.start_tool(*arguments, stdin=theirs)
+            os.write(ours, answer)
+            out, err = process.communicate(timeout=100)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        return process.returncode, out.decode(), err.decode()
+
+    def test_each_kind_is_staged_and_handed_on(self):
+        self.run_tool("cluster", "join", "n4", "n5", "--weight", "50")
+        self.run_tool("cluster", "leave", "n1")
+        self.run_tool("cluster", "replace", "n2", "--by", "n6")
+        out, _ = self.run_tool("cluster", "weight", "n3", "150")
+        self.assertEqual(out.decode().splitlines(), [
+            "n4 joins with weight 50", "n5 joins with weight 50", "n1 leaves", "n2 is replaced by n6", "n3 changes its weight to 150",
+            "5 changes are staged. `kvctl cluster plan` shows what they would do."])
+        self.assertEqual(self.staged(), [
+            {"change": "join", "node": "n4", "weight": 50}, {"change": "join", "node": "n5", "weight": 50}, {"change": "leave", "node": "n1"},
+            {"change": "replace", "node": "n2", "by": "n6"}, {"change": "weight", "node": "n3", "weight": 150}])
+        self.run_tool("cluster", "plan")
+        sent = [(change.kind, change.node, change.replacement, change.weight) for change in self.cluster.plan_request.changes]
+        self.assertEqual(sent, [(m.JOIN, "n4", "", 50), (m.JOIN, "n5", "", 50), (m.LEAVE, "n1", "", 0), (m.REPLACE, "n2", "n6", 0),
+                                (m.REWEIGHT, "n3", "", 150)])
+
+    def test_the_last_change_of_a_node_counts(self):
+        self.run_tool("cluster", "join", "n4")
+        self.run_tool("cluster", "leave", "n1")
+        self.run_tool("cluster", "drain", "n1")
+        self.assertEqual(self.staged(), [{"change": "join", "node": "n4"}, {"change": "drain", "node": "n1"}])
+        self.run_tool("cluster", "replace", "n2", "--by", "n4")
+        self.run_tool("cluster", "remove", "n1")
+        self.assertEqual(self.staged(), [{"change": "replace", "node": "n2", "by": "n4"}, {"change": "remove", "node": "n1"}])
+        self.assertIn(b"Nothing is staged.", self.run_tool("cluster", "clear")[0])
+        self.assertEqual(self.staged(), [])
+        self.run_tool("cluster", "clear")
+
+    def test_two_at_once_are_both_kept(self):
+        running = [self.start_tool("cluster", "join", "n%d" % (10 + i)) for i in range(8)]
+        for process in running:
+            process.communicate(timeout=100)
+        self.assertEqual({change["node"] for change in self.staged()}, {"n%d" % (10 + i) for i in range(8)})
+
+    def test_what_is_wrong_is_told_when_it_is_staged(self):
+        for wrong, text in (
+            (("join",), "which node? Give its name"),
+            (("join", "10.0.0.4:7000"), "not an address as '10.0.0.4:7000'"),
+            (("join", "n4", "--weight", "0"), "--weight is a number from 1 to 10000, not '0'"),
+            (("join", "n1"), "n1 is a member already. To change its share: `kvctl cluster weight n1 WEIGHT`"),
+            (("leave", "n9"), "no member is named 'n9'"),
+            (("leave", "nn1"), "Did you mean 'n1'?"),
+            (("replace", "n1"), "which node takes its place? Give --by NODE"),
+            (("replace", "n1", "--by", "n1"), "a node cannot take its own place"),
+            (("replace", "n1", "n2", "--by", "n4"), "one argument too many: 'n2'"),
+            (("weight", "n1"), "which weight? Give NODE and WEIGHT"),
+            (("weight", "n1", "heavy"), "WEIGHT is a number from 1 to 10000, not 'heavy'"),
+            (("plan",), "nothing is staged"),
+            (("commit", "--yes"), "nothing is staged"),
+            (("plan", "n4"), "`kvctl cluster join NODE` stages a change"),
+            (("wait", "n4"), "takes no argument"),
+            (("abort", "n4"), "takes no argument"),
+        ):
+            self.assertIn(text, self.run_tool("cluster", *wrong, expect=2)[1], wrong)
+        self.assertEqual(self.staged(), [])
+
+    def test_a_node_in_no_cluster_may_be_named_too(self):
+        first = self.cluster.nodes[0]
+        for node in self.cluster.nodes[1:]:
+            node.close()  # so that the first one is asked
+        self.cluster.hook = lambda node, method, body: reply(m.StatusResponse(answered_by=100)) if node is first and method.endswith("Status") else None
+        self.assertIn("this node is in no cluster yet: ask a member", self.run_tool("cluster", "join", "n4", expect=3)[1])
+        for node in self.cluster.nodes[1:]:
+            node.open()
+        for _ in range(10):
+            self.run_tool("cluster", "join", "n4")
+            self.assertEqual(self.run_tool("cluster", "wait")[0], b"stable, epoch 1, 3 members\n")
+
+    def test_a_standby_may_join_again(self):
+        self.cluster.member_states = {2: "standby"}
+        self.run_tool("cluster", "join", "n3")
+        self.assertEqual(self.staged(), [{"change": "join", "node": "n3"}])
+
+    def test_a_file_that_is_no_list_is_told_and_cleared(self):
+        self.run_tool("cluster", "join", "n4")
+        path = self.path("state/kvctl/%016x.json" % self.cluster.cluster_id)
+        for content in ("", "{", "[]", '{"kvctl_changes": 2}',
+                        '{"kvctl_changes": 1, "cluster_id": "0123456789abcdef", "changes": [{"change": "fly", "node": "n1"}]}',
+                        '{"kvctl_changes": 1, "cluster_id": "0123456789abcdef", "changes": [{"change": "join", "node": "n4"}, 7]}',
+                        '{"kvctl_changes": 1, "cluster_id": "00000000000000ff", "changes": []}'):
+            with open(path, "w") as file:
+                file.write(content)
+            self.assertIn("is no list of staged changes", self.run_tool("cluster", "plan", expect=2)[1], content)
+            self.run_tool("cluster", "join", "n4", expect=6)
+        self.run_tool("cluster", "clear")
+        self.run_tool("cluster", "join", "n4")
+
+    def test_without_a_place_for_the_file(self):
+        environment = dict(os.environ, KVRING_ENDPOINTS=self.cluster.endpoints)
+        environment.pop("HOME", None)
+        environment.pop("XDG_STATE_HOME", None)
+        run = [os.environ["KVCTL"], "cluster", "join", "n4"]
+        done = subprocess.run(run, env=environment, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 6)
+        self.assertIn("set XDG_STATE_HOME or HOME", done.stderr)
+        done = subprocess.run(run, env=dict(environment, HOME=self.path("home"), XDG_STATE_HOME="not/absolute"), capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(b'"n4"', self.read("home/.local/state/kvctl/%016x.json" % self.cluster.cluster_id))
+
+    def test_plan(self):
+        self.run_tool("cluster", "join", "n4")
+        self.run_tool("cluster", "leave", "n1")
+        text = self.run_tool("cluster", "plan")[0].decode()
+        self.assertTrue(text.startswith("n4 joins, n1 leaves\n\n"), text)
+        rows = [line.split() for line in text.splitlines()]
+        self.assertIn("n1 dc1/r active -> leaving 100 16 -> 0 5 -> 4".split(), rows)
+        self.assertIn("n4 dc1/- no member -> active 0 -> 100 0 -> 12 0 -> 4".split(), rows)
+        self.assertIn("n1 n4 12 3.0 MiB 1m 30s".split(), rows)
+        self.assertIn("12 places in partitions move, the least possible is 12; 3.0 MiB, about 1m 30s", text)
+        self.assertTrue(text.endswith("\n`kvctl cluster commit` makes it so.\n"), text)
+        plan = self.run_json("cluster", "plan")
+        self.assertEqual(plan["changes"], self.staged())
+        self.assertEqual(plan["links"], [{"from": "n1", "to": "n4", "partitions": 12, "bytes": 3 << 20, "estimated_ms": 90000}])
+        self.assertEqual(plan["members"][3]["state_before"], "")
+        self.assertNotIn("CommitChange", self.methods())
+
+    def test_commit_sends_the_plan_that_was_shown(self):
+        self.run_tool("cluster", "join", "n4")
+        out, _ = self.run_tool("cluster", "commit", "--yes")
+        self.assertIn("begun: epoch 2.", out.decode())
+        request = self.cluster.plan_request
+        self.assertEqual((request.parent_hash, request.plan_hash, request.allow_violations), (0x1001, hash_of(request.changes), False))
+        self.assertEqual(self.staged(), [])
+
+    def test_commit_asks(self):
+        self.run_tool("cluster", "join", "n4")
+        self.assertIn("there is nobody to ask", self.run_tool("cluster", "commit", expect=2)[1])
+        self.assertIn("there is nobody to ask", self.run_tool("cluster", "commit", "-o", "json", expect=2)[1])
+        status, out, err = self.in_terminal("cluster", "commit", answer=b"n\n")
+        self.assertEqual(status, 3, err)
+        self.assertIn("n4 joins", out)
+        self.assertIn("Make these changes? [y/N]", err)
+        self.assertIn("not confirmed: nothing was changed", err)
+        self.assertNotIn("CommitChange", self.methods())
+        status, out, err = self.in_terminal("cluster", "commit", answer=b"y\n")
+        self.assertEqual(status, 0, err)
+        self.assertIn("begun: epoch 2.", out)
+
+    def test_a_stale_plan_is_refused(self):
+        self.run_tool("cluster", "join", "n4")
+        self.run_tool("cluster", "plan")
+        self.cluster.epoch += 1
+        self.assertIn("the ring changed since the plan was shown: plan again", self.run_tool("cluster", "commit", "--yes", expect=3)[1])
+        status, _, err = self.in_terminal("cluster", "commit", answer=b"n\n")
+        self.assertIn("the plan above is new", err)
+        self.run_tool("cluster", "plan")
+
+        def change_before_commit(node, method, body):
+            self.cluster.epoch += method.endswith("CommitChange")
+        self.cluster.hook = change_before_commit
+        self.assertIn("the ring changed since the plan: plan again", self.run_tool("cluster", "commit", "--yes", expect=3)[1])
+        self.assertEqual(self.staged(), [{"change": "join", "node": "n4"}])
+
+    def test_violations_need_allow(self):
+        self.run_tool("cluster", "join", "n4")
+        self.cluster.violations = ["2 racks hold 3 replicas"]
+        out, _ = self.run_tool("cluster", "plan")
+        self.assertIn("! 2 racks hold 3 replicas\n", out.decode())
+        self.assertIn("2 racks hold 3 replicas", self.run_tool("cluster", "commit", "--yes", expect=3)[1])
+        self.assertFalse(self.cluster.plan_request.allow_violations)
+        self.assertEqual(self.run_json("cluster", "commit", "--yes", "--allow")["epoch"], 2)
+        self.assertTrue(self.cluster.plan_request.allow_violations)
+
+    def test_what_the_cluster_refuses_stays_staged(self):
+        self.run_tool("cluster", "join", "n4")
+        self.cluster.hook = lambda node, method, body: m.Response(code=m.FAILED_PRECONDITION, message="n4 is not heard") if "Change" in method else None
+        self.assertIn("n4 is not heard", self.run_tool("cluster", "plan", expect=3)[1])
+        self.assertEqual(self.run_json("cluster", "commit", "--yes", expect=3)["code"], "FAILED_PRECONDITION")
+        self.assertEqual(self.staged(), [{"change": "join", "node": "n4"}])
+
+    def test_a_commit_without_answer_is_in_doubt_and_stays_staged(self):
+        self.run_tool("cluster", "join", "n4")
+        self.cluster.hook = lambda node, method, body: "drop" if "CommitChange" in method else None
+        self.assertIn("It may or may not have taken effect", self.run_tool("cluster", "commit", "--yes", "-t", "500ms", expect=4)[1])
+        self.assertEqual(self.staged(), [{"change": "join", "node": "n4"}])
+
+    def test_wait_shows_how_far_it_is(self):
+        self.cluster.incoming = {0: (9, 12, 1 << 20), 1: (0, 8, 2 << 20)}
+        self.cluster.transitions = ["copying"] * 40 + ["switching"] * 2
+        out, err = self.run_tool("cluster", "wait", "--timeout", "60s")
+        self.assertEqual(out, b"stable, epoch 1, 3 members\n")
+        self.assertRegex(err, r"ring  55 %  copying  epoch 1  9 of 20 partitions to come  3.0 MiB copied  [0-9.ms ]+ left\n")
+        self.assertRegex(err, r"ring 100 %  stable  epoch 1\n$")
+        self.assertEqual(self.run_json("cluster", "wait"), {"epoch": 1, "transition": "stable", "members": 3})
+        self.assertEqual(self.run_tool("cluster", "wait")[1], "")  # nothing to tell
+
+    def test_wait_ends_with_its_time_and_not_before_leavers_are_gone(self):
+        self.cluster.member_states = {2: "leaving"}
+        _, err = self.run_tool("cluster", "wait", "--timeout", "300ms", expect=5)
+        self.assertIn("the change is not over after 300 ms, and goes on", err)
+        self.cluster.member_states = {}
+        self.cluster.nodes[0].epoch = 2  # has heard of more than the others
+        self.run_tool("cluster", "wait", "--timeout", "300ms", expect=5)
+        self.cluster.epoch, self.cluster.nodes[0].epoch = 3, 2  # has not heard of it yet
+        self.run_tool("cluster", "wait", "--timeout", "300ms", expect=5)
+        self.cluster.nodes[0].epoch = None
+        self.run_tool("cluster", "wait", "--timeout", "300ms")
+
+    def test_wait_outlives_a_node_without_answers(self):
+        self.cluster.transitions = ["copying"] * 10
+        waiting = self.start_tool("cluster", "wait", "--timeout", "60s")
+        while len(self.cluster.transitions) > 5:
+            time.sleep(0.01)
+        self.cluster.nodes[0].close()
+        out, err = waiting.communicate(timeout=100)
+        self.assertEqual((waiting.returncode, out), (0, b"stable, epoch 1, 3 members\n"), err)
+
+    def test_commit_waits_and_tells_of_an_abort(self):
+        self.run_tool("cluster", "join", "n4")
+        self.cluster.transitions = ["stable", "copying", "switching"]  # the first answers the question for the cluster
+        out, _ = self.run_tool("cluster", "commit", "--yes", "--wait")
+        self.assertTrue(out.decode().endswith("done: epoch 2\n"), out)
+        self.assertEqual(self.cluster.transitions, [])
+        self.run_tool("cluster", "leave", "n3")
+        self.cluster.member_states = {1: "standby"}
+        self.assertIn("the change was taken back", self.run_tool("cluster", "commit", "--yes", "--wait", expect=3)[1])
+
+    def test_abort(self):
+        self.assertEqual(self.run_tool("cluster", "abort")[0], b"taken back: the owners are those from before, epoch 2\n")
+        self.assertEqual(self.cluster.abort_request.epoch, 0)
+        self.assertEqual(self.run_json("cluster", "abort", "--epoch", "7"), {"epoch": 3})
+        self.assertEqual(self.cluster.abort_request.epoch, 7)
+        self.cluster.hook = lambda node, method, body: m.Response(code=m.FAILED_PRECONDITION, message="reads go to the new owners already")
+        self.assertIn("reads go to the new owners already", self.run_tool("cluster", "abort", expect=3)[1])
+
+    def test_status_shows_the_change(self):
+        self.cluster.transitions = ["copying", "copying", "switching", "stable"]
+        self.cluster.incoming = {0: (9, 12, 1 << 20)}
+        self.cluster.member_states = {1: "leaving", 2: "standby"}
+        text = self.run_tool("status")[0].decode()
+        self.assertIn("\ncopying: 9 of 12 partitions to come, 1.0 MiB copied\n  n1: 9 of 12 partitions to come, 1.0 MiB copied\n", text)
+        self.assertRegex(text, r"n2 +up, leaving .*\nn3 +up, standby")
+        status = self.run_json("status")
+        self.assertEqual((status["transition"], status["members"][0]["incoming_partitions"], status["members"][1]["member_state"]),
+                         ("copying", 9, "leaving"))
+        self.assertIn("\nswitching: the new owners have the data", self.run_tool("status")[0].decode())
+        self.assertIn("\n1 leaving: done once", self.run_tool("status")[0].decode())
 
 
 class InitTest(ToolTest):

@@ -36,7 +36,8 @@ class ToolTest(unittest.TestCase):
             return file.read()
 
     def start_tool(self, *arguments, endpoints=None, **options):
-        environment = dict(os.environ, KVRING_ENDPOINTS=self.cluster.endpoints if endpoints is None else endpoints)
+        environment = dict(os.environ, KVRING_ENDPOINTS=self.cluster.endpoints if endpoints is None else endpoints,
+                           XDG_STATE_HOME=self.path("state"))
         return subprocess.Popen(
             [os.environ[self.variable], *arguments],
             env=environment,

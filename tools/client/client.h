@@ -110,6 +110,7 @@ struct kv_client_reply {
 		const Kvring__V1__NodeStatus *describe;
 		const Kvring__V1__StatusResponse *cluster;
 		const Kvring__V1__RingResponse *ring;
+		const Kvring__V1__ChangePlan *plan;
 		const Kvring__V1__HealthResponse *health;
 	};
 	struct arena *arena; /* holds the body */
@@ -136,8 +137,16 @@ RPC_OK int kv_client_ring(struct kv_client *, const Kvring__V1__RingRequest *, s
 RPC_OK int kv_client_init_cluster(struct kv_client *, const Kvring__V1__InitRequest *, struct kv_client_reply *);
 /* The reply is an `init` too: the epoch of the ring that says so. */
 RPC_OK int kv_client_set_rack(struct kv_client *, const Kvring__V1__SetRackRequest *, struct kv_client_reply *);
+/* What members would own after these changes. Changes nothing; the reply is a `plan`. */
+RPC_OK int kv_client_plan_change(struct kv_client *, const Kvring__V1__ChangeRequest *, struct kv_client_reply *);
+/* Begins the change that was planned under parent_hash and plan_hash. The reply is a `plan`, with the epoch of its first step.
+ * Repeated it is refused, as the ring is another one by then. */
+RPC_OK int kv_client_commit_change(struct kv_client *, const Kvring__V1__ChangeRequest *, struct kv_client_reply *);
+/* Goes back to the owners from before; the reply is an `init`. */
+RPC_OK int kv_client_abort_change(struct kv_client *, const Kvring__V1__AbortRequest *, struct kv_client_reply *);
 /* Of one node: no failover. */
 RPC_OK int kv_client_describe(struct kv_client *, unsigned endpoint, struct kv_client_reply *);
+RPC_OK int kv_client_status_of(struct kv_client *, unsigned endpoint, struct kv_client_reply *);
 RPC_OK int kv_client_health(struct kv_client *, unsigned endpoint, struct kv_client_reply *);
 
 /* ---- asynchronous calls --------------------------------------------------------------------------------------- */
@@ -150,6 +159,9 @@ enum kv_client_method {
 	CLIENT_BATCH_GET,
 	CLIENT_INIT_CLUSTER,
 	CLIENT_SET_RACK,
+	CLIENT_PLAN_CHANGE,
+	CLIENT_COMMIT_CHANGE,
+	CLIENT_ABORT_CHANGE,
 	CLIENT_DESCRIBE,
 	CLIENT_STATUS,
 	CLIENT_RING,

@@ -150,10 +150,34 @@ int kv_client_set_rack(struct kv_client *client, const Kvring__V1__SetRackReques
 	return call_and_wait(client, CLIENT_SET_RACK, CLIENT_ANY_ENDPOINT, &request->base, reply);
 }
 
+int kv_client_plan_change(struct kv_client *client, const Kvring__V1__ChangeRequest *request,
+			  struct kv_client_reply *reply)
+{
+	return call_and_wait(client, CLIENT_PLAN_CHANGE, CLIENT_ANY_ENDPOINT, &request->base, reply);
+}
+
+int kv_client_commit_change(struct kv_client *client, const Kvring__V1__ChangeRequest *request,
+			    struct kv_client_reply *reply)
+{
+	return call_and_wait(client, CLIENT_COMMIT_CHANGE, CLIENT_ANY_ENDPOINT, &request->base, reply);
+}
+
+int kv_client_abort_change(struct kv_client *client, const Kvring__V1__AbortRequest *request,
+			   struct kv_client_reply *reply)
+{
+	return call_and_wait(client, CLIENT_ABORT_CHANGE, CLIENT_ANY_ENDPOINT, &request->base, reply);
+}
+
 int kv_client_describe(struct kv_client *client, unsigned endpoint, struct kv_client_reply *reply)
 {
 	static const Kvring__V1__DescribeRequest request = KVRING__V1__DESCRIBE_REQUEST__INIT;
 	return call_and_wait(client, CLIENT_DESCRIBE, (int)endpoint, &request.base, reply);
+}
+
+int kv_client_status_of(struct kv_client *client, unsigned endpoint, struct kv_client_reply *reply)
+{
+	static const Kvring__V1__StatusRequest request = KVRING__V1__STATUS_REQUEST__INIT;
+	return call_and_wait(client, CLIENT_STATUS, (int)endpoint, &request.base, reply);
 }
 
 int kv_client_health(struct kv_client *client, unsigned endpoint, struct kv_client_reply *reply)

@@ -218,7 +218,7 @@ static void print_done(const struct kvctl *kvctl, const struct init_arguments *a
 	if (arguments->node_count < wanted)
 		fprintf(stderr,
 			"%s: note: %" PRIu32 " replicas need %" PRIu32
-			" nodes; each key has %u, and nodes cannot be added to a running cluster yet\n",
+			" nodes; each key has %u until more nodes join (`kvctl cluster join`)\n",
 			kvctl->command, wanted, wanted, arguments->node_count);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kvctl status: every member as the node that answers knows it. */
 #include "tools/kvctl/kvctl.h"
+#include "tools/kvctl/follow.h"
 #include "tools/kvctl/members.h"
 #include "tools/kvctl/table.h"
 
@@ -48,7 +49,12 @@ static const struct argp status_argp = {
 	       "members` shows who), unknown (none since the answering node "
 	       "started) or starting; no link: that node is not connected to it; receiving: its data directory went "
 	       "back in time, and reads do not count its answers; unproven: it has just started, and reads count its "
-	       "answers once a majority of the members has confirmed that it did not. ADDRESS is what the member "
+	       "answers once a majority of the members has confirmed that it did not; leaving: it hands over its data "
+	       "and "
+	       "goes; standby: a member without data. While the ring changes, lines below the table say what is still "
+	       "to "
+	       "come: copying, data goes to its new owners and `kvctl cluster abort` takes the change back; switching, "
+	       "reads go to the new owners. ADDRESS is what the member "
 	       "announces; a line below tells when the ring document says another. EPOCH is that of the ring document "
 	       "the member has installed. KEYS is how many keys it holds a replica of, to about a percent; deleted "
 	       "keys count while the node remembers their deletion. LOAD is the busy share of its busiest worker. "
@@ -88,6 +94,10 @@ static json_t *member_json(const Kvring__V1__NodeStatus *member)
 		{"shard_count", member->shard_count},
 		{"last_seen_ms", member->last_seen_ms},
 		{"dead_shards", member->dead_shards},
+		{"ready_epoch", member->ready_epoch},
+		{"incoming_partitions", member->incoming_partitions},
+		{"incoming_total", member->incoming_total},
+		{"copied_bytes", member->copied_bytes},
 	};
 	for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
 		json_object_set_new(object, figures[i].name, json_integer((json_int_t)figures[i].number));
@@ -96,6 +106,7 @@ static json_t *member_json(const Kvring__V1__NodeStatus *member)
 	json_object_set_new(object, "linked", json_boolean(member->linked));
 	json_object_set_new(object, "receiving", json_boolean(member->receiving));
 	json_object_set_new(object, "unproven", json_boolean(member->unproven));
+	json_object_set_new(object, "member_state", json_string(member->member_state));
 	json_object_set_new(object, "version", json_string(member->version));
 	set_announced(object, "announced_client_address", member->announced_client_address);
 	set_announced(object, "announced_peer_address", member->announced_peer_address);
@@ -108,23 +119,33 @@ static void print_status_json(const Kvring__V1__StatusResponse *status)
 	json_t *members = json_array();
 	for (size_t i = 0; i < status->n_members; i++)
 		json_array_append_new(members, member_json(status->members[i]));
-	kvctl_print_json(json_pack("{s:o, s:I, s:o, s:i, s:i, s:o, s:o}", "cluster_id",
-				   members_id_json(status->cluster_id), "epoch", (json_int_t)status->epoch, "ring_hash",
-				   members_id_json(status->ring_hash), "partition_count", status->partition_count,
-				   "replica_count", status->replica_count, "answered_by",
-				   members_id_json(status->answered_by), "members", members));
+	kvctl_print_json(json_pack("{s:o, s:I, s:s, s:o, s:i, s:i, s:o, s:o}", "cluster_id",
+				   members_id_json(status->cluster_id), "epoch", (json_int_t)status->epoch,
+				   "transition", status->transition, "ring_hash", members_id_json(status->ring_hash),
+				   "partition_count", status->partition_count, "replica_count", status->replica_count,
+				   "answered_by", members_id_json(status->answered_by), "members", members));
+}
+
+/* What it is beside a member with data. */
+static const char *role(const Kvring__V1__NodeStatus *member)
+{
+	if (!strcmp(member->member_state, "leaving"))
+		return ", leaving";
+	return strcmp(member->member_state, "standby") ? "" : ", standby";
 }
 
 static void state_cell(struct table *table, const Kvring__V1__NodeStatus *member)
 {
 	if (member->dead_shards)
-		table_cell(table, "%s, %" PRIu32 " of %" PRIu32 " shards dead", member->state, member->dead_shards,
-			   member->shard_count);
+		table_cell(table, "%s, %" PRIu32 " of %" PRIu32 " shards dead%s", member->state, member->dead_shards,
+			   member->shard_count, role(member));
 	else
-		table_cell(table, "%s%s%s", member->state, members_is_up(member) && !member->linked ? ", no link" : "",
+		table_cell(table, "%s%s%s%s", member->state,
+			   members_is_up(member) && !member->linked ? ", no link" : "",
 			   member->receiving  ? ", receiving"
 			   : member->unproven ? ", unproven"
-					      : "");
+					      : "",
+			   role(member));
 }
 
 static void member_row(struct table *table, const Kvring__V1__NodeStatus *member)
@@ -174,6 +195,29 @@ static void print_receiving(const Kvring__V1__StatusResponse *status)
 			       status->members[i]->name);
 }
 
+static void print_change(const Kvring__V1__StatusResponse *status)
+{
+	struct follow_sum sum;
+	char bytes[32];
+	follow_sum(status, &sum);
+	if (!strcmp(status->transition, "copying"))
+		printf("\ncopying: %" PRIu64 " of %" PRIu64 " partitions to come, %s copied\n", sum.incoming, sum.total,
+		       table_bytes(sum.bytes, bytes));
+	else if (!strcmp(status->transition, "switching"))
+		puts("\nswitching: the new owners have the data, and reads go to them; the last step follows");
+	else if (sum.leaving > 0)
+		printf("\n%u leaving: done once every member that is up has heard of the new ring\n", sum.leaving);
+	else
+		return;
+	for (size_t i = 0; i < status->n_members; i++) {
+		const Kvring__V1__NodeStatus *member = status->members[i];
+		if (member->incoming_total > 0 && !strcmp(status->transition, "copying"))
+			printf("  %s: %" PRIu32 " of %" PRIu32 " partitions to come, %s copied\n", member->name,
+			       member->incoming_partitions, member->incoming_total,
+			       table_bytes(member->copied_bytes, bytes));
+	}
+}
+
 static void print_status_text(const Kvring__V1__StatusResponse *status)
 {
 	static const char *const COLUMNS[] = {"NODE",  "STATE",  "ADDRESS", "DC/RACK", ">WEIGHT",
@@ -192,6 +236,7 @@ static void print_status_text(const Kvring__V1__StatusResponse *status)
 	for (size_t i = 0; i < status->n_members; i++)
 		member_row(&table, status->members[i]);
 	table_print(&table, stdout);
+	print_change(status);
 	print_other_addresses(status);
 	print_receiving(status);
 }

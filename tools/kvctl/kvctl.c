@@ -104,6 +104,20 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 	}
 }
 
+error_t kvctl_parse_nothing(int key, char *arg, struct argp_state *state)
+{
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = state->input;
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "takes no argument, not '%s'", arg);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
 static const struct argp_option common_options[] = {
 	{"endpoints", 'e', "HOST:PORT[,...]", 0,
 	 "Nodes to ask; the next one is taken when one does not answer (default: $KVRING_ENDPOINTS)", 100},
@@ -115,6 +129,8 @@ static const struct argp_option common_options[] = {
 
 static const struct argp common_argp = {.options = common_options, .parser = parse_common};
 const struct argp_child kvctl_argp_child[] = {{.argp = &common_argp}, {0}};
+
+enum { CONNECT_MS = 1000 }; /* for the other nodes, when the first one is in no cluster */
 
 /* ---- connection ----------------------------------------------------------------------------------------------- */
 
@@ -133,6 +149,41 @@ int kvctl_connect(struct kvctl *kvctl)
 	int failed = kv_client_open(&options, &kvctl->client, &error);
 	if (failed < 0)
 		return kvctl_fail(kvctl, failed == -EINVAL ? KVCTL_USAGE : KVCTL_UNREACHABLE, "%s", error.text);
+	return KVCTL_DONE;
+}
+
+int kvctl_status(const struct kvctl *kvctl, struct kv_client_reply *reply)
+{
+	int error = kv_client_status(kvctl->client, reply);
+	unsigned count = kv_client_endpoint_count(kvctl->client);
+	if (error == 0 && reply->cluster->cluster_id == 0 &&
+	    kv_client_wait_connected(kvctl->client, count, CONNECT_MS) < 0)
+		error = 0; /* those that are connected are asked */
+	for (unsigned i = 0; error == 0 && i < count && reply->cluster->cluster_id == 0; i++) {
+		struct kv_client_reply other = {0};
+		if (kv_client_endpoint_connected(kvctl->client, i) &&
+		    kv_client_status_of(kvctl->client, i, &other) == 0 && other.cluster->cluster_id != 0) {
+			kv_client_reply_release(reply);
+			*reply = other;
+		} else {
+			kv_client_reply_release(&other);
+		}
+	}
+	return error;
+}
+
+int kvctl_ask_cluster(struct kvctl *kvctl, struct kv_client_reply *reply)
+{
+	*reply = (struct kv_client_reply){0};
+	int status = kvctl_connect(kvctl);
+	if (status != KVCTL_DONE)
+		return status;
+	if (kvctl_status(kvctl, reply) < 0)
+		return kvctl_fail_call(kvctl, reply);
+	if (reply->cluster->cluster_id == 0)
+		return kvctl_fail(kvctl, KVCTL_REFUSED,
+				  "this node is in no cluster yet: ask a member (-e HOST:PORT), or make a cluster with "
+				  "`kvctl cluster init HOST:PORT...`");
 	return KVCTL_DONE;
 }
 

@@ -25,7 +25,7 @@ enum kvctl_exit {
 	KVCTL_USAGE = 2,       /* wrong arguments or input, as kvctl or the cluster finds; the text names it */
 	KVCTL_REFUSED = 3,     /* the cluster did not do it, and says why */
 	KVCTL_IN_DOUBT = 4,    /* a write that may or may not have taken effect; safe to repeat with its operation id */
-	KVCTL_UNREACHABLE = 5, /* no node answered, or none that did can serve; nothing was done */
+	KVCTL_UNREACHABLE = 5, /* no node answered, or none that did can serve; nothing was done; waited in vain */
 	KVCTL_OUTPUT = 6,      /* the result could not be written down; what was asked for may have been done */
 };
 
@@ -61,10 +61,19 @@ struct kvctl_replicas {
 struct kvctl_replicas kvctl_parse_replicas(struct argp_state *, const char *name, const char *text);
 uint32_t kvctl_parse_number(struct argp_state *, const char *name, const char *text, uint32_t min, uint32_t max);
 
+/* .parser of a command that takes no argument and has no option of its own; its input is kvctl. */
+error_t kvctl_parse_nothing(int key, char *arg, struct argp_state *);
+
 /* ---- connection ----------------------------------------------------------------------------------------------- */
 
 /* Opens the client on kvctl->endpoints. KVCTL_DONE or another status, with the text printed. */
 int kvctl_connect(struct kvctl *);
+
+/* As kv_client_status, of a node that is in a cluster if any endpoint is: those that are to join may be named, too. */
+RPC_OK int kvctl_status(const struct kvctl *, struct kv_client_reply *);
+/* Connects and asks for the members of the cluster. The reply is the caller's to release, whatever the status; REFUSED
+ * when the node is in no cluster. */
+int kvctl_ask_cluster(struct kvctl *, struct kv_client_reply *);
 
 /* ---- output --------------------------------------------------------------------------------------------------- */
 
@@ -102,6 +111,18 @@ int command_export(struct kvctl *, int argc, char **argv);
 int command_compare(struct kvctl *, int argc, char **argv);
 int command_cluster_init(struct kvctl *, int argc, char **argv);
 int command_cluster_rack(struct kvctl *, int argc, char **argv);
+int command_cluster_join(struct kvctl *, int argc, char **argv);
+int command_cluster_leave(struct kvctl *, int argc, char **argv);
+int command_cluster_replace(struct kvctl *, int argc, char **argv);
+int command_cluster_weight(struct kvctl *, int argc, char **argv);
+int command_cluster_remove(struct kvctl *, int argc, char **argv);
+int command_cluster_drain(struct kvctl *, int argc, char **argv);
+int command_cluster_changes(struct kvctl *, int argc, char **argv);
+int command_cluster_clear(struct kvctl *, int argc, char **argv);
+int command_cluster_plan(struct kvctl *, int argc, char **argv);
+int command_cluster_commit(struct kvctl *, int argc, char **argv);
+int command_cluster_abort(struct kvctl *, int argc, char **argv);
+int command_cluster_wait(struct kvctl *, int argc, char **argv);
 int command_members(struct kvctl *, int argc, char **argv);
 int command_status(struct kvctl *, int argc, char **argv);
 int command_ring(struct kvctl *, int argc, char **argv);

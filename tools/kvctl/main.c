@@ -17,6 +17,18 @@ static const struct kvctl_command COMMANDS[] = {
 	{"compare", "read every record of an import back and compare bytes", command_compare},
 	{"cluster init", "make a cluster of nodes that are in none yet", command_cluster_init},
 	{"cluster rack", "say in which rack a member stands; a majority agrees", command_cluster_rack},
+	{"cluster join", "stage: nodes take over their share of the data", command_cluster_join},
+	{"cluster leave", "stage: members hand over their data and go", command_cluster_leave},
+	{"cluster replace", "stage: a new node for a member that is lost", command_cluster_replace},
+	{"cluster weight", "stage: another share of the data for a member", command_cluster_weight},
+	{"cluster remove", "stage: take out a member that is lost", command_cluster_remove},
+	{"cluster drain", "stage: members hand over their data and stay", command_cluster_drain},
+	{"cluster changes", "what is staged", command_cluster_changes},
+	{"cluster clear", "forget what is staged", command_cluster_clear},
+	{"cluster plan", "what the staged changes would move, and where", command_cluster_plan},
+	{"cluster commit", "make the staged changes, under load", command_cluster_commit},
+	{"cluster abort", "take a change back while data is copied", command_cluster_abort},
+	{"cluster wait", "until a change of the ring is over", command_cluster_wait},
 	{"status", "every member: state, load, epoch, keys, bytes", command_status},
 	{"members", "who hears whom, and who is down by whose word", command_members},
 	{"ring", "who owns what and how even; of a key: where it lives", command_ring},
@@ -58,7 +70,8 @@ static const char EXIT_HELP[] = "\nExit status:\n"
 				"  2  wrong usage or input; an import has stored the records before it\n"
 				"  3  refused by the cluster, which says why; import: records were skipped\n"
 				"  4  in doubt: the write may or may not have taken effect\n"
-				"  5  no usable answer from any node; status --wait-up: too few are up\n"
+				"  5  no usable answer from any node; status --wait-up, cluster wait: waited\n"
+				"     in vain\n"
 				"  6  the result could not be written; the command may have been done\n"
 				"\n`kvctl COMMAND --help` explains a command, with examples.";
 
@@ -74,7 +87,7 @@ static char *help_filter(int key, const char *text, void *input)
 		return NULL;
 	fputs("Commands:\n", file);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
-		fprintf(file, "  %-14s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
+		fprintf(file, "  %-15s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
 	fputs(EXIT_HELP, file);
 	fclose(file);
 	return help;
@@ -107,13 +120,33 @@ static int match(const char *name, int argc, char **argv)
 static const char *translate(const char *word)
 {
 	static const char *const WORDS[][2] = {
-		{"set", "put"},           {"store", "put"},   {"write", "put"},
-		{"read", "get"},          {"delete", "del"},  {"rm", "del"},
-		{"remove", "del"},        {"info", "status"}, {"nodes", "members"},
-		{"init", "cluster init"}, {"load", "import"}, {"dump", "export"},
-		{"keys", "export"},       {"scan", "export"}, {"ls", "export"},
-		{"list", "export"},       {"where", "ring"},  {"owners", "ring"},
+		{"set", "put"},
+		{"store", "put"},
+		{"write", "put"},
+		{"read", "get"},
+		{"delete", "del"},
+		{"rm", "del"},
+		{"remove", "del"},
+		{"info", "status"},
+		{"nodes", "members"},
+		{"init", "cluster init"},
+		{"load", "import"},
+		{"dump", "export"},
+		{"keys", "export"},
+		{"scan", "export"},
+		{"ls", "export"},
+		{"list", "export"},
+		{"where", "ring"},
+		{"owners", "ring"},
 		{"version", "--version"},
+		{"join", "cluster join"},
+		{"leave", "cluster leave"},
+		{"decommission", "cluster leave"},
+		{"replace", "cluster replace"},
+		{"drain", "cluster drain"},
+		{"rebalance", "cluster plan"},
+		{"plan", "cluster plan"},
+		{"commit", "cluster commit"},
 	};
 	for (size_t i = 0; i < sizeof WORDS / sizeof *WORDS; i++)
 		if (!strcmp(WORDS[i][0], word))

@@ -23,6 +23,9 @@ void progress_init(struct progress *, const char *title, uint64_t total, uint64_
 void progress_update(struct progress *, uint64_t done, uint64_t records);
 /* The last state, and the end of the line. */
 void progress_finish(struct progress *, uint64_t done, uint64_t records);
+/* The same for what is no transfer of records. share: 0 to 1, negative: unknown. */
+void progress_show(struct progress *, double share, const char *text); /* when it is time */
+void progress_end(struct progress *, double share, const char *text);
 double progress_seconds(const struct progress *);
 
 #endif
