@@ -50,10 +50,11 @@ enum note_kind {
 	NOTE_LOG_FULL,     /* error: -ENOSPC or -ENOMEM; tried again */
 	NOTE_LOG_FAILED,   /* error; text: why; the replica is dead */
 	/* upkeep; id: epoch */
-	NOTE_COPY_BEGUN, /* partitions: still to come; members: of so many */
-	NOTE_COPY_WAITS, /* partitions: still to come; text: for what */
-	NOTE_COPY_DONE,  /* partitions; count: bytes */
-	NOTE_DROPPED,    /* shard; count: partitions */
+	NOTE_COPY_BEGUN,   /* partitions: still to come; members: of so many */
+	NOTE_COPY_WAITS,   /* for other nodes. partitions: still to come; text: for what */
+	NOTE_COPY_REFUSED, /* by the own store. Likewise */
+	NOTE_COPY_DONE,    /* partitions; count: bytes */
+	NOTE_DROPPED,      /* shard; count: partitions */
 	NOTE_KIND_COUNT,
 };
 

@@ -316,6 +316,7 @@ static const struct {
 	[NOTE_LOG_FAILED] = {say_log_failed, 0},
 	[NOTE_COPY_BEGUN] = {say_copy_begun, 0},
 	[NOTE_COPY_WAITS] = {say_copy_waits, DISK_INTERVAL_US},
+	[NOTE_COPY_REFUSED] = {say_copy_waits, DISK_INTERVAL_US},
 	[NOTE_COPY_DONE] = {say_copy_done, 0},
 	[NOTE_DROPPED] = {say_dropped, REQUEST_INTERVAL_US},
 };

@@ -169,9 +169,9 @@ static uint32_t busy_permille(const struct transfer *self, const struct lane *la
 
 /* ---- one partition --------------------------------------------------------------------------------------------- */
 
-static void tell_waits(const struct transfer *self, const char *why, struct effects *out)
+static void tell_waits(const struct transfer *self, enum note_kind kind, const char *why, struct effects *out)
 {
-	effects_note(out, &(struct note){.kind = NOTE_COPY_WAITS,
+	effects_note(out, &(struct note){.kind = kind,
 					 .id = self->terms.epoch,
 					 .partitions = self->left,
 					 .text = rpc_arena_printf(out->arena, "%s", why)});
@@ -217,7 +217,7 @@ static void next_source(struct transfer *self, uint32_t number, uint64_t now_us,
 	} else if ((uint32_t)__builtin_popcount(incoming->scanned) >= needed_of(count)) {
 		complete(self, number, out);
 	} else {
-		tell_waits(self,
+		tell_waits(self, NOTE_COPY_WAITS,
 			   "no majority of the nodes that have a partition can read it now: they are away, have not "
 			   "heard of the "
 			   "new ring yet, or their data is damaged (kvctl status, kvctl members)",
@@ -250,9 +250,10 @@ static void on_here_failed(struct transfer *self, uint32_t number, uint64_t now_
 	struct lane *lane = &self->lanes[number];
 	self->taken[number]->is_begun = true;
 	if (lane->status == REPLICA_DISK_FULL)
-		tell_waits(self, "this node's disk is full: make room", out);
+		tell_waits(self, NOTE_COPY_REFUSED, "this node's disk is full: make room", out);
 	else if (lane->status != REPLICA_OVERLOADED)
-		tell_waits(self, "this node cannot store or read one of its own partitions: the log says why", out);
+		tell_waits(self, NOTE_COPY_REFUSED,
+			   "this node cannot store or read one of its own partitions: the log says why", out);
 	if (lane->status == REPLICA_DISK_FULL || lane->status == REPLICA_OVERLOADED)
 		lane_rest(lane, now_us + AGAIN_US);
 	else

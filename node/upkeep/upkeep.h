@@ -9,7 +9,7 @@
  *
  * Threading   An actor: one thread at a time; the figures: any thread.
  * Ownership   Borrows ring table and data directory.
- * Errors      None to anybody: what fails is tried again, and told (NOTE_COPY_WAITS).
+ * Errors      None to anybody: what fails is tried again, and told (NOTE_COPY_WAITS, _REFUSED).
  * Invariants  U1 READY is told once for each ring document, and not before all that has to come under it is durable here.
  */
 #ifndef KVRING_NODE_UPKEEP_UPKEEP_H

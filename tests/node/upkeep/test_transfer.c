@@ -510,7 +510,7 @@ static void test_a_full_disk_stops_it_until_there_is_room(void **state)
 	town_adopt_all(change);
 	town_run(30 * SECOND_US);
 	assert_false(is_ready(4));
-	assert_true(house(4)->notes[NOTE_COPY_WAITS] > 0);
+	assert_true(house(4)->notes[NOTE_COPY_REFUSED] > 0);
 	assert_true(left_at(4) > 0);
 	sim_fs_set_capacity(house(4)->disk, UINT64_MAX);
 	town_until(is_ready(4), 60);
