@@ -259,6 +259,7 @@ static void on_scan(struct replica *self, struct message *question, struct effec
 		answer->scanned = (struct scanned_body){0};
 		count(&self->counters.errors, 1);
 	}
+	answer->scanned.receiving = is_receiving(self, question, false);
 	durable_answer_all(&self->durable, answer, out);
 	message_free(question);
 }
@@ -475,7 +476,7 @@ static enum replica_status check_ring(const struct replica *self, const struct m
 }
 
 /* A scan is a source of another node's copy: of exactly the ring under which that copies, so that no write of an older one comes
- * after it. Where it is older here, it is asked again later. What may have gone back in time is no source. */
+ * after it. Where it is older here, it is asked again later. */
 static enum replica_status check_scan(const struct replica *self, const struct message *question, uint16_t partition)
 {
 	enum replica_status status = REPLICA_OK;
@@ -489,8 +490,6 @@ static enum replica_status check_scan(const struct replica *self, const struct m
 	else if (partition >= ring_partition_count(view->document) ||
 		 !ring_owns(view->document, partition, (uint32_t)view->self))
 		status = REPLICA_NOT_OWNER;
-	else if (question->scan.bytes_max > 0 && view->status[view->self].unproven)
-		status = REPLICA_ERROR;
 	ring_view_release(self->options.ring, view);
 	return status;
 }

@@ -17,9 +17,10 @@ struct scanned_entry {
 struct scanned_body {
 	const struct scanned_entry *entries; /* by key */
 	uint32_t count;
-	bool done;     /* nothing of the partition comes behind them */
-	bool same;     /* the roots are equal: nothing is sent, and done */
-	uint64_t root; /* of the answering node's hash tree */
+	bool done;      /* nothing of the partition comes behind them */
+	bool same;      /* the roots are equal: nothing is sent, and done */
+	uint64_t root;  /* of the answering node's hash tree */
+	bool receiving; /* the node's disk may have gone back in time: the source counts toward no majority */
 };
 
 struct dropped_body {

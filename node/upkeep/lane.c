@@ -71,7 +71,7 @@ void lane_look(struct lane *self, const struct lane_terms *terms, uint16_t parti
 	lane_end(self);
 	self->partition = partition;
 	self->source = source;
-	self->digest_only = false;
+	self->digest_only = self->receiving = false;
 	self->after_size = PARTITION_SIZE;
 	bytes_put_be16(self->after, partition);
 	self->state = LANE_LOOKING;
@@ -187,7 +187,7 @@ static void take_fetched(struct lane *self, const struct lane_terms *terms, uint
 			 const struct message *answer, uint64_t now_us, struct effects *out)
 {
 	self->arrived += answer->fetched.object.size;
-	if (answer->status == REPLICA_OK && !answer->fetched.receiving) {
+	if (answer->status == REPLICA_OK) {
 		store(self, terms, entry, answer->fetched.object, answer, now_us, out);
 		return;
 	}
@@ -269,6 +269,7 @@ static enum lane_outcome take_scanned(struct lane *self, const struct lane_terms
 	bool own = self->state == LANE_LOOKING;
 	enum lane_outcome outcome = LANE_GOES_ON;
 	self->status = answer->status;
+	self->receiving |= answer->scanned.receiving && !own;
 	self->arrived += own ? 0 : PACE_QUESTION_BYTES;
 	if (answer->status != REPLICA_OK || (!own && !is_sound(answer))) {
 		outcome = own ? LANE_HERE_FAILED : LANE_SOURCE_FAILED;

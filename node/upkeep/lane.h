@@ -48,6 +48,7 @@ struct lane {
 	uint16_t partition;
 	uint64_t source; /* node id */
 	bool digest_only;
+	bool receiving;    /* the source said that its disk may have gone back in time */
 	uint64_t root;     /* of the own tree, when it looked last */
 	uint64_t until_us; /* rests, or gives up waiting for answers */
 	enum replica_status status;

@@ -45,9 +45,12 @@ static bool has_to_come(const struct ring_document *document, uint32_t partition
 	return place_of(old, old_count, member) < 0 || count < old_count;
 }
 
-static uint32_t needed_of(uint32_t old_count)
+/* F1. */
+static bool is_read(const struct incoming *incoming, uint32_t old_count)
 {
-	return old_count / 2 + 1;
+	uint32_t read = (uint32_t)__builtin_popcount(incoming->scanned);
+	uint32_t sound = (uint32_t)__builtin_popcount(incoming->scanned & ~incoming->doubtful & 0xff);
+	return sound >= old_count / 2 + 1 || read == old_count;
 }
 
 /* ---- begin and end --------------------------------------------------------------------------------------------- */
@@ -214,13 +217,13 @@ static void next_source(struct transfer *self, uint32_t number, uint64_t now_us,
 		self->places[number] = (uint32_t)place;
 		lane_look(&self->lanes[number], &self->terms, incoming->partition,
 			  ring_member(self->document, row[place])->id, now_us, out);
-	} else if ((uint32_t)__builtin_popcount(incoming->scanned) >= needed_of(count)) {
+	} else if (is_read(incoming, count)) {
 		complete(self, number, out);
 	} else {
 		tell_waits(self, NOTE_COPY_WAITS,
 			   "no majority of the nodes that have a partition can read it now: they are away, have not "
-			   "heard of the "
-			   "new ring yet, or their data is damaged (kvctl status, kvctl members)",
+			   "heard of the new ring yet, are receiving, or their data is damaged (kvctl status, kvctl "
+			   "members)",
 			   out);
 		let_go(self, number, now_us + AGAIN_US);
 	}
@@ -271,6 +274,8 @@ static void on_outcome(struct transfer *self, uint32_t number, enum lane_outcome
 		break;
 	case LANE_AT_END:
 		self->taken[number]->scanned |= (uint8_t)(1 << self->places[number]);
+		if (self->lanes[number].receiving)
+			self->taken[number]->doubtful |= (uint8_t)(1 << self->places[number]);
 		next_source(self, number, now_us, out);
 		break;
 	case LANE_SOURCE_FAILED:
@@ -330,6 +335,8 @@ static void run_idle(struct transfer *self, uint32_t number, uint64_t now_us, st
 		return;
 	incoming->is_taken = true;
 	incoming->refused = 0;
+	incoming->scanned &= (uint8_t)~incoming->doubtful; /* they may be proven by now */
+	incoming->doubtful = 0;
 	self->taken[number] = incoming;
 	next_source(self, number, now_us, out);
 }

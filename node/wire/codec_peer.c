@@ -365,6 +365,7 @@ static int encode_scanned(struct message *const *answers, uint32_t count, const 
 	body.done = scanned->done;
 	body.same = scanned->same;
 	body.root = scanned->root;
+	body.receiving = scanned->receiving;
 	return rpc_response_encode(head, &body.base, out);
 }
 
@@ -526,7 +527,12 @@ static int decode_scanned(struct answers *answers)
 						    .digest = body->entries[i]->digest,
 						    .size = body->entries[i]->size};
 	answer->status = status_of(body->code);
-	answer->scanned = (struct scanned_body){entries, (uint32_t)body->n_entries, body->done, body->same, body->root};
+	answer->scanned = (struct scanned_body){.entries = entries,
+						.count = (uint32_t)body->n_entries,
+						.done = body->done,
+						.same = body->same,
+						.root = body->root,
+						.receiving = body->receiving};
 	return 0;
 }
 

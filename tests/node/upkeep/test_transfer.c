@@ -373,6 +373,24 @@ static void test_what_may_have_gone_back_in_time_is_no_source(void **state)
 	expect_equal(4, 1, KEYS);
 }
 
+/* It gives what it has, which alone proves nothing; all old owners together do. */
+static void test_all_sources_do_though_some_may_have_gone_back_in_time(void **state)
+{
+	(void)state;
+	prepare_join();
+	fill((const unsigned[]){1, 0}, KEYS / 2);
+	fill((const unsigned[]){2, 0}, KEYS);
+	house(2)->unproven = house(3)->unproven = true;
+	house_stop(1);
+	town_adopt_all(change);
+	town_run(5 * SECOND_US);
+	assert_false(is_ready(4));
+	house_start(1);
+	town_adopt(1, change);
+	town_until(is_ready(4), 10);
+	expect_equal(4, 2, KEYS);
+}
+
 struct found {
 	char path[128];
 	uint64_t size;
@@ -678,6 +696,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_source_that_is_behind_is_asked_later, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_source_with_a_newer_ring_tells_of_it, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_what_may_have_gone_back_in_time_is_no_source, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_all_sources_do_though_some_may_have_gone_back_in_time, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(test_a_quarantined_source_is_passed_over, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_the_new_owner_may_be_killed_at_any_point, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_source_may_be_killed_at_any_point, set_up, tear_down),
