@@ -83,13 +83,40 @@ static void forget_superseded(struct message *message)
 		message->coordinate.context.past = (struct past){0};
 }
 
+/* A planted bug: reads go to the new owners before they have anything. */
+static void switch_early(struct machine *machine, const struct message *ring)
+{
+	const struct ring_view *view = ring_view_acquire(machine->node->ring);
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
+	struct message *ready = message_create(arena, MESSAGE_READY);
+
+	ready->from = ring->to;
+	ready->to = (struct address){machine->id, ACTOR_GOSSIP, 0};
+	ready->ready = (struct ready_body){ring_epoch(view->document), ring_hash(view->document)};
+	rpc_arena_unref(arena);
+	ring_view_release(machine->node->ring, view);
+	machine_post(machine, ready, 1);
+}
+
+static void plant(struct machine *machine, struct message *message)
+{
+	enum canary canary = machine->world->options->canary;
+
+	if (canary == CANARY_FORGET_SUPERSEDED)
+		forget_superseded(message);
+	if (canary == CANARY_SWITCH_EARLY && message->type == MESSAGE_RING)
+		switch_early(machine, message);
+	if (canary == CANARY_IGNORE_EPOCH && message->to.kind == ACTOR_REPLICA)
+		message->epoch = change_epoch(machine); /* who asks may have any ring */
+}
+
 void machine_post(struct machine *machine, struct message *message, uint64_t delay_us)
 {
 	struct mail *mail = world_alloc(sizeof *mail);
 	struct actor *actor = recipient(machine, message);
 
-	if (machine->world->options->canary == CANARY_FORGET_SUPERSEDED)
-		forget_superseded(message);
+	if (machine->world->options->canary != CANARY_NONE)
+		plant(machine, message);
 	if (actor == NULL)
 		world_break(machine->world, ORACLE_NONE, "%s: a message %s to an actor that does not exist",
 			    machine->name, message_type_name(message->type));

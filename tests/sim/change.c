@@ -78,18 +78,55 @@ void change_watch(struct world *world, const struct machine *machine, const stru
 	}
 }
 
+uint64_t change_epoch(const struct machine *machine)
+{
+	const struct ring_view *view;
+	uint64_t epoch;
+
+	if (machine->node == NULL)
+		return 0;
+	view = ring_view_acquire(machine->node->ring);
+	epoch = view->document != NULL ? ring_epoch(view->document) : 0;
+	ring_view_release(machine->node->ring, view);
+	return epoch;
+}
+
+/* Whether that is the last word: no step is to follow. */
+static bool is_over(const struct machine *machine)
+{
+	const struct ring_view *view = ring_view_acquire(machine->node->ring);
+	bool over = view->document != NULL && ring_transition(view->document) == RING_STABLE;
+
+	for (uint32_t i = 0; over && i < ring_member_count(view->document); i++)
+		over = ring_member(view->document, i)->state != RING_MEMBER_LEAVING;
+	ring_view_release(machine->node->ring, view);
+	return over;
+}
+
+bool change_is_member(struct world *world, const struct machine *machine)
+{
+	for (uint32_t i = 0; i < world->settings.nodes; i++) {
+		const struct machine *other = &world->machines[i];
+
+		if (change_epoch(other) != world->last_epoch)
+			continue;
+		const struct ring_view *view = ring_view_acquire(other->node->ring);
+		bool is = ring_member_find(view->document, machine->id) >= 0;
+		ring_view_release(other->node->ring, view);
+		return is;
+	}
+	return true;
+}
+
 bool change_is_everywhere(struct world *world)
 {
 	for (uint32_t i = 0; i < world->settings.nodes; i++) {
-		const struct ring_view *view;
-		uint64_t epoch;
+		const struct machine *machine = &world->machines[i];
 
-		if (world->machines[i].node == NULL)
+		if (machine->node == NULL)
 			return false;
-		view = ring_view_acquire(world->machines[i].node->ring);
-		epoch = view->document != NULL ? ring_epoch(view->document) : 0;
-		ring_view_release(world->machines[i].node->ring, view);
-		if (epoch != world->last_epoch)
+		if (change_is_member(world, machine) &&
+		    (change_epoch(machine) != world->last_epoch || !is_over(machine)))
 			return false;
 	}
 	return true;

@@ -391,6 +391,7 @@ void faults_begin(struct world *world)
 
 	world->faults_on = true;
 	change_begin(world);
+	moves_begin(world);
 	if (world->settings.crash_rate)
 		schedule_in(schedule, draw_pause(world, world->settings.crash_rate), next_crash, NULL, 0, NULL);
 	if (world->settings.pause_rate)

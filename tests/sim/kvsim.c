@@ -25,9 +25,11 @@ static void print_totals(uint64_t first, uint64_t last, const struct totals *t)
 	       t->partitions, t->pauses, t->late_attempts);
 	printf(", %" PRIu64 " messages (%" PRIu64 " lost, %" PRIu64 " twice), %" PRIu64 " steps, %" PRIu64
 	       " jobs, %" PRIu64 " checks, %" PRIu64 " truncations, %" PRIu64 " false siblings by them, %" PRIu64
-	       " of %" PRIu64 " ring changes done, %.2f simulated hours\n",
+	       " of %" PRIu64 " ring changes done, %" PRIu64 " of %" PRIu64 " moves begun, %" PRIu64
+	       " disks replaced, %.2f simulated hours\n",
 	       t->messages, t->lost, t->duplicated, t->steps, t->jobs, t->reads_checked, t->truncations,
-	       t->false_siblings, t->changes_done, t->changes_asked, (double)t->simulated_us / 3.6e9);
+	       t->false_siblings, t->changes_done, t->changes_asked, t->moves_done, t->moves_asked, t->wipes,
+	       (double)t->simulated_us / 3.6e9);
 }
 
 /* The story of the broken rule: the same seed again, telling only this key. */

@@ -38,6 +38,18 @@ static int tell_disk(void *arg, uint64_t index, enum sim_fs_call call, const cha
 	return 0;
 }
 
+static void put_in_new_disk(struct machine *machine)
+{
+	struct world *world = machine->world;
+
+	sim_fs_create(world_random(world, UINT64_MAX), &machine->disk);
+	sim_fs_count_only(machine->disk, SIM_FS_WRITES);
+	if (world->tracing && world->trace_key == ORACLE_NONE)
+		sim_fs_set_hook(machine->disk, tell_disk, machine);
+	sim_fs_set_lying(machine->disk, world->options->canary == CANARY_LYING_DISK);
+	machine->new_id = 1 + world_random(world, UINT64_MAX - 1);
+}
+
 void machine_init(struct world *world, uint32_t index)
 {
 	struct machine *machine = &world->machines[index];
@@ -51,12 +63,7 @@ void machine_init(struct world *world, uint32_t index)
 	machine->client_ages = world_alloc((world->settings.clients + 1) * sizeof *machine->client_ages);
 	snprintf(machine->name, sizeof machine->name, "n%u", index + 1);
 	snprintf(machine->address, sizeof machine->address, "n%u:1", index + 1);
-	sim_fs_create(world_random(world, UINT64_MAX), &machine->disk);
-	sim_fs_count_only(machine->disk, SIM_FS_WRITES);
-	if (world->tracing && world->trace_key == ORACLE_NONE)
-		sim_fs_set_hook(machine->disk, tell_disk, machine);
-	sim_fs_set_lying(machine->disk, world->options->canary == CANARY_LYING_DISK);
-	machine->new_id = 1 + world_random(world, UINT64_MAX - 1);
+	put_in_new_disk(machine);
 	machine->skew_ms =
 		(int64_t)world_random(world, 2 * (uint64_t)world->settings.skew_ms + 1) - world->settings.skew_ms;
 	machine->actors = world_alloc((counts[0] + counts[1] + counts[2] + counts[3]) * sizeof *machine->actors);
@@ -149,6 +156,18 @@ void machine_stop(struct machine *machine)
 	machine->boot++;
 	traffic_machine_died(machine);
 	faults_machine_down(machine);
+}
+
+void machine_wipe(struct machine *machine)
+{
+	assert(machine->node == NULL);
+	world_line(machine->world, "%s gets an empty disk, and is another node from now on", machine->name);
+	restore_forget(machine);
+	sim_fs_destroy(&machine->disk);
+	put_in_new_disk(machine);
+	machine->id = 0;
+	machine->disk_failed = machine->has_kept_dots = false;
+	machine->rot.bits = 0;
 }
 
 void machine_fini(struct machine *machine)

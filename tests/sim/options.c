@@ -11,8 +11,9 @@
 const char *canary_name(enum canary canary)
 {
 	static const char *const names[CANARY_COUNT] = {
-		"none",       "early-ack",          "lying-disk",       "old-counters",
-		"kept-actor", "kept-actor-orderly", "forget-superseded"};
+		"none",        "early-ack",          "lying-disk",        "old-counters",
+		"kept-actor",  "kept-actor-orderly", "forget-superseded", "switch-early",
+		"ignore-epoch"};
 	return names[canary];
 }
 
@@ -63,6 +64,11 @@ static const struct number_option number_options[] = {
 	NUMBER("partition-rate", partition_rate, 0, 100000, "network cuts per simulated minute"),
 	NUMBER("pause-rate", pause_rate, 0, 100000, "machines stopped for a while, per simulated minute"),
 	NUMBER("change-rate", change_rate, 0, 100000, "changes of the ring per simulated minute; none unless given"),
+	NUMBER("move-rate", move_rate, 0, 100000,
+	       "joins, leaves, replaced machines and the like per simulated minute; none unless given; w and r are "
+	       "majorities then"),
+	NUMBER("members", members, 1, NETWORK_MACHINES_MAX,
+	       "machines of the first ring; all unless --move-rate is given"),
 	NUMBER("late", late_permille, 0, 1000, "writes that are tried once more when long over, permille"),
 	NUMBER("disk-error-rate", disk_error_rate, 0, 100000, "failing disk operations per simulated minute"),
 	NUMBER("loss", loss_permille, 0, 1000, "messages lost, permille"),
@@ -98,7 +104,8 @@ static void print_help(bool canary_allowed)
 		       number_options[i].least, number_options[i].most);
 	if (canary_allowed)
 		printf("  --canary NAME       plant a bug: early-ack, lying-disk, old-counters,\n"
-		       "                      kept-actor, kept-actor-orderly or forget-superseded;\n"
+		       "                      kept-actor, kept-actor-orderly, forget-superseded,\n"
+		       "                      switch-early or ignore-epoch;\n"
 		       "                      exit 0 when it is found\n"
 		       "  --within N          in at most N seeds (200)\n");
 	printf("\nexit 0: every rule held. 1: one was broken: its seed, its story and the command that repeats it are "
@@ -322,6 +329,20 @@ static void draw_restores(const struct sim_options *options, struct sim_random *
 	out->r = out->w = out->replicas / 2 + 1;
 }
 
+/* What moves from owner to owner is what a majority of them acknowledged. The number of owners changes too, so the quorum is
+ * left to the nodes. */
+static void draw_members(const struct sim_options *options, struct sim_random *random, struct sim_settings *out)
+{
+	out->members =
+		options->members == OPTION_DRAWN || options->members > out->nodes ? out->nodes : options->members;
+	if (out->move_rate == 0)
+		return;
+	if (options->members == OPTION_DRAWN)
+		out->members = (uint32_t)sim_random_between(random, 1, out->nodes);
+	out->vary_quorums = false;
+	out->r = out->w = 0;
+}
+
 void options_draw(const struct sim_options *options, uint64_t seed, struct sim_settings *out)
 {
 	struct sim_random random;
@@ -354,4 +375,6 @@ void options_draw(const struct sim_options *options, uint64_t seed, struct sim_s
 	out->pause_rate = PICK_ONE(&random, options->pause_rate, 0, 0, 20, 100);
 	out->late_permille = PICK_ONE(&random, options->late_permille, 0, 50, 300);
 	out->change_rate = options->change_rate == OPTION_DRAWN ? 0 : options->change_rate;
+	out->move_rate = options->move_rate == OPTION_DRAWN ? 0 : options->move_rate;
+	draw_members(options, &random, out);
 }

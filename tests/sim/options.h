@@ -25,6 +25,8 @@ enum canary {
 	CANARY_KEPT_ACTOR,
 	CANARY_KEPT_ACTOR_ORDERLY,
 	CANARY_FORGET_SUPERSEDED,
+	CANARY_SWITCH_EARLY,
+	CANARY_IGNORE_EPOCH,
 	CANARY_COUNT
 };
 const char *canary_name(enum canary);
@@ -35,7 +37,8 @@ struct sim_options {
 	uint32_t nodes, operations, clients, keys, replicas, r, w, shards, coordinators, partitions;
 	uint32_t down_together, attempts, memtable_kib;
 	uint32_t restore_permille;
-	uint32_t change_rate; /* of the ring; not drawn */
+	uint32_t change_rate, move_rate; /* of the ring; not drawn */
+	uint32_t members;                /* at first; the other machines wait until an operator lets them join */
 	uint32_t crash_rate, partition_rate, pause_rate,
 		disk_error_rate; /* a simulated minute, all machines together */
 	uint32_t late_permille;
@@ -49,7 +52,8 @@ struct sim_options {
 /* The same with everything drawn. */
 struct sim_settings {
 	uint32_t nodes, operations, clients, keys, replicas, r, w, shards, coordinators, partitions;
-	uint32_t crash_rate, partition_rate, pause_rate, disk_error_rate, skew_ms, change_rate;
+	uint32_t crash_rate, partition_rate, pause_rate, disk_error_rate, skew_ms, change_rate, move_rate;
+	uint32_t members;
 	uint32_t late_permille;    /* of the writes: one more attempt comes when the client has long gone on */
 	uint32_t restore_permille; /* of the starts for which there is a copy: the directory is put back first */
 	uint32_t kill_permille;    /* of the crashes: the process alone dies */

@@ -306,7 +306,8 @@ static void check_siblings(struct oracle *oracle, uint32_t key, const uint32_t *
 static bool is_due(const struct oracle *oracle, const struct oracle_write *write, uint32_t key, uint32_t r,
 		   uint64_t begun_us)
 {
-	return write->key == key && write->acked_us < begun_us && write->w + r > oracle->replica_count;
+	return write->key == key && write->acked_us < begun_us &&
+	       (oracle->majorities || write->w + r > oracle->replica_count);
 }
 
 /* L7. */

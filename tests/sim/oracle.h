@@ -69,6 +69,7 @@ struct oracle_write {
 struct oracle {
 	uint64_t seed;
 	uint32_t replica_count;
+	bool majorities; /* all that is asked for is one, of however many owners there are: owners change */
 	bool disks_go_back; /* a directory is restored from a copy: what one replica alone held can be lost, and L6 rests */
 	struct oracle_write *writes;
 	uint32_t count, capacity;

@@ -404,6 +404,8 @@ void traffic_deliver(struct actor *actor, struct effects *effects)
 		case WAY_CLIENT:
 			if (message->type == MESSAGE_CLIENT_DONE)
 				client_answer(world, machine, message);
+			else if (message->type == MESSAGE_CHANGE_PLAN)
+				moves_answered(world, message);
 			else if (message->correlation != 0)
 				change_answered(world, message);
 			else

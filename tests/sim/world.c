@@ -140,6 +140,7 @@ static void world_begin(struct world *world, const struct sim_options *options, 
 	network_init(&world->network, world->settings.nodes, &world->settings.network,
 		     sim_random_fork(&world->random, 2));
 	oracle_init(&world->oracle, seed, world->settings.replicas);
+	world->oracle.majorities = world->settings.move_rate > 0;
 	world->oracle.disks_go_back = world->settings.restore_permille > 0;
 	for (uint32_t i = 0; i < world->settings.nodes; i++)
 		machine_init(world, i);

@@ -5,6 +5,7 @@
  *     client.c   who uses the cluster                actor.c    its actors: mailboxes, batches, commits, jobs
  *     faults.c   what goes wrong                     traffic.c  questions and answers between machines
  *     change.c   operators who change the ring
+ *     moves.c    operators who change who owns what
  *     verdict.c  healing, settling, comparing
  *
  * The driver of the same step functions as node/driver/worker.c, with the same exchange between nodes. Every actor of every machine is scheduled by itself, in
@@ -35,6 +36,8 @@ enum {
 	OPERATIONS_PER_REQUEST_MAX = 3,
 	ROT_PATH_SIZE = 128,
 	SIM_EPOCHS_MAX = 4096,
+	MOVES_MAX = 64,
+	MOVE_CHANGES_MAX = 3,
 };
 
 struct world;
@@ -188,13 +191,22 @@ struct client {
 	bool all_done; /* auditor: every task of the last request was answered */
 };
 
+/* ---- operators ---- */
+
+/* A plan that an operator has in mind. */
+struct move {
+	struct member_change changes[MOVE_CHANGES_MAX];
+	uint32_t count;
+	uint64_t parent_hash, plan_hash; /* once it was shown */
+};
+
 /* ---- the world ---- */
 
 struct totals {
 	uint64_t seeds, operations, puts, gets, acked, in_doubt, refused, silent, retries, crashes, kills, restarts,
 		restores, crashes_in_disk, disk_errors, full_disks, rots, partitions, messages, lost, duplicated,
 		unreachable, pauses, late_attempts, steps, commits, jobs, truncations, false_siblings, reads_checked,
-		simulated_us, changes_asked, changes_done;
+		simulated_us, changes_asked, changes_done, moves_asked, moves_done, wipes;
 };
 
 struct world {
@@ -217,6 +229,8 @@ struct world {
 	struct machine *restored;                           /* whose directory went back in time; NULL: none */
 	bool inited;                                        /* the cluster's first document is made */
 	uint64_t ring_of_epoch[SIM_EPOCHS_MAX], last_epoch; /* as machines installed them */
+	struct move moves[MOVES_MAX];                       /* by number, the last ones */
+	uint32_t move_number;
 	uint64_t hash;
 	struct totals totals;
 	/* tracing */
@@ -258,6 +272,8 @@ uint32_t world_engine_key_number(struct rpc_slice engine_key);
 
 void machine_init(struct world *, uint32_t index);
 void machine_fini(struct machine *);
+/* Of a machine that is down: another disk, with nothing on it. */
+void machine_wipe(struct machine *);
 /* A table that reads wrong reads rightly again. */
 void machine_mend(struct machine *);
 /* Opens the node on what the disk holds. false: it died again while opening; one that refuses breaks a rule. */
@@ -336,6 +352,15 @@ void change_begin(struct world *);
 void change_answered(struct world *, const struct message *);
 void change_watch(struct world *, const struct machine *, const struct note *);
 /* All machines are up and have the last ring that anyone installed. */
+/* ---- moves.c ---- */
+
+void moves_begin(struct world *);
+void moves_answered(struct world *, const struct message *);
+
+/* Of its ring; 0: it has none. */
+uint64_t change_epoch(const struct machine *);
+/* Is it a member by the last ring? So say those that have it; true when nobody is up that has. */
+bool change_is_member(struct world *, const struct machine *);
 bool change_is_everywhere(struct world *);
 
 /* ---- faults.c ---- */
