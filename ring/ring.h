@@ -171,6 +171,11 @@ RING_OK int ring_transition_abort(const struct ring_document *, struct ring_docu
 RING_OK int ring_drop_leavers(const struct ring_document *stable, struct ring_document **out,
 			      struct ring_error *error_out);
 
+/* Of mine, in whatever state, without the members of these ids: READ_OLD, two epochs later, from those of the old owners that are left. It
+ * asks no majority: force.c. -EINVAL with a text: nobody would be left. */
+RING_OK int ring_force(const struct ring_document *mine, const uint64_t *lost, uint32_t lost_count,
+		       struct ring_document **out, struct ring_error *error_out);
+
 /* Whether next may take the place of mine: it is the legal next step (verify.c), or of a later epoch and comes from mine.
  * -EINVAL with a text that says what is wrong and what to do; -ENOMEM. */
 RING_OK int ring_verify(const struct ring_document *mine, const struct ring_document *next,

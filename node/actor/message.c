@@ -165,6 +165,7 @@ static const struct {
 	[MESSAGE_SET_RACK] = {"set rack", ACTOR_GOSSIP},
 	[MESSAGE_INIT_CLUSTER] = {"init cluster", ACTOR_GOSSIP},
 	[MESSAGE_ABORT_CHANGE] = {"abort change", ACTOR_GOSSIP},
+	[MESSAGE_FORCE_RING] = {"force ring", ACTOR_GOSSIP},
 	[MESSAGE_PLAN_CHANGE] = {"plan change", ACTOR_GOSSIP},
 	[MESSAGE_COMMIT_CHANGE] = {"commit change", ACTOR_GOSSIP},
 	[MESSAGE_CHANGE_PLAN] = {"change plan", ACTOR_KIND_COUNT},

@@ -62,7 +62,8 @@ enum message_type {
 	MESSAGE_INIT_CLUSTER,   /* from an operator, through a coordinator */
 	MESSAGE_SET_RACK,       /* likewise, as the next ones */
 	MESSAGE_ABORT_CHANGE,   /* of the owners */
-	MESSAGE_CLUSTER_INITED, /* the answer to the three above */
+	MESSAGE_FORCE_RING,     /* a ring without members that are lost for good */
+	MESSAGE_CLUSTER_INITED, /* the answer to the four above */
 	MESSAGE_PLAN_CHANGE,    /* what a change of the members would do */
 	MESSAGE_COMMIT_CHANGE,  /* do it */
 	MESSAGE_CHANGE_PLAN,    /* the answer to both */
@@ -143,6 +144,7 @@ struct message {
 		struct set_rack_body set_rack;
 		struct init_cluster_body init_cluster;
 		struct abort_body abort_change;
+		struct force_body force;
 		struct change_body change;
 		struct change_plan_body change_plan;
 		struct ready_body ready;

@@ -229,6 +229,8 @@ static int decode_question(struct worker *worker, enum method method, const stru
 		return codec_change_decode(method, request, arena, out, error_out);
 	if (method == METHOD_ABORT_CHANGE)
 		return codec_abort_decode(request, arena, out, error_out);
+	if (method == METHOD_FORCE_RING)
+		return codec_force_decode(request, arena, out, error_out);
 	fallback_id(worker, id);
 	return codec_client_decode(method, request, id, arena, out, error_out);
 }
@@ -382,6 +384,7 @@ void inbound_call(struct worker *worker, struct rpc_call *call)
 	case METHOD_PLAN_CHANGE:
 	case METHOD_COMMIT_CHANGE:
 	case METHOD_ABORT_CHANGE:
+	case METHOD_FORCE_RING:
 		on_question(worker, call, method, &request);
 		break;
 	case METHOD_DESCRIBE:

@@ -82,6 +82,13 @@ struct abort_body {
 	uint64_t epoch; /* of the change; 0: whichever is under way */
 };
 
+/* From an operator: FORCE_RING. */
+struct force_body {
+	const char (*lost)[RING_NAME_MAX]; /* names of members */
+	uint32_t lost_count;
+	uint64_t ring_hash;
+};
+
 /* From an operator. */
 struct set_rack_body {
 	char node[RING_NAME_MAX]; /* name of a member */

@@ -344,9 +344,12 @@ static void on_gossip(struct gossip *self, const struct message *message, uint64
 		answer_gossip(self, message, out);
 }
 
-static void on_init(struct gossip *self, const struct message *question, uint64_t now_us, struct effects *out)
+/* INIT_CLUSTER, FORCE_RING: a ring that no majority is asked for. */
+static void on_ring_made_here(struct gossip *self, const struct message *question, uint64_t now_us, struct effects *out)
 {
-	struct gossip_verdict verdict = gossip_init_cluster(self, question, now_us, out->arena);
+	struct gossip_verdict verdict = question->type == MESSAGE_INIT_CLUSTER
+						? gossip_init_cluster(self, question, now_us, out->arena)
+						: gossip_force(self, &question->force, now_us, out);
 	struct message *answer = message_answer(question, out->arena, MESSAGE_CLUSTER_INITED);
 
 	if (answer != NULL) {
@@ -489,8 +492,8 @@ static void on_message(struct gossip *self, struct message *message, const struc
 		gossip_plan_change(self, message, out);
 		return;
 	}
-	if (message->type == MESSAGE_INIT_CLUSTER)
-		on_init(self, message, event->now_us, out);
+	if (message->type == MESSAGE_INIT_CLUSTER || message->type == MESSAGE_FORCE_RING)
+		on_ring_made_here(self, message, event->now_us, out);
 	else if (message->type == MESSAGE_STOPPING)
 		gossip_propose_stop(self, out);
 	else if (message->type == MESSAGE_VOTE)

@@ -72,7 +72,7 @@ static bool are_receivers_ready(const uint16_t *old, uint32_t old_count, const u
 		while (j < old_count && old[j] != new[i])
 			j++;
 		receives |= j == old_count;
-		if (receives && old_count > 0 && !ready[new[i]])
+		if (receives && !ready[new[i]])
 			return false;
 	}
 	return true;

@@ -247,7 +247,7 @@ int gossip_install(struct gossip *self, struct rpc_slice bytes, uint64_t now_us,
 
 	if (error)
 		return error; /* out of memory: this node's acceptor has read it */
-	assert(ring_parent_hash(document) == self->self.ring_hash);
+	assert(ring_ancestor_hash(document, self->self.epoch) == self->self.ring_hash);
 	error = keep_and_adopt(self, document, bytes, now_us, error_out);
 	if (error)
 		ring_document_destroy(&document);

@@ -133,6 +133,11 @@ static inline void gossip_refuse(struct gossip *self, _Atomic uint64_t *counter,
 	self->noted[kind]++;
 }
 
+struct gossip_verdict {
+	uint32_t code; /* Code of kv.proto */
+	const char *text;
+};
+
 /* ---- gossip_check.c ---- */
 
 /* Asserts what holds between steps: G2; and
@@ -189,7 +194,7 @@ RPC_OK int gossip_load_document(struct gossip *, struct rpc_error *error_out);
  * document. from: the node that sent it. */
 void gossip_receive_document(struct gossip *, struct rpc_slice, uint64_t from, uint64_t now_us, struct effects *out);
 
-/* Of a document that was agreed on: keeps and adopts it. */
+/* Of a document that was agreed on, or forced here: keeps and adopts it. */
 RPC_OK int gossip_install(struct gossip *, struct rpc_slice bytes, uint64_t now_us, struct rpc_error *error_out);
 
 /* ---- gossip_spread.c ---- */
@@ -236,6 +241,11 @@ void gossip_answer_plan(struct message *question, uint32_t code, const char *tex
 RPC_OK int gossip_make_wish(struct gossip *, struct ring_document **out, struct ring_error *why);
 uint32_t gossip_wish_code(int error);
 
+/* ---- gossip_force.c ---- */
+
+/* FORCE_RING. */
+struct gossip_verdict gossip_force(struct gossip *, const struct force_body *, uint64_t now_us, struct effects *out);
+
 /* ---- gossip_advance.c ---- */
 
 /* Each round: proposes the next step of a change when it is due. */
@@ -258,10 +268,6 @@ bool gossip_hear_start(struct gossip *, uint64_t boot, uint64_t life);
 /* Members to ask which start they keep: some that have not confirmed this one. suspected: also those that are suspected. */
 uint32_t gossip_to_ask(struct gossip *, bool suspected, uint64_t ids_out[GOSSIP_ASK_MAX]);
 
-struct gossip_verdict {
-	uint32_t code; /* Code of kv.proto */
-	const char *text;
-};
 /* INIT_CLUSTER: computes, keeps and installs the first document. */
 struct gossip_verdict gossip_init_cluster(struct gossip *, const struct message *, uint64_t now_us, struct arena *);
 

@@ -20,6 +20,7 @@ static const struct {
 	[METHOD_PLAN_CHANGE] = {"kvring.v1.Admin/PlanChange", .is_small = true},
 	[METHOD_COMMIT_CHANGE] = {"kvring.v1.Admin/CommitChange", .is_small = true},
 	[METHOD_ABORT_CHANGE] = {"kvring.v1.Admin/AbortChange", .is_small = true},
+	[METHOD_FORCE_RING] = {"kvring.v1.Admin/ForceRing", .is_small = true},
 	[METHOD_DESCRIBE] = {"kvring.v1.Admin/Describe", .is_small = true},
 	[METHOD_STATUS] = {"kvring.v1.Admin/Status", .is_small = true},
 	[METHOD_RING] = {"kvring.v1.Admin/Ring", .is_small = true},

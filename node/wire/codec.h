@@ -34,6 +34,7 @@ enum method {
 	METHOD_PLAN_CHANGE,
 	METHOD_COMMIT_CHANGE,
 	METHOD_ABORT_CHANGE,
+	METHOD_FORCE_RING,
 	METHOD_DESCRIBE,
 	METHOD_STATUS,
 	METHOD_RING,
@@ -114,6 +115,8 @@ RPC_OK int codec_rack_decode(const struct rpc_request *, struct arena *, struct 
 RPC_OK int codec_change_decode(enum method, const struct rpc_request *, struct arena *, struct message **out,
 			       struct rpc_error *error_out);
 RPC_OK int codec_abort_decode(const struct rpc_request *, struct arena *, struct message **out,
+			      struct rpc_error *error_out);
+RPC_OK int codec_force_decode(const struct rpc_request *, struct arena *, struct message **out,
 			      struct rpc_error *error_out);
 /* A CHANGE_PLAN. */
 RPC_OK int codec_plan_encode(const struct message *change_plan, uint64_t ring_epoch, struct arena *scratch,

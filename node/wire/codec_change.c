@@ -100,7 +100,7 @@ int codec_rack_decode(const struct rpc_request *request, struct arena *arena, st
 	return 0;
 }
 
-/* ---- PlanChange, CommitChange, AbortChange ------------------------------------------------------------------- */
+/* ---- PlanChange, CommitChange, AbortChange, ForceRing ------------------------------------------------------------------- */
 
 static int unpack_change(const Kvring__V1__MemberChange *change, size_t index, struct member_change *out,
 			 struct rpc_error *error_out)
@@ -177,6 +177,35 @@ int codec_abort_decode(const struct rpc_request *request, struct arena *arena, s
 	return 0;
 }
 
+int codec_force_decode(const struct rpc_request *request, struct arena *arena, struct message **out,
+		       struct rpc_error *error_out)
+{
+	Kvring__V1__ForceRequest *body =
+		rpc_body_decode(&kvring__v1__force_request__descriptor, request->body, arena, error_out);
+	struct message *message;
+	char(*lost)[RING_NAME_MAX];
+
+	if (body == NULL)
+		return -EBADMSG;
+	if (body->n_lost == 0 || body->n_lost > LIMIT_CHANGES) {
+		snprintf(error_out->text, sizeof error_out->text, "%zu lost members: name 1 to %d", body->n_lost,
+			 LIMIT_CHANGES);
+		return -EINVAL;
+	}
+	lost = rpc_arena_zalloc(arena, body->n_lost * sizeof *lost);
+	message = lost != NULL ? message_create(arena, MESSAGE_FORCE_RING) : NULL;
+	if (message == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < body->n_lost; i++)
+		snprintf(lost[i], sizeof lost[i], "%s", body->lost[i]); /* one that is cut off is no member's */
+	message->to.kind = ACTOR_GOSSIP;
+	message->force.lost = (const char(*)[RING_NAME_MAX])lost;
+	message->force.lost_count = (uint32_t)body->n_lost;
+	message->force.ring_hash = body->ring_hash;
+	*out = message;
+	return 0;
+}
+
 static int pack_members(const struct change_plan *plan, struct arena *scratch, Kvring__V1__ChangePlan *out)
 {
 	Kvring__V1__PlannedMember *members = rpc_arena_alloc(scratch, (plan->member_count + 1) * sizeof *members);
@@ -249,7 +278,7 @@ int codec_plan_encode(const struct message *answer, uint64_t ring_epoch, struct 
 	return answer_body(&body.base, ring_epoch, out);
 }
 
-/* ---- InitCluster, SetRack, AbortChange: the answer ----------------------------------------------------------- */
+/* ---- InitCluster, SetRack, AbortChange, ForceRing: the answer ----------------------------------------------------------- */
 
 int codec_init_encode(const struct message *inited, uint64_t ring_epoch, struct arena *scratch,
 		      struct rpc_message **out)

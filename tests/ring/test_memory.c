@@ -83,6 +83,13 @@ static int call_abort(struct ring_document **out)
 	return ring_transition_abort(changing, out, NULL);
 }
 
+static int call_force(struct ring_document **out)
+{
+	uint64_t lost[1] = {ring_member(changing, 1)->id};
+
+	return ring_force(changing, lost, 1, out, NULL);
+}
+
 static int call_drop(struct ring_document **out)
 {
 	return ring_drop_leavers(last, out, NULL);
@@ -141,6 +148,7 @@ static void test_memory_documents(void **state)
 	fail_each_allocation(call_begin, 12);
 	fail_each_allocation(call_next, 12);
 	fail_each_allocation(call_abort, 12);
+	fail_each_allocation(call_force, 30);
 	fail_each_allocation(call_drop, 12);
 	fail_each_allocation(call_verify, 12);
 }

@@ -216,6 +216,72 @@ static void test_leavers_are_dropped(void **state)
 	ring_document_destroy(&without);
 }
 
+static bool is_in(uint64_t id, const uint64_t *ids, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (ids[i] == id)
+			return true;
+	return false;
+}
+
+/* The old owners that are left, in their order, and those that are to own. base: whose owners had the data. */
+static void is_forced(const struct ring_document *forced, const struct ring_document *mine,
+		      const struct ring_document *base, const uint64_t *lost, uint32_t lost_count)
+{
+	assert_int_equal(ring_transition(forced), RING_WRITE_BOTH_READ_OLD);
+	assert_int_equal(ring_epoch(forced), ring_epoch(mine) + 2);
+	assert_int_equal(ring_verify(mine, forced, NULL), 0); /* by its descent */
+	for (uint32_t i = 0; i < lost_count; i++)
+		assert_int_equal(ring_member_find(forced, lost[i]), -1);
+	for (uint32_t partition = 0; partition < 64; partition++) {
+		const uint16_t *old, *before;
+		uint32_t left = 0, old_count = ring_old_owners(forced, partition, 0, &old);
+		uint32_t count = ring_owners(base, partition, 0, &before);
+
+		for (uint32_t i = 0; i < count; i++) {
+			uint64_t id = ring_member(base, before[i])->id;
+
+			if (!is_in(id, lost, lost_count))
+				assert_int_equal(ring_member(forced, old[left++])->id, id);
+		}
+		assert_int_equal(left, old_count);
+	}
+}
+
+static void test_a_ring_is_forced(void **state)
+{
+	struct ring_document *stable = stable_document(5), *target, *document, *forced, *new, *none = NULL;
+	uint64_t ids[5];
+	struct ring_error error;
+
+	(void)state;
+	for (uint32_t i = 0; i < 5; i++)
+		ids[i] = ring_member(stable, i)->id;
+	assert_int_equal(ring_force(stable, ids, 3, &forced, &error), 0);
+	is_forced(forced, stable, stable, ids, 3);
+	forced = next(next(forced));
+	assert_int_equal(ring_transition(forced), RING_STABLE);
+	ring_document_destroy(&forced);
+	assert_int_equal(ring_force(stable, ids, 5, &none, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "keep at least one"));
+	assert_null(none);
+
+	cluster_add(&cluster, 77, "", 100); /* in the middle of a change */
+	target = cluster_claim(&cluster, stable);
+	document = begin(stable, target);
+	assert_int_equal(ring_force(document, ids, 3, &forced, &error), 0);
+	is_forced(forced, document, stable, ids, 3);
+	ring_document_destroy(&forced);
+	assert_int_equal(ring_transition_next(document, &new, NULL), 0);
+	assert_int_equal(ring_force(new, ids, 3, &forced, &error), 0);
+	is_forced(forced, new, target, ids, 3);
+	ring_document_destroy(&forced);
+	ring_document_destroy(&new);
+	ring_document_destroy(&document);
+	ring_document_destroy(&target);
+	ring_document_destroy(&stable);
+}
+
 static void test_transition_refuses_what_does_not_follow(void **state)
 {
 	struct ring_document *stable = stable_document(4), *target, *after, *document, *none = NULL;
@@ -345,6 +411,7 @@ int main(void)
 		cmocka_unit_test(test_transition_abort_returns),
 		cmocka_unit_test(test_transition_abort_returns_to_fewer_owners),
 		cmocka_unit_test(test_leavers_are_dropped),
+		cmocka_unit_test(test_a_ring_is_forced),
 		cmocka_unit_test(test_transition_refuses_what_does_not_follow),
 		cmocka_unit_test(test_transition_refuses_to_follow_the_last_epoch),
 		cmocka_unit_test(test_amend_changes_one_member_alone),

@@ -562,6 +562,19 @@ struct change *abort_change(uint32_t node, uint64_t epoch, uint64_t timeout_us)
 	return ask(node, message, timeout_us);
 }
 
+struct change *force_ring(uint32_t node, const char *const *lost, uint32_t count, uint64_t ring_hash)
+{
+	struct arena *arena = rpc_arena_create(1024, SIZE_MAX);
+	struct message *message = message_create(arena, MESSAGE_FORCE_RING);
+	char(*names)[RING_NAME_MAX] = rpc_arena_zalloc(arena, count * sizeof *names);
+
+	for (uint32_t i = 0; i < count; i++)
+		strcpy(names[i], lost[i]);
+	message->force = (struct force_body){(const char(*)[RING_NAME_MAX])names, count, ring_hash};
+	rpc_arena_unref(arena);
+	return ask(node, message, TIMEOUT_US);
+}
+
 void say_ready(uint32_t node)
 {
 	struct glance glance = look(node);

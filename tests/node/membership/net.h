@@ -131,6 +131,7 @@ struct change *set_rack(uint32_t node, const char *member, const char *rack, uin
 struct change *ask_change(uint32_t node, enum message_type, const struct member_change *, uint32_t count,
 			  const struct change *planned, bool allow_violations, uint64_t timeout_us);
 struct change *abort_change(uint32_t node, uint64_t epoch, uint64_t timeout_us);
+struct change *force_ring(uint32_t node, const char *const *lost, uint32_t count, uint64_t ring_hash);
 /* Upkeep of the node has done its part under the ring that it has. */
 void say_ready(uint32_t node);
 

@@ -755,6 +755,94 @@ static void test_bad_plans(void **state)
 	close_net();
 }
 
+/* ---- forced ----------------------------------------------------------------------------------------------------- */
+
+/* Three of five are lost, in each state of a ring: the two that are left go on, and who comes back is no member any more. */
+static void test_a_ring_is_forced_when_a_majority_is_lost(void **state)
+{
+	const char *const lost[3] = {"n2", "n3", "n4"};
+
+	(void)state;
+	for (uint64_t epoch = 1; epoch <= 3; epoch++) {
+		open_grown(5, 7, 385 + epoch);
+		net->auto_ready = epoch > 1;
+		if (epoch > 1)
+			commit_one(0, CHANGE_JOIN, "n5", "", 0);
+		while (newest_epoch() < epoch)
+			(void)advance(net->now_us + SECOND_US);
+		for (uint32_t i = 2; i < 6; i++)
+			stop_node(i);
+		run_for(20 * ROUND_US);
+		net->auto_ready = true;
+		assert_true(look(0).epoch >= epoch);
+		uint64_t before = look(0).epoch;
+		ROUNDS_UNTIL(sees(0, 2) != RING_UP && sees(0, 3) != RING_UP && sees(0, 4) != RING_UP, 40);
+		const char *const all[4] = {"n2", "n3", "n4", "n5"};
+		struct change *forced = force_ring(0, epoch > 1 ? all : lost, epoch > 1 ? 4 : 3, look(0).hash);
+		assert_change(forced, KVRING__V1__CODE__OK, "");
+		assert_int_equal(forced->epoch, before + 2);
+		ROUNDS_UNTIL(all_settled(), 100);
+		assert_int_equal(look(1).epoch, before + 4);
+		assert_int_equal(partitions_of(0, "n0"), 64);
+		start_node(3);
+		ROUNDS_UNTIL(look(3).epoch == before + 4, 60);
+		assert_int_equal(look(3).self, -1);
+		commit_one(1, CHANGE_JOIN, "n6", "", 0); /* changes go on */
+		ROUNDS_UNTIL(all_settled(), 60);
+		close_net();
+	}
+}
+
+static void test_what_is_not_forced(void **state)
+{
+	enum { NOT_NOW = KVRING__V1__CODE__FAILED_PRECONDITION };
+	const char *const lost[5] = {"n2", "n3", "n4", "n2", "nobody"};
+	const char *const alive[3] = {"n1", "n3", "n4"}, *const asked[3] = {"n0", "n3", "n4"};
+
+	(void)state;
+	open_grown(5, 6, 389);
+	assert_change(force_ring(0, lost, 3, look(0).hash), NOT_NOW, "n2 is up: it is not lost");
+	for (uint32_t i = 2; i < 5; i++)
+		stop_node(i);
+	ROUNDS_UNTIL(sees(0, 2) != RING_UP && sees(0, 3) != RING_UP && sees(0, 4) != RING_UP, 40);
+	assert_change(force_ring(0, lost, 2, look(0).hash), NOT_NOW,
+		      "3 of 5 members would be left, which is a majority");
+	assert_change(force_ring(0, lost, 3, look(0).hash + 1), NOT_NOW, "another ring is in force here");
+	assert_change(force_ring(0, lost, 4, look(0).hash), NOT_NOW, "a member is named twice");
+	assert_change(force_ring(0, lost + 2, 3, look(0).hash), NOT_NOW, "no member is named 'nobody'");
+	assert_change(force_ring(0, alive, 3, look(0).hash), NOT_NOW, "n1 is up: it is not lost");
+	assert_change(force_ring(0, asked, 3, look(0).hash), NOT_NOW, "n0 is the node that you ask");
+	assert_change(force_ring(5, lost, 3, 0), KVRING__V1__CODE__UNAVAILABLE, "in no cluster");
+	assert_int_equal(newest_epoch(), 1);
+	close_net();
+}
+
+/* The lost were alive, and agreed on another ring meanwhile: when they are reached again neither takes that of the other. */
+static void test_a_forced_ring_and_a_living_majority(void **state)
+{
+	const char *const lost[3] = {"n2", "n3", "n4"};
+
+	(void)state;
+	open_grown(5, 5, 390);
+	net->auto_ready = true;
+	net->one_ring = false;
+	set_sides(2);
+	run_for(20 * ROUND_US);
+	const struct change *rack = set_rack(3, "n3", "r9", TIMEOUT);
+	ROUNDS_UNTIL(rack->answered, 30);
+	assert_change(rack, KVRING__V1__CODE__OK, "");
+	assert_change(force_ring(0, lost, 3, look(0).hash), KVRING__V1__CODE__OK, "");
+	ROUNDS_UNTIL(look(0).epoch == 5 && look(1).epoch == 5, 60);
+	set_sides(5);
+	run_for(40 * ROUND_US);
+	for (uint32_t i = 0; i < 5; i++)
+		assert_int_equal(look(i).epoch, i < 2 ? 5 : 2);
+	assert_true(net->nodes[2].notes[NOTE_RING_REFUSED] + net->nodes[3].notes[NOTE_RING_REFUSED] +
+			    net->nodes[4].notes[NOTE_RING_REFUSED] >
+		    0);
+	close_net();
+}
+
 /* ---- at random ------------------------------------------------------------------------------------------------ */
 
 static void disturb(struct prng *prng)
@@ -862,6 +950,9 @@ int main(void)
 		cmocka_unit_test(test_a_lost_majority_is_not_left_behind),
 		cmocka_unit_test(test_partitions_that_heal),
 		cmocka_unit_test(test_bad_plans),
+		cmocka_unit_test(test_a_ring_is_forced_when_a_majority_is_lost),
+		cmocka_unit_test(test_what_is_not_forced),
+		cmocka_unit_test(test_a_forced_ring_and_a_living_majority),
 		cmocka_unit_test(test_changes_at_random),
 	};
 

@@ -109,6 +109,27 @@ static void test_an_abort_is_decoded(void **state)
 	assert_int_equal(out->abort_change.epoch, 12);
 }
 
+static void test_what_is_lost_is_decoded(void **state)
+{
+	Kvring__V1__ForceRequest body = KVRING__V1__FORCE_REQUEST__INIT;
+	char *lost[2] = {"n1", "n2"};
+	struct message *out;
+
+	(void)state;
+	body.ring_hash = 0xcc;
+	struct rpc_request request = request_of(METHOD_FORCE_RING, &body.base);
+	assert_int_equal(codec_force_decode(&request, arena, &out, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "0 lost members"));
+	body.lost = lost;
+	body.n_lost = 2;
+	request = request_of(METHOD_FORCE_RING, &body.base);
+	assert_int_equal(codec_force_decode(&request, arena, &out, &error), 0);
+	assert_int_equal(out->type, MESSAGE_FORCE_RING);
+	assert_int_equal(out->force.lost_count, 2);
+	assert_string_equal(out->force.lost[1], "n2");
+	assert_int_equal(out->force.ring_hash, 0xcc);
+}
+
 static void test_a_plan_is_encoded(void **state)
 {
 	struct planned_member members[2] = {
@@ -179,9 +200,8 @@ static void test_a_plan_is_encoded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_changes_are_decoded),
-		cmocka_unit_test(test_bad_changes_are_refused),
-		cmocka_unit_test(test_an_abort_is_decoded),
+		cmocka_unit_test(test_changes_are_decoded), cmocka_unit_test(test_bad_changes_are_refused),
+		cmocka_unit_test(test_an_abort_is_decoded), cmocka_unit_test(test_what_is_lost_is_decoded),
 		cmocka_unit_test(test_a_plan_is_encoded),
 	};
 
