@@ -132,9 +132,14 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, node_count=3, form=True, replicas=3, arguments=(), program=None):
+    """kvctl and clients are told of `nodes`. `spares` are to join (add, joined), `gone` are those that remove() took out."""
+
+    spares = gone = ()
+
+    def __init__(self, node_count=3, form=True, replicas=3, arguments=(), spare_count=0, partitions=1024, program=None):
         self.directory = tempfile.mkdtemp(prefix="kvring-test-")
-        self.nodes = [Node(self.directory, "n%d" % (i + 1), arguments, program) for i in range(node_count)]
+        nodes = [Node(self.directory, "n%d" % (i + 1), arguments, program) for i in range(node_count + spare_count)]
+        self.nodes, self.spares, self.gone = nodes[:node_count], nodes[node_count:], []
         self.clients = []
         try:
             for node in self.nodes:
@@ -142,7 +147,7 @@ class Cluster:
             for node in self.nodes:
                 node.start()
             if form:
-                self.kvctl("cluster", "init", "-n", str(replicas), "--timeout", "60s", *(n.address for n in self.nodes), endpoints="")
+                self.kvctl("cluster", "init", "-n", str(replicas), "-q", str(partitions), "--timeout", "60s", *(n.address for n in self.nodes), endpoints="")
                 self.wait_up()
         except BaseException:
             self.close()
@@ -159,13 +164,34 @@ class Cluster:
     def close(self):
         for client in self.clients:
             client.close()
-        for node in self.nodes:
+        for node in self.everyone:
             if node.running:
                 node.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    @property
+    def everyone(self):
+        return sorted([*self.nodes, *self.spares, *self.gone], key=lambda node: node.name)
+
     def endpoints(self, *nodes):
         return ",".join(node.address for node in nodes or self.nodes)
+
+    def add(self, *spares):
+        """Starts them, with the nodes of the cluster as seeds."""
+        for node in spares:
+            node.seeds = [other.peer_address for other in self.nodes]
+            node.start()
+
+    def joined(self):
+        """Spares that run are members by now."""
+        running = [node for node in self.spares if node.running]
+        self.nodes += running
+        self.spares = [node for node in self.spares if node not in running]
+
+    def remove(self, *nodes):
+        for node in nodes:
+            (self.nodes if node in self.nodes else self.spares).remove(node)
+            self.gone.append(node)
 
     def client(self, *nodes, timeout=20):
         client = kvring.Client(self.endpoints(*nodes), timeout=timeout)
@@ -177,9 +203,11 @@ class Cluster:
         for node in [through] if through else [n for n in self.nodes if n.running]:
             self.kvctl("status", "--wait-up", str(count or len(self.nodes)), "--timeout", "60s", endpoints=node.address)
 
-    def run_kvctl(self, *arguments, endpoints=None, stdin=b""):
-        environment = dict(os.environ, KVRING_ENDPOINTS=self.endpoints() if endpoints is None else endpoints)
-        return subprocess.run([os.environ["KVCTL"], *arguments], env=environment, input=stdin, capture_output=True, timeout=4 * PATIENCE)
+    def run_kvctl(self, *arguments, endpoints=None, stdin=b"", environment=()):
+        variables = dict(os.environ, KVRING_ENDPOINTS=self.endpoints() if endpoints is None else endpoints,
+                         XDG_STATE_HOME=os.path.join(self.directory, "state"))
+        variables.update(environment)
+        return subprocess.run([os.environ["KVCTL"], *arguments], env=variables, input=stdin, capture_output=True, timeout=4 * PATIENCE)
 
     def kvctl(self, *arguments, expect=0, **options):
         """Runs kvctl, which must end with this status. Returns stdout and stderr."""
@@ -191,7 +219,7 @@ class Cluster:
         return done.stdout, done.stderr.decode()
 
     def logs(self):
-        return "\n".join("-- %s (%s)\n%s" % (n.name, "running" if n.running else "ended", n.log()) for n in self.nodes)
+        return "\n".join("-- %s (%s)\n%s" % (n.name, "running" if n.running else "ended", n.log()) for n in self.everyone if n.process)
 
 
 class Writers:
