@@ -213,6 +213,11 @@ class FakeCluster:
         plan.epoch = self.epoch
         return plan
 
+    def force(self, request):
+        self.force_request = request
+        self.epoch += 2
+        return m.InitResponse(cluster_id=self.cluster_id, epoch=self.epoch)
+
     def abort(self, request):
         self.abort_request = request
         self.epoch += 1
@@ -353,6 +358,7 @@ class FakeNode:
             "kvring.v1.Admin/PlanChange": lambda b: self.cluster.plan(m.ChangeRequest.FromString(b)),
             "kvring.v1.Admin/CommitChange": lambda b: self.cluster.commit(m.ChangeRequest.FromString(b)),
             "kvring.v1.Admin/AbortChange": lambda b: self.cluster.abort(m.AbortRequest.FromString(b)),
+            "kvring.v1.Admin/ForceRing": lambda b: self.cluster.force(m.ForceRequest.FromString(b)),
             "kvring.v1.Health/Check": lambda b: m.HealthResponse(serving=True),
         }
         handler = handlers.get(request.method)

@@ -699,6 +699,19 @@ class ChangeTest(ToolTest):
         self.cluster.hook = lambda node, method, body: m.Response(code=m.FAILED_PRECONDITION, message="reads go to the new owners already")
         self.assertIn("reads go to the new owners already", self.run_tool("cluster", "abort", expect=3)[1])
 
+    def test_a_ring_is_forced(self):
+        self.assertEqual(self.run_tool("ring", "force", "n2", "n3", "--yes")[0],
+                         b"forced: epoch 3. `kvctl cluster wait` follows what is copied between the others.\n")
+        self.assertEqual(list(self.cluster.force_request.lost), ["n2", "n3"])
+        self.assertEqual(self.cluster.force_request.ring_hash, self.cluster.status(self.cluster.nodes[0]).ring_hash)
+        self.assertEqual(self.run_json("ring", "force", "n2", "--yes"), {"epoch": 5})
+        self.assertIn("which members are lost", self.run_tool("ring", "force", "--yes", expect=2)[1])
+        self.assertIn("there is nobody to ask", self.run_tool("ring", "force", "n2", expect=2)[1])
+        self.assertIn("What only the lost members hold", self.run_tool("ring", "force", "--help")[0].decode())
+        self.cluster.hook = lambda node, method, body: (
+            m.Response(code=m.FAILED_PRECONDITION, message="n2 is up: it is not lost") if method.endswith("ForceRing") else None)
+        self.assertIn("n2 is up: it is not lost", self.run_tool("ring", "force", "n2", "--yes", expect=3)[1])
+
     def test_status_shows_the_change(self):
         self.cluster.transitions = ["copying", "copying", "switching", "stable"]
         self.cluster.incoming = {0: (9, 12, 1 << 20)}

@@ -144,6 +144,8 @@ RPC_OK int kv_client_plan_change(struct kv_client *, const Kvring__V1__ChangeReq
 RPC_OK int kv_client_commit_change(struct kv_client *, const Kvring__V1__ChangeRequest *, struct kv_client_reply *);
 /* Goes back to the owners from before; the reply is an `init`. */
 RPC_OK int kv_client_abort_change(struct kv_client *, const Kvring__V1__AbortRequest *, struct kv_client_reply *);
+/* A ring without members that are lost; the reply is an `init`. Repeated with the same ring_hash it makes the same ring. */
+RPC_OK int kv_client_force_ring(struct kv_client *, const Kvring__V1__ForceRequest *, struct kv_client_reply *);
 /* Of one node: no failover. */
 RPC_OK int kv_client_describe(struct kv_client *, unsigned endpoint, struct kv_client_reply *);
 RPC_OK int kv_client_status_of(struct kv_client *, unsigned endpoint, struct kv_client_reply *);
@@ -162,6 +164,7 @@ enum kv_client_method {
 	CLIENT_PLAN_CHANGE,
 	CLIENT_COMMIT_CHANGE,
 	CLIENT_ABORT_CHANGE,
+	CLIENT_FORCE_RING,
 	CLIENT_DESCRIBE,
 	CLIENT_STATUS,
 	CLIENT_RING,

@@ -24,6 +24,8 @@ static const struct kv_client_method_row rows[CLIENT_METHOD_COUNT] = {
 				  &kvring__v1__change_plan__descriptor, true, true},
 	[CLIENT_ABORT_CHANGE] = {"kvring.v1.Admin/AbortChange", &kvring__v1__abort_request__descriptor,
 				 &kvring__v1__init_response__descriptor, true, true},
+	[CLIENT_FORCE_RING] = {"kvring.v1.Admin/ForceRing", &kvring__v1__force_request__descriptor,
+			       &kvring__v1__init_response__descriptor, true, true},
 	[CLIENT_DESCRIBE] = {"kvring.v1.Admin/Describe", &kvring__v1__describe_request__descriptor,
 			     &kvring__v1__node_status__descriptor, false, true},
 	[CLIENT_STATUS] = {"kvring.v1.Admin/Status", &kvring__v1__status_request__descriptor,

@@ -168,6 +168,12 @@ int kv_client_abort_change(struct kv_client *client, const Kvring__V1__AbortRequ
 	return call_and_wait(client, CLIENT_ABORT_CHANGE, CLIENT_ANY_ENDPOINT, &request->base, reply);
 }
 
+int kv_client_force_ring(struct kv_client *client, const Kvring__V1__ForceRequest *request,
+			 struct kv_client_reply *reply)
+{
+	return call_and_wait(client, CLIENT_FORCE_RING, CLIENT_ANY_ENDPOINT, &request->base, reply);
+}
+
 int kv_client_describe(struct kv_client *client, unsigned endpoint, struct kv_client_reply *reply)
 {
 	static const Kvring__V1__DescribeRequest request = KVRING__V1__DESCRIBE_REQUEST__INIT;

@@ -125,6 +125,7 @@ int command_cluster_abort(struct kvctl *, int argc, char **argv);
 int command_cluster_wait(struct kvctl *, int argc, char **argv);
 int command_members(struct kvctl *, int argc, char **argv);
 int command_status(struct kvctl *, int argc, char **argv);
+int command_ring_force(struct kvctl *, int argc, char **argv);
 int command_ring(struct kvctl *, int argc, char **argv);
 
 #endif

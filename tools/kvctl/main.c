@@ -31,6 +31,7 @@ static const struct kvctl_command COMMANDS[] = {
 	{"cluster wait", "until a change of the ring is over", command_cluster_wait},
 	{"status", "every member: state, load, epoch, keys, bytes", command_status},
 	{"members", "who hears whom, and who is down by whose word", command_members},
+	{"ring force", "last resort: a majority is lost for good", command_ring_force},
 	{"ring", "who owns what and how even; of a key: where it lives", command_ring},
 };
 enum {
