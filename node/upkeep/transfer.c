@@ -12,18 +12,33 @@ enum {
 	BUSY_MAX = 1000,
 };
 
-_Static_assert(RING_REPLICAS_MAX <= 8, "a place in a row is a bit of incoming.scanned");
-
 /* ---- who gives, who takes -------------------------------------------------------------------------------------- */
 
-/* The old owners in this node's datacenter, or, where it had none, in the first one that had some. */
-static uint32_t old_row(const struct ring_document *document, uint32_t partition, uint32_t member,
-			const uint16_t **row_out)
+/* The old owners: those in this node's datacenter, then all others. */
+struct sources {
+	uint16_t members[TRANSFER_SOURCES_MAX];
+	uint32_t count, near;
+};
+
+static void add_row(struct sources *self, const struct ring_document *document, uint32_t partition, uint32_t datacenter)
 {
-	uint32_t count = ring_old_owners(document, partition, ring_member_datacenter(document, member), row_out);
-	for (uint32_t i = 0; count == 0 && i < ring_datacenter_count(document); i++)
-		count = ring_old_owners(document, partition, i, row_out);
-	return count;
+	const uint16_t *row;
+	uint32_t count = ring_old_owners(document, partition, datacenter, &row);
+	for (uint32_t i = 0; i < count; i++)
+		self->members[self->count++] = row[i];
+}
+
+static struct sources sources_of(const struct ring_document *document, uint32_t partition, uint32_t member)
+{
+	struct sources self;
+	uint32_t own = ring_member_datacenter(document, member);
+	self.count = 0;
+	add_row(&self, document, partition, own);
+	self.near = self.count;
+	for (uint32_t i = 0; i < ring_datacenter_count(document); i++)
+		if (i != own)
+			add_row(&self, document, partition, i);
+	return self;
 }
 
 static int place_of(const uint16_t *row, uint32_t count, uint32_t member)
@@ -34,23 +49,53 @@ static int place_of(const uint16_t *row, uint32_t count, uint32_t member)
 	return -1;
 }
 
-/* Does something of the partition have to come? Where owners become fewer, an old one that stays may lack what a majority has. */
-static bool has_to_come(const struct ring_document *document, uint32_t partition, uint32_t member)
+static uint32_t count_owners(const struct ring_document *document, uint32_t partition)
 {
-	const uint16_t *owners, *old;
-	uint32_t count = ring_owners(document, partition, ring_member_datacenter(document, member), &owners);
-	uint32_t old_count = old_row(document, partition, member, &old);
-	if (old_count == 0 || place_of(owners, count, member) < 0)
-		return false;
-	return place_of(old, old_count, member) < 0 || count < old_count;
+	const uint16_t *row;
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < ring_datacenter_count(document); i++)
+		count += ring_owners(document, partition, i, &row);
+	return count;
 }
 
-/* F1. */
-static bool is_read(const struct incoming *incoming, uint32_t old_count)
+/* Does something of the partition have to come? Where owners become fewer, an old one that stays may lack what a majority has. */
+static bool has_to_come(const struct ring_document *document, uint32_t partition, uint32_t member,
+			const struct sources *sources)
 {
-	uint32_t read = (uint32_t)__builtin_popcount(incoming->scanned);
-	uint32_t sound = (uint32_t)__builtin_popcount(incoming->scanned & ~incoming->doubtful & 0xff);
-	return sound >= old_count / 2 + 1 || read == old_count;
+	const uint16_t *owners;
+	uint32_t count = ring_owners(document, partition, ring_member_datacenter(document, member), &owners);
+	if (sources->count == 0 || place_of(owners, count, member) < 0)
+		return false;
+	bool stays = place_of(sources->members, sources->near, member) >= 0;
+	return !stays || count < sources->near || count_owners(document, partition) < sources->count;
+}
+
+static bool has_place(const struct places *self, uint32_t place)
+{
+	return self->words[place / 64] >> place % 64 & 1;
+}
+
+static void add_place(struct places *self, uint32_t place)
+{
+	assert(place < TRANSFER_SOURCES_MAX);
+	self->words[place / 64] |= UINT64_C(1) << place % 64;
+}
+
+/* Of the first so many sources a majority was read, none of which had gone back in time; or all were. */
+static bool is_read(const struct incoming *incoming, uint32_t count)
+{
+	uint32_t read = 0, sound = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		read += has_place(&incoming->scanned, i);
+		sound += has_place(&incoming->scanned, i) && !has_place(&incoming->doubtful, i);
+	}
+	return sound >= count / 2 + 1 || read == count;
+}
+
+/* F1: of this datacenter, for what was written at a local level, and of all. */
+static bool is_enough(const struct sources *sources, const struct incoming *incoming)
+{
+	return is_read(incoming, sources->near) && is_read(incoming, sources->count);
 }
 
 /* ---- begin and end --------------------------------------------------------------------------------------------- */
@@ -86,15 +131,17 @@ void transfer_fini(struct transfer *self)
 static void list_incoming(struct transfer *self)
 {
 	for (uint32_t partition = 0; partition < ring_partition_count(self->document); partition++) {
-		const uint16_t *old;
-		if (!has_to_come(self->document, partition, self->self))
+		struct sources sources = sources_of(self->document, partition, self->self);
+		if (!has_to_come(self->document, partition, self->self, &sources))
 			continue;
-		uint32_t old_count = old_row(self->document, partition, self->self, &old);
-		int place = place_of(old, old_count, self->self);
+		int place = place_of(sources.members, sources.near, self->self);
 		struct incoming *incoming = &self->incoming[self->count++];
 		*incoming = (struct incoming){.partition = (uint16_t)partition,
-					      .scanned = (uint8_t)(place >= 0 ? 1 << place : 0),
 					      .is_complete = progress_has(&self->progress, partition)};
+		if (place >= 0) {
+			add_place(&incoming->scanned, (uint32_t)place);
+			incoming->is_begun = true;
+		}
 		self->left += !incoming->is_complete;
 	}
 }
@@ -140,18 +187,18 @@ static bool is_reachable(const struct ring_member_status *status)
 	return status->reachability == RING_UP || status->reachability == RING_UNKNOWN;
 }
 
-/* The next old owner to read, or -1. Each partition begins at another place, so that the sources share the work. */
-static int choose_source(struct transfer *self, const struct incoming *incoming)
+/* The place of the next old owner to read, or -1: near ones first. Each partition begins at another place, so that the
+ * sources share the work. */
+static int choose_source(struct transfer *self, const struct incoming *incoming, const struct sources *sources)
 {
-	const uint16_t *row;
-	uint32_t count = old_row(self->document, incoming->partition, self->self, &row);
+	uint32_t turn = incoming->partition + self->self, near = sources->near, far = sources->count - near;
 	int chosen = -1;
 	const struct ring_view *view = ring_view_acquire(self->options.ring);
 	bool same = view->document != NULL && ring_hash(view->document) == ring_hash(self->document);
-	for (uint32_t i = 0; same && chosen < 0 && i < count; i++) {
-		uint32_t place = (incoming->partition + self->self + i) % count;
-		bool tried = (incoming->scanned | incoming->refused) >> place & 1;
-		if (!tried && is_reachable(&view->status[row[place]]))
+	for (uint32_t i = 0; same && chosen < 0 && i < sources->count; i++) {
+		uint32_t place = i < near ? (turn + i) % near : near + (turn + i) % far;
+		bool tried = has_place(&incoming->scanned, place) || has_place(&incoming->refused, place);
+		if (!tried && is_reachable(&view->status[sources->members[place]]))
 			chosen = (int)place;
 	}
 	ring_view_release(self->options.ring, view);
@@ -210,14 +257,13 @@ static void complete(struct transfer *self, uint32_t number, struct effects *out
 static void next_source(struct transfer *self, uint32_t number, uint64_t now_us, struct effects *out)
 {
 	struct incoming *incoming = self->taken[number];
-	const uint16_t *row;
-	uint32_t count = old_row(self->document, incoming->partition, self->self, &row);
-	int place = choose_source(self, incoming);
+	struct sources sources = sources_of(self->document, incoming->partition, self->self);
+	int place = choose_source(self, incoming, &sources);
 	if (place >= 0) {
 		self->places[number] = (uint32_t)place;
 		lane_look(&self->lanes[number], &self->terms, incoming->partition,
-			  ring_member(self->document, row[place])->id, now_us, out);
-	} else if (is_read(incoming, count)) {
+			  ring_member(self->document, sources.members[place])->id, now_us, out);
+	} else if (is_enough(&sources, incoming)) {
 		complete(self, number, out);
 	} else {
 		tell_waits(self, NOTE_COPY_WAITS,
@@ -234,7 +280,7 @@ static void on_root(struct transfer *self, uint32_t number)
 {
 	const struct incoming *incoming = self->taken[number];
 	struct lane *lane = &self->lanes[number];
-	lane->digest_only = incoming->scanned != 0 || incoming->is_begun || (self->progress.resumed && lane->root != 0);
+	lane->digest_only = incoming->is_begun || (self->progress.resumed && lane->root != 0);
 }
 
 static void on_source_failed(struct transfer *self, uint32_t number, uint64_t now_us, struct effects *out)
@@ -243,7 +289,7 @@ static void on_source_failed(struct transfer *self, uint32_t number, uint64_t no
 	if (lane->status == REPLICA_STALE_RING)
 		behind_notice(&self->told_epoch, self->options.ring, self->options.self, self->terms.epoch + 1,
 			      lane->source, out);
-	self->taken[number]->refused |= (uint8_t)(1 << self->places[number]);
+	add_place(&self->taken[number]->refused, self->places[number]);
 	next_source(self, number, now_us, out);
 }
 
@@ -273,9 +319,10 @@ static void on_outcome(struct transfer *self, uint32_t number, enum lane_outcome
 		on_root(self, number);
 		break;
 	case LANE_AT_END:
-		self->taken[number]->scanned |= (uint8_t)(1 << self->places[number]);
+		add_place(&self->taken[number]->scanned, self->places[number]);
 		if (self->lanes[number].receiving)
-			self->taken[number]->doubtful |= (uint8_t)(1 << self->places[number]);
+			add_place(&self->taken[number]->doubtful, self->places[number]);
+		self->taken[number]->is_begun = true;
 		next_source(self, number, now_us, out);
 		break;
 	case LANE_SOURCE_FAILED:
@@ -334,9 +381,10 @@ static void run_idle(struct transfer *self, uint32_t number, uint64_t now_us, st
 	if (incoming == NULL)
 		return;
 	incoming->is_taken = true;
-	incoming->refused = 0;
-	incoming->scanned &= (uint8_t)~incoming->doubtful; /* they may be proven by now */
-	incoming->doubtful = 0;
+	incoming->refused = (struct places){0};
+	for (uint32_t i = 0; i < TRANSFER_SOURCES_MAX / 64; i++)
+		incoming->scanned.words[i] &= ~incoming->doubtful.words[i]; /* they may be proven by now */
+	incoming->doubtful = (struct places){0};
 	self->taken[number] = incoming;
 	next_source(self, number, now_us, out);
 }

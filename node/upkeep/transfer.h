@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Transfer: what has to come to this node while reads still go to the old owners, from whom, and how far it is.
  *
- * A partition that the ring gives to this node is read from end to end at a majority of its old owners, and at all of them that are up.
+ * A partition that the ring gives to this node is read from end to end at a majority of its old owners, of this datacenter and of all
+ * together, and at all of them that are up.
  * One that is read has the new ring (replica.c: check_scan), so whatever was acknowledged before by a majority of the old owners is at
  * one of them, and all that is written afterwards comes here by itself (ALGORITHMS.md, Copy). One whose disk may have gone back in time does
  * not count, unless all old owners were read.
@@ -10,7 +11,7 @@
  * Ownership   Borrows ring table and data directory; keeps a reference to the document.
  * Errors      -ENOMEM from transfer_begin: nothing was begun. All else is tried again.
  * Invariants  F1 A partition counts as complete only when a majority of its old owners, as of this document, was read to the end, of which
- *                none had gone back in time; or all were.
+ *                none had gone back in time; or all were. That holds for those of this datacenter, and for all together.
  *             F2 left is the number of partitions that are not complete.
  */
 #ifndef KVRING_NODE_UPKEEP_TRANSFER_H
@@ -34,13 +35,20 @@ struct transfer_options {
 	void *read_busy_arg;
 };
 
+enum { TRANSFER_SOURCES_MAX = RING_REPLICAS_MAX * RING_DATACENTERS_MAX };
+
+/* A set of old owners, by their place among the sources: bits. */
+struct places {
+	uint64_t words[TRANSFER_SOURCES_MAX / 64];
+};
+
 /* A partition that has to come. */
 struct incoming {
 	uint64_t again_us; /* not before */
 	uint16_t partition;
-	uint8_t scanned;  /* places in the row of old owners that were read to the end */
-	uint8_t doubtful; /* of them those whose disks may have gone back in time */
-	uint8_t refused;  /* that failed since it was taken up last */
+	struct places scanned;  /* old owners that were read to the end */
+	struct places doubtful; /* of them those whose disks may have gone back in time */
+	struct places refused;  /* that failed since it was taken up last */
 	bool is_complete, is_taken;
 	bool is_begun; /* some of it may be here */
 };

@@ -627,6 +627,70 @@ static void test_fewer_owners_read_a_majority_too(void **state)
 	assert_true(town_same(town_read(lacking, town_key(partition, 0)), object));
 }
 
+/* n1 to n3 own everything in dc1, n5 and n6 in dc2; n4 is to join dc1. */
+static void prepare_datacenters(void)
+{
+	town->far = 5;
+	stable = town_claim(NULL, 3, (const unsigned[]){1, 2, 3, 5, 6, 0});
+	target = town_claim(stable, 3, (const unsigned[]){1, 2, 3, 4, 5, 6, 0});
+	change = town_change(stable, target);
+	town_adopt_all(stable);
+}
+
+/* What three of all five acknowledged may be at one old owner in dc1: two of three there are no majority of all. */
+static void test_other_datacenters_are_read_too(void **state)
+{
+	(void)state;
+	prepare_datacenters();
+	fill((const unsigned[]){3, 5, 6, 0}, KEYS);
+	house_stop(3);
+	house(5)->cut = house(6)->cut = true;
+	town_adopt_all(change);
+	town_gossip();
+	town_run(20 * SECOND_US);
+	assert_false(is_ready(4));
+	house(5)->cut = false;
+	town_adopt(5, change);
+	town_gossip();
+	town_until(is_ready(4), 30);
+	expect_equal(4, 5, KEYS);
+}
+
+/* What two of three in dc1 acknowledged at a local level need not be among three of all. */
+static void test_a_majority_of_its_own_datacenter_is_read(void **state)
+{
+	(void)state;
+	prepare_datacenters();
+	fill((const unsigned[]){1, 2, 0}, KEYS);
+	house_stop(3);
+	house_stop(2);
+	town_adopt_all(change); /* 1, 5 and 6 are a majority of all */
+	town_gossip();
+	town_run(20 * SECOND_US);
+	assert_false(is_ready(4));
+	house_start(2);
+	town_adopt(2, change);
+	town_gossip();
+	town_until(is_ready(4), 30);
+	expect_equal(4, 1, KEYS);
+}
+
+/* dc2 goes: those that stay in dc1 may have missed what a majority of all five has. */
+static void test_a_datacenter_that_goes_is_read_by_those_that_stay(void **state)
+{
+	(void)state;
+	town->far = 5;
+	stable = town_claim(NULL, 3, (const unsigned[]){1, 2, 3, 5, 6, 0});
+	target = town_claim(stable, 3, (const unsigned[]){1, 2, 3, 105, 106, 0});
+	change = town_change(stable, target);
+	town_adopt_all(stable);
+	fill((const unsigned[]){3, 5, 6, 0}, KEYS);
+	town_adopt_all(change);
+	town_until(is_ready(1) && is_ready(2), 30);
+	for (uint16_t partition = 0; partition < TOWN_PARTITIONS; partition++)
+		assert_true(town_same(town_read(1, town_key(partition, 0)), town_read(5, town_key(partition, 0))));
+}
+
 static uint64_t time_of_join(uint64_t rate, uint32_t load_permille)
 {
 	enum { OBJECTS = 16, OBJECT_SIZE = 20 * 1000 };
@@ -706,6 +770,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_damaged_progress_is_no_progress, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_progress_belongs_to_one_document, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_fewer_owners_read_a_majority_too, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_other_datacenters_are_read_too, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_a_majority_of_its_own_datacenter_is_read, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_a_datacenter_that_goes_is_read_by_those_that_stay, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(test_the_pace_is_kept, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_an_aborted_change_ends_it, set_up, tear_down),
 	};

@@ -478,8 +478,9 @@ void town_end(void)
 
 static void fill_member(struct ring_member *member, unsigned number)
 {
-	*member = (struct ring_member){
-		.id = id_of(number), .datacenter = "dc1", .weight = RING_WEIGHT_DEFAULT, .state = RING_MEMBER_ACTIVE};
+	*member = (struct ring_member){.id = id_of(number), .weight = RING_WEIGHT_DEFAULT, .state = RING_MEMBER_ACTIVE};
+	bool far = town->far != 0 && number >= town->far;
+	snprintf(member->datacenter, sizeof member->datacenter, "%s", far ? "dc2" : "dc1");
 	snprintf(member->name, sizeof member->name, "n%u", number);
 	snprintf(member->rack, sizeof member->rack, "r%u", number);
 	snprintf(member->client_address, sizeof member->client_address, "10.0.0.%u:1", number);
@@ -491,12 +492,13 @@ static void fill_member(struct ring_member *member, unsigned number)
 struct ring_document *town_claim(const struct ring_document *previous, uint32_t replicas, const unsigned *numbers)
 {
 	struct ring_member members[TOWN_NODES];
-	struct ring_datacenter datacenter = {.name = "dc1", .replica_count = replicas};
+	struct ring_datacenter datacenters[] = {{.name = "dc1", .replica_count = replicas},
+						{.name = "dc2", .replica_count = replicas}};
 	struct ring_plan plan = {.cluster_id = 7,
 				 .hash_seed = 11,
 				 .partition_count = TOWN_PARTITIONS,
-				 .datacenters = &datacenter,
-				 .datacenter_count = 1,
+				 .datacenters = datacenters,
+				 .datacenter_count = town->far != 0 ? 2 : 1,
 				 .members = members};
 	struct ring_document *document;
 	struct ring_error why;

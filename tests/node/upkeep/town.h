@@ -51,6 +51,7 @@ struct town {
 	struct flight *flights;              /* by time */
 	uint64_t flight_number;
 	uint64_t rate;              /* of upkeep; 0: default */
+	unsigned far;               /* nodes from this number on are in dc2; 0: none */
 	uint32_t stored, refused;   /* answers to the test's own stores */
 	enum replica_status status; /* of the last one */
 	struct arena *arena;        /* for what the test makes; lives as long as the town */
