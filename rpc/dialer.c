@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "rpc/lock.h"
+#include "rpc/threads.h"
 
 enum {
 	/* For a peer that does not even refuse. A new dial is better than a long one: the kernel sends its second SYN after one second and
@@ -124,6 +125,8 @@ NOT_CHECKED int rpc_dialer_create(const struct dialer_options *options, struct d
 {
 	char url[RPC_URL_MAX];
 	int status = rpc_address_to_url(options->address, false, url, error_out);
+	if (status == 0)
+		status = rpc_threads_check(error_out);
 	if (status < 0)
 		return status;
 	struct dialer *d = calloc(1, sizeof *d);

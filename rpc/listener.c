@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "rpc/lock.h"
+#include "rpc/threads.h"
 
 struct listener {
 	struct listener_options options;
@@ -70,6 +71,8 @@ int rpc_listener_open(const struct listener_options *options, struct listener **
 {
 	char url[RPC_URL_MAX];
 	int status = rpc_address_to_url(options->address, true, url, error_out);
+	if (status == 0)
+		status = rpc_threads_check(error_out);
 	if (status < 0)
 		return status;
 	struct listener *l = calloc(1, sizeof *l);

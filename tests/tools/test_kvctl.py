@@ -4,6 +4,7 @@
 import json
 import os
 import pty
+import re
 import resource
 import socket
 import subprocess
@@ -336,6 +337,24 @@ class OutputTest(ToolTest):
         self.assertEqual(self.run_tool("get", "k")[0], b"w")
         self.assertIn("No space left", self.run_tool("export", "--out", "/dev/full", "-", stdin=b"k\n", expect=6)[1])
         self.run_tool("export", "--out", "/dev/null", "-", stdin=b"k\n")
+
+
+class ShortageTest(ToolTest):
+    def test_without_memory_for_threads_it_says_so(self):
+        """A sanitizer's own memory is more than any of these limits."""
+        with open(os.environ[self.variable], "rb") as program:
+            if re.search(rb"lib[at]san", program.read()):
+                self.skipTest("built with a sanitizer")
+        for megabytes in range(30, 101, 10):
+
+            def limit(size=megabytes << 20):
+                resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+            process = self.start_tool("get", "greeting", preexec_fn=limit)
+            _, err = process.communicate(timeout=60)
+            self.assertIn(process.returncode, (0, 1, 5), "%d MB: %s" % (megabytes, err))  # 1: it found no such key
+            if process.returncode == 5:
+                self.assertRegex(err.decode(), "cannot start .*thread.*allow this process more|out of memory")
 
 
 class UsageTest(ToolTest):
