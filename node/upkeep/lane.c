@@ -187,6 +187,8 @@ static void take_fetched(struct lane *self, const struct lane_terms *terms, uint
 			 const struct message *answer, uint64_t now_us, struct effects *out)
 {
 	self->arrived += answer->fetched.object.size;
+	/* After its last piece it may have come back with an older disk. */
+	self->receiving |= answer->fetched.receiving;
 	if (answer->status == REPLICA_OK) {
 		store(self, terms, entry, answer->fetched.object, answer, now_us, out);
 		return;

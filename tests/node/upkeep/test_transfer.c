@@ -391,6 +391,32 @@ static void test_all_sources_do_though_some_may_have_gone_back_in_time(void **st
 	expect_equal(4, 2, KEYS);
 }
 
+/* Only while objects are fetched from it. */
+static bool doubt_fetches(struct house *to, const struct message *message)
+{
+	if (to->number == 2 && message->call != NULL) {
+		to->unproven = message->type == MESSAGE_FETCH;
+		town_gossip();
+	}
+	return true;
+}
+
+/* A source may come back with an older disk after its last piece, and before the objects that differ are fetched. */
+static void test_a_source_may_go_back_in_time_before_its_objects_come(void **state)
+{
+	(void)state;
+	prepare_join();
+	fill((const unsigned[]){2, 0}, KEYS);
+	house_stop(1);
+	town->watch = doubt_fetches;
+	town_adopt_all(change);
+	town_until(is_ready(4), 30);
+	town->watch = NULL;
+	assert_true(house(2)->fetches > 0);
+	assert_true(house(2)->scans > count_incoming(4)); /* it was read once more */
+	expect_equal(4, 2, KEYS);
+}
+
 struct found {
 	char path[128];
 	uint64_t size;
@@ -761,6 +787,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_source_with_a_newer_ring_tells_of_it, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_what_may_have_gone_back_in_time_is_no_source, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_all_sources_do_though_some_may_have_gone_back_in_time, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(test_a_source_may_go_back_in_time_before_its_objects_come, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_a_quarantined_source_is_passed_over, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_the_new_owner_may_be_killed_at_any_point, set_up, tear_down),
