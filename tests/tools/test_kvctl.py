@@ -365,7 +365,9 @@ class UsageTest(ToolTest):
     def test_did_you_mean(self):
         self.expect_usage("staus", text="Did you mean 'status'?")
         self.expect_usage("cluster", text="Did you mean 'cluster init'?")
-        self.expect_usage("cluster", "inti", text="Did you mean 'cluster init'?")
+        self.expect_usage("cluster", "inti", text="there is no command 'cluster inti'. Did you mean 'cluster init'?")
+        self.expect_usage("cluster", "jion", text="there is no command 'cluster jion'. Did you mean 'cluster join'?")
+        self.expect_usage("join", "n4", text="there is no command 'join'. Did you mean 'cluster join'?")
         self.expect_usage("frobnicate", text="`kvctl --help` lists them")
         for word, meant in (("set", "put"), ("delete", "del"), ("rm", "del"), ("nodes", "members"), ("scan", "export")):
             self.expect_usage(word, text="Did you mean '%s'?" % meant)

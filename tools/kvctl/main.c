@@ -169,9 +169,10 @@ static int unknown_command(struct kvctl *kvctl, int argc, char **argv)
 		meant = suggest_word(typed, names);
 	if (meant == NULL && !strcmp(argv[0], "cluster"))
 		meant = "cluster init";
+	const char *shown = !strcmp(argv[0], "cluster") && argc > 1 ? typed : argv[0];
 	if (meant != NULL)
-		return kvctl_fail(kvctl, KVCTL_USAGE, "there is no command '%s'. Did you mean '%s'?", argv[0], meant);
-	return kvctl_fail(kvctl, KVCTL_USAGE, "there is no command '%s'. `kvctl --help` lists them.", argv[0]);
+		return kvctl_fail(kvctl, KVCTL_USAGE, "there is no command '%s'. Did you mean '%s'?", shown, meant);
+	return kvctl_fail(kvctl, KVCTL_USAGE, "there is no command '%s'. `kvctl --help` lists them.", shown);
 }
 
 static int run_command(struct kvctl *kvctl, int argc, char **argv)
