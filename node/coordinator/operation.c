@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <limits.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -169,17 +168,27 @@ uint32_t quota_acks(const struct operation *operation, const struct quota *quota
 	return n;
 }
 
+static int missing(const struct operation *operation, const struct quota *quota)
+{
+	return quota->needed - (int)quota_acks(operation, quota);
+}
+
+/* Beyond what may still come. */
+static int lost(const struct operation *operation, const struct quota *quota)
+{
+	int n = missing(operation, quota) - (int)quota_count_calls(operation, quota, CALL_SENT);
+	return n > 0 ? n : 0;
+}
+
 const struct quota *operation_worst_quota(const struct operation *operation)
 {
 	const struct quota *worst = &operation->quotas[0];
-	int most = INT_MIN;
 	assert(operation->quota_count > 0);
-	for (uint32_t i = 0; i < operation->quota_count; i++) {
+	for (uint32_t i = 1; i < operation->quota_count; i++) {
 		const struct quota *quota = &operation->quotas[i];
-		int missing = quota->needed - (int)quota_acks(operation, quota);
-		if (missing > most)
+		int more = lost(operation, quota) - lost(operation, worst);
+		if (more > 0 || (more == 0 && missing(operation, quota) > missing(operation, worst)))
 			worst = quota;
-		most = missing > most ? missing : most;
 	}
 	return worst;
 }

@@ -170,7 +170,7 @@ bool quota_has(const struct quota *, const struct owner *);
 uint32_t quota_count_calls(const struct operation *, const struct quota *, enum call_state);
 /* Acknowledgements; of a get, answers that count toward r. */
 uint32_t quota_acks(const struct operation *, const struct quota *);
-/* That of which most is missing. */
+/* That of which most is missing: first for good, then so far. */
 const struct quota *operation_worst_quota(const struct operation *);
 /* It, or this node, has yet to hear of a ring that the other knows: asked again after a while it may answer. */
 bool owner_ring_differs(const struct owner *);

@@ -136,9 +136,12 @@ class Cluster:
 
     spares = gone = ()
 
-    def __init__(self, node_count=3, form=True, replicas=3, arguments=(), spare_count=0, partitions=1024, program=None):
+    def __init__(self, node_count=3, form=True, replicas=3, arguments=(), spare_count=0, partitions=1024, program=None, datacenters=()):
+        """datacenters: of each node; without it all are in one."""
         self.directory = tempfile.mkdtemp(prefix="kvring-test-")
         nodes = [Node(self.directory, "n%d" % (i + 1), arguments, program) for i in range(node_count + spare_count)]
+        for node, datacenter in zip(nodes, datacenters):
+            node.arguments += ["--dc", datacenter]
         self.nodes, self.spares, self.gone = nodes[:node_count], nodes[node_count:], []
         self.clients = []
         try:

@@ -181,6 +181,11 @@ static void test_a_read_of_each_datacenter(void **state)
 	assert_int_equal(s.code, CODE(UNAVAILABLE));
 	scene_expect_text(&s,
 			  "0 of 2 replicas in dc2 answered (n4: not waited for, n5: unreachable): retry, or read with");
+	/* Before dc1 has said anything it is dc2 all the same. */
+	scene_get(&s, .level = LEVEL_EACH_QUORUM);
+	scene_fetch_failed(&s, 4, REPLICA_UNREACHABLE);
+	expect(&s, "fetch n1, digest n2, digest n3, digest n4, digest n5, client: refused 0/2");
+	scene_expect_text(&s, "0 of 2 replicas in dc2 answered");
 	scene_end(&s);
 }
 
