@@ -124,7 +124,8 @@ static void test_fetch_batch_round_trip(void **state)
 
 static void test_forward_batch_round_trip(void **state)
 {
-	struct message *first = question(MESSAGE_FORWARD, NULL, 10), *in, *out, *answer;
+	struct message *second = question(MESSAGE_FORWARD, NULL, 11), *first = question(MESSAGE_FORWARD, second, 10);
+	struct message *in, *out, *answers[2];
 	struct client_operation *operation = &first->forward.operation;
 	struct rpc_message *encoded;
 	struct rpc_response response;
@@ -141,8 +142,10 @@ static void test_forward_batch_round_trip(void **state)
 					       .tombstone = true,
 					       .expires_ms = 9,
 					       .operation_id = {4, 5, 6}};
-	struct rpc_request request = send(first, 1);
-	in = receive(&request, 1);
+	second->forward.operation = *operation;
+	second->forward.operation.key = slice("other");
+	struct rpc_request request = send(first, 2);
+	in = receive(&request, 2);
 	assert_slice_equal(in->forward.operation.key, slice("k"));
 	assert_slice_equal(in->forward.operation.context, slice("c"));
 	assert_true(in->forward.operation.tombstone);
@@ -150,15 +153,21 @@ static void test_forward_batch_round_trip(void **state)
 	assert_int_equal(in->forward.operation.level, LEVEL_EACH_QUORUM);
 	assert_int_equal(in->forward.operation.expires_ms, 9);
 	assert_memory_equal(in->forward.operation.operation_id, operation->operation_id, RPC_OPERATION_ID_SIZE);
-	answer = message_answer(in, arena, MESSAGE_FORWARDED);
-	answer->forwarded.result =
+	assert_slice_equal(in->next->forward.operation.key, slice("other"));
+	answers[0] = message_answer(in, arena, MESSAGE_FORWARDED);
+	answers[0]->forwarded.result =
 		(struct client_result){.outcome = OUTCOME_REFUSED, .code = 9, .message = "no", .needed = 2};
-	assert_int_equal(codec_peer_encode_answers(METHOD_FORWARD, &answer, 1, 8, arena, &encoded), 0);
+	answers[1] = message_answer(in->next, arena, MESSAGE_FORWARDED);
+	answers[1]->forwarded.result =
+		(struct client_result){.outcome = OUTCOME_IN_DOUBT, .code = 4, .message = "perhaps"};
+	assert_int_equal(codec_peer_encode_answers(METHOD_FORWARD, answers, 2, 8, arena, &encoded), 0);
 	response = answered(encoded);
 	assert_int_equal(codec_peer_decode_answers(METHOD_FORWARD, first, &response, arena, &out, &error), 0);
 	assert_int_equal(out->forwarded.result.outcome, OUTCOME_REFUSED);
 	assert_int_equal(out->forwarded.result.code, 9);
 	assert_string_equal(out->forwarded.result.message, "no");
+	assert_int_equal(out->next->forwarded.result.outcome, OUTCOME_IN_DOUBT);
+	assert_string_equal(out->next->forwarded.result.message, "perhaps");
 }
 
 static void test_batches_are_cut_by_count_and_by_size(void **state)
