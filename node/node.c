@@ -157,6 +157,7 @@ static int open_gossip(struct node *self, const struct node_options *options, st
 		.read_figures_arg = self,
 		.transfer_bytes_per_s = options->transfer_bytes_per_s,
 		.seed = seed_for(options, ACTOR_GOSSIP, 0),
+		.autoscale = options->autoscale,
 		.round_ms = options->round_ms ? options->round_ms : ROUND_MS_DEFAULT,
 		.timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS_DEFAULT,
 	};

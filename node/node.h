@@ -30,12 +30,13 @@ struct node_options {
 	const struct dot *first_dots; /* of tests: the first dot of each replica; NULL: by new actors */
 	uint64_t new_node_id;         /* taken when the directory is new; random in production */
 	size_t cache_bytes, memtable_bytes;
-	uint32_t round_ms, timeout_ms;      /* gossip; 0: defaults */
-	uint32_t job_limit;                 /* per shard; 0: default */
-	uint64_t retry_window_ms;           /* replica.h; 0: default */
-	uint64_t transfer_bytes_per_s;      /* of what other nodes copy to this one; 0: default */
-	enum level read_level, write_level; /* coordinator.h */
-	bool accept_restored;               /* a directory that went back in time counts again (data_dir.h) */
+	uint32_t round_ms, timeout_ms;       /* gossip; 0: defaults */
+	uint32_t job_limit;                  /* per shard; 0: default */
+	uint64_t retry_window_ms;            /* replica.h; 0: default */
+	uint64_t transfer_bytes_per_s;       /* of what other nodes copy to this one; 0: default */
+	enum level read_level, write_level;  /* coordinator.h */
+	struct autoscale_settings autoscale; /* all 0: off */
+	bool accept_restored;                /* a directory that went back in time counts again (data_dir.h) */
 	struct coordinator_links links;
 };
 

@@ -24,6 +24,10 @@ enum note_kind {
 	NOTE_JOINED,
 	NOTE_RING_INSTALLED,
 	NOTE_REMOVED, /* count: epoch of the ring in which this node is no member any more */
+	/* gossip; id: member, count: epoch, name: the change as kvctl takes it, text: why */
+	NOTE_AUTOSCALE_PROPOSES,
+	NOTE_AUTOSCALE_APPLIES,
+	NOTE_AUTOSCALE_CANNOT,
 	/* gossip; count: how often */
 	NOTE_FOREIGN,
 	NOTE_MALFORMED,

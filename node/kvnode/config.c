@@ -96,6 +96,21 @@ static int derive_advertised(struct node_config *config, struct config_error *wh
 	return 0;
 }
 
+static int check_autoscale(const struct node_config *config, struct config_error *why)
+{
+	if (config->autoscale_low >= config->autoscale_high)
+		return refuse(why,
+			      "autoscale-low %" PRIu32 " must be less than autoscale-high %" PRIu32
+			      ": lower the one or raise the other",
+			      config->autoscale_low, config->autoscale_high);
+	if (config->autoscale_min > config->autoscale_max)
+		return refuse(why,
+			      "autoscale-min %" PRIu32 " is more than autoscale-max %" PRIu32
+			      ": lower the one or raise the other",
+			      config->autoscale_min, config->autoscale_max);
+	return 0;
+}
+
 static int finish(struct node_config *config, const char *path, struct config_error *why)
 {
 	int error = check_required(config, path, why);
@@ -108,6 +123,8 @@ static int finish(struct node_config *config, const char *path, struct config_er
 		       !strcmp(config->listen_peer, config->listen_bus)))
 		error = refuse(why, "listen %s, listen-peer %s and listen-bus %s must differ", config->listen,
 			       config->listen_peer, config->listen_bus);
+	if (!error)
+		error = check_autoscale(config, why);
 	return error ? error : derive_advertised(config, why);
 }
 

@@ -67,6 +67,13 @@ struct node_config {
 	enum level read_level;
 	enum level write_level;
 
+	/* [autoscale]; node/membership/autoscale.h */
+	uint32_t autoscale; /* 0: off, 1: propose, 2: apply */
+	uint32_t autoscale_high, autoscale_low;
+	uint32_t autoscale_disk_gb;
+	uint32_t autoscale_min, autoscale_max;
+	uint32_t autoscale_hold_s, autoscale_rest_s;
+
 	/* [log] */
 	enum log_level log_level;
 

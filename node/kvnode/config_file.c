@@ -66,7 +66,9 @@ static int complain_about_section(struct loader *loader, const char *section, co
 				settings[0].section);
 	if (similar != NULL)
 		return complain(loader, "unknown section [%.40s]; did you mean [%s]?", section, similar);
-	return complain(loader, "unknown section [%.40s]; there are [node], [network], [threads], [storage] and [log]",
+	return complain(loader,
+			"unknown section [%.40s]; there are [node], [network], [threads], [storage], [autoscale], "
+			"[log] and [requests]",
 			section);
 }
 

@@ -93,6 +93,20 @@ static uint32_t connections_for(uint64_t files)
 	return files < RPC_CONNECTIONS_MAX ? (uint32_t)files : RPC_CONNECTIONS_MAX;
 }
 
+static struct autoscale_settings autoscale_of(const struct node_config *config)
+{
+	return (struct autoscale_settings){
+		.mode = (enum autoscale_mode)config->autoscale,
+		.high_percent = config->autoscale_high,
+		.low_percent = config->autoscale_low,
+		.disk_bytes = (uint64_t)config->autoscale_disk_gb << 30,
+		.active_min = config->autoscale_min,
+		.active_max = config->autoscale_max,
+		.hold_us = config->autoscale_hold_s * UINT64_C(1000000),
+		.rest_us = config->autoscale_rest_s * UINT64_C(1000000),
+	};
+}
+
 static int start(const struct node_config *config, uint64_t files, struct runtime **out)
 {
 	const char *seeds[CONFIG_SEEDS_MAX];
@@ -113,6 +127,7 @@ static int start(const struct node_config *config, uint64_t files, struct runtim
 				.transfer_bytes_per_s = (uint64_t)config->transfer_rate_mb << 20,
 				.read_level = config->read_level,
 				.write_level = config->write_level,
+				.autoscale = autoscale_of(config),
 				.accept_restored = config->accept_restored,
 			},
 		.client_listen = config->listen,

@@ -56,6 +56,24 @@ const struct setting settings[SETTING_COUNT] = {
 	 "nodes "
 	 "are busy"},
 
+	{"autoscale", "autoscale", SETTING_CHOICE, AT(autoscale), "off", 0, 0, "off|propose|apply",
+	 "whether members on standby come in and idle ones go on standby as load and disk ask for it: not at all, as "
+	 "lines of the log alone, or by itself; give all nodes the same"},
+	{"autoscale", "autoscale-high", SETTING_NUMBER, AT(autoscale_high), "70", 2, 100, "PERCENT",
+	 "a member above it has too much: of the time of its busiest thread, and of autoscale-disk-gb"},
+	{"autoscale", "autoscale-low", SETTING_NUMBER, AT(autoscale_low), "30", 1, 99, "PERCENT",
+	 "a member goes when without it the others stay below this; less than autoscale-high"},
+	{"autoscale", "autoscale-disk-gb", SETTING_NUMBER, AT(autoscale_disk_gb), "0", 0, 1000000, "GIB",
+	 "data that a node of weight 100 has room for, others in proportion, GiB; 0: the disk is not watched"},
+	{"autoscale", "autoscale-min", SETTING_NUMBER, AT(autoscale_min), "1", 1, 16384, "N",
+	 "active members to keep in each datacenter; never fewer than its replicas"},
+	{"autoscale", "autoscale-max", SETTING_NUMBER, AT(autoscale_max), "16384", 1, 16384, "N",
+	 "active members in each datacenter up to which others come in"},
+	{"autoscale", "autoscale-hold-s", SETTING_NUMBER, AT(autoscale_hold_s), "300", 10, 86400, "SECONDS",
+	 "how long members have to be beyond a mark without a break"},
+	{"autoscale", "autoscale-rest-s", SETTING_NUMBER, AT(autoscale_rest_s), "1800", 10, 864000, "SECONDS",
+	 "how long nothing happens after a change of the ring"},
+
 	{"log", "log-level", SETTING_LEVEL, AT(log_level), "info", 0, 0, "LEVEL", "error, warn, info or debug"},
 
 	{"requests", "read-level", SETTING_REPLICAS, AT(read_level), "quorum", 0, 0, "LEVEL",
@@ -203,6 +221,39 @@ static bool add_seed(struct node_config *config, const char *text, struct settin
 	return true;
 }
 
+/* The number of the word in "one|two|three", or -1. */
+static int find_word(const char *words, const char *text, size_t size)
+{
+	int number = 0;
+
+	for (; size > 0; words += strcspn(words, "|") + 1, number++) {
+		if (strcspn(words, "|") == size && memcmp(words, text, size) == 0)
+			return number;
+		if (words[strcspn(words, "|")] == 0)
+			break;
+	}
+	return -1;
+}
+
+static bool set_choice(uint32_t *out, const struct setting *setting, const char *text, struct setting_reason *reason)
+{
+	int number = find_word(setting->placeholder, text, strlen(text));
+
+	if (number < 0)
+		return wrong(reason, "must be one of %s", setting->placeholder);
+	*out = (uint32_t)number;
+	return true;
+}
+
+static void print_choice(const struct setting *setting, uint32_t number, FILE *file)
+{
+	const char *words = setting->placeholder;
+
+	for (; number > 0; number--)
+		words += strcspn(words, "|") + 1;
+	fprintf(file, "%.*s", (int)strcspn(words, "|"), words);
+}
+
 static bool set_level(struct node_config *config, const char *text, struct setting_reason *reason)
 {
 	return log_level_parse(text, &config->log_level) || wrong(reason, "must be error, warn, info or debug");
@@ -233,6 +284,8 @@ bool setting_parse(struct node_config *config, const struct setting *setting, co
 	case SETTING_NUMBER:
 	case SETTING_AUTO:
 		return set_number(field(config, setting), setting, text, reason);
+	case SETTING_CHOICE:
+		return set_choice(field(config, setting), setting, text, reason);
 	case SETTING_LEVEL:
 		return set_level(config, text, reason);
 	case SETTING_REPLICAS:
@@ -248,7 +301,7 @@ void setting_print(const struct node_config *config, const struct setting *setti
 
 	if (setting->type == SETTING_NUMBER || setting->type == SETTING_AUTO) {
 		memcpy(&number, at, sizeof number);
-		if (number == 0)
+		if (number == 0 && setting->type == SETTING_AUTO)
 			fprintf(file, "auto");
 		else
 			fprintf(file, "%" PRIu32, number);
@@ -257,6 +310,9 @@ void setting_print(const struct node_config *config, const struct setting *setti
 
 		memcpy(&level, at, sizeof level);
 		fprintf(file, "%s", level_name(level));
+	} else if (setting->type == SETTING_CHOICE) {
+		memcpy(&number, at, sizeof number);
+		print_choice(setting, number, file);
 	} else if (setting->type == SETTING_LEVEL) {
 		fprintf(file, "%s", log_level_name(config->log_level));
 	} else {

@@ -16,7 +16,7 @@
 
 #include <stddef.h>
 
-enum { SETTING_COUNT = 22 };
+enum { SETTING_COUNT = 30 };
 
 enum setting_type {
 	SETTING_NAME,
@@ -27,6 +27,7 @@ enum setting_type {
 	SETTING_SEED,
 	SETTING_NUMBER,
 	SETTING_AUTO,
+	SETTING_CHOICE, /* of the words of the placeholder: the number of one, from 0 */
 	SETTING_LEVEL,
 	SETTING_REPLICAS /* a level of coordinator/level.h */
 };

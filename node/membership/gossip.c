@@ -449,6 +449,7 @@ static void run_round(struct gossip *self, uint64_t now_us, struct effects *out)
 	gossip_push_document(self, PUSH_MAX, now_us, out);
 	gossip_propose_round(self, now_us, out);
 	gossip_advance_round(self, now_us, out);
+	gossip_autoscale_round(self, now_us, out);
 	ask_for_proof(self, !self->proven || round % EXCHANGE_ROUNDS == 0, now_us, out);
 	if (round % EXCHANGE_ROUNDS == 0 || self->document == NULL || gossip_is_held(self))
 		gossip_exchange(self, now_us, out);
@@ -560,6 +561,7 @@ int gossip_create(const struct gossip_options *options, struct gossip **out, str
 	self->ring = options->ring;
 	self->seed_count = options->seed_count;
 	self->transfer_bytes_per_s = options->transfer_bytes_per_s;
+	autoscale_init(&self->autoscale, &options->autoscale);
 	self->read_figures = options->read_figures;
 	self->read_figures_arg = options->read_figures_arg;
 	self->round_us = (options->round_ms ? options->round_ms : 200) * UINT64_C(1000);
@@ -588,6 +590,7 @@ void gossip_destroy(struct gossip **self_in)
 		return;
 	gossip_propose_fini(self);
 	acceptor_fini(&self->acceptor);
+	autoscale_fini(&self->autoscale);
 	ring_document_destroy(&self->document);
 	gossip_table_fini(&self->table);
 	free(self->document_bytes);

@@ -25,6 +25,7 @@
 
 #include "node/actor/event.h"
 #include "node/data_dir.h"
+#include "node/membership/autoscale.h"
 
 enum {
 	GOSSIP_BUS_ROWS_MAX =
@@ -95,8 +96,9 @@ struct gossip_options {
 	uint64_t seed;
 	void (*read_figures)(void *arg, struct ring_figures *out); /* once a round; NULL: none */
 	void *read_figures_arg;
-	uint64_t transfer_bytes_per_s; /* that a node takes in during a change, for estimates; default 32 MiB/s */
-	uint32_t round_ms;             /* default 200 */
+	uint64_t transfer_bytes_per_s;       /* that a node takes in during a change, for estimates; default 32 MiB/s */
+	struct autoscale_settings autoscale; /* all 0: off */
+	uint32_t round_ms;                   /* default 200 */
 	uint32_t timeout_ms; /* default 2000: a member that is silent for so long and answers no probe is unreachable */
 };
 

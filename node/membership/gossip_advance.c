@@ -18,8 +18,7 @@ enum {
 	STEP_DEADLINE_ROUNDS = 100, /* that a step is tried for; then anew */
 };
 
-/* The row of a member, this node's too; NULL: none. */
-static const struct gossip_row *row_of(const struct gossip *self, uint32_t member)
+const struct gossip_row *gossip_member_row(const struct gossip *self, uint32_t member)
 {
 	uint64_t id = ring_member(self->document, member)->id;
 	int index = gossip_table_find(&self->table, id);
@@ -29,7 +28,7 @@ static const struct gossip_row *row_of(const struct gossip *self, uint32_t membe
 	return index >= 0 ? &self->table.rows[index] : NULL;
 }
 
-static bool is_up(const struct gossip *self, uint32_t member)
+bool gossip_is_member_up(const struct gossip *self, uint32_t member)
 {
 	uint64_t id = ring_member(self->document, member)->id;
 	int index = gossip_table_find(&self->table, id);
@@ -45,7 +44,7 @@ struct tally {
 static void take_stock(const struct gossip *self, struct tally *out)
 {
 	for (uint32_t i = 0; i < ring_member_count(self->document); i++) {
-		const struct gossip_row *row = row_of(self, i);
+		const struct gossip_row *row = gossip_member_row(self, i);
 
 		out->adopted[i] = row != NULL && row->epoch >= self->self.epoch;
 		out->ready[i] = row != NULL && row->ready_epoch >= self->self.epoch;
@@ -97,7 +96,7 @@ static bool is_through(const struct gossip *self, const struct tally *tally)
 	bool must_be_ready = ring_transition(document) == RING_WRITE_BOTH_READ_OLD;
 
 	for (uint32_t i = 0; i < ring_member_count(document); i++)
-		if (is_up(self, i) && (!tally->adopted[i] || (must_be_ready && !tally->ready[i])))
+		if (gossip_is_member_up(self, i) && (!tally->adopted[i] || (must_be_ready && !tally->ready[i])))
 			return false;
 	for (uint32_t i = 0; i < ring_datacenter_count(document); i++)
 		for (uint32_t partition = 0; partition < ring_partition_count(document); partition++)
@@ -133,11 +132,11 @@ static enum wish next_step(const struct gossip *self)
 	return WISH_NONE;
 }
 
-static bool is_first_up(const struct gossip *self)
+bool gossip_is_first_up(const struct gossip *self)
 {
 	uint32_t first = 0;
 
-	while (first < ring_member_count(self->document) && !is_up(self, first))
+	while (first < ring_member_count(self->document) && !gossip_is_member_up(self, first))
 		first++;
 	return first < ring_member_count(self->document) &&
 	       ring_member(self->document, first)->id == self->self.node_id;
@@ -157,7 +156,7 @@ void gossip_advance_round(struct gossip *self, uint64_t now_us, struct effects *
 	if (self->step.hash != self->self.ring_hash) { /* fallen just now */
 		self->step.hash = self->self.ring_hash;
 		self->step.due_us =
-			is_first_up(self) ? now_us : now_us + patience + prng_below(&self->prng, 2 * patience);
+			gossip_is_first_up(self) ? now_us : now_us + patience + prng_below(&self->prng, 2 * patience);
 	}
 	if (now_us < self->step.due_us)
 		return;

@@ -104,13 +104,8 @@ void gossip_plan_change(const struct gossip *self, struct message *question, str
 
 /* ---- what is proposed ----------------------------------------------------------------------------------------- */
 
-static int check_plan(const struct change_body *body, const struct change_plan *plan, struct ring_error *why)
+static int check_rules(const struct change_body *body, const struct change_plan *plan, struct ring_error *why)
 {
-	if (plan->plan_hash != body->plan_hash) {
-		snprintf(why->text, sizeof why->text,
-			 "what this node hears of the nodes in the plan has changed since it was made: plan again");
-		return -EPERM;
-	}
 	if (plan->violates && !body->allow_violations) {
 		snprintf(why->text, sizeof why->text,
 			 "the plan breaks placement rules (%s): change it, or allow that (--allow)",
@@ -118,6 +113,15 @@ static int check_plan(const struct change_body *body, const struct change_plan *
 		return -EPERM;
 	}
 	return 0;
+}
+
+static int check_plan(const struct change_body *body, const struct change_plan *plan, struct ring_error *why)
+{
+	if (plan->plan_hash == body->plan_hash)
+		return check_rules(body, plan, why);
+	snprintf(why->text, sizeof why->text,
+		 "what this node hears of the nodes in the plan has changed since it was made: plan again");
+	return -EPERM;
 }
 
 static int make_change(struct gossip *self, struct ring_document **out, struct ring_error *why)
@@ -159,6 +163,25 @@ static int make_abort(struct gossip *self, struct ring_document **out, struct ri
 	return ring_transition_abort(self->document, out, why);
 }
 
+int gossip_make_change(const struct gossip *self, const struct member_change *change, struct ring_document **out,
+		       struct ring_error *why)
+{
+	const struct change_body body = {.changes = change, .change_count = 1};
+	struct arena *arena = rpc_arena_create(4096, SIZE_MAX);
+	struct ring_document *target;
+	struct change_plan *plan;
+	int error = arena != NULL ? make_plan(self, &body, arena, &target, &plan, why) : -ENOMEM;
+
+	if (!error) {
+		error = check_rules(&body, plan, why);
+		if (!error)
+			error = ring_change_begin(self->document, target, out, why);
+		ring_document_destroy(&target);
+	}
+	rpc_arena_unref(arena);
+	return error;
+}
+
 int gossip_make_wish(struct gossip *self, struct ring_document **out, struct ring_error *why)
 {
 	switch (self->proposal.wish) {
@@ -166,6 +189,8 @@ int gossip_make_wish(struct gossip *self, struct ring_document **out, struct rin
 		return make_change(self, out, why);
 	case WISH_ABORT:
 		return make_abort(self, out, why);
+	case WISH_SCALE:
+		return gossip_make_change(self, &self->scale_decision.change, out, why);
 	case WISH_NEXT:
 		return ring_transition_next(self->document, out, why);
 	case WISH_DROP_LEAVERS:

@@ -62,6 +62,8 @@ static void end(struct gossip *self, uint32_t code, const char *text, struct eff
 	assert(self->proposal.wish != WISH_NONE);
 	if (self->proposal.question != NULL)
 		answer_operator(self, self->proposal.question, code, text, out);
+	else if (self->proposal.wish == WISH_SCALE && code != RPC_CODE_OK)
+		gossip_tell_autoscale(self, NOTE_AUTOSCALE_CANNOT, text, out);
 	forget(self);
 }
 

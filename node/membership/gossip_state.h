@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 #include "node/membership/acceptor.h"
+#include "node/membership/autoscale.h"
 #include "node/membership/detector.h"
 
 enum {
@@ -22,6 +23,8 @@ enum wish {
 	/* of nobody, as a step is due (gossip_advance.c) */
 	WISH_NEXT,
 	WISH_DROP_LEAVERS,
+	/* likewise, as the active members are too few, too many or uneven (gossip_autoscale.c) */
+	WISH_SCALE,
 };
 
 /* A change of the ring that this node wants (gossip_propose.c). */
@@ -81,6 +84,8 @@ struct gossip {
 		uint64_t due_us; /* when this node proposes it */
 	} step;
 	uint64_t transfer_bytes_per_s; /* that a node takes in, for estimates; 0: the default */
+	struct autoscale autoscale;
+	struct autoscale_decision scale_decision; /* the last one */
 
 	uint64_t checked_epoch; /* of the last step */
 	uint64_t next_round_us, pull_after_us;
@@ -163,6 +168,8 @@ uint64_t gossip_settle_rounds(const struct gossip *);
 void gossip_tell_state(const struct gossip *, uint32_t index, struct effects *out);
 /* A member came, came back, or went. */
 void gossip_tell_member(enum note_kind, const struct gossip_row *, uint64_t incarnation, struct effects *out);
+/* Of the last decision of autoscale. */
+void gossip_tell_autoscale(const struct gossip *, enum note_kind, const char *why, struct effects *out);
 /* At the end of a step: notes and contacts of all that it changed. */
 void gossip_tell(struct gossip *, struct effects *out);
 
@@ -237,6 +244,9 @@ void gossip_plan_change(const struct gossip *, struct message *question, struct 
 /* To PLAN_CHANGE or COMMIT_CHANGE, which it takes. plan: in the arena of the question, or NULL. */
 void gossip_answer_plan(struct message *question, uint32_t code, const char *text, const struct change_plan *,
 			struct effects *out);
+/* What is agreed on first for that one change, which nobody has seen the plan of: it must not break placement rules. */
+RPC_OK int gossip_make_change(const struct gossip *, const struct member_change *, struct ring_document **out,
+			      struct ring_error *why);
 /* The document of a wish, but of WISH_RACK, on top of the ring in force; or a negative errno with a text. */
 RPC_OK int gossip_make_wish(struct gossip *, struct ring_document **out, struct ring_error *why);
 uint32_t gossip_wish_code(int error);
@@ -252,6 +262,16 @@ struct gossip_verdict gossip_force(struct gossip *, const struct force_body *, u
 void gossip_advance_round(struct gossip *, uint64_t now_us, struct effects *out);
 /* READY. */
 void gossip_hear_ready(struct gossip *, const struct ready_body *);
+/* Of the member with that index, this node too. NULL: no row. */
+const struct gossip_row *gossip_member_row(const struct gossip *, uint32_t member);
+bool gossip_is_member_up(const struct gossip *, uint32_t member);
+/* Whether this node is the first member by id of those that are up: it is the one to act where any could. */
+bool gossip_is_first_up(const struct gossip *);
+
+/* ---- gossip_autoscale.c ---- */
+
+/* Each round: what one change of the members would do good, told or proposed. */
+void gossip_autoscale_round(struct gossip *, uint64_t now_us, struct effects *out);
 
 /* ---- gossip_starts.c ---- */
 

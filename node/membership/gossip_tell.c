@@ -52,6 +52,15 @@ void gossip_tell_state(const struct gossip *self, uint32_t index, struct effects
 						 .text = name_reporters(self, index, out)});
 }
 
+void gossip_tell_autoscale(const struct gossip *self, enum note_kind kind, const char *why, struct effects *out)
+{
+	effects_note(out, &(struct note){.kind = kind,
+					 .id = self->scale_decision.member_id,
+					 .count = self->self.epoch,
+					 .name = rpc_arena_printf(out->arena, "%s", self->scale_decision.what),
+					 .text = why != NULL ? rpc_arena_printf(out->arena, "%s", why) : NULL});
+}
+
 /* Members of the document that were heard before they were members. */
 static void tell_known_members(const struct gossip *self, struct effects *out)
 {

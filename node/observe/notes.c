@@ -129,6 +129,36 @@ static void say_ring_refused(const struct told *told)
 		 told->note->text != NULL ? told->note->text : "no memory to say", told->count);
 }
 
+static const char *detail(const struct note *note)
+{
+	return note->text != NULL ? note->text : "no detail";
+}
+
+static const char *change_of(const struct note *note)
+{
+	return note->name != NULL ? note->name : "no memory to say";
+}
+
+static void say_autoscale_proposes(const struct told *told)
+{
+	log_info("autoscale: proposes change=\"%s\" epoch=%" PRIu64
+		 " why=\"%.400s\"; `kvctl cluster` makes it, nothing else does",
+		 change_of(told->note), told->note->count, detail(told->note));
+}
+
+static void say_autoscale_applies(const struct told *told)
+{
+	log_info("autoscale: changes the members change=\"%s\" epoch=%" PRIu64 " why=\"%.400s\"", change_of(told->note),
+		 told->note->count, detail(told->note));
+}
+
+static void say_autoscale_cannot(const struct told *told)
+{
+	log_warn("autoscale: cannot change the members change=\"%s\" epoch=%" PRIu64
+		 " why=\"%.700s\"; it looks again after its rest",
+		 change_of(told->note), told->note->count, detail(told->note));
+}
+
 /* ---- requests ----------------------------------------------------------------------------------------------- */
 
 static void say_slow(const struct told *told)
@@ -174,11 +204,6 @@ static void say_clash(const struct told *told)
 }
 
 /* ---- the disk ----------------------------------------------------------------------------------------------- */
-
-static const char *detail(const struct note *note)
-{
-	return note->text != NULL ? note->text : "no detail";
-}
 
 static void say_store_failed(const struct told *told)
 {
@@ -265,6 +290,17 @@ static struct node_event ring_event(const struct told *told)
 				   .id = told->note->hash};
 }
 
+static struct node_event autoscale_event(const struct told *told)
+{
+	return (struct node_event){.type = NODE_EVENT_AUTOSCALE,
+				   .id = told->note->id,
+				   .name = change_of(told->note),
+				   .state = told->note->kind == NOTE_AUTOSCALE_APPLIES    ? "applied"
+					    : told->note->kind == NOTE_AUTOSCALE_PROPOSES ? "proposed"
+											  : "impossible",
+				   .text = detail(told->note)};
+}
+
 static struct node_event slow_event(const struct told *told)
 {
 	return (struct node_event){.type = NODE_EVENT_SLOW_REQUEST,
@@ -293,6 +329,9 @@ static const struct {
 	[NOTE_JOINED] = {say_joined, 0},
 	[NOTE_RING_INSTALLED] = {say_ring_installed, 0, ring_event},
 	[NOTE_REMOVED] = {say_removed, 0, NULL},
+	[NOTE_AUTOSCALE_PROPOSES] = {say_autoscale_proposes, 0, autoscale_event},
+	[NOTE_AUTOSCALE_APPLIES] = {say_autoscale_applies, 0, autoscale_event},
+	[NOTE_AUTOSCALE_CANNOT] = {say_autoscale_cannot, 0, autoscale_event},
 	[NOTE_FOREIGN] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_MALFORMED] = {say_refused, REFUSED_INTERVAL_US},
 	[NOTE_CONFLICT] = {say_refused, REFUSED_INTERVAL_US},

@@ -11,6 +11,7 @@ int codec_event_encode(const struct node_event *what, struct rpc_message **out)
 	Kvring__V1__RingChanged ring = KVRING__V1__RING_CHANGED__INIT;
 	Kvring__V1__SlowRequest slow = KVRING__V1__SLOW_REQUEST__INIT;
 	Kvring__V1__Overload overload = KVRING__V1__OVERLOAD__INIT;
+	Kvring__V1__Autoscale autoscale = KVRING__V1__AUTOSCALE__INIT;
 
 	assert(what->node_id != 0);
 	assert(what->name != NULL || what->type == NODE_EVENT_RING_CHANGED);
@@ -43,6 +44,14 @@ int codec_event_encode(const struct node_event *what, struct rpc_message **out)
 		overload.refused = what->count;
 		event.what_case = KVRING__V1__EVENT__WHAT_OVERLOAD;
 		event.overload = &overload;
+		break;
+	case NODE_EVENT_AUTOSCALE:
+		autoscale.member = what->id;
+		autoscale.change = (char *)what->name;
+		autoscale.why = (char *)what->text;
+		autoscale.state = (char *)what->state;
+		event.what_case = KVRING__V1__EVENT__WHAT_AUTOSCALE;
+		event.autoscale = &autoscale;
 		break;
 	}
 	return rpc_bare_encode(&event.base, out);

@@ -16,6 +16,7 @@ enum node_event_type {
 	NODE_EVENT_RING_CHANGED,   /* count: epoch; id: hash */
 	NODE_EVENT_SLOW_REQUEST,   /* name: method; count: microseconds; id: trace */
 	NODE_EVENT_OVERLOAD,       /* name: which limit; count: refused */
+	NODE_EVENT_AUTOSCALE,      /* id: member; name: the change; text: why; state */
 };
 
 struct node_event {
@@ -23,7 +24,7 @@ struct node_event {
 	uint64_t node_id, cluster_id; /* who says it */
 	uint64_t unix_ms;
 	uint64_t id, count;
-	const char *name, *state;
+	const char *name, *state, *text;
 };
 
 RPC_OK int codec_event_encode(const struct node_event *, struct rpc_message **out);

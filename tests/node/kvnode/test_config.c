@@ -100,6 +100,14 @@ static void test_file_defaults(void **state)
 	assert_int_equal(config.memtable_mb, 64);
 	assert_int_equal(config.request_mb, 0);
 	assert_int_equal(config.transfer_rate_mb, 32);
+	assert_int_equal(config.autoscale, 0); /* off */
+	assert_int_equal(config.autoscale_high, 70);
+	assert_int_equal(config.autoscale_low, 30);
+	assert_int_equal(config.autoscale_disk_gb, 0);
+	assert_int_equal(config.autoscale_min, 1);
+	assert_int_equal(config.autoscale_max, 16384);
+	assert_int_equal(config.autoscale_hold_s, 300);
+	assert_int_equal(config.autoscale_rest_s, 1800);
 	assert_int_equal(config.log_level, LOG_LEVEL_INFO);
 	assert_int_equal(config.read_level, LEVEL_QUORUM);
 	assert_int_equal(config.write_level, LEVEL_QUORUM);
@@ -130,6 +138,15 @@ static const char everything[] = "# kvring\n"
 				 "memtable-mb = 32\n"
 				 "request-mb = 512\n"
 				 "transfer-rate-mb = 7\n"
+				 "[autoscale]\n"
+				 "autoscale = apply\n"
+				 "autoscale-high = 80\n"
+				 "autoscale-low = 20\n"
+				 "autoscale-disk-gb = 500\n"
+				 "autoscale-min = 5\n"
+				 "autoscale-max = 9\n"
+				 "autoscale-hold-s = 60\n"
+				 "autoscale-rest-s = 600\n"
 				 "[log]\n"
 				 "log-level = debug\n";
 
@@ -160,6 +177,14 @@ static void test_file_says_everything(void **state)
 	assert_int_equal(config.memtable_mb, 32);
 	assert_int_equal(config.request_mb, 512);
 	assert_int_equal(config.transfer_rate_mb, 7);
+	assert_int_equal(config.autoscale, 2);
+	assert_int_equal(config.autoscale_high, 80);
+	assert_int_equal(config.autoscale_low, 20);
+	assert_int_equal(config.autoscale_disk_gb, 500);
+	assert_int_equal(config.autoscale_min, 5);
+	assert_int_equal(config.autoscale_max, 9);
+	assert_int_equal(config.autoscale_hold_s, 60);
+	assert_int_equal(config.autoscale_rest_s, 600);
 	assert_int_equal(config.log_level, LOG_LEVEL_DEBUG);
 }
 
@@ -188,6 +213,7 @@ static void test_print_reads_back(void **state)
 	there_and_back(everything);
 	there_and_back(REQUIRED "[requests]\nread-level = local-one\nwrite-level = each-quorum\n");
 	there_and_back(REQUIRED "[storage]\ncache-mb = 1\n[log]\nlog-level=error\n[threads]\nshards=auto\n");
+	there_and_back(REQUIRED "[autoscale]\nautoscale = propose\n");
 	there_and_back(REQUIRED "rack =\n[network]\nadvertise =\nlisten-peer =\n");
 	memset(directory, 'd', sizeof directory - 1); /* the longest path still fits a line */
 	directory[sizeof directory - 1] = 0;
@@ -207,8 +233,8 @@ static void test_unknown_words(void **state)
 	refuse("[node]\nfrobnicate = 3\n", ":2: unknown key 'frobnicate' in [node]; kvnode --help lists all");
 	refuse("[node]\n\x1b[2J = 3\n", ":2: unknown key '?[2J' in [node]; kvnode --help lists all");
 	refuse("[nodes]\nname = n1\n", ":2: unknown section [nodes]; did you mean [node]?");
-	refuse("[cluster]\nname = n1\n",
-	       ":2: unknown section [cluster]; there are [node], [network], [threads], [storage] and [log]");
+	refuse("[cluster]\nname = n1\n", ":2: unknown section [cluster]; there are [node], [network], [threads], "
+					 "[storage], [autoscale], [log] and [requests]");
 	refuse("\nname = n1\n", ":2: key 'name' stands before any [section]; begin with [node]");
 }
 
@@ -234,6 +260,8 @@ static void test_doubled_key(void **state)
 
 static void test_wrong_values(void **state)
 {
+	static const char *const modes[] = {"on", "", "appl", "apply|", "off|propose", "|", "2"};
+
 	(void)state;
 	refuse("[node]\nname = a b\n", ":2: name = a b in [node]: may have letters, digits, '.', '_' and '-' only");
 	refuse("[node]\nname =\n", ":2: name =  in [node]: is empty");
@@ -252,6 +280,18 @@ static void test_wrong_values(void **state)
 	       ":2: request-mb = 64 in [storage]: must be auto or a number from 128 to 1048576");
 	refuse("[requests]\nwrite-level = most\n", ":2: write-level = most in [requests]: must be one, two, quorum, "
 						   "all, local-one, local-quorum or each-quorum");
+	for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+		char text[100], expected[200];
+
+		snprintf(text, sizeof text, "[autoscale]\nautoscale = %s\n", modes[i]);
+		snprintf(expected, sizeof expected,
+			 ":2: autoscale = %s in [autoscale]: must be one of off|propose|apply", modes[i]);
+		refuse(text, expected);
+	}
+	refuse("[autoscale]\nautoscale-high = 101\n",
+	       ":2: autoscale-high = 101 in [autoscale]: must be a number from 2 to 100");
+	refuse("[autoscale]\nautoscale-hold-s = 0\n",
+	       ":2: autoscale-hold-s = 0 in [autoscale]: must be a number from 10 to 86400");
 	refuse("[log]\nlog-level = loud\n", ":2: log-level = loud in [log]: must be error, warn, info or debug");
 }
 
@@ -320,6 +360,15 @@ static void test_addresses_that_cannot_work(void **state)
 		     "listen h:65534 leaves no port 2 above it for listen-bus; give --listen-bus or a lower port");
 	refuse_whole(REQUIRED "[network]\nlisten = h:7000\nlisten-bus = h:7001\n",
 		     "listen h:7000, listen-peer h:7001 and listen-bus h:7001 must differ");
+}
+
+static void test_marks_that_contradict(void **state)
+{
+	(void)state;
+	refuse_whole(REQUIRED "[autoscale]\nautoscale-high = 30\n",
+		     "autoscale-low 30 must be less than autoscale-high 30: lower the one or raise the other");
+	refuse_whole(REQUIRED "[autoscale]\nautoscale-min = 6\nautoscale-max = 5\n",
+		     "autoscale-min 6 is more than autoscale-max 5: lower the one or raise the other");
 }
 
 static void test_file_that_is_not_there(void **state)
@@ -524,6 +573,7 @@ int main(void)
 		cmocka_unit_test(test_too_many_seeds),
 		cmocka_unit_test(test_what_is_missing_or_contradicts),
 		cmocka_unit_test(test_addresses_that_cannot_work),
+		cmocka_unit_test(test_marks_that_contradict),
 		cmocka_unit_test(test_file_that_is_not_there),
 		cmocka_unit_test(test_flags_alone),
 		cmocka_unit_test(test_flags_go_before_file),

@@ -8,6 +8,7 @@
 
 struct net *net;
 bool without_seeds;
+struct autoscale_settings autoscale;
 void (*amend_row)(uint32_t index, struct gossip_row *);
 
 uint64_t id_of(uint32_t index)
@@ -276,6 +277,10 @@ static void hear(uint32_t index, const struct effects *effects)
 	for (const struct note *note = effects->first_note; note != NULL; note = note->next) {
 		node->notes[note->kind]++;
 		node->last_note_id = note->id;
+		if (note->kind >= NOTE_AUTOSCALE_PROPOSES && note->kind <= NOTE_AUTOSCALE_CANNOT) {
+			snprintf(node->last_change, sizeof node->last_change, "%s", note->name);
+			snprintf(node->last_why, sizeof node->last_why, "%s", note->text);
+		}
 		if (note->kind == NOTE_RING_INSTALLED && net->one_ring)
 			watch_ring(note->count, note->hash);
 		if (note->kind == NOTE_RING_INSTALLED && net->auto_ready && !node->never_ready)
@@ -397,10 +402,13 @@ void open_home(uint32_t index)
 
 static void read_figures(void *arg, struct ring_figures *out)
 {
-	(void)arg;
+	uint32_t index = (uint32_t)((struct net_node *)arg - net->nodes);
+
 	out->puts = net->busy ? net->now_us : 0;
 	out->dead_shards = net->dead_shards;
 	out->disk_bytes = net->disk_bytes;
+	if (net->amend_figures != NULL)
+		net->amend_figures(index, out);
 }
 
 void start_node(uint32_t index)
@@ -421,6 +429,8 @@ void start_node(uint32_t index)
 	options.data_dir = node->data_dir;
 	options.ring = node->ring;
 	options.read_figures = read_figures;
+	options.read_figures_arg = node;
+	options.autoscale = autoscale;
 	if (gossip_create(&options, &node->gossip, &error))
 		fail_msg("%s", error.text);
 	node->alive = true;

@@ -26,8 +26,9 @@ struct net_node {
 	bool alive;
 	uint32_t notes[NOTE_KIND_COUNT]; /* how many it left of each kind */
 	uint64_t last_note_id;
-	uint32_t rings_told; /* to upkeep */
-	uint64_t bus[16];    /* its bus links, as told last */
+	char last_change[80], last_why[400]; /* of autoscale */
+	uint32_t rings_told;                 /* to upkeep */
+	uint64_t bus[16];                    /* its bus links, as told last */
 	uint32_t bus_count, contact_count, contact_effects;
 	bool never_ready; /* net.auto_ready leaves it out */
 };
@@ -74,10 +75,11 @@ struct net {
 	struct flight *flights; /* a heap: the next one first */
 	uint32_t flight_count, flight_room;
 	uint64_t flight_number;
-	bool busy;            /* nodes have new figures each round */
-	uint32_t dead_shards; /* of each node */
-	uint64_t disk_bytes;  /* likewise */
-	bool weigh;           /* messages, into sent */
+	bool busy;                                                    /* nodes have new figures each round */
+	uint32_t dead_shards;                                         /* of each node */
+	uint64_t disk_bytes;                                          /* likewise */
+	void (*amend_figures)(uint32_t index, struct ring_figures *); /* of a node, at last; NULL: nothing */
+	bool weigh;                                                   /* messages, into sent */
 	struct sent sent[SENT_KIND_COUNT];
 	struct message *inited;             /* the last answer to INIT_CLUSTER or SET_RACK */
 	struct message *planned;            /* the last answer to PLAN_CHANGE or COMMIT_CHANGE with a plan */
@@ -93,6 +95,7 @@ struct net {
 
 extern struct net *net;
 extern bool without_seeds;                                     /* open_net gives its nodes no seed */
+extern struct autoscale_settings autoscale;                    /* of the nodes */
 extern void (*amend_row)(uint32_t index, struct gossip_row *); /* fill_row ends with it; NULL: nothing */
 
 uint64_t id_of(uint32_t index);

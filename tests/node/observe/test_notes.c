@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include "node/observe/notes.h"
 #include "node/wire/codec.h"
+#include "proto/event.pb-c.h"
 
 enum { SECOND_US = 1000 * 1000 };
 
@@ -68,6 +69,45 @@ static void test_a_refused_ring_names_its_sender(void **state)
 	assert_string_equal(tell(&notes, &note, 2 * SECOND_US, &is_event, &event), "");
 	note.name = note.text = NULL; /* without memory */
 	assert_non_null(strstr(tell(&notes, &note, 62 * SECOND_US, &is_event, &event), "from=unknown id="));
+}
+
+static void test_autoscale_says_why(void **state)
+{
+	struct notes notes = {0};
+	struct note note = {
+		.kind = NOTE_AUTOSCALE_PROPOSES, .id = 0xab, .count = 7, .name = "join n4", .text = "it is hot"};
+	struct node_event event;
+	struct rpc_message *message;
+	bool is_event;
+
+	(void)state;
+	assert_string_equal(
+		tell(&notes, &note, SECOND_US, &is_event, &event),
+		"autoscale: proposes change=\"join n4\" epoch=7 why=\"it is hot\"; `kvctl cluster` makes it, "
+		"nothing else does\n");
+	assert_true(is_event);
+	assert_int_equal(event.type, NODE_EVENT_AUTOSCALE);
+	assert_int_equal(event.id, 0xab);
+	assert_string_equal(event.name, "join n4");
+	assert_string_equal(event.text, "it is hot");
+	assert_string_equal(event.state, "proposed");
+	event.node_id = 1;
+	assert_int_equal(codec_event_encode(&event, &message), 0);
+	Kvring__V1__Event *read =
+		kvring__v1__event__unpack(NULL, rpc_message_bytes(message).size, rpc_message_bytes(message).data);
+	assert_int_equal(read->what_case, KVRING__V1__EVENT__WHAT_AUTOSCALE);
+	assert_string_equal(read->autoscale->change, "join n4");
+	assert_string_equal(read->autoscale->why, "it is hot");
+	assert_string_equal(read->autoscale->state, "proposed");
+	assert_int_equal(read->autoscale->member, 0xab);
+	kvring__v1__event__free_unpacked(read, NULL);
+	rpc_message_free(message);
+	note.kind = NOTE_AUTOSCALE_APPLIES;
+	assert_non_null(strstr(tell(&notes, &note, SECOND_US, &is_event, &event), "changes the members change="));
+	assert_string_equal(event.state, "applied");
+	note.kind = NOTE_AUTOSCALE_CANNOT;
+	assert_non_null(strstr(tell(&notes, &note, SECOND_US, &is_event, &event), "cannot change the members"));
+	assert_string_equal(event.state, "impossible");
 }
 
 /* What comes often is told once per interval, and counted in with the next line. */
@@ -148,6 +188,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_change_of_a_member_is_told),
 		cmocka_unit_test(test_a_refused_ring_names_its_sender),
+		cmocka_unit_test(test_autoscale_says_why),
 		cmocka_unit_test(test_what_comes_often_is_held_back),
 		cmocka_unit_test(test_requests),
 		cmocka_unit_test(test_the_disk),
