@@ -355,16 +355,31 @@ static void on_peer(struct worker *worker, struct rpc_call *call, enum method me
 		dispatch(worker, question);
 }
 
+/* What cannot be read says why. */
+static int check_head(struct rpc_call *call, struct rpc_request *request, struct rpc_error *why)
+{
+	if (call->malformed)
+		return rpc_request_decode(rpc_message_bytes(call->request), request, why);
+	if (request->protocol_version == RPC_PROTOCOL_VERSION)
+		return 0;
+	snprintf(why->text, sizeof why->text, "protocol version %u, this node speaks %d", request->protocol_version,
+		 RPC_PROTOCOL_VERSION);
+	return -EINVAL;
+}
+
+static void refuse_unknown(struct worker *worker, struct rpc_call *call, struct rpc_slice method)
+{
+	struct rpc_error why;
+	snprintf(why.text, sizeof why.text, "unknown method '%.*s'", (int)(method.size < 100 ? method.size : 100),
+		 (const char *)method.data);
+	refuse(worker, call, -ENOSYS, &why);
+}
+
 void inbound_call(struct worker *worker, struct rpc_call *call)
 {
 	struct rpc_request request = call->head;
 	struct rpc_error why;
-	int error = call->malformed ? rpc_request_decode(rpc_message_bytes(call->request), &request, &why) : 0;
-	if (error == 0 && request.protocol_version != RPC_PROTOCOL_VERSION) {
-		snprintf(why.text, sizeof why.text, "protocol version %u, this node speaks %d",
-			 request.protocol_version, RPC_PROTOCOL_VERSION);
-		error = -EINVAL;
-	}
+	int error = check_head(call, &request, &why);
 	if (error < 0) {
 		refuse(worker, call, error, &why);
 		return;
@@ -409,10 +424,7 @@ void inbound_call(struct worker *worker, struct rpc_call *call)
 		break;
 	case METHOD_UNKNOWN:
 	case METHOD_COUNT:
-		snprintf(why.text, sizeof why.text, "unknown method '%.*s'",
-			 (int)(request.method.size < 100 ? request.method.size : 100),
-			 (const char *)request.method.data);
-		refuse(worker, call, -ENOSYS, &why);
+		refuse_unknown(worker, call, request.method);
 		break;
 	}
 }
