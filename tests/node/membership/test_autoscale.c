@@ -466,6 +466,24 @@ static void test_a_load_that_stays_settles(void **state)
 			}
 }
 
+/* A join and a drain do not undo each other, however close the marks are. */
+static void test_marks_that_nearly_meet(void **state)
+{
+	struct autoscale_settings settings = usual;
+
+	(void)state;
+	settings.low_percent = settings.high_percent - 1;
+	for (uint64_t total = 0; total <= 8000; total += 110) {
+		struct play play;
+
+		open_play(&play, 5, 10, &settings);
+		let_be(&play, total, 0, 12 * HOUR_S);
+		assert_true(play.joins == 0 || play.drains == 0);
+		assert_in_range(count_changes(&play), 0, 5);
+		close_play(&play);
+	}
+}
+
 /* A load that jumps up and down by the half day, and one that rises and falls over it: members come and go once each. */
 static void test_steps_and_ramps(void **state)
 {
@@ -580,6 +598,7 @@ int main(void)
 		cmocka_unit_test(test_a_vote_that_failed_is_repeated),
 		cmocka_unit_test(test_weights_of_operators),
 		cmocka_unit_test(test_a_load_that_stays_settles),
+		cmocka_unit_test(test_marks_that_nearly_meet),
 		cmocka_unit_test(test_steps_and_ramps),
 		cmocka_unit_test(test_a_load_that_swings),
 		cmocka_unit_test(test_a_liar_moves_nobody),
