@@ -60,12 +60,25 @@ static bool is_majority(const uint16_t *row, uint32_t count, const bool *have)
 	return count == 0 || votes >= count / 2 + 1;
 }
 
+/* Of all datacenters together: then those that stay have something to copy too (upkeep/transfer.c). */
+static bool becomes_fewer(const struct ring_document *document, uint32_t partition)
+{
+	uint32_t before = 0, after = 0;
+	const uint16_t *row;
+
+	for (uint32_t i = 0; i < ring_datacenter_count(document); i++) {
+		before += ring_old_owners(document, partition, i, &row);
+		after += ring_owners(document, partition, i, &row);
+	}
+	return after < before;
+}
+
 /* Who owns that partition from now on has what was to be copied to it, up or not. */
 static bool are_receivers_ready(const uint16_t *old, uint32_t old_count, const uint16_t *new, uint32_t new_count,
-				const bool *ready)
+				bool fewer, const bool *ready)
 {
 	for (uint32_t i = 0; i < new_count; i++) {
-		bool receives = new_count < old_count;
+		bool receives = fewer || new_count < old_count;
 		uint32_t j = 0;
 
 		while (j < old_count && old[j] != new[i])
@@ -85,7 +98,7 @@ static bool is_partition_through(const struct ring_document *document, uint32_t 
 	uint32_t new_count = ring_owners(document, partition, datacenter, &new);
 
 	if (ring_transition(document) == RING_WRITE_BOTH_READ_OLD &&
-	    !are_receivers_ready(old, old_count, new, new_count, tally->ready))
+	    !are_receivers_ready(old, old_count, new, new_count, becomes_fewer(document, partition), tally->ready))
 		return false;
 	return is_majority(old, old_count, tally->adopted) && is_majority(new, new_count, tally->adopted);
 }
