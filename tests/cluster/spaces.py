@@ -62,6 +62,19 @@ class Net:
         for direction in directions:
             must("-n", ROUTER, "rule", "del", direction, "10.77.%d.2" % i, "blackhole")
 
+    def _between(self, verb, some, others):
+        for a in some:
+            for b in others:
+                for one, other in ((a, b), (b, a)):
+                    must("-n", ROUTER, "rule", verb, "from", "10.77.%d.2" % one, "to", "10.77.%d.2" % other, "blackhole")
+
+    def split(self, some, others):
+        """Nothing passes between these hosts and those."""
+        self._between("add", some, others)
+
+    def join(self, some, others):
+        self._between("del", some, others)
+
     def close(self):
         for space in (ROUTER, *self.spaces):
             ip("netns", "del", space)
@@ -70,8 +83,8 @@ class Net:
 class SpacedNode(Node):
     """As Node, in namespace number i."""
 
-    def __init__(self, net, i, directory, name):
-        super().__init__(directory, name)
+    def __init__(self, net, i, directory, name, arguments):
+        super().__init__(directory, name, arguments)
         self.space, self.host = net.spaces[i - 1], "10.77.%d.2" % i
 
     @property
@@ -105,12 +118,14 @@ def states(node):
 
 
 @contextlib.contextmanager
-def spaced_cluster(count):
-    """Formed: N=3, and every node reaches all others."""
+def spaced_cluster(count, datacenters=None):
+    """Formed: N=3 in each datacenter, and every node reaches all others. datacenters: of each node."""
     net = Net(count)
     cluster = Cluster.__new__(Cluster)
     cluster.clients, cluster.directory = [], tempfile.mkdtemp(prefix="kvring-test-")
-    cluster.nodes = [SpacedNode(net, i + 1, cluster.directory, "n%d" % (i + 1)) for i in range(count)]
+    cluster.nodes = [
+        SpacedNode(net, i + 1, cluster.directory, "n%d" % (i + 1), ["--dc", datacenters[i]] if datacenters else [])
+        for i in range(count)]
     try:
         with cluster:
             for node in cluster.nodes:

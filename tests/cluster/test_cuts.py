@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Five hosts, of which one is cut off, one-way or both ways, while all are written to: nothing that was acknowledged is lost, the members
-stay what they were, and after the heal every node serves again within two seconds.
+stay what they were, and after the heal every node serves again within two seconds. Then two datacenters, whose link is cut.
 
 Needs root and the right to make network namespaces (spaces.py), else the test is skipped and says why.
 """
@@ -91,6 +91,38 @@ class CutTest(unittest.TestCase):
     def test_neither_way(self):
         with spaced_cluster(5) as (cluster, net):
             self.cut_and_heal(cluster, net, ["from", "to"])
+
+    def test_two_datacenters(self):
+        """Without the link each goes on at LOCAL_QUORUM, and says what EACH_QUORUM lacks; after the heal both are equal."""
+        with spaced_cluster(6, ["dc1"] * 3 + ["dc2"] * 3) as (cluster, net):
+            sides = cluster.nodes[:3], cluster.nodes[3:]
+            for node in cluster.nodes:
+                wait_for(lambda node=node: node.kvctl("put", "--blind", "--w", "each-quorum", "before", "v").returncode == 0, "both are reached")
+            net.split([1, 2, 3], [4, 5, 6])
+            for near, far in (sides, sides[::-1]):
+                wait_for(lambda: all(states(near[0])[node.name] == "down" for node in far), "the other datacenter is away")
+                for node in near:
+                    done = node.kvctl("put", "--blind", "--w", "local-quorum", "of-" + node.name, node.name)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    done = node.kvctl("get", "--r", "local-quorum", "of-" + node.name)
+                    self.assertEqual((done.returncode, done.stdout.strip()), (0, node.name), done.stderr)
+            for node, missing in ((sides[0][0], "dc2"), (sides[1][0], "dc1")):
+                done = node.kvctl("put", "--blind", "--w", "each-quorum", "--timeout", "1s", "of-both", "v")
+                self.assertEqual(done.returncode, 3)
+                self.assertIn("0 of the key's 3 owners in %s can be reached from this node" % missing, done.stderr)
+            net.join([1, 2, 3], [4, 5, 6])
+            healed = time.monotonic()
+            for node in cluster.nodes:
+                wait_for(lambda node=node: node.kvctl("put", "--blind", "--w", "all", "--timeout", "300ms", "after", "v").returncode == 0,
+                         "%s is deaf" % node.name)
+            print("two datacenters: all six acknowledge again, at each of them, %.2f s after the heal" % (time.monotonic() - healed))
+            for node in cluster.nodes:
+                for other in cluster.nodes:
+                    done = other.kvctl("get", "--r", "all", "of-" + node.name)  # and mends who lacks it
+                    self.assertEqual((done.returncode, done.stdout.strip()), (0, node.name), done.stderr)
+            for node in cluster.nodes:
+                for other in cluster.nodes:
+                    self.assertEqual(other.kvctl("get", "--r", "local-one", "of-" + node.name).stdout.strip(), node.name)
 
 
 if __name__ == "__main__":
