@@ -32,8 +32,10 @@ static int by_names(const void *a, const void *b, void *plan)
 /* By name, n2 before n10; of links who receives comes first. */
 static void sort(const Kvring__V1__ChangePlan *plan)
 {
-	qsort(plan->members, plan->n_members, sizeof *plan->members, by_name);
-	qsort_r(plan->links, plan->n_links, sizeof *plan->links, by_names, (void *)plan);
+	if (plan->n_members > 0)
+		qsort(plan->members, plan->n_members, sizeof *plan->members, by_name);
+	if (plan->n_links > 0) /* else there is no list */
+		qsort_r(plan->links, plan->n_links, sizeof *plan->links, by_names, (void *)plan);
 }
 
 /* ---- text ----------------------------------------------------------------------------------------------------- */
