@@ -382,7 +382,7 @@ static void check_kept(struct oracle *oracle, uint32_t number)
 	const struct oracle_write *write = &oracle->writes[number];
 	bool acked = write->acked_us != UINT64_MAX;
 
-	if (!acked && (!write->read || oracle->disks_go_back))
+	if (!acked && (!write->read || oracle->disks_go_back || oracle->majorities))
 		return;
 	oracle->checks++;
 	if (is_reached(oracle, number))

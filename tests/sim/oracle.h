@@ -15,7 +15,7 @@
  *     L4 Of two siblings none is covered by the other, unless a clock was truncated, or see L7.
  *     L5 With r + w > n a get that begins after an acknowledgement sees the write, or something that covers it.
  *     L6 A write that a get returned is durable: it, too, is live or covered at the end, acknowledged or not. (Unless a
- *        disk goes back in time: it may have been the only one.)
+ *        disk goes back in time: it may have been the only one. Nor while owners change: a read repairs those that reads go to.)
  *     L7 An operation takes effect at most once, and what was superseded does not come back: with r + w > n a get that
  *        begins after an acknowledgement returns nothing that the write covers. At the end L4 says the same. Unless a
  *        clock was truncated, or ORACLE_PAST_MAX newer writes of the key were repeated, of which the owners forget older
