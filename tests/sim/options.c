@@ -341,6 +341,9 @@ static void draw_members(const struct sim_options *options, struct sim_random *r
 		out->members = (uint32_t)sim_random_between(random, 1, out->nodes);
 	out->vary_quorums = false;
 	out->r = out->w = 0;
+	/* A copy may be of a time when the machine was alone in the ring: then it asks nobody whether it went back in time. */
+	if (options->restore_permille == OPTION_DRAWN)
+		out->restore_permille = 0;
 }
 
 void options_draw(const struct sim_options *options, uint64_t seed, struct sim_settings *out)

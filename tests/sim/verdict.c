@@ -366,7 +366,8 @@ static bool waits_for_operator(struct world *world)
 static bool holds_strange_data(struct world *world, struct machine *machine)
 {
 	const struct ring_view *view = ring_view_acquire(machine->node->ring);
-	bool holds = false;
+	bool knows = view->document != NULL && view->self >= 0,
+	     holds = !knows; /* it has yet to hear that it is a member */
 
 	for (uint32_t p = 0; p < world->settings.partitions && !holds; p++)
 		holds = !ring_owns(view->document, p, (uint32_t)view->self) &&
