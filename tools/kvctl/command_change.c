@@ -111,7 +111,8 @@ static const struct argp leave_argp = {
 	.args_doc = "NODE...",
 	.doc = "Stages that members hand over what they hold and leave the cluster."
 	       "\vThe node keeps serving until the others have its data. Then it is no member any more, says so in its "
-	       "log, and can be stopped. One that will never come back is taken out by `kvctl cluster replace` or "
+	       "log; stop it once `kvctl cluster wait` has ended. One that will never come back is taken out by `kvctl "
+	       "cluster replace` or "
 	       "`remove`." AFTERWARDS "\n\n"
 	       "Examples:\n"
 	       "  kvctl cluster leave n2\n"
